@@ -1,0 +1,52 @@
+"""Errors that are a user's to mend: one line that names the thing, what was found, and what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HarnessError(Exception):
+    """Base of every error this project raises on purpose; the command line prints it and exits with 2."""
+
+
+class UnknownNameError(HarnessError, KeyError):
+    """A model, method, backend or suite that does not exist."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        known = sorted(known)
+        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        message = f"unknown {what} {name!r}"
+        if nearest:
+            message += f"; did you mean {nearest[0]!r}?"
+        elif known:
+            message += f"; there are: {', '.join(known)}"
+        super().__init__(message + (f" {hint}" if hint else ""))
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class InvalidInputError(HarnessError, ValueError):
+    """An array, target or parameter that cannot be used as it is."""
+
+
+class UnsupportedLayerError(HarnessError):
+    """A layer that the neutral graph cannot express; names the layer, its type and the file."""
+
+
+class UnsupportedMethodError(HarnessError):
+    """A method that a backend does not implement."""
+
+
+class ModelSourceError(HarnessError):
+    """A file or object that is no model, is truncated, or cannot be fetched."""
+
+
+class MissingFrameworkError(HarnessError, ImportError):
+    """A framework that a backend or twin needs and this environment lacks."""
+
+    def __init__(self, framework: str) -> None:
+        super().__init__(
+            f"{framework} is not installed; install it with: pip install 'xai-harness[{framework}]'"
+        )

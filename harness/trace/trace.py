@@ -1,0 +1,55 @@
+"""What one run leaves behind: activations, relevances and the attribution, in canonical layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from harness.methods import Method
+
+
+@dataclass(eq=False)
+class LayerTrace:
+    """What happened at one layer. Arrays are batch-first, channels-last; ``axes`` names them.
+
+    ``activation`` is the layer's output, ``relevance`` the relevance that reached that output (the
+    sum over everything that reads it). Either is None where the backend does not give it.
+    """
+
+    name: str
+    kind: str
+    axes: tuple[str, ...]
+    activation: np.ndarray | None = None
+    relevance: np.ndarray | None = None
+
+
+@dataclass(eq=False)
+class Trace:
+    """One run of one method by one backend.
+
+    ``target``: (batch,) int64, the explained class of each sample. ``logits``: (batch, classes).
+    ``attribution``: the shape of the input. ``layers``: by canonical name, in forward order, the input
+    layer included (its relevance is the attribution before post-processing); empty where the run kept
+    no layers. ``provenance``: JSON-able facts (model hash, input hash, versions).
+    """
+
+    model: str
+    method: Method
+    backend: str
+    dtype: str
+    target: np.ndarray
+    logits: np.ndarray
+    attribution: np.ndarray
+    layers: dict[str, LayerTrace]
+    provenance: dict[str, Any] = field(default_factory=dict)
+    #: Measures this run's noise floor when asked; set by `explain`, lost when the trace is stored.
+    measure_floor: Callable[[], Any] | None = field(default=None, repr=False)
+
+    def save(self, path: Any) -> None:
+        """Write ``path`` (safetensors) and, beside it, the same name ending in ``.json``; both atomically."""
+        from harness.trace.files import save_trace
+
+        save_trace(self, path)
