@@ -1,0 +1,75 @@
+"""XAI Harness: do two implementations of an explanation method compute the same thing, and if not, where do they part?
+
+Importing this loads no framework; what a call needs is loaded by the call.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.api import (
+        backend_from_composite,
+        backend_from_function,
+        explain,
+        list_backends,
+        list_methods,
+        list_models,
+        load_model,
+        load_pair,
+        register_backend,
+    )
+    from harness.comparison import Comparison, NoiseFloor, compare, noise_floor
+    from harness.errors import HarnessError
+    from harness.trace import Trace, load_trace
+
+_HOME = {
+    "harness.api": (
+        "backend_from_composite",
+        "backend_from_function",
+        "explain",
+        "list_backends",
+        "list_methods",
+        "list_models",
+        "load_model",
+        "load_pair",
+        "register_backend",
+    ),
+    "harness.comparison": ("Comparison", "NoiseFloor", "compare", "noise_floor"),
+    "harness.errors": ("HarnessError",),
+    "harness.trace": ("Trace", "load_trace"),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "Comparison",
+    "HarnessError",
+    "NoiseFloor",
+    "Trace",
+    "backend_from_composite",
+    "backend_from_function",
+    "compare",
+    "explain",
+    "list_backends",
+    "list_methods",
+    "list_models",
+    "load_model",
+    "load_pair",
+    "load_trace",
+    "noise_floor",
+    "register_backend",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use (PEP 562)."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'harness' has no attribute {name!r}")
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

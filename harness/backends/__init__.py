@@ -1,5 +1,22 @@
 """The plugin protocol and the registry."""
 
 from harness.backends.protocol import Backend, Model, Prepared, Steps
+from harness.backends.registry import (
+    adapter_plugin,
+    backend_named,
+    list_backends,
+    model_plugin,
+    register_backend,
+)
 
-__all__ = ["Backend", "Model", "Prepared", "Steps"]
+__all__ = [
+    "Backend",
+    "Model",
+    "Prepared",
+    "Steps",
+    "adapter_plugin",
+    "backend_named",
+    "list_backends",
+    "model_plugin",
+    "register_backend",
+]

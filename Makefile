@@ -1,0 +1,49 @@
+# `make run` and `make test` need Python 3.11 or later, make and git, nothing else.
+PYTHON  ?= python3
+WORKERS ?= 2
+VENV    := .venv
+BIN     := $(VENV)/bin
+# Written last: an interrupted setup has no stamp and is taken up again.
+STAMP   := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format types imports golden-verify clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## set up .venv with everything pinned in constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is older than Python 3.11; name a newer one: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 2; }
+	@rm -f $@
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
+	@touch $@
+
+run: $(STAMP) ## run the default suite on all models and leave the report in reports/runs
+	$(BIN)/xai-harness run --suite default
+
+test: $(STAMP) ## run the tests
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+lint: $(STAMP) ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## put style and formatting right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP) ## check the type hints
+	$(BIN)/mypy
+
+imports: $(STAMP) ## check who imports whom
+	$(BIN)/lint-imports
+
+golden-verify: $(STAMP) ## run the port against the stored golden outputs
+	$(BIN)/xai-harness golden verify
+
+clean: ## remove .venv, caches and run reports
+	rm -rf $(VENV) .tox .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info reports/runs

@@ -1,0 +1,160 @@
+"""The public calls: load a model, explain an input, compare two runs."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from harness.backends import (
+    Backend,
+    Model,
+    Prepared,
+    adapter_plugin,
+    backend_named,
+    list_backends,
+    model_plugin,
+    register_backend,
+)
+from harness.checks import checked_dtype, checked_input, checked_target
+from harness.errors import UnsupportedMethodError
+from harness.methods import CATALOGUE, Method
+from harness.methods import method as method_named
+from harness.trace import Trace
+
+#: Prepared backends, kept as long as their model lives: (backend name, dtype) -> prepared.
+_prepared: weakref.WeakKeyDictionary[Any, dict[tuple[str, str], Prepared]] = weakref.WeakKeyDictionary()
+
+
+def load_model(source: Any, name: str | None = None, example: Any = None) -> Any:
+    """Make a `PortedModel` of a zoo name, an ``.onnx``, ``.keras`` or ``.h5`` path, a ``keras.Model``, an
+    ``onnx.ModelProto``, or a ``torch.nn.Module`` (with ``example``, an input for it).
+
+    The final softmax is removed, and the model says so. Raises UnknownNameError, ModelSourceError or
+    UnsupportedLayerError.
+    """
+    return model_plugin("load_model")(source, name=name, example=example)
+
+
+def load_pair(
+    keras_model: Any, torch_module: Any, layer_map: Mapping[str, str] | None = None, example: Any = None
+) -> Any:
+    """Align a Keras and a torch model that were ported by hand, by their weights, and verify the forward pass.
+
+    ``layer_map`` (Keras layer name to torch module path) wins over what the weights say. ``example``:
+    an input to verify on, (batch, *input_shape); random if left out.
+    """
+    return model_plugin("load_pair")(keras_model, torch_module, layer_map=layer_map, example=example)
+
+
+def explain(
+    model: Any,
+    x: Any,
+    method: str | Method,
+    backend: str | Backend = "tensorflow",
+    target: Any = None,
+    dtype: str = "float32",
+    layers: bool = True,
+) -> Trace:
+    """Run ``method`` on ``x`` through ``backend`` and return the trace.
+
+    ``model``: what :func:`load_model` returns, or what it takes. ``x``: (batch, *input_shape), channels
+    last. ``target``: a class index, one per sample, or None for the largest logit of each sample.
+    ``layers=False`` keeps only logits and attribution. Raises InvalidInputError, UnknownNameError,
+    UnsupportedMethodError or MissingFrameworkError.
+    """
+    model = as_model(model)
+    chosen, resolved = backend_named(backend), method_named(method)
+    array = checked_input(model, x, checked_dtype(dtype))
+    wanted = checked_target(target, len(array), class_count(model))
+    require_support(chosen, resolved)
+    trace = prepared_for(model, chosen, dtype).explain(array, resolved, wanted, layers)
+    trace.measure_floor = _floor_measure(model, array, chosen, trace)
+    return trace
+
+
+def as_model(source: Any) -> Any:
+    """``source`` if it is a model of ours already, else what :func:`load_model` makes of it."""
+    return source if hasattr(source, "graph") and hasattr(source, "input_shape") else load_model(source)
+
+
+def class_count(model: Model) -> int:
+    """The number of logits."""
+    return int(np.prod(model.graph[model.graph.output].shape))
+
+
+def require_support(backend: Backend, method: Method) -> None:
+    """Raise UnsupportedMethodError where ``backend`` cannot run ``method``."""
+    if not backend.supports(method):
+        raise UnsupportedMethodError(
+            f"backend {backend.name!r} does not implement {method.name!r}; see: xai-harness methods"
+        )
+
+
+def prepared_for(model: Any, backend: Backend, dtype: str) -> Prepared:
+    """``backend`` prepared for ``model`` and ``dtype``; made once and kept as long as the model lives."""
+    kept = _prepared.setdefault(model, {})
+    key = (f"{backend.name}#{id(backend)}", dtype)
+    if key not in kept:
+        kept[key] = backend.prepare(model, dtype)
+    return kept[key]
+
+
+def _floor_measure(model: Any, x: np.ndarray, backend: Backend, trace: Trace) -> Callable[[], Any]:
+    """A function that measures the floor of ``trace`` once and remembers it.
+
+    It holds the trace weakly: the trace holds the function.
+    """
+    own = weakref.ref(trace)
+    measured: list[Any] = []
+
+    def measure() -> Any:
+        from harness.comparison import FloorMeter
+
+        subject = own()
+        if not measured and subject is not None:
+            measured.append(FloorMeter(model, x, backend, subject.dtype).measure(subject))
+        return measured[0]
+
+    return measure
+
+
+def backend_from_composite(name: str, composite: Callable[..., Any], head: str = "logit") -> Backend:
+    """A backend made of a Zennit composite: ``composite(model, method)`` returns one for the torch twin ``model``."""
+    backend: Backend = adapter_plugin("composite")(name, composite, head=head)
+    return backend
+
+
+def backend_from_function(name: str, function: Callable[..., Any], framework: str) -> Backend:
+    """A backend made of ``function(twin, x, target, method) -> attribution`` for ``framework``."""
+    backend: Backend = adapter_plugin("function")(name, function, framework)
+    return backend
+
+
+def list_methods() -> list[str]:
+    """Catalogue names, in catalogue order."""
+    return list(CATALOGUE)
+
+
+def list_models() -> list[str]:
+    """Names of the zoo."""
+    return [entry["name"] for entry in model_plugin("zoo")()]
+
+
+__all__ = [
+    "as_model",
+    "backend_from_composite",
+    "backend_from_function",
+    "class_count",
+    "explain",
+    "list_backends",
+    "list_methods",
+    "list_models",
+    "load_model",
+    "load_pair",
+    "prepared_for",
+    "register_backend",
+    "require_support",
+]

@@ -1,0 +1,66 @@
+"""Backends and model sources by name: registered in code, or found as entry points and loaded when first used."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from harness.backends.protocol import Backend
+from harness.errors import HarnessError, InvalidInputError, UnknownNameError
+
+_BACKENDS = "xai_harness.backends"
+_MODELS = "xai_harness.models"
+_ADAPTERS = "xai_harness.adapters"
+
+_registered: dict[str, Backend] = {}
+
+
+@cache
+def _plugins(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=group)}
+
+
+def register_backend(name: str, backend: Backend) -> None:
+    """Make ``backend`` available as ``name``; a name that is taken is replaced.
+
+    Raises InvalidInputError where the object lacks one of `version`, `supports` and `prepare`.
+    """
+    missing = [call for call in ("version", "supports", "prepare") if not callable(getattr(backend, call, None))]
+    if missing:
+        raise InvalidInputError(f"backend {name!r} has no method {missing[0]!r}; see harness.backends.Backend")
+    _registered[name] = backend
+
+
+def backend_named(name: str | Backend) -> Backend:
+    """The backend of a name, loaded on first use; a backend object is returned as it is."""
+    if not isinstance(name, str):
+        return name
+    if name not in _registered:
+        plugins = _plugins(_BACKENDS)
+        if name not in plugins:
+            raise UnknownNameError("backend", name, list_backends(), "See: xai-harness backends")
+        _registered[name] = plugins[name].load()()
+    return _registered[name]
+
+
+def list_backends() -> list[str]:
+    """Names of all registered and installed backends, sorted."""
+    return sorted({*_registered, *_plugins(_BACKENDS)})
+
+
+def model_plugin(name: str) -> Any:
+    """A function of the installed model package (``load_model``, ``load_pair``, ``zoo``)."""
+    return _load(_MODELS, name, "ported_models")
+
+
+def adapter_plugin(name: str) -> Any:
+    """A function that makes a backend of something else (``composite``, ``function``)."""
+    return _load(_ADAPTERS, name, "ported_impls")
+
+
+def _load(group: str, name: str, package: str) -> Any:
+    plugins = _plugins(group)
+    if name not in plugins:
+        raise HarnessError(f"{package} is not installed; install the project with: pip install -e .")
+    return plugins[name].load()

@@ -1,0 +1,73 @@
+"""Checks of what a user hands in; every failure is one sentence with what was found and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from harness.backends.protocol import Model
+from harness.errors import InvalidInputError
+
+DTYPES = ("float32", "float64")
+
+
+def checked_dtype(dtype: str) -> str:
+    """``dtype`` if it is one the harness computes in; raises InvalidInputError otherwise."""
+    if dtype not in DTYPES:
+        raise InvalidInputError(f"dtype must be one of {', '.join(DTYPES)}, found {dtype!r}")
+    return dtype
+
+
+def checked_input(model: Model, x: Any, dtype: str) -> np.ndarray:
+    """``x`` as a contiguous (batch, *input_shape) array of ``dtype``.
+
+    Raises InvalidInputError for a wrong shape (naming a missing batch axis or a channels-first order
+    where that is what it looks like), a non-numeric dtype, an empty batch, NaN or Inf.
+    """
+    array = np.asarray(x)
+    expected = tuple(model.input_shape)
+    if array.dtype.kind not in "fiub":
+        raise InvalidInputError(f"the input must be numeric, found dtype {array.dtype}")
+    if array.shape[1:] != expected or array.ndim != len(expected) + 1:
+        raise InvalidInputError(_shape_message(model.name, array.shape, expected))
+    if array.shape[0] == 0:
+        raise InvalidInputError("the input has no samples: its batch axis has length 0")
+    array = np.ascontiguousarray(array, dtype=dtype)
+    finite = np.isfinite(array)
+    if not finite.all():
+        where = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise InvalidInputError(
+            f"the input has {int((~finite).sum())} NaN or infinite values, the first at index {where}; remove them first"
+        )
+    return array
+
+
+def _shape_message(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    wanted = f"{name} expects (batch, {', '.join(map(str, expected))})"
+    base = f"input shape {found} does not fit: {wanted}, batch first and channels last"
+    if found == expected:
+        return f"input shape {found} has no batch axis: {wanted}; use x[None]"
+    if len(expected) > 1 and found[1:] == (expected[-1], *expected[:-1]):
+        return f"input shape {found} is channels-first: {wanted}; use numpy.moveaxis(x, 1, -1)"
+    if len(expected) > 1 and found == (expected[-1], *expected[:-1]):
+        return f"input shape {found} is channels-first without a batch axis: {wanted}; use numpy.moveaxis(x, 0, -1)[None]"
+    return base
+
+
+def checked_target(target: int | Sequence[int] | np.ndarray | None, batch: int, classes: int) -> np.ndarray | None:
+    """``target`` as (batch,) int64, or None; raises InvalidInputError outside 0..classes-1 or for a wrong length."""
+    if target is None:
+        return None
+    array = np.asarray(target)
+    if array.dtype.kind not in "iu":
+        raise InvalidInputError(f"target must be a class index or one per sample, found {target!r}")
+    if array.ndim == 0:
+        array = np.full(batch, array)
+    if array.shape != (batch,):
+        raise InvalidInputError(f"target must be one index or {batch} of them (one per sample), found shape {array.shape}")
+    if array.min() < 0 or array.max() >= classes:
+        bad = int(array[(array < 0) | (array >= classes)][0])
+        raise InvalidInputError(f"target {bad} is outside the model's classes 0..{classes - 1}")
+    return array.astype(np.int64)

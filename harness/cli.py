@@ -1,0 +1,274 @@
+"""The command line. Exit status: 0 everything passed, 1 something did not, 2 wrong use, 130 interrupted."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.errors import HarnessError, InvalidInputError
+
+app = typer.Typer(
+    help="Do two implementations of an explanation method compute the same thing, and if not, where do they part?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+golden_app = typer.Typer(help="Record golden outputs of the reference; verify a candidate against them.", no_args_is_help=True)
+app.add_typer(golden_app, name="golden")
+
+Models = Annotated[
+    list[str] | None, typer.Option("--model", "-m", help="Zoo name or model file; may be repeated.")
+]
+Methods = Annotated[
+    list[str] | None, typer.Option("--method", help="Method name or glob (quote it); may be repeated.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Candidate = Annotated[str, typer.Option(help="Backend under test.")]
+Reference = Annotated[str, typer.Option(help="Backend that is trusted.")]
+Input = Annotated[
+    Path | None, typer.Option("--input", help="A .npy file, (batch, *input_shape), instead of the model's example.")
+]
+GOLDEN_ROOT = Path("golden")
+
+
+@app.command("run")
+def run_command(
+    suite: Annotated[str, typer.Option(help="quick (digits, under a minute) or default (all models).")] = "quick",
+    models: Models = None,
+    methods: Methods = None,
+    reference: Reference = "tensorflow",
+    candidate: Candidate = "torch",
+    dtype: Annotated[list[str] | None, typer.Option(help="float32 or float64; both if left out.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Result folder; left out, one under reports/runs.")] = None,
+    input_file: Input = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run methods through reference and candidate, compare every layer, leave a report.
+
+    A run that was interrupted continues where it stopped; finished cases are not run again.
+    """
+    from harness.checks import checked_dtype
+    from harness.report import write_summary
+    from harness.runner import Selection, environment, known_methods, run, select_methods, suite_named
+    from harness.terminal import RunDisplay
+
+    chosen = suite_named(suite)
+    selection = Selection(
+        models=tuple(_known_models(models) or chosen.models),
+        methods=select_methods(methods or (), known_methods() if methods else chosen.methods),
+        dtypes=tuple(checked_dtype(name) for name in dtype or chosen.dtypes),
+        reference=_backend(reference),
+        candidate=_backend(candidate),
+        input=_read_input(input_file),
+    )
+    folder = out or Path("reports") / "runs" / f"{'models' if models else suite}-{reference}-{candidate}"
+    count = len(selection.models) * len(selection.methods) * len(selection.dtypes)
+    with RunDisplay(count, to_stderr=as_json) as display:
+        rows = run(selection, folder, display.progress)
+    facts = environment([selection.reference, selection.candidate])  # type: ignore[list-item]
+    write_summary(rows, folder, facts)
+    passed = sum(bool(row["passed"]) for row in rows)
+    if as_json:
+        print(json.dumps({"passed": passed, "cases": len(rows), "folder": str(folder), "rows": rows}))
+    else:
+        print(f"{passed} of {len(rows)} cases passed. Report: {folder / 'summary.md'}")
+    raise typer.Exit(0 if passed == len(rows) else 1)
+
+
+@golden_app.command("record")
+def record_command(
+    models: Models = None,
+    methods: Methods = None,
+    reference: Reference = "tensorflow",
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float64",
+    root: Annotated[Path, typer.Option(help="Folder of the goldens.")] = GOLDEN_ROOT,
+    input_file: Input = None,
+) -> None:
+    """Store the reference's traces with their noise floors (all suite methods on digits-cnn unless selected)."""
+    from harness.api import as_model
+    from harness.checks import checked_dtype
+    from harness.golden import record
+    from harness.runner import chosen_input, known_methods, select_methods
+
+    names = select_methods(methods or (), known_methods())
+    checked_dtype(dtype)
+    backend = _backend(reference)
+    for source in _known_models(models) or ["digits-cnn"]:
+        model = as_model(source)
+        x, input_name = chosen_input(model, _read_input(input_file))
+        for name, path in record(root, model, x, input_name, names, backend, dtype):
+            print(f"recorded {model.name} {name}: {path}")
+
+
+@golden_app.command("verify")
+def verify_command(
+    models: Models = None,
+    methods: Methods = None,
+    candidate: Candidate = "torch",
+    root: Annotated[Path, typer.Option(help="Folder of the goldens.")] = GOLDEN_ROOT,
+    as_json: AsJson = False,
+) -> None:
+    """Run the candidate against the stored goldens; the reference's framework is not needed."""
+    from harness.comparison import layers_around, verdict_line
+    from harness.golden import find_goldens, verify
+
+    backend = _backend(candidate)
+    loaded: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
+    for path in find_goldens(root, models or (), methods or ()):
+        case = f"{path.parent.name} {path.stem}"
+        try:
+            comparison = verify(path, backend, loaded)
+        except HarnessError as error:
+            rows.append({"case": case, "verdict": "error", "passed": False, "message": str(error)})
+        else:
+            rows.append(
+                {
+                    "case": case,
+                    "verdict": comparison.verdict,
+                    "passed": comparison.passed,
+                    "message": verdict_line(comparison),
+                }
+            )
+            if not comparison.passed and not as_json:
+                print(layers_around(comparison))
+        if not as_json:
+            print(f"{'pass' if rows[-1]['passed'] else 'FAIL'}  {case}  {rows[-1]['message']}")
+    passed = sum(row["passed"] for row in rows)
+    if as_json:
+        print(json.dumps({"passed": passed, "cases": len(rows), "rows": rows}))
+    else:
+        print(f"{passed} of {len(rows)} goldens hold.")
+    raise typer.Exit(0 if passed == len(rows) else 1)
+
+
+@app.command("methods")
+def methods_command(as_json: AsJson = False) -> None:
+    """List the methods: name, family, dialect, parameters, source."""
+    from harness.methods import CATALOGUE
+
+    rows = [
+        {
+            "name": entry.name,
+            "family": entry.family,
+            "dialect": entry.dialect,
+            "parameters": dict(entry.parameters),
+            "source": entry.source,
+        }
+        for entry in CATALOGUE.values()
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    _print_table(
+        [{**row, "parameters": ", ".join(row["parameters"])} for row in rows],
+        ("name", "family", "dialect", "parameters", "source"),
+    )
+    print("Parameters follow a colon: lrp.epsilon:epsilon=0.25,input_layer_rule=flat")
+
+
+@app.command("models")
+def models_command(as_json: AsJson = False) -> None:
+    """List the model zoo: input, classes, licence, source, and whether the weights are here."""
+    from harness.backends import model_plugin
+
+    rows = [dict(entry) for entry in model_plugin("zoo")()]
+    if as_json:
+        print(json.dumps(rows, indent=1, default=str))
+        return
+    _print_table(rows, ("name", "input_shape", "classes", "licence", "source", "available"))
+
+
+@app.command("backends")
+def backends_command(as_json: AsJson = False) -> None:
+    """List the backends, their versions, and what is missing."""
+    from harness.doctor import backend_rows
+
+    rows = backend_rows()
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    _print_table(rows, ("name", "available", "versions", "note"))
+
+
+@app.command("doctor")
+def doctor_command(as_json: AsJson = False) -> None:
+    """Say what this machine has and lacks, and what to do about it. Exit status 1 if something is missing."""
+    from harness.doctor import findings
+
+    rows = findings()
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    else:
+        _print_table(rows, ("check", "ok", "found", "next"))
+    raise typer.Exit(0 if all(row["ok"] for row in rows) else 1)
+
+
+def _backend(name: str) -> Any:
+    from harness.backends import backend_named
+
+    return backend_named(name)
+
+
+def _known_models(models: list[str] | None) -> list[str]:
+    """``models``, checked before anything is loaded, so that a typing error costs no waiting."""
+    from harness.api import list_models
+    from harness.errors import UnknownNameError
+
+    for name in models or ():
+        if not Path(name).suffix and not Path(name).exists() and name not in list_models():
+            raise UnknownNameError("model", name, list_models(), "See: xai-harness models")
+    return models or []
+
+
+def _read_input(path: Path | None) -> Any:
+    import numpy as np
+
+    if path is None:
+        return None
+    try:
+        return np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise InvalidInputError(f"{path} does not exist; save an array with numpy.save") from None
+    except (ValueError, EOFError, OSError) as error:
+        raise InvalidInputError(f"{path} is no readable .npy file ({error}); save an array with numpy.save") from None
+
+
+def _print_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
+    from harness.terminal import print_table
+
+    print_table(rows, columns)
+
+
+def main() -> None:
+    """Entry point of `xai-harness`: a mistake of the user's is one line and exit status 2, never a traceback."""
+    try:
+        app()
+    except HarnessError as error:
+        _fail(str(error))
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            _fail(f"the disk is full ({error.filename or 'while writing'}); free some space and run the same command again")
+        if isinstance(error, PermissionError):
+            _fail(f"{error.filename or 'a file'} cannot be written or read: permission denied; choose another --out")
+        if isinstance(error, NotADirectoryError | FileExistsError | IsADirectoryError):
+            _fail(f"{error.filename or 'a path'} is in the way ({error.strerror}); choose another --out")
+        raise
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to continue where it stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def _fail(message: str) -> None:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""Metrics, the noise floor, verdicts."""
+
+from harness.comparison.verdict import VERDICTS, Comparison, Row, compare, verdict_of
+from harness.comparison.describe import layers_around, verdict_line
+from harness.comparison.floor import MULTIPLE, RUNS, FloorMeter, NoiseFloor, noise_floor
+from harness.comparison.metrics import Distance, Statistics, compare_arrays, relative_l2
+
+__all__ = [
+    "MULTIPLE",
+    "RUNS",
+    "VERDICTS",
+    "Comparison",
+    "Distance",
+    "FloorMeter",
+    "NoiseFloor",
+    "Row",
+    "Statistics",
+    "compare",
+    "compare_arrays",
+    "layers_around",
+    "noise_floor",
+    "relative_l2",
+    "verdict_line",
+    "verdict_of",
+]

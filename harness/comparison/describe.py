@@ -1,0 +1,42 @@
+"""A comparison in words: one line for the verdict, and the layers around the place where the two part."""
+
+from __future__ import annotations
+
+from harness.comparison.verdict import Comparison, Row
+
+
+def verdict_line(comparison: Comparison) -> str:
+    """The verdict, the place it comes from and the figures behind it, in one line."""
+    worst = comparison.worst
+    figures = (
+        f"relative L2 {worst.distance.rel_l2:.2e} is {worst.ratio:.3g} noise floors of {worst.floor:.1e} at {worst.layer}"
+    )
+    if comparison.first_divergent_forward is not None:
+        return f"{comparison.verdict}: activations part first at {comparison.first_divergent_forward}; {figures}"
+    if comparison.first_divergent is not None:
+        return f"{comparison.verdict}: relevance parts first at {comparison.first_divergent} (backward order); {figures}"
+    return f"{comparison.verdict}: {figures}"
+
+
+def layers_around(comparison: Comparison, count: int = 5) -> str:
+    """A table of ``count`` layers around the first divergence, or around the worst layer if there is none.
+
+    Activations are shown where they part, relevances otherwise.
+    """
+    forward = comparison.first_divergent_forward
+    rows = comparison.forward if forward is not None else comparison.rows
+    centre = forward or comparison.first_divergent or comparison.worst.layer
+    position = next((i for i, row in enumerate(rows) if row.layer == centre), 0)
+    start = max(0, min(position - count // 2, len(rows) - count))
+    shown = rows[start : start + count]
+    width = max(len(row.layer) for row in shown)
+    head = f"{'layer':<{width}}  {'kind':<18} {'rel L2':>9} {'floor':>9} {'floors':>9} {'r':>8} {'scale':>10}  verdict"
+    return "\n".join([head, *(_line(row, width, row.layer == centre) for row in shown)])
+
+
+def _line(row: Row, width: int, marked: bool) -> str:
+    distance = row.distance
+    return (
+        f"{row.layer:<{width}}  {row.kind:<18} {distance.rel_l2:9.2e} {row.floor:9.1e} {row.ratio:9.3g} "
+        f"{distance.pearson_r:8.5f} {distance.best_scale:10.6g}  {row.verdict}{'  <-' if marked else ''}"
+    )

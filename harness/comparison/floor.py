@@ -1,0 +1,148 @@
+"""The noise floor: how far the reference is from itself when only rounding changes. Measured, never assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from harness.backends.protocol import Backend, Model, Prepared
+from harness.comparison.metrics import relative_l2
+from harness.methods import Method
+from harness.trace import Trace
+
+#: A candidate within this many floors of the reference computes the same function (DESIGN.md section 6:
+#: two independent correct implementations were measured at most 2.4 floors apart).
+MULTIPLE = 10.0
+#: How often the float64 reference is run again with everything moved by one unit in the last place.
+RUNS = 3
+
+
+@dataclass(frozen=True)
+class NoiseFloor:
+    """Relative L2 movement of the reference, by layer, under rounding alone.
+
+    ``relevance`` and ``activation`` hold a figure per layer name, ``attribution`` the one of the result.
+    ``how`` says in words what was measured.
+    """
+
+    dtype: str
+    how: str
+    attribution: float
+    relevance: Mapping[str, float] = field(default_factory=dict)
+    activation: Mapping[str, float] = field(default_factory=dict)
+
+    def of_relevance(self, layer: str) -> float:
+        """The floor of a layer's relevance, never below the unit roundoff of the dtype."""
+        return max(self.relevance.get(layer, 0.0), unit_roundoff(self.dtype))
+
+    def of_activation(self, layer: str) -> float:
+        """The floor of a layer's activation, never below the unit roundoff of the dtype."""
+        return max(self.activation.get(layer, 0.0), unit_roundoff(self.dtype))
+
+    def of_attribution(self) -> float:
+        """The floor of the attribution, never below the unit roundoff of the dtype."""
+        return max(self.attribution, unit_roundoff(self.dtype))
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> NoiseFloor:
+        return cls(**document)
+
+
+def unit_roundoff(dtype: str) -> float:
+    """Half the distance from 1 to the next number of ``dtype``."""
+    return float(np.finfo(dtype).eps) / 2
+
+
+def unmeasured(dtype: str) -> NoiseFloor:
+    """A floor of one unit roundoff everywhere, for traces whose reference cannot be run again."""
+    return NoiseFloor(dtype, "not measured: one unit roundoff at every layer", 0.0)
+
+
+def moved_one_ulp(array: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """``array`` with every non-zero value moved to its next neighbour, up or down at random."""
+    direction = np.where(generator.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype)
+    return np.where(array == 0, array, np.nextafter(array, direction))
+
+
+class FloorMeter:
+    """Measures floors of one reference backend on one model and input, for any number of methods.
+
+    The moved models are prepared once and kept, so that the next method on the same input is cheap.
+    """
+
+    def __init__(self, model: Model, x: np.ndarray, reference: Backend, dtype: str) -> None:
+        self._model = model
+        self._x = x
+        self._reference = reference
+        self._dtype = dtype
+        self._moved: list[tuple[Prepared, np.ndarray]] | None = None
+        self._exact: Prepared | None = None
+
+    def measure(self, trace: Trace, exact: Trace | None = None) -> NoiseFloor:
+        """The floor of ``trace``, a run of the reference on this model and input.
+
+        In float64 the reference runs RUNS times with weights and input moved by one unit in the last
+        place; the floor is the largest movement. In float32 it is the distance from the float64 run,
+        ``exact`` if it is at hand.
+        """
+        if self._dtype == "float32":
+            if exact is None:
+                if self._exact is None:
+                    self._exact = self._reference.prepare(self._model, "float64")
+                exact = self._exact.explain(
+                    self._x.astype(np.float64), trace.method, trace.target, layers=bool(trace.layers)
+                )
+            return _movement(exact, [trace], "float32", "distance of the float32 reference from its float64 run")
+        runs = (
+            prepared.explain(x, trace.method, trace.target, layers=bool(trace.layers))
+            for prepared, x in self._moved_models()
+        )
+        return _movement(
+            trace, runs, "float64", f"largest of {RUNS} runs with weights and input moved by one unit in the last place"
+        )
+
+    def _moved_models(self) -> list[tuple[Prepared, np.ndarray]]:
+        if self._moved is None:
+            self._moved = []
+            for seed in range(RUNS):
+                generator = np.random.default_rng(seed)
+                moved = self._model.with_weights(
+                    lambda layer, name, array, generator=generator: moved_one_ulp(
+                        array.astype(np.float64), generator
+                    )
+                )
+                x = moved_one_ulp(self._x.astype(np.float64), generator)
+                self._moved.append((self._reference.prepare(moved, "float64"), x))
+        return self._moved
+
+
+def noise_floor(
+    model: Model, x: np.ndarray, method: Method, reference: Backend, dtype: str, target: np.ndarray | None = None
+) -> NoiseFloor:
+    """Run the reference and measure its floor in one go; ``x`` is checked, of ``dtype``."""
+    trace = reference.prepare(model, dtype).explain(x, method, target)
+    return FloorMeter(model, x, reference, dtype).measure(trace)
+
+
+def _movement(base: Trace, runs: Any, dtype: str, how: str) -> NoiseFloor:
+    """The largest relative L2 distance of any run from ``base``, per tensor."""
+    relevance: dict[str, float] = {}
+    activation: dict[str, float] = {}
+    attribution = 0.0
+    for run in runs:
+        attribution = max(attribution, relative_l2(base.attribution, run.attribution))
+        for name, layer in base.layers.items():
+            other = run.layers[name]
+            for figures, ours, theirs in (
+                (relevance, layer.relevance, other.relevance),
+                (activation, layer.activation, other.activation),
+            ):
+                if ours is not None and theirs is not None:
+                    figures[name] = max(figures.get(name, 0.0), relative_l2(ours, theirs))
+    return NoiseFloor(dtype, how, attribution, relevance, activation)

@@ -1,0 +1,76 @@
+"""What this machine has and lacks."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from harness.backends import backend_named, list_backends, model_plugin
+from harness.errors import HarnessError
+
+_FRAMEWORKS = {
+    "tensorflow": ("tensorflow", "keras"),
+    "torch": ("torch", "torchvision", "zennit"),
+}
+#: Space for the weights of all zoo models, in bytes.
+_SPACE = 200 * 2**20
+
+
+def backend_rows() -> list[dict[str, Any]]:
+    """A row a backend: name, whether it can run here, versions, and what to do if not."""
+    rows = []
+    for name in list_backends():
+        try:
+            versions = {
+                key: value for key, value in backend_named(name).version().items() if len(value) < 40
+            }
+            rows.append({"name": name, "available": True, "versions": versions, "note": ""})
+        except (HarnessError, ImportError) as error:
+            rows.append({"name": name, "available": False, "versions": {}, "note": str(error)})
+    return rows
+
+
+def findings() -> list[dict[str, Any]]:
+    """A row a check: what was looked for, whether it is fine, what was found, what to do next."""
+    rows = [
+        _row(
+            "python 3.11 or later",
+            sys.version_info >= (3, 11),
+            ".".join(map(str, sys.version_info[:3])),
+            "install Python 3.11 or later",
+        )
+    ]
+    for extra, packages in _FRAMEWORKS.items():
+        for package in packages:
+            found = _version(package)
+            rows.append(_row(package, found is not None, found or "not installed", f"pip install 'xai-harness[{extra}]'"))
+    rows += [
+        _row(f"backend {row['name']}", row["available"], "ready" if row["available"] else row["note"], row["note"])
+        for row in backend_rows()
+    ]
+    try:
+        entries = model_plugin("zoo")()
+    except (HarnessError, ImportError) as error:
+        rows.append(_row("model zoo", False, str(error), "pip install -e ."))
+    else:
+        for entry in entries:
+            here = bool(entry["available"])
+            found = "here" if here else "not fetched yet; fetched with pip on first use"
+            rows.append(_row(f"model {entry['name']}", True, found, ""))
+    free = shutil.disk_usage(Path.cwd()).free
+    rows.append(_row("disk space", free > _SPACE, f"{free / 2**30:.1f} GiB free", "free at least 200 MiB"))
+    return rows
+
+
+def _row(check: str, ok: bool, found: str, advice: str) -> dict[str, Any]:
+    return {"check": check, "ok": ok, "found": found, "next": "" if ok else advice}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

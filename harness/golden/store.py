@@ -1,0 +1,95 @@
+"""Golden outputs: the reference's traces on disk, with everything needed to hold a port against them later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+
+from harness.comparison import NoiseFloor
+from harness.errors import InvalidInputError, ModelSourceError
+from harness.files import array_digest
+from harness.methods import slug
+from harness.trace import Trace, load_trace_with_facts, save_trace
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A stored run of the reference: its trace, its noise floor, and the input it was made of."""
+
+    path: Path
+    trace: Trace
+    floor: NoiseFloor
+    input_name: str
+
+    @property
+    def x(self) -> np.ndarray:
+        """The explained input: what the input layer passed on."""
+        first = next(iter(self.trace.layers.values()))
+        if first.activation is None:
+            raise ModelSourceError(f"{self.path} holds no input; record it again")
+        return first.activation
+
+
+def golden_path(root: Path, model: str, method: str, dtype: str) -> Path:
+    """Where the golden of a case lies under ``root``."""
+    return root / model / f"{slug(method)}.{dtype}.safetensors"
+
+
+def save_golden(root: Path, trace: Trace, floor: NoiseFloor, input_name: str) -> Path:
+    """Store a run of the reference with its provenance; returns the path of the arrays.
+
+    The provenance says which backend and versions made it, on which model and input (by digest), for
+    which target, with the method as data.
+    """
+    if not trace.layers:
+        raise InvalidInputError("a golden needs every layer; explain with layers=True")
+    path = golden_path(root, trace.model, trace.method.name, trace.dtype)
+    first = next(iter(trace.layers.values()))
+    extra = {
+        "input": {
+            "name": input_name,
+            "sha256": array_digest(first.activation) if first.activation is not None else None,
+        },
+        "target": trace.target.tolist(),
+        "floor": floor.to_json(),
+    }
+    save_trace(trace, path, extra)
+    return path
+
+
+def load_golden(path: Path) -> Golden:
+    """Read one golden; raises ModelSourceError for a damaged file or one whose input is not what it says."""
+    trace, facts = load_trace_with_facts(path)
+    try:
+        golden = Golden(path, trace, NoiseFloor.from_json(facts["floor"]), facts["input"]["name"])
+        expected = facts["input"]["sha256"]
+    except (KeyError, TypeError) as error:
+        raise ModelSourceError(f"{path} is a trace but no golden ({error}); record it again") from None
+    if array_digest(golden.x) != expected:
+        raise ModelSourceError(f"{path}: the stored input is not the one it was recorded with; record it again")
+    return golden
+
+
+def find_goldens(root: Path, models: Sequence[str] = (), methods: Sequence[str] = ()) -> Iterator[Path]:
+    """Paths of the goldens under ``root``, of these models, whose method matches any of these globs; sorted.
+
+    Raises InvalidInputError where there is none.
+    """
+    found = False
+    for path in sorted(root.glob("*/*.safetensors")):
+        name = path.name.rsplit(".", 2)[0]
+        if models and path.parent.name not in models:
+            continue
+        if methods and not any(fnmatchcase(name, slug(pattern)) for pattern in methods):
+            continue
+        found = True
+        yield path
+    if not found:
+        wanted = " ".join((*models, *methods))
+        raise InvalidInputError(
+            f"no golden{f' for {wanted}' if wanted else ''} under {root}; make one with: xai-harness golden record"
+        )

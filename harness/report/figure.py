@@ -1,0 +1,163 @@
+"""One picture a case: reference, candidate and their difference side by side, on one scale."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from harness.errors import InvalidInputError
+from harness.files import replacing
+
+RED, WHITE, BLUE, GRAY = "#ff0000", "#ffffff", "#0000ff", "#808080"
+#: Blue for negative, white for exactly zero (an odd number of entries has a middle one), red for positive,
+#: gray for what is no number.
+RELEVANCE_COLORS = LinearSegmentedColormap.from_list("relevance", [BLUE, WHITE, RED], N=513).with_extremes(
+    bad=GRAY
+)
+
+_SIZE_INCHES = (11.0, 4.2)
+_DOTS_PER_INCH = 100
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One attribution of one sample: ``values`` as drawn, (bars,) or (rows, columns), and its labels."""
+
+    name: str
+    values: np.ndarray
+    labels: tuple[str, ...]
+
+
+def heatmap_figure(
+    reference: np.ndarray,
+    candidate: np.ndarray,
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    axes: tuple[str, ...],
+    sample: int = 0,
+) -> None:
+    """Write a PNG with reference, candidate and candidate minus reference side by side, atomically.
+
+    ``reference`` and ``candidate`` are attributions of one shape whose axes ``axes`` names, ``"batch"``
+    first; ``sample`` of the batch is drawn. Images (three axes without the batch) are summed over their
+    ``"channel"`` axis, series (two axes) become an image with time to the right, vectors become bars.
+    One symmetric scale holds for all three panels, so one colour means one value everywhere. Values that
+    are not finite are gray and counted above their panel; the largest absolute difference of a single
+    value, before any sum over channels, stands below the title.
+
+    Raises InvalidInputError where the shapes differ, do not fit ``axes``, or have no picture.
+    """
+    one, other = (_sample(array, axes, sample) for array in (reference, candidate))
+    if one.shape != other.shape:
+        raise InvalidInputError(
+            f"reference {one.shape} and candidate {other.shape} have different shapes: "
+            "put both in the canonical layout before drawing them"
+        )
+    with np.errstate(invalid="ignore"):
+        difference = other - one
+    panels = [
+        _panel(_counted(name, values), values, axes[1:])
+        for name, values in (
+            ("reference", one),
+            ("candidate", other),
+            ("candidate - reference", difference),
+        )
+    ]
+    figure = _drawn(panels, f"{title}\n{_largest_difference(difference)}")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _sample(array: np.ndarray, axes: tuple[str, ...], sample: int) -> np.ndarray:
+    if array.ndim != len(axes) or not axes or axes[0] != "batch":
+        raise InvalidInputError(
+            f"an attribution of shape {array.shape} does not fit the axes ({', '.join(axes)}): "
+            "one name an axis, 'batch' first"
+        )
+    if not 0 <= sample < len(array):
+        raise InvalidInputError(f"sample {sample} is outside the batch of {len(array)}")
+    return np.asarray(array[sample], dtype=np.float64)
+
+
+def _counted(name: str, values: np.ndarray) -> str:
+    strange = int(values.size - np.isfinite(values).sum())
+    return f"{name}\n{strange} of {values.size} not finite" if strange else name
+
+
+def _panel(name: str, values: np.ndarray, axes: tuple[str, ...]) -> _Panel:
+    if values.ndim == 3:
+        channel = axes.index("channel") if "channel" in axes else 2
+        rows, columns = (axis for position, axis in enumerate(axes) if position != channel)
+        with np.errstate(invalid="ignore"):
+            return _Panel(name, values.sum(axis=channel), (rows, columns))
+    if values.ndim == 2:
+        return _Panel(name, values.T, (axes[1], axes[0]))
+    if values.ndim == 1:
+        return _Panel(name, values, axes)
+    raise InvalidInputError(
+        f"axes ({', '.join(axes)}) have no picture: one, two or three axes beside the batch have one"
+    )
+
+
+def _largest(values: np.ndarray) -> float:
+    """The largest absolute finite value; 0 where there is none."""
+    return float(np.abs(values, where=np.isfinite(values), out=np.zeros_like(values)).max(initial=0.0))
+
+
+def _largest_difference(difference: np.ndarray) -> str:
+    if difference.size and not np.isfinite(difference).any():
+        return "no finite difference"
+    return f"largest |difference| {_largest(difference):.3g}"
+
+
+def _drawn(panels: list[_Panel], title: str) -> Figure:
+    limit = max(_largest(panel.values) for panel in panels) or 1.0
+    figure = Figure(figsize=_SIZE_INCHES, dpi=_DOTS_PER_INCH, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=11)
+    places = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    scale = Normalize(-limit, limit)
+    for place, panel in zip(places, panels, strict=True):
+        place.set_title(panel.name, fontsize=10)
+        if panel.values.ndim == 1:
+            _bars(place, panel, limit)
+        else:
+            _image(place, panel, scale)
+        place.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        place.label_outer()
+    if panels[0].values.ndim == 2:
+        figure.colorbar(ScalarMappable(scale, RELEVANCE_COLORS), ax=list(places), label="relevance")
+    return figure
+
+
+def _image(place: Axes, panel: _Panel, scale: Normalize) -> None:
+    rows, columns = panel.labels
+    square = {rows, columns} == {"height", "width"}
+    place.imshow(
+        np.ma.masked_invalid(panel.values),
+        cmap=RELEVANCE_COLORS,
+        norm=scale,
+        interpolation="nearest",
+        aspect="equal" if square else "auto",
+    )
+    place.set(xlabel=columns, ylabel=rows)
+    place.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+
+
+def _bars(place: Axes, panel: _Panel, limit: float) -> None:
+    edges = np.arange(panel.values.size + 1) - 0.5
+    finite = np.nan_to_num(panel.values, nan=0.0, posinf=0.0, neginf=0.0)
+    place.stairs(np.clip(finite, 0, None), edges, fill=True, color=RED)
+    place.stairs(np.clip(finite, None, 0), edges, fill=True, color=BLUE)
+    for position in np.flatnonzero(~np.isfinite(panel.values)):
+        place.axvspan(edges[position], edges[position + 1], color=GRAY, linewidth=0)
+    place.set(xlabel=panel.labels[0], ylim=(-1.05 * limit, 1.05 * limit))

@@ -1,0 +1,181 @@
+"""What a run says about itself: a page to read, and the same rows as CSV and Parquet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.comparison.verdict import VERDICTS
+from harness.files import write_text
+from harness.report.tables import Row, rows_table, table_csv, table_parquet
+
+_MEANINGS = {
+    "identical": "equal bit for bit",
+    "equivalent": "no further apart than rounding explains",
+    "close": "alike by the field's habit, but rounding does not explain the rest",
+    "divergent": "a different function",
+    "error": "one side failed, or gave NaN or Inf where the other did not",
+}
+
+_NEXT_STEPS = {
+    "error": "read the message. Where it speaks of NaN or Inf, the case's CSV counts them on both sides: the "
+    "first row, from the top, with a count on one side only is where they began.",
+    "divergent": "open the case's CSV. It runs from the output back to the input; the first row that is "
+    "neither identical nor equivalent is where the difference is first seen. There, a `best_scale` far from "
+    "1 with a small `rel_l2_after_scale` means a wrong factor (the head, a count, an epsilon), a low "
+    "`sign_agreement` a sign or a clipped part, and everything else the rule of that layer.",
+    "close": "no pass. Find the first such layer as for a divergent case; a stabilizer of another form or "
+    "size, or one operation in lower precision, are the usual reasons.",
+}
+
+
+def write_summary(
+    rows: Sequence[Row], folder: str | os.PathLike[str], facts: Mapping[str, Any] | None = None
+) -> Path:
+    """Write ``summary.md``, ``.csv`` and ``.parquet`` into ``folder``; return the path of the first.
+
+    ``rows``: one mapping a case, keys as in :data:`harness.report.tables.ROW_COLUMNS`. ``facts``: what is
+    worth knowing about the run (versions, machine, command), by name; nested mappings become dotted names.
+    Each file is written atomically.
+    """
+    folder = Path(folder)
+    table = rows_table(rows)
+    table_csv(table, folder / "summary.csv")
+    table_parquet(table, folder / "summary.parquet")
+    page = folder / "summary.md"
+    write_text(page, summary_markdown(table, facts or {}))
+    return page
+
+
+def summary_markdown(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
+    """The page: the result in one sentence, verdicts, model by method, what did not pass, the environment.
+
+    ``table`` is what :func:`harness.report.tables.rows_table` returns.
+    """
+    parts = [
+        "# Conformance run",
+        _result(table),
+        *(() if table.empty else (_verdict_counts(table), _matrix(table), _failures(table))),
+        _facts(facts),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _result(table: pd.DataFrame) -> str:
+    if table.empty:
+        return "No case was run."
+    passed = int(table["passed"].sum())
+    sides = sorted({f"{row.candidate} against {row.reference}" for row in table.itertuples()})
+    verb = "passed" if passed == len(table) else "passed; what did not is listed below"
+    return (
+        f"{passed} of {_count(len(table), 'case')} {verb} ({', '.join(sides)}). "
+        f"Time: {table['seconds_total'].sum():.1f} s, of it {table['seconds_reference'].sum():.1f} s in the "
+        f"reference and {table['seconds_candidate'].sum():.1f} s in the candidate."
+    )
+
+
+def _verdict_counts(table: pd.DataFrame) -> str:
+    counts = table["verdict"].value_counts()
+    rows = [
+        (verdict, str(counts.get(verdict, 0)), _MEANINGS[verdict])
+        for verdict in reversed(VERDICTS)
+        if counts.get(verdict, 0)
+    ]
+    return _section("Verdicts", _grid(("verdict", "cases", "meaning"), rows))
+
+
+def _matrix(table: pd.DataFrame) -> str:
+    dtypes = sorted(table["dtype"].unique())
+    models = list(dict.fromkeys(table["model"]))
+    worst = {
+        key: min(verdicts, key=VERDICTS.index)
+        for key, verdicts in table.groupby(["method", "model", "dtype"])["verdict"].agg(list).items()
+    }
+    rows = []
+    for method in dict.fromkeys(table["method"]):
+        cells = ([worst.get((method, model, dtype), "not run") for dtype in dtypes] for model in models)
+        rows.append((method, *(" / ".join(cell) for cell in cells)))
+    several = " Where a model has several inputs, the worst verdict stands here."
+    explanation = f"Each cell: {' / '.join(dtypes)}.{several if table['input'].nunique() > 1 else ''}"
+    return _section("Methods and models", f"{explanation}\n\n{_grid(('method', *models), rows)}")
+
+
+def _failures(table: pd.DataFrame) -> str:
+    failed = table[~table["passed"]]
+    if failed.empty:
+        return ""
+    cases = "\n".join(_failure(row) for row in failed.to_dict("records"))
+    found = set(failed["verdict"])
+    bullets = "\n".join(
+        f"- **{verdict}**: {step}" for verdict, step in _NEXT_STEPS.items() if verdict in found
+    )
+    first = failed.iloc[0]
+    again = (
+        f"xai-harness run --model {first['model']} --method '{first['method']}' --dtype {first['dtype']} "
+        f"--reference {first['reference']} --candidate {first['candidate']}"
+    )
+    return _section(
+        "What did not pass", f"{cases}\n\nWhat to do next:\n\n{bullets}\n\nOne case again:\n\n    {again}"
+    )
+
+
+def _failure(row: Mapping[Any, Any]) -> str:
+    name = ", ".join(_plain(row[key]) for key in ("model", "method", "dtype", "input") if row[key])
+    details = []
+    if row["first_divergent"]:
+        details.append(f"first divergent layer `{row['first_divergent']}`")
+    if row["worst_layer"]:
+        details.append(
+            f"worst `{row['worst_layer']}`: relative L2 {_number(row['worst_rel_l2'])}, "
+            f"{_number(row['worst_ratio'])} times its noise floor of {_number(row['worst_floor'])}"
+        )
+    if row["attribution_mae"] == row["attribution_mae"]:
+        details.append(
+            f"attribution: MAE {_number(row['attribution_mae'])}, largest difference "
+            f"{_number(row['attribution_max_abs'])}, r {_number(row['attribution_pearson_r'])}"
+        )
+    if row["message"]:
+        details.append(_plain(row["message"]))
+    if row["files"]:
+        details.append(f"files: {_plain(row['files'])}")
+    return "\n".join((f"- {name}: **{row['verdict']}**", *(f"  - {detail}" for detail in details)))
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    rows = list(_flat(facts))
+    return _section("Environment", _grid(("what", "value"), rows)) if rows else ""
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", str(value)
+
+
+def _section(title: str, body: str) -> str:
+    return f"## {title}\n\n{body}"
+
+
+def _grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(_plain(cell) for cell in line)} |" for line in lines)
+
+
+def _plain(text: object) -> str:
+    """``text`` on one line and harmless in a Markdown table."""
+    return " ".join(str(text).split()).replace("|", "\\|")
+
+
+def _count(number_of: int, what: str) -> str:
+    return f"{number_of} {what}" if number_of == 1 else f"{number_of} {what}s"
+
+
+def _number(value: float | None) -> str:
+    """Three significant digits for reading; a word where there is no number."""
+    return "not known" if value is None or value != value else f"{value:.3g}"

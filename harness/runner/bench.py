@@ -1,0 +1,111 @@
+"""One model and one input on the bench: every method run through both sides, the floor measured, compared."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from harness.backends import Backend, Model, Prepared
+from harness.comparison import Comparison, FloorMeter, compare
+from harness.errors import HarnessError
+from harness.methods import Method
+from harness.trace import Trace
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one case: a comparison, or the message of the side that raised.
+
+    ``seconds`` are wall times: of the reference's run, the candidate's, and the whole case.
+    """
+
+    method: Method
+    dtype: str
+    comparison: Comparison | None
+    reference: Trace | None
+    candidate: Trace | None
+    message: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> str:
+        return self.comparison.verdict if self.comparison else "error"
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.comparison and self.comparison.passed)
+
+
+class Bench:
+    """Holds what methods on one input share: prepared backends, moved models, the last float64 reference run."""
+
+    def __init__(self, model: Model, x: np.ndarray, reference: Backend, candidate: Backend) -> None:
+        self.model = model
+        self._inputs = {dtype: np.ascontiguousarray(x, dtype=dtype) for dtype in ("float32", "float64")}
+        self._backends = {"reference": reference, "candidate": candidate}
+        self._prepared: dict[tuple[str, str], Prepared] = {}
+        self._meters: dict[str, FloorMeter] = {}
+        self._exact: Trace | None = None
+
+    def run(self, method: Method, dtype: str) -> Outcome:
+        """Explain through the reference, then through the candidate with the reference's target, and compare.
+
+        An exception on either side becomes an outcome with the verdict "error", so that a suite goes on.
+        """
+        started = time.perf_counter()
+        seconds: dict[str, float] = {}
+        traces: dict[str, Trace] = {}
+        target = None
+        for side in ("reference", "candidate"):
+            if not self._backends[side].supports(method):
+                message = f"{side} {self._backends[side].name!r} does not implement {method.name!r}"
+                return Outcome(method, dtype, None, traces.get("reference"), None, message, seconds)
+            try:
+                prepared = self._prepare(side, dtype)
+                begun = time.perf_counter()
+                traces[side] = prepared.explain(self._inputs[dtype], method, target)
+                seconds[side] = time.perf_counter() - begun
+            except MemoryError:
+                raise
+            except Exception as error:  # a faulty side is a finding about that side, not about the suite
+                message = f"{side} {self._backends[side].name!r} raised {_one_line(error)}"
+                return Outcome(method, dtype, None, traces.get("reference"), None, message, seconds)
+            target = traces["reference"].target
+        floor = self._meter(dtype).measure(traces["reference"], self._exact_run(method, target, dtype))
+        if dtype == "float64":
+            self._exact = traces["reference"]
+        try:
+            comparison = compare(traces["reference"], traces["candidate"], floor=floor)
+        except HarnessError as error:
+            message = f"candidate cannot be compared: {_one_line(error)}"
+            return Outcome(method, dtype, None, traces["reference"], traces["candidate"], message, seconds)
+        seconds["total"] = time.perf_counter() - started
+        return Outcome(method, dtype, comparison, traces["reference"], traces["candidate"], "", seconds)
+
+    def _prepare(self, side: str, dtype: str) -> Prepared:
+        key = (side, dtype)
+        if key not in self._prepared:
+            self._prepared[key] = self._backends[side].prepare(self.model, dtype)
+        return self._prepared[key]
+
+    def _meter(self, dtype: str) -> FloorMeter:
+        if dtype not in self._meters:
+            self._meters[dtype] = FloorMeter(
+                self.model, self._inputs[dtype], self._backends["reference"], dtype
+            )
+        return self._meters[dtype]
+
+    def _exact_run(self, method: Method, target: Any, dtype: str) -> Trace | None:
+        """The float64 reference run of the same method and target, if it was the last one made here."""
+        exact = self._exact
+        if dtype != "float32" or exact is None or exact.method != method:
+            return None
+        return exact if np.array_equal(exact.target, target) else None
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

@@ -1,0 +1,201 @@
+"""A run: all cases of a selection, one result folder, resumed where it was interrupted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.api import as_model
+from harness.backends import Backend, backend_named
+from harness.checks import checked_dtype, checked_input
+from harness.errors import InvalidInputError
+from harness.files import array_digest, json_digest, source_digest, write_json
+from harness.methods import method, slug, to_json
+from harness.runner.bench import Bench, Outcome
+from harness.runner.suites import BATCH
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to run. ``models``: zoo names or paths; ``input``: an array for models without examples."""
+
+    models: tuple[str, ...]
+    methods: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    reference: str | Backend = "tensorflow"
+    candidate: str | Backend = "torch"
+    input: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How a run tells where it is: ``started`` before each case, ``finished`` with its row after it."""
+
+    started: Callable[[str], None] = lambda case: None
+    finished: Callable[[Row, bool], None] = lambda row, reused: None
+
+
+def run(selection: Selection, folder: Path, progress: Progress | None = None) -> list[Row]:
+    """Run every case of ``selection`` and leave its files under ``folder``; return a row a case.
+
+    A case whose files are there already, made from the same model, input, method, dtype and versions,
+    is not run again. The summary is written by the caller (harness.report).
+    """
+    progress = progress or Progress()
+    reference, candidate = backend_named(selection.reference), backend_named(selection.candidate)
+    methods = [method(name) for name in selection.methods]
+    dtypes = [checked_dtype(dtype) for dtype in selection.dtypes]
+    rows: list[Row] = []
+    for source in selection.models:
+        model = as_model(source)
+        x, input_name = chosen_input(model, selection.input)
+        bench: Bench | None = None
+        for each in methods:
+            for dtype in dtypes:
+                stem = folder / model.name / f"{slug(each.name)}.{dtype}"
+                key = _key(model, x, each, dtype, reference, candidate)
+                row = _finished(stem, key, folder)
+                if row is not None:
+                    rows.append(row)
+                    progress.finished(row, True)
+                    continue
+                progress.started(f"{model.name} {each.name} {dtype}")
+                bench = bench or Bench(model, x, reference, candidate)
+                outcome = bench.run(each, dtype)
+                row = {"model": model.name, "input": input_name, "method": each.name, "dtype": dtype}
+                row |= {"reference": reference.name, "candidate": candidate.name}
+                row |= row_of(outcome)
+                row["files"] = _write_files(outcome, stem, folder, row)
+                # The result is written last: it vouches for the files beside it.
+                write_json(_result_path(stem), {"key": key, "row": _plain(row)})
+                rows.append(_plain(row))
+                progress.finished(row, False)
+    return rows
+
+
+def chosen_input(model: Any, given: np.ndarray | None) -> tuple[np.ndarray, str]:
+    """The input of a case: ``given``, or the first examples the model ships with, as one batch."""
+    if given is not None:
+        return checked_input(model, given, "float32"), "given"
+    names = list(model.examples)[: BATCH.get(model.name, 1)]
+    if not names:
+        raise InvalidInputError(f"{model.name} ships no example input; pass one with --input FILE.npy")
+    return checked_input(
+        model, np.concatenate([np.asarray(model.examples[name]()) for name in names]), "float32"
+    ), "+".join(names)
+
+
+def row_of(outcome: Outcome) -> Row:
+    """The figures of one outcome, as plain values."""
+    row: Row = {
+        "verdict": outcome.verdict,
+        "passed": outcome.passed,
+        "target": outcome.reference.target.tolist() if outcome.reference else None,
+        "message": outcome.message,
+        **{f"seconds_{side}": outcome.seconds.get(side) for side in ("reference", "candidate", "total")},
+    }
+    comparison = outcome.comparison
+    if comparison is None:
+        return row
+    worst, attribution = comparison.worst, comparison.attribution.distance
+    return row | {
+        "worst_layer": worst.layer,
+        "worst_rel_l2": worst.distance.rel_l2,
+        "worst_floor": worst.floor,
+        "worst_ratio": worst.ratio,
+        "attribution_mae": attribution.mae,
+        "attribution_max_abs": attribution.max_abs,
+        "attribution_rel_l2": attribution.rel_l2,
+        "attribution_pearson_r": attribution.pearson_r,
+        "attribution_floor": comparison.floor.of_attribution(),
+        "first_divergent": comparison.first_divergent,
+        "first_divergent_forward": comparison.first_divergent_forward,
+    }
+
+
+def environment(backends: Sequence[Backend]) -> dict[str, str]:
+    """Name and version of everything that computed."""
+    import platform
+
+    facts = {"python": platform.python_version(), "xai-harness": _own_version()}
+    for backend in backends:
+        facts |= {f"{backend.name}: {key}": value for key, value in backend.version().items()}
+    return facts
+
+
+def _own_version() -> str:
+    try:
+        return version("xai-harness")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _key(
+    model: Any, x: np.ndarray, each: Any, dtype: str, reference: Backend, candidate: Backend
+) -> str:
+    """What a finished case depends on; any change makes it run again."""
+    return json_digest(
+        {
+            "model": model.digest,
+            "input": array_digest(x),
+            "method": to_json(each),
+            "dtype": dtype,
+            "reference": reference.version(),
+            "candidate": candidate.version(),
+            "harness": _own_version(),
+            "comparison": source_digest("harness.comparison"),
+        }
+    )
+
+
+def _result_path(stem: Path) -> Path:
+    return stem.parent / f"{stem.name}.json"
+
+
+def _finished(stem: Path, key: str, folder: Path) -> Row | None:
+    """The row of a case that is complete on disk under this key, or None."""
+    path = _result_path(stem)
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return None
+    if document.get("key") != key:
+        return None
+    row: Row = document["row"]
+    return row if all((folder / name).is_file() for name in row["files"]) else None
+
+
+def _write_files(outcome: Outcome, stem: Path, folder: Path, row: Row) -> list[str]:
+    """The per-layer tables and the picture of one case; names relative to ``folder``."""
+    from harness.report import heatmap_figure, table_csv
+
+    if outcome.comparison is None or outcome.reference is None or outcome.candidate is None:
+        return []
+    written = [stem.parent / f"{stem.name}{suffix}" for suffix in (".csv", ".forward.csv", ".png")]
+    table_csv(outcome.comparison.table, written[0])
+    table_csv(outcome.comparison.forward_table, written[1])
+    heatmap_figure(
+        outcome.reference.attribution,
+        outcome.candidate.attribution,
+        written[2],
+        title=f"{row['model']}  {row['method']}  {row['dtype']}: {row['reference']} and {row['candidate']}, {row['verdict']}",
+        axes=outcome.comparison.attribution.axes,
+    )
+    return [path.relative_to(folder).as_posix() for path in written]
+
+
+def _plain(row: Row) -> Row:
+    """``row`` with what JSON cannot hold (NaN, infinities) as None."""
+    return {
+        key: None if isinstance(value, float) and not np.isfinite(value) else value
+        for key, value in row.items()
+    }
+

@@ -1,0 +1,67 @@
+"""What is run together: suites by name, and the selection a command line makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from harness.errors import InvalidInputError, UnknownNameError
+from harness.methods import CATALOGUE, SUITE_METHODS, method
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Models, methods and dtypes; ``batch`` samples of each model's examples are explained at once."""
+
+    name: str
+    models: tuple[str, ...]
+    methods: tuple[str, ...] = SUITE_METHODS
+    dtypes: tuple[str, ...] = ("float64", "float32")
+
+
+SUITES = {
+    suite.name: suite
+    for suite in (
+        Suite("quick", ("digits-cnn",)),
+        Suite(
+            "default",
+            ("digits-cnn", "ecg-cnn1d", "fer-xception", "efficientnet-lite0", "vgg16-mri"),
+        ),
+    )
+}
+
+#: Samples in a batch, for the models small enough that a batch costs nothing; one for every other.
+BATCH = {"digits-cnn": 2, "ecg-cnn1d": 2}
+
+
+def suite_named(name: str) -> Suite:
+    """The suite of a name; raises UnknownNameError with the nearest match."""
+    if name not in SUITES:
+        raise UnknownNameError("suite", name, SUITES)
+    return SUITES[name]
+
+
+def select_methods(patterns: Sequence[str], among: Sequence[str]) -> tuple[str, ...]:
+    """The methods of ``among`` that match any glob, then the patterns that are names of their own.
+
+    A pattern without a wildcard that ``among`` does not hold is taken as a method name
+    (``lrp.epsilon:epsilon=0.33``) and must parse; a glob that matches nothing is an error.
+    """
+    if not patterns:
+        return tuple(among)
+    chosen: list[str] = []
+    for pattern in patterns:
+        if any(character in pattern for character in "*?["):
+            matches = [name for name in among if fnmatchcase(name, pattern)]
+            if not matches:
+                raise InvalidInputError(f"no method matches {pattern!r}; see: xai-harness methods")
+        else:
+            matches = [method(pattern).name]
+        chosen += [name for name in matches if name not in chosen]
+    return tuple(chosen)
+
+
+def known_methods() -> tuple[str, ...]:
+    """Every catalogue name and every composite the suites run."""
+    return (*CATALOGUE, *(name for name in SUITE_METHODS if name not in CATALOGUE))

@@ -1,0 +1,70 @@
+"""What a run shows on a terminal: a progress bar, a line a case, plain tables."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from harness.report import case_line
+from harness.runner import Progress
+
+
+class RunDisplay:
+    """A progress bar on the terminal and one line per finished case above it."""
+
+    def __init__(self, cases: int, to_stderr: bool = False) -> None:
+        self._console = Console(stderr=to_stderr, soft_wrap=True, highlight=False)
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("starting", total=cases)
+        self.progress = Progress(started=self._started, finished=self._finished)
+
+    def __enter__(self) -> RunDisplay:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def _started(self, case: str) -> None:
+        self._bar.update(self._task, description=case)
+
+    def _finished(self, row: dict[str, Any], reused: bool) -> None:
+        line = case_line(row)
+        if reused:
+            line = line + "  (done before)" if isinstance(line, str) else line.append("  (done before)")
+        self._bar.console.print(line)
+        self._bar.advance(self._task)
+
+
+def print_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
+    """``rows`` as a plain table with these columns; values that are missing are left empty."""
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*(_text(row.get(column)) for column in columns))
+    Console(soft_wrap=False, highlight=False).print(table)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return "x".join(map(str, value)) if all(isinstance(item, int) for item in value) else ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    return str(value)

@@ -1,0 +1,144 @@
+"""Candidates from what people have: a Zennit composite, or a function that returns an attribution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.backends.protocol import Backend, Model, Prepared
+from harness.errors import InvalidInputError, MissingFrameworkError, UnknownNameError
+from harness.methods import Method
+from harness.methods.composite import Head
+from ported_impls.versions import distribution_versions, function_digest, require_torch_and_zennit
+
+#: (twin, method) -> zennit.core.Composite; the twin is the torch module, its attribute ``graph`` the graph.
+CompositeFunction = Callable[[Any, Method], Any]
+#: (twin, x, target, method) -> attribution, see :func:`backend_from_function`.
+AttributionFunction = Callable[[Any, Any, Any, Method], Any]
+
+#: The distributions whose versions count, by framework of a function.
+_DISTRIBUTIONS = {
+    "torch": ("torch", "zennit"),
+    "tensorflow": ("tensorflow", "keras"),
+    "keras": ("tensorflow", "keras"),
+    "numpy": (),
+}
+
+
+def backend_from_composite(
+    name: str, composite: CompositeFunction, head: Head | None = "logit"
+) -> Backend:
+    """A backend that runs Zennit composites on the torch twin.
+
+    ``composite(model, method)`` gets the twin (a `torch.nn.Module` whose submodules have the canonical
+    layer names, and whose attribute ``graph`` is the neutral graph) and returns the `zennit.core.Composite`
+    of the method. The relevance starts at the target neuron with its logit or with one, as ``head`` says,
+    whatever the method's own head is; ``head=None`` takes the method's. Per-layer relevance and
+    `propagate` (a layer's module with the hooks that the composite puts on it) come with it.
+
+    Raises InvalidInputError for a composite that cannot be called and a head that does not exist.
+    """
+    _check_callable(name, "composite", composite)
+    if head not in ("logit", "one", None):
+        raise InvalidInputError(f"{name}: head must be 'logit', 'one' or None, found {head!r}")
+    return _CompositeBackend(name, composite, head)
+
+
+def backend_from_function(name: str, function: AttributionFunction, framework: str) -> Backend:
+    """A backend that runs ``function(twin, x, target, method) -> attribution`` as a black box.
+
+    ``framework`` decides what the function gets and returns:
+
+    - ``"torch"``: the torch twin, ``x`` as a tensor and the attribution in the twin's layout (of rank 3
+      and more the channel axis is axis 1), ``target`` a LongTensor (batch,). Where the function runs the
+      twin once and goes backward through it, the gradient seen at each layer's output is the layer's
+      relevance; a layer that ran more than once has none.
+    - ``"tensorflow"`` or ``"keras"``: the Keras twin, ``x`` and the attribution channels last, ``x`` a
+      tensor, ``target`` an int64 tensor. Layers are not recorded.
+    - ``"numpy"``: the neutral graph (`harness.graph.Graph`) and arrays, channels last. Layers are not
+      recorded; the logits, which the function does not return, are taken from whichever twin can be built.
+
+    The attribution is taken as it is returned: head and post-processing are the function's own business.
+    Raises InvalidInputError for a function that cannot be called, UnknownNameError for another framework.
+    """
+    _check_callable(name, "function", function)
+    if framework not in _DISTRIBUTIONS:
+        raise UnknownNameError("framework", framework, _DISTRIBUTIONS)
+    return _FunctionBackend(name, function, framework)
+
+
+@dataclass(frozen=True)
+class _CompositeBackend:
+    name: str
+    composite: CompositeFunction
+    head: Head | None
+
+    def version(self) -> dict[str, str]:
+        return {**distribution_versions("torch", "zennit", "numpy"), "source": function_digest(self.composite)}
+
+    def supports(self, method: Method) -> bool:
+        """Whatever the composite function does not refuse by raising."""
+        return isinstance(method, Method)
+
+    def prepare(self, model: Model, dtype: str) -> Prepared:
+        """Raises MissingFrameworkError without torch."""
+        require_torch_and_zennit()
+        from ported_impls.run import HookedTwin
+
+        twin = model.torch(dtype)
+        return HookedTwin(
+            backend=self.name,
+            versions=self.version(),
+            model=model,
+            dtype=dtype,
+            twin=twin,
+            composite=lambda method: self.composite(twin, method),
+            head=self.head,
+        )
+
+
+@dataclass(frozen=True)
+class _FunctionBackend:
+    name: str
+    function: AttributionFunction
+    framework: str
+
+    def version(self) -> dict[str, str]:
+        names = ("numpy", *_DISTRIBUTIONS[self.framework])
+        return {**distribution_versions(*names), "source": function_digest(self.function)}
+
+    def supports(self, method: Method) -> bool:
+        """Whatever the function does not refuse by raising."""
+        return isinstance(method, Method)
+
+    def prepare(self, model: Model, dtype: str) -> Prepared:
+        """Raises MissingFrameworkError without the function's framework."""
+        facts: Mapping[str, Any] = {
+            "backend": self.name,
+            "versions": self.version(),
+            "model": model,
+            "dtype": dtype,
+            "function": self.function,
+        }
+        if self.framework == "torch":
+            twin = model.torch(dtype)
+            from ported_impls.torch_function import TorchFunction
+
+            return TorchFunction(twin=twin, **facts)
+        from ported_impls.array_function import ArrayFunction, keras_twin_logits, torch_twin_logits
+
+        if self.framework == "numpy":
+            try:
+                logits = torch_twin_logits(model, dtype)
+            except MissingFrameworkError:
+                logits = keras_twin_logits(model, dtype)
+            return ArrayFunction(twin=model.graph, logits=logits, as_tensors=False, **facts)
+        return ArrayFunction(
+            twin=model.keras(dtype), logits=keras_twin_logits(model, dtype), as_tensors=True, **facts
+        )
+
+
+def _check_callable(name: str, what: str, value: object) -> None:
+    if not callable(value):
+        raise InvalidInputError(f"{name}: the {what} must be callable, found {type(value).__name__}")

@@ -1,0 +1,35 @@
+"""The port under test as a backend of the harness."""
+
+from __future__ import annotations
+
+from harness.backends.protocol import Model, Prepared
+from harness.methods import Method
+from ported_impls.versions import distribution_versions, package_digest, require_torch_and_zennit
+
+
+class TorchBackend:
+    """LRP and gradients in PyTorch, by hooks on Zennit's core, after iNNvestigate 2.1.2."""
+
+    name = "torch"
+
+    def version(self) -> dict[str, str]:
+        return {**distribution_versions("torch", "zennit", "numpy"), "source": package_digest()}
+
+    def supports(self, method: Method) -> bool:
+        """Every rule of `harness.methods` is implemented; a misplaced one is an error of `explain`."""
+        return isinstance(method, Method)
+
+    def prepare(self, model: Model, dtype: str) -> Prepared:
+        """Raises MissingFrameworkError without torch."""
+        require_torch_and_zennit()
+        from ported_impls.composite import method_composite
+        from ported_impls.run import HookedTwin
+
+        return HookedTwin(
+            backend=self.name,
+            versions=self.version(),
+            model=model,
+            dtype=dtype,
+            twin=model.torch(dtype),
+            composite=lambda method: method_composite(method, model.graph),
+        )

@@ -1,0 +1,80 @@
+"""What a run of a twin shows from outside: each layer's output, and the gradient that reaches it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness.graph import Graph
+from harness.trace.trace import LayerTrace
+from ported_impls.layout import to_canonical
+
+
+@dataclass
+class Captured:
+    """By canonical layer name, in canonical layout: outputs, gradients of the outputs, number of calls."""
+
+    activations: dict[str, np.ndarray] = field(default_factory=dict)
+    relevances: dict[str, np.ndarray] = field(default_factory=dict)
+    calls: Counter[str] = field(default_factory=Counter)
+
+
+@contextmanager
+def capture_layers(twin: torch.nn.Module, graph: Graph) -> Iterator[Captured]:
+    """Record every layer of ``graph`` that runs inside the context.
+
+    With hooks of a composite on the same modules, enter this context last: the gradient is then that of
+    the tensor which the layer's consumers read, in total over all of them.
+    """
+    captured = Captured()
+    modules = dict(twin.named_modules())
+    handles = [
+        modules[layer.name].register_forward_hook(partial(_record, captured, layer.name))
+        for layer in graph
+        if layer.name in modules
+    ]
+    try:
+        yield captured
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _record(
+    captured: Captured, name: str, module: torch.nn.Module, args: tuple[Any, ...], output: torch.Tensor
+) -> torch.Tensor:
+    """A forward hook; returns a view, because a module may return its input, which others read as well."""
+    captured.calls[name] += 1
+    captured.activations[name] = to_canonical(output)
+    seen = output.view_as(output)
+    if seen.requires_grad:
+        seen.register_hook(partial(_keep_gradient, captured, name))
+    return seen
+
+
+def _keep_gradient(captured: Captured, name: str, gradient: torch.Tensor) -> None:
+    captured.relevances[name] = to_canonical(gradient)
+
+
+def layer_traces(
+    graph: Graph, captured: Captured, x: np.ndarray, relevance_of_input: np.ndarray
+) -> dict[str, LayerTrace]:
+    """The layers of a trace; a layer that no gradient reached has relevance zero."""
+    traces = {}
+    for layer in graph:
+        if layer.kind == "input":
+            activation, relevance = x, relevance_of_input
+        else:
+            activation = captured.activations.get(layer.name)
+            relevance = captured.relevances.get(layer.name)
+            if relevance is None:
+                relevance = np.zeros((len(x), *layer.shape), x.dtype)
+        traces[layer.name] = LayerTrace(layer.name, layer.kind, layer.axes, activation, relevance)
+    return traces

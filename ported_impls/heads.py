@@ -1,0 +1,42 @@
+"""Where the relevance starts: which class is explained, and with how much relevance."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.errors import InvalidInputError
+from harness.methods.composite import Head
+
+
+def resolve_target(model: str, logits: np.ndarray, target: np.ndarray | None) -> np.ndarray:
+    """The explained classes, (batch,) int64: ``target``, or the first largest of each sample's logits.
+
+    Raises InvalidInputError for a class that does not exist, a number of classes that is not the batch's
+    and for logits that are not (batch, classes).
+    """
+    if logits.ndim != 2:
+        raise InvalidInputError(
+            f"{model}: the output has shape {logits.shape}, expected (batch, classes); flatten or pool it first"
+        )
+    if target is None:
+        return logits.argmax(axis=1)
+    target = np.asarray(target, np.int64)
+    batch, classes = logits.shape
+    if target.shape != (batch,):
+        raise InvalidInputError(
+            f"{model}: target has shape {target.shape}, expected ({batch},), one class a sample"
+        )
+    outside = target[(target < 0) | (target >= classes)]
+    if outside.size:
+        raise InvalidInputError(
+            f"{model}: target {outside[0]} is outside the {classes} classes 0 to {classes - 1}"
+        )
+    return target
+
+
+def initial_relevance(logits: np.ndarray, target: np.ndarray, head: Head) -> np.ndarray:
+    """(batch, classes): the target's logit, or one, at the target neuron of each sample; zero elsewhere."""
+    seed = np.zeros_like(logits)
+    samples = np.arange(len(target))
+    seed[samples, target] = logits[samples, target] if head == "logit" else 1
+    return seed

@@ -1,0 +1,18 @@
+"""Between the canonical layout (channels last) and the twin's (channels on axis 1), by views where possible."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+
+def to_twin(array: np.ndarray) -> torch.Tensor:
+    """A canonical array as a contiguous tensor of the same dtype; of rank 3 and more the last axis goes to axis 1."""
+    moved = np.moveaxis(array, -1, 1) if array.ndim >= 3 else array
+    return torch.from_numpy(np.require(moved, requirements=["C", "W"]))
+
+
+def to_canonical(tensor: torch.Tensor) -> np.ndarray:
+    """A twin's tensor as an array in canonical layout; shares the tensor's memory."""
+    array = tensor.detach().cpu().numpy()
+    return np.moveaxis(array, 1, -1) if array.ndim >= 3 else array

@@ -1,0 +1,27 @@
+"""What both sides run on: one neutral graph per network, its Keras and torch twins, and the zoo.
+
+Importing this imports neither TensorFlow nor torch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ported_models.loading import load_model
+from ported_models.model import PortedModel
+
+__all__ = ["PortedModel", "list_models", "load_model", "load_pair"]
+
+
+def list_models() -> list[str]:
+    """The names of the zoo's models, as `load_model` takes them."""
+    from ported_models import zoo
+
+    return list(zoo.names())
+
+
+def load_pair(keras_model: Any, torch_module: Any, layer_map: Any = None, **options: Any) -> PortedModel:
+    """A Keras and a torch model ported by hand, aligned by weights; see `ported_models.pair.load_pair`."""
+    from ported_models import pair
+
+    return pair.load_pair(keras_model, torch_module, layer_map, **options)

@@ -1,0 +1,316 @@
+"""Graphs written layer by layer: defaults filled in, weights checked, shapes and axes worked out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from harness.errors import InvalidInputError, UnknownNameError, UnsupportedLayerError
+from harness.graph import KERNEL_KINDS, KINDS, Graph, Layer
+from ported_models.shapes import default_axes, output_shape, resolve_target, same_padding, same_transposed
+
+Attributes = dict[str, Any]
+Shapes = tuple[tuple[int, ...], ...]
+
+#: Attributes that have no default, by kind.
+_REQUIRED = {
+    **dict.fromkeys(("max_pool1d", "max_pool2d", "average_pool1d", "average_pool2d"), ("pool_size",)),
+    "reshape": ("target",),
+    "permute": ("dims",),
+    "zero_pad": ("padding",),
+    "crop": ("padding",),
+    "upsample": ("size",),
+}
+#: Attributes with a default that does not depend on the input, by kind.
+_DEFAULTS: dict[str, Attributes] = {
+    "batch_norm": {"epsilon": 1e-3},
+    "layer_norm": {"epsilon": 1e-3, "axes_count": 1},
+    "leaky_relu": {"alpha": 0.3},
+    "elu": {"alpha": 1.0},
+    "gelu": {"approximate": "none"},
+    "softmax": {"axis": -1},
+    "average_pool1d": {"count_include_pad": False},
+    "average_pool2d": {"count_include_pad": False},
+    "global_average_pool": {"keepdims": False},
+    "global_max_pool": {"keepdims": False},
+    "flatten": {"order": "channels_last"},
+    "reshape": {"order": "channels_last"},
+    "upsample": {"interpolation": "nearest"},
+    "concat": {"axis": -1},
+    "dropout": {"rate": 0.5},
+}
+_CONVOLUTIONS = KERNEL_KINDS[1:5]
+_SEPARABLE = KERNEL_KINDS[5:]
+_POOLS = ("max_pool1d", "max_pool2d", "average_pool1d", "average_pool2d")
+#: ``(required, optional)`` weights, by kind.
+_WEIGHTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    **dict.fromkeys(("dense", *_CONVOLUTIONS, "scale"), (("kernel",), ("bias",))),
+    **dict.fromkeys(_SEPARABLE, (("depthwise_kernel", "pointwise_kernel"), ("bias",))),
+    "batch_norm": (("mean", "variance"), ("gamma", "beta")),
+    "layer_norm": ((), ("gamma", "beta")),
+}
+
+
+class Builder:
+    """Collects the layers of a :class:`~harness.graph.Graph`; ``input_shape`` leaves the batch axis out.
+
+    >>> b = Builder("tiny", (8, 8, 3))
+    >>> b.add("conv2d", "conv", attributes={"padding": "same"}, weights={"kernel": np.ones((3, 3, 3, 4))})
+    'conv'
+    >>> b.add("relu", "conv_relu")
+    'conv_relu'
+    >>> b.graph()["conv"].shape
+    (8, 8, 4)
+    """
+
+    def __init__(
+        self,
+        name: str,
+        input_shape: Sequence[int],
+        axes: Sequence[str] | None = None,
+        input_name: str = "input",
+    ) -> None:
+        self.name = name
+        shape = tuple(int(side) for side in input_shape)
+        names = tuple(axes) if axes is not None else default_axes(shape)
+        _check_name(input_name)
+        self._layers = {input_name: Layer(input_name, "input", (), (), shape, names)}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._layers
+
+    def __getitem__(self, name: str) -> Layer:
+        return self._layers[name]
+
+    @property
+    def last(self) -> str:
+        """Name of the layer added last."""
+        return next(reversed(self._layers))
+
+    def add(
+        self,
+        kind: str,
+        name: str,
+        inputs: str | Sequence[str] | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        weights: Mapping[str, np.ndarray] | None = None,
+    ) -> str:
+        """Append a layer that reads ``inputs`` (default: the layer added last); returns ``name``.
+
+        Attributes as in :class:`~harness.graph.Layer`. What is left out gets Keras' default (strides 1,
+        pools their own size, no padding). ``padding`` may be ``"same"`` or ``"valid"``: it becomes
+        numbers, as TensorFlow has them. A ``reshape`` target may hold one ``-1``.
+
+        Raises UnsupportedLayerError for an unknown kind, InvalidInputError for attributes, weights or
+        inputs that do not fit together.
+        """
+        if kind not in KINDS or kind == "input":
+            raise UnsupportedLayerError(
+                f"layer {name!r}: the graph has no kind {kind!r}; it has: {', '.join(KINDS)}"
+            )
+        _check_name(name)
+        if name in self._layers:
+            raise InvalidInputError(
+                f"layer {name!r}: the graph {self.name!r} has a layer of this name already; rename one"
+            )
+        sources = (self.last,) if inputs is None else (inputs,) if isinstance(inputs, str) else tuple(inputs)
+        for source in sources:
+            if source not in self._layers:
+                raise UnknownNameError(f"input of layer {name!r}", source, self._layers)
+        shapes = tuple(self._layers[source].shape for source in sources)
+        arrays = {key: np.asarray(value) for key, value in (weights or {}).items() if value is not None}
+        _check_inputs(name, kind, shapes)
+        _check_weights(name, kind, shapes, arrays, attributes or {})
+        complete = _complete(name, kind, shapes, dict(attributes or {}), arrays)
+        shape = tuple(int(side) for side in output_shape(kind, shapes, complete, arrays))
+        if any(side < 1 for side in shape):
+            raise InvalidInputError(
+                f"layer {name!r} ({kind}): input {shapes[0]} leaves an empty output {shape}"
+            )
+        # A layer that keeps the number of axes keeps their names; only the input's may be a caller's own.
+        first = self._layers[sources[0]]
+        axes = first.axes if len(first.shape) == len(shape) else default_axes(shape)
+        self._layers[name] = Layer(name, kind, sources, shapes, shape, axes, complete, arrays)
+        return name
+
+    def graph(self, output: str | None = None) -> Graph:
+        """The graph that ends in ``output`` (default: the layer added last), of the layers that it needs."""
+        output = self.last if output is None else output
+        if output not in self._layers:
+            raise UnknownNameError("output layer", output, self._layers)
+        input_name = next(iter(self._layers))
+        needed, pending = {input_name}, [output]
+        while pending:
+            name = pending.pop()
+            if name not in needed:
+                needed.add(name)
+                pending.extend(self._layers[name].inputs)
+        return Graph(
+            self.name, tuple(layer for name, layer in self._layers.items() if name in needed), output
+        )
+
+
+def _check_name(name: str) -> None:
+    if not name or "." in name or "/" in name:
+        raise InvalidInputError(
+            f"layer name {name!r} is empty or holds a dot or slash; replace them, e.g. by an underscore"
+        )
+
+
+def _check_inputs(name: str, kind: str, shapes: Shapes) -> None:
+    """Number and ranks of the inputs."""
+    if kind in ("add", "multiply", "concat"):
+        if len(shapes) < 2:
+            raise InvalidInputError(f"layer {name!r} ({kind}): needs two or more inputs, found {len(shapes)}")
+        if len({len(shape) for shape in shapes}) > 1:
+            raise InvalidInputError(
+                f"layer {name!r} ({kind}): inputs have different ranks {shapes}; reshape them first"
+            )
+    elif len(shapes) != 1:
+        raise InvalidInputError(f"layer {name!r} ({kind}): takes one input, found {len(shapes)}")
+    space = _space(kind)
+    if space is not None and len(shapes[0]) != space + 1:
+        raise InvalidInputError(
+            f"layer {name!r} ({kind}): needs {space} spatial axes and a channel axis, "
+            f"found input shape {shapes[0]} (batch axis left out)"
+        )
+    if kind in ("zero_pad", "crop", "upsample", "global_average_pool", "global_max_pool") and len(
+        shapes[0]
+    ) not in (2, 3):
+        raise InvalidInputError(
+            f"layer {name!r} ({kind}): needs one or two spatial axes, found input shape {shapes[0]}"
+        )
+
+
+def _space(kind: str) -> int | None:
+    """Number of spatial axes that the kind fixes by its name."""
+    return int(kind[-2]) if kind.endswith(("1d", "2d")) else None
+
+
+def _check_weights(
+    name: str, kind: str, shapes: Shapes, weights: Mapping[str, np.ndarray], attributes: Mapping[str, Any]
+) -> None:
+    """Which weights there are, and whether their shapes fit the input."""
+    required, optional = _WEIGHTS.get(kind, ((), ()))
+    for key in required:
+        if key not in weights:
+            raise InvalidInputError(f"layer {name!r} ({kind}): weight {key!r} is missing")
+    for key in weights:
+        if key not in required + optional:
+            raise UnknownNameError(f"weight of layer {name!r} ({kind})", key, required + optional)
+    channels, groups, space = shapes[0][-1], attributes.get("groups", 1), _space(kind)
+    expected: dict[str, tuple[int | None, ...]] = {}
+    if kind in ("conv1d", "conv2d"):
+        expected["kernel"] = (*(None,) * (space or 0), channels // groups, None)
+        outputs = weights["kernel"].shape[-1]
+        if channels % groups or outputs % groups:
+            raise InvalidInputError(
+                f"layer {name!r} ({kind}): {groups} groups must divide the channels, "
+                f"found {channels} in and {outputs} out"
+            )
+    elif kind in ("conv_transpose1d", "conv_transpose2d"):
+        expected["kernel"] = (*(None,) * (space or 0), channels, None)
+        outputs = weights["kernel"].shape[-1] * groups
+        if channels % groups:
+            raise InvalidInputError(
+                f"layer {name!r} ({kind}): {groups} groups do not divide {channels} channels"
+            )
+    elif kind in _SEPARABLE:
+        depthwise = weights["depthwise_kernel"].shape
+        expected["depthwise_kernel"] = (*(None,) * (space or 0), channels, None)
+        expected["pointwise_kernel"] = (channels * depthwise[-1], None)
+        outputs = weights["pointwise_kernel"].shape[-1]
+    elif kind == "dense":
+        expected["kernel"] = (channels, None)
+        outputs = weights["kernel"].shape[-1]
+    elif kind == "layer_norm":
+        normalised = shapes[0][-attributes.get("axes_count", 1) :]
+        expected = dict.fromkeys(weights, normalised)
+        outputs = channels
+    else:
+        expected = dict.fromkeys(weights, (channels,))
+        outputs = channels
+    if "bias" in weights:
+        expected["bias"] = (outputs,)
+    for key, sides in expected.items():
+        found = weights[key].shape
+        if len(found) != len(sides) or any(
+            want not in (None, side) for want, side in zip(sides, found, strict=True)
+        ):
+            wanted = ", ".join("any" if side is None else str(side) for side in sides)
+            raise InvalidInputError(
+                f"layer {name!r} ({kind}): {key} has shape {found}, expected ({wanted}) "
+                f"for input shape {shapes[0]} (batch axis left out)"
+            )
+
+
+def _complete(
+    name: str, kind: str, shapes: Shapes, given: Attributes, weights: Mapping[str, np.ndarray]
+) -> Attributes:
+    """All attributes of the kind, as numbers and tuples."""
+    defaults = _space_defaults(kind, shapes[0], given, weights) | _DEFAULTS.get(kind, {})
+    known = {*defaults, *_REQUIRED.get(kind, ())}
+    for key in _REQUIRED.get(kind, ()):
+        if key not in given:
+            raise InvalidInputError(f"layer {name!r} ({kind}): attribute {key!r} is missing")
+    for key in given:
+        if key not in known:
+            raise UnknownNameError(f"attribute of layer {name!r} ({kind})", key, known)
+    complete = {**defaults, **given}
+    for key in ("strides", "dilations", "pool_size", "size", "output_padding", "dims"):
+        if key in complete:
+            complete[key] = tuple(int(value) for value in complete[key])
+    if "padding" in complete:
+        complete["padding"] = tuple((int(before), int(after)) for before, after in complete["padding"])
+    if kind == "reshape":
+        target = resolve_target(tuple(complete["target"]), int(np.prod(shapes[0])))
+        complete["target"] = tuple(int(side) for side in target)
+    if kind in ("softmax", "concat") and complete["axis"] >= 0:
+        complete["axis"] -= len(shapes[0]) + 1
+    if kind in _POOLS:
+        for (before, after), window in zip(complete["padding"], complete["pool_size"], strict=True):
+            if max(before, after) >= window and not complete.get("count_include_pad", False):
+                raise InvalidInputError(
+                    f"layer {name!r} ({kind}): padding {(before, after)} leaves windows of {window} "
+                    "with nothing to pool; pad less than the pool size"
+                )
+    return complete
+
+
+def _space_defaults(
+    kind: str, shape: tuple[int, ...], given: Attributes, weights: Mapping[str, np.ndarray]
+) -> Attributes:
+    """Strides, dilations, groups and padding; replaces a padding name in ``given`` by its numbers."""
+    space = _space(kind)
+    if space is None:
+        return {}
+    ones = (1,) * space
+    if kind in _POOLS:
+        window = tuple(given.get("pool_size", ones))
+        defaults: Attributes = {"strides": window}
+    else:
+        kernel = weights["depthwise_kernel" if kind in _SEPARABLE else "kernel"]
+        window = kernel.shape[:space]
+        defaults = {"strides": ones, "dilations": ones}
+        if kind in _CONVOLUTIONS:
+            defaults["groups"] = 1
+    strides = tuple(given.get("strides", defaults["strides"]))
+    dilations = tuple(given.get("dilations", ones))
+    transposed = kind in ("conv_transpose1d", "conv_transpose2d")
+    named = given.pop("padding") if isinstance(given.get("padding"), str) else None
+    if named not in (None, "same", "valid"):
+        raise UnknownNameError(f"padding of a {kind}", str(named), ("same", "valid"))
+    if transposed:
+        defaults["output_padding"] = (0,) * space
+    if transposed and named == "same":
+        defaults["padding"], defaults["output_padding"] = same_transposed(window, strides, dilations)
+    elif named == "same":
+        defaults["padding"] = same_padding(shape[:-1], window, strides, dilations)
+    else:
+        defaults["padding"] = ((0, 0),) * space
+    if transposed and named == "valid":
+        # Keras: a kernel shorter than its stride still gives size * stride values.
+        defaults["output_padding"] = same_transposed(window, strides, dilations)[1]
+    return defaults

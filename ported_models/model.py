@@ -1,0 +1,152 @@
+"""A network as both frameworks run it: one neutral graph, its ONNX file and its two twins."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.errors import InvalidInputError, MissingFrameworkError
+from harness.graph import Graph, Layer
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+TWIN_DTYPES = ("float32", "float64")
+
+
+@dataclass(frozen=True, eq=False)
+class PortedModel:
+    """A graph and what is known about it; the graph is the truth, everything else is made from it.
+
+    ``removed_softmax``: the source ended in a softmax, which the graph no longer has. ``labels``: class
+    names in the order of the logits. ``input_range``: the (low, high) that preprocessed values lie in.
+    ``examples``: by name, functions that return one preprocessed input, (1, *input_shape) float32.
+    """
+
+    graph: Graph
+    removed_softmax: bool = False
+    licence: str | None = None
+    source: str | None = None
+    labels: tuple[str, ...] | None = None
+    preprocessing: str | None = None
+    input_range: tuple[float, float] | None = None
+    examples: Mapping[str, Callable[[], np.ndarray]] = field(default_factory=dict)
+    _twins: dict[tuple[str, str], Any] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.labels is not None:
+            object.__setattr__(self, "labels", tuple(self.labels))
+
+    @classmethod
+    def from_graph(cls, graph: Graph, **facts: Any) -> PortedModel:
+        """A model of ``graph``; ``facts`` are this class's other fields."""
+        return cls(graph, **facts)
+
+    @classmethod
+    def from_onnx(cls, proto: ModelProto, name: str | None = None, **facts: Any) -> PortedModel:
+        """A model of an ONNX proto: one that :attr:`onnx` made, or an exporter's.
+
+        A final softmax is removed and recorded. Raises `UnsupportedLayerError` for a node that the
+        neutral graph cannot express.
+        """
+        from ported_models.onnx import onnx_to_graph, remove_final_softmax, softmax_was_removed
+
+        graph, removed = remove_final_softmax(onnx_to_graph(proto, name))
+        return cls(graph, removed_softmax=removed or softmax_was_removed(proto), **facts)
+
+    @property
+    def name(self) -> str:
+        return self.graph.name
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers in forward order; each has a ``name`` and a ``kind``."""
+        return self.graph.layers
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input, without the batch axis, channels last."""
+        return self.graph.input.shape
+
+    @property
+    def classes(self) -> int:
+        """How many logits the network has."""
+        return self.graph[self.graph.output].shape[-1]
+
+    @cached_property
+    def onnx(self) -> ModelProto:
+        """The graph as ONNX: one node per layer, node names are the canonical layer names."""
+        from ported_models.onnx import graph_to_onnx
+
+        return graph_to_onnx(self.graph, removed_softmax=self.removed_softmax)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 (hex) of structure and weights; the model's name and its facts do not count."""
+        digest = hashlib.sha256(json.dumps({"output": self.graph.output}).encode())
+        for layer in self.graph:
+            digest.update(_structure(layer))
+            for key in sorted(layer.weights):
+                digest.update(np.ascontiguousarray(layer.weights[key]).data)
+        return digest.hexdigest()
+
+    def keras(self, dtype: str = "float32") -> Any:
+        """The Keras twin; `get_layer` finds a layer under its canonical name. Raises `MissingFrameworkError`."""
+        return self._twin("tensorflow", "keras_twin", dtype)
+
+    def torch(self, dtype: str = "float32") -> Any:
+        """The torch twin; `named_modules` holds a layer under its canonical name. Raises `MissingFrameworkError`."""
+        return self._twin("torch", "torch_twin", dtype)
+
+    def with_weights(self, function: Callable[[Layer, str, np.ndarray], np.ndarray]) -> PortedModel:
+        """The same network with every weight array replaced by ``function(layer, weight_name, array)``."""
+        layers = tuple(
+            replace(layer, weights={key: function(layer, key, array) for key, array in layer.weights.items()})
+            for layer in self.graph
+        )
+        return replace(self, graph=replace(self.graph, layers=layers))
+
+    def _twin(self, framework: str, module: str, dtype: str) -> Any:
+        if dtype not in TWIN_DTYPES:
+            raise InvalidInputError(
+                f"{self.name}: no twin in dtype {dtype!r}; choose one of {', '.join(TWIN_DTYPES)}"
+            )
+        if importlib.util.find_spec(framework) is None:
+            raise MissingFrameworkError(framework)
+        if (framework, dtype) not in self._twins:
+            twin = importlib.import_module(f"ported_models.twins.{module}")
+            self._twins[framework, dtype] = twin.build(self.graph, dtype)
+        return self._twins[framework, dtype]
+
+
+def _structure(layer: Layer) -> bytes:
+    """Everything of a layer but the values of its weights, in one canonical spelling."""
+    return json.dumps(
+        [
+            layer.name,
+            layer.kind,
+            layer.inputs,
+            layer.input_shapes,
+            layer.shape,
+            layer.axes,
+            dict(layer.attributes),
+            {key: [str(array.dtype), array.shape] for key, array in layer.weights.items()},
+        ],
+        sort_keys=True,
+        default=_plain,
+    ).encode()
+
+
+def _plain(value: Any) -> Any:
+    """NumPy numbers, which JSON does not know, as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"an attribute of type {type(value).__name__} is no plain data")

@@ -1,0 +1,344 @@
+"""What each kind of layer is in ONNX operators, channels first inside (see `ported_models.onnx.layout`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from harness.errors import UnsupportedLayerError
+from harness.graph import Layer
+from ported_models.onnx.layout import channels_first_order, compose, inverse
+
+
+class Body:
+    """The operators of one layer under construction, and the constants they read.
+
+    ``data_inputs`` are x0, x1, ...; a weight is called by its key; every other input is a constant.
+    """
+
+    def __init__(self, layer: Layer, dtype: np.dtype) -> None:
+        self.layer = layer
+        self.dtype = dtype
+        self.data_inputs = [f"x{i}" for i in range(max(1, len(layer.inputs)))]
+        self.inputs = [*self.data_inputs, *layer.weights]
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, np.ndarray] = {}
+
+    def __call__(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """Append one operator; returns the name of its output."""
+        output = f"y{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+        return output
+
+    def constant(self, name: str, values: Any, dtype: Any = np.int64) -> str:
+        """A constant of the layer, float constants in the file's type; returns its name."""
+        self.constants[name] = np.asarray(values, dtype)
+        return name
+
+    def weight_or(self, key: str, fill: float, shape: Sequence[int]) -> str:
+        """The weight ``key``, or a constant of ``fill`` where the layer has none."""
+        return (
+            key if key in self.layer.weights else self.constant(key, np.full(shape, fill), self.dtype)
+        )
+
+    def optional(self, key: str) -> tuple[str, ...]:
+        """The weight ``key`` as the last input of an operator, if the layer has it."""
+        return (key,) if key in self.layer.weights else ()
+
+    @property
+    def output(self) -> str:
+        return self.nodes[-1].output[0]
+
+    def nodes_with_constants(self) -> list[onnx.NodeProto]:
+        """The operators after nodes for the constants, as a function needs them."""
+        constants = [
+            helper.make_node("Constant", [], [name], value=numpy_helper.from_array(array))
+            for name, array in self.constants.items()
+        ]
+        return [*constants, *self.nodes]
+
+
+def body_of(layer: Layer, dtype: np.dtype) -> Body:
+    """The operators of ``layer``, float constants in ``dtype``. Raises `UnsupportedLayerError`."""
+    body = Body(layer, dtype)
+    emit = _BODIES.get(layer.kind)
+    if emit is None:
+        raise UnsupportedLayerError(
+            f"layer {layer.name!r} has the kind {layer.kind!r}, which has no ONNX form; "
+            "the kinds are those of harness.graph.KINDS"
+        )
+    emit(body, layer)
+    return body
+
+
+def _rank(layer: Layer) -> int:
+    """Rank of the layer's first input, batch included (the input layer has only an output)."""
+    return len(layer.input_shapes[0] if layer.inputs else layer.shape) + 1
+
+
+def _to_canonical(body: Body, x: str, rank: int) -> str:
+    return body("Transpose", x, perm=inverse(channels_first_order(rank))) if rank >= 3 else x
+
+
+def _to_channels_first(body: Body, x: str, rank: int) -> str:
+    return body("Transpose", x, perm=channels_first_order(rank)) if rank >= 3 else x
+
+
+def _onnx_axis(axis: int, rank: int) -> int:
+    """The ONNX position of a canonical (negative) axis."""
+    return channels_first_order(rank).index(axis % rank)
+
+
+def _pads(padding: Sequence[Sequence[int]]) -> list[int]:
+    """Pairs (before, after) as ONNX has them: all befores, then all afters."""
+    return [int(pad) for pad in chain(*zip(*padding, strict=True))]
+
+
+def _input(body: Body, layer: Layer) -> None:
+    if _rank(layer) >= 3:
+        _to_channels_first(body, "x0", _rank(layer))
+    else:
+        body("Identity", "x0")
+
+
+def _dense(body: Body, layer: Layer) -> None:
+    rank = _rank(layer)
+    if rank == 2:
+        body("Gemm", "x0", "kernel", *body.optional("bias"))
+        return
+    y = body("MatMul", _to_canonical(body, "x0", rank), "kernel")
+    if "bias" in layer.weights:
+        y = body("Add", y, "bias")
+    _to_channels_first(body, y, rank)
+
+
+def _convolution(body: Body, layer: Layer) -> None:
+    given = layer.attributes
+    body(
+        "Conv",
+        "x0",
+        "kernel",
+        *body.optional("bias"),
+        strides=given["strides"],
+        dilations=given["dilations"],
+        group=given["groups"],
+        pads=_pads(given["padding"]),
+    )
+
+
+def _transposed_convolution(body: Body, layer: Layer) -> None:
+    given = layer.attributes
+    body(
+        "ConvTranspose",
+        "x0",
+        "kernel",
+        *body.optional("bias"),
+        strides=given["strides"],
+        dilations=given["dilations"],
+        group=given["groups"],
+        pads=_pads(given["padding"]),
+        output_padding=given["output_padding"],
+    )
+
+
+def _separable_convolution(body: Body, layer: Layer) -> None:
+    given = layer.attributes
+    depthwise = body(
+        "Conv",
+        "x0",
+        "depthwise_kernel",
+        strides=given["strides"],
+        dilations=given["dilations"],
+        group=layer.input_shapes[0][-1],
+        pads=_pads(given["padding"]),
+    )
+    body("Conv", depthwise, "pointwise_kernel", *body.optional("bias"))
+
+
+def _batch_norm(body: Body, layer: Layer) -> None:
+    channel = layer.shape[-1:]
+    body(
+        "BatchNormalization",
+        "x0",
+        body.weight_or("gamma", 1.0, channel),
+        body.weight_or("beta", 0.0, channel),
+        "mean",
+        "variance",
+        epsilon=float(layer.attributes["epsilon"]),
+    )
+
+
+def _scale(body: Body, layer: Layer) -> None:
+    y = body("Mul", "x0", "kernel")
+    if "bias" in layer.weights:
+        body("Add", y, "bias")
+
+
+def _layer_norm(body: Body, layer: Layer) -> None:
+    rank, count = _rank(layer), layer.attributes["axes_count"]
+    y = body(
+        "LayerNormalization",
+        _to_canonical(body, "x0", rank),
+        body.weight_or("gamma", 1.0, layer.shape[-count:]),
+        *body.optional("beta"),
+        axis=-count,
+        epsilon=float(layer.attributes["epsilon"]),
+    )
+    _to_channels_first(body, y, rank)
+
+
+def _relu6(body: Body, layer: Layer) -> None:
+    low, high = (body.constant(key, value, body.dtype) for key, value in (("low", 0.0), ("high", 6.0)))
+    body("Clip", "x0", low, high)
+
+
+def _swish(body: Body, layer: Layer) -> None:
+    body("Mul", "x0", body("Sigmoid", "x0"))
+
+
+def _softmax(body: Body, layer: Layer) -> None:
+    body("Softmax", "x0", axis=_onnx_axis(layer.attributes["axis"], _rank(layer)))
+
+
+def _pool(operator: str) -> Callable[[Body, Layer], None]:
+    def emit(body: Body, layer: Layer) -> None:
+        given = layer.attributes
+        counting = {"count_include_pad": int(given["count_include_pad"])} if operator == "AveragePool" else {}
+        body(
+            operator,
+            "x0",
+            kernel_shape=given["pool_size"],
+            strides=given["strides"],
+            pads=_pads(given["padding"]),
+            **counting,
+        )
+
+    return emit
+
+
+def _global_pool(pool: str, reduction: str) -> Callable[[Body, Layer], None]:
+    def emit(body: Body, layer: Layer) -> None:
+        if layer.attributes["keepdims"]:
+            body(pool, "x0")
+        else:
+            body(reduction, "x0", body.constant("axes", range(2, _rank(layer))), keepdims=0)
+
+    return emit
+
+
+def _flatten(body: Body, layer: Layer) -> None:
+    x = "x0" if layer.attributes["order"] == "channels_first" else _to_canonical(body, "x0", _rank(layer))
+    body("Flatten", x, axis=1)
+
+
+def _reshape(body: Body, layer: Layer) -> None:
+    rank = len(layer.shape) + 1
+    if layer.attributes["order"] == "channels_first":
+        # Channels come first inside already, before and after: the two moves of this order cancel.
+        shape = [layer.shape[axis - 1] for axis in channels_first_order(rank)[1:]]
+        body("Reshape", "x0", body.constant("target", [0, *shape]))
+        return
+    y = body("Reshape", _to_canonical(body, "x0", _rank(layer)), body.constant("target", [0, *layer.shape]))
+    _to_channels_first(body, y, rank)
+
+
+def _permute(body: Body, layer: Layer) -> None:
+    rank = _rank(layer)
+    order = compose(inverse(channels_first_order(rank)), (0, *layer.attributes["dims"]))
+    body("Transpose", "x0", perm=compose(order, channels_first_order(rank)))
+
+
+def _zero_pad(body: Body, layer: Layer) -> None:
+    pads = _pads([(0, 0), (0, 0), *layer.attributes["padding"]])
+    body("Pad", "x0", body.constant("pads", pads))
+
+
+def _crop(body: Body, layer: Layer) -> None:
+    padding, space = layer.attributes["padding"], layer.input_shapes[0][:-1]
+    body(
+        "Slice",
+        "x0",
+        body.constant("starts", [before for before, _ in padding]),
+        body.constant("ends", [size - after for size, (_, after) in zip(space, padding, strict=True)]),
+        body.constant("axes", [axis + 2 for axis in range(len(space))]),
+    )
+
+
+def _upsample(body: Body, layer: Layer) -> None:
+    scales = body.constant("scales", [1.0, 1.0, *layer.attributes["size"]], np.float32)
+    if layer.attributes["interpolation"] == "nearest":
+        how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    else:
+        how = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+    body("Resize", "x0", "", scales, **how)
+
+
+def _add(body: Body, layer: Layer) -> None:
+    body("Add" if len(body.data_inputs) == 2 else "Sum", *body.data_inputs)
+
+
+def _multiply(body: Body, layer: Layer) -> None:
+    product, *others = body.data_inputs
+    for other in others:
+        product = body("Mul", product, other)
+
+
+def _concat(body: Body, layer: Layer) -> None:
+    body("Concat", *body.data_inputs, axis=_onnx_axis(layer.attributes["axis"], _rank(layer)))
+
+
+def _dropout(body: Body, layer: Layer) -> None:
+    body("Dropout", "x0", body.constant("ratio", layer.attributes["rate"], body.dtype))
+
+
+def _unary(operator: str, *attributes: str) -> Callable[[Body, Layer], None]:
+    def emit(body: Body, layer: Layer) -> None:
+        body(operator, "x0", **{key: layer.attributes[key] for key in attributes})
+
+    return emit
+
+
+_BODIES: dict[str, Callable[[Body, Layer], None]] = {
+    "input": _input,
+    "dense": _dense,
+    "conv1d": _convolution,
+    "conv2d": _convolution,
+    "conv_transpose1d": _transposed_convolution,
+    "conv_transpose2d": _transposed_convolution,
+    "separable_conv1d": _separable_convolution,
+    "separable_conv2d": _separable_convolution,
+    "batch_norm": _batch_norm,
+    "scale": _scale,
+    "layer_norm": _layer_norm,
+    "relu": _unary("Relu"),
+    "relu6": _relu6,
+    "leaky_relu": _unary("LeakyRelu", "alpha"),
+    "elu": _unary("Elu", "alpha"),
+    "selu": _unary("Selu"),
+    "sigmoid": _unary("Sigmoid"),
+    "tanh": _unary("Tanh"),
+    "swish": _swish,
+    "gelu": _unary("Gelu", "approximate"),
+    "softmax": _softmax,
+    "max_pool1d": _pool("MaxPool"),
+    "max_pool2d": _pool("MaxPool"),
+    "average_pool1d": _pool("AveragePool"),
+    "average_pool2d": _pool("AveragePool"),
+    "global_average_pool": _global_pool("GlobalAveragePool", "ReduceMean"),
+    "global_max_pool": _global_pool("GlobalMaxPool", "ReduceMax"),
+    "flatten": _flatten,
+    "reshape": _reshape,
+    "permute": _permute,
+    "zero_pad": _zero_pad,
+    "crop": _crop,
+    "upsample": _upsample,
+    "add": _add,
+    "multiply": _multiply,
+    "concat": _concat,
+    "dropout": _dropout,
+}

@@ -1,0 +1,64 @@
+"""ONNX files as graphs: this project's own bit for bit, exporters' by reading their operators as layers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import onnx
+from onnx import inliner
+
+from harness.graph import Graph
+from ported_models.onnx.cones import read_cone
+from ported_models.onnx.layout import canonical_order
+from ported_models.onnx.neutral import is_neutral, neutral_to_graph
+from ported_models.onnx.operators import OPERATORS
+from ported_models.onnx.reading import Reading
+
+
+def onnx_to_graph(proto: onnx.ModelProto, name: str | None = None, file: str | None = None) -> Graph:
+    """The graph of an ONNX model; ``file`` is what errors call it (default: ``name``).
+
+    A file that `graph_to_onnx` wrote comes back equal, names, attributes and weights. Any other is read
+    operator by operator: constants are folded, transpositions between channels-last and channels-first are
+    followed and vanish, several operators that make one layer become it, and layers are
+    named as `ported_models.onnx.naming` says. A final softmax stays (see `remove_final_softmax`).
+
+    Raises `UnsupportedLayerError` for what the graph cannot express, `ModelSourceError` for a file with
+    more than one input or output, or without fixed sizes.
+    """
+    name = name or proto.graph.name or "model"
+    if is_neutral(proto):
+        return neutral_to_graph(proto, name)
+    if proto.functions:
+        proto = inliner.inline_local_functions(proto)
+    reading = Reading(proto, name, file or name)
+    for node in reading.nodes:
+        if node.output[0] in reading.done:
+            continue
+        if _reads_only_constants(reading, node):
+            reading.fold(node)
+        elif not read_cone(reading, node):
+            _read(reading, node)
+    output = reading.tensors[reading.output]
+    final = reading.arranged(reading.nodes[-1], output, canonical_order(output.rank))
+    return reading.builder.graph(final.layer)
+
+
+def remove_final_softmax(graph: Graph) -> tuple[Graph, bool]:
+    """The graph up to its logits, and whether it ended in a softmax."""
+    last = graph[graph.output]
+    if last.kind != "softmax":
+        return graph, False
+    layers = tuple(layer for layer in graph if layer is not last)
+    return replace(graph, layers=layers, output=last.inputs[0]), True
+
+
+def _reads_only_constants(reading: Reading, node: onnx.NodeProto) -> bool:
+    return all(name in reading.constants for name in node.input if name)
+
+
+def _read(reading: Reading, node: onnx.NodeProto) -> None:
+    read = OPERATORS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    if read is None:
+        reading.unsupported(node, "the neutral graph has no layer for this operator")
+    read(reading, node)

@@ -1,0 +1,268 @@
+"""A Keras model's JSON configuration as a flat list of layer calls, in forward order.
+
+Reads what Keras 2 and Keras 3 write for Sequential and functional models (`model.to_json()`, the
+``model_config`` of an HDF5 file, ``config.json`` of a ``.keras`` file); nested models are flattened in.
+Needs no Keras and executes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.errors import ModelSourceError, UnsupportedLayerError
+from ported_models.sources.names import Names
+
+MODEL_CLASSES = ("Sequential", "Functional", "Model")
+
+#: Weights of the layer at a path of layer names (a nested model's name before its layers'), by variable name.
+Weights = Callable[[tuple[str, ...]], Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One use of one Keras layer. ``inputs`` are the names of the calls whose outputs it reads.
+
+    ``constants`` are the arguments of the call that are no tensors. ``path``: the layer's place in the
+    source, ``model/layer`` for a nested one. ``origin``: the file or model, for messages.
+    """
+
+    name: str
+    path: str
+    class_name: str
+    config: Mapping[str, Any]
+    weights: Mapping[str, np.ndarray]
+    inputs: tuple[str, ...]
+    constants: tuple[Any, ...]
+    origin: str
+
+    @property
+    def where(self) -> str:
+        """The layer, its type and its file, as messages begin."""
+        return f"{self.origin}: layer {self.path!r} ({self.class_name})"
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Calls in forward order; the first is the input. ``names`` has handed out their names."""
+
+    calls: tuple[Call, ...]
+    output: str
+    names: Names
+
+
+def refuse_code(value: Any, origin: str) -> None:
+    """Raises UnsupportedLayerError where a configuration holds Python code: a Lambda layer or function."""
+    if isinstance(value, Mapping):
+        if value.get("class_name") in ("Lambda", "__lambda__"):
+            config = value.get("config")
+            name = config.get("name") if isinstance(config, Mapping) else None
+            raise UnsupportedLayerError(
+                f"{origin}: layer {name or value['class_name']!r} (Lambda) holds Python code, which is never "
+                "executed; replace it by built-in Keras layers and save the model again"
+            )
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            refuse_code(item, origin)
+
+
+def read_network(model: Mapping[str, Any], weights: Weights, origin: str) -> Network:
+    """The calls of a serialised model ``{"class_name": ..., "config": ...}``.
+
+    Raises ModelSourceError for a configuration that is no model, is not built, or has several inputs or
+    outputs; UnsupportedLayerError where it holds code.
+    """
+    refuse_code(model, origin)
+    if model.get("class_name") not in MODEL_CLASSES:
+        raise ModelSourceError(
+            f"{origin}: found a {model.get('class_name')!r}, expected a Sequential or functional Keras model; "
+            "a subclassed model keeps its graph in Python code: rebuild it with keras.Model(inputs, outputs)"
+        )
+    try:
+        flattening = _Flattening(weights, origin, Names(_layer_name(entry) for entry in _entries(model)))
+        output = flattening.expand(model, None, ())
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ModelSourceError(
+            f"{origin}: the model configuration cannot be read ({type(error).__name__}: {error}); "
+            "open the model in Keras and save it again as .keras"
+        ) from None
+    return Network(_needed(flattening.calls, output), output, flattening.names)
+
+
+def _needed(calls: list[Call], output: str) -> tuple[Call, ...]:
+    """The calls that ``output`` depends on."""
+    by_name = {call.name: call for call in calls}
+    needed: set[str] = set()
+    pending = [output]
+    while pending:
+        name = pending.pop()
+        if name not in needed:
+            needed.add(name)
+            pending.extend(by_name[name].inputs)
+    return tuple(call for call in calls if call.name in needed)
+
+
+def _entries(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The serialised layers of a model (Keras 2.0 keeps a Sequential's as a bare list)."""
+    config = model["config"]
+    return config if isinstance(config, list) else config["layers"]
+
+
+def _layer_name(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("name") or entry["config"]["name"])
+
+
+class _Flattening:
+    """Collects calls while it walks a model and the models nested in it."""
+
+    def __init__(self, weights: Weights, origin: str, names: Names) -> None:
+        self.calls: list[Call] = []
+        self.names = names
+        self._weights = weights
+        self._origin = origin
+
+    def expand(self, model: Mapping[str, Any], source: str | None, path: tuple[str, ...]) -> str:
+        """Append the calls of ``model`` applied to ``source`` (None: its own input); the name of its output."""
+        if model["class_name"] == "Sequential":
+            return self._sequential(model, source, path)
+        return self._functional(model["config"], source, path)
+
+    def _sequential(self, model: Mapping[str, Any], source: str | None, path: tuple[str, ...]) -> str:
+        entries = _entries(model)
+        if source is None and entries and entries[0]["class_name"] != "InputLayer":
+            entries = [self._implied_input(model, entries[0]), *entries]
+        if not entries:
+            raise ModelSourceError(f"{self._origin}: the Sequential model has no layers")
+        for entry in entries:
+            if entry["class_name"] == "InputLayer" and source is not None:
+                continue
+            source = self._apply(entry, () if source is None else (source,), (), path)
+        return str(source)
+
+    def _implied_input(self, model: Mapping[str, Any], first: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The input layer of a Sequential model that has its input shape on the first layer only."""
+        config = model["config"]
+        built = config.get("build_input_shape") if isinstance(config, Mapping) else None
+        shape = first["config"].get("batch_input_shape") or first["config"].get("batch_shape") or built
+        if shape is None and first["class_name"] in MODEL_CLASSES:
+            return self._implied_input(first, _entries(first)[0])
+        if shape is None:
+            raise ModelSourceError(
+                f"{self._origin}: the model has no input shape; call it once or begin it with keras.Input(shape)"
+            )
+        name = f"{_layer_name(first)}_input"
+        return {"class_name": "InputLayer", "config": {"name": name, "batch_shape": shape}}
+
+    def _functional(self, config: Mapping[str, Any], source: str | None, path: tuple[str, ...]) -> str:
+        inputs, outputs = _tensors(config["input_layers"]), _tensors(config["output_layers"])
+        for what, found in (("input", inputs), ("output", outputs)):
+            if len(found) != 1:
+                raise ModelSourceError(
+                    f"{self._origin}: the model has {len(found)} {what}s, expected one; "
+                    f"make a model of one {what} with keras.Model(inputs, outputs)"
+                )
+        done: dict[tuple[str, int], str] = {}
+        # Keras lists layers by depth, so one pass is nearly always enough; a shared layer may need another.
+        pending = [
+            (entry, index, node)
+            for entry in config["layers"]
+            for index, node in enumerate(entry["inbound_nodes"] or [None])
+        ]
+        while pending:
+            waiting = []
+            for entry, index, node in pending:
+                key = (_layer_name(entry), index)
+                tensors, constants = _arguments(node)
+                if any(tensor not in done for tensor in tensors):
+                    waiting.append((entry, index, node))
+                elif entry["class_name"] == "InputLayer" and source is not None:
+                    done[key] = source
+                else:
+                    done[key] = self._apply(entry, tuple(done[tensor] for tensor in tensors), constants, path)
+            if len(waiting) == len(pending):
+                raise ModelSourceError(
+                    f"{self._origin}: layer {_layer_name(waiting[0][0])!r} reads a layer that the file does not hold"
+                )
+            pending = waiting
+        return done[outputs[0]]
+
+    def _apply(
+        self, entry: Mapping[str, Any], inputs: tuple[str, ...], constants: tuple[Any, ...], path: tuple[str, ...]
+    ) -> str:
+        class_name, own = str(entry["class_name"]), _layer_name(entry)
+        here = (*path, own)
+        if class_name in MODEL_CLASSES:
+            if len(inputs) != 1:
+                raise ModelSourceError(
+                    f"{self._origin}: the nested model {own!r} has {len(inputs)} inputs, expected one"
+                )
+            return self.expand(entry, inputs[0], here)
+        name = self.names.free(own, "_".join(here)) if path else self.names.own(own)
+        self.calls.append(
+            Call(
+                name,
+                "/".join(here),
+                _builtin_class(entry),
+                entry["config"],
+                self._weights(here),
+                inputs,
+                constants,
+                self._origin,
+            )
+        )
+        return name
+
+
+def _builtin_class(entry: Mapping[str, Any]) -> str:
+    """The class name; a user's own class keeps its package, so that it is not taken for Keras' of the same name."""
+    module = entry.get("module")
+    if entry.get("registered_name") or (module and str(module).split(".")[0] != "keras"):
+        return str(entry.get("registered_name") or f"{module}.{entry['class_name']}")
+    return str(entry["class_name"])
+
+
+def _tensors(references: Any) -> list[tuple[str, int]]:
+    """``["x", 0, 0]`` or a list of such triples as ``(layer, use)`` pairs."""
+    if references and isinstance(references[0], str):
+        references = [references]
+    return [(str(reference[0]), int(reference[1])) for reference in references]
+
+
+def _arguments(node: Any) -> tuple[list[tuple[str, int]], tuple[Any, ...]]:
+    """``(tensors, constants)`` of one call, as Keras 2 (a list of references) or Keras 3 (args) writes it."""
+    if node is None:
+        return [], ()
+    if not isinstance(node, Mapping):
+        references = [node] if node and isinstance(node[0], str) else node
+        constants = [value for reference in references for value in _values(reference[3:]) if value is not None]
+        return _tensors(references), tuple(constants)
+    tensors, constants = [], []
+    for value in [*_values(node.get("args", [])), *_values(_without_mode(node.get("kwargs") or {}))]:
+        if isinstance(value, tuple):
+            tensors.append(value)
+        elif value is not None:
+            constants.append(value)
+    return tensors, tuple(constants)
+
+
+def _without_mode(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments without those that say nothing about what is computed in inference."""
+    return {key: value for key, value in arguments.items() if key not in ("training", "mask")}
+
+
+def _values(value: Any) -> Iterator[Any]:
+    """The leaves of nested arguments; a reference to a tensor is one leaf, a ``(layer, use)`` pair."""
+    if isinstance(value, Mapping) and value.get("class_name") == "__keras_tensor__":
+        yield _tensors(value["config"]["keras_history"])[0]
+    elif isinstance(value, Mapping):
+        for item in _without_mode(value).values():
+            yield from _values(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _values(item)
+    else:
+        yield value

@@ -1,0 +1,151 @@
+"""Keras models and files as the neutral graph.
+
+A live model is read through its JSON configuration and its variables; an HDF5 file needs h5py only;
+a ``.keras`` file is opened by Keras, in safe mode, after its configuration has been found free of code.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.errors import InvalidInputError, MissingFrameworkError, ModelSourceError, UnsupportedLayerError
+from ported_models.build import Builder
+from ported_models.model import PortedModel
+from ported_models.sources.keras_calls import Call, Network, Weights, read_network
+from ported_models.sources.keras_hdf5 import open_hdf5
+from ported_models.sources.keras_layers import supported, translate
+from ported_models.sources.names import canonical
+from ported_models.sources.steps import Reading, without_final_softmax
+
+HDF5_SUFFIXES = (".h5", ".hdf5")
+
+
+def from_model(keras_model: Any, name: str | None = None, origin: str = "") -> PortedModel:
+    """The model of a built Keras model (Sequential or functional, nested or not, one input, one output).
+
+    ``origin``: where it came from, for messages and the record (default: the model's name). A final
+    softmax is removed and recorded. Raises ModelSourceError for a model without a fixed graph,
+    UnsupportedLayerError for a layer that the neutral graph cannot express.
+    """
+    return _model(read_model(keras_model, name, origin), origin)
+
+
+def from_file(path: str | Path, name: str | None = None) -> PortedModel:
+    """The model of a ``.keras``, ``.h5`` or ``.hdf5`` file; no code in it is executed.
+
+    Raises ModelSourceError for a file that is missing, truncated or no whole model, MissingFrameworkError
+    for a ``.keras`` file where Keras is not installed, and what :func:`from_model` raises.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelSourceError(f"{path}: no such file; give the path of a .keras, .h5 or .hdf5 file")
+    name = name or canonical(path.stem)
+    if path.suffix.lower() in HDF5_SUFFIXES:
+        with open_hdf5(path) as (config, weights):
+            return _model(_read(config, weights, name, str(path)), str(path))
+    return _model(read_model(_open_archive(path), name, str(path)), str(path))
+
+
+def read_model(keras_model: Any, name: str | None = None, origin: str = "") -> Reading:
+    """The graph of a live Keras model, with the Keras name of every layer."""
+    own = str(getattr(keras_model, "name", "model"))
+    origin = origin or f"Keras model {own!r}"
+    if not hasattr(keras_model, "to_json") or not hasattr(keras_model, "layers"):
+        raise ModelSourceError(f"{origin}: found a {type(keras_model).__name__}, expected a built keras.Model")
+    try:
+        config = json.loads(keras_model.to_json())
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise ModelSourceError(
+            f"{origin}: Keras cannot describe the model as a configuration "
+            f"({str(error).splitlines()[0]}); rebuild it with keras.Model(inputs, outputs)"
+        ) from None
+    return _read(config, lambda path: _variables(keras_model, path), name or canonical(own), origin)
+
+
+def _model(reading: Reading, source: str) -> PortedModel:
+    return PortedModel.from_graph(
+        reading.graph, removed_softmax=reading.removed is not None, source=source or None
+    )
+
+
+def _variables(keras_model: Any, path: tuple[str, ...]) -> Mapping[str, np.ndarray]:
+    """The variables of the layer at ``path`` by their own names (``kernel``, ``moving_mean``, ...)."""
+    layer = keras_model
+    for part in path:
+        # A functional model lists operations such as `x + y` only among its operations.
+        members = {member.name: member for member in getattr(layer, "operations", layer.layers)}
+        members.update({member.name: member for member in layer.layers})
+        layer = members.get(part)
+        if layer is None:
+            return {}
+    return {variable.name: np.asarray(variable) for variable in getattr(layer, "weights", ())}
+
+
+def _open_archive(path: Path) -> Any:
+    """The Keras model in a ``.keras`` file, after a look at its configuration."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise ModelSourceError(
+            f"{path}: not a .keras file, or a truncated one ({error}); save it again with model.save('name.keras')"
+        ) from None
+    for call in read_network(config, lambda _: {}, str(path)).calls[1:]:
+        supported(call)
+    try:
+        import keras
+    except ImportError:
+        raise MissingFrameworkError("tensorflow") from None
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise ModelSourceError(
+            f"{path}: Keras {keras.__version__} cannot open it ({str(error).strip().splitlines()[0]}); "
+            "is it truncated, or written by a newer Keras?"
+        ) from None
+
+
+def _read(config: Mapping[str, Any], weights: Weights, name: str, origin: str) -> Reading:
+    network = read_network(config, weights, origin)
+    graph, origins = _assemble(network, name, origin)
+    graph, removed = without_final_softmax(graph)
+    return Reading(graph, origins, "softmax" if removed else None)
+
+
+def _assemble(network: Network, name: str, origin: str) -> tuple[Any, dict[str, str]]:
+    """The calls as layers of a graph: a layer and its fused activation become two, "conv" and "conv_relu"."""
+    first, *calls = network.calls
+    builder = Builder(name, _input_shape(first), input_name=first.name)
+    outputs, origins = {first.name: first.name}, {first.name: first.path}
+    for call in calls:
+        if call.class_name == "InputLayer":
+            raise ModelSourceError(f"{origin}: the model has several inputs, expected one")
+        inputs = tuple(outputs[source] for source in call.inputs)
+        steps = translate(call, [builder[source].shape for source in inputs])
+        outputs[call.name] = inputs[0] if not steps else call.name
+        for position, step in enumerate(steps):
+            layer = call.name if position == 0 else network.names.free(f"{call.name}_{step.kind}")
+            try:
+                builder.add(step.kind, layer, inputs, step.attributes, step.weights)
+            except InvalidInputError as error:
+                raise UnsupportedLayerError(f"{call.where}: {error}") from None
+            origins[layer] = call.path
+            inputs, outputs[call.name] = (layer,), layer
+    return builder.graph(outputs[network.output]), origins
+
+
+def _input_shape(call: Call) -> tuple[int, ...]:
+    batch_shape = call.config.get("batch_shape") or call.config.get("batch_input_shape")
+    shape = tuple(batch_shape[1:]) if batch_shape else ()
+    if not shape or any(side is None for side in shape):
+        raise ModelSourceError(
+            f"{call.where}: the input shape {shape} is not fixed; "
+            "build the model with a number for every axis, as in keras.Input((224, 224, 3))"
+        )
+    return tuple(int(side) for side in shape)

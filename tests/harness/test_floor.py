@@ -1,0 +1,56 @@
+"""The noise floor is a measurement of the reference against itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.comparison import RUNS, FloorMeter, NoiseFloor
+from harness.comparison.floor import moved_one_ulp, unit_roundoff
+from harness.methods import method
+from tests.harness.linear_network import GradientBackend, network
+
+X = np.array([[0.5, -1.0, 2.0]])
+
+
+def test_every_value_moves_by_exactly_one_unit_and_zero_stays() -> None:
+    array = np.array([1.0, -2.0, 0.0, 1e-300, 3.5])
+    moved = moved_one_ulp(array, np.random.default_rng(0))
+    assert moved[2] == 0.0
+    steps = np.abs(moved - array)[[0, 1, 3, 4]]
+    for value, step in zip(array[[0, 1, 3, 4]], steps, strict=True):
+        # Downwards from a power of two the neighbour is half as far.
+        assert step in (np.spacing(abs(value)), np.spacing(abs(value)) / 2)
+    assert {bool(s) for s in np.sign(moved_one_ulp(np.ones(100), np.random.default_rng(1)) - 1) > 0} == {True, False}
+
+
+def test_in_float64_the_floor_is_the_largest_movement_of_the_moved_runs() -> None:
+    backend = GradientBackend()
+    x = X.astype(np.float64)
+    meter = FloorMeter(network(), x, backend, "float64")
+    trace = backend.prepare(network(), "float64").explain(x, method("gradient"))
+    floor = meter.measure(trace)
+    assert backend.runs == 1 + RUNS
+    # dx = seed @ W2^T @ W1^T with weights of order 1, each moved by one unit: a few units together.
+    assert 0 < floor.relevance["x"] < 8 * np.finfo(np.float64).eps
+    # The seed is one-hot: nothing moves it.
+    assert floor.relevance["second"] == 0.0
+    assert floor.of_relevance("second") == unit_roundoff("float64")
+    assert meter.measure(trace) == floor
+
+
+def test_in_float32_the_floor_is_the_distance_from_the_float64_run() -> None:
+    backend = GradientBackend()
+    x = (X / 3).astype(np.float32)
+    trace = backend.prepare(network(), "float32").explain(x, method("gradient"))
+    exact = backend.prepare(network(), "float64").explain(x.astype(np.float64), method("gradient"), trace.target)
+    floor = FloorMeter(network(), x, backend, "float32").measure(trace)
+    difference = trace.layers["first"].activation - exact.layers["first"].activation
+    expected = np.linalg.norm(difference) / np.linalg.norm(exact.layers["first"].activation)
+    assert floor.activation["first"] == pytest.approx(expected, rel=1e-12)
+    assert FloorMeter(network(), x, backend, "float32").measure(trace, exact) == floor
+
+
+def test_a_floor_survives_json() -> None:
+    floor = NoiseFloor("float32", "how", 1e-7, {"a": 2e-7}, {"a": 3e-7})
+    assert NoiseFloor.from_json(floor.to_json()) == floor

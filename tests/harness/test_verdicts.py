@@ -1,0 +1,181 @@
+"""What a verdict is, and that only rounding buys "equivalent"."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import harness
+from harness.comparison import MULTIPLE, NoiseFloor, compare, layers_around, verdict_line
+from harness.errors import InvalidInputError
+from harness.methods import method
+from tests.harness.linear_network import GradientBackend, network
+
+X = np.array([[0.5, -1.0, 2.0]])
+
+
+def trace(fault=None, dtype: str = "float64", name: str = "gradient"):
+    return GradientBackend(fault=fault).prepare(network(), dtype).explain(X, method(name))
+
+
+def flat_floor(value: float, dtype: str = "float64") -> NoiseFloor:
+    names = ("x", "first", "second")
+    return NoiseFloor(dtype, "given", value, dict.fromkeys(names, value), dict.fromkeys(names, value))
+
+
+def scaled(factor: float, layer: str = "x"):
+    return lambda name, relevance: relevance * (factor if name == layer else 1.0)
+
+
+def test_the_same_run_twice_is_identical() -> None:
+    comparison = compare(trace(), trace(), floor=flat_floor(1e-15))
+    assert comparison.verdict == "identical"
+    assert comparison.passed
+    assert comparison.first_divergent is None
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"),
+    [
+        (1 + 0.9 * MULTIPLE * 1e-9, "equivalent"),
+        (1 + 1.1 * MULTIPLE * 1e-9, "close"),
+        (1.1, "divergent"),
+        (np.nan, "error"),
+        (np.inf, "error"),
+    ],
+)
+def test_the_verdict_follows_the_distance_in_floors(factor: float, verdict: str) -> None:
+    comparison = compare(trace(), trace(scaled(factor)), floor=flat_floor(1e-9))
+    assert comparison.verdict == verdict
+    assert comparison.passed == (verdict == "equivalent")
+    assert comparison.first_divergent == (None if verdict == "equivalent" else "x")
+
+
+def test_a_perfect_correlation_does_not_excuse_a_wrong_scale() -> None:
+    comparison = compare(trace(), trace(scaled(20.0)), floor=flat_floor(1e-15))
+    row = comparison.table.set_index("layer").loc["x"]
+    assert row["pearson_r"] == pytest.approx(1.0)
+    assert row["best_scale"] == pytest.approx(1 / 20)
+    assert comparison.verdict == "divergent"
+
+
+def test_the_first_divergent_layer_is_the_one_nearest_the_output() -> None:
+    comparison = compare(trace(), trace(scaled(2.0, "first")), floor=flat_floor(1e-15))
+    assert comparison.first_divergent == "first"
+    assert list(comparison.table["layer"]) == ["second", "first", "x"]
+    assert list(comparison.table["verdict"]) == ["identical", "divergent", "divergent"]
+
+
+def test_tolerance_changes_passed_and_no_verdict() -> None:
+    reference, candidate = trace(), trace(scaled(1 + 1e-6))
+    for tolerance, passed in ((None, False), ("close", True), (1e-5, True), (1e-7, False)):
+        comparison = compare(reference, candidate, tolerance=tolerance, floor=flat_floor(1e-15))
+        assert (comparison.verdict, comparison.passed) == ("close", passed)
+
+
+def test_different_activations_are_no_pass_even_where_relevance_agrees() -> None:
+    reference, candidate = trace(), trace()
+    candidate.layers["first"].activation = candidate.layers["first"].activation + 1.0
+    comparison = compare(reference, candidate, floor=flat_floor(1e-15))
+    assert comparison.verdict == "divergent"
+    assert comparison.first_divergent is None
+    assert comparison.first_divergent_forward == "first"
+    assert "activations part first at first" in verdict_line(comparison)
+
+
+def test_the_attribution_counts_after_post_processing() -> None:
+    reference = trace(name="input_t_gradient")
+    candidate = trace(name="input_t_gradient")
+    candidate.attribution = candidate.attribution * 2
+    assert compare(reference, candidate, floor=flat_floor(1e-15)).verdict == "divergent"
+
+
+def test_the_floor_is_never_below_one_rounding() -> None:
+    candidate = trace()
+    for layer in candidate.layers.values():
+        layer.relevance = np.nextafter(layer.relevance, np.inf)
+    candidate.attribution = candidate.layers["x"].relevance
+    assert compare(trace(), candidate, floor=flat_floor(0.0)).verdict == "equivalent"
+
+
+def test_left_out_the_floor_is_measured_by_running_the_reference_again() -> None:
+    backend = GradientBackend()
+    reference = harness.explain(network(), X, "gradient", backend=backend, dtype="float64")
+    candidate = harness.explain(network(), X, "gradient", backend=GradientBackend(), dtype="float64")
+    assert backend.runs == 1
+    comparison = compare(reference, candidate)
+    assert backend.runs == 4
+    assert comparison.verdict == "identical"
+    assert 0 < comparison.floor.relevance["x"] < 1e-15
+    compare(reference, candidate)
+    assert backend.runs == 4
+
+
+def test_a_stored_trace_without_floor_is_compared_strictly_and_says_so(tmp_path) -> None:
+    reference = trace()
+    reference.save(tmp_path / "t.safetensors")
+    comparison = compare(harness.load_trace(tmp_path / "t.safetensors"), trace(scaled(1 + 1e-9)))
+    assert comparison.verdict == "close"
+    assert "not measured" in comparison.notes[0]
+
+
+def test_a_candidate_without_layers_is_judged_by_its_attribution() -> None:
+    candidate = trace(scaled(3.0))
+    candidate.layers = {}
+    comparison = compare(trace(), candidate, floor=flat_floor(1e-15))
+    assert comparison.verdict == "divergent"
+    assert list(comparison.table["layer"]) == ["attribution"]
+    assert "no layers" in comparison.notes[0]
+
+
+def test_traces_of_different_cases_are_refused() -> None:
+    other = trace()
+    other.target = 1 - other.target
+    with pytest.raises(InvalidInputError, match="differ in target"):
+        compare(trace(), other, floor=flat_floor(1e-15))
+    with pytest.raises(InvalidInputError, match="differ in dtype"):
+        compare(trace(), trace(dtype="float32"), floor=flat_floor(1e-15))
+
+
+def test_a_transposed_layer_is_a_sentence_not_a_number() -> None:
+    candidate = trace()
+    candidate.layers["first"].relevance = candidate.layers["first"].relevance.T
+    with pytest.raises(InvalidInputError, match="first: the reference has shape"):
+        compare(trace(), candidate, floor=flat_floor(1e-15))
+
+
+def test_the_failure_text_shows_the_layers_around_the_divergence() -> None:
+    comparison = compare(trace(), trace(scaled(2.0, "first")), floor=flat_floor(1e-15))
+    lines = layers_around(comparison).splitlines()
+    assert len(lines) == 4
+    marked = [line for line in lines if line.endswith("<-")]
+    assert len(marked) == 1
+    assert marked[0].startswith("first")
+
+
+def test_columns_are_those_of_the_design() -> None:
+    columns = list(compare(trace(), trace(), floor=flat_floor(1e-15)).table.columns)
+    assert columns[:12] == [
+        "layer",
+        "kind",
+        "shape",
+        "mae",
+        "max_abs",
+        "rel_l2",
+        "pearson_r",
+        "ccc",
+        "cosine",
+        "best_scale",
+        "rel_l2_after_scale",
+        "sign_agreement",
+    ]
+    side = ["min", "max", "mean", "std", "sum", "negative", "zero", "positive", "nan", "inf", "argmin", "argmax"]
+    assert columns[12:24] == [f"ref_{name}" for name in side]
+    assert columns[24:36] == [f"cand_{name}" for name in side]
+    assert columns[36:] == ["floor", "verdict"]
+
+
+def test_extremes_are_found_by_named_axes() -> None:
+    table = compare(trace(), trace(), floor=flat_floor(1e-15)).table.set_index("layer")
+    relevance = trace().layers["x"].relevance
+    assert table.loc["x", "ref_argmax"] == {"batch": 0, "feature": int(relevance[0].argmax())}
