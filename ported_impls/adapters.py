@@ -10,7 +10,12 @@ from harness.backends.protocol import Backend, Model, Prepared
 from harness.errors import InvalidInputError, MissingFrameworkError, UnknownNameError
 from harness.methods import Method
 from harness.methods.composite import Head
-from ported_impls.versions import distribution_versions, function_digest, require_torch_and_zennit
+from ported_impls.versions import (
+    distribution_versions,
+    function_digest,
+    package_digest,
+    require_torch_and_zennit,
+)
 
 #: (twin, method) -> zennit.core.Composite; the twin is the torch module, its attribute ``graph`` the graph.
 CompositeFunction = Callable[[Any, Method], Any]
@@ -26,9 +31,7 @@ _DISTRIBUTIONS = {
 }
 
 
-def backend_from_composite(
-    name: str, composite: CompositeFunction, head: Head | None = "logit"
-) -> Backend:
+def backend_from_composite(name: str, composite: CompositeFunction, head: Head | None = "logit") -> Backend:
     """A backend that runs Zennit composites on the torch twin.
 
     ``composite(model, method)`` gets the twin (a `torch.nn.Module` whose submodules have the canonical
@@ -75,7 +78,11 @@ class _CompositeBackend:
     head: Head | None
 
     def version(self) -> dict[str, str]:
-        return {**distribution_versions("torch", "zennit", "numpy"), "source": function_digest(self.composite)}
+        return {
+            **distribution_versions("torch", "zennit", "numpy"),
+            "source": function_digest(self.composite),
+            "adapter": package_digest(),
+        }
 
     def supports(self, method: Method) -> bool:
         """Whatever the composite function does not refuse by raising."""
@@ -106,7 +113,11 @@ class _FunctionBackend:
 
     def version(self) -> dict[str, str]:
         names = ("numpy", *_DISTRIBUTIONS[self.framework])
-        return {**distribution_versions(*names), "source": function_digest(self.function)}
+        return {
+            **distribution_versions(*names),
+            "source": function_digest(self.function),
+            "adapter": package_digest(),
+        }
 
     def supports(self, method: Method) -> bool:
         """Whatever the function does not refuse by raising."""

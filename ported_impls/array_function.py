@@ -20,7 +20,10 @@ Logits = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class ArrayFunction:
-    """Satisfies `Prepared`: attribution and logits, no layers. ``as_tensors``: TensorFlow's, else NumPy arrays."""
+    """Satisfies `Prepared`: attribution and logits, no layers.
+
+    ``as_tensors``: the function gets TensorFlow's tensors, else NumPy arrays.
+    """
 
     backend: str
     versions: Mapping[str, str]
@@ -34,7 +37,7 @@ class ArrayFunction:
     def explain(
         self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
     ) -> Trace:
-        """Raises InvalidInputError for a target outside the classes and for an attribution of another shape."""
+        """Raises InvalidInputError for a target outside the classes or an attribution of another shape."""
         logits = self.logits(x)
         target = resolve_target(self.model.name, logits, target)
         if self.as_tensors:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,23 +12,31 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.graph import Graph
+from harness.graph import Graph, Layer
 from harness.trace.trace import LayerTrace
 from ported_impls.layout import to_canonical
 
 
 @dataclass
 class Captured:
-    """By canonical layer name, in canonical layout: outputs, gradients of the outputs, number of calls."""
+    """By canonical layer name, in canonical layout: the last output and the last gradient of the output.
+
+    ``calls`` and ``arrivals`` count how often the layer ran and how often a gradient reached it.
+    """
 
     activations: dict[str, np.ndarray] = field(default_factory=dict)
     relevances: dict[str, np.ndarray] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
+    arrivals: Counter[str] = field(default_factory=Counter)
+
+    def once(self, name: str) -> bool:
+        """Whether the layer ran once and one gradient reached it, which then is its relevance."""
+        return self.calls[name] == 1 and self.arrivals[name] == 1
 
 
 @contextmanager
-def capture_layers(twin: torch.nn.Module, graph: Graph) -> Iterator[Captured]:
-    """Record every layer of ``graph`` that runs inside the context.
+def capture_layers(twin: torch.nn.Module, layers: Iterable[Layer]) -> Iterator[Captured]:
+    """Record those of ``layers`` that run inside the context.
 
     With hooks of a composite on the same modules, enter this context last: the gradient is then that of
     the tensor which the layer's consumers read, in total over all of them.
@@ -37,7 +45,7 @@ def capture_layers(twin: torch.nn.Module, graph: Graph) -> Iterator[Captured]:
     modules = dict(twin.named_modules())
     handles = [
         modules[layer.name].register_forward_hook(partial(_record, captured, layer.name))
-        for layer in graph
+        for layer in layers
         if layer.name in modules
     ]
     try:
@@ -60,6 +68,7 @@ def _record(
 
 
 def _keep_gradient(captured: Captured, name: str, gradient: torch.Tensor) -> None:
+    captured.arrivals[name] += 1
     captured.relevances[name] = to_canonical(gradient)
 
 

@@ -16,7 +16,8 @@ def resolve_target(model: str, logits: np.ndarray, target: np.ndarray | None) ->
     """
     if logits.ndim != 2:
         raise InvalidInputError(
-            f"{model}: the output has shape {logits.shape}, expected (batch, classes); flatten or pool it first"
+            f"{model}: the output has shape {logits.shape}, expected (batch, classes); "
+            "flatten or pool it first"
         )
     if target is None:
         return logits.argmax(axis=1)

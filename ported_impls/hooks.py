@@ -54,7 +54,7 @@ def negative(x: Tensor) -> Tensor:
 
 
 class KernelMod(zennit.core.ParamMod):
-    """``modifier`` on each parameter of a module and its submodules, the bias left out where ``bias`` is false.
+    """``modifier`` on each parameter of a module and its submodules; without ``bias`` the bias is zero.
 
     Zennit's own `ParamMod` does not look into submodules, where a separable convolution has its kernels.
     """
@@ -92,7 +92,7 @@ class _ScaledRelevance(torch.autograd.Function):
 
 
 class _Detour(torch.autograd.Function):
-    """``output`` unchanged; on the way back zeros, a placeholder until Zennit's hook puts the relevance in."""
+    """``output`` unchanged; on the way back zeros, until Zennit's hook puts the relevance in their place."""
 
     @staticmethod
     def forward(ctx: Any, output: Tensor, *inputs: Tensor) -> Tensor:
@@ -180,7 +180,9 @@ class ModifiedStep(zennit.core.BasicHook):
         gradients = list(inputs)  # where a part was not run: zeros, as its input
         run = [index for index, part in enumerate(inputs) if part.requires_grad]
         found = torch.autograd.grad(
-            [outputs[index] for index in run], [inputs[index] for index in run], [upper[index] for index in run]
+            [outputs[index] for index in run],
+            [inputs[index] for index in run],
+            [upper[index] for index in run],
         )
         for index, gradient in zip(run, found, strict=True):
             gradients[index] = gradient
@@ -188,7 +190,7 @@ class ModifiedStep(zennit.core.BasicHook):
 
 
 def _output_at_zero(module: torch.nn.Module, x: Tensor) -> Tensor:
-    """The output of a linear module for an input of zeros, to be broadcast: its bias along axis 1, or zero."""
+    """What a linear module makes of zeros, to be broadcast: its bias along axis 1, or zero."""
     for submodule in module.modules():
         bias = getattr(submodule, "bias", None)
         if bias is not None:
@@ -325,10 +327,11 @@ class _FusedLine(torch.nn.Module):
 
 
 def fused_line(batch_norm: torch.nn.Module) -> _FusedLine:
-    """A batch norm as iNNvestigate 2.1.2 reads it: ``gamma / d * x + (beta - mean / d)``, ``d = sqrt(var**2 + eps)``.
+    """A batch norm as iNNvestigate 2.1.2 reads it.
 
-    Source: `apply_mapping_to_fused_bn_layer`, ``fuse_mode="one_linear"``; the squared variance and the
-    mean without gamma are as they stand there.
+    ``gamma / d * x + (beta - mean / d)`` per channel, ``d = sqrt(variance**2 + epsilon)``: the squared
+    variance and the mean without gamma are as they stand in `apply_mapping_to_fused_bn_layer`
+    (``fuse_mode="one_linear"``).
     """
     mean, variance = batch_norm.running_mean, batch_norm.running_var
     deviation = torch.sqrt(variance**2 + batch_norm.eps)

@@ -1,4 +1,4 @@
-"""Between the canonical layout (channels last) and the twin's (channels on axis 1), by views where possible."""
+"""Between the canonical layout (channels last) and the twin's (channels on axis 1)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 
 def to_twin(array: np.ndarray) -> torch.Tensor:
-    """A canonical array as a contiguous tensor of the same dtype; of rank 3 and more the last axis goes to axis 1."""
+    """A canonical array as a contiguous tensor of its dtype; from rank 3 on the last axis goes to axis 1."""
     moved = np.moveaxis(array, -1, 1) if array.ndim >= 3 else array
     return torch.from_numpy(np.require(moved, requirements=["C", "W"]))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,7 @@ from harness.graph import Layer
 from harness.methods import Method
 from harness.methods.composite import Head
 from harness.trace.trace import Trace
-from ported_impls.capture import Captured, capture_layers, layer_traces
+from ported_impls.capture import capture_layers, layer_traces
 from ported_impls.heads import initial_relevance, resolve_target
 from ported_impls.layout import to_canonical, to_twin
 from ported_impls.provenance import provenance
@@ -46,13 +45,15 @@ class HookedTwin:
         """
         graph = self.model.graph
         seen = to_twin(x).requires_grad_()
-        with self.composite(method).context(self.twin):
-            with capture_layers(self.twin, graph) if layers else nullcontext(Captured()) as captured:
-                output = self.twin(seen)
-                logits = to_canonical(output)
-                target = resolve_target(self.model.name, logits, target)
-                seed = initial_relevance(logits, target, self.head or method.head)
-                (gradient,) = torch.autograd.grad(output, seen, torch.from_numpy(seed), allow_unused=True)
+        with (
+            self.composite(method).context(self.twin),
+            capture_layers(self.twin, graph if layers else ()) as captured,
+        ):
+            output = self.twin(seen)
+            logits = to_canonical(output)
+            target = resolve_target(self.model.name, logits, target)
+            seed = initial_relevance(logits, target, self.head or method.head)
+            (gradient,) = torch.autograd.grad(output, seen, torch.from_numpy(seed), allow_unused=True)
         relevance = np.zeros_like(x) if gradient is None else to_canonical(gradient)
         return Trace(
             model=self.model.name,

@@ -34,17 +34,19 @@ def package_digest() -> str:
 
 
 def function_digest(function: Callable[..., Any]) -> str:
-    """sha256 (hex) of a function's source, defaults and captured values; random where there is no source.
+    """sha256 (hex) of a function's name, defaults, captured values and the file that it stands in.
 
-    A random digest says that two runs cannot be known to be of the same code.
+    Random where there is no file: then two runs cannot be known to be of the same code.
     """
     try:
-        source = inspect.getsource(inspect.unwrap(function))
+        file = inspect.getsourcefile(function)
+        source = Path(file or "").read_bytes()
     except (OSError, TypeError):
         return uuid.uuid4().hex
+    name = getattr(function, "__qualname__", type(function).__qualname__)
     captured = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    values = repr((getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None), captured))
-    return hashlib.sha256((source + "\0" + values).encode()).hexdigest()
+    defaults = getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None)
+    return hashlib.sha256(source + repr((name, defaults, captured)).encode()).hexdigest()
 
 
 def require_torch_and_zennit() -> None:

@@ -51,15 +51,17 @@ class PortedModel:
         return cls(graph, **facts)
 
     @classmethod
-    def from_onnx(cls, proto: ModelProto, name: str | None = None, **facts: Any) -> PortedModel:
+    def from_onnx(
+        cls, proto: ModelProto, name: str | None = None, file: str | None = None, **facts: Any
+    ) -> PortedModel:
         """A model of an ONNX proto: one that :attr:`onnx` made, or an exporter's.
 
         A final softmax is removed and recorded. Raises `UnsupportedLayerError` for a node that the
-        neutral graph cannot express.
+        neutral graph cannot express; ``file`` is what the message calls the source.
         """
         from ported_models.onnx import onnx_to_graph, remove_final_softmax, softmax_was_removed
 
-        graph, removed = remove_final_softmax(onnx_to_graph(proto, name))
+        graph, removed = remove_final_softmax(onnx_to_graph(proto, name, file))
         return cls(graph, removed_softmax=removed or softmax_was_removed(proto), **facts)
 
     @property

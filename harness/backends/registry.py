@@ -40,7 +40,14 @@ def backend_named(name: str | Backend) -> Backend:
         plugins = _plugins(_BACKENDS)
         if name not in plugins:
             raise UnknownNameError("backend", name, list_backends(), "See: xai-harness backends")
-        _registered[name] = plugins[name].load()()
+        try:
+            _registered[name] = plugins[name].load()()
+        except HarnessError:
+            raise
+        except Exception as error:  # a plugin is other people's code; whatever it raises is its fault
+            raise HarnessError(
+                f"backend {name!r} ({plugins[name].value}) cannot be loaded: {type(error).__name__}: {error}"
+            ) from error
     return _registered[name]
 
 

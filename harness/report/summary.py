@@ -24,10 +24,11 @@ _MEANINGS = {
 _NEXT_STEPS = {
     "error": "read the message. Where it speaks of NaN or Inf, the case's CSV counts them on both sides: the "
     "first row, from the top, with a count on one side only is where they began.",
-    "divergent": "open the case's CSV. It runs from the output back to the input; the first row that is "
-    "neither identical nor equivalent is where the difference is first seen. There, a `best_scale` far from "
-    "1 with a small `rel_l2_after_scale` means a wrong factor (the head, a count, an epsilon), a low "
-    "`sign_agreement` a sign or a clipped part, and everything else the rule of that layer.",
+    "divergent": "where activations differ, mend the ported model first. Otherwise open the case's CSV. It "
+    "runs from the output back to the input; the first row that is neither identical nor equivalent is where "
+    "the difference is first seen. A `best_scale` far from 1 with a small `rel_l2_after_scale` there means a "
+    "wrong factor (the head, a count, an epsilon), a low `sign_agreement` a sign or a clipped part, and "
+    "everything else the rule of that layer.",
     "close": "no pass. Find the first such layer as for a divergent case; a stabilizer of another form or "
     "size, or one operation in lower precision, are the usual reasons.",
 }
@@ -126,6 +127,9 @@ def _failures(table: pd.DataFrame) -> str:
 def _failure(row: Mapping[Any, Any]) -> str:
     name = ", ".join(_plain(row[key]) for key in ("model", "method", "dtype", "input") if row[key])
     details = []
+    if row["first_divergent_forward"]:
+        where = row["first_divergent_forward"]
+        details.append(f"activations part first at `{where}`: the two models differ, not the methods")
     if row["first_divergent"]:
         details.append(f"first divergent layer `{row['first_divergent']}`")
     if row["worst_layer"]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import zip_longest
 
 import onnx
 
@@ -75,7 +76,7 @@ def _scope(node: onnx.NodeProto, weights: set[str]) -> Scope:
         path.pop()
     return tuple(
         part
-        for part, following in zip(path, [*path[1:], ""], strict=True)
+        for part, following in zip_longest(path, path[1:], fillvalue="")
         if not following.startswith(f"{part}.")
     )
 

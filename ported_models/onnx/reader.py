@@ -7,9 +7,9 @@ from dataclasses import replace
 import onnx
 from onnx import inliner
 
+from harness.errors import ModelSourceError
 from harness.graph import Graph
 from ported_models.onnx.cones import read_cone
-from ported_models.onnx.layout import canonical_order
 from ported_models.onnx.neutral import is_neutral, neutral_to_graph
 from ported_models.onnx.operators import OPERATORS
 from ported_models.onnx.reading import Reading
@@ -33,15 +33,19 @@ def onnx_to_graph(proto: onnx.ModelProto, name: str | None = None, file: str | N
         proto = inliner.inline_local_functions(proto)
     reading = Reading(proto, name, file or name)
     for node in reading.nodes:
-        if node.output[0] in reading.done:
+        # Before any layer is read, so that a layer of several operators finds all of its constants.
+        if _reads_only_constants(reading, node):
+            reading.fold(node)
+    for node in reading.nodes:
+        if node.output[0] in reading.done or node.output[0] in reading.constants:
             continue
         if _reads_only_constants(reading, node):
             reading.fold(node)
         elif not read_cone(reading, node):
             _read(reading, node)
-    output = reading.tensors[reading.output]
-    final = reading.arranged(reading.nodes[-1], output, canonical_order(output.rank))
-    return reading.builder.graph(final.layer)
+    if reading.output not in reading.tensors:
+        raise ModelSourceError(f"{reading.file}: the output {reading.output!r} does not depend on the input")
+    return reading.builder.graph(reading.tensors[reading.output].layer)
 
 
 def remove_final_softmax(graph: Graph) -> tuple[Graph, bool]:

@@ -49,7 +49,7 @@ class Reading:
         graph = proto.graph
         self.file = file
         self.opset = {entry.domain: entry.version for entry in proto.opset_import}.get("", 1)
-        self._opsets = list(proto.opset_import)
+        self.opsets = list(proto.opset_import)
         self._ir_version = proto.ir_version
         self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         self.output = self._single("output", [value.name for value in graph.output])
@@ -63,7 +63,7 @@ class Reading:
         for node in self.nodes:
             for tensor in dict.fromkeys(node.input):
                 self._readers.setdefault(tensor, []).append(node)
-        self.names = LayerNames(self.nodes, weights)
+        self.names = LayerNames(_computing(self.nodes, weights), weights)
         self.tensors: dict[str, Tensor] = {}
         #: Outputs of nodes that an earlier layer has taken in.
         self.done: set[str] = set()
@@ -206,7 +206,7 @@ class Reading:
             [helper.make_value_info(name, onnx.TypeProto()) for name in inputs],
             [helper.make_value_info(name, onnx.TypeProto()) for name in node.output if name],
         )
-        model = helper.make_model(graph, opset_imports=self._opsets, ir_version=self._ir_version)
+        model = helper.make_model(graph, opset_imports=self.opsets, ir_version=self._ir_version)
         try:
             results = ReferenceEvaluator(model).run(None, inputs)
         except Exception as error:  # the evaluator raises whatever its operators raise
@@ -231,3 +231,15 @@ def _needed(nodes: Sequence[onnx.NodeProto], output: str) -> list[onnx.NodeProto
             wanted.update(node.input)
             kept.append(node)
     return kept[::-1]
+
+
+def _computing(nodes: Sequence[onnx.NodeProto], weights: set[str]) -> list[onnx.NodeProto]:
+    """The nodes that compute with values, not with constants and shapes alone."""
+    known = set(weights) | {""}
+    kept = []
+    for node in nodes:
+        if node.op_type == "Shape" or known.issuperset(node.input):
+            known.update(node.output)
+        else:
+            kept.append(node)
+    return kept

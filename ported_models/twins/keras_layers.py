@@ -1,4 +1,4 @@
-"""Keras layers for what no stock layer computes: explicit paddings, and float64 where Keras falls back to float32.
+"""Keras layers for what no stock layer computes: explicit paddings, and float64 where Keras rounds to float32.
 
 Each is a subclass of the stock layer whose weights and options it has, so that code which asks for a
 `keras.layers.Conv2D` finds one. All are channels-last and differentiable on a CPU in float32 and float64.
@@ -35,7 +35,7 @@ def pad_shape(shape: Any, padding: Padding) -> tuple[int | None, ...]:
 def spread(kernel: Any, dilations: tuple[int, ...]) -> Any:
     """``kernel`` (*space, a, b) with ``dilation - 1`` zeros between its taps: a dilated kernel, written out.
 
-    TensorFlow has no CPU gradient for dilated convolutions with strides, nor in float64; this is the same function.
+    The same function, with a gradient: TensorFlow's dilated CPU convolutions have none in float64 or with strides.
     """
     for axis, dilation in enumerate(dilations):
         taps = kernel.shape[axis]
@@ -51,7 +51,7 @@ def spread(kernel: Any, dilations: tuple[int, ...]) -> Any:
 
 
 def depthwise(x: Any, kernel: Any, strides: tuple[int, ...]) -> Any:
-    """Unpadded depthwise convolution, kernel (*space, in, multiplier), output channel ``in * multiplier + q``.
+    """Unpadded depthwise convolution, kernel (*space, in, multiplier); in ``i`` feeds out ``i * multiplier + q``.
 
     TensorFlow's kernel takes one stride for all axes; with several, every position is computed and the
     wanted ones are kept.
@@ -231,7 +231,7 @@ class ExplicitMaxPooling2D(_ExplicitMaxPooling, layers.MaxPooling2D):
 
 
 class _ExplicitAveragePooling(_Padded):
-    """Average pooling with explicit zero padding, which counts as values (``count_include_pad``) or does not."""
+    """Average pooling with explicit zeros around, which count as values (``count_include_pad``) or do not."""
 
     def __init__(self, *args: Any, count_include_pad: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -340,7 +340,7 @@ class ChannelsFirstReshape(layers.Reshape):
 
 
 def interpolation_matrix(size: int, factor: int) -> np.ndarray:
-    """(size * factor, size) float64: linear interpolation at half-pixel centres, constant beyond the outer ones.
+    """(size * factor, size) float64: linear interpolation at half-pixel centres, constant beyond them.
 
     Output ``o`` stands at ``(o + 1/2) / factor - 1/2`` on the input's grid.
     """

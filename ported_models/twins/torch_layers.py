@@ -75,9 +75,7 @@ class _CroppedConvTranspose:
 
     def full(self: Any, x: Tensor) -> Tensor:
         transpose = {1: F.conv_transpose1d, 2: F.conv_transpose2d}[len(self.kernel_size)]
-        return transpose(
-            x, self.weight, stride=self.stride, groups=self.groups, dilation=self.dilation
-        )
+        return transpose(x, self.weight, stride=self.stride, groups=self.groups, dilation=self.dilation)
 
     def forward(self: Any, x: Tensor) -> Tensor:
         y = F.pad(self.full(x), self.cropping)

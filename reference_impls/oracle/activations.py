@@ -110,7 +110,7 @@ def gelu(x: np.ndarray, attributes: Attributes) -> np.ndarray:
 
 
 def gelu_derivative(x: np.ndarray, attributes: Attributes) -> np.ndarray:
-    """``Phi(x) + x * phi(x)``; of the tanh form ``(1 + t) / 2 + x * (1 - t**2) * u' / 2``, ``t = tanh(u)``."""
+    """``Phi(x) + x * phi(x)``; tanh form ``(1 + t) / 2 + x * (1 - t**2) * u' / 2``, ``t = tanh(u)``."""
     if attributes["approximate"] == "tanh":
         t = np.tanh(_gelu_argument(x))
         slope = math.sqrt(2.0 / math.pi) * (1.0 + 3 * 0.044715 * x**2)

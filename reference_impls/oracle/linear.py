@@ -120,7 +120,7 @@ def _by_group(matrix: np.ndarray, groups: int) -> np.ndarray:
 
 
 def _mix(x: np.ndarray, matrices: np.ndarray) -> np.ndarray:
-    """The channels of ``x`` (batch, *space, groups*in) times ``matrices`` (groups, in, out), group by group."""
+    """``x`` (batch, *space, groups*in) times ``matrices`` (groups, in, out), group by group."""
     groups, channels, _ = matrices.shape
     rows = x.reshape(-1, groups, channels).swapaxes(0, 1)
     return (rows @ matrices).swapaxes(0, 1).reshape(*x.shape[:-1], -1)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import importlib.util
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from harness.backends.protocol import Model
-from harness.errors import MissingFrameworkError
 from harness.methods import Method, Rule
+from reference_impls.tensorflow.framework import load_tensorflow
 
 if TYPE_CHECKING:
     from reference_impls.tensorflow.prepared import PreparedTensorFlow
@@ -30,20 +28,15 @@ class TensorFlowBackend:
         }
 
     def supports(self, method: Method) -> bool:
-        """Whether every rule of ``method`` is one that this backend computes; all of `harness.methods` are."""
-        return all(
-            isinstance(assignment.rule, get_args(Rule)) for assignment in method.composite.assignments
-        )
+        """Whether this backend computes every rule of ``method``; it does all of `harness.methods`."""
+        return all(isinstance(assignment.rule, get_args(Rule)) for assignment in method.composite.assignments)
 
     def prepare(self, model: Model, dtype: str) -> PreparedTensorFlow:
         """``model`` in ``dtype`` ("float32" or "float64"), ready to explain.
 
         Raises MissingFrameworkError where TensorFlow or Keras is not installed.
         """
-        if any(importlib.util.find_spec(package) is None for package in ("tensorflow", "keras")):
-            raise MissingFrameworkError("tensorflow")
-        # Read once, when TensorFlow is first imported: errors only, unless the user has chosen otherwise.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        load_tensorflow()
         from reference_impls.tensorflow.prepared import PreparedTensorFlow
 
         return PreparedTensorFlow(model, dtype, self.name, self.version())

@@ -116,8 +116,9 @@ def twin_layer(layer: Layer, keras_layer: Any, dtype: str) -> TwinLayer:
 
 
 def fused_batch_norm(twin: TwinLayer, dtype: str) -> TwinLayer:
-    """The batch norm ``twin`` as the line ``gamma / d * x + (beta - mean / d)``, ``d = sqrt(variance^2 + epsilon)``.
+    """The batch norm ``twin`` as the line ``gamma / d * x + (beta - mean / d)``.
 
+    ``d = sqrt(variance^2 + epsilon)``, with a missing gamma as 1 and a missing beta as 0.
     Source: iNNvestigate 2.1.2, `apply_mapping_to_fused_bn_layer`, mode "one_linear", square and all.
     """
     weights = {key: tf.constant(value, dtype) for key, value in twin.layer.weights.items()}
@@ -191,7 +192,5 @@ def _pullback(function: Callable[..., Tensor], inputs: Tensors, s: Tensor) -> Te
         tape.watch(points)
         output = function(*points)
     return tuple(
-        tape.gradient(
-            output, points, output_gradients=s, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
+        tape.gradient(output, points, output_gradients=s, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     )

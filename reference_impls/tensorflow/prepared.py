@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,11 +19,16 @@ from reference_impls.tensorflow.rules import propagate
 
 @dataclass(frozen=True, eq=False)
 class Forward:
-    """A forward pass. ``digest``: sha256 of the input's bytes; ``outputs``: by layer name, the input's too."""
+    """A forward pass on an input of this sha256 ``digest`` and ``shape``; ``outputs`` holds the input too."""
 
     digest: str
+    shape: tuple[int, ...]
     steps: dict[str, Step]
     outputs: dict[str, Tensor]
+
+    def was_on(self, digest: str, shape: tuple[int, ...]) -> bool:
+        """Whether the input had these bytes in this shape."""
+        return (digest, shape) == (self.digest, self.shape)
 
 
 class PreparedTensorFlow:
@@ -97,7 +101,7 @@ class PreparedTensorFlow:
     def propagate(
         self, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
     ) -> tuple[np.ndarray, ...]:
-        """The step of ``layer`` alone, on given inputs and relevance; see `harness.backends.protocol.Steps`."""
+        """The step of ``layer`` alone; see `harness.backends.protocol.Steps`."""
         tensors = tuple(tf.constant(np.asarray(values), self._dtype) for values in inputs)
         step = Step(self._layers[layer.name], tensors)
         rule = method.composite.rule_for(layer, self._graph)
@@ -108,19 +112,19 @@ class PreparedTensorFlow:
     def _forward_pass(self, x: np.ndarray) -> Forward:
         """Every layer's step on ``x``; the last forward pass if it was on the same values."""
         digest = hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()
-        if self._forward is not None and self._forward.digest == digest and (
-            tuple(self._forward.outputs[self._graph.input.name].shape) == x.shape
-        ):
-            return self._forward
-        # Let go of the old activations before the new ones take their place.
-        self._forward = None
+        if self._forward is None or not self._forward.was_on(digest, x.shape):
+            # Let go of the old activations before the new ones take their place.
+            self._forward = None
+            self._forward = self._run(x, digest)
+        return self._forward
+
+    def _run(self, x: np.ndarray, digest: str) -> Forward:
         steps: dict[str, Step] = {}
-        outputs: dict[str, Any] = {self._graph.input.name: tf.constant(x, self._dtype)}
+        outputs: dict[str, Tensor] = {self._graph.input.name: tf.constant(x, self._dtype)}
         for name, layer in self._layers.items():
             steps[name] = Step(layer, tuple(outputs[source] for source in layer.layer.inputs))
             outputs[name] = steps[name].output
-        self._forward = Forward(digest, steps, outputs)
-        return self._forward
+        return Forward(digest, x.shape, steps, outputs)
 
 
 def _head(logits: np.ndarray, target: np.ndarray, method: Method) -> np.ndarray:

@@ -124,7 +124,7 @@ def _same_sign_shares(
     upper = _positive(x)
     z = layer.apply(upper, with_positive)
     if not tf.reduce_any(x < 0):
-        # x- is zero everywhere: f(0; N) is its bias, and x- * f^T(t; N) nothing. Half the work, the same value.
+        # x- is zero: f(x-; N) is the bias of N, x- * f^T(t; N) is nothing. Half the work for the same value.
         if with_negative.bias is not None:
             z += with_negative.bias
         return upper * layer.transpose(x, with_positive, relevance / _stabilized(z, s))

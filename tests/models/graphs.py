@@ -1,4 +1,4 @@
-"""Random small graphs: one of every kind of layer with any legal attributes, and small branching networks.
+"""Random small graphs: any kind of layer with any legal attributes, and small branching networks.
 
 ``single_layer_graph`` and ``branching_graph`` draw from a NumPy generator, ``layers`` and ``networks`` are the
 hypothesis strategies over the same choices.
@@ -140,7 +140,9 @@ def _attributes(kind: str, shape: tuple[int, ...], pick: Pick) -> dict[str, Any]
             "target": pick(((-1,), (channels, -1), (1, -1, channels))),
             "order": pick(("channels_last", "channels_first")),
         },
-        "permute": lambda: {"dims": pick(((1, 2), (2, 1)) if space == 1 else ((3, 1, 2), (2, 1, 3), (1, 3, 2)))},
+        "permute": lambda: {
+            "dims": pick(((1, 2), (2, 1)) if space == 1 else ((3, 1, 2), (2, 1, 3), (1, 3, 2)))
+        },
         "zero_pad": lambda: {"padding": tuple((pick((0, 1, 2)), pick((0, 1, 2))) for _ in each)},
         "crop": lambda: {"padding": tuple((pick((0, 1, 2)), pick((0, 1, 2))) for _ in each)},
         "upsample": lambda: {
@@ -231,7 +233,7 @@ _WEIGHTS: dict[str, Callable[[Shape, dict[str, Any], Pick, np.random.Generator],
 
 
 def _branching(pick: Pick, rng: np.random.Generator) -> Graph:
-    """conv + batch norm + ReLU; a residual block; two branches of different kernels, concatenated and gated."""
+    """conv + batch norm + activation; a residual block; two branches, concatenated and gated; a dense head."""
     channels, width = pick((1, 3)), pick((2, 4))
     b = Builder("branching", (pick((6, 7, 9)), pick((6, 8)), channels))
 

@@ -24,7 +24,10 @@ PASSED = {
     "attribution_mae": 1e-18,
     "attribution_pearson_r": 1.0,
     "attribution_max_abs": 1e-17,
+    "attribution_rel_l2": 1e-16,
+    "attribution_floor": 1e-16,
     "first_divergent": None,
+    "first_divergent_forward": None,
     "target": [3],
     "seconds_reference": 0.5,
     "seconds_candidate": 0.25,
@@ -107,9 +110,15 @@ def test_what_did_not_pass_is_listed_with_its_layer_figures_and_command():
     assert "float64" not in failures
 
 
+def test_activations_that_part_are_blamed_on_the_model():
+    failures = section(markdown(DIVERGENT | {"first_divergent_forward": "conv2d_2"}), "What did not pass")
+    assert "activations part first at `conv2d_2`: the two models differ, not the methods" in failures
+    assert "activations part" not in section(markdown(DIVERGENT), "What did not pass")
+
+
 def test_the_advice_is_for_the_verdicts_there_are():
     failures = section(markdown(PASSED, DIVERGENT), "What did not pass")
-    assert "- **divergent**: open" in failures
+    assert "- **divergent**: where" in failures
     assert "- **error**" not in failures and "- **close**" not in failures
 
 

@@ -1,0 +1,156 @@
+"""One door for every model source; each source's own reader stands behind it."""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import InvalidInputError, ModelSourceError, UnknownNameError
+from ported_models.model import PortedModel
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_HDF5_SUFFIXES = (".h5", ".hdf5")
+SUFFIXES = (".onnx", ".keras", *_HDF5_SUFFIXES)
+
+
+def load_model(source: Any, name: str | None = None, example: Any = None) -> PortedModel:
+    """The model that ``source`` is: a zoo name, a file, a Keras model, a torch module or an ONNX proto.
+
+    ``name`` is the model's own by default (the file's stem, the class's name). ``example`` is one input for
+    a torch module, (batch, *shape) in torch's own layout; other sources know their input and take none.
+
+    No framework is imported to find out what the source is. Raises `UnknownNameError` for a name that is
+    no zoo model, `ModelSourceError` for a file or object that is no model, `UnsupportedLayerError` for a
+    layer that the neutral graph cannot express, `MissingFrameworkError` where the source's framework is absent.
+    """
+    if example is not None and not _is_torch(source):
+        raise InvalidInputError(
+            f"example= was given with {_described(source)}, which knows its input; it is for torch modules"
+        )
+    if isinstance(source, PortedModel):
+        return _renamed(source, name)
+    if isinstance(source, (str, Path)):
+        return _from_path_or_name(source, name)
+    if _is_torch(source):
+        from ported_models.sources import torch_source
+
+        if example is None:
+            raise ModelSourceError(
+                f"a torch module ({type(source).__name__}) does not know its input; "
+                "pass one with example=, e.g. example=torch.zeros(1, 3, 224, 224)"
+            )
+        return torch_source.from_module(source, example, name or type(source).__name__)
+    if _is_keras(source):
+        from ported_models.sources import keras_source
+
+        return keras_source.from_model(source, name or source.name, f"the Keras model {source.name!r}")
+    if type(source).__name__ == "ModelProto":
+        return _from_proto(source, name or source.graph.name or "model", "the ONNX proto")
+    raise ModelSourceError(
+        f"cannot load a model from {_described(source)}; expected a zoo name, a path ending in "
+        f"{', '.join(SUFFIXES)}, a keras.Model, a torch.nn.Module or an onnx.ModelProto"
+    )
+
+
+def _from_path_or_name(source: str | Path, name: str | None) -> PortedModel:
+    from ported_models import zoo
+
+    path = Path(source)
+    if isinstance(source, str) and source in zoo.names():
+        return _renamed(zoo.load(source), name)
+    if isinstance(source, str) and not path.suffix and path.name == source and not path.exists():
+        raise UnknownNameError(
+            "model", source, zoo.names(), f"A file's path ends in one of {', '.join(SUFFIXES)}."
+        )
+    _check_file(path)
+    name = name or path.stem
+    if path.suffix.lower() == ".onnx":
+        return _from_proto(_read_proto(path), name, str(path))
+    from ported_models.sources import keras_source
+
+    return keras_source.from_file(path, name)
+
+
+def _check_file(path: Path) -> None:
+    """Raise `ModelSourceError` where ``path`` is no file of a kind that can be read, or not whole."""
+    suffix = path.suffix.lower()
+    if suffix in (".pt", ".pth"):
+        raise ModelSourceError(
+            f"{path}: a {suffix} file holds weights without a network; build the module, load them with "
+            "module.load_state_dict(torch.load(path, weights_only=True)), and pass the module with example="
+        )
+    if path.is_dir():
+        raise ModelSourceError(
+            f"{path}: a folder, expected a file; load a SavedModel in TensorFlow and save it as .keras"
+        )
+    if suffix not in SUFFIXES:
+        raise ModelSourceError(
+            f"{path}: a file ending in {suffix or 'nothing'}, expected {', '.join(SUFFIXES)}; "
+            "export the model to ONNX or save it from Keras"
+        )
+    if not path.exists():
+        raise ModelSourceError(f"{path}: there is no such file; check the path (working folder: {Path.cwd()})")
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_HDF5_SIGNATURE))
+    except OSError as error:
+        raise ModelSourceError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
+    if suffix == ".keras" and not zipfile.is_zipfile(path):
+        raise ModelSourceError(f"{path}: no whole .keras archive (a zip file); copy or save it again")
+    if suffix in _HDF5_SUFFIXES and start != _HDF5_SIGNATURE:
+        raise ModelSourceError(f"{path}: no HDF5 file (it begins with {start!r}); copy or save it again")
+
+
+def _read_proto(path: Path) -> ModelProto:
+    """The file's proto. Raises `ModelSourceError` for what is none, or keeps its weights elsewhere."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        proto = onnx.load_model(path, load_external_data=False)
+    except DecodeError:
+        raise ModelSourceError(f"{path}: no ONNX model, or a truncated one; copy or export it again") from None
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer):
+        raise ModelSourceError(
+            f"{path}: keeps its weights in other files; put them into one with "
+            "onnx.save_model(onnx.load(path), path, save_as_external_data=False)"
+        )
+    return proto
+
+
+def _from_proto(proto: ModelProto, name: str, file: str) -> PortedModel:
+    import onnx
+
+    try:
+        onnx.checker.check_model(proto)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelSourceError(f"{file}: no valid ONNX model ({reason}); export it again") from None
+    return PortedModel.from_onnx(proto, name, file=file)
+
+
+def _is_torch(source: Any) -> bool:
+    """Whether ``source`` is a torch module; if torch was never imported, nothing is one."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(source, torch.nn.Module)
+
+
+def _is_keras(source: Any) -> bool:
+    keras = sys.modules.get("keras")
+    return keras is not None and isinstance(source, keras.Model)
+
+
+def _renamed(model: PortedModel, name: str | None) -> PortedModel:
+    return model if name in (None, model.name) else replace(model, graph=replace(model.graph, name=name))
+
+
+def _described(source: Any) -> str:
+    if isinstance(source, (str, Path)):
+        return repr(str(source))
+    return f"a {type(source).__module__}.{type(source).__name__}"

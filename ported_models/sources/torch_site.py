@@ -1,0 +1,120 @@
+"""Where a torch operation stands while a module is read: its name, its graph, and how axes correspond.
+
+A torch module keeps channels first, the graph channels last, and neither is asked to transpose at every
+step: a :class:`Value` says which axis of the graph's layer each axis of the torch tensor is. A permuted
+tensor is therefore the same layer read in another order, and becomes a ``permute`` layer only where an
+operation needs the axes in their own places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from harness.errors import InvalidInputError, UnsupportedLayerError
+from ported_models.build import Builder
+from ported_models.sources.names import Names
+
+Order = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A torch tensor: axis ``i`` of it is axis ``order[i]`` of the output of ``layer`` (axis 0: the batch).
+
+    ``sides``: the shape of the layer's output with the batch axis, channels last.
+    """
+
+    layer: str
+    order: Order
+    sides: tuple[int, ...]
+
+    @property
+    def rank(self) -> int:
+        return len(self.sides)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape that torch sees."""
+        return tuple(self.sides[axis] for axis in self.order)
+
+    def axis(self, dim: int) -> int:
+        """The layer's axis, batch as 0, that torch calls ``dim``."""
+        return self.order[dim]
+
+
+def channels_first(rank: int) -> Order:
+    """The order of a torch feature map: the last axis of the layer stands after the batch."""
+    return (0, rank - 1, *range(1, rank - 1))
+
+
+def as_it_is(rank: int) -> Order:
+    """The order of a torch tensor whose features stand last, as in the layer."""
+    return tuple(range(rank))
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """One operation of the module. ``path``: its module path, or its name in the trace."""
+
+    builder: Builder
+    names: Names
+    name: str
+    path: str
+    kind: str
+    origin: str
+    batch: int
+    origins: dict[str, str]
+    notes: list[str]
+
+    @property
+    def where(self) -> str:
+        """The operation, its type and its module, as messages begin."""
+        return f"{self.origin}: layer {self.path!r} ({self.kind})"
+
+    def refuse(self, found: str, expected: str) -> UnsupportedLayerError:
+        """The error of an operation with parameters that the graph cannot express."""
+        return UnsupportedLayerError(f"{self.where} has {found}, expected {expected}; change or replace it")
+
+    def add(
+        self,
+        kind: str,
+        values: Value | Sequence[Value],
+        attributes: Mapping[str, Any] | None = None,
+        weights: Mapping[str, np.ndarray] | None = None,
+        order: Order | None = None,
+    ) -> Value:
+        """A layer that reads ``values``; its output is read in ``order`` (default: that of the first value)."""
+        values = (values,) if isinstance(values, Value) else tuple(values)
+        name = self.name if self.name not in self.builder else self.names.free(f"{self.name}_{kind}")
+        try:
+            self.builder.add(kind, name, [value.layer for value in values], attributes, weights)
+        except InvalidInputError as error:
+            raise UnsupportedLayerError(f"{self.where}: {error}") from None
+        self.origins[name] = self.path
+        sides = (self.batch, *self.builder[name].shape)
+        return Value(name, values[0].order if order is None else order, sides)
+
+    def arranged(self, value: Value, order: Order) -> Value:
+        """``value`` as a layer that torch reads in ``order``; a ``permute`` layer where it is not yet."""
+        if value.order == order:
+            return value
+        dims = [0] * value.rank
+        for ours, wanted in zip(value.order, order, strict=True):
+            dims[wanted] = ours
+        name = self.names.free(f"{self.name}_permute")
+        self.builder.add("permute", name, value.layer, {"dims": tuple(dims[1:])})
+        self.origins[name] = self.path
+        return Value(name, order, (self.batch, *self.builder[name].shape))
+
+    def feature_map(self, value: Value) -> Value:
+        """``value`` with the channels where torch's convolutions, pools and batch norms look for them."""
+        return self.arranged(value, channels_first(value.rank))
+
+
+def permuted(value: Value, dims: Sequence[int]) -> Value:
+    """``torch.permute``: the same layer, its axes read in another order."""
+    return replace(value, order=tuple(value.order[dim] for dim in dims))

@@ -1,0 +1,48 @@
+"""One case per model and method: the port computes what the reference computes, at every layer, in both dtypes."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+from harness.api import load_model
+from harness.backends import backend_named
+from harness.comparison import layers_around, verdict_line
+from harness.methods import SUITE_METHODS, method
+from harness.runner import SUITES, Bench, chosen_input
+
+#: Too large for every push; the nightly job and `make run` hold them to the same bound.
+LARGE = ("efficientnet-lite0", "vgg16-mri")
+
+
+@functools.cache
+def bench(model_name: str) -> Bench:
+    model = load_model(model_name)
+    x, _ = chosen_input(model, None)
+    return Bench(model, x, backend_named("tensorflow"), backend_named("torch"))
+
+
+@pytest.mark.parametrize(
+    ("model_name", "method_name"),
+    [
+        pytest.param(
+            model_name,
+            method_name,
+            id=f"{model_name}-{method_name}",
+            marks=[
+                pytest.mark.xdist_group(model_name),
+                *([pytest.mark.nightly] if model_name in LARGE else []),
+            ],
+        )
+        for model_name in SUITES["default"].models
+        for method_name in SUITE_METHODS
+    ],
+)
+def test_port_computes_what_the_reference_computes(model_name: str, method_name: str) -> None:
+    for dtype in ("float64", "float32"):
+        outcome = bench(model_name).run(method(method_name), dtype)
+        if not outcome.passed:
+            comparison = outcome.comparison
+            assert comparison is not None, outcome.message
+            pytest.fail(f"{dtype} {verdict_line(comparison)}\n{layers_around(comparison)}", pytrace=False)
