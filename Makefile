@@ -26,7 +26,7 @@ run: $(STAMP) ## run the default suite on all models and leave the report in rep
 	$(BIN)/xai-harness run --suite default
 
 test: $(STAMP) ## run the tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 lint: $(STAMP) ## check style and formatting
 	$(BIN)/ruff check .

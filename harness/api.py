@@ -140,7 +140,7 @@ def list_methods() -> list[str]:
 
 def list_models() -> list[str]:
     """Names of the zoo."""
-    return [entry["name"] for entry in model_plugin("zoo")()]
+    return [entry.name for entry in model_plugin("zoo")()]
 
 
 __all__ = [

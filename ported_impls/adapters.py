@@ -71,7 +71,7 @@ def backend_from_function(name: str, function: AttributionFunction, framework: s
     return _FunctionBackend(name, function, framework)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _CompositeBackend:
     name: str
     composite: CompositeFunction
@@ -105,7 +105,7 @@ class _CompositeBackend:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _FunctionBackend:
     name: str
     function: AttributionFunction

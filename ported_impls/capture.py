@@ -76,14 +76,14 @@ def layer_traces(
     graph: Graph, captured: Captured, x: np.ndarray, relevance_of_input: np.ndarray
 ) -> dict[str, LayerTrace]:
     """The layers of a trace; a layer that no gradient reached has relevance zero."""
+    activations = {**captured.activations, graph.input.name: x}
+    relevances = {**captured.relevances, graph.input.name: relevance_of_input}
     traces = {}
     for layer in graph:
-        if layer.kind == "input":
-            activation, relevance = x, relevance_of_input
-        else:
-            activation = captured.activations.get(layer.name)
-            relevance = captured.relevances.get(layer.name)
-            if relevance is None:
-                relevance = np.zeros((len(x), *layer.shape), x.dtype)
-        traces[layer.name] = LayerTrace(layer.name, layer.kind, layer.axes, activation, relevance)
+        relevance = relevances.get(layer.name)
+        if relevance is None:
+            relevance = np.zeros((len(x), *layer.shape), x.dtype)
+        traces[layer.name] = LayerTrace(
+            layer.name, layer.kind, layer.axes, activations.get(layer.name), relevance
+        )
     return traces

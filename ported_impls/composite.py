@@ -15,6 +15,7 @@ from harness.methods import (
     Pass,
     Rule,
     SignedEpsilon,
+    Stabilizer,
     WSquare,
     Z,
 )
@@ -74,7 +75,7 @@ def _kernel_hook(rule: Rule, read_as: hooks.ReadAs) -> zennit.core.BasicHook:
     )
 
 
-def _stabilizer(rule: Z | Epsilon) -> hooks.Stabilizer:
+def _stabilizer(rule: Z | Epsilon) -> Stabilizer:
     return SignedEpsilon(rule.epsilon) if isinstance(rule, Epsilon) else rule.stabilizer
 
 

@@ -5,10 +5,14 @@ Importing this imports neither TensorFlow nor torch.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ported_models.loading import load_model
 from ported_models.model import PortedModel
+
+if TYPE_CHECKING:
+    from ported_models.pair import PortedPair
 
 __all__ = ["PortedModel", "list_models", "load_model", "load_pair"]
 
@@ -20,8 +24,14 @@ def list_models() -> list[str]:
     return list(zoo.names())
 
 
-def load_pair(keras_model: Any, torch_module: Any, layer_map: Any = None, **options: Any) -> PortedModel:
+def load_pair(
+    keras_model: Any,
+    torch_module: Any,
+    layer_map: Mapping[str, str] | None = None,
+    example: Any = None,
+    name: str | None = None,
+) -> PortedPair:
     """A Keras and a torch model ported by hand, aligned by weights; see `ported_models.pair.load_pair`."""
-    from ported_models import pair
+    from ported_models.pair import load_pair as load
 
-    return pair.load_pair(keras_model, torch_module, layer_map, **options)
+    return load(keras_model, torch_module, layer_map, example, name)

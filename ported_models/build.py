@@ -288,7 +288,7 @@ def _space_defaults(
         return {}
     ones = (1,) * space
     if kind in _POOLS:
-        window = tuple(given.get("pool_size", ones))
+        window: tuple[int, ...] = tuple(given.get("pool_size", ones))
         defaults: Attributes = {"strides": window}
     else:
         kernel = weights["depthwise_kernel" if kind in _SEPARABLE else "kernel"]
@@ -296,12 +296,12 @@ def _space_defaults(
         defaults = {"strides": ones, "dilations": ones}
         if kind in _CONVOLUTIONS:
             defaults["groups"] = 1
-    strides = tuple(given.get("strides", defaults["strides"]))
+    strides = tuple(given["strides"] if "strides" in given else defaults["strides"])
     dilations = tuple(given.get("dilations", ones))
     transposed = kind in ("conv_transpose1d", "conv_transpose2d")
-    named = given.pop("padding") if isinstance(given.get("padding"), str) else None
+    named = str(given.pop("padding")) if isinstance(given.get("padding"), str) else None
     if named not in (None, "same", "valid"):
-        raise UnknownNameError(f"padding of a {kind}", str(named), ("same", "valid"))
+        raise UnknownNameError(f"padding of a {kind}", named, ("same", "valid"))
     if transposed:
         defaults["output_padding"] = (0,) * space
     if transposed and named == "same":

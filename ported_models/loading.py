@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,7 @@ from ported_models.model import PortedModel
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_HDF5_SUFFIXES = (".h5", ".hdf5")
-SUFFIXES = (".onnx", ".keras", *_HDF5_SUFFIXES)
+SUFFIXES = (".onnx", ".keras", ".h5", ".hdf5")
 
 
 def load_model(source: Any, name: str | None = None, example: Any = None) -> PortedModel:
@@ -27,7 +24,7 @@ def load_model(source: Any, name: str | None = None, example: Any = None) -> Por
 
     No framework is imported to find out what the source is. Raises `UnknownNameError` for a name that is
     no zoo model, `ModelSourceError` for a file or object that is no model, `UnsupportedLayerError` for a
-    layer that the neutral graph cannot express, `MissingFrameworkError` where the source's framework is absent.
+    layer that the neutral graph cannot express, `MissingFrameworkError` where a framework is absent.
     """
     if example is not None and not _is_torch(source):
         raise InvalidInputError(
@@ -66,7 +63,7 @@ def _from_path_or_name(source: str | Path, name: str | None) -> PortedModel:
         return _renamed(zoo.load(source), name)
     if isinstance(source, str) and not path.suffix and path.name == source and not path.exists():
         raise UnknownNameError(
-            "model", source, zoo.names(), f"A file's path ends in one of {', '.join(SUFFIXES)}."
+            "model", source, zoo.names(), f"(a file's path ends in one of {', '.join(SUFFIXES)})"
         )
     _check_file(path)
     name = name or path.stem
@@ -78,7 +75,7 @@ def _from_path_or_name(source: str | Path, name: str | None) -> PortedModel:
 
 
 def _check_file(path: Path) -> None:
-    """Raise `ModelSourceError` where ``path`` is no file of a kind that can be read, or not whole."""
+    """Raise `ModelSourceError` where ``path`` is no file of a kind that can be read."""
     suffix = path.suffix.lower()
     if suffix in (".pt", ".pth"):
         raise ModelSourceError(
@@ -95,27 +92,22 @@ def _check_file(path: Path) -> None:
             "export the model to ONNX or save it from Keras"
         )
     if not path.exists():
-        raise ModelSourceError(f"{path}: there is no such file; check the path (working folder: {Path.cwd()})")
-    try:
-        with path.open("rb") as file:
-            start = file.read(len(_HDF5_SIGNATURE))
-    except OSError as error:
-        raise ModelSourceError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-    if suffix == ".keras" and not zipfile.is_zipfile(path):
-        raise ModelSourceError(f"{path}: no whole .keras archive (a zip file); copy or save it again")
-    if suffix in _HDF5_SUFFIXES and start != _HDF5_SIGNATURE:
-        raise ModelSourceError(f"{path}: no HDF5 file (it begins with {start!r}); copy or save it again")
+        raise ModelSourceError(f"{path}: no such file; check the path (working folder: {Path.cwd()})")
 
 
 def _read_proto(path: Path) -> ModelProto:
     """The file's proto. Raises `ModelSourceError` for what is none, or keeps its weights elsewhere."""
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
         proto = onnx.load_model(path, load_external_data=False)
     except DecodeError:
-        raise ModelSourceError(f"{path}: no ONNX model, or a truncated one; copy or export it again") from None
+        raise ModelSourceError(
+            f"{path}: no ONNX model, or a truncated one; copy or export it again"
+        ) from None
+    except OSError as error:
+        raise ModelSourceError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer):
         raise ModelSourceError(
             f"{path}: keeps its weights in other files; put them into one with "
@@ -132,7 +124,7 @@ def _from_proto(proto: ModelProto, name: str, file: str) -> PortedModel:
     except (onnx.checker.ValidationError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelSourceError(f"{file}: no valid ONNX model ({reason}); export it again") from None
-    return PortedModel.from_onnx(proto, name, file=file)
+    return PortedModel.from_onnx(proto, name, file=file, source=file)
 
 
 def _is_torch(source: Any) -> bool:

@@ -101,11 +101,17 @@ class PortedModel:
         return digest.hexdigest()
 
     def keras(self, dtype: str = "float32") -> Any:
-        """The Keras twin; `get_layer` finds a layer under its canonical name. Raises `MissingFrameworkError`."""
+        """The Keras twin; `get_layer` finds a layer under its canonical name.
+
+        Raises `MissingFrameworkError` where TensorFlow is not installed.
+        """
         return self._twin("tensorflow", "keras_twin", dtype)
 
     def torch(self, dtype: str = "float32") -> Any:
-        """The torch twin; `named_modules` holds a layer under its canonical name. Raises `MissingFrameworkError`."""
+        """The torch twin; `named_modules` holds a layer under its canonical name.
+
+        Raises `MissingFrameworkError` where torch is not installed.
+        """
         return self._twin("torch", "torch_twin", dtype)
 
     def with_weights(self, function: Callable[[Layer, str, np.ndarray], np.ndarray]) -> PortedModel:

@@ -15,10 +15,26 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Quiet start-up of TensorFlow; Keras must not pick another backend than the one under test.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Several workers that each start a thread per core only get in each other's way.
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    threads = str(max(1, (os.cpu_count() or 1) // int(workers)))
+    for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(variable, threads)
+
+# A busy machine is no failure; CI draws the same examples every time.
+settings.register_profile(
+    "harness",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+)
+settings.load_profile("harness")
 
 TESTS = Path(__file__).parent
 FRAMEWORKS = ("tensorflow", "torch")
@@ -37,8 +53,10 @@ NEEDS = {
 FOLDER_NEEDS = {
     "reference": {"tensorflow"},
     "port": {"torch"},
-    "conformance": {"tensorflow", "torch"},
 }
+#: Backends by the framework they need, and the calls that are given a backend's name.
+BACKEND_NEEDS = {"tensorflow": {"tensorflow"}, "torch": {"torch"}, "zennit": {"torch"}}
+BACKEND_CALLS = {"backend_named", "explain", "verify"}
 
 
 def needs_of_import(module: str) -> set[str]:
@@ -48,14 +66,25 @@ def needs_of_import(module: str) -> set[str]:
 
 
 def _named(node: ast.AST) -> set[str]:
-    """The frameworks that one statement or call names: an import of one, or a twin asked for."""
+    """The frameworks that one statement or call names: an import, a twin, a backend."""
     if isinstance(node, ast.Import):
         return set().union(*(needs_of_import(alias.name) for alias in node.names))
     if isinstance(node, ast.ImportFrom) and node.module:
         return set().union(*(needs_of_import(f"{node.module}.{alias.name}") for alias in node.names))
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        return {"keras": {"tensorflow"}, "torch": {"torch"}}.get(node.func.attr, set())
+    if isinstance(node, ast.Call):
+        return _called(node)
     return set()
+
+
+def _called(call: ast.Call) -> set[str]:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if isinstance(call.func, ast.Attribute) and name in ("keras", "torch"):
+        return {"keras": {"tensorflow"}, "torch": {"torch"}}[name]
+    if name not in BACKEND_CALLS:
+        return set()
+    given = [*call.args, *(keyword.value for keyword in call.keywords)]
+    names = (value.value for value in given if isinstance(value, ast.Constant))
+    return set().union(*(BACKEND_NEEDS.get(str(name), set()) for name in names))
 
 
 @functools.cache

@@ -1,17 +1,17 @@
 """Functions that exporters spell out: several operators between one tensor and another that are one layer.
 
-GELU, swish, leaky ReLU and layer normalisation come in many spellings (which constant stands where, a square as
-Pow or Mul, a division as Reciprocal). So they are not recognised by their spelling but by their values:
-operators are gathered from a tensor that is read more than once until a single tensor is left, that
-cone is computed in float64 on probe values, and the layer that gives the same values is what it is.
+GELU, swish, leaky ReLU and layer normalisation come in many spellings (which constant stands where, a square
+as Pow or Mul, a division as Reciprocal). So they are not recognised by their spelling but by their values:
+operators are gathered from a tensor that is read more than once until a single tensor is left, that cone
+is computed in float64 on probe values, and the layer that gives the same values is what it is.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import product
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,8 @@ from ported_models.onnx.layout import canonical_order
 from ported_models.onnx.reading import Reading
 
 _POINTWISE = {
-    "Add", "Sub", "Mul", "Div", "Pow", "Erf", "Tanh", "Sigmoid", "Max", "Sqrt", "Reciprocal", "Neg", "Identity",
+    "Add", "Sub", "Mul", "Div", "Pow", "Erf", "Tanh", "Sigmoid", "Max", "Sqrt", "Reciprocal", "Neg",
+    "Identity",
 }  # fmt: skip
 _GATHERED = _POINTWISE | {"ReduceMean"}
 _MAX_NODES = 16
@@ -98,7 +99,9 @@ def _values(cone: _Cone, x: np.ndarray) -> np.ndarray:
         [numpy_helper.from_array(array, name) for name, array in wide.items()],
     )
     with np.errstate(all="ignore"):
-        return ReferenceEvaluator(helper.make_model(graph, opset_imports=cone.opsets)).run(None, {cone.entry: x})[0]
+        return ReferenceEvaluator(helper.make_model(graph, opset_imports=cone.opsets)).run(
+            None, {cone.entry: x}
+        )[0]
 
 
 def _pointwise(cone: _Cone) -> _Found | None:

@@ -1,7 +1,8 @@
 """Where ONNX keeps an axis: canonical (channels-last) order against ONNX's channels-first order.
 
 Inside a neutral ONNX graph every tensor of rank 3 and more has its canonical last axis at position 1.
-A permutation ``order`` says for each ONNX axis which canonical axis it is: ``onnx = canonical.transpose(order)``.
+A permutation ``order`` says for each ONNX axis which canonical axis it is:
+``onnx = canonical.transpose(order)``.
 """
 
 from __future__ import annotations

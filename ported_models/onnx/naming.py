@@ -89,9 +89,7 @@ def _without_common_root(scopes: dict[str, Scope]) -> tuple[dict[str, Scope], Sc
         if len(set(level)) > 1:
             break
         root.append(level[0])
-    while root and not all(
-        scope[: len(root)] == tuple(root)[: len(scope)] for scope in scopes.values()
-    ):
+    while root and not all(scope[: len(root)] == tuple(root)[: len(scope)] for scope in scopes.values()):
         root.pop()
     return {output: scope[len(root) :] for output, scope in scopes.items()}, tuple(root)
 

@@ -41,9 +41,7 @@ def neutral_to_graph(proto: onnx.ModelProto, name: str) -> Graph:
     return Graph(name, tuple(layers.values()), proto.graph.output[0].name)
 
 
-def _layer(
-    node: onnx.NodeProto, layers: dict[str, Layer], arrays: dict[str, np.ndarray], file: str
-) -> Layer:
+def _layer(node: onnx.NodeProto, layers: dict[str, Layer], arrays: dict[str, np.ndarray], file: str) -> Layer:
     described = {entry.key: entry.value for entry in node.metadata_props}.get(LAYER_KEY)
     if described is None:
         raise ModelSourceError(
@@ -60,9 +58,7 @@ def _layer(
             raise ModelSourceError(f"{file}: the weight {node.name}.{key} is missing; save the file again")
         stored = arrays[f"{node.name}.{key}"].astype(dtype)
         channels = input_shapes[0][-1]
-        weights[key] = np.ascontiguousarray(
-            weight_from_onnx(kind, key, stored, len(shape) + 1, channels)
-        )
+        weights[key] = np.ascontiguousarray(weight_from_onnx(kind, key, stored, len(shape) + 1, channels))
     return Layer(
         name=node.name,
         kind=kind,

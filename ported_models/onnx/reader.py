@@ -10,6 +10,7 @@ from onnx import inliner
 from harness.errors import ModelSourceError
 from harness.graph import Graph
 from ported_models.onnx.cones import read_cone
+from ported_models.onnx.layout import canonical_order, channels_first_order
 from ported_models.onnx.neutral import is_neutral, neutral_to_graph
 from ported_models.onnx.operators import OPERATORS
 from ported_models.onnx.reading import Reading
@@ -45,7 +46,10 @@ def onnx_to_graph(proto: onnx.ModelProto, name: str | None = None, file: str | N
             _read(reading, node)
     if reading.output not in reading.tensors:
         raise ModelSourceError(f"{reading.file}: the output {reading.output!r} does not depend on the input")
-    return reading.builder.graph(reading.tensors[reading.output].layer)
+    output = reading.tensors[reading.output]
+    if output.order not in (canonical_order(output.rank), channels_first_order(output.rank)):
+        output = reading.arranged(reading.nodes[-1], output, canonical_order(output.rank))
+    return reading.builder.graph(output.layer)
 
 
 def remove_final_softmax(graph: Graph) -> tuple[Graph, bool]:

@@ -21,8 +21,9 @@ from ported_models.onnx.naming import LayerNames
 DYNAMIC_BATCH = 10007
 #: Operators that say nothing about where the channels of their input lie, and keep its axes.
 AXIS_BLIND = {
-    "Abs", "Add", "Cast", "Clip", "Div", "Dropout", "Elu", "Erf", "Gelu", "Identity", "LeakyRelu", "Mul",
-    "Neg", "Pow", "Relu", "Selu", "Sigmoid", "Sub", "Sum", "Tanh",
+    "Abs", "Add", "Cast", "Clip", "Concat", "Div", "Dropout", "Elu", "Erf", "Gelu", "Identity", "LeakyRelu",
+    "Max", "Mul", "Neg", "PRelu", "Pad", "Pow", "Relu", "Resize", "Selu", "Sigmoid", "Slice", "Softmax",
+    "Sub", "Sum", "Swish", "Tanh", "Upsample",
 }  # fmt: skip
 _CHANNELS_FIRST_READERS = {
     "Conv", "ConvTranspose", "BatchNormalization", "MaxPool", "AveragePool", "GlobalAveragePool",
@@ -180,7 +181,9 @@ class Reading:
 
         ``order`` is that of the output, by default the first input's.
         """
-        given = {key: np.ascontiguousarray(array) for key, array in (weights or {}).items() if array is not None}
+        given = {
+            key: np.ascontiguousarray(array) for key, array in (weights or {}).items() if array is not None
+        }
         try:
             name = self.builder.add(
                 kind,

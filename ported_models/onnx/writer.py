@@ -19,7 +19,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from harness.graph import Graph, Layer
-from ported_models.onnx.bodies import Body, body_of
+from ported_models.onnx.bodies import body_of
+from ported_models.onnx.body import Body
 from ported_models.onnx.layout import channels_first_order, weight_to_onnx
 
 DOMAIN = "xai_harness"
@@ -77,7 +78,11 @@ def graph_to_onnx(graph: Graph, removed_softmax: bool = False) -> onnx.ModelProt
     )
     helper.set_model_props(
         model,
-        {FORMAT_KEY: FORMAT_VERSION, SOFTMAX_KEY: json.dumps(removed_softmax), "xai_harness.layout": "input channels-last, inside channels-first"},
+        {
+            FORMAT_KEY: FORMAT_VERSION,
+            SOFTMAX_KEY: json.dumps(removed_softmax),
+            "xai_harness.layout": "input channels-last, inside channels-first",
+        },
     )
     return model
 
@@ -151,7 +156,7 @@ def _plain(value: Any) -> Any:
 
 def _onnx_shape(layer: Layer) -> tuple[int | str, ...]:
     """The layer's output shape in ONNX's axis order, the batch axis by name."""
-    canonical = ("batch", *layer.shape)
+    canonical: tuple[int | str, ...] = ("batch", *layer.shape)
     return tuple(canonical[axis] for axis in channels_first_order(len(canonical)))
 
 

@@ -79,7 +79,7 @@ def read_network(model: Mapping[str, Any], weights: Weights, origin: str) -> Net
     refuse_code(model, origin)
     if model.get("class_name") not in MODEL_CLASSES:
         raise ModelSourceError(
-            f"{origin}: found a {model.get('class_name')!r}, expected a Sequential or functional Keras model; "
+            f"{origin}: found a {model.get('class_name')!r}, expected a Sequential or functional model; "
             "a subclassed model keeps its graph in Python code: rebuild it with keras.Model(inputs, outputs)"
         )
     try:
@@ -126,7 +126,7 @@ class _Flattening:
         self._origin = origin
 
     def expand(self, model: Mapping[str, Any], source: str | None, path: tuple[str, ...]) -> str:
-        """Append the calls of ``model`` applied to ``source`` (None: its own input); the name of its output."""
+        """Append the calls of ``model`` applied to ``source`` (None: its own input); returns its output."""
         if model["class_name"] == "Sequential":
             return self._sequential(model, source, path)
         return self._functional(model["config"], source, path)
@@ -152,7 +152,7 @@ class _Flattening:
             return self._implied_input(first, _entries(first)[0])
         if shape is None:
             raise ModelSourceError(
-                f"{self._origin}: the model has no input shape; call it once or begin it with keras.Input(shape)"
+                f"{self._origin}: the model has no input shape; begin it with keras.Input(shape)"
             )
         name = f"{_layer_name(first)}_input"
         return {"class_name": "InputLayer", "config": {"name": name, "batch_shape": shape}}
@@ -185,13 +185,18 @@ class _Flattening:
                     done[key] = self._apply(entry, tuple(done[tensor] for tensor in tensors), constants, path)
             if len(waiting) == len(pending):
                 raise ModelSourceError(
-                    f"{self._origin}: layer {_layer_name(waiting[0][0])!r} reads a layer that the file does not hold"
+                    f"{self._origin}: layer {_layer_name(waiting[0][0])!r} reads a layer that is not there; "
+                    "save the model again"
                 )
             pending = waiting
         return done[outputs[0]]
 
     def _apply(
-        self, entry: Mapping[str, Any], inputs: tuple[str, ...], constants: tuple[Any, ...], path: tuple[str, ...]
+        self,
+        entry: Mapping[str, Any],
+        inputs: tuple[str, ...],
+        constants: tuple[Any, ...],
+        path: tuple[str, ...],
     ) -> str:
         class_name, own = str(entry["class_name"]), _layer_name(entry)
         here = (*path, own)
@@ -218,7 +223,7 @@ class _Flattening:
 
 
 def _builtin_class(entry: Mapping[str, Any]) -> str:
-    """The class name; a user's own class keeps its package, so that it is not taken for Keras' of the same name."""
+    """The class name; a user's own class keeps its package, so that it is not taken for Keras' own."""
     module = entry.get("module")
     if entry.get("registered_name") or (module and str(module).split(".")[0] != "keras"):
         return str(entry.get("registered_name") or f"{module}.{entry['class_name']}")
@@ -238,15 +243,11 @@ def _arguments(node: Any) -> tuple[list[tuple[str, int]], tuple[Any, ...]]:
         return [], ()
     if not isinstance(node, Mapping):
         references = [node] if node and isinstance(node[0], str) else node
-        constants = [value for reference in references for value in _values(reference[3:]) if value is not None]
-        return _tensors(references), tuple(constants)
-    tensors, constants = [], []
-    for value in [*_values(node.get("args", [])), *_values(_without_mode(node.get("kwargs") or {}))]:
-        if isinstance(value, tuple):
-            tensors.append(value)
-        elif value is not None:
-            constants.append(value)
-    return tensors, tuple(constants)
+        rest = [value for reference in references for value in _values(reference[3:])]
+        return _tensors(references), tuple(value for value in rest if value is not None)
+    leaves = [*_values(node.get("args", [])), *_values(node.get("kwargs") or {})]
+    tensors = [value for value in leaves if isinstance(value, tuple)]
+    return tensors, tuple(value for value in leaves if value is not None and not isinstance(value, tuple))
 
 
 def _without_mode(arguments: Mapping[str, Any]) -> dict[str, Any]:

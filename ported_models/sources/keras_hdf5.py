@@ -34,13 +34,13 @@ def open_hdf5(path: Path) -> Iterator[tuple[Mapping[str, Any], Weights]]:
     with file:
         if "model_config" not in file.attrs or "model_weights" not in file:
             raise ModelSourceError(
-                f"{path}: holds no whole Keras model (no model_config); it was perhaps written by save_weights: "
+                f"{path}: holds no whole Keras model (no model_config), perhaps weights only; "
                 "save the model itself with model.save()"
             )
         version = _text(file.attrs.get("keras_version", ""))
         if version.startswith("1."):
             raise ModelSourceError(
-                f"{path}: written by Keras {version}, expected 2 or later; open and save it with Keras 2 first"
+                f"{path}: written by Keras {version}, expected 2 or later; save it with Keras 2 first"
             )
         try:
             config = json.loads(_text(file.attrs["model_config"]))
@@ -50,7 +50,9 @@ def open_hdf5(path: Path) -> Iterator[tuple[Mapping[str, Any], Weights]]:
         try:
             yield config, lambda layer: _layer_weights(group, layer, str(path))
         except OSError as error:
-            raise ModelSourceError(f"{path}: a weight cannot be read ({error}); fetch the file again") from None
+            raise ModelSourceError(
+                f"{path}: a weight cannot be read ({error}); fetch the file again"
+            ) from None
 
 
 def _text(value: Any) -> str:
@@ -75,7 +77,8 @@ def _layer_weights(group: Any, path: tuple[str, ...], origin: str) -> dict[str, 
             names = [name for name in names if owners[name] in prefixes]
         if len(prefixes) > 1:
             raise ModelSourceError(
-                f"{origin}: several nested layers are called {path[-1]!r}; save the model as .keras, which keeps them apart"
+                f"{origin}: several nested layers are called {path[-1]!r}; "
+                "save the model as .keras, which keeps them apart"
             )
     return {_variable(name): np.asarray(group[path[0]][name]) for name in names}
 
@@ -90,5 +93,6 @@ def _weight_names(group: Any) -> list[str]:
     attributes = group.attrs
     if "weight_names" in attributes:
         return [_text(name) for name in attributes["weight_names"]]
-    chunks = sorted((key for key in attributes if key.startswith("weight_names")), key=lambda key: int(key[12:]))
+    chunks = [key for key in attributes if key.startswith("weight_names")]
+    chunks.sort(key=lambda key: int(key.removeprefix("weight_names")))
     return [_text(name) for key in chunks for name in attributes[key]]

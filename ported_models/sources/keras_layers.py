@@ -26,8 +26,8 @@ def translate(call: Call, shapes: Sequence[Shape]) -> list[Step]:
     config = call.config
     if config.get("data_format") == "channels_first":
         raise UnsupportedLayerError(
-            f"{call.where} has data_format 'channels_first', expected 'channels_last'; rebuild the model with "
-            "data_format='channels_last' (kernels stay as they are; a dense layer after Flatten needs its rows permuted)"
+            f"{call.where} has data_format 'channels_first', expected 'channels_last'; rebuild the model so "
+            "(kernels stay as they are; a dense layer after Flatten needs its rows permuted)"
         )
     if call.constants:
         raise UnsupportedLayerError(
@@ -37,7 +37,7 @@ def translate(call: Call, shapes: Sequence[Shape]) -> list[Step]:
     for name, array in call.weights.items():
         if name in ("kernel", "depthwise_kernel") and not np.issubdtype(array.dtype, np.floating):
             raise UnsupportedLayerError(
-                f"{call.where} has weights of type {array.dtype}, expected floating point; load it unquantised"
+                f"{call.where} has weights of type {array.dtype}, expected floating point; unquantise it"
             )
     try:
         return function(call, shapes)
@@ -52,7 +52,7 @@ def supported(call: Call) -> Translate:
     """The function for the class of ``call``; raises UnsupportedLayerError where there is none."""
     if call.class_name not in _TRANSLATIONS:
         raise UnsupportedLayerError(
-            f"{call.where} is not supported; rebuild it from supported layers: {', '.join(sorted(_TRANSLATIONS))}"
+            f"{call.where} is not supported; supported layers: {', '.join(sorted(_TRANSLATIONS))}"
         )
     return _TRANSLATIONS[call.class_name]
 
@@ -81,7 +81,9 @@ def _weights(call: Call, **names: str) -> dict[str, np.ndarray]:
 
 
 def _refuse(call: Call, key: str, found: Any, expected: str) -> UnsupportedLayerError:
-    return UnsupportedLayerError(f"{call.where} has {key} {found!r}, expected {expected}; change it or the layer")
+    return UnsupportedLayerError(
+        f"{call.where} has {key} {found!r}, expected {expected}; change it or the layer"
+    )
 
 
 # -- activations ----------------------------------------------------------------------------------
@@ -193,7 +195,7 @@ def _conv(count: int) -> Translate:
 
 
 def _depthwise(count: int) -> Translate:
-    """A convolution with as many groups as channels: kernel (*space, in, multiplier) -> (*space, 1, in * multiplier)."""
+    """A convolution of as many groups as channels: (*space, in, multiplier) -> (*space, 1, in * multiplier)."""
 
     def depthwise(call: Call, shapes: Sequence[Shape]) -> list[Step]:
         kernel = call.weights["kernel" if "kernel" in call.weights else "depthwise_kernel"]
@@ -267,7 +269,7 @@ def _rescaling(call: Call, shapes: Sequence[Shape]) -> list[Step]:
     """``scale * x + offset``."""
     channels = (shapes[0][-1],)
     kernel, bias = (
-        np.broadcast_to(np.asarray(call.config[key], np.float32), channels) for key in ("scale", "offset")
+        np.broadcast_to(np.asarray(call.config[key], np.float64), channels) for key in ("scale", "offset")
     )
     return [Step("scale", {}, {"kernel": kernel, "bias": bias})]
 
@@ -284,9 +286,7 @@ def _normalization(call: Call, shapes: Sequence[Shape]) -> list[Step]:
         for key in ("mean", "variance")
     )
     kernel = 1.0 / np.maximum(np.sqrt(variance), 1e-7)
-    return [
-        Step("scale", {}, {"kernel": kernel.astype(np.float32), "bias": (-mean * kernel).astype(np.float32)})
-    ]
+    return [Step("scale", {}, {"kernel": kernel, "bias": -mean * kernel})]
 
 
 # -- pooling, shapes, several inputs --------------------------------------------------------------

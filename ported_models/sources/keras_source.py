@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import InvalidInputError, MissingFrameworkError, ModelSourceError, UnsupportedLayerError
+from harness.graph import Graph
 from ported_models.build import Builder
 from ported_models.model import PortedModel
 from ported_models.sources.keras_calls import Call, Network, Weights, read_network
@@ -42,22 +43,34 @@ def from_file(path: str | Path, name: str | None = None) -> PortedModel:
     Raises ModelSourceError for a file that is missing, truncated or no whole model, MissingFrameworkError
     for a ``.keras`` file where Keras is not installed, and what :func:`from_model` raises.
     """
+    return _model(read_file(path, name), str(path))
+
+
+def read_file(path: str | Path, name: str | None = None, constants: str = "float32") -> Reading:
+    """The graph of a Keras file, with the Keras name of every layer; ``constants`` as in `read_model`."""
     path = Path(path)
     if not path.is_file():
         raise ModelSourceError(f"{path}: no such file; give the path of a .keras, .h5 or .hdf5 file")
     name = name or canonical(path.stem)
     if path.suffix.lower() in HDF5_SUFFIXES:
         with open_hdf5(path) as (config, weights):
-            return _model(_read(config, weights, name, str(path)), str(path))
-    return _model(read_model(_open_archive(path), name, str(path)), str(path))
+            return _read(config, weights, name, str(path), constants)
+    return read_model(_open_archive(path), name, str(path), constants)
 
 
-def read_model(keras_model: Any, name: str | None = None, origin: str = "") -> Reading:
-    """The graph of a live Keras model, with the Keras name of every layer."""
+def read_model(
+    keras_model: Any, name: str | None = None, origin: str = "", constants: str = "float32"
+) -> Reading:
+    """The graph of a live Keras model, with the Keras name of every layer.
+
+    ``constants``: the type of numbers that Keras holds in its configuration, as in Rescaling.
+    """
     own = str(getattr(keras_model, "name", "model"))
     origin = origin or f"Keras model {own!r}"
     if not hasattr(keras_model, "to_json") or not hasattr(keras_model, "layers"):
-        raise ModelSourceError(f"{origin}: found a {type(keras_model).__name__}, expected a built keras.Model")
+        raise ModelSourceError(
+            f"{origin}: found a {type(keras_model).__name__}, expected a built keras.Model"
+        )
     try:
         config = json.loads(keras_model.to_json())
     except (NotImplementedError, TypeError, ValueError) as error:
@@ -65,7 +78,9 @@ def read_model(keras_model: Any, name: str | None = None, origin: str = "") -> R
             f"{origin}: Keras cannot describe the model as a configuration "
             f"({str(error).splitlines()[0]}); rebuild it with keras.Model(inputs, outputs)"
         ) from None
-    return _read(config, lambda path: _variables(keras_model, path), name or canonical(own), origin)
+    return _read(
+        config, lambda path: _variables(keras_model, path), name or canonical(own), origin, constants
+    )
 
 
 def _model(reading: Reading, source: str) -> PortedModel:
@@ -94,7 +109,7 @@ def _open_archive(path: Path) -> Any:
             config = json.loads(archive.read("config.json"))
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
         raise ModelSourceError(
-            f"{path}: not a .keras file, or a truncated one ({error}); save it again with model.save('name.keras')"
+            f"{path}: not a .keras file, or a truncated one ({error}); save it again with model.save()"
         ) from None
     for call in read_network(config, lambda _: {}, str(path)).calls[1:]:
         supported(call)
@@ -111,14 +126,16 @@ def _open_archive(path: Path) -> Any:
         ) from None
 
 
-def _read(config: Mapping[str, Any], weights: Weights, name: str, origin: str) -> Reading:
+def _read(
+    config: Mapping[str, Any], weights: Weights, name: str, origin: str, constants: str = "float32"
+) -> Reading:
     network = read_network(config, weights, origin)
-    graph, origins = _assemble(network, name, origin)
+    graph, origins = _assemble(network, name, origin, constants)
     graph, removed = without_final_softmax(graph)
     return Reading(graph, origins, "softmax" if removed else None)
 
 
-def _assemble(network: Network, name: str, origin: str) -> tuple[Any, dict[str, str]]:
+def _assemble(network: Network, name: str, origin: str, constants: str) -> tuple[Graph, dict[str, str]]:
     """The calls as layers of a graph: a layer and its fused activation become two, "conv" and "conv_relu"."""
     first, *calls = network.calls
     builder = Builder(name, _input_shape(first), input_name=first.name)
@@ -131,8 +148,11 @@ def _assemble(network: Network, name: str, origin: str) -> tuple[Any, dict[str, 
         outputs[call.name] = inputs[0] if not steps else call.name
         for position, step in enumerate(steps):
             layer = call.name if position == 0 else network.names.free(f"{call.name}_{step.kind}")
+            weights = step.weights
+            if step.kind == "scale":  # Keras keeps its numbers in the configuration, not in variables
+                weights = {key: array.astype(constants) for key, array in weights.items()}
             try:
-                builder.add(step.kind, layer, inputs, step.attributes, step.weights)
+                builder.add(step.kind, layer, inputs, step.attributes, weights)
             except InvalidInputError as error:
                 raise UnsupportedLayerError(f"{call.where}: {error}") from None
             origins[layer] = call.path

@@ -27,13 +27,15 @@ class Reading:
     ``origins``: by canonical name, the name or path that the layer has in the source; layers that share
     weights have the same origin. ``removed``: the final activation that the graph no longer has
     (``"softmax"``, ``"log_softmax"`` or None). ``notes``: sentences about what was read otherwise than it
-    stands in the source.
+    stands in the source. ``output_order``: which axis of the output layer each axis of the source's own
+    output is (a torch module may return its features last), None where they are the same.
     """
 
     graph: Graph
     origins: Mapping[str, str]
     removed: str | None = None
     notes: tuple[str, ...] = ()
+    output_order: tuple[int, ...] | None = None
 
 
 def without_final_softmax(graph: Graph) -> tuple[Graph, bool]:

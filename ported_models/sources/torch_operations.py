@@ -2,7 +2,8 @@
 
 A function serves the module and its functional form alike: `nn.MaxPool2d` and `F.max_pool2d` are both
 :func:`pool`. Source of the meanings: torch 2.13, `torch/nn/functional.py`. Weights arrive as NumPy arrays
-with torch's axes: linear (out, in), convolution (out, in/groups, *space), transposed (in, out/groups, *space).
+with torch's axes: linear (out, in), convolution (out, in/groups, *space), transposed convolution
+(in, out/groups, *space).
 """
 
 from __future__ import annotations
@@ -49,11 +50,12 @@ def convolution(
 ) -> Value:
     count = weight.ndim - 2
     dilations = _sides(dilation, count)
-    if padding == "same":
+    if isinstance(padding, str) and padding == "same":
         totals = [(taps - 1) * step for taps, step in zip(weight.shape[2:], dilations, strict=True)]
         pairs = tuple((total // 2, total - total // 2) for total in totals)
     else:
-        pairs = tuple((side, side) for side in _sides(0 if padding == "valid" else padding, count))
+        sides = _sides(0 if isinstance(padding, str) else padding, count)
+        pairs = tuple((side, side) for side in sides)
     attributes = {
         "strides": _sides(stride, count),
         "dilations": dilations,
@@ -271,7 +273,7 @@ def adaptive_pool(kind: str, count: int) -> Operation:
         if all(side == 1 for side in outputs):
             return site.add(f"global_{kind}", value, {"keepdims": True})
         if any(side % wanted for side, wanted in zip(space, outputs, strict=True)):
-            raise site.refuse(f"output size {outputs} for an input of {space}", "a divisor of the input's size")
+            raise site.refuse(f"output size {outputs} for an input of {space}", "a divisor of the input")
         window = tuple(side // wanted for side, wanted in zip(space, outputs, strict=True))
         return site.add(f"{kind}{count}d", value, {"pool_size": window, "strides": window})
 
@@ -298,8 +300,9 @@ def reduction(kind: str) -> Operation:
 
 
 def reshape(site: Site, input: Value, *shape: Any) -> Value:
-    """`view`, `reshape`: the batch must stay as it is. A result of several axes is taken for channels first."""
-    target = [int(side) for side in (shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)]
+    """`view`, `reshape`: the batch stays; a result of several axes is channels first if the input was."""
+    sides = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+    target = [int(side) for side in sides]
     features = math.prod(input.shape[1:])
     rest = target[1:]
     kept = target[:1] == [site.batch] or (target[:1] == [-1] and math.prod(rest) == features)
@@ -404,9 +407,7 @@ def upsample(
     value = site.feature_map(input)
     space = value.shape[2:]
     if size is not None:
-        factors = [
-            wanted / side for wanted, side in zip(_sides(size, len(space)), space, strict=True)
-        ]
+        factors = [wanted / side for wanted, side in zip(_sides(size, len(space)), space, strict=True)]
     else:
         factors = [scale_factor] * len(space) if isinstance(scale_factor, int | float) else list(scale_factor)
     if any(factor < 1 or factor != int(factor) for factor in factors):
@@ -432,14 +433,14 @@ def subtract(site: Site, input: Any, other: Any) -> Value:
     if isinstance(input, Value) and isinstance(other, Value):
         raise site.refuse("two tensors", "a tensor minus a constant")
     if isinstance(input, Value):
-        return _affine(site, input, 1.0, -np.asarray(other))
+        return _affine(site, input, 1.0, -np.asarray(other, np.float64))
     return _affine(site, other, -1.0, input)
 
 
 def divide(site: Site, input: Any, other: Any) -> Value:
     if isinstance(other, Value):
         raise site.refuse("a tensor below the line", "a tensor divided by a constant")
-    return _affine(site, input, 1.0 / np.asarray(other), 0.0)
+    return _affine(site, input, 1.0 / np.asarray(other, np.float64), 0.0)
 
 
 def _combined(site: Site, kind: str, first: Any, second: Any) -> Value:
@@ -463,7 +464,7 @@ def _affine(site: Site, value: Value, kernel: Any, bias: Any) -> Value:
     """``kernel * x + bias`` with constants that differ at most along the layer's last axis."""
     weights = {}
     for name, constant in (("kernel", kernel), ("bias", bias)):
-        array = np.asarray(constant, np.asarray(constant).dtype if np.ndim(constant) else np.float32)
+        array = np.asarray(constant, site.dtype)
         if array.ndim > value.rank:
             raise site.refuse(f"a constant of shape {array.shape}", "one value, or one a channel")
         array = array.reshape((1,) * (value.rank - array.ndim) + array.shape)
@@ -485,9 +486,7 @@ def concatenate(site: Site, tensors: Sequence[Value], dim: int = 0) -> Value:
 # -- what does nothing in inference ---------------------------------------------------------------
 
 
-def dropout(
-    site: Site, input: Value, p: float = 0.5, training: bool = False, inplace: bool = False
-) -> Value:
+def dropout(site: Site, input: Value, p: float = 0.5, training: bool = False, inplace: bool = False) -> Value:
     if training:
         site.notes.append(f"{site.where} is called with training=True and read as in inference")
     return site.add("dropout", input, {"rate": float(p)})

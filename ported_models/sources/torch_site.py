@@ -58,7 +58,10 @@ def as_it_is(rank: int) -> Order:
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """One operation of the module. ``path``: its module path, or its name in the trace."""
+    """One operation of the module. ``path``: its module path, or its name in the trace.
+
+    ``dtype``: the module's own floating type, which constants get.
+    """
 
     builder: Builder
     names: Names
@@ -67,6 +70,7 @@ class Site:
     kind: str
     origin: str
     batch: int
+    dtype: np.dtype
     origins: dict[str, str]
     notes: list[str]
 
@@ -87,7 +91,7 @@ class Site:
         weights: Mapping[str, np.ndarray] | None = None,
         order: Order | None = None,
     ) -> Value:
-        """A layer that reads ``values``; its output is read in ``order`` (default: that of the first value)."""
+        """A layer that reads ``values``; its output is read in ``order`` (default: the first value's)."""
         values = (values,) if isinstance(values, Value) else tuple(values)
         name = self.name if self.name not in self.builder else self.names.free(f"{self.name}_{kind}")
         try:

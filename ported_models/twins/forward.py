@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from harness.errors import HarnessError, MissingFrameworkError
+from harness.errors import HarnessError
 from harness.graph import Graph
 from ported_models.twins.layout import to_canonical, to_internal
 
@@ -32,7 +32,7 @@ class Proven(Protocol):
 
 @dataclass(frozen=True)
 class LayerAgreement:
-    """How far the float64 twins are apart at one layer: relative L2 to the Keras side, and largest difference."""
+    """How far the float64 twins are apart at one layer: L2 relative to Keras, and the largest difference."""
 
     name: str
     kind: str
@@ -117,7 +117,7 @@ def relative_difference(candidate: np.ndarray, reference: np.ndarray) -> float:
 
 
 def keras_activations(twin: Any, graph: Graph, x: np.ndarray) -> dict[str, np.ndarray]:
-    """The output of every layer of the Keras twin, by canonical name, in forward order and the twin's dtype."""
+    """The output of every layer of the Keras twin, by canonical name and in forward order."""
     import keras
 
     outputs = {layer.name: twin.get_layer(layer.name).output for layer in graph}
@@ -137,7 +137,7 @@ def _call_keras(model: Any, x: np.ndarray) -> Any:
 
 
 def torch_activations(twin: Any, graph: Graph, x: np.ndarray) -> dict[str, np.ndarray]:
-    """The output of every layer of the torch twin in canonical layout, by canonical name, in forward order."""
+    """The same of the torch twin, in canonical layout."""
     modules = dict(twin.named_modules())
     found: dict[str, np.ndarray] = {}
 
@@ -167,10 +167,7 @@ def torch_logits(twin: Any, x: np.ndarray) -> np.ndarray:
 
 def onnx_logits(proto: Any, x: np.ndarray) -> np.ndarray:
     """The output of ONNX Runtime's CPU kernels on ``x``, in canonical layout and the file's dtype."""
-    try:
-        import onnxruntime
-    except ImportError:
-        raise MissingFrameworkError("onnxruntime") from None
+    import onnxruntime
 
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     (source,) = session.get_inputs()

@@ -17,6 +17,7 @@ try:
 except ImportError:
     raise MissingFrameworkError("tensorflow") from None
 
+from ported_models.twins import keras_convolutions as convolutions
 from ported_models.twins import keras_layers as own
 
 Options = dict[str, Any]
@@ -115,8 +116,7 @@ def _conv(layer: Layer, options: Options) -> Any:
         return getattr(keras.layers, f"Conv{_rank(layer)}")(
             kernel.shape[-1], window, padding=padding, **options
         )
-    # Keras refuses strides beside dilations when constructed; the own layer keeps the dilations itself.
-    return getattr(own, f"ExplicitConv{_rank(layer)}")(
+    return getattr(convolutions, f"ExplicitConv{_rank(layer)}")(
         kernel.shape[-1], window, explicit_padding=a["padding"], groups=groups, **options
     )
 
@@ -138,7 +138,7 @@ def _separable(layer: Layer, options: Options) -> Any:
         return getattr(keras.layers, f"SeparableConv{_rank(layer)}")(
             layer.shape[-1], window, padding=padding, **options
         )
-    return getattr(own, f"ExplicitSeparableConv{_rank(layer)}")(
+    return getattr(convolutions, f"ExplicitSeparableConv{_rank(layer)}")(
         layer.shape[-1], window, explicit_padding=a["padding"], dilation_rate=dilations, **options
     )
 
@@ -160,7 +160,7 @@ def _conv_transpose(layer: Layer, options: Options) -> Any:
         return getattr(keras.layers, f"Conv{_rank(layer)}Transpose")(
             layer.shape[-1], window, padding=padding, **options
         )
-    return getattr(own, f"ExplicitConv{_rank(layer)}Transpose")(
+    return getattr(convolutions, f"ExplicitConv{_rank(layer)}Transpose")(
         layer.shape[-1],
         window,
         cropping=a["padding"],
@@ -250,7 +250,9 @@ def _upsample(layer: Layer, options: Options) -> Any:
     rank, size = _rank(layer), _space_argument(layer, "size")
     if layer.attributes["interpolation"] == "nearest":
         return getattr(keras.layers, f"UpSampling{rank}")(size, **options)
-    return getattr(own, f"LinearUpSampling{rank}")(size, **options)
+    if rank == "1D":
+        return own.LinearUpSampling1D(size, **options)
+    return own.LinearUpSampling2D(size, interpolation="bilinear", **options)
 
 
 def _activation(name: str) -> Callable[[Layer, Options], Any]:

@@ -16,6 +16,7 @@ try:
 except ImportError:
     raise MissingFrameworkError("torch") from None
 
+from ported_models.shapes import Padding
 from ported_models.twins import torch_layers as own
 
 
@@ -89,7 +90,7 @@ def _space(layer: Layer) -> int:
     return len(layer.input_shapes[0]) - 1
 
 
-def _even(padding: own.Padding) -> tuple[int, ...] | None:
+def _even(padding: Padding) -> tuple[int, ...] | None:
     """The padding as stock modules take it, one number per axis, where both ends are padded alike."""
     return tuple(before for before, _ in padding) if all(b == a for b, a in padding) else None
 

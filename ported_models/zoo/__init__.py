@@ -1,10 +1,10 @@
-"""Five networks to explain: two small ones trained here, three trained by others and fetched when first used."""
+"""Five networks to explain: two small ones trained here, three by others, fetched when first used."""
 
 from __future__ import annotations
 
 from harness.errors import UnknownNameError
 from ported_models.model import PortedModel
-from ported_models.zoo.entries import ENTRIES, Entry
+from ported_models.zoo.catalogue import ENTRIES, Entry
 
 __all__ = ["Entry", "entries", "load", "names"]
 

@@ -2,9 +2,11 @@
 
 The state dict holds weights only, so the architecture is written out here: EfficientNet-Lite (R. Liu 2020,
 the TensorFlow TPU repository's ``efficientnet/lite``) is EfficientNet-B0 (Tan and Le 2019, arXiv:1905.11946,
-table 1) without squeeze-and-excitation and with ReLU6. The weights were converted from TensorFlow,
-so convolutions pad as TensorFlow's ``same`` does and batch norm has epsilon 1e-3; both are confirmed by the
-network being surest of the right class of its example photographs with them.
+table 1) without squeeze-and-excitation and with ReLU6. The weights were converted from TensorFlow, so
+convolutions pad as TensorFlow's ``same`` does (as in that package) and batch norm has epsilon 1e-3. With
+these and `preprocessing.efficientnet_lite0` the right classes of seven photographs, each cropped in two ways,
+get a geometric mean probability of 0.605; with symmetric padding 0.599, with epsilon 1e-5 0.589, with
+torchvision's mean and standard deviation 0.457.
 """
 
 from __future__ import annotations
@@ -87,7 +89,8 @@ def load_state(weights: WeightFile, sha256: str, folder: Path | None = None) -> 
     if fingerprint(state) != sha256:
         raise ModelSourceError(f"{weights.name}: torch read other arrays than expected; reinstall torch")
     try:
-        write_atomically(path, save(state))
+        # safetensors writes an array's memory as it lies, and torch's may lie in another order than its axes.
+        write_atomically(path, save({name: np.ascontiguousarray(array) for name, array in state.items()}))
     except OSError as error:
         raise ModelSourceError(f"cannot store {path}: {error.strerror or error}; make room there") from error
     return state
@@ -120,21 +123,30 @@ def graph_of(state: State, name: str) -> Graph:
 
 def _block(builder: Builder, state: State, number: int, stage: Stage, first: bool) -> None:
     """One inverted bottleneck: widen, filter each channel, narrow; added to its input where shapes allow."""
-    block, weights, entry = f"block{number}", f"_blocks.{number}.", builder.last
+    block, theirs, entry = f"block{number}", f"_blocks.{number}.", builder.last
     if stage.expansion != 1:
-        _convolution(builder, state, f"{block}_expand", f"{weights}_expand_conv", f"{weights}_bn0", relu6=True)
+        _convolution(builder, state, f"{block}_expand", f"{theirs}_expand_conv", f"{theirs}_bn0", relu6=True)
     stride = stage.stride if first else 1
-    depthwise = f"{weights}_depthwise_conv"
-    _convolution(builder, state, f"{block}_depthwise", depthwise, f"{weights}_bn1", stride, relu6=True)
-    _convolution(builder, state, f"{block}_project", f"{weights}_project_conv", f"{weights}_bn2")
+    depthwise = f"{theirs}_depthwise_conv"
+    _convolution(builder, state, f"{block}_depthwise", depthwise, f"{theirs}_bn1", stride, relu6=True)
+    _convolution(builder, state, f"{block}_project", f"{theirs}_project_conv", f"{theirs}_bn2")
     if not first:
         builder.add("add", f"{block}_add", (builder.last, entry))
 
 
 def _convolution(
-    builder: Builder, state: State, name: str, convolution: str, norm: str, stride: int = 1, relu6: bool = False
+    builder: Builder,
+    state: State,
+    name: str,
+    convolution: str,
+    norm: str,
+    stride: int = 1,
+    relu6: bool = False,
 ) -> None:
-    """Convolution, batch norm and perhaps ReLU6; a kernel that sees one channel of several is depthwise."""
+    """Convolution, batch norm and perhaps ReLU6; a kernel that sees one channel of several is depthwise.
+
+    ``convolution`` and ``norm`` are torch's names of the layers whose weights they take.
+    """
     kernel = state[f"{convolution}.weight"].transpose(2, 3, 1, 0)  # torch: (out, in/groups, height, width)
     groups = builder[builder.last].shape[-1] // kernel.shape[2]
     attributes = {"strides": (stride, stride), "groups": groups, "padding": "same"}

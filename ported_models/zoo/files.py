@@ -15,7 +15,7 @@ DATA = Path(__file__).parent / "data"
 Example = Callable[[], np.ndarray]
 
 
-def facts(name: str) -> dict[str, Any]:
+def training_facts(name: str) -> dict[str, Any]:
     """What a training script wrote down about network ``name``: accuracy, seed, versions, split."""
     return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
 

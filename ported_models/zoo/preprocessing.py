@@ -21,7 +21,8 @@ def fer_xception(face: Image.Image) -> np.ndarray:
     Source: fer 25.10.3, ``fer.fer.FER.detect_emotions`` (there OpenCV resizes; bilinear here as there).
     """
     resized = face.convert("L").resize((64, 64), Image.Resampling.BILINEAR)
-    return (np.asarray(resized, np.float32)[None, ..., None] / np.float32(255) - np.float32(0.5)) * np.float32(2)
+    scaled = np.asarray(resized, np.float32)[None, ..., None] / np.float32(255)
+    return (scaled - np.float32(0.5)) * np.float32(2)
 
 
 def efficientnet_lite0(photograph: Image.Image) -> np.ndarray:
@@ -29,7 +30,7 @@ def efficientnet_lite0(photograph: Image.Image) -> np.ndarray:
 
     Source: the TensorFlow TPU repository, ``efficientnet/lite`` (``MEAN_RGB`` 127, ``STDDEV_RGB`` 128) and
     ``efficientnet/preprocessing.py`` (``CROP_PADDING`` 32). Not torchvision's mean and standard deviation:
-    with those the network is less sure of all its example photographs.
+    see `ported_models.zoo.efficientnet_lite` for what those cost.
     """
     return (np.asarray(central_crop(photograph), np.float32)[None] - np.float32(127)) / np.float32(128)
 

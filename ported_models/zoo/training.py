@@ -64,7 +64,6 @@ def store(name: str, module: nn.Module, data: Data, facts: dict[str, Any]) -> No
 
     The examples are the first held-out input of each of the first classes that the network gets right.
     """
-    import onnx
     import torch
 
     from ported_models.sources.torch_source import from_module
@@ -73,9 +72,9 @@ def store(name: str, module: nn.Module, data: Data, facts: dict[str, Any]) -> No
         predicted = module(_channels_first(data.held_out_inputs)).argmax(1).numpy()
     right = predicted == data.held_out_labels
     chosen = [int(np.flatnonzero(right & (data.held_out_labels == label))[0]) for label in range(EXAMPLES)]
-    model: PortedModel = from_module(module, data.inputs[:1], name)
-    versions = {"torch": torch.__version__, "numpy": np.__version__, **facts.pop("versions")}
-    facts |= {
+    model: PortedModel = from_module(module, _channels_first(data.inputs[:1]), name)
+    versions = {"torch": torch.__version__, "numpy": np.__version__, **facts["versions"]}
+    facts = facts | {
         "held_out": len(right),
         "held_out_accuracy": float(right.mean()),
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
@@ -83,7 +82,7 @@ def store(name: str, module: nn.Module, data: Data, facts: dict[str, Any]) -> No
     }
     examples = io.BytesIO()
     np.save(examples, data.held_out_inputs[chosen])
-    write_atomically(DATA / f"{name}.onnx", onnx.ModelProto.SerializeToString(model.onnx))
+    write_atomically(DATA / f"{name}.onnx", model.onnx.SerializeToString())
     write_atomically(DATA / f"{name}.json", (json.dumps(facts, indent=2) + "\n").encode())
     write_atomically(DATA / f"{name}-examples.npy", examples.getvalue())
     print(f"{name}: {facts['held_out_accuracy']:.4f} of {len(right)} held-out inputs right")

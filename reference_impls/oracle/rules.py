@@ -52,14 +52,8 @@ def stabilize(z: np.ndarray, stabilizer: Stabilizer) -> np.ndarray:
 
 
 def own_weights(layer: Layer, bias: bool) -> Weights:
-    """The layer's weights, with its bias if ``bias``."""
-    weights = linear.weights_of(layer)
-    return weights if bias else without_bias(weights)
-
-
-def without_bias(weights: Weights) -> Weights:
-    """The kernels alone."""
-    return {name: weight for name, weight in weights.items() if name != "bias"}
+    """The layer's weights, its bias among them if ``bias``."""
+    return {name: weight for name, weight in linear.weights_of(layer).items() if bias or name != "bias"}
 
 
 def positive(weights: Weights) -> Weights:
@@ -72,14 +66,6 @@ def negative(weights: Weights) -> Weights:
     return {name: np.minimum(weight, 0.0) for name, weight in weights.items()}
 
 
-def _ones(inputs: Arrays) -> Arrays:
-    return tuple(np.ones(x.shape) for x in inputs)
-
-
-def _weigh(inputs: Arrays, factors: Arrays) -> Arrays:
-    return tuple(x * factor for x, factor in zip(inputs, factors, strict=True))
-
-
 # The rules -------------------------------------------------------------------------------------------
 
 
@@ -89,10 +75,7 @@ def z(layer: Layer, inputs: Arrays, relevance: np.ndarray, rule: Z) -> Arrays:
     Bach et al. 2015, eq. 56; `ZRule`, and for add and average pooling `AddReverseLayer` and
     `AveragePoolingReverseLayer` of `relevance_analyzer.py`.
     """
-    _require(layer, rule, (*WEIGHTED_KINDS, *WEIGHTLESS_KINDS))
-    weights = own_weights(layer, rule.bias)
-    s = relevance / stabilize(linear.apply(layer, inputs, weights), rule.stabilizer)
-    return _weigh(inputs, linear.transpose(layer, s, weights))
+    return _by_contribution(layer, inputs, relevance, rule, rule.stabilizer)
 
 
 def epsilon(layer: Layer, inputs: Arrays, relevance: np.ndarray, rule: Epsilon) -> Arrays:
@@ -100,7 +83,17 @@ def epsilon(layer: Layer, inputs: Arrays, relevance: np.ndarray, rule: Epsilon) 
 
     Bach et al. 2015, eq. 58; `EpsilonRule`.
     """
-    return z(layer, inputs, relevance, Z(bias=rule.bias, stabilizer=SignedEpsilon(rule.epsilon)))
+    return _by_contribution(layer, inputs, relevance, rule, SignedEpsilon(rule.epsilon))
+
+
+def _by_contribution(
+    layer: Layer, inputs: Arrays, relevance: np.ndarray, rule: Z | Epsilon, stabilizer: Stabilizer
+) -> Arrays:
+    """``x * f^T(R / S(f(x; W, b)); W)``, the bias left out where the rule leaves it out."""
+    _require(layer, rule, (*WEIGHTED_KINDS, *WEIGHTLESS_KINDS))
+    weights = own_weights(layer, rule.bias)
+    s = relevance / stabilize(linear.apply(layer, inputs, weights), stabilizer)
+    return tuple(x * back for x, back in zip(inputs, linear.transpose(layer, s, weights), strict=True))
 
 
 def alpha_beta(layer: Layer, inputs: Arrays, relevance: np.ndarray, rule: AlphaBeta) -> Arrays:
@@ -109,6 +102,10 @@ def alpha_beta(layer: Layer, inputs: Arrays, relevance: np.ndarray, rule: AlphaB
     ``A = x+ * f^T(s; W+) + x- * f^T(s; W-)``, ``s = R / S(f(x+; W+, b+) + f(x-; W-, b-))``,
     ``B = x+ * f^T(t; W-) + x- * f^T(t; W+)``, ``t = R / S(f(x+; W-, b-) + f(x-; W+, b+))``.
     Bach et al. 2015, eq. 60; `AlphaBetaRule`, which puts the whole bias into both denominators.
+
+    With one kernel A holds the positive and B the negative contributions. With two (separable convolution)
+    the negative parts multiply to something positive: terms of both signs meet and may cancel, as they do
+    in `AlphaBetaRule`.
     """
     _require(layer, rule, WEIGHTED_KINDS)
     weights = own_weights(layer, rule.bias)
@@ -148,7 +145,8 @@ def _by_weights_alone(
     layer: Layer, inputs: Arrays, relevance: np.ndarray, weights: Weights, stabilizer: Stabilizer
 ) -> Arrays:
     """``f^T(R / S(f(1; W)); W)``: the values of the input do not count, only its shape."""
-    s = relevance / stabilize(linear.apply(layer, _ones(inputs), weights), stabilizer)
+    ones = tuple(np.ones(x.shape) for x in inputs)
+    s = relevance / stabilize(linear.apply(layer, ones, weights), stabilizer)
     return linear.transpose(layer, s, weights)
 
 
@@ -246,7 +244,7 @@ def _require(layer: Layer, rule: Any, kinds: tuple[str, ...]) -> None:
     if layer.kind not in kinds:
         raise UnsupportedMethodError(
             f"{type(rule).__name__} has no reading at layer {layer.name!r} ({layer.kind}), only at: "
-            f"{', '.join(kinds)}; assign Gradient or Pass instead"
+            f"{', '.join(kinds)}; assign another rule (Gradient has a reading everywhere)"
         )
 
 

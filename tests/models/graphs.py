@@ -1,7 +1,7 @@
 """Random small graphs: any kind of layer with any legal attributes, and small branching networks.
 
-``single_layer_graph`` and ``branching_graph`` draw from a NumPy generator, ``layers`` and ``networks`` are the
-hypothesis strategies over the same choices.
+``single_layer_graph`` and ``branching_graph`` draw from a NumPy generator, ``layers`` and ``networks`` are
+the hypothesis strategies over the same choices.
 """
 
 from __future__ import annotations
@@ -233,7 +233,7 @@ _WEIGHTS: dict[str, Callable[[Shape, dict[str, Any], Pick, np.random.Generator],
 
 
 def _branching(pick: Pick, rng: np.random.Generator) -> Graph:
-    """conv + batch norm + activation; a residual block; two branches, concatenated and gated; a dense head."""
+    """conv, batch norm, activation; a residual block; two branches, concatenated and gated; a dense head."""
     channels, width = pick((1, 3)), pick((2, 4))
     b = Builder("branching", (pick((6, 7, 9)), pick((6, 8)), channels))
 

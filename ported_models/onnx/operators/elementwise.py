@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from ported_models.onnx.layout import Order
 from ported_models.onnx.operators.kernels import channel_vector, following_bias
-from ported_models.onnx.reading import Reading, Tensor, attribute
+from ported_models.onnx.reading import Reading, attribute
 
 #: Defaults of ONNX Selu, which are Klambauer et al. 2017's constants; the graph has no others.
 _SELU = (1.67326319217681884765625, 1.05070102214813232421875)
@@ -136,7 +136,7 @@ def _affine(reading: Reading, node: onnx.NodeProto) -> None:
     x = reading.tensor(node, 1 - position)
     array = reading.constants[node.input[position]]
     sizes, axis = reading.sizes(x), _channel_axis(x.order)
-    vector = channel_vector(reading, array, sizes, axis)
+    vector = channel_vector(array, sizes, axis)
     if vector is None:
         reading.unsupported(
             node, f"its constant has the shape {array.shape}, expected one value per channel ({sizes[axis]})"

@@ -13,7 +13,7 @@ from ported_models.onnx.reading import Reading, attribute
 from ported_models.shapes import dilated
 
 
-def channel_vector(reading: Reading, array: np.ndarray, sizes: Sequence[int], axis: int) -> np.ndarray | None:
+def channel_vector(array: np.ndarray, sizes: Sequence[int], axis: int) -> np.ndarray | None:
     """``array``, broadcast to an ONNX tensor of ``sizes``, as one value per index of ``axis``.
 
     None where it varies along another axis, or would enlarge the tensor.
@@ -31,18 +31,19 @@ def channel_vector(reading: Reading, array: np.ndarray, sizes: Sequence[int], ax
 def following_bias(
     reading: Reading, node: onnx.NodeProto, sizes: Sequence[int], axis: int
 ) -> tuple[np.ndarray | None, onnx.NodeProto]:
-    """A constant per channel that the next node adds, and the node that ends the layer then."""
+    """A constant per channel that the next node adds or subtracts, and the node that ends the layer then."""
     reader = reading.only_reader(node.output[0])
-    if reader is None or reader.op_type != "Add":
+    if reader is None or reader.op_type not in ("Add", "Sub"):
         return None, node
-    other = reader.input[1 if reader.input[0] == node.output[0] else 0]
-    if other not in reading.constants:
+    position = 1 if reader.input[0] == node.output[0] else 0
+    array = reading.constants.get(reader.input[position])
+    if array is None or (reader.op_type == "Sub" and position == 0):
         return None, node
-    bias = channel_vector(reading, reading.constants[other], sizes, axis)
+    bias = channel_vector(array, sizes, axis)
     if bias is None:
         return None, node
     reading.done.add(reader.output[0])
-    return bias, reader
+    return bias if reader.op_type == "Add" else -bias, reader
 
 
 def _matmul(reading: Reading, node: onnx.NodeProto) -> None:
@@ -72,7 +73,7 @@ def _gemm(reading: Reading, node: onnx.NodeProto) -> None:
     if added is None:
         bias, last = following_bias(reading, node, sizes, 1)
     else:
-        bias = channel_vector(reading, added, sizes, 1)
+        bias = channel_vector(added, sizes, 1)
         if bias is None:
             reading.unsupported(node, f"its bias has the shape {added.shape}, expected one value per output")
         bias = bias if beta == 1.0 else (bias * beta).astype(bias.dtype)
@@ -155,8 +156,8 @@ def _batch_norm(reading: Reading, node: onnx.NodeProto) -> None:
 def _layer_norm(reading: Reading, node: onnx.NodeProto) -> None:
     x = reading.channels_last(node)
     sizes = reading.sizes(x)
-    count = -attribute(node, "axis", -1) if attribute(node, "axis", -1) < 0 else x.rank - attribute(node, "axis")
-    if count >= x.rank:
+    count = x.rank - attribute(node, "axis", -1) % x.rank
+    if count == x.rank:
         reading.unsupported(node, "it normalises over the batch axis")
     weights = {}
     for index, key in ((1, "gamma"), (2, "beta")):

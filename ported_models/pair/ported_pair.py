@@ -1,0 +1,80 @@
+"""What a pair is: the Keras side's graph and twin, the torch side's own, and how far apart they are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from harness.graph import Graph
+from ported_models.model import PortedModel
+
+
+@dataclass(frozen=True)
+class ForwardRow:
+    """The two sides at one layer of the Keras graph, in float64.
+
+    ``torch_layer``: the layer of :attr:`PortedPair.torch_graph` that stands in its place. ``relative``:
+    ``|torch - keras| / |keras|`` (L2 over the batch), infinite where the shapes differ; ``ok``: it is within
+    rounding. ``structure``: what the two layers differ in by themselves (kind, attribute, weights), which
+    an example need not show; None where nothing.
+    """
+
+    name: str
+    kind: str
+    torch_layer: str
+    relative: float
+    ok: bool
+    structure: str | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PortedPair(PortedModel):
+    """A model whose torch side is another person's port of its Keras side.
+
+    ``graph`` is the Keras model's; :meth:`keras` is its twin. ``torch_graph`` is the torch module's, with the
+    canonical names where layers correspond and the module's own attributes and weights everywhere;
+    :meth:`torch` is its twin, so that an error of the port stays in it. ``torch_paths``: by canonical
+    name, the module path (or traced name) of the layer in the user's module. ``torch_order``: for layers
+    whose features stand in another order on the torch side (a channels-first flatten, and what follows up
+    to the next kernel), the indices that bring the torch side's last axis into canonical order.
+    ``forward_report``: a row for every layer, in forward order.
+    """
+
+    torch_graph: Graph
+    torch_paths: Mapping[str, str]
+    torch_order: Mapping[str, np.ndarray]
+    forward_report: tuple[ForwardRow, ...] = ()
+    _torch_side: PortedModel = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "_torch_side", PortedModel.from_graph(self.torch_graph))
+
+    @property
+    def verified(self) -> bool:
+        """Whether both sides computed the same at every layer of the graph, on the example."""
+        return bool(self.forward_report) and all(row.ok for row in self.forward_report)
+
+    @property
+    def first_difference(self) -> ForwardRow | None:
+        """The first layer, in forward order, at which the sides differ."""
+        return next((row for row in self.forward_report if not row.ok), None)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 (hex) of both graphs: another port of the same Keras model is another pair."""
+        both = super().digest + self._torch_side.digest
+        return hashlib.sha256(both.encode()).hexdigest()
+
+    def torch(self, dtype: str = "float32") -> Any:
+        """The user's module as a twin, layers under canonical names. Raises `MissingFrameworkError`."""
+        return self._torch_side.torch(dtype)
+
+    def with_report(self, rows: tuple[ForwardRow, ...]) -> PortedPair:
+        """The same pair with its forward pass compared."""
+        return replace(self, forward_report=rows)

@@ -1,0 +1,203 @@
+"""The torch graph written as the Keras graph writes the same thing, where the two are exactly equal.
+
+Each rewriting keeps what every remaining layer computes, with the torch side's own numbers: a port is not
+mended by it. Without them, layers that correspond would be one on one side and two on the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from harness.graph import KERNEL_KINDS, Graph, Layer
+from ported_models.build import Builder
+from ported_models.pair.align import place_of, same_values
+from ported_models.sources.names import Names
+from ported_models.sources.steps import Reading
+
+_CONVOLUTIONS = ("conv1d", "conv2d")
+
+
+def rebuilt(graph: Graph, layers: Iterable[Layer], output: str) -> Graph:
+    """A graph of ``layers`` with shapes and axes worked out anew; each stands after what it reads."""
+    source = graph.input
+    builder = Builder(graph.name, source.shape, source.axes, source.name)
+    for layer in layers:
+        if layer.kind != "input":
+            builder.add(layer.kind, layer.name, layer.inputs, layer.attributes, layer.weights)
+    return builder.graph(output)
+
+
+def before_alignment(keras: Graph, torch: Graph) -> Graph:
+    """Separable convolutions and global pools as one layer, where the Keras graph has them so."""
+    return _join_global_pools(keras, _join_separable(keras, torch))
+
+
+def after_alignment(keras: Graph, torch: Graph, pairs: dict[str, str]) -> Graph:
+    """Padding where the Keras graph has it, and the dropouts that only it has; ``pairs`` gains what is added."""
+    return _add_dropouts(keras, _move_padding(keras, torch, pairs), pairs)
+
+
+def renamed(torch: Graph, pairs: Mapping[str, str], name: str, origins: Mapping[str, str]) -> Reading:
+    """The torch graph under canonical names; layers that only it has keep their own."""
+    names = Names(pairs)
+    ours = {theirs: ours for ours, theirs in pairs.items()}
+    new = {layer.name: names.own(ours[layer.name]) for layer in torch if layer.name in ours}
+    for layer in torch:
+        if layer.name not in ours:
+            new[layer.name] = names.free(layer.name, f"torch_{layer.name}")
+    layers = tuple(
+        replace(layer, name=new[layer.name], inputs=tuple(new[source] for source in layer.inputs))
+        for layer in torch
+    )
+    return Reading(
+        Graph(name, layers, new[torch.output]),
+        {new[layer.name]: origins[layer.name] for layer in torch if layer.name in origins},
+    )
+
+
+def _substituted(graph: Graph, gone: Mapping[str, Layer | None], moved: Mapping[str, str]) -> Graph:
+    """``graph`` with layers replaced (or dropped: None); what read a ``moved`` layer reads its target."""
+    layers = []
+    for layer in graph:
+        new = gone.get(layer.name, layer)
+        if new is not None:
+            layers.append(replace(new, inputs=tuple(moved.get(name, name) for name in new.inputs)))
+    return rebuilt(graph, layers, moved.get(graph.output, graph.output))
+
+
+def _join_separable(keras: Graph, torch: Graph) -> Graph:
+    """A depthwise and the 1x1 convolution after it as one separable convolution, where Keras has its weights."""
+    wanted = [layer for layer in keras if layer.kind.startswith("separable_conv")]
+    gone: dict[str, Layer | None] = {}
+    for depthwise in torch:
+        if not wanted or depthwise.kind not in _CONVOLUTIONS or "bias" in depthwise.weights:
+            continue
+        readers = torch.consumers(depthwise.name)
+        channels = depthwise.input_shapes[0][-1]
+        if depthwise.attributes["groups"] != channels or len(readers) != 1 or not _is_pointwise(readers[0]):
+            continue
+        *space, _, outputs = depthwise.weights["kernel"].shape
+        kernels = {
+            "depthwise_kernel": depthwise.weights["kernel"].reshape(*space, channels, outputs // channels),
+            "pointwise_kernel": readers[0].weights["kernel"].reshape(outputs, -1),
+        }
+        match = next(
+            (
+                layer
+                for layer in wanted
+                if all(same_values(layer.weights[key], kernels[key]) for key in kernels)
+            ),
+            None,
+        )
+        if match is None:
+            continue
+        wanted.remove(match)
+        attributes = {key: depthwise.attributes[key] for key in ("strides", "dilations", "padding")}
+        bias = {key: readers[0].weights[key] for key in readers[0].weights if key == "bias"}
+        gone[depthwise.name] = None
+        gone[readers[0].name] = replace(
+            readers[0],
+            kind=match.kind,
+            inputs=depthwise.inputs,
+            attributes=attributes,
+            weights={**kernels, **bias},
+        )
+    return _substituted(torch, gone, {}) if gone else torch
+
+
+def _is_pointwise(layer: Layer) -> bool:
+    if layer.kind not in _CONVOLUTIONS:
+        return False
+    attributes, space = layer.attributes, layer.weights["kernel"].shape[:-2]
+    return (
+        all(side == 1 for side in (*space, *attributes["strides"]))
+        and attributes["groups"] == 1
+        and not np.any(attributes["padding"])
+    )
+
+
+def _join_global_pools(keras: Graph, torch: Graph) -> Graph:
+    """A global pool that keeps its axes, and the flatten after it, as a global pool that drops them."""
+    if not any(layer.kind.startswith("global_") and not layer.attributes["keepdims"] for layer in keras):
+        return torch
+    gone: dict[str, Layer | None] = {}
+    moved: dict[str, str] = {}
+    for pool in torch:
+        readers = torch.consumers(pool.name)
+        if (
+            pool.kind.startswith("global_")
+            and pool.attributes["keepdims"]
+            and len(readers) == 1
+            and readers[0].kind == "flatten"
+        ):
+            gone[pool.name] = replace(pool, attributes={"keepdims": False})
+            gone[readers[0].name] = None
+            moved[readers[0].name] = pool.name
+    return _substituted(torch, gone, moved) if gone else torch
+
+
+def _move_padding(keras: Graph, torch: Graph, pairs: dict[str, str]) -> Graph:
+    """Zeros before a convolution: its own where Keras' pads itself, a layer where Keras has a layer."""
+    layers = {layer.name: layer for layer in torch}
+    aligned = set(pairs.values())
+    dropped: set[str] = set()
+    added: dict[str, Layer] = {}
+    for ours in keras:
+        if ours.kind not in KERNEL_KINDS or "padding" not in ours.attributes or "transpose" in ours.kind:
+            continue
+        theirs = layers[pairs[ours.name]]
+        pads, reads = keras[ours.inputs[0]], layers[theirs.inputs[0]]
+        padding = theirs.attributes.get("padding")
+        if padding is None or theirs.kind != ours.kind:
+            continue
+        if reads.kind == "zero_pad" and reads.name not in aligned and len(torch.consumers(reads.name)) == 1:
+            total = tuple(
+                (a + c, b + d) for (a, b), (c, d) in zip(padding, reads.attributes["padding"], strict=True)
+            )
+            layers[theirs.name] = replace(
+                theirs, inputs=reads.inputs, attributes={**theirs.attributes, "padding": total}
+            )
+            dropped.add(reads.name)
+        elif pads.kind == "zero_pad" and pads.name not in pairs and np.any(padding):
+            name = Names([*layers, *(layer.name for layer in added.values())]).free(pads.name)
+            none = tuple((0, 0) for _ in padding)
+            added[theirs.name] = replace(
+                theirs, name=name, kind="zero_pad", attributes={"padding": padding}, weights={}
+            )
+            layers[theirs.name] = replace(
+                theirs, inputs=(name,), attributes={**theirs.attributes, "padding": none}
+            )
+            pairs[pads.name] = name
+    if not dropped and not added:
+        return torch
+    ordered = []
+    for name, layer in layers.items():
+        ordered += [added[name]] if name in added else []
+        ordered += [] if name in dropped else [layer]
+    return rebuilt(torch, ordered, torch.output)
+
+
+def _add_dropouts(keras: Graph, torch: Graph, pairs: dict[str, str]) -> Graph:
+    """A dropout that only Keras has, which is nothing in inference, between the layers it stands between."""
+    for ours in keras:
+        if ours.kind != "dropout" or ours.name in pairs:
+            continue
+        source = place_of(keras[ours.inputs[0]], pairs, keras)
+        readers = {pairs[layer.name] for layer in keras.consumers(ours.name) if layer.name in pairs}
+        readers &= {layer.name for layer in torch.consumers(source)}
+        name = Names(layer.name for layer in torch).free(ours.name)
+        layers = []
+        for layer in torch:
+            if layer.name in readers:
+                inputs = tuple(name if reads == source else reads for reads in layer.inputs)
+                layer = replace(layer, inputs=inputs)
+            layers.append(layer)
+            if layer.name == source:
+                layers.append(replace(ours, name=name, inputs=(source,)))
+        if readers:
+            torch = rebuilt(torch, layers, torch.output)
+            pairs[ours.name] = name
+    return torch

@@ -1,0 +1,57 @@
+"""What two aligned layers differ in by themselves, whatever an example input makes of it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.graph import Layer
+
+#: Weights that may be absent on one side, and what stands for them.
+_ABSENT = {"gamma": 1.0, "beta": 0.0, "bias": 0.0}
+#: Attributes that say nothing about what is computed, or are compared through `torch_order`.
+_IGNORED = ("order", "rate")
+
+
+def difference(ours: Layer, theirs: Layer, order: np.ndarray | None) -> str | None:
+    """One phrase on the first difference in kind, attributes or weights; None where there is none.
+
+    ``order``: the indices that bring the torch layer's input features into canonical order, where it
+    needs them. Weights may differ by one float32 rounding on either side.
+    """
+    if ours.kind != theirs.kind:
+        return f"{theirs.kind} in torch, {ours.kind} in Keras"
+    for key, expected in ours.attributes.items():
+        found = theirs.attributes.get(key)
+        if key not in _IGNORED and found != expected:
+            return f"{key} is {found} in torch, {expected} in Keras"
+    for key in sorted({*ours.weights, *theirs.weights}):
+        phrase = _weights_differ(key, ours, theirs, order)
+        if phrase is not None:
+            return phrase
+    return None
+
+
+def _weights_differ(key: str, ours: Layer, theirs: Layer, order: np.ndarray | None) -> str | None:
+    first, second = ours.weights.get(key), theirs.weights.get(key)
+    if key in _ABSENT and (first is None) != (second is None):
+        present = first if second is None else second
+        absent = np.full_like(present, _ABSENT[key])
+        first, second = (first, absent) if second is None else (absent, second)
+    if first is None or second is None or first.shape != second.shape:
+        shapes = [None if array is None else array.shape for array in (second, first)]
+        return f"{key} has shape {shapes[0]} in torch, {shapes[1]} in Keras"
+    if order is not None and len(order) == len(second):
+        if key == "kernel" and ours.kind == "dense" and not _apart(first, second).any():
+            return "kernel rows are in channels-last order, torch's flatten before it is channels-first"
+        second = second[order]
+    apart = _apart(first, second)
+    if apart.any():
+        largest = np.abs(first.astype(np.float64) - second).max()
+        return f"{apart.sum()} of {apart.size} values of {key} differ, by up to {largest:.3g}"
+    return None
+
+
+def _apart(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Which values are further apart than one float32 rounding of each."""
+    slack = np.finfo(np.float32).eps * np.maximum(np.abs(first), np.abs(second))
+    return np.abs(first.astype(np.float64) - second) > slack

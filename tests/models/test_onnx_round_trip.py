@@ -1,0 +1,149 @@
+"""What is written is read back: bit for bit as a neutral file, as the same function as an exporter's file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+
+from harness.errors import ModelSourceError
+from harness.graph import Graph
+from ported_models.build import Builder
+from ported_models.onnx import graph_to_onnx, onnx_to_graph, softmax_was_removed
+from tests.models.graphs import LAYER_KINDS, layers, networks, random_input, single_layer_graph
+from tests.models.onnx_runs import run_onnx
+
+
+def assert_equal_graphs(found: Graph, expected: Graph) -> None:
+    assert (found.name, found.output, len(found)) == (expected.name, expected.output, len(expected))
+    for left, right in zip(found, expected, strict=True):
+        for fact in ("name", "kind", "inputs", "input_shapes", "shape", "axes"):
+            assert getattr(left, fact) == getattr(right, fact), f"{right.name}: {fact}"
+        assert dict(left.attributes) == dict(right.attributes), right.name
+        assert list(left.weights) == list(right.weights), right.name
+        for key, array in right.weights.items():
+            assert left.weights[key].dtype == array.dtype, f"{right.name}.{key}"
+            assert left.weights[key].shape == array.shape, f"{right.name}.{key}"
+            assert left.weights[key].tobytes() == array.tobytes(), f"{right.name}.{key}"
+
+
+def with_dtype(graph: Graph, dtype: str) -> Graph:
+    return replace(
+        graph,
+        layers=tuple(
+            replace(layer, weights={key: array.astype(dtype) for key, array in layer.weights.items()})
+            for layer in graph
+        ),
+    )
+
+
+def flattened(graph: Graph) -> Graph:
+    """``graph`` with a flatten layer at its end, so that the order of its output's values is fixed."""
+    builder = Builder(graph.name, graph.input.shape)
+    for layer in graph.layers[1:]:
+        builder.add(layer.kind, layer.name, layer.inputs, layer.attributes, layer.weights)
+    builder.add("flatten", "values", graph.output)
+    return builder.graph()
+
+
+def as_an_exporters_file(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The same operators without the metadata that make it a neutral file."""
+    stripped = onnx.ModelProto()
+    stripped.CopyFrom(proto)
+    del stripped.metadata_props[:]
+    for node in stripped.graph.node:
+        del node.metadata_props[:]
+    return stripped
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("kind", LAYER_KINDS)
+def test_a_layer_of_every_kind_comes_back_bit_for_bit(kind: str, dtype: str) -> None:
+    for seed in range(3):
+        graph = with_dtype(single_layer_graph(kind, np.random.default_rng(seed)), dtype)
+        proto = graph_to_onnx(graph)
+        onnx.checker.check_model(proto, full_check=True)
+        assert_equal_graphs(onnx_to_graph(proto, graph.name), graph)
+
+
+@settings(max_examples=20, deadline=None)
+@given(networks())
+def test_a_network_survives_the_file(graph: Graph) -> None:
+    stored = graph_to_onnx(graph).SerializeToString()
+    assert_equal_graphs(onnx_to_graph(onnx.load_model_from_string(stored), graph.name), graph)
+
+
+def test_weights_of_mixed_types_come_back_in_their_own() -> None:
+    builder = Builder("mixed", (2,))
+    third = np.array([[1 / 3], [2 / 3]])
+    builder.add("dense", "wide", weights={"kernel": third, "bias": np.array([0.1], np.float32)})
+    graph = builder.graph()
+    proto = graph_to_onnx(graph)
+    assert {tensor.data_type for tensor in proto.graph.initializer} == {onnx.TensorProto.DOUBLE}
+    assert_equal_graphs(onnx_to_graph(proto, "mixed"), graph)
+
+
+def test_axis_names_of_the_source_survive() -> None:
+    graph = Builder("text", (5, 3), axes=("batch", "token", "feature")).graph()
+    assert onnx_to_graph(graph_to_onnx(graph)).input.axes == ("batch", "token", "feature")
+
+
+@pytest.mark.parametrize("removed", [True, False])
+def test_the_file_says_whether_a_softmax_was_removed(removed: bool) -> None:
+    graph = Builder("tiny", (3,)).graph()
+    assert softmax_was_removed(graph_to_onnx(graph, removed_softmax=removed)) is removed
+
+
+def test_there_is_one_node_per_layer_under_its_canonical_name() -> None:
+    for kind in LAYER_KINDS:
+        graph = single_layer_graph(kind, np.random.default_rng(1))
+        nodes = graph_to_onnx(graph).graph.node
+        assert [node.name for node in nodes] == [layer.name for layer in graph], kind
+
+
+@settings(max_examples=60, deadline=None)
+@given(layers())
+def test_read_without_its_metadata_a_layer_computes_the_same(graph: Graph) -> None:
+    assert_same_function_without_metadata(flattened(graph))
+
+
+@settings(max_examples=15, deadline=None)
+@given(networks())
+def test_read_without_its_metadata_a_network_computes_the_same(graph: Graph) -> None:
+    assert_same_function_without_metadata(graph)
+
+
+def assert_same_function_without_metadata(graph: Graph) -> None:
+    """Both files hold the same operators in one order: ONNX Runtime gives the same bits."""
+    graph = with_dtype(graph, "float32")
+    proto = graph_to_onnx(graph)
+    read = onnx_to_graph(as_an_exporters_file(proto), "read")
+    assert read.input.shape == graph.input.shape
+    x = random_input(graph, np.random.default_rng(0)).astype(np.float32)
+    np.testing.assert_array_equal(run_onnx(graph_to_onnx(read), x), run_onnx(proto, x))
+
+
+def test_a_neutral_file_of_another_version_is_refused() -> None:
+    proto = graph_to_onnx(Builder("tiny", (3,)).graph())
+    proto.metadata_props[0].value = "99"
+    with pytest.raises(ModelSourceError, match="format '99', expected '1'"):
+        onnx_to_graph(proto, "tiny")
+
+
+def test_a_neutral_file_that_another_tool_rewrote_is_refused() -> None:
+    proto = graph_to_onnx(Builder("tiny", (3,)).graph())
+    del proto.graph.node[0].metadata_props[:]
+    with pytest.raises(ModelSourceError, match=r"node 'input' \(Identity\) has no .* metadata"):
+        onnx_to_graph(proto, "tiny")
+
+
+def test_a_neutral_file_that_lost_a_weight_is_refused() -> None:
+    builder = Builder("tiny", (1,))
+    builder.add("dense", "dense", weights={"kernel": np.ones((1, 1))})
+    proto = graph_to_onnx(builder.graph())
+    del proto.graph.initializer[:]
+    with pytest.raises(ModelSourceError, match=r"weight dense\.kernel is missing"):
+        onnx_to_graph(proto, "tiny")

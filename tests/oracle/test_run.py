@@ -1,0 +1,257 @@
+"""Whole networks: what a trace holds, where an explanation starts and ends, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+
+from harness.backends.protocol import Prepared, Steps
+from harness.errors import InvalidInputError
+from harness.graph import Graph
+from harness.methods import (
+    SUITE_METHODS,
+    Assignment,
+    Composite,
+    Epsilon,
+    Gradient,
+    Method,
+    Z,
+    method,
+)
+from reference_impls.oracle import OracleBackend, explain, propagate
+from tests.oracle.layers import dense, graph, integers, layer, seeds
+
+UNIT = np.finfo(np.float64).eps
+
+# x = (1, -2) -> hidden (3, -5) -> relu (3, 0) -> logits (6, -3)
+TWO_LAYERS = graph(
+    dense([[1, -1], [-1, 2]], name="hidden", inputs=("x",)),
+    layer("relu", (2,), (2,), name="hidden_relu", inputs=("hidden",)),
+    dense([[2, -1], [1, 1]], name="logits", inputs=("hidden_relu",)),
+    input_shape=(2,),
+)
+X = np.array([[1.0, -2.0]])
+
+
+def image_network(seed: int) -> Graph:
+    """Conv, ReLU, max pooling, a residual add over a 1x1 conv, flatten, dense; whole numbers, no bias."""
+    geometry = {"strides": (1, 1), "dilations": (1, 1), "groups": 1}
+    same, none = ((1, 1), (1, 1)), ((0, 0), (0, 0))
+    large, small = (6, 6, 3), (3, 3, 3)
+    padded, plain = {**geometry, "padding": same}, {**geometry, "padding": none}
+    halved = {"pool_size": (2, 2), "strides": (2, 2), "padding": none}
+    return graph(
+        layer("conv2d", (6, 6, 1), large, padded, ("x",), "conv", kernel=integers(seed, 3, 3, 1, 3)),
+        layer("relu", large, large, {}, ("conv",), "conv_relu"),
+        layer("max_pool2d", large, small, halved, ("conv_relu",), "pool"),
+        layer("conv2d", small, small, plain, ("pool",), "mix", kernel=integers(seed + 1, 1, 1, 3, 3)),
+        layer("relu", small, small, {}, ("mix",), "mix_relu"),
+        layer("add", [small, small], small, {}, ("pool", "mix_relu"), "add"),
+        layer("flatten", small, (27,), {"order": "channels_last"}, ("add",), "flatten"),
+        dense(integers(seed + 2, 27, 4), inputs=("flatten",), name="logits"),
+        input_shape=(6, 6, 1),
+    )
+
+
+def test_a_trace_holds_every_layer_in_forward_order() -> None:
+    """Logit 0 is 6 = 3 * 2 + 0 * 1; hidden 0 gets all of it; 3 = 1 * 1 + -1 * -2 shares it as 2 and 4."""
+    trace = explain(TWO_LAYERS, X, method("lrp.z"))
+    assert list(trace.layers) == ["x", "hidden", "hidden_relu", "logits"]
+    assert [one.kind for one in trace.layers.values()] == ["input", "dense", "relu", "dense"]
+    assert {
+        name: one.activation.tolist() for name, one in trace.layers.items() if one.activation is not None
+    } == {
+        "x": [[1, -2]],
+        "hidden": [[3, -5]],
+        "hidden_relu": [[3, 0]],
+        "logits": [[6, -3]],
+    }
+    assert {
+        name: one.relevance.tolist() for name, one in trace.layers.items() if one.relevance is not None
+    } == {
+        "x": [[2, 4]],
+        "hidden": [[6, 0]],
+        "hidden_relu": [[6, 0]],
+        "logits": [[6, 0]],
+    }
+    assert trace.attribution.tolist() == [[2, 4]]
+    assert trace.logits.tolist() == [[6, -3]]
+    assert (trace.model, trace.backend, trace.dtype) == ("small", "oracle", "float64")
+
+
+def test_the_layers_are_left_out_on_request() -> None:
+    assert explain(TWO_LAYERS, X, method("lrp.z"), layers=False).layers == {}
+
+
+def test_the_target_is_the_largest_logit_of_each_sample_unless_given() -> None:
+    # x = (-2, 1): hidden (-3, 4), logits (4, 4): of equal ones the first
+    both = np.array([[1.0, -2.0], [-2.0, 1.0]])
+    assert explain(TWO_LAYERS, both, method("gradient")).target.tolist() == [0, 0]
+    other = explain(TWO_LAYERS, both, method("gradient"), target=np.array([1, 0]))
+    assert other.layers["logits"].relevance.tolist() == [[0, 1], [1, 0]]
+    assert other.target.dtype == np.int64
+
+
+@pytest.mark.parametrize(("name", "start"), [("lrp.z", -3.0), ("gradient", 1.0)])
+def test_lrp_starts_from_the_logit_and_the_gradient_from_one(name: str, start: float) -> None:
+    trace = explain(TWO_LAYERS, X, method(name), target=np.array([1]))
+    assert trace.layers["logits"].relevance.tolist() == [[0, start]]
+
+
+def test_input_times_gradient_keeps_the_gradient_in_the_trace() -> None:
+    """Through the open hidden 0 only: d logit 0 / dx = 2 * (1, -1)."""
+    trace = explain(TWO_LAYERS, X, method("input_t_gradient"))
+    assert trace.layers["x"].relevance.tolist() == [[2, -2]]
+    assert trace.attribution.tolist() == [[2, 4]]
+
+
+def test_relevance_is_summed_over_the_readers_and_zero_without_any() -> None:
+    # logit = a + b with a = 2 x, b = 3 x; nothing reads the aside
+    forked = graph(
+        dense([[2]], name="a", inputs=("x",)),
+        dense([[3]], name="b", inputs=("x",)),
+        dense([[7]], name="aside", inputs=("a",)),
+        layer("add", [(1,), (1,)], (1,), inputs=("a", "b"), name="sum"),
+        input_shape=(1,),
+    )
+    trace = explain(forked, np.array([[1.0]]), method("gradient"))
+    assert trace.attribution.tolist() == [[5]]
+    assert trace.layers["aside"].relevance.tolist() == [[0]]
+    assert trace.layers["a"].relevance.tolist() == [[1]]
+
+
+def test_the_first_assignment_that_applies_decides() -> None:
+    """Epsilon 3 at the output: S = 6 + 3, so two thirds of the relevance are left; Z below shares all of it."""
+    rules = Composite(
+        (
+            Assignment(Epsilon(3.0), names=("logits",)),
+            Assignment(Z(), kinds=("dense",)),
+            Assignment(Gradient()),
+        )
+    )
+    trace = explain(TWO_LAYERS, X, Method("mixed", rules))
+    assert trace.attribution.sum() == pytest.approx(4, rel=4 * UNIT)
+
+
+def row_sum(kernel: np.ndarray) -> float:
+    """The largest sum of absolute weights that leave one input channel: over the window and the outputs."""
+    return float(np.abs(kernel).sum(axis=(*range(kernel.ndim - 2), -1)).max())
+
+
+@given(seeds)
+def test_lrp_z_of_a_relu_network_without_bias_is_input_times_gradient(seed: int) -> None:
+    """Every relevance is activation times gradient (Shrikumar et al. 2016; Kindermans et al. 2016).
+
+    Input times gradient is exact here: whole numbers. LRP takes four steps (dense, add, two convolutions);
+    each divides once, multiplies twice and adds at most 27 numbers, which are, however they cancel, no
+    larger than the activations and gradients of the network of absolute values.
+    """
+    network, x = image_network(seed), integers(seed + 3, 2, 6, 6, 1)
+    relevance = explain(network, x, method("lrp.z"))
+    product = explain(network, x, method("input_t_gradient"), target=relevance.target)
+    # A logit that is exactly zero has no relevance to share, but it has a gradient.
+    assume(relevance.logits[np.arange(2), relevance.target].all())
+    conv, mix, logits = (row_sum(network[name].weights["kernel"]) for name in ("conv", "mix", "logits"))
+    magnitude = np.abs(x).max() * conv * (1 + mix) * logits
+    bound = 4 * (27 + 3) * UNIT * magnitude
+    assert np.abs(relevance.attribution - product.attribution).max() <= bound
+
+
+@pytest.mark.parametrize("name", SUITE_METHODS)
+def test_a_samples_explanation_does_not_depend_on_the_others_in_its_batch(name: str) -> None:
+    network = image_network(5)
+    one, other = integers(6, 3, 6, 6, 1), integers(7, 3, 6, 6, 1)
+    other[1] = one[1]
+    kept = explain(network, one, method(name)).attribution
+    assert np.any(kept[1])
+    assert np.array_equal(kept[1], explain(network, other, method(name)).attribution[1])
+
+
+# The backend -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SmallModel:
+    """What a backend needs of a model."""
+
+    graph: Graph = TWO_LAYERS
+    name: str = "small"
+    digest: str = "sha256:0"
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return self.graph.input.shape
+
+    def keras(self, dtype: str = "float32") -> Any:
+        raise NotImplementedError
+
+    def torch(self, dtype: str = "float32") -> Any:
+        raise NotImplementedError
+
+
+def test_the_backend_explains_and_says_what_with() -> None:
+    prepared = OracleBackend().prepare(SmallModel(), "float64")
+    assert isinstance(prepared, Prepared)
+    assert isinstance(prepared, Steps)
+    trace = prepared.explain(X, method("lrp.z"))
+    assert trace.attribution.tolist() == [[2, 4]]
+    assert trace.provenance == {
+        "backend": "oracle",
+        "versions": OracleBackend().version(),
+        "model_digest": "sha256:0",
+        "dtype": "float64",
+    }
+
+
+def test_a_single_step_is_the_step_of_the_whole_run() -> None:
+    network = image_network(7)
+    prepared = OracleBackend().prepare(SmallModel(network), "float64")
+    chosen = method("lrp.alpha_2_beta_1:input_layer_rule=flat")
+    trace = prepared.explain(integers(8, 1, 6, 6, 1), chosen).layers
+    step = prepared.propagate(network["conv"], (trace["x"].activation,), trace["conv"].relevance, chosen)
+    assert np.array_equal(step[0], trace["x"].relevance)
+
+
+def test_every_suite_method_is_supported() -> None:
+    assert all(OracleBackend().supports(method(name)) for name in SUITE_METHODS)
+
+
+def test_a_method_with_an_unknown_rule_is_not_supported() -> None:
+    unknown: Any = "guided"
+    assert not OracleBackend().supports(Method("guided", Composite((Assignment(unknown),))))
+
+
+def test_single_precision_is_refused_with_a_way_out() -> None:
+    with pytest.raises(InvalidInputError, match="float64 only, found dtype 'float32'; use dtype='float64'"):
+        OracleBackend().prepare(SmallModel(), "float32")
+
+
+def test_a_step_is_computed_in_double_precision_whatever_it_is_given() -> None:
+    third = np.float32(1) / np.float32(3)
+    (part,) = propagate(dense([[3.0]]), (np.array([[third]]),), np.ones((1, 1), np.float32), Z(bias=False))
+    assert part.dtype == np.float64
+
+
+@pytest.mark.parametrize("target", [[2], [-1], [0, 0]])
+def test_a_target_that_is_no_class_is_an_error(target: list[int]) -> None:
+    with pytest.raises(InvalidInputError, match=r"small: found target .* expected one index in 0\.\.1"):
+        explain(TWO_LAYERS, X, method("gradient"), target=np.array(target))
+
+
+def test_an_input_that_does_not_fit_is_an_error() -> None:
+    with pytest.raises(
+        InvalidInputError, match=r"small: found an input of shape \(1, 3\), expected \(batch, 2\)"
+    ):
+        explain(TWO_LAYERS, np.ones((1, 3)), method("gradient"))
+
+
+def test_an_output_without_classes_is_an_error() -> None:
+    maps = graph(layer("relu", (2, 2), (2, 2), inputs=("x",), name="maps"), input_shape=(2, 2))
+    with pytest.raises(
+        InvalidInputError, match=r"output 'maps' has shape \(1, 2, 2\), expected \(batch, classes\)"
+    ):
+        explain(maps, np.ones((1, 2, 2)), method("gradient"))

@@ -1,0 +1,106 @@
+"""The project's own files agree with each other and with what is installed."""
+
+import importlib.metadata
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import needs_of_import
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+ENTRY_POINTS = [
+    (group, name, target)
+    for group, points in PROJECT["entry-points"].items()
+    for name, target in points.items()
+]
+
+
+def requirement_name(requirement: str) -> str:
+    return re.match(r"[A-Za-z0-9_.-]+", requirement)[0].lower().replace("_", "-")
+
+
+def constraint_lines() -> list[str]:
+    return (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+
+
+def entry_point(group: str, name: str, target: str) -> object:
+    needs = needs_of_import(target.partition(":")[0])
+    marks = [getattr(pytest.mark, framework) for framework in sorted(needs)]
+    return pytest.param(group, name, target, marks=marks, id=f"{group}-{name}")
+
+
+@pytest.mark.parametrize("group, name, target", [entry_point(*point) for point in ENTRY_POINTS])
+def test_an_entry_point_resolves_to_something_callable(group, name, target):
+    assert callable(importlib.metadata.EntryPoint(name, target, group).load())
+
+
+def test_the_command_is_installed_and_lists_its_subcommands():
+    points = importlib.metadata.entry_points(group="console_scripts", name="xai-harness")
+    assert [point.value for point in points] == [PROJECT["scripts"]["xai-harness"]]
+
+
+def test_the_installed_entry_points_are_those_of_the_project():
+    for group, points in PROJECT["entry-points"].items():
+        installed = {point.name: point.value for point in importlib.metadata.entry_points(group=group)}
+        assert installed.items() >= points.items()
+
+
+def test_every_constraint_pins_one_version_exactly():
+    for line in constraint_lines():
+        assert re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][0-9A-Za-z.]*", line), line
+
+
+def test_every_requirement_of_the_project_is_pinned():
+    pinned = {requirement_name(line) for line in constraint_lines()}
+    required = {
+        requirement_name(requirement)
+        for requirements in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+        for requirement in requirements
+    }
+    assert required - {"xai-harness"} <= pinned
+
+
+def test_all_takes_in_every_other_extra():
+    extras = PROJECT["optional-dependencies"]
+    (everything,) = extras["all"]
+    assert set(re.search(r"\[(.*)\]", everything)[1].split(",")) == set(extras) - {"all"}
+
+
+def test_every_make_command_in_the_readme_is_a_target():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", readme, re.MULTILINE))
+    assert {"run", "test"} <= named <= targets
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name
+)
+def test_every_link_to_a_file_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_setup_is_not_repeated_and_an_interrupted_one_is(tmp_path):
+    # make -n prints what it would do. The setup's last act is the stamp, so only a finished one has it.
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+
+    def setup_planned() -> bool:
+        planned = subprocess.run(
+            ["make", "-n", "test"], cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+        assert "pytest" in planned
+        return "pip install" in planned
+
+    assert setup_planned()
+    (tmp_path / ".venv").mkdir()
+    assert setup_planned()
+    (tmp_path / ".venv" / ".installed").touch()
+    assert not setup_planned()
+    (tmp_path / "constraints.txt").write_text("numpy==2.0.0\n")
+    assert setup_planned()

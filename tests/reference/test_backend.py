@@ -1,0 +1,95 @@
+"""The backend as the registry sees it: name, versions, what it supports, what it says where it cannot."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.backends import Backend
+from harness.backends.protocol import Prepared, Steps
+from harness.errors import MissingFrameworkError
+from harness.methods import SUITE_METHODS, Assignment, Composite, method
+from ported_models.build import Builder
+from ported_models.model import PortedModel
+from reference_impls.tensorflow import TensorFlowBackend
+
+
+def model() -> PortedModel:
+    builder = Builder("one dense layer", (2,))
+    builder.add("dense", "logits", weights={"kernel": np.ones((2, 2))})
+    return PortedModel.from_graph(builder.graph())
+
+
+def in_a_fresh_interpreter(code: str) -> subprocess.CompletedProcess[str]:
+    inherited = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**inherited, "PYTHONPATH": ":".join(sys.path)},
+    )
+
+
+def test_importing_the_backend_does_not_import_tensorflow() -> None:
+    code = (
+        "import sys, reference_impls.tensorflow; print('tensorflow' in sys.modules, 'keras' in sys.modules)"
+    )
+    assert in_a_fresh_interpreter(code).stdout.split() == ["False", "False"]
+
+
+LOAD = (
+    "import sys; from reference_impls.tensorflow.framework import load_tensorflow;"
+    "load_tensorflow(); import tensorflow as tf; tf.constant(1.0); print('kept', file=sys.stderr)"
+)
+
+
+def test_loading_tensorflow_writes_nothing_to_the_terminal() -> None:
+    assert in_a_fresh_interpreter(LOAD).stderr == "kept\n"
+
+
+def test_without_tensorflow_prepare_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "tensorflow" else find(name, *rest)
+    )
+    with pytest.raises(MissingFrameworkError, match=r"pip install 'xai-harness\[tensorflow\]'"):
+        TensorFlowBackend().prepare(model(), "float32")
+
+
+def test_the_backend_keeps_the_protocol() -> None:
+    backend: Backend = TensorFlowBackend()
+    assert backend.name == "tensorflow"
+    prepared = backend.prepare(model(), "float32")
+    assert isinstance(prepared, Prepared)
+    assert isinstance(prepared, Steps)
+
+
+def test_versions_name_what_computes_and_its_own_source() -> None:
+    versions = TensorFlowBackend().version()
+    assert set(versions) == {"tensorflow", "keras", "numpy", "source"}
+    assert versions["numpy"] == np.__version__
+    assert re.fullmatch("[0-9a-f]{64}", versions["source"])
+
+
+@pytest.mark.parametrize("name", SUITE_METHODS)
+def test_every_method_of_the_suites_is_supported(name: str) -> None:
+    assert TensorFlowBackend().supports(method(name))
+
+
+def test_a_rule_that_it_does_not_know_is_not_supported() -> None:
+    @dataclass(frozen=True)
+    class Gamma:
+        gamma: float = 0.25
+
+    unknown: Any = Gamma()
+    asked = replace(method("lrp.z"), composite=Composite((Assignment(unknown),)))
+    assert not TensorFlowBackend().supports(asked)
