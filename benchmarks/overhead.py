@@ -107,7 +107,9 @@ def main() -> None:
             pairs.append((whole_case(model, x, arguments.method, arguments.dtype, Path(folder)), bare))
     for case, bare in pairs:
         print(f"case {case:.2f} s, bare calls {bare:.2f} s, ratio {case / bare:.3f}")
-    print(f"median ratio {statistics.median(case / bare for case, bare in pairs):.3f}, peak memory {memory:.2f} GB")
+    print(
+        f"median ratio {statistics.median(case / bare for case, bare in pairs):.3f}, peak memory {memory:.2f} GB"
+    )
 
 
 if __name__ == "__main__":

@@ -70,8 +70,9 @@ def explain(
     array = checked_input(model, x, checked_dtype(dtype))
     wanted = checked_target(target, len(array), class_count(model))
     require_support(chosen, resolved)
-    trace = prepared_for(model, chosen, dtype).explain(array, resolved, wanted, layers)
-    trace.measure_floor = _floor_measure(model, array, chosen, trace)
+    prepared = prepared_for(model, chosen, dtype)
+    trace = prepared.explain(array, resolved, wanted, layers)
+    trace.rerun = _rerun(model, array, chosen, dtype, prepared)
     return trace
 
 
@@ -102,23 +103,10 @@ def prepared_for(model: Any, backend: Backend, dtype: str) -> Prepared:
     return kept[key]
 
 
-def _floor_measure(model: Any, x: np.ndarray, backend: Backend, trace: Trace) -> Callable[[], Any]:
-    """A function that measures the floor of ``trace`` once and remembers it.
+def _rerun(model: Any, x: np.ndarray, backend: Backend, dtype: str, prepared: Prepared) -> Any:
+    from harness.comparison import Rerun
 
-    It holds the trace weakly: the trace holds the function.
-    """
-    own = weakref.ref(trace)
-    measured: list[Any] = []
-
-    def measure() -> Any:
-        from harness.comparison import FloorMeter
-
-        subject = own()
-        if not measured and subject is not None:
-            measured.append(FloorMeter(model, x, backend, subject.dtype).measure(subject))
-        return measured[0]
-
-    return measure
+    return Rerun(model, x, backend, dtype, prepared)
 
 
 def backend_from_composite(name: str, composite: Callable[..., Any], head: str = "logit") -> Backend:

@@ -39,7 +39,8 @@ def checked_input(model: Model, x: Any, dtype: str) -> np.ndarray:
     if not finite.all():
         where = tuple(int(i) for i in np.argwhere(~finite)[0])
         raise InvalidInputError(
-            f"the input has {int((~finite).sum())} NaN or infinite values, the first at index {where}; remove them first"
+            f"the input has {int((~finite).sum())} NaN or infinite values, the first at index {where}; "
+            "remove them first"
         )
     return array
 
@@ -52,11 +53,16 @@ def _shape_message(name: str, found: tuple[int, ...], expected: tuple[int, ...])
     if len(expected) > 1 and found[1:] == (expected[-1], *expected[:-1]):
         return f"input shape {found} is channels-first: {wanted}; use numpy.moveaxis(x, 1, -1)"
     if len(expected) > 1 and found == (expected[-1], *expected[:-1]):
-        return f"input shape {found} is channels-first without a batch axis: {wanted}; use numpy.moveaxis(x, 0, -1)[None]"
+        return (
+            f"input shape {found} is channels-first without a batch axis: {wanted}; "
+            "use numpy.moveaxis(x, 0, -1)[None]"
+        )
     return base
 
 
-def checked_target(target: int | Sequence[int] | np.ndarray | None, batch: int, classes: int) -> np.ndarray | None:
+def checked_target(
+    target: int | Sequence[int] | np.ndarray | None, batch: int, classes: int
+) -> np.ndarray | None:
     """``target`` as (batch,) int64, or None; raises InvalidInputError outside 0..classes-1 or for a wrong length."""
     if target is None:
         return None
@@ -66,7 +72,9 @@ def checked_target(target: int | Sequence[int] | np.ndarray | None, batch: int, 
     if array.ndim == 0:
         array = np.full(batch, array)
     if array.shape != (batch,):
-        raise InvalidInputError(f"target must be one index or {batch} of them (one per sample), found shape {array.shape}")
+        raise InvalidInputError(
+            f"target must be one index or {batch} of them (one per sample), found shape {array.shape}"
+        )
     if array.min() < 0 or array.max() >= classes:
         bad = int(array[(array < 0) | (array >= classes)][0])
         raise InvalidInputError(f"target {bad} is outside the model's classes 0..{classes - 1}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-golden_app = typer.Typer(help="Record golden outputs of the reference; verify a candidate against them.", no_args_is_help=True)
+golden_app = typer.Typer(
+    help="Record golden outputs of the reference; verify a candidate against them.", no_args_is_help=True
+)
 app.add_typer(golden_app, name="golden")
 
 Models = Annotated[
@@ -32,14 +35,17 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard out
 Candidate = Annotated[str, typer.Option(help="Backend under test.")]
 Reference = Annotated[str, typer.Option(help="Backend that is trusted.")]
 Input = Annotated[
-    Path | None, typer.Option("--input", help="A .npy file, (batch, *input_shape), instead of the model's example.")
+    Path | None,
+    typer.Option("--input", help="A .npy file, (batch, *input_shape), instead of the model's example."),
 ]
 GOLDEN_ROOT = Path("golden")
 
 
 @app.command("run")
 def run_command(
-    suite: Annotated[str, typer.Option(help="quick (digits, under a minute) or default (all models).")] = "quick",
+    suite: Annotated[
+        str, typer.Option(help="quick (digits, under a minute) or default (all models).")
+    ] = "quick",
     models: Models = None,
     methods: Methods = None,
     reference: Reference = "tensorflow",
@@ -237,7 +243,9 @@ def _read_input(path: Path | None) -> Any:
     except FileNotFoundError:
         raise InvalidInputError(f"{path} does not exist; save an array with numpy.save") from None
     except (ValueError, EOFError, OSError) as error:
-        raise InvalidInputError(f"{path} is no readable .npy file ({error}); save an array with numpy.save") from None
+        raise InvalidInputError(
+            f"{path} is no readable .npy file ({error}); save an array with numpy.save"
+        ) from None
 
 
 def _print_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
@@ -248,15 +256,23 @@ def _print_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
 
 def main() -> None:
     """Entry point of `xai-harness`: a mistake of the user's is one line and exit status 2, never a traceback."""
+    # Downloads are announced by log records; a long silence would look like a hang.
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("ported_models").setLevel(logging.INFO)
     try:
         app()
     except HarnessError as error:
         _fail(str(error))
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            _fail(f"the disk is full ({error.filename or 'while writing'}); free some space and run the same command again")
+            _fail(
+                f"the disk is full ({error.filename or 'while writing'}); "
+                "free some space and run the same command again"
+            )
         if isinstance(error, PermissionError):
-            _fail(f"{error.filename or 'a file'} cannot be written or read: permission denied; choose another --out")
+            _fail(
+                f"{error.filename or 'a file'} cannot be written or read: permission denied; choose another --out"
+            )
         if isinstance(error, NotADirectoryError | FileExistsError | IsADirectoryError):
             _fail(f"{error.filename or 'a path'} is in the way ({error.strerror}); choose another --out")
         raise

@@ -24,9 +24,7 @@ def backend_rows() -> list[dict[str, Any]]:
     rows = []
     for name in list_backends():
         try:
-            versions = {
-                key: value for key, value in backend_named(name).version().items() if len(value) < 40
-            }
+            versions = {key: value for key, value in backend_named(name).version().items() if len(value) < 40}
             rows.append({"name": name, "available": True, "versions": versions, "note": ""})
         except (HarnessError, ImportError) as error:
             rows.append({"name": name, "available": False, "versions": {}, "note": str(error)})
@@ -64,9 +62,21 @@ def findings() -> list[dict[str, Any]]:
     for extra, packages in _FRAMEWORKS.items():
         for package in packages:
             found = _version(package)
-            rows.append(_row(package, found is not None, found or "not installed", f"pip install 'xai-harness[{extra}]'"))
+            rows.append(
+                _row(
+                    package,
+                    found is not None,
+                    found or "not installed",
+                    f"pip install 'xai-harness[{extra}]'",
+                )
+            )
     rows += [
-        _row(f"backend {row['name']}", row["available"], "ready" if row["available"] else row["note"], row["note"])
+        _row(
+            f"backend {row['name']}",
+            row["available"],
+            "ready" if row["available"] else row["note"],
+            row["note"],
+        )
         for row in backend_rows()
     ]
     try:

@@ -153,7 +153,6 @@ class Graph:
         """Whether ``layer`` sees only the network's input, at most reshaped (iNNvestigate's `is_input_layer`)."""
         producers = [self[name] for name in layer.inputs]
         return bool(producers) and all(
-            producer.kind == "input"
-            or (producer.kind in RESHAPING_KINDS and self.reads_input(producer))
+            producer.kind == "input" or (producer.kind in RESHAPING_KINDS and self.reads_input(producer))
             for producer in producers
         )

@@ -64,7 +64,11 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return "x".join(map(str, value)) if all(isinstance(item, int) for item in value) else ", ".join(map(str, value))
+        return (
+            "x".join(map(str, value))
+            if all(isinstance(item, int) for item in value)
+            else ", ".join(map(str, value))
+        )
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in value.items())
     return str(value)

@@ -179,13 +179,14 @@ class ModifiedStep(zennit.core.BasicHook):
         upper = self.gradient_mapper(grad_output[0], [output.detach() for output in outputs])
         gradients = list(inputs)  # where a part was not run: zeros, as its input
         run = [index for index, part in enumerate(inputs) if part.requires_grad]
-        found = torch.autograd.grad(
-            [outputs[index] for index in run],
-            [inputs[index] for index in run],
-            [upper[index] for index in run],
-        )
-        for index, gradient in zip(run, found, strict=True):
-            gradients[index] = gradient
+        if run:
+            found = torch.autograd.grad(
+                [outputs[index] for index in run],
+                [inputs[index] for index in run],
+                [upper[index] for index in run],
+            )
+            for index, gradient in zip(run, found, strict=True):
+                gradients[index] = gradient
         return (self.reducer([part.detach() for part in inputs], [g.detach() for g in gradients]),)
 
 

@@ -95,9 +95,15 @@ def _parsed(path: Path) -> ast.Module:
 @functools.cache
 def needs_of_module(path: Path) -> frozenset[str]:
     """The frameworks without which the test module at ``path`` cannot even be imported."""
-    parts = path.relative_to(TESTS).parts if path.is_relative_to(TESTS) else ()
-    needs = set(FOLDER_NEEDS.get(parts[0], ())) if len(parts) > 1 else set()
-    return frozenset(needs.union(*(_named(statement) for statement in _parsed(path).body)))
+    return frozenset(
+        needs_of_folder(path.parent).union(*(_named(statement) for statement in _parsed(path).body))
+    )
+
+
+def needs_of_folder(folder: Path) -> set[str]:
+    """The frameworks that every test below ``folder`` needs."""
+    parts = folder.relative_to(TESTS).parts if folder.is_relative_to(TESTS) else ()
+    return FOLDER_NEEDS.get(parts[0], set()) if parts else set()
 
 
 @functools.cache
@@ -135,9 +141,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     absent = config.getoption("--without")
-    if absent and collection_path.suffix == ".py" and absent in needs_of_module(collection_path):
-        return True
-    return None
+    if collection_path.is_dir():
+        return True if absent in needs_of_folder(collection_path) else None
+    return True if collection_path.suffix == ".py" and absent in needs_of_module(collection_path) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

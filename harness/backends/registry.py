@@ -26,9 +26,13 @@ def register_backend(name: str, backend: Backend) -> None:
 
     Raises InvalidInputError where the object lacks one of `version`, `supports` and `prepare`.
     """
-    missing = [call for call in ("version", "supports", "prepare") if not callable(getattr(backend, call, None))]
+    missing = [
+        call for call in ("version", "supports", "prepare") if not callable(getattr(backend, call, None))
+    ]
     if missing:
-        raise InvalidInputError(f"backend {name!r} has no method {missing[0]!r}; see harness.backends.Backend")
+        raise InvalidInputError(
+            f"backend {name!r} has no method {missing[0]!r}; see harness.backends.Backend"
+        )
     _registered[name] = backend
 
 

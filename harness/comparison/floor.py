@@ -98,13 +98,18 @@ class FloorMeter:
                 exact = self._exact.explain(
                     self._x.astype(np.float64), trace.method, trace.target, layers=bool(trace.layers)
                 )
-            return _movement(exact, [trace], "float32", "distance of the float32 reference from its float64 run")
+            return _movement(
+                exact, [trace], "float32", "distance of the float32 reference from its float64 run"
+            )
         runs = (
             prepared.explain(x, trace.method, trace.target, layers=bool(trace.layers))
             for prepared, x in self._moved_models()
         )
         return _movement(
-            trace, runs, "float64", f"largest of {RUNS} runs with weights and input moved by one unit in the last place"
+            trace,
+            runs,
+            "float64",
+            f"largest of {RUNS} runs with weights and input moved by one unit in the last place",
         )
 
     def _moved_models(self) -> list[tuple[Prepared, np.ndarray]]:
@@ -123,7 +128,12 @@ class FloorMeter:
 
 
 def noise_floor(
-    model: Model, x: np.ndarray, method: Method, reference: Backend, dtype: str, target: np.ndarray | None = None
+    model: Model,
+    x: np.ndarray,
+    method: Method,
+    reference: Backend,
+    dtype: str,
+    target: np.ndarray | None = None,
 ) -> NoiseFloor:
     """Run the reference and measure its floor in one go; ``x`` is checked, of ``dtype``."""
     trace = reference.prepare(model, dtype).explain(x, method, target)

@@ -141,9 +141,7 @@ class _Moments:
 
 
 @np.errstate(invalid="ignore", over="ignore")
-def compare_arrays(
-    reference: np.ndarray, candidate: np.ndarray
-) -> tuple[Distance, Statistics, Statistics]:
+def compare_arrays(reference: np.ndarray, candidate: np.ndarray) -> tuple[Distance, Statistics, Statistics]:
     """Distance of ``candidate`` from ``reference`` (same shape, any float dtype) and the statistics of each.
 
     One pass over both arrays. NaN and Inf are counted and left out of every other figure.

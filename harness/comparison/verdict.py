@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from harness.comparison.floor import MULTIPLE, NoiseFloor, unmeasured
-from harness.comparison.metrics import Distance, Statistics, compare_arrays
+from harness.comparison.metrics import Distance, Statistics, compare_arrays, relative_l2
+from harness.comparison.rerun import Rerun
 from harness.errors import InvalidInputError
 from harness.trace import Trace
 
@@ -94,7 +95,9 @@ class Comparison:
     @property
     def first_divergent_forward(self) -> str | None:
         """The first layer in forward order whose activation is neither identical nor equivalent; None if all are."""
-        return next((row.layer for row in self.forward if row.verdict not in ("identical", "equivalent")), None)
+        return next(
+            (row.layer for row in self.forward if row.verdict not in ("identical", "equivalent")), None
+        )
 
     @cached_property
     def table(self) -> pandas.DataFrame:
@@ -146,67 +149,128 @@ def compare(
     roundoff, and a note says so. ``tolerance`` changes ``passed`` and no verdict: ``"close"``, or a
     bound on the relative L2 difference.
 
+    Where activations agree and relevances do not, the reference is run once more on the candidate's
+    activations (see harness.comparison.rerun): a layer that agrees with that run within the floor
+    differed because rounding put a unit on the other side of a kink, and its floor becomes what that moved.
+
     Raises InvalidInputError where the traces are not of the same model, method, dtype, target or shape.
     """
     _check_comparable(reference_trace, candidate_trace)
     if isinstance(tolerance, str) and tolerance != "close":
         raise InvalidInputError(f"tolerance must be None, 'close' or a number, found {tolerance!r}")
+    rerun: Rerun | None = reference_trace.rerun
     notes: list[str] = []
     if floor is None:
-        if reference_trace.measure_floor is not None:
-            floor = reference_trace.measure_floor()
-        else:
-            floor = unmeasured(reference_trace.dtype)
+        floor = rerun.floor(reference_trace) if rerun else unmeasured(reference_trace.dtype)
+        if not rerun:
             notes.append("the noise floor was not measured; verdicts allow for one rounding only")
-    jobs: list[tuple[Any, ...]] = []
-    for name in reversed(list(reference_trace.layers)):
-        ours, theirs = reference_trace.layers[name], candidate_trace.layers.get(name)
-        if ours.relevance is not None and theirs is not None and theirs.relevance is not None:
-            jobs.append(("rows", name, ours.kind, ours.axes, ours.relevance, theirs.relevance, floor.of_relevance(name)))
-    for name, ours in reference_trace.layers.items():
-        theirs = candidate_trace.layers.get(name)
-        if ours.activation is not None and theirs is not None and theirs.activation is not None:
-            jobs.append(
-                ("forward", name, ours.kind, ours.axes, ours.activation, theirs.activation, floor.of_activation(name))
-            )
-    axes = next(iter(reference_trace.layers.values())).axes if reference_trace.layers else ()
-    jobs.append(
-        (
-            "attribution",
-            "attribution",
-            "attribution",
-            axes,
-            reference_trace.attribution,
-            candidate_trace.attribution,
-            floor.of_attribution(),
-        )
+    ours, theirs = reference_trace.layers, candidate_trace.layers
+    if ours and not theirs:
+        notes.append("the candidate gave no layers; only the attribution was compared")
+    shared = [name for name in ours if name in theirs]
+    axes = next(iter(ours.values())).axes if ours else ()
+    attribution = (
+        "attribution",
+        "attribution",
+        axes,
+        reference_trace.attribution,
+        candidate_trace.attribution,
+        floor.of_attribution(),
     )
     # NumPy releases the interpreter for the sums, so the tensors are handled side by side.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        done = list(pool.map(lambda job: (job[0], _row(*job[1:])), jobs))
-    if reference_trace.layers and not candidate_trace.layers:
-        notes.append("the candidate gave no layers; only the attribution was compared")
-    rows = tuple(row for part, row in done if part == "rows")
-    return Comparison(
-        rows=rows or (done[-1][1],),
-        forward=tuple(row for part, row in done if part == "forward"),
-        attribution=done[-1][1],
-        floor=floor,
-        tolerance=tolerance,
-        notes=tuple(notes),
+        relevance_rows = [
+            pool.submit(
+                _row,
+                name,
+                ours[name].kind,
+                ours[name].axes,
+                ours[name].relevance,
+                theirs[name].relevance,
+                floor.of_relevance(name),
+            )
+            for name in reversed(shared)
+            if ours[name].relevance is not None and theirs[name].relevance is not None
+        ]
+        activation_rows = [
+            pool.submit(
+                _row,
+                name,
+                ours[name].kind,
+                ours[name].axes,
+                ours[name].activation,
+                theirs[name].activation,
+                floor.of_activation(name),
+            )
+            for name in shared
+            if ours[name].activation is not None and theirs[name].activation is not None
+        ]
+        last = pool.submit(_row, *attribution)
+        rows = tuple(row.result() for row in relevance_rows) or (last.result(),)
+        comparison = Comparison(
+            rows,
+            tuple(row.result() for row in activation_rows),
+            last.result(),
+            floor,
+            tolerance,
+            tuple(notes),
+        )
+    if rerun and _relevance_parts_alone(comparison):
+        return _on_equal_ground(comparison, reference_trace, candidate_trace, rerun)
+    return comparison
+
+
+def _relevance_parts_alone(comparison: Comparison) -> bool:
+    """Whether relevance differs although every activation agrees to within its floor."""
+    return (
+        bool(comparison.forward)
+        and comparison.first_divergent_forward is None
+        and comparison.verdict in ("close", "divergent")
     )
 
 
-def _row(
-    name: str, kind: str, axes: tuple[str, ...], ours: np.ndarray, theirs: np.ndarray, floor: float
-) -> Row:
+def _on_equal_ground(comparison: Comparison, ours: Trace, theirs: Trace, rerun: Rerun) -> Comparison:
+    """``comparison`` with the layers as "equivalent" that agree with the reference on the candidate's activations."""
+    again = rerun.on_activations_of(theirs)
+    if again is None:
+        return comparison
+    source = next(iter(ours.layers))
+    times = theirs.layers[source].activation if ours.method.postprocess == "times_input" else 1
+    excused: list[str] = []
+
+    def judged(row: Row, reference: Any, candidate: Any, on_candidate: np.ndarray) -> Row:
+        if (
+            row.verdict not in ("close", "divergent")
+            or relative_l2(on_candidate, candidate) > MULTIPLE * row.floor
+        ):
+            return row
+        excused.append(row.layer)
+        return replace(row, floor=max(row.floor, relative_l2(reference, on_candidate)), verdict="equivalent")
+
+    rows = tuple(
+        judged(row, ours.layers[row.layer].relevance, theirs.layers[row.layer].relevance, again[row.layer])
+        for row in comparison.rows
+    )
+    attribution = judged(comparison.attribution, ours.attribution, theirs.attribution, again[source] * times)
+    if not excused:
+        return comparison
+    note = (
+        f"rounding put units on the other side of a kink: at {len(excused)} layers from {excused[0]} on the reference, "
+        "given the candidate's activations, moves as far as the candidate is away, and agrees with it"
+    )
+    return replace(comparison, rows=rows, attribution=attribution, notes=(*comparison.notes, note))
+
+
+def _row(name: str, kind: str, axes: tuple[str, ...], ours: Any, theirs: Any, floor: float) -> Row:
     if ours.shape != theirs.shape:
         raise InvalidInputError(
             f"{name}: the reference has shape {ours.shape} ({', '.join(axes)}), the candidate {theirs.shape}; "
             "bring the candidate to the canonical layout"
         )
     distance, reference, candidate = compare_arrays(ours, theirs)
-    return Row(name, kind, axes, ours.shape, distance, reference, candidate, floor, verdict_of(distance, floor))
+    return Row(
+        name, kind, axes, ours.shape, distance, reference, candidate, floor, verdict_of(distance, floor)
+    )
 
 
 def _check_comparable(ours: Trace, theirs: Trace) -> None:
@@ -217,7 +281,9 @@ def _check_comparable(ours: Trace, theirs: Trace) -> None:
         ("target", ours.target.tolist(), theirs.target.tolist()),
     ):
         if left != right:
-            raise InvalidInputError(f"the traces differ in {what}: {left!r} and {right!r}; compare runs of the same case")
+            raise InvalidInputError(
+                f"the traces differ in {what}: {left!r} and {right!r}; compare runs of the same case"
+            )
 
 
 _DISTANCE_COLUMNS = (

@@ -17,7 +17,13 @@ from harness.methods import method
 
 
 def record(
-    root: Path, source: Any, x: np.ndarray, input_name: str, methods: Sequence[str], reference: str | Backend, dtype: str
+    root: Path,
+    source: Any,
+    x: np.ndarray,
+    input_name: str,
+    methods: Sequence[str],
+    reference: str | Backend,
+    dtype: str,
 ) -> Iterator[tuple[str, Path]]:
     """Explain ``x`` by every method through ``reference`` and store each run with its floor; yields as it goes."""
     model, backend = as_model(source), backend_named(reference)

@@ -70,7 +70,9 @@ def load_golden(path: Path) -> Golden:
     except (KeyError, TypeError) as error:
         raise ModelSourceError(f"{path} is a trace but no golden ({error}); record it again") from None
     if array_digest(golden.x) != expected:
-        raise ModelSourceError(f"{path}: the stored input is not the one it was recorded with; record it again")
+        raise ModelSourceError(
+            f"{path}: the stored input is not the one it was recorded with; record it again"
+        )
     return golden
 
 

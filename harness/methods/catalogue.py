@@ -116,9 +116,7 @@ CATALOGUE: dict[str, Entry] = {
     entry.name: entry
     for entry in (
         Entry("gradient", "gradient", _INNVESTIGATE, "Simonyan et al. 2014", {}, _gradient),
-        Entry(
-            "input_t_gradient", "gradient", _INNVESTIGATE, "Shrikumar et al. 2016", {}, _input_t_gradient
-        ),
+        Entry("input_t_gradient", "gradient", _INNVESTIGATE, "Shrikumar et al. 2016", {}, _input_t_gradient),
         _lrp_entry("lrp.z", f"{_BACH}, eq. 56", lambda *_: Z()),
         _lrp_entry(
             "lrp.epsilon",

@@ -47,7 +47,9 @@ def from_json(value: Any) -> Any:
         arguments = dict(value)
         name = arguments.pop("is", None)
         if name not in _CLASSES:
-            raise InvalidInputError(f"{name!r} is no part of a method; was the file written by a newer version?")
+            raise InvalidInputError(
+                f"{name!r} is no part of a method; was the file written by a newer version?"
+            )
         try:
             return _CLASSES[name](**{key: from_json(item) for key, item in arguments.items()})
         except TypeError as error:

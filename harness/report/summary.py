@@ -11,7 +11,7 @@ import pandas as pd
 
 from harness.comparison.verdict import VERDICTS
 from harness.files import write_text
-from harness.report.tables import Row, rows_table, table_csv, table_parquet
+from harness.report.tables import SEPARATOR, Row, rows_table, table_csv, table_parquet
 
 _MEANINGS = {
     "identical": "equal bit for bit",
@@ -145,7 +145,7 @@ def _failure(row: Mapping[Any, Any]) -> str:
     if row["message"]:
         details.append(_plain(row["message"]))
     if row["files"]:
-        details.append(f"files: {_plain(row['files'])}")
+        details.append(", ".join(f"[{name}](<{name}>)" for name in row["files"].split(SEPARATOR)))
     return "\n".join((f"- {name}: **{row['verdict']}**", *(f"  - {detail}" for detail in details)))
 
 

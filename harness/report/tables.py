@@ -41,6 +41,9 @@ ROW_COLUMNS = (
     "message",
     "files",
 )
+#: Between several values in one cell.
+SEPARATOR = "; "
+
 _NUMBERS = (
     *(name for name in ROW_COLUMNS if name.startswith(("attribution_", "seconds_"))),
     "worst_rel_l2",
@@ -54,7 +57,7 @@ def rows_table(rows: Iterable[Row]) -> pd.DataFrame:
     """All rows, the known columns first and always there, each of one type.
 
     Numbers are float64 (NaN where a row has none), ``passed`` is bool, everything else is text; several
-    values in one cell (targets of a batch, files) are joined by ``"; "``.
+    values in one cell (targets of a batch, files) are joined by :data:`SEPARATOR`.
     """
     table = pd.DataFrame([dict(row) for row in rows])
     further = [name for name in table.columns if name not in ROW_COLUMNS]
@@ -81,9 +84,9 @@ def table_parquet(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
 
 def _cell(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "; ".join(str(part) for part in value.values())
+        return SEPARATOR.join(str(part) for part in value.values())
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return "; ".join(str(part) for part in value)
+        return SEPARATOR.join(str(part) for part in value)
     if hasattr(value, "tolist"):
         return _cell(value.tolist())
     return "" if value is None or value != value else str(value)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.backends import Backend, Model, Prepared
-from harness.comparison import Comparison, FloorMeter, compare
+from harness.comparison import Comparison, Rerun, compare
 from harness.errors import HarnessError
 from harness.methods import Method
 from harness.trace import Trace
@@ -47,7 +47,7 @@ class Bench:
         self._inputs = {dtype: np.ascontiguousarray(x, dtype=dtype) for dtype in ("float32", "float64")}
         self._backends = {"reference": reference, "candidate": candidate}
         self._prepared: dict[tuple[str, str], Prepared] = {}
-        self._meters: dict[str, FloorMeter] = {}
+        self._reruns: dict[str, Rerun] = {}
         self._exact: Trace | None = None
 
     def run(self, method: Method, dtype: str) -> Outcome:
@@ -74,7 +74,9 @@ class Bench:
                 message = f"{side} {self._backends[side].name!r} raised {_one_line(error)}"
                 return Outcome(method, dtype, None, traces.get("reference"), None, message, seconds)
             target = traces["reference"].target
-        floor = self._meter(dtype).measure(traces["reference"], self._exact_run(method, target, dtype))
+        rerun = self._rerun(dtype)
+        traces["reference"].rerun = rerun
+        floor = rerun.floor(traces["reference"], self._exact_run(method, target, dtype))
         if dtype == "float64":
             self._exact = traces["reference"]
         try:
@@ -91,12 +93,16 @@ class Bench:
             self._prepared[key] = self._backends[side].prepare(self.model, dtype)
         return self._prepared[key]
 
-    def _meter(self, dtype: str) -> FloorMeter:
-        if dtype not in self._meters:
-            self._meters[dtype] = FloorMeter(
-                self.model, self._inputs[dtype], self._backends["reference"], dtype
+    def _rerun(self, dtype: str) -> Rerun:
+        if dtype not in self._reruns:
+            self._reruns[dtype] = Rerun(
+                self.model,
+                self._inputs[dtype],
+                self._backends["reference"],
+                dtype,
+                self._prepare("reference", dtype),
             )
-        return self._meters[dtype]
+        return self._reruns[dtype]
 
     def _exact_run(self, method: Method, target: Any, dtype: str) -> Trace | None:
         """The float64 reference run of the same method and target, if it was the last one made here."""

@@ -138,9 +138,7 @@ def _own_version() -> str:
         return "not installed"
 
 
-def _key(
-    model: Any, x: np.ndarray, each: Any, dtype: str, reference: Backend, candidate: Backend
-) -> str:
+def _key(model: Any, x: np.ndarray, each: Any, dtype: str, reference: Backend, candidate: Backend) -> str:
     """What a finished case depends on; any change makes it run again."""
     return json_digest(
         {
@@ -198,4 +196,3 @@ def _plain(row: Row) -> Row:
         key: None if isinstance(value, float) and not np.isfinite(value) else value
         for key, value in row.items()
     }
-

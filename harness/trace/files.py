@@ -69,7 +69,9 @@ def load_trace_with_facts(path: Any) -> tuple[Trace, dict[str, Any]]:
     sidecar = path.with_suffix(".json")
     for needed in (path, sidecar):
         if not needed.is_file():
-            raise ModelSourceError(f"{needed} does not exist; a trace is a .safetensors file and a .json beside it")
+            raise ModelSourceError(
+                f"{needed} does not exist; a trace is a .safetensors file and a .json beside it"
+            )
     try:
         facts = json.loads(sidecar.read_text(encoding="utf-8"))
         if facts["format"] != FORMAT:
@@ -78,7 +80,9 @@ def load_trace_with_facts(path: Any) -> tuple[Trace, dict[str, Any]]:
             )
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != facts["arrays_sha256"]:
-            raise ModelSourceError(f"{path} does not belong to {sidecar.name} or is damaged; record the trace again")
+            raise ModelSourceError(
+                f"{path} does not belong to {sidecar.name} or is damaged; record the trace again"
+            )
         arrays = load(content)
         layers = {
             entry["name"]: LayerTrace(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,8 +44,8 @@ class Trace:
     attribution: np.ndarray
     layers: dict[str, LayerTrace]
     provenance: dict[str, Any] = field(default_factory=dict)
-    #: Measures this run's noise floor when asked; set by `explain`, lost when the trace is stored.
-    measure_floor: Callable[[], Any] | None = field(default=None, repr=False)
+    #: Runs the reference again (`harness.comparison.Rerun`); set by `explain`, lost when the trace is stored.
+    rerun: Any = field(default=None, repr=False)
 
     def save(self, path: Any) -> None:
         """Write ``path`` (safetensors) and, beside it, the same name ending in ``.json``; both atomically."""

@@ -223,11 +223,12 @@ class _Flattening:
 
 
 def _builtin_class(entry: Mapping[str, Any]) -> str:
-    """The class name; a user's own class keeps its package, so that it is not taken for Keras' own."""
-    module = entry.get("module")
-    if entry.get("registered_name") or (module and str(module).split(".")[0] != "keras"):
-        return str(entry.get("registered_name") or f"{module}.{entry['class_name']}")
-    return str(entry["class_name"])
+    """The class name, with a remark where the class is a user's own and only named like one of Keras'.
+
+    An HDF5 file does not say whose a class is; there a user's own "Dense" cannot be told from Keras'.
+    """
+    own = "module" in entry and str(entry["module"]).split(".")[0] != "keras"
+    return f"{entry['class_name']}, a class of your own" if own else str(entry["class_name"])
 
 
 def _tensors(references: Any) -> list[tuple[str, int]]:

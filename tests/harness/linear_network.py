@@ -58,7 +58,9 @@ class LinearModel:
 
     def with_weights(self, function: Callable[[Layer, str, np.ndarray], np.ndarray]) -> LinearModel:
         layers = tuple(
-            replace(layer, weights={name: function(layer, name, array) for name, array in layer.weights.items()})
+            replace(
+                layer, weights={name: function(layer, name, array) for name, array in layer.weights.items()}
+            )
             for layer in self.graph
         )
         return LinearModel(Graph(self.graph.name, layers, self.graph.output))
@@ -67,7 +69,9 @@ class LinearModel:
 class GradientBackend:
     """The gradient, layer by layer; ``fault(layer name, relevance)`` alters what a layer passes down."""
 
-    def __init__(self, name: str = "plain", fault: Callable[[str, np.ndarray], np.ndarray] | None = None) -> None:
+    def __init__(
+        self, name: str = "plain", fault: Callable[[str, np.ndarray], np.ndarray] | None = None
+    ) -> None:
         self.name = name
         self.runs = 0
         self._fault = fault or (lambda layer, relevance: relevance)
@@ -89,7 +93,9 @@ class _Prepared:
     dtype: str
     fault: Callable[[str, np.ndarray], np.ndarray]
 
-    def explain(self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True) -> Trace:
+    def explain(
+        self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
+    ) -> Trace:
         self.backend.runs += 1
         x = x.astype(self.dtype)
         first, second = (layer.weights["kernel"].astype(self.dtype) for layer in self.model.graph.layers[1:])
@@ -103,7 +109,9 @@ class _Prepared:
         activation = {"x": x, "first": hidden, "second": logits}
         attribution = relevance["x"] * x if method.postprocess == "times_input" else relevance["x"]
         kept = {
-            layer.name: LayerTrace(layer.name, layer.kind, layer.axes, activation[layer.name], relevance[layer.name])
+            layer.name: LayerTrace(
+                layer.name, layer.kind, layer.axes, activation[layer.name], relevance[layer.name]
+            )
             for layer in self.model.graph
         }
         return Trace(

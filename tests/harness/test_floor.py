@@ -21,7 +21,10 @@ def test_every_value_moves_by_exactly_one_unit_and_zero_stays() -> None:
     for value, step in zip(array[[0, 1, 3, 4]], steps, strict=True):
         # Downwards from a power of two the neighbour is half as far.
         assert step in (np.spacing(abs(value)), np.spacing(abs(value)) / 2)
-    assert {bool(s) for s in np.sign(moved_one_ulp(np.ones(100), np.random.default_rng(1)) - 1) > 0} == {True, False}
+    assert {bool(s) for s in np.sign(moved_one_ulp(np.ones(100), np.random.default_rng(1)) - 1) > 0} == {
+        True,
+        False,
+    }
 
 
 def test_in_float64_the_floor_is_the_largest_movement_of_the_moved_runs() -> None:
@@ -43,7 +46,9 @@ def test_in_float32_the_floor_is_the_distance_from_the_float64_run() -> None:
     backend = GradientBackend()
     x = (X / 3).astype(np.float32)
     trace = backend.prepare(network(), "float32").explain(x, method("gradient"))
-    exact = backend.prepare(network(), "float64").explain(x.astype(np.float64), method("gradient"), trace.target)
+    exact = backend.prepare(network(), "float64").explain(
+        x.astype(np.float64), method("gradient"), trace.target
+    )
     floor = FloorMeter(network(), x, backend, "float32").measure(trace)
     difference = trace.layers["first"].activation - exact.layers["first"].activation
     expected = np.linalg.norm(difference) / np.linalg.norm(exact.layers["first"].activation)

@@ -16,7 +16,9 @@ X = np.array([[0.5, -1.0, 2.0]])
 
 @pytest.fixture
 def root(tmp_path):
-    for _ in record(tmp_path, network(), X, "by-hand", ["gradient", "input_t_gradient"], GradientBackend(), "float64"):
+    for _ in record(
+        tmp_path, network(), X, "by-hand", ["gradient", "input_t_gradient"], GradientBackend(), "float64"
+    ):
         pass
     return tmp_path
 

@@ -32,7 +32,9 @@ def test_a_wrong_shape_says_which_axis_is_wrong(shape: tuple[int, ...], text: st
 def test_nan_and_inf_are_refused_with_their_place(bad: float) -> None:
     x = np.zeros((1, 8, 6, 3))
     x[0, 2, 1, 0] = bad
-    with pytest.raises(InvalidInputError, match=r"1 NaN or infinite values, the first at index \(0, 2, 1, 0\)"):
+    with pytest.raises(
+        InvalidInputError, match=r"1 NaN or infinite values, the first at index \(0, 2, 1, 0\)"
+    ):
         checked_input(IMAGE_MODEL, x, "float64")
 
 
@@ -54,7 +56,12 @@ def test_a_good_input_comes_back_in_the_dtype_asked_for() -> None:
 
 @pytest.mark.parametrize(
     ("target", "text"),
-    [(4, "outside the model's classes 0..3"), (-1, "outside"), ([0, 1, 2], "one per sample"), (1.5, "class index")],
+    [
+        (4, "outside the model's classes 0..3"),
+        (-1, "outside"),
+        ([0, 1, 2], "one per sample"),
+        (1.5, "class index"),
+    ],
 )
 def test_a_bad_target_is_refused(target: object, text: str) -> None:
     with pytest.raises(InvalidInputError, match=text):

@@ -62,7 +62,8 @@ def test_a_candidate_that_raises_is_an_error_row_and_the_run_goes_on(tmp_path) -
 
 def test_a_method_the_candidate_lacks_is_an_error_that_says_so(tmp_path) -> None:
     rows = run(
-        Selection((network(),), ("lrp.z",), ("float64",), GradientBackend("a"), GradientBackend("b")), tmp_path
+        Selection((network(),), ("lrp.z",), ("float64",), GradientBackend("a"), GradientBackend("b")),
+        tmp_path,
     )
     assert rows[0]["verdict"] == "error"
     assert "does not implement 'lrp.z'" in rows[0]["message"]

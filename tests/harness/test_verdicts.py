@@ -169,7 +169,20 @@ def test_columns_are_those_of_the_design() -> None:
         "rel_l2_after_scale",
         "sign_agreement",
     ]
-    side = ["min", "max", "mean", "std", "sum", "negative", "zero", "positive", "nan", "inf", "argmin", "argmax"]
+    side = [
+        "min",
+        "max",
+        "mean",
+        "std",
+        "sum",
+        "negative",
+        "zero",
+        "positive",
+        "nan",
+        "inf",
+        "argmin",
+        "argmax",
+    ]
     assert columns[12:24] == [f"ref_{name}" for name in side]
     assert columns[24:36] == [f"cand_{name}" for name in side]
     assert columns[36:] == ["floor", "verdict"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.graph import Layer
@@ -52,6 +52,7 @@ def over(relevance: np.ndarray, z: np.ndarray) -> np.ndarray:
     return relevance / np.where(z == 0, 1e-7, z)
 
 
+@settings(deadline=None)
 @given(linear_layers, seeds)
 def test_z_conserves_what_meets_a_denominator(one: Layer, seed: int) -> None:
     """Where z is not zero all of R arrives; where it is, the contributions cancel, and so do their shares."""
@@ -62,6 +63,7 @@ def test_z_conserves_what_meets_a_denominator(one: Layer, seed: int) -> None:
     assert abs(total - relevance[z != 0].sum()) <= rounding_of(one, inputs, s)
 
 
+@settings(deadline=None)
 @given(linear_layers, seeds)
 def test_epsilon_keeps_the_part_of_the_stabilizer(one: Layer, seed: int) -> None:
     """The inputs receive ``R * z / (z + epsilon * sign(z))``."""
@@ -72,6 +74,7 @@ def test_epsilon_keeps_the_part_of_the_stabilizer(one: Layer, seed: int) -> None
     assert abs(total - (s * z).sum()) <= rounding_of(one, inputs, s)
 
 
+@settings(deadline=None)
 @given(weighted_layers, seeds)
 def test_alpha_beta_weighs_the_two_signs_by_alpha_and_beta(one: Layer, seed: int) -> None:
     """``alpha`` times R where z of A is not zero, minus ``beta`` times R where z of B is not."""
@@ -93,6 +96,7 @@ def test_alpha_beta_weighs_the_two_signs_by_alpha_and_beta(one: Layer, seed: int
 
 
 @pytest.mark.parametrize("rule", [WSquare(), Flat()], ids=["w_square", "flat"])
+@settings(deadline=None)
 @given(one=weighted_layers, seed=seeds)
 def test_rules_of_weights_alone_conserve_and_ignore_the_input(rule: Rule, one: Layer, seed: int) -> None:
     """All of R arrives but that of outputs without any weight; no share is negative, so sums lose nothing."""
@@ -110,6 +114,7 @@ def test_rules_of_weights_alone_conserve_and_ignore_the_input(rule: Rule, one: L
     assert abs(part.sum() - expected) <= (part.size + relevance.size + 4) * UNIT * expected
 
 
+@settings(deadline=None)
 @given(st.one_of(dense_layers(), scales(), convolutions(), transposed_convolutions()), seeds)
 def test_bounded_conserves_and_shares_nothing_negative(one: Layer, seed: int) -> None:
     """For x within the bounds, R >= 0 and one kernel: the parts of two do not add up to their product."""

@@ -62,7 +62,7 @@ LAYERS = (
 
 
 @pytest.mark.parametrize("one", LAYERS, ids=lambda one: f"{one.kind}-{len(one.inputs)}-{one.shape}")
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(seed=seeds)
 def test_the_derivative_is_the_limit_of_differences(one: Layer, seed: int) -> None:
     """<J^T s, v> is the slope of <f(x), s> along v.

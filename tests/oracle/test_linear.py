@@ -30,7 +30,7 @@ def applied(one: Layer, *inputs: object) -> np.ndarray:
     return linear.apply(one, batch, linear.weights_of(one))[0]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(linear_layers, seeds)
 def test_the_transpose_is_the_transpose(one: Layer, seed: int) -> None:
     """<f(x), s> = <x, f^T(s)>, exactly: all numbers are whole, and divisible by every pooling window."""
@@ -60,6 +60,7 @@ def inside(place: tuple[int, ...], space: tuple[int, ...]) -> bool:
     return all(0 <= index < length for index, length in zip(place, space, strict=True))
 
 
+@settings(deadline=None)
 @given(convolutions(), seeds)
 def test_a_convolution_is_its_definition(one: Layer, seed: int) -> None:
     """y[p, o] = sum over k, i of x[p * stride + k * dilation - before, i] * kernel[k, i, o], one by one."""
@@ -76,6 +77,7 @@ def test_a_convolution_is_its_definition(one: Layer, seed: int) -> None:
     assert np.array_equal(applied(one, x), expected)
 
 
+@settings(deadline=None)
 @given(transposed_convolutions(), seeds)
 def test_a_transposed_convolution_is_its_definition(one: Layer, seed: int) -> None:
     """Every input entry adds its multiple of the kernel to the output, which the padding then crops."""
@@ -94,6 +96,7 @@ def test_a_transposed_convolution_is_its_definition(one: Layer, seed: int) -> No
     assert np.array_equal(applied(one, x), expected)
 
 
+@settings(deadline=None)
 @given(separable_convolutions(), seeds)
 def test_a_separable_convolution_is_the_convolution_with_the_product_of_its_kernels(
     one: Layer, seed: int

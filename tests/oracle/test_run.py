@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 
 from harness.backends.protocol import Prepared, Steps
 from harness.errors import InvalidInputError
@@ -125,7 +125,7 @@ def test_relevance_is_summed_over_the_readers_and_zero_without_any() -> None:
 
 
 def test_the_first_assignment_that_applies_decides() -> None:
-    """Epsilon 3 at the output: S = 6 + 3, so two thirds of the relevance are left; Z below shares all of it."""
+    """Epsilon 3 at the output: S = 6 + 3, two thirds of the relevance are left; Z below shares all of it."""
     rules = Composite(
         (
             Assignment(Epsilon(3.0), names=("logits",)),
@@ -142,6 +142,7 @@ def row_sum(kernel: np.ndarray) -> float:
     return float(np.abs(kernel).sum(axis=(*range(kernel.ndim - 2), -1)).max())
 
 
+@settings(deadline=None)
 @given(seeds)
 def test_lrp_z_of_a_relu_network_without_bias_is_input_times_gradient(seed: int) -> None:
     """Every relevance is activation times gradient (Shrikumar et al. 2016; Kindermans et al. 2016).

@@ -93,6 +93,12 @@ def test_relevance_that_finds_no_way_is_lost_not_nan(rule, kernel):
     assert found.tolist() == [0, 0]
 
 
+@pytest.mark.parametrize("rule", [Z(), Z(bias=False), AlphaBeta(2, 1)], ids=["z", "z without bias", "alpha-beta"])
+def test_an_input_of_zeros_takes_no_relevance(rule):
+    (found,) = step("dense", rule, [[0, 0, 0]], [3, 4], {"kernel": W, "bias": B})
+    assert found.tolist() == [0, 0, 0]
+
+
 def test_alpha_beta_inhibition_alone():
     # A = 0 as above; z- = -1 - 2, t = 3 / -3, B = (1, 2): 2 A - B.
     (found,) = step("dense", AlphaBeta(2, 1), [[1, 1]], [3], {"kernel": [[-1], [-2]]})

@@ -75,3 +75,10 @@ def test_the_attribution_is_innvestigates_but_for_rounding(
     found = prepared.explain(recorded["x"], method(name)).attribution
     assert np.linalg.norm(found - expected) <= ROUNDINGS * EPS * np.linalg.norm(expected)
     assert np.linalg.norm(expected) > 0.1
+
+
+def test_the_network_is_the_recorded_one(
+    recorded: dict[str, np.ndarray], prepared: PreparedTensorFlow
+) -> None:
+    found = prepared.explain(recorded["x"], method("lrp.z"), layers=False).logits
+    np.testing.assert_allclose(found, recorded["logits"], rtol=ROUNDINGS * EPS)

@@ -1,0 +1,105 @@
+"""Rounding that puts a unit on the other side of a kink is told apart from a different rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.comparison import NoiseFloor, Rerun, compare
+from harness.graph import Graph, Layer
+from harness.methods import method
+from harness.trace import LayerTrace, Trace
+
+AXES = ("batch", "feature")
+#: x (2) -> relu (2) -> sum (1), the first unit within rounding of the kink.
+KINKED = np.array([[1e-20, 2.0]])
+
+
+@dataclass
+class KinkModel:
+    name: str = "kink"
+
+    @property
+    def graph(self) -> Graph:
+        ones = np.ones((2, 1))
+        return Graph(
+            "kink",
+            (
+                Layer("x", "input", (), (), (2,), AXES),
+                Layer("relu", "relu", ("x",), ((2,),), (2,), AXES),
+                Layer("sum", "dense", ("relu",), ((2,),), (1,), AXES, {}, {"kernel": ones}),
+            ),
+            "sum",
+        )
+
+
+class KinkSteps:
+    """The gradient of the network, one step at a time; ``shift`` is this side's rounding of the input."""
+
+    def __init__(self, shift: float, factor: float = 1.0) -> None:
+        self._shift = shift
+        self._factor = factor
+
+    def propagate(self, layer, inputs, relevance, _method):
+        if layer.name == "sum":
+            return (np.repeat(relevance, 2, axis=1) * self._factor,)
+        return (relevance * (inputs[0] > 0),)
+
+    def explain(self, x, wanted, target=None, layers=True) -> Trace:
+        graph = KinkModel().graph
+        x = x + np.array([[self._shift, 0.0]])
+        relu = np.maximum(x, 0)
+        activation = {"x": x, "relu": relu, "sum": relu.sum(axis=1, keepdims=True)}
+        relevance = {"sum": np.ones((1, 1))}
+        (relevance["relu"],) = self.propagate(graph["sum"], (relu,), relevance["sum"], wanted)
+        (relevance["x"],) = self.propagate(graph["relu"], (x,), relevance["relu"], wanted)
+        traces = {
+            layer.name: LayerTrace(
+                layer.name, layer.kind, AXES, activation[layer.name], relevance[layer.name]
+            )
+            for layer in graph
+        }
+        return Trace(
+            "kink",
+            wanted,
+            "steps",
+            "float64",
+            np.zeros(1, np.int64),
+            activation["sum"],
+            relevance["x"],
+            traces,
+        )
+
+
+def compared(candidate: KinkSteps):
+    reference = KinkSteps(0.0)
+    ours = reference.explain(KINKED, method("gradient"))
+    ours.rerun = Rerun(KinkModel(), KINKED, None, "float64", reference)
+    floor = NoiseFloor(
+        "float64", "given", 1e-16, dict.fromkeys(ours.layers, 1e-16), dict.fromkeys(ours.layers, 1e-16)
+    )
+    return compare(ours, candidate.explain(KINKED, method("gradient")), floor=floor)
+
+
+def test_a_unit_that_rounding_moved_over_the_kink_is_no_difference_of_the_rule() -> None:
+    comparison = compared(KinkSteps(-2e-20))
+    row = comparison.table.set_index("layer").loc["x"]
+    assert row["rel_l2"] == np.sqrt(0.5)
+    assert row["verdict"] == "equivalent"
+    assert row["floor"] == np.sqrt(0.5)
+    assert comparison.passed
+    assert "other side of a kink" in comparison.notes[0]
+
+
+def test_a_wrong_rule_is_not_excused_by_a_unit_over_the_kink() -> None:
+    comparison = compared(KinkSteps(-2e-20, factor=1.001))
+    assert comparison.verdict == "divergent"
+    assert comparison.first_divergent == "relu"
+
+
+def test_activations_that_differ_by_more_than_rounding_excuse_nothing() -> None:
+    comparison = compared(KinkSteps(-0.5))
+    assert comparison.first_divergent_forward == "x"
+    assert not comparison.passed
+    assert comparison.table.set_index("layer").loc["x", "verdict"] == "divergent"

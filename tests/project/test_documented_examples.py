@@ -1,0 +1,61 @@
+"""The Python in README and docs runs as it stands there, and gives what it says."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import harness
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
+
+
+def run_block(page: str, number: int, **given: Any) -> dict[str, Any]:
+    """Execute the Python block ``number`` of a page; returns the names that it leaves."""
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    names = dict(given)
+    exec(compile(blocks[number], f"{page}, block {number}", "exec"), names)
+    return names
+
+
+@pytest.fixture
+def x() -> np.ndarray:
+    return np.random.default_rng(0).random((1, 8, 8, 1))
+
+
+def test_the_example_in_the_readme_prints_what_its_comments_say(capsys):
+    run_block("README.md", 0)
+    verdict, divergent, *_ = capsys.readouterr().out.splitlines()
+    assert (verdict, divergent) == ("equivalent", "None")
+
+
+def test_the_guide_to_porting_finds_that_zennits_rule_differs_and_the_forward_pass_does_not():
+    comparison = run_block("docs/port-a-method.md", 0)["comparison"]
+    assert comparison.verdict == "divergent"
+    assert comparison.first_divergent_forward is None
+    assert comparison.first_divergent is not None
+
+
+def test_a_zennit_composite_becomes_a_backend(x):
+    trace = run_block("docs/add-a-backend.md", 0, x=x)["trace"]
+    assert trace.backend == "mine"
+    assert trace.attribution.shape == x.shape
+
+
+def test_a_function_becomes_a_backend_that_agrees_with_the_reference(x):
+    run_block("docs/add-a-backend.md", 1, harness=harness)
+    reference = harness.explain("digits-cnn", x, "gradient", dtype="float64")
+    candidate = harness.explain(
+        "digits-cnn", x, "gradient", backend="mine", target=reference.target, dtype="float64"
+    )
+    assert harness.compare(reference, candidate).passed
+
+
+def test_a_method_of_ones_own_is_explained_by_name(x):
+    names = run_block("docs/add-a-method.md", 0, x=x)
+    assert names["trace"].method == names["mine"]
