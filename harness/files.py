@@ -60,7 +60,7 @@ def array_digest(array: np.ndarray) -> str:
     """sha256 of dtype, shape and bytes of ``array``, in hexadecimal."""
     array = np.ascontiguousarray(array)
     digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
-    digest.update(memoryview(array).cast("B") if array.size else b"")
+    digest.update(array.data.cast("B") if array.size else b"")
     return digest.hexdigest()
 
 

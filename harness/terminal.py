@@ -45,7 +45,7 @@ class RunDisplay:
     def _finished(self, row: dict[str, Any], reused: bool) -> None:
         line = case_line(row)
         if reused:
-            line = line + "  (done before)" if isinstance(line, str) else line.append("  (done before)")
+            line.append("  (done before)")
         self._bar.console.print(line)
         self._bar.advance(self._task)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,6 +25,7 @@ class Model(Protocol):
     def digest(self) -> str: ...
     def keras(self, dtype: str = "float32") -> Any: ...
     def torch(self, dtype: str = "float32") -> Any: ...
+    def with_weights(self, function: Callable[[Layer, str, np.ndarray], np.ndarray]) -> Model: ...
 
 
 @runtime_checkable

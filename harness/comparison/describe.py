@@ -8,13 +8,17 @@ from harness.comparison.verdict import Comparison, Row
 def verdict_line(comparison: Comparison) -> str:
     """The verdict, the place it comes from and the figures behind it, in one line."""
     worst = comparison.worst
-    figures = f"relative L2 {worst.distance.rel_l2:.2e} is {worst.ratio:.3g} noise floors of {worst.floor:.1e} at {worst.layer}"
+    figures = (
+        f"relative L2 {worst.distance.rel_l2:.2e} is {worst.ratio:.3g} noise floors "
+        f"of {worst.floor:.1e} at {worst.layer}"
+    )
     if comparison.first_divergent_forward is not None:
         return (
             f"{comparison.verdict}: activations part first at {comparison.first_divergent_forward}; {figures}"
         )
     if comparison.first_divergent is not None:
-        return f"{comparison.verdict}: relevance parts first at {comparison.first_divergent} (backward order); {figures}"
+        where = f"relevance parts first at {comparison.first_divergent} (backward order)"
+        return f"{comparison.verdict}: {where}; {figures}"
     return f"{comparison.verdict}: {figures}"
 
 

@@ -184,7 +184,10 @@ def _write_files(outcome: Outcome, stem: Path, folder: Path, row: Row) -> list[s
         outcome.reference.attribution,
         outcome.candidate.attribution,
         written[2],
-        title=f"{row['model']}  {row['method']}  {row['dtype']}: {row['reference']} and {row['candidate']}, {row['verdict']}",
+        title=(
+            f"{row['model']}  {row['method']}  {row['dtype']}: "
+            f"{row['reference']} and {row['candidate']}, {row['verdict']}"
+        ),
         axes=outcome.comparison.attribution.axes,
     )
     return [path.relative_to(folder).as_posix() for path in written]

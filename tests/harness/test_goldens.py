@@ -68,5 +68,5 @@ def test_a_changed_input_is_noticed(root) -> None:
 
 
 def test_nothing_selected_is_an_error_that_says_how_to_record(root) -> None:
-    with pytest.raises(InvalidInputError, match="no golden for other .* golden record"):
+    with pytest.raises(InvalidInputError, match=r"no golden for other .* golden record"):
         list(find_goldens(root, ["other"]))
