@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.backends.protocol import Backend, Model, Prepared
 from harness.comparison.metrics import relative_l2
+from harness.graph import Layer
 from harness.methods import Method
 from harness.trace import Trace
 
@@ -70,6 +71,13 @@ def moved_one_ulp(array: np.ndarray, generator: np.random.Generator) -> np.ndarr
     return np.where(array == 0, array, np.nextafter(array, direction))
 
 
+def _mover(generator: np.random.Generator) -> Callable[[Layer, str, np.ndarray], np.ndarray]:
+    def move(layer: Layer, name: str, array: np.ndarray) -> np.ndarray:
+        return moved_one_ulp(array.astype(np.float64), generator)
+
+    return move
+
+
 class FloorMeter:
     """Measures floors of one reference backend on one model and input, for any number of methods.
 
@@ -117,11 +125,7 @@ class FloorMeter:
             self._moved = []
             for seed in range(RUNS):
                 generator = np.random.default_rng(seed)
-                moved = self._model.with_weights(
-                    lambda layer, name, array, generator=generator: moved_one_ulp(
-                        array.astype(np.float64), generator
-                    )
-                )
+                moved = self._model.with_weights(_mover(generator))
                 x = moved_one_ulp(self._x.astype(np.float64), generator)
                 self._moved.append((self._reference.prepare(moved, "float64"), x))
         return self._moved

@@ -77,6 +77,11 @@ def lrp_composite(rule: Rule, input_layer_rule: Rule | None = None) -> Composite
     Kernels get ``rule`` (those that see the input ``input_layer_rule``, if given), batch norms the rule
     on their fused line, add and average pooling :class:`Z`, activations :class:`Pass`, the rest
     (max pooling, multiply, layer norm, reshaping, padding, ...) the gradient.
+
+    The graph does not keep how an activation was written, so all are read as iNNvestigate reads those
+    inside a layer and `Activation` layers. It sends stand-alone `ReLU`, `LeakyReLU`, `ELU` and `PReLU`
+    layers through their gradient instead (`LRP._default_reverse_mapping`), which differs where relevance
+    reaches a unit that is off (w_square, flat) or the slope is not one.
     """
     first = (
         (Assignment(input_layer_rule, kinds=KERNEL_KINDS, reads_input=True),)

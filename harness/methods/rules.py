@@ -70,7 +70,9 @@ class AlphaBeta:
     ``B = x+ * f^T(t; W-) + x- * f^T(t; W+)``, ``t = R / S(f(x+; W-, b-) + f(x-; W+, b+))``.
 
     Both denominators therefore hold the whole bias ``b+ + b-``: that is how iNNvestigate 2.1.2
-    (`AlphaBetaRule`) reads Bach et al. 2015, eq. 60. ``bias=False`` leaves it out of both.
+    (`AlphaBetaRule`) reads Bach et al. 2015, eq. 60. ``bias=False`` leaves it out of both. ``B`` is not
+    computed where ``beta`` is 0. At a separable convolution the product of two ``W-`` is positive, so
+    either denominator may mix signs there.
     """
 
     alpha: float

@@ -82,9 +82,19 @@ def same_values(first: np.ndarray, second: np.ndarray) -> bool:
     """
     if first.size != second.size:
         return False
-    ours, theirs = (np.sort(array.astype(np.float64), axis=None) for array in (first, second))
-    slack = np.finfo(np.float32).eps * np.maximum(np.abs(ours), np.abs(theirs))
-    return bool(np.all(np.abs(ours - theirs) <= slack))
+    if first.shape == second.shape and not apart(first, second).any():
+        return True
+    # Large kernels are seldom the same and long to sort: their sums of magnitudes tell most of them apart.
+    sums = [np.abs(array).sum(dtype=np.float64) for array in (first, second)]
+    if abs(sums[0] - sums[1]) > 2 * np.finfo(np.float32).eps * max(sums):
+        return False
+    return not apart(*(np.sort(array, axis=None) for array in (first, second))).any()
+
+
+def apart(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Which values of two arrays of one shape are further apart than one float32 rounding of each."""
+    slack = np.finfo(np.float32).eps * np.maximum(np.abs(first), np.abs(second))
+    return np.abs(first.astype(np.float64) - second) > slack
 
 
 def _telling(layer: Layer) -> list[np.ndarray]:
@@ -106,12 +116,42 @@ def _open(graph: Graph, taken: set[str]) -> list[Layer]:
 
 
 def _by_weights(keras: Graph, torch: Graph, pairs: dict[str, str]) -> None:
-    candidates = _open(torch, set(pairs.values()))
-    for layer in _open(keras, set(pairs)):
-        match = next((other for other in candidates if _same_weights(layer, other)), None)
-        if match is not None:
-            pairs[layer.name] = match.name
-            candidates.remove(match)
+    """Layers of the same weights: first as many as keep the forward order, then those that do not."""
+    ours, theirs = _open(keras, set(pairs)), _open(torch, set(pairs.values()))
+    equal = np.array([[_same_weights(layer, other) for other in theirs] for layer in ours], bool)
+    alike = np.array([[_same_size(layer, other) for other in theirs] for layer in ours], bool)
+    if not equal.size:
+        return
+    matches = [(i, j) for i, j in _in_order(equal, alike) if equal[i, j]]
+    for i in range(len(ours)):
+        rest = [j for j in np.flatnonzero(equal[i]) if j not in {match for _, match in matches}]
+        if rest and i not in {match for match, _ in matches}:
+            matches.append((i, int(rest[0])))
+    pairs.update((ours[i].name, theirs[j].name) for i, j in matches)
+
+
+def _in_order(equal: np.ndarray, alike: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs in increasing order of both indices: as many equal ones as there can be, then as many alike.
+
+    The alike ones break ties: of three equal layers against two and a changed one between them, the middle
+    one is left for its place. (The alignment of sequences of Needleman and Wunsch, 1970, without gap costs.)
+    """
+    rows, columns = equal.shape
+    gain = np.where(equal, min(rows, columns) + 1, np.where(alike, 1, 0))
+    best = np.zeros((rows + 1, columns + 1), int)
+    for i in reversed(range(rows)):
+        for j in reversed(range(columns)):
+            best[i, j] = max(best[i + 1, j], best[i, j + 1], best[i + 1, j + 1] + gain[i, j])
+    matches, i, j = [], 0, 0
+    while i < rows and j < columns:
+        if gain[i, j] and best[i, j] == best[i + 1, j + 1] + gain[i, j]:
+            matches.append((i, j))
+            i, j = i + 1, j + 1
+        elif best[i, j] == best[i + 1, j]:
+            i += 1
+        else:
+            j += 1
+    return matches
 
 
 def _by_gaps(keras: Graph, torch: Graph, pairs: dict[str, str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.graph import Layer
+from ported_models.pair.align import apart
 
 #: Weights that may be absent on one side, and what stands for them.
 _ABSENT = {"gamma": 1.0, "beta": 0.0, "bias": 0.0}
@@ -41,17 +42,11 @@ def _weights_differ(key: str, ours: Layer, theirs: Layer, order: np.ndarray | No
         shapes = [None if array is None else array.shape for array in (second, first)]
         return f"{key} has shape {shapes[0]} in torch, {shapes[1]} in Keras"
     if order is not None and len(order) == len(second):
-        if key == "kernel" and ours.kind == "dense" and not _apart(first, second).any():
+        if key == "kernel" and ours.kind == "dense" and not apart(first, second).any():
             return "kernel rows are in channels-last order, torch's flatten before it is channels-first"
         second = second[order]
-    apart = _apart(first, second)
-    if apart.any():
+    far = apart(first, second)
+    if far.any():
         largest = np.abs(first.astype(np.float64) - second).max()
-        return f"{apart.sum()} of {apart.size} values of {key} differ, by up to {largest:.3g}"
+        return f"{far.sum()} of {far.size} values of {key} differ, by up to {largest:.3g}"
     return None
-
-
-def _apart(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Which values are further apart than one float32 rounding of each."""
-    slack = np.finfo(np.float32).eps * np.maximum(np.abs(first), np.abs(second))
-    return np.abs(first.astype(np.float64) - second) > slack

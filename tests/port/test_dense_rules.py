@@ -93,7 +93,9 @@ def test_relevance_that_finds_no_way_is_lost_not_nan(rule, kernel):
     assert found.tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("rule", [Z(), Z(bias=False), AlphaBeta(2, 1)], ids=["z", "z without bias", "alpha-beta"])
+@pytest.mark.parametrize(
+    "rule", [Z(), Z(bias=False), AlphaBeta(2, 1)], ids=["z", "z without bias", "alpha-beta"]
+)
 def test_an_input_of_zeros_takes_no_relevance(rule):
     (found,) = step("dense", rule, [[0, 0, 0]], [3, 4], {"kernel": W, "bias": B})
     assert found.tolist() == [0, 0, 0]
@@ -116,7 +118,5 @@ def test_a_sample_does_not_see_the_others_of_its_batch():
     # Second sample: z = (1 + 3 - 1 + 1, -2 - 1 + 2 - 1) = (4, -2), s = (1, 1): R = x * W s.
     graph = one_layer("dense", [(3,)], {"kernel": W, "bias": B})
     prepared = TorchBackend().prepare(PortedModel.from_graph(graph), "float64")
-    (found,) = prepared.propagate(
-        graph["layer"], (x,), np.array([[3, 4], [4, -2.0]]), at_layer(Z())
-    )
+    (found,) = prepared.propagate(graph["layer"], (x,), np.array([[3, 4], [4, -2.0]]), at_layer(Z()))
     assert_equal(found, [[2, 7, -1], [-1, 2, 1]])

@@ -113,9 +113,7 @@ def test_images_are_recorded_channels_last_in_the_dtype_of_the_run(dtype):
     graph = branching_graph(np.random.default_rng(7))
     x = random_input(graph, np.random.default_rng(8)).astype(dtype)
     trace = (
-        TorchBackend()
-        .prepare(PortedModel.from_graph(graph), dtype)
-        .explain(x, method("lrp.alpha_2_beta_1"))
+        TorchBackend().prepare(PortedModel.from_graph(graph), dtype).explain(x, method("lrp.alpha_2_beta_1"))
     )
     assert list(trace.layers) == [layer.name for layer in graph]
     for layer in graph:

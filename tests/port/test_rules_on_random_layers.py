@@ -58,9 +58,7 @@ def bias(model: PortedModel, rule: Rule) -> Array:
     return outputs(model, lambda name, w: w, np.zeros((1, size))) * getattr(rule, "bias", False)
 
 
-def share(
-    parts: Sequence[tuple[int, Array, Array]], added: Array, rule: Rule, relevance: Array
-) -> Expected:
+def share(parts: Sequence[tuple[int, Array, Array]], added: Array, rule: Rule, relevance: Array) -> Expected:
     """Sum of ``sign * x * (s M^T)`` over parts (sign, x, M), ``s = R / S(sum of sign * x M, plus added)``."""
     z = sum(sign * x @ m for sign, x, m in parts) + added
     if isinstance(rule, Epsilon):
@@ -103,9 +101,7 @@ def check(rule: Rule, graph: Graph, seed: int, nonnegative: bool) -> None:
     relevance = rng.standard_normal((len(x), *layer.shape))
     prepared = TorchBackend().prepare(model, "float64")
     (found,) = prepared.propagate(layer, (x,), relevance, at_layer(rule))
-    expected, slack = expected_relevance(
-        rule, model, x.reshape(len(x), -1), relevance.reshape(len(x), -1)
-    )
+    expected, slack = expected_relevance(rule, model, x.reshape(len(x), -1), relevance.reshape(len(x), -1))
     # A sum of n products is off by at most n roundings of its absolute value; there are two sums, one
     # after the other (z, then s M^T), on both sides of the comparison.
     terms = max(x[0].size, relevance[0].size)
