@@ -8,14 +8,14 @@ carries the mark itself: ``@pytest.mark.torch``.
 
 from __future__ import annotations
 
-import ast
-import functools
 import importlib.util
 import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.frameworks import FRAMEWORKS, needs_of_folder, needs_of_functions, needs_of_module
 
 # Quiet start-up of TensorFlow; Keras must not pick another backend than the one under test.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -35,91 +35,6 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("harness")
-
-TESTS = Path(__file__).parent
-FRAMEWORKS = ("tensorflow", "torch")
-
-#: What importing a package asks for.
-NEEDS = {
-    "tensorflow": {"tensorflow"},
-    "keras": {"tensorflow"},
-    "reference_impls.tensorflow": {"tensorflow"},
-    "torch": {"torch"},
-    "torchvision": {"torch"},
-    "zennit": {"torch"},
-    "ported_impls": {"torch"},
-}
-#: What every test below a folder asks for.
-FOLDER_NEEDS = {
-    "reference": {"tensorflow"},
-    "port": {"torch"},
-}
-#: Backends by the framework they need, and the calls that are given a backend's name.
-BACKEND_NEEDS = {"tensorflow": {"tensorflow"}, "torch": {"torch"}, "zennit": {"torch"}}
-BACKEND_CALLS = {"backend_named", "explain", "verify"}
-
-
-def needs_of_import(module: str) -> set[str]:
-    """The frameworks that importing ``module`` needs."""
-    needs = (what for name, what in NEEDS.items() if module == name or module.startswith(f"{name}."))
-    return set().union(*needs)
-
-
-def _named(node: ast.AST) -> set[str]:
-    """The frameworks that one statement or call names: an import, a twin, a backend."""
-    if isinstance(node, ast.Import):
-        return set().union(*(needs_of_import(alias.name) for alias in node.names))
-    if isinstance(node, ast.ImportFrom) and node.module:
-        return set().union(*(needs_of_import(f"{node.module}.{alias.name}") for alias in node.names))
-    if isinstance(node, ast.Call):
-        return _called(node)
-    return set()
-
-
-def _called(call: ast.Call) -> set[str]:
-    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    if isinstance(call.func, ast.Attribute) and name in ("keras", "torch"):
-        return {"keras": {"tensorflow"}, "torch": {"torch"}}[name]
-    if name not in BACKEND_CALLS:
-        return set()
-    given = [*call.args, *(keyword.value for keyword in call.keywords)]
-    names = (value.value for value in given if isinstance(value, ast.Constant))
-    return set().union(*(BACKEND_NEEDS.get(str(name), set()) for name in names))
-
-
-@functools.cache
-def _parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-
-
-@functools.cache
-def needs_of_module(path: Path) -> frozenset[str]:
-    """The frameworks without which the test module at ``path`` cannot even be imported."""
-    return frozenset(
-        needs_of_folder(path.parent).union(*(_named(statement) for statement in _parsed(path).body))
-    )
-
-
-def needs_of_folder(folder: Path) -> set[str]:
-    """The frameworks that every test below ``folder`` needs."""
-    parts = folder.relative_to(TESTS).parts if folder.is_relative_to(TESTS) else ()
-    return FOLDER_NEEDS.get(parts[0], set()) if parts else set()
-
-
-@functools.cache
-def needs_of_functions(path: Path) -> dict[str, set[str]]:
-    """The frameworks that each function of a module needs, itself or through its helpers there."""
-    bodies = {node.name: node for node in ast.walk(_parsed(path)) if isinstance(node, ast.FunctionDef)}
-    needs = {name: set().union(*map(_named, ast.walk(body))) for name, body in bodies.items()}
-    uses = {name: set(bodies).intersection(_words(body)) for name, body in bodies.items()}
-    for _ in bodies:  # The longest chain of helpers has as many links as there are functions.
-        needs = {name: what.union(*(needs[helper] for helper in uses[name])) for name, what in needs.items()}
-    return needs
-
-
-def _words(body: ast.FunctionDef) -> set[str]:
-    arguments = {argument.arg for argument in body.args.args}
-    return arguments | {node.id for node in ast.walk(body) if isinstance(node, ast.Name)}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,17 +7,16 @@ returns the steps it becomes; no step at all means that the layer does nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from harness.errors import UnsupportedLayerError
+from ported_models.sources.keras_activations import ACTIVATION_LAYERS, Translate, activation
 from ported_models.sources.keras_calls import Call
+from ported_models.sources.keras_parameters import Shape, negative_axis, pairs, refusal, sides, weights_of
 from ported_models.sources.steps import Step
-
-Shape = tuple[int, ...]
-Translate = Callable[[Call, Sequence[Shape]], list[Step]]
 
 
 def translate(call: Call, shapes: Sequence[Shape]) -> list[Step]:
@@ -57,139 +56,28 @@ def supported(call: Call) -> Translate:
     return _TRANSLATIONS[call.class_name]
 
 
-def _sides(value: Any, count: int) -> Shape:
-    """An integer or a sequence of ``count`` integers, as a tuple."""
-    return (int(value),) * count if isinstance(value, int | float) else tuple(int(side) for side in value)
-
-
-def _pairs(value: Any, count: int) -> tuple[tuple[int, int], ...]:
-    """Padding or cropping of ``count`` axes: an integer, one integer an axis, or one pair an axis."""
-    if count == 1 and not isinstance(value, int) and isinstance(value[0], int):
-        value = [value]
-    sides = [value] * count if isinstance(value, int) else value
-    return tuple((side, side) if isinstance(side, int) else (int(side[0]), int(side[1])) for side in sides)
-
-
-def _number(value: Any) -> float:
-    """A number that TensorFlow's Keras may have written as ``{"type": "ndarray", "value": ...}``."""
-    return float(value["value"] if isinstance(value, Mapping) else value)
-
-
-def _weights(call: Call, **names: str) -> dict[str, np.ndarray]:
-    """The named weights of the call under the graph's names; those that the call lacks are left out."""
-    return {ours: call.weights[theirs] for ours, theirs in names.items() if theirs in call.weights}
-
-
-def _refuse(call: Call, key: str, found: Any, expected: str) -> UnsupportedLayerError:
-    return UnsupportedLayerError(
-        f"{call.where} has {key} {found!r}, expected {expected}; change it or the layer"
-    )
-
-
-# -- activations ----------------------------------------------------------------------------------
-
-#: Activation functions by the names that Keras gives them, with Keras' default parameters.
-_FUNCTIONS: dict[str, Step | None] = {
-    "linear": None,
-    "relu": Step("relu"),
-    "relu6": Step("relu6"),
-    "leaky_relu": Step("leaky_relu", {"alpha": 0.2}),
-    "elu": Step("elu", {"alpha": 1.0}),
-    "selu": Step("selu"),
-    "sigmoid": Step("sigmoid"),
-    "tanh": Step("tanh"),
-    "swish": Step("swish"),
-    "silu": Step("swish"),
-    "gelu": Step("gelu", {"approximate": "none"}),
-    "softmax": Step("softmax", {"axis": -1}),
-}
-
-
-def _activation(call: Call, shapes: Sequence[Shape]) -> list[Step]:
-    """The activation that a layer's configuration names: a function, or an activation layer."""
-    spec = call.config.get("activation") or "linear"
-    if isinstance(spec, str) and spec in _FUNCTIONS:
-        step = _FUNCTIONS[spec]
-        return [] if step is None else [step]
-    if isinstance(spec, Mapping) and spec.get("class_name") in _ACTIVATION_LAYERS:
-        inner = Call(
-            call.name,
-            call.path,
-            spec["class_name"],
-            spec["config"],
-            {},
-            call.inputs,
-            (),
-            call.origin,
-        )
-        return translate(inner, shapes)
-    found = spec.get("config", spec) if isinstance(spec, Mapping) else spec
-    raise _refuse(call, "activation", found, f"one of {', '.join(_FUNCTIONS)}")
-
-
-def _relu(call: Call, _: Sequence[Shape]) -> list[Step]:
-    config = call.config
-    limit, slope = config.get("max_value"), _number(config.get("negative_slope") or 0.0)
-    threshold = _number(config.get("threshold") or 0.0)
-    if threshold or (limit is not None and (_number(limit) != 6.0 or slope)):
-        raise _refuse(
-            call,
-            "(max_value, negative_slope, threshold)",
-            (limit, slope, threshold),
-            "no threshold, and a max_value of 6 without slope or none",
-        )
-    if limit is not None:
-        return [Step("relu6")]
-    return [Step("leaky_relu", {"alpha": slope})] if slope else [Step("relu")]
-
-
-def _leaky_relu(call: Call, _: Sequence[Shape]) -> list[Step]:
-    key = "negative_slope" if "negative_slope" in call.config else "alpha"
-    return [Step("leaky_relu", {"alpha": _number(call.config[key])})]
-
-
-def _elu(call: Call, _: Sequence[Shape]) -> list[Step]:
-    return [Step("elu", {"alpha": _number(call.config.get("alpha", 1.0))})]
-
-
-def _softmax(call: Call, shapes: Sequence[Shape]) -> list[Step]:
-    axis = call.config.get("axis", -1)
-    if not isinstance(axis, int):
-        if len(axis) != 1:
-            raise _refuse(call, "axis", axis, "one axis")
-        axis = axis[0]
-    return [Step("softmax", {"axis": _negative(call, axis, shapes[0])})]
-
-
-def _negative(call: Call, axis: int, shape: Shape) -> int:
-    """An axis that counts the batch as 0, in canonical negative form."""
-    if axis == 0 or not -len(shape) <= axis <= len(shape):
-        raise _refuse(call, "axis", axis, f"an axis other than the batch of an input of shape {shape}")
-    return axis if axis < 0 else axis - len(shape) - 1
-
-
 # -- kernels --------------------------------------------------------------------------------------
 
 
 def _dense(call: Call, shapes: Sequence[Shape]) -> list[Step]:
-    return [Step("dense", {}, _weights(call, kernel="kernel", bias="bias")), *_activation(call, shapes)]
+    return [Step("dense", {}, weights_of(call, kernel="kernel", bias="bias")), *activation(call, shapes)]
 
 
 def _window(call: Call, count: int) -> dict[str, Any]:
     """Strides, dilations and padding; ``causal`` pads before the first step only."""
     config = call.config
-    dilations = _sides(config.get("dilation_rate", 1), count)
+    dilations = sides(config.get("dilation_rate", 1), count)
     padding: Any = config.get("padding", "valid")
     if padding == "causal":
-        padding = (((_sides(config["kernel_size"], 1)[0] - 1) * dilations[0], 0),)
-    return {"strides": _sides(config.get("strides", 1), count), "dilations": dilations, "padding": padding}
+        padding = (((sides(config["kernel_size"], 1)[0] - 1) * dilations[0], 0),)
+    return {"strides": sides(config.get("strides", 1), count), "dilations": dilations, "padding": padding}
 
 
 def _conv(count: int) -> Translate:
     def convolution(call: Call, shapes: Sequence[Shape]) -> list[Step]:
         attributes = {**_window(call, count), "groups": int(call.config.get("groups") or 1)}
-        weights = {"kernel": call.weights["kernel"], **_weights(call, bias="bias")}
-        return [Step(f"conv{count}d", attributes, weights), *_activation(call, shapes)]
+        weights = {"kernel": call.weights["kernel"], **weights_of(call, bias="bias")}
+        return [Step(f"conv{count}d", attributes, weights), *activation(call, shapes)]
 
     return convolution
 
@@ -200,8 +88,8 @@ def _depthwise(count: int) -> Translate:
     def depthwise(call: Call, shapes: Sequence[Shape]) -> list[Step]:
         kernel = call.weights["kernel" if "kernel" in call.weights else "depthwise_kernel"]
         attributes = {**_window(call, count), "groups": shapes[0][-1]}
-        weights = {"kernel": kernel.reshape(*kernel.shape[:count], 1, -1), **_weights(call, bias="bias")}
-        return [Step(f"conv{count}d", attributes, weights), *_activation(call, shapes)]
+        weights = {"kernel": kernel.reshape(*kernel.shape[:count], 1, -1), **weights_of(call, bias="bias")}
+        return [Step(f"conv{count}d", attributes, weights), *activation(call, shapes)]
 
     return depthwise
 
@@ -214,9 +102,9 @@ def _separable(count: int) -> Translate:
         weights = {
             "depthwise_kernel": call.weights["depthwise_kernel"],
             "pointwise_kernel": pointwise.reshape(pointwise.shape[-2:]),
-            **_weights(call, bias="bias"),
+            **weights_of(call, bias="bias"),
         }
-        return [Step(f"separable_conv{count}d", _window(call, count), weights), *_activation(call, shapes)]
+        return [Step(f"separable_conv{count}d", _window(call, count), weights), *activation(call, shapes)]
 
     return separable
 
@@ -226,13 +114,13 @@ def _transposed(count: int) -> Translate:
 
     def transposed(call: Call, shapes: Sequence[Shape]) -> list[Step]:
         if call.config.get("output_padding") is not None:
-            raise _refuse(call, "output_padding", call.config["output_padding"], "None")
+            raise refusal(call, "output_padding", call.config["output_padding"], "None")
         if (call.config.get("groups") or 1) != 1:
-            raise _refuse(call, "groups", call.config["groups"], "1")
-        weights = {"kernel": np.swapaxes(call.weights["kernel"], -1, -2), **_weights(call, bias="bias")}
+            raise refusal(call, "groups", call.config["groups"], "1")
+        weights = {"kernel": np.swapaxes(call.weights["kernel"], -1, -2), **weights_of(call, bias="bias")}
         return [
             Step(f"conv_transpose{count}d", {**_window(call, count), "groups": 1}, weights),
-            *_activation(call, shapes),
+            *activation(call, shapes),
         ]
 
     return transposed
@@ -244,25 +132,27 @@ def _transposed(count: int) -> Translate:
 def _batch_norm(call: Call, shapes: Sequence[Shape]) -> list[Step]:
     axis = call.config.get("axis", -1)
     axis = axis if isinstance(axis, int) else axis[0]
-    if _negative(call, axis, shapes[0]) != -1:
-        raise _refuse(call, "axis", axis, "the last axis (channels last)")
+    if negative_axis(call, axis, shapes[0]) != -1:
+        raise refusal(call, "axis", axis, "the last axis (channels last)")
     if call.config.get("renorm"):
-        raise _refuse(call, "renorm", True, "False")
+        raise refusal(call, "renorm", True, "False")
     weights = {
         "mean": call.weights["moving_mean"],
         "variance": call.weights["moving_variance"],
-        **_weights(call, gamma="gamma", beta="beta"),
+        **weights_of(call, gamma="gamma", beta="beta"),
     }
     return [Step("batch_norm", {"epsilon": float(call.config.get("epsilon", 1e-3))}, weights)]
 
 
 def _layer_norm(call: Call, shapes: Sequence[Shape]) -> list[Step]:
     given = call.config.get("axis", -1)
-    axes = sorted(_negative(call, axis, shapes[0]) for axis in ([given] if isinstance(given, int) else given))
+    axes = sorted(
+        negative_axis(call, axis, shapes[0]) for axis in ([given] if isinstance(given, int) else given)
+    )
     if axes != list(range(-len(axes), 0)) or call.config.get("rms_scaling"):
-        raise _refuse(call, "axis", given, "the last axes, without rms_scaling")
+        raise refusal(call, "axis", given, "the last axes, without rms_scaling")
     attributes = {"epsilon": float(call.config.get("epsilon", 1e-3)), "axes_count": len(axes)}
-    return [Step("layer_norm", attributes, _weights(call, gamma="gamma", beta="beta"))]
+    return [Step("layer_norm", attributes, weights_of(call, gamma="gamma", beta="beta"))]
 
 
 def _rescaling(call: Call, shapes: Sequence[Shape]) -> list[Step]:
@@ -278,8 +168,8 @@ def _normalization(call: Call, shapes: Sequence[Shape]) -> list[Step]:
     """``(x - mean) / max(sqrt(variance), 1e-7)`` per channel (1e-7: Keras' epsilon)."""
     axis = call.config.get("axis", -1)
     axes = [axis] if isinstance(axis, int) else list(axis or ())
-    if any(_negative(call, one, shapes[0]) != -1 for one in axes) or call.config.get("invert"):
-        raise _refuse(call, "axis", axis, "the last axis or none, without invert")
+    if any(negative_axis(call, one, shapes[0]) != -1 for one in axes) or call.config.get("invert"):
+        raise refusal(call, "axis", axis, "the last axis or none, without invert")
     statistics = {**call.config, **call.weights}
     mean, variance = (
         np.broadcast_to(np.asarray(statistics[key], np.float64).reshape(-1), (shapes[0][-1],))
@@ -294,11 +184,11 @@ def _normalization(call: Call, shapes: Sequence[Shape]) -> list[Step]:
 
 def _pool(kind: str, count: int) -> Translate:
     def pool(call: Call, _: Sequence[Shape]) -> list[Step]:
-        size = _sides(call.config["pool_size"], count)
+        size = sides(call.config["pool_size"], count)
         strides = call.config.get("strides")
         attributes = {
             "pool_size": size,
-            "strides": size if strides is None else _sides(strides, count),
+            "strides": size if strides is None else sides(strides, count),
             "padding": call.config.get("padding", "valid"),
         }
         return [Step(f"{kind}{count}d", attributes)]
@@ -311,15 +201,15 @@ def _global_pool(kind: str) -> Translate:
 
 
 def _resize(kind: str, count: int, key: str) -> Translate:
-    return lambda call, _: [Step(kind, {"padding": _pairs(call.config[key], count)})]
+    return lambda call, _: [Step(kind, {"padding": pairs(call.config[key], count)})]
 
 
 def _upsample(count: int) -> Translate:
     def upsample(call: Call, _: Sequence[Shape]) -> list[Step]:
         interpolation = call.config.get("interpolation", "nearest")
         if interpolation not in ("nearest", "bilinear"):
-            raise _refuse(call, "interpolation", interpolation, "'nearest' or 'bilinear'")
-        attributes = {"size": _sides(call.config["size"], count), "interpolation": interpolation}
+            raise refusal(call, "interpolation", interpolation, "'nearest' or 'bilinear'")
+        attributes = {"size": sides(call.config["size"], count), "interpolation": interpolation}
         return [Step("upsample", attributes)]
 
     return upsample
@@ -334,7 +224,7 @@ def _permute(call: Call, _: Sequence[Shape]) -> list[Step]:
 
 
 def _concat(call: Call, shapes: Sequence[Shape]) -> list[Step]:
-    return [Step("concat", {"axis": _negative(call, call.config["axis"], shapes[0])})]
+    return [Step("concat", {"axis": negative_axis(call, call.config["axis"], shapes[0])})]
 
 
 def _dropout(call: Call, _: Sequence[Shape]) -> list[Step]:
@@ -349,15 +239,9 @@ def _nothing(call: Call, _: Sequence[Shape]) -> list[Step]:
     return []
 
 
-_ACTIVATION_LAYERS: dict[str, Translate] = {
-    "ReLU": _relu,
-    "LeakyReLU": _leaky_relu,
-    "ELU": _elu,
-    "Softmax": _softmax,
-}
 _TRANSLATIONS: dict[str, Translate] = {
-    **_ACTIVATION_LAYERS,
-    "Activation": _activation,
+    **ACTIVATION_LAYERS,
+    "Activation": activation,
     "Dense": _dense,
     "BatchNormalization": _batch_norm,
     "BatchNormalizationV1": _batch_norm,
@@ -377,17 +261,17 @@ _TRANSLATIONS: dict[str, Translate] = {
     "Silu": _plain("swish"),
     "Identity": _nothing,
     "ActivityRegularization": _nothing,
-    **{
-        name: _dropout
-        for name in (
+    **dict.fromkeys(
+        (
             "Dropout",
             "SpatialDropout1D",
             "SpatialDropout2D",
             "AlphaDropout",
             "GaussianDropout",
             "GaussianNoise",
-        )
-    },
+        ),
+        _dropout,
+    ),
     **{
         f"{name}{count}D": function
         for count in (1, 2)

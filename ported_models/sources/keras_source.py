@@ -99,7 +99,7 @@ def _variables(keras_model: Any, path: tuple[str, ...]) -> Mapping[str, np.ndarr
         layer = members.get(part)
         if layer is None:
             return {}
-    return {variable.name: np.asarray(variable) for variable in getattr(layer, "weights", ())}
+    return {variable.name: variable.numpy() for variable in getattr(layer, "weights", ())}
 
 
 def _open_archive(path: Path) -> Any:

@@ -22,7 +22,6 @@ from ported_models.sources.steps import Reading, without_final_softmax
 from ported_models.sources.torch_site import Site, Value, channels_first
 
 try:
-    import torch
     from torch import fx, nn
 except ImportError:
     raise MissingFrameworkError("torch") from None

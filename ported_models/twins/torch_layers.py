@@ -145,12 +145,37 @@ class GlobalAvgPool2d(_Dropped, nn.AdaptiveAvgPool2d):
     pass
 
 
-class GlobalMaxPool1d(_Dropped, nn.AdaptiveMaxPool1d):
+class _SharedMaximum:
+    """Global maximum whose gradient is shared by equal maxima, as TensorFlow's `reduce_max` does it.
+
+    torch's own pooling gives all of it to the first.
+    """
+
+    def __init__(self, keepdims: bool) -> None:
+        super().__init__(1)  # type: ignore[call-arg]
+        self.keepdims = keepdims
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.amax(dim=tuple(range(2, x.ndim)), keepdim=self.keepdims)
+
+
+class GlobalMaxPool1d(_SharedMaximum, nn.AdaptiveMaxPool1d):
     pass
 
 
-class GlobalMaxPool2d(_Dropped, nn.AdaptiveMaxPool2d):
+class GlobalMaxPool2d(_SharedMaximum, nn.AdaptiveMaxPool2d):
     pass
+
+
+class SharpSELU(nn.SELU):
+    """SELU whose slope at exactly zero is that of the positive side, as in TensorFlow; torch takes the other."""
+
+    _SCALE = 1.0507009873554805
+    _ALPHA = 1.6732632423543772
+
+    def forward(self, x: Tensor) -> Tensor:
+        below = self._SCALE * self._ALPHA * torch.expm1(x.clamp(max=0))
+        return torch.where(x >= 0, self._SCALE * x, below)
 
 
 class ChannelLayerNorm(nn.LayerNorm):

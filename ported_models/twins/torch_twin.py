@@ -198,13 +198,14 @@ def _average_pool(layer: Layer, convert: _Converter) -> nn.Module:
     )
 
 
-def _global_pool(name: str) -> Build:
-    def build_pool(layer: Layer, convert: _Converter) -> nn.Module:
-        if layer.attributes["keepdims"]:
-            return getattr(nn, f"Adaptive{name}Pool{_space(layer)}d")(1)
-        return getattr(own, f"Global{name}Pool{_space(layer)}d")(1)
+def _global_average_pool(layer: Layer, convert: _Converter) -> nn.Module:
+    if layer.attributes["keepdims"]:
+        return getattr(nn, f"AdaptiveAvgPool{_space(layer)}d")(1)
+    return getattr(own, f"GlobalAvgPool{_space(layer)}d")(1)
 
-    return build_pool
+
+def _global_max_pool(layer: Layer, convert: _Converter) -> nn.Module:
+    return getattr(own, f"GlobalMaxPool{_space(layer)}d")(layer.attributes["keepdims"])
 
 
 def _batch_norm(layer: Layer, convert: _Converter) -> nn.Module:
@@ -280,7 +281,7 @@ _MODULES: dict[str, Build] = {
     "relu6": _simple(nn.ReLU6),
     "leaky_relu": lambda layer, convert: nn.LeakyReLU(layer.attributes["alpha"]),
     "elu": lambda layer, convert: nn.ELU(layer.attributes["alpha"]),
-    "selu": _simple(nn.SELU),
+    "selu": _simple(own.SharpSELU),
     "sigmoid": _simple(nn.Sigmoid),
     "tanh": _simple(nn.Tanh),
     "swish": _simple(nn.SiLU),
@@ -290,8 +291,8 @@ _MODULES: dict[str, Build] = {
     "max_pool2d": _max_pool,
     "average_pool1d": _average_pool,
     "average_pool2d": _average_pool,
-    "global_average_pool": _global_pool("Avg"),
-    "global_max_pool": _global_pool("Max"),
+    "global_average_pool": _global_average_pool,
+    "global_max_pool": _global_max_pool,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
     "scale": _scale,

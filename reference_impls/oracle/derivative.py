@@ -85,6 +85,15 @@ def max_pool(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
     return (windows.unpad(back),)
 
 
+def global_max_pool(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """``s`` shared equally by all entries of a map that are its maximum (TensorFlow 2.21, gradient of `reduce_max`)."""
+    (x,) = inputs
+    space = tuple(range(1, x.ndim - 1))
+    largest = x == x.max(axis=space, keepdims=True)
+    s = s.reshape(x.shape[0], *(1 for _ in space), x.shape[-1])
+    return (largest * s / largest.sum(axis=space, keepdims=True),)
+
+
 def reshape(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
     """Every value back to where it came from: the reshape the other way round, in the same order."""
     backwards = replace(layer, shape=layer.input_shapes[0], input_shapes=(layer.shape,))
@@ -135,7 +144,7 @@ PRODUCTS: dict[str, Callable[[Layer, Arrays, np.ndarray], Arrays]] = {
     "multiply": multiply,
     "max_pool1d": max_pool,
     "max_pool2d": max_pool,
-    "global_max_pool": max_pool,
+    "global_max_pool": global_max_pool,
     "flatten": reshape,
     "reshape": reshape,
     "permute": permute,

@@ -209,7 +209,8 @@ def test_torch_flattens_channels_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("end", "removed"), [(nn.Softmax(1), "softmax"), (nn.LogSoftmax(dim=-1), "log_softmax"), (nn.Tanh(), None)]
+    ("end", "removed"),
+    [(nn.Softmax(1), "softmax"), (nn.LogSoftmax(dim=-1), "log_softmax"), (nn.Tanh(), None)],
 )
 def test_the_final_softmax_is_removed_and_recorded(end: nn.Module, removed: str | None) -> None:
     module = nn.Sequential(nn.Linear(3, 2), end)
@@ -256,7 +257,7 @@ def test_what_the_graph_cannot_express_is_an_error_that_names_it(name: str) -> N
 
 
 def test_control_flow_on_values_is_an_error_with_a_way_out() -> None:
-    with pytest.raises(ModelSourceError, match="must not branch.*ONNX"):
+    with pytest.raises(ModelSourceError, match=r"must not branch.*ONNX"):
         from_module(Function(lambda x: x if x.sum() > 0 else -x), torch.zeros(1, 3))
 
 

@@ -295,6 +295,35 @@ def test_equal_maxima_pass_the_gradient_to_the_first() -> None:
     assert x.grad.ravel().tolist() == [1, 0]
 
 
+def gradients_of_both_twins(graph: Graph, x: np.ndarray) -> tuple[list[float], list[float]]:
+    import tensorflow as tf
+
+    from ported_models.twins.layout import to_internal
+
+    point = tf.constant(x, tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch(point)
+        y = keras_twin.build(graph, "float64")(point)
+    inside = torch.tensor(to_internal(x), dtype=torch.float64, requires_grad=True)
+    torch_twin.build(graph, "float64")(inside).sum().backward()
+    assert inside.grad is not None
+    return tape.gradient(y, point).numpy().ravel().tolist(), inside.grad.ravel().tolist()
+
+
+@pytest.mark.parametrize("keepdims", [True, False])
+def test_equal_maxima_of_a_global_pooling_share_the_gradient(keepdims: bool) -> None:
+    x = np.array([3.0, 3.0, 1.0, 3.0]).reshape(1, 2, 2, 1)
+    graph = one_layer("global_max_pool", x, {"keepdims": keepdims})
+    for gradient in gradients_of_both_twins(graph, x):
+        assert gradient == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3], rel=1e-15)
+
+
+def test_selu_at_zero_has_the_slope_of_the_positive_side() -> None:
+    x = np.array([[0.0]])
+    for gradient in gradients_of_both_twins(one_layer("selu", x), x):
+        assert gradient == pytest.approx([1.0507009873554805], rel=1e-15)
+
+
 @pytest.mark.parametrize(
     ("kind", "attributes", "kernel", "keras_type", "torch_type"),
     [

@@ -127,6 +127,13 @@ def test_the_first_of_equal_maxima_in_row_major_order_gets_it_all() -> None:
     assert found.ravel().tolist() == [0, 5, 0, 0]
 
 
+def test_equal_maxima_of_a_global_pooling_share() -> None:
+    """TensorFlow 2.21: the gradient of reduce_max is divided among equal maxima."""
+    one = layer("global_max_pool", (2, 2, 1), (1,), {"keepdims": False})
+    (found,) = derivative.vjp(one, (np.array([0.0, 1, 1, 1]).reshape(1, 2, 2, 1),), np.full((1, 1), 6.0))
+    assert found.ravel().tolist() == [0, 2, 2, 2]
+
+
 def test_overlapping_windows_add_up_at_their_common_maximum() -> None:
     one = layer("max_pool1d", (3, 1), (2, 1), {"pool_size": (2,), "strides": (1,), "padding": ((0, 0),)})
     (found,) = derivative.vjp(one, (np.array([[[1.0], [2.0], [0.0]]]),), np.array([[[3.0], [4.0]]]))

@@ -1,10 +1,10 @@
-"""How the tests find out which framework they need (tests/conftest.py)."""
+"""How the tests find out which framework they need (tests/frameworks.py)."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import needs_of_functions, needs_of_import, needs_of_module
+from tests.frameworks import needs_of_functions, needs_of_import, needs_of_module
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,9 @@ from tests.conftest import needs_of_functions, needs_of_import, needs_of_module
         ("zennit.rules", {"torch"}),
         ("ported_impls.hooks", {"torch"}),
         ("reference_impls.tensorflow.backend", {"tensorflow"}),
+        ("ported_models.twins.keras_twin", {"tensorflow"}),
+        ("ported_models.sources.torch_source", {"torch"}),
+        ("ported_models.twins.layout", set()),
         ("reference_impls.oracle.backend", set()),
         ("harness.api", set()),
         ("torchlike", set()),
