@@ -194,6 +194,8 @@ def _affine(site: Site, value: Value, kernel: Any, bias: Any) -> Value:
 
 
 def concatenate(site: Site, tensors: Sequence[Value], dim: int = 0) -> Value:
+    if len(tensors) == 1:
+        return tensors[0]
     values = _alike(site, tensors)
     axis = values[0].axis(dim)
     if axis == 0:

@@ -114,16 +114,21 @@ def loaded(*arguments: Any, **options: Any) -> tuple[PortedPair, list[str]]:
     return pair, [str(entry.message) for entry in caught if "layer" in str(entry.message)]
 
 
-def test_a_right_port_is_verified_at_every_layer(keras_model: keras.Model) -> None:
+@pytest.fixture(scope="module")
+def right(keras_model: keras.Model) -> PortedPair:
     pair, said = loaded(keras_model, port_of(keras_model))
-    assert pair.verified and said == []
-    assert [row.name for row in pair.forward_report] == [layer.name for layer in pair.graph]
-    assert max(row.relative for row in pair.forward_report) <= LAYER_BOUND
+    assert said == []
+    return pair
 
 
-def test_layers_are_aligned_whatever_they_are_called(keras_model: keras.Model) -> None:
-    pair, _ = loaded(keras_model, port_of(keras_model))
-    assert pair.torch_paths == {
+def test_a_right_port_is_verified_at_every_layer(right: PortedPair) -> None:
+    assert right.verified
+    assert [row.name for row in right.forward_report] == [layer.name for layer in right.graph]
+    assert max(row.relative for row in right.forward_report) <= LAYER_BOUND
+
+
+def test_layers_are_aligned_whatever_they_are_called(right: PortedPair) -> None:
+    assert right.torch_paths == {
         "image": "x",
         "rescaling": "truediv",
         "conv1": "first",
@@ -144,13 +149,12 @@ def test_layers_are_aligned_whatever_they_are_called(keras_model: keras.Model) -
     }
 
 
-def test_both_sides_have_the_same_layers_where_they_say_the_same_thing(keras_model: keras.Model) -> None:
+def test_both_sides_have_the_same_layers_where_they_say_the_same_thing(right: PortedPair) -> None:
     """Padding, separable kernels and dropouts stand in the port's graph as in Keras' graph."""
-    pair, _ = loaded(keras_model, port_of(keras_model))
-    described = [[(layer.name, layer.kind) for layer in graph] for graph in (pair.graph, pair.torch_graph)]
+    described = [[(layer.name, layer.kind) for layer in graph] for graph in (right.graph, right.torch_graph)]
     assert described[0] == described[1]
-    twin = pair.torch("float32")
-    assert set(pair.graph._by_name) <= set(dict(twin.named_modules()))
+    twin = right.torch("float32")
+    assert set(right.graph._by_name) <= set(dict(twin.named_modules()))
 
 
 @pytest.mark.parametrize(
@@ -202,12 +206,11 @@ def test_a_difference_that_the_example_does_not_show_is_told(keras_model: keras.
     assert shown.first_difference is not None and shown.first_difference.name == "separable_relu"
 
 
-def test_the_order_of_flattened_features_is_kept_and_known(keras_model: keras.Model) -> None:
+def test_the_order_of_flattened_features_is_kept_and_known(right: PortedPair) -> None:
     """torch flattens channels first; features stay so up to the next kernel."""
-    pair, _ = loaded(keras_model, port_of(keras_model))
-    assert pair.torch_graph["flatten"].attributes["order"] == "channels_first"
-    assert set(pair.torch_order) == {"flatten", "drop2"}
-    assert pair.torch_order["flatten"].tolist() == np.argsort(ROWS).tolist()
+    assert right.torch_graph["flatten"].attributes["order"] == "channels_first"
+    assert set(right.torch_order) == {"flatten", "drop2"}
+    assert right.torch_order["flatten"].tolist() == np.argsort(ROWS).tolist()
 
 
 def test_a_torch_tensor_as_example_is_channels_first(keras_model: keras.Model) -> None:
@@ -216,9 +219,8 @@ def test_a_torch_tensor_as_example_is_channels_first(keras_model: keras.Model) -
         load_pair(keras_model, port_of(keras_model), example=np.ones((1, 3, 9, 9)))
 
 
-def test_another_port_is_another_model(keras_model: keras.Model) -> None:
-    right, wrong = (loaded(keras_model, port_of(keras_model, error))[0] for error in (None, "padding"))
-    assert right.digest != wrong.digest
+def test_another_port_is_another_model(keras_model: keras.Model, right: PortedPair) -> None:
+    assert right.digest != loaded(keras_model, port_of(keras_model, "padding"))[0].digest
     assert right.digest == loaded(keras_model, port_of(keras_model))[0].digest
 
 

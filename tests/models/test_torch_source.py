@@ -103,6 +103,7 @@ FUNCTIONS = {
     "constants": lambda x: (1.5 - x / 3) * 2 - 0.25,
     "concat of channels": lambda x: torch.cat([x, F.silu(x)], 1),
     "concat of columns": lambda x: torch.cat((x, x.tanh()), dim=-1),
+    "concat of one": lambda x: torch.cat([x], 1).relu(),
     "global mean": lambda x: x.mean([2, 3]),
     "global mean kept": lambda x: x * torch.mean(x, dim=(-2, -1), keepdim=True),
     "global maximum": lambda x: x.amax((2, 3)),
