@@ -55,8 +55,8 @@ def backend_from_function(name: str, function: AttributionFunction, framework: s
 
     - ``"torch"``: the torch twin, ``x`` as a tensor and the attribution in the twin's layout (of rank 3
       and more the channel axis is axis 1), ``target`` a LongTensor (batch,). Where the function runs the
-      twin once and goes backward through it, the gradient seen at each layer's output is the layer's
-      relevance; a layer that ran more than once has none.
+      twin once with gradients and goes backward once, the gradient seen at each layer's output is the
+      layer's relevance; otherwise it has none.
     - ``"tensorflow"`` or ``"keras"``: the Keras twin, ``x`` and the attribution channels last, ``x`` a
       tensor, ``target`` an int64 tensor. Layers are not recorded.
     - ``"numpy"``: the neutral graph (`harness.graph.Graph`) and arrays, channels last. Layers are not

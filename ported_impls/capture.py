@@ -21,17 +21,17 @@ from ported_impls.layout import to_canonical
 class Captured:
     """By canonical layer name, in canonical layout: the last output and the last gradient of the output.
 
-    ``calls`` and ``arrivals`` count how often the layer ran and how often a gradient reached it.
+    ``runs`` and ``arrivals`` count how often the layer ran with a way back and how often a gradient came.
     """
 
     activations: dict[str, np.ndarray] = field(default_factory=dict)
     relevances: dict[str, np.ndarray] = field(default_factory=dict)
-    calls: Counter[str] = field(default_factory=Counter)
+    runs: Counter[str] = field(default_factory=Counter)
     arrivals: Counter[str] = field(default_factory=Counter)
 
     def once(self, name: str) -> bool:
-        """Whether the layer ran once and one gradient reached it, which then is its relevance."""
-        return self.calls[name] == 1 and self.arrivals[name] == 1
+        """Whether there was one run and one gradient, which then is the layer's relevance."""
+        return self.runs[name] == 1 and self.arrivals[name] == 1
 
 
 @contextmanager
@@ -59,10 +59,10 @@ def _record(
     captured: Captured, name: str, module: torch.nn.Module, args: tuple[Any, ...], output: torch.Tensor
 ) -> torch.Tensor:
     """A forward hook; returns a view, because a module may return its input, which others read as well."""
-    captured.calls[name] += 1
     captured.activations[name] = to_canonical(output)
     seen = output.view_as(output)
     if seen.requires_grad:
+        captured.runs[name] += 1
         seen.register_hook(partial(_keep_gradient, captured, name))
     return seen
 

@@ -85,18 +85,44 @@ def test_a_torch_function_shows_the_gradient_at_each_layer():
         np.testing.assert_array_equal(trace.layers[name].relevance, layer.relevance, name)
 
 
-def test_a_torch_function_that_runs_the_twin_twice_has_no_relevance_inside():
-    def smoothed(twin, x, target, method):
-        return gradient(twin, x.clone(), target, method) + gradient(twin, x.clone(), target, method)
+def forward_without_gradient_first(twin, x, target, method):
+    with torch.no_grad():
+        twin(2 * x)
+    return gradient(twin, x, target, method)
 
+
+def gradient_of_two_runs(twin, x, target, method):
+    return gradient(twin, x.clone(), target, method) + gradient(twin, x.clone(), target, method)
+
+
+def gradient_of_one_of_two_runs(twin, x, target, method):
+    twin((2 * x).requires_grad_())
+    return gradient(twin, x, target, method)
+
+
+def two_gradients_of_one_run(twin, x, target, method):
+    x.requires_grad_()
+    logits = twin(x)
+    first, second = (torch.autograd.grad(logits[:, i].sum(), x, retain_graph=True)[0] for i in (0, 1))
+    return first - second
+
+
+@pytest.mark.parametrize(
+    ("function", "shown"),
+    [
+        (forward_without_gradient_first, True),
+        (gradient_of_two_runs, False),
+        (gradient_of_one_of_two_runs, False),
+        (two_gradients_of_one_run, False),
+    ],
+)
+def test_relevance_inside_is_shown_only_of_one_run_with_one_gradient(function, shown):
     model = PortedModel.from_graph(GRAPH)
-    trace = (
-        backend_from_function("mine", smoothed, "torch")
-        .prepare(model, "float64")
-        .explain(X, method("gradient"))
-    )
+    prepared = backend_from_function("mine", function, "torch").prepare(model, "float64")
+    trace = prepared.explain(X, method("gradient"))
     inside = [layer for name, layer in trace.layers.items() if name != "input"]
-    assert all(layer.relevance is None and layer.activation is not None for layer in inside)
+    assert [layer.relevance is not None for layer in inside] == [shown] * len(inside)
+    assert all(layer.activation is not None for layer in inside)
     assert np.any(trace.attribution)
 
 
