@@ -75,8 +75,12 @@ def run_command(
     )
     folder = out or Path("reports") / "runs" / f"{'models' if models else suite}-{reference}-{candidate}"
     count = len(selection.models) * len(selection.methods) * len(selection.dtypes)
-    with RunDisplay(count, to_stderr=as_json) as display:
-        rows = run(selection, folder, display.progress)
+    try:
+        with RunDisplay(count, to_stderr=as_json) as display:
+            rows = run(selection, folder, display.progress)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to continue where it stopped", file=sys.stderr)
+        raise typer.Exit(130) from None
     facts = environment([selection.reference, selection.candidate])  # type: ignore[list-item]
     write_summary(rows, folder, facts)
     passed = sum(bool(row["passed"]) for row in rows)
@@ -276,9 +280,6 @@ def main() -> None:
         if isinstance(error, NotADirectoryError | FileExistsError | IsADirectoryError):
             _fail(f"{error.filename or 'a path'} is in the way ({error.strerror}); choose another --out")
         raise
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to continue where it stopped", file=sys.stderr)
-        sys.exit(130)
 
 
 def _fail(message: str) -> None:

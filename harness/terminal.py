@@ -26,6 +26,8 @@ class RunDisplay:
             TimeElapsedColumn(),
             console=self._console,
             transient=True,
+            # Nobody watches a bar in a log file; the lines of the cases say how far it got.
+            disable=not self._console.is_terminal,
         )
         self._task = self._bar.add_task("starting", total=cases)
         self.progress = Progress(started=self._started, finished=self._finished)
@@ -46,7 +48,7 @@ class RunDisplay:
         line = case_line(row)
         if reused:
             line.append("  (done before)")
-        self._bar.console.print(line)
+        self._console.print(line)
         self._bar.advance(self._task)
 
 

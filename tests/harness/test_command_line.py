@@ -1,0 +1,195 @@
+"""The command line as a user meets it: what it prints, its exit status, and one line for every mistake."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness import cli
+from harness.backends import register_backend
+from harness.errors import MissingFrameworkError
+from tests.harness.linear_network import GradientBackend
+
+
+class DigitsBackend:
+    """Stands in for a backend whose framework is not there."""
+
+    name = "absent"
+
+    def version(self) -> dict[str, str]:
+        return {}
+
+    def supports(self, method: object) -> bool:
+        return True
+
+    def prepare(self, model: object, dtype: str) -> object:
+        raise MissingFrameworkError("torch")
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    """Run `xai-harness` with these words in an empty folder: (exit status, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["xai-harness", *words])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        captured = capsys.readouterr()
+        code = stopped.value.code
+        return (0 if code is None else int(code)), captured.out, captured.err
+
+    return run
+
+
+ORACLE = ("--reference", "oracle", "--candidate", "oracle", "--dtype", "float64", "--model", "digits-cnn")
+
+
+def test_a_run_prints_a_line_a_case_and_leaves_its_report(call, tmp_path) -> None:
+    status, out, _ = call("run", *ORACLE, "--method", "gradient", "--method", "lrp.z*", "--out", "here")
+    assert status == 0
+    lines = [line for line in out.splitlines() if "digits-cnn" in line]
+    assert len(lines) == 3
+    assert all(line.startswith("identical") for line in lines)
+    assert "3 of 3 cases passed" in out
+    names = {path.relative_to(tmp_path / "here").as_posix() for path in (tmp_path / "here").rglob("*")}
+    assert {
+        "summary.md",
+        "summary.csv",
+        "digits-cnn/lrp.z_plus.float64.png",
+        "digits-cnn/lrp.z.float64.csv",
+    } <= names
+
+
+def test_json_is_all_there_is_on_standard_output(call) -> None:
+    status, out, _ = call("run", *ORACLE, "--method", "gradient", "--out", "here", "--json")
+    document = json.loads(out)
+    assert (status, document["passed"], document["cases"]) == (0, 1, 1)
+    assert document["rows"][0]["verdict"] == "identical"
+
+
+def test_a_case_that_does_not_pass_is_exit_status_one(call) -> None:
+    register_backend("silent", GradientBackend("silent"))
+    status, out, _ = call(
+        "run", *ORACLE[:2], "--candidate", "silent", *ORACLE[4:], "--method", "lrp.z", "--out", "o"
+    )
+    assert status == 1
+    assert "0 of 1 cases passed" in out
+    assert "does not implement 'lrp.z'" in out
+
+
+@pytest.mark.parametrize("what", ["methods", "models", "backends", "doctor"])
+def test_listings_come_as_text_and_as_json(call, what: str) -> None:
+    _, text, _ = call(what)
+    status, out, _ = call(what, "--json")
+    rows = json.loads(out)
+    assert status in (0, 1) if what == "doctor" else status == 0
+    key = "check" if what == "doctor" else "name"
+    assert rows
+    assert all(row[key][:8] in text for row in rows)
+
+
+MISTAKES = {
+    "unknown suite": (("run", "--suite", "quik"), "did you mean 'quick'?"),
+    "unknown model": (("run", "--model", "digits-cn"), "did you mean 'digits-cnn'?"),
+    "unknown method": (("run", "--method", "lrp.epsilom"), "did you mean 'lrp.epsilon'?"),
+    "glob without match": (("run", "--method", "lrq*"), "no method matches 'lrq*'"),
+    "bad parameter": (("run", "--method", "lrp.epsilon:epsilon=0"), "epsilon must be above 0"),
+    "unknown candidate": (("run", "--candidate", "zenit"), "did you mean 'zennit'?"),
+    "unknown reference": (("run", "--reference", "tensorflo"), "did you mean 'tensorflow'?"),
+    "unknown dtype": (("run", "--dtype", "float16"), "dtype must be one of float32, float64"),
+    "missing model file": (("run", "--model", "no.onnx", *ORACLE[:4]), "no.onnx"),
+    "missing input file": (("run", *ORACLE, "--input", "no.npy"), "no.npy does not exist"),
+    "no golden there": (("golden", "verify", "--root", "empty"), "no golden under empty"),
+}
+
+
+@pytest.mark.parametrize(("words", "text"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_line_and_exit_status_two(call, tmp_path, words: tuple[str, ...], text: str) -> None:
+    status, out, err = call(*words)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ")
+    assert text in err
+    assert err.count("\n") == 1
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (np.ones((1, 1, 8, 8)), "channels-first"),
+        (np.ones((8, 8, 1)), "no batch axis"),
+        (np.full((1, 8, 8, 1), np.nan), "NaN or infinite"),
+        (np.ones((1, 9, 8, 1)), "does not fit"),
+    ],
+    ids=["channels first", "no batch", "NaN", "shape"],
+)
+def test_a_bad_input_file_is_explained(call, tmp_path, content: np.ndarray, text: str) -> None:
+    np.save(tmp_path / "x.npy", content)
+    status, _, err = call("run", *ORACLE, "--method", "gradient", "--input", "x.npy", "--out", "o")
+    assert status == 2
+    assert text in err
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_pickled_input_is_refused_unopened(call, tmp_path) -> None:
+    np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    status, _, err = call("run", *ORACLE, "--input", "x.npy")
+    assert status == 2
+    assert "no readable .npy file" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("cut.onnx", b"\x08\x07"), ("a.onnx", b"hello"), ("b.h5", b"hello")]
+)
+def test_a_truncated_or_foreign_model_file_is_named(call, tmp_path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    status, _, err = call("run", *ORACLE[:6], "--model", name, "--method", "gradient", "--out", "o")
+    assert status == 2
+    assert err.count("\n") == 1
+    assert name in err
+
+
+def test_a_framework_that_is_not_installed_is_named_with_the_way_to_get_it(call) -> None:
+    register_backend("absent", DigitsBackend())
+    status, out, _ = call(
+        "run", *ORACLE[:2], "--candidate", "absent", *ORACLE[4:], "--method", "lrp.z", "--out", "o"
+    )
+    assert status == 1
+    assert "pip install 'xai-harness[torch]'" in out
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half_file(call, tmp_path, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    status, _, err = call("run", *ORACLE, "--method", "gradient", "--out", "o")
+    assert status == 2
+    assert "the disk is full" in err
+    assert [path for path in (tmp_path / "o").rglob("*") if path.is_file()] == []
+
+
+def test_a_target_outside_the_classes_is_refused() -> None:
+    import harness
+    from harness.errors import InvalidInputError
+
+    with pytest.raises(InvalidInputError, match=r"target 10 is outside the model's classes 0\.\.9"):
+        harness.explain(
+            "digits-cnn", np.zeros((1, 8, 8, 1)), "gradient", "oracle", target=10, dtype="float64"
+        )
+
+
+def test_an_interrupt_says_how_to_go_on(call, monkeypatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.runner.bench.Bench.run", interrupted)
+    status, _, err = call("run", *ORACLE, "--method", "gradient", "--out", "o")
+    assert status == 130
+    assert "run the same command again" in err
