@@ -20,6 +20,7 @@ from harness.methods import (
     Z,
 )
 from ported_impls import hooks
+from ported_impls.steps import ReadAs
 from ported_impls.torchvision_shim import zennit
 
 _KERNEL_RULES = (Z, Epsilon, AlphaBeta, WSquare, Flat, Bounded)
@@ -52,13 +53,13 @@ def hook_for(rule: Rule, layer: Layer) -> zennit.core.Hook | None:
             raise _misplaced(rule, layer, "needs a batch norm")
         return _kernel_hook(rule.rule, hooks.fused_line)
     if layer.kind in _LINEAR_WITHOUT_KERNEL and isinstance(rule, Z | Epsilon):
-        return hooks.OwnStep(_stabilizer(rule))
+        return hooks.proportional(_stabilizer(rule), bias=True)
     if layer.kind not in (*KERNEL_KINDS, "scale"):
         raise _misplaced(rule, layer, "needs a layer with a kernel")
     return _kernel_hook(rule, None)
 
 
-def _kernel_hook(rule: Rule, read_as: hooks.ReadAs) -> zennit.core.BasicHook:
+def _kernel_hook(rule: Rule, read_as: ReadAs) -> zennit.core.BasicHook:
     if isinstance(rule, Z | Epsilon):
         return hooks.proportional(_stabilizer(rule), rule.bias, read_as)
     if isinstance(rule, AlphaBeta):

@@ -21,6 +21,9 @@ _MEANINGS = {
     "error": "one side failed, or gave NaN or Inf where the other did not",
 }
 
+#: Relative L2 movement by rounding alone above which a case is listed as ill-conditioned.
+ILL_CONDITIONED = 1e-3
+
 _NEXT_STEPS = {
     "error": "read the message. Where it speaks of NaN or Inf, the case's CSV counts them on both sides: the "
     "first row, from the top, with a count on one side only is where they began.",
@@ -60,7 +63,11 @@ def summary_markdown(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     parts = [
         "# Conformance run",
         _result(table),
-        *(() if table.empty else (_verdict_counts(table), _matrix(table), _failures(table))),
+        *(
+            ()
+            if table.empty
+            else (_verdict_counts(table), _matrix(table), _failures(table), _cautions(table))
+        ),
         _facts(facts),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -122,6 +129,28 @@ def _failures(table: pd.DataFrame) -> str:
     return _section(
         "What did not pass", f"{cases}\n\nWhat to do next:\n\n{bullets}\n\nOne case again:\n\n    {again}"
     )
+
+
+def _cautions(table: pd.DataFrame) -> str:
+    """What a pass leaves open: methods that rounding alone moves far, and units that it put over a kink."""
+    loose = table[table["largest_floor"] > ILL_CONDITIONED]
+    noted = table[table["passed"] & (table["notes"] != "")]
+    lines = [
+        f"- {row['model']}, {_plain(row['method'])}, {row['dtype']}: rounding alone moves the reference by "
+        f"{_number(row['largest_floor'])} (relative L2) at `{row['largest_floor_layer']}`"
+        for row in loose.to_dict("records")
+    ]
+    lines += [
+        f"- {row['model']}, {_plain(row['method'])}, {row['dtype']}: {_plain(row['notes'])}"
+        for row in noted.to_dict("records")
+    ]
+    if not lines:
+        return ""
+    said = (
+        f"Where rounding alone moves the reference by more than {ILL_CONDITIONED:g}, the method is ill-conditioned on "
+        "this input in this dtype: a pass there tells less, and the float64 row of the same case tells more."
+    )
+    return _section("Read with care", said + "\n\n" + "\n".join(lines))
 
 
 def _failure(row: Mapping[Any, Any]) -> str:

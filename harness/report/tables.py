@@ -34,6 +34,9 @@ ROW_COLUMNS = (
     "attribution_floor",
     "first_divergent",
     "first_divergent_forward",
+    "largest_floor",
+    "largest_floor_layer",
+    "notes",
     "target",
     "seconds_reference",
     "seconds_candidate",
@@ -49,6 +52,7 @@ _NUMBERS = (
     "worst_rel_l2",
     "worst_floor",
     "worst_ratio",
+    "largest_floor",
 )
 _TEXTS = tuple(name for name in ROW_COLUMNS if name not in (*_NUMBERS, "passed"))
 

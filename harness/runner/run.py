@@ -106,6 +106,7 @@ def row_of(outcome: Outcome) -> Row:
     if comparison is None:
         return row
     worst, attribution = comparison.worst, comparison.attribution.distance
+    loosest = max(comparison.rows, key=lambda row: row.floor)
     return row | {
         "worst_layer": worst.layer,
         "worst_rel_l2": worst.distance.rel_l2,
@@ -118,6 +119,9 @@ def row_of(outcome: Outcome) -> Row:
         "attribution_floor": comparison.floor.of_attribution(),
         "first_divergent": comparison.first_divergent,
         "first_divergent_forward": comparison.first_divergent_forward,
+        "largest_floor": loosest.floor,
+        "largest_floor_layer": loosest.layer,
+        "notes": list(comparison.notes),
     }
 
 

@@ -1,6 +1,7 @@
 """The written summary: what a reader finds in it, and that the tables keep every row."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -182,3 +183,24 @@ def test_a_layer_table_keeps_float64_exactly_and_has_no_index_column(tmp_path):
     assert (tmp_path / "case" / "lrp.z.csv").read_text() == (
         "layer,mae,ref_argmax\nconv,0.30000000000000004,\"{'height': 1, 'width': 2}\"\n"
     )
+
+
+def test_cases_that_rounding_moves_far_and_units_over_a_kink_are_listed(tmp_path: Path) -> None:
+    rows = [
+        {**PASSED, "method": "lrp.z", "largest_floor": 0.02, "largest_floor_layer": "conv2", "notes": []},
+        {
+            **PASSED,
+            "method": "lrp.flat",
+            "largest_floor": 1e-7,
+            "largest_floor_layer": "conv2",
+            "notes": ["a kink"],
+        },
+        {**PASSED, "method": "gradient", "largest_floor": 1e-7, "largest_floor_layer": "conv2", "notes": []},
+    ]
+    section = (
+        write_summary(rows, tmp_path).read_text().partition("## Read with care")[2].partition("\n## ")[0]
+    )
+    assert "lrp.z, float" in section
+    assert "by 0.02 (relative L2) at `conv2`" in section
+    assert "a kink" in section
+    assert "gradient" not in section
