@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -260,6 +261,8 @@ def _print_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
 
 def main() -> None:
     """Entry point of `xai-harness`: a mistake of the user's is one line and exit status 2, never a traceback."""
+    # Two frameworks share the processors: a thread that has nothing to do must not spin while the other works.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Downloads are announced by log records; a long silence would look like a hang.
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("ported_models").setLevel(logging.INFO)

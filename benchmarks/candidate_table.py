@@ -1,0 +1,114 @@
+"""Which methods a candidate agrees on: runs the default suite and writes `reports/CANDIDATE.md` and `.csv`.
+
+    python benchmarks/candidate_table.py --candidate zennit [--suite default] [--why FILE.md]
+
+The page holds what the run measured and nothing else; `--why` appends a page written by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from harness.backends import backend_named
+from harness.files import write_text
+from harness.report import rows_table, table_csv, write_summary
+from harness.runner import Progress, Selection, environment, run, suite_named
+
+_COLUMNS = (
+    "model",
+    "method",
+    "dtype",
+    "verdict",
+    "first_divergent",
+    "worst_layer",
+    "worst_rel_l2",
+    "worst_floor",
+    "attribution_rel_l2",
+    "attribution_pearson_r",
+    "attribution_mae",
+    "message",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--candidate", required=True)
+    parser.add_argument("--reference", default="tensorflow")
+    parser.add_argument("--suite", default="default")
+    parser.add_argument("--why", type=Path)
+    arguments = parser.parse_args()
+    suite = suite_named(arguments.suite)
+    selection = Selection(suite.models, suite.methods, suite.dtypes, arguments.reference, arguments.candidate)
+    folder = Path("reports") / "runs" / f"{suite.name}-{arguments.reference}-{arguments.candidate}"
+    rows = run(selection, folder, Progress(started=lambda case: print(case, flush=True)))
+    backends = [backend_named(arguments.reference), backend_named(arguments.candidate)]
+    write_summary(rows, folder, environment(backends))
+    write_text(Path("reports") / f"{arguments.candidate}.md", page(rows, arguments, environment(backends)))
+    table_csv(rows_table(rows)[list(_COLUMNS)], Path("reports") / f"{arguments.candidate}.csv")
+
+
+def page(rows: list[dict[str, Any]], arguments: argparse.Namespace, facts: dict[str, str]) -> str:
+    """The Markdown page: agreement, one cell a case; then where each case parts and how far apart it ends."""
+    passed = [row for row in rows if row["passed"]]
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    by_case = {(row["method"], row["model"], row["dtype"]): row for row in rows}
+    versions = ", ".join(f"{name} {value}" for name, value in facts.items() if len(value) < 40)
+    lines = [
+        f"# Candidate `{arguments.candidate}` against the reference `{arguments.reference}`",
+        "",
+        f"{len(passed)} of {len(rows)} cases agree to rounding. Written by `python benchmarks/candidate_table.py "
+        f"--candidate {arguments.candidate}`; all figures: [{arguments.candidate}.csv]({arguments.candidate}.csv).",
+        "",
+        f"Measured with {versions}.",
+        "",
+        "Each cell: verdict in float64 / in float32, then Pearson's r and the relative L2 difference of the float64 "
+        "attributions.",
+        "",
+        f"| method | {' | '.join(models)} |",
+        f"| --- |{' --- |' * len(models)}",
+    ]
+    for method in methods:
+        cells = [
+            _cell(by_case.get((method, model, "float64")), by_case.get((method, model, "float32")))
+            for model in models
+        ]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "## Where relevance parts first (float64, from the output backwards)",
+        "",
+        f"| method | {' | '.join(models)} |",
+        f"| --- |{' --- |' * len(models)}",
+    ]
+    for method in methods:
+        cells = [_place(by_case.get((method, model, "float64"))) for model in models]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    if arguments.why:
+        lines += ["", arguments.why.read_text(encoding="utf-8").strip()]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(double: dict[str, Any] | None, single: dict[str, Any] | None) -> str:
+    verdicts = " / ".join(row["verdict"] if row else "not run" for row in (double, single))
+    if not double or double["passed"] or double.get("attribution_rel_l2") is None:
+        return verdicts
+    r = double["attribution_pearson_r"]
+    correlation = "undefined" if r is None else f"{r:.4f}"
+    return f"{verdicts}; r {correlation}, {double['attribution_rel_l2']:.2g}"
+
+
+def _place(row: dict[str, Any] | None) -> str:
+    if row is None or row["passed"]:
+        return ""
+    return (
+        f"`{row['first_divergent']}`"
+        if row.get("first_divergent")
+        else row.get("message") or "in the activations"
+    )
+
+
+if __name__ == "__main__":
+    main()
