@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.backends.protocol import Backend, Model, Prepared
 from harness.comparison.metrics import relative_l2
+from harness.comparison.summation import longest_forward_sums, longest_sum
 from harness.graph import Layer
 from harness.methods import Method
 from harness.trace import Trace
@@ -26,7 +27,9 @@ class NoiseFloor:
     """Relative L2 movement of the reference, by layer, under rounding alone.
 
     ``relevance`` and ``activation`` hold a figure per layer name, ``attribution`` the one of the result.
-    ``how`` says in words what was measured.
+    ``how`` says in words what was measured. No floor is below what the order of summation alone may
+    change, the square root of the number of terms in unit roundoffs (harness.comparison.summation):
+    ``terms`` is the longest sum of the network, ``activation_terms`` the longest on the way to a layer.
     """
 
     dtype: str
@@ -34,18 +37,23 @@ class NoiseFloor:
     attribution: float
     relevance: Mapping[str, float] = field(default_factory=dict)
     activation: Mapping[str, float] = field(default_factory=dict)
+    terms: int = 1
+    activation_terms: Mapping[str, int] = field(default_factory=dict)
 
     def of_relevance(self, layer: str) -> float:
-        """The floor of a layer's relevance, never below the unit roundoff of the dtype."""
-        return max(self.relevance.get(layer, 0.0), unit_roundoff(self.dtype))
+        """The floor of a layer's relevance."""
+        return max(self.relevance.get(layer, 0.0), self._summation(self.terms))
 
     def of_activation(self, layer: str) -> float:
-        """The floor of a layer's activation, never below the unit roundoff of the dtype."""
-        return max(self.activation.get(layer, 0.0), unit_roundoff(self.dtype))
+        """The floor of a layer's activation."""
+        return max(self.activation.get(layer, 0.0), self._summation(self.activation_terms.get(layer, 1)))
 
     def of_attribution(self) -> float:
-        """The floor of the attribution, never below the unit roundoff of the dtype."""
-        return max(self.attribution, unit_roundoff(self.dtype))
+        """The floor of the attribution."""
+        return max(self.attribution, self._summation(self.terms))
+
+    def _summation(self, terms: int) -> float:
+        return unit_roundoff(self.dtype) * float(np.sqrt(terms))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -91,6 +99,7 @@ class FloorMeter:
         self._dtype = dtype
         self._moved: list[tuple[Prepared, np.ndarray]] | None = None
         self._exact: Prepared | None = None
+        self._activation: dict[str, float] | None = None
 
     def measure(self, trace: Trace, exact: Trace | None = None) -> NoiseFloor:
         """The floor of ``trace``, a run of the reference on this model and input.
@@ -106,18 +115,35 @@ class FloorMeter:
                 exact = self._exact.explain(
                     self._x.astype(np.float64), trace.method, trace.target, layers=bool(trace.layers)
                 )
-            return _movement(
-                exact, [trace], "float32", "distance of the float32 reference from its float64 run"
-            )
-        runs = (
+            return self._movement(exact, [trace], "distance of the float32 reference from its float64 run")
+        runs = [
             prepared.explain(x, trace.method, trace.target, layers=bool(trace.layers))
             for prepared, x in self._moved_models()
+        ]
+        return self._movement(
+            trace, runs, f"largest of {RUNS} runs with weights and input moved by one unit in the last place"
         )
-        return _movement(
-            trace,
-            runs,
-            "float64",
-            f"largest of {RUNS} runs with weights and input moved by one unit in the last place",
+
+    def _movement(self, base: Trace, runs: list[Trace], how: str) -> NoiseFloor:
+        """The largest relative L2 distance of any run from ``base``, per tensor."""
+        if self._activation is None and base.layers:
+            # Activations do not depend on the method: measured with the first, good for all.
+            self._activation = {
+                name: max(_moved(layer.activation, run.layers[name].activation) for run in runs)
+                for name, layer in base.layers.items()
+            }
+        graph = self._model.graph
+        return NoiseFloor(
+            self._dtype,
+            how,
+            attribution=max(relative_l2(base.attribution, run.attribution) for run in runs),
+            relevance={
+                name: max(_moved(layer.relevance, run.layers[name].relevance) for run in runs)
+                for name, layer in base.layers.items()
+            },
+            activation=self._activation or {},
+            terms=longest_sum(graph),
+            activation_terms=longest_forward_sums(graph),
         )
 
     def _moved_models(self) -> list[tuple[Prepared, np.ndarray]]:
@@ -144,19 +170,5 @@ def noise_floor(
     return FloorMeter(model, x, reference, dtype).measure(trace)
 
 
-def _movement(base: Trace, runs: Any, dtype: str, how: str) -> NoiseFloor:
-    """The largest relative L2 distance of any run from ``base``, per tensor."""
-    relevance: dict[str, float] = {}
-    activation: dict[str, float] = {}
-    attribution = 0.0
-    for run in runs:
-        attribution = max(attribution, relative_l2(base.attribution, run.attribution))
-        for name, layer in base.layers.items():
-            other = run.layers[name]
-            for figures, ours, theirs in (
-                (relevance, layer.relevance, other.relevance),
-                (activation, layer.activation, other.activation),
-            ):
-                if ours is not None and theirs is not None:
-                    figures[name] = max(figures.get(name, 0.0), relative_l2(ours, theirs))
-    return NoiseFloor(dtype, how, attribution, relevance, activation)
+def _moved(base: np.ndarray | None, run: np.ndarray | None) -> float:
+    return 0.0 if base is None or run is None else relative_l2(base, run)

@@ -1,0 +1,48 @@
+"""How long the sums of a network are, and what the order of summation alone may change.
+
+Every implementation adds up a dot product in its own order. For n terms of one sign the result differs by
+about ``sqrt(n)`` unit roundoffs (Higham and Mary 2019, "A new approach to probabilistic rounding error
+analysis", SIAM J. Sci. Comput. 41(5), theorem 2.4: the bound grows with sqrt(n) u with high probability).
+Moving every operand by one unit in the last place does not show this: independent movements average out
+over the terms, as ``1 / sqrt(n)``, while the roundings of a running sum add up.
+"""
+
+from __future__ import annotations
+
+import math
+
+from harness.graph import AVERAGE_POOLING_KINDS, KERNEL_KINDS, Graph, Layer
+
+
+def forward_terms(layer: Layer) -> int:
+    """The number of terms in the longest sum that ``layer`` forms for one entry of its output."""
+    if layer.kind in KERNEL_KINDS:
+        return max(array.size // array.shape[-1] for name, array in layer.weights.items() if name != "bias")
+    if layer.kind in AVERAGE_POOLING_KINDS:
+        return math.prod(layer.attributes.get("pool_size", layer.input_shapes[0][:-1]))
+    if layer.kind in ("layer_norm", "softmax"):
+        return math.prod(layer.shape)
+    return max(1, len(layer.inputs))
+
+
+def backward_terms(layer: Layer) -> int:
+    """The number of terms in the longest sum that the transpose of ``layer`` forms for one entry of an input."""
+    if layer.kind in KERNEL_KINDS:
+        return max(array.size // array.shape[-2] for name, array in layer.weights.items() if name != "bias")
+    return forward_terms(layer)
+
+
+def longest_forward_sums(graph: Graph) -> dict[str, int]:
+    """For every layer the longest sum on any way from the input to its output, itself included."""
+    longest: dict[str, int] = {}
+    for layer in graph:
+        longest[layer.name] = max([forward_terms(layer), *(longest[name] for name in layer.inputs)])
+    return longest
+
+
+def longest_sum(graph: Graph) -> int:
+    """The longest sum of the network, forwards or backwards.
+
+    It bounds what reaches any relevance: activations and logit enter the backward pass from its start.
+    """
+    return max(max(forward_terms(layer), backward_terms(layer)) for layer in graph)
