@@ -25,11 +25,12 @@ class TorchBackend:
         from ported_impls.composite import method_composite
         from ported_impls.run import HookedTwin
 
+        twin = model.torch(dtype)
         return HookedTwin(
             backend=self.name,
             versions=self.version(),
             model=model,
             dtype=dtype,
-            twin=model.torch(dtype),
-            composite=lambda method: method_composite(method, model.graph),
+            twin=twin,
+            composite=lambda method: method_composite(method, twin.graph),
         )

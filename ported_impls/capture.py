@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +14,7 @@ import torch
 
 from harness.graph import Graph, Layer
 from harness.trace.trace import LayerTrace
-from ported_impls.layout import to_canonical
+from ported_impls.layout import in_canonical_order, to_canonical
 
 
 @dataclass
@@ -73,9 +73,16 @@ def _keep_gradient(captured: Captured, name: str, gradient: torch.Tensor) -> Non
 
 
 def layer_traces(
-    graph: Graph, captured: Captured, x: np.ndarray, relevance_of_input: np.ndarray
+    graph: Graph,
+    captured: Captured,
+    x: np.ndarray,
+    relevance_of_input: np.ndarray,
+    orders: Mapping[str, np.ndarray],
 ) -> dict[str, LayerTrace]:
-    """The layers of a trace; a layer that no gradient reached has relevance zero."""
+    """The layers of a trace; a layer that no gradient reached has relevance zero.
+
+    ``orders``: what `ported_impls.layout.feature_orders` says of the model.
+    """
     activations = {**captured.activations, graph.input.name: x}
     relevances = {**captured.relevances, graph.input.name: relevance_of_input}
     traces = {}
@@ -83,7 +90,12 @@ def layer_traces(
         relevance = relevances.get(layer.name)
         if relevance is None:
             relevance = np.zeros((len(x), *layer.shape), x.dtype)
+        activation, order = activations.get(layer.name), orders.get(layer.name)
         traces[layer.name] = LayerTrace(
-            layer.name, layer.kind, layer.axes, activations.get(layer.name), relevance
+            layer.name,
+            layer.kind,
+            layer.axes,
+            None if activation is None else in_canonical_order(activation, order),
+            in_canonical_order(relevance, order),
         )
     return traces

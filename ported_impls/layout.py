@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
+
+
+def feature_orders(model: Any) -> Mapping[str, np.ndarray]:
+    """By layer name, the indices that bring the last axis of the torch side into canonical order.
+
+    Only a pair ported by hand has any (`PortedPair.torch_order`): its torch side may flatten in another order.
+    """
+    orders: Mapping[str, np.ndarray] = getattr(model, "torch_order", {})
+    return orders
+
+
+def in_canonical_order(array: np.ndarray, order: np.ndarray | None) -> np.ndarray:
+    """The last axis as the reference has it; ``order`` is that of the layer, None where the sides agree."""
+    return array if order is None else array[..., order]
+
+
+def in_twin_order(array: np.ndarray, order: np.ndarray | None) -> np.ndarray:
+    """The inverse of :func:`in_canonical_order`."""
+    return array if order is None else array[..., np.argsort(order)]
 
 
 def to_twin(array: np.ndarray) -> torch.Tensor:

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from harness.backends.protocol import Model
-from harness.graph import Layer
+from harness.graph import Graph, Layer
 from harness.methods import Method
 from harness.methods.composite import Head
 from harness.trace.trace import Trace
 from ported_impls.capture import capture_layers, layer_traces
 from ported_impls.heads import initial_relevance, resolve_target
-from ported_impls.layout import to_canonical, to_twin
+from ported_impls.layout import feature_orders, in_canonical_order, in_twin_order, to_canonical, to_twin
 from ported_impls.provenance import provenance
 from ported_impls.torchvision_shim import zennit
 
@@ -43,7 +43,7 @@ class HookedTwin:
         Raises InvalidInputError for a target outside the classes and for a network whose output is not
         (batch, classes).
         """
-        graph = self.model.graph
+        graph: Graph = self.twin.graph  # that of a hand-made port, where it is one
         seen = to_twin(x).requires_grad_()
         with (
             self.composite(method).context(self.twin),
@@ -63,7 +63,7 @@ class HookedTwin:
             target=target,
             logits=logits,
             attribution=x * relevance if method.postprocess == "times_input" else relevance,
-            layers=layer_traces(graph, captured, x, relevance) if layers else {},
+            layers=layer_traces(graph, captured, x, relevance, feature_orders(self.model)) if layers else {},
             provenance=provenance(self.backend, self.versions, self.model, self.dtype, x),
         )
 
@@ -73,11 +73,16 @@ class HookedTwin:
         """The layer's module with its hook alone, on ``inputs`` and the ``relevance`` of its output."""
         if layer.kind == "input":
             return ()
-        seen = [to_twin(x).requires_grad_() for x in inputs]
+        known = feature_orders(self.model)
+        orders = [known.get(name) for name in layer.inputs]
+        seen = [
+            to_twin(in_twin_order(x, order)).requires_grad_() for x, order in zip(inputs, orders, strict=True)
+        ]
+        received = to_twin(in_twin_order(relevance, known.get(layer.name)))
         with self.composite(method).context(self.twin):
             output = self.twin.get_submodule(layer.name)(*seen)
-            gradients = torch.autograd.grad(output, seen, to_twin(relevance), allow_unused=True)
+            gradients = torch.autograd.grad(output, seen, received, allow_unused=True)
         return tuple(
-            np.zeros_like(x) if gradient is None else to_canonical(gradient)
-            for x, gradient in zip(inputs, gradients, strict=True)
+            np.zeros_like(x) if gradient is None else in_canonical_order(to_canonical(gradient), order)
+            for x, gradient, order in zip(inputs, gradients, orders, strict=True)
         )

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from harness.backends.protocol import Model
+from harness.graph import Graph
 from harness.methods import Method
 from harness.trace.trace import LayerTrace, Trace
 from ported_impls.array_function import checked_attribution
 from ported_impls.capture import capture_layers, layer_traces
 from ported_impls.heads import resolve_target
-from ported_impls.layout import to_canonical, to_twin
+from ported_impls.layout import feature_orders, to_canonical, to_twin
 from ported_impls.provenance import provenance
 
 
@@ -34,7 +35,7 @@ class TorchFunction:
         self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
     ) -> Trace:
         """Raises InvalidInputError for a target outside the classes or an attribution of another shape."""
-        graph = self.model.graph
+        graph: Graph = self.twin.graph
         recorded = graph if layers else ()
         with torch.no_grad(), capture_layers(self.twin, recorded) as plain:
             logits = to_canonical(self.twin(to_twin(x)))
@@ -49,7 +50,7 @@ class TorchFunction:
             at_input = seen.relevances.get(graph.input.name, attribution)
             traces = {
                 name: trace if trace.kind == "input" or seen.once(name) else replace(trace, relevance=None)
-                for name, trace in layer_traces(graph, plain, x, at_input).items()
+                for name, trace in layer_traces(graph, plain, x, at_input, feature_orders(self.model)).items()
             }
         return Trace(
             model=self.model.name,

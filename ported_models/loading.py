@@ -20,7 +20,8 @@ def load_model(source: Any, name: str | None = None, example: Any = None) -> Por
     """The model that ``source`` is: a zoo name, a file, a Keras model, a torch module or an ONNX proto.
 
     ``name`` is the model's own by default (the file's stem, the class's name). ``example`` is one input for
-    a torch module, (batch, *shape) in torch's own layout; other sources know their input and take none.
+    a torch module, batch first: a torch tensor in torch's own layout, a NumPy array channels-last; other
+    sources know their input and take none.
 
     No framework is imported to find out what the source is. Raises `UnknownNameError` for a name that is
     no zoo model, `ModelSourceError` for a file or object that is no model, `UnsupportedLayerError` for a
