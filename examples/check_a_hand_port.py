@@ -30,10 +30,8 @@ class TorchPort(torch.nn.Module):
 
     def __init__(self, network: keras.Model, padding: tuple[int, int, int, int]) -> None:
         super().__init__()
-        kernels = [
-            [torch.tensor(w) for w in network.get_layer(n).get_weights()]
-            for n in ("conv_a", "conv_b", "classes")
-        ]
+        names = ("conv_a", "conv_b", "classes")
+        kernels = [[torch.tensor(array) for array in network.get_layer(n).get_weights()] for n in names]
         self.pad = torch.nn.ZeroPad2d(padding)
         self.first = torch.nn.Conv2d(3, 8, 3, stride=2)
         self.second = torch.nn.Conv2d(8, 16, 3)
