@@ -1,0 +1,100 @@
+"""Oracle, reference and port were written apart; on random layers and networks they compute the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.backends import backend_named
+from harness.comparison import MULTIPLE, layers_around, relative_l2, verdict_line
+from harness.comparison.floor import moved_one_ulp, unit_roundoff
+from harness.comparison.summation import longest_sum
+from harness.graph import KERNEL_KINDS, Graph
+from harness.methods import SUITE_METHODS, method
+from harness.runner import Bench
+from ported_models import PortedModel
+from tests.models.graphs import layers, networks, random_input
+
+#: One method for every rule there is.
+RULES = (
+    "gradient",
+    "lrp.z",
+    "lrp.epsilon:epsilon=0.25",
+    "lrp.alpha_2_beta_1",
+    "lrp.alpha_1_beta_0_IB",
+    "lrp.w_square",
+    "lrp.flat",
+    "lrp.z:input_layer_rule=bounded",
+)
+KINDS = (
+    *KERNEL_KINDS,
+    "batch_norm",
+    "scale",
+    "average_pool1d",
+    "average_pool2d",
+    "global_average_pool",
+    "max_pool1d",
+    "max_pool2d",
+    "add",
+    "multiply",
+    "concat",
+    "relu",
+)
+
+
+def moved(model: PortedModel, generator: np.random.Generator) -> PortedModel:
+    return model.with_weights(lambda layer, name, array: moved_one_ulp(array.astype(np.float64), generator))
+
+
+@settings(max_examples=60)
+@given(graph=layers(kinds=KINDS), seed=st.integers(0, 2**32 - 1))
+def test_a_random_layer_passes_relevance_down_alike_in_all_three(graph: Graph, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    model = PortedModel.from_graph(graph)
+    layer = graph[graph.output]
+    inputs = tuple(generator.normal(size=(2, *shape)) for shape in layer.input_shapes)
+    relevance = generator.normal(size=(2, *layer.shape))
+    oracle, *others = (
+        backend_named(name).prepare(model, "float64") for name in ("oracle", "tensorflow", "torch")
+    )
+    for name in RULES:
+        step: Any = (layer, inputs, relevance, method(name))
+        expected = oracle.propagate(*step)
+        again = [
+            backend_named("oracle")
+            .prepare(moved(model, generator), "float64")
+            .propagate(layer, tuple(moved_one_ulp(x, generator) for x in inputs), relevance, method(name))
+            for _ in range(3)
+        ]
+        for place, right in enumerate(expected):
+            floor = max(
+                *(relative_l2(right, run[place]) for run in again),
+                unit_roundoff("float64") * np.sqrt(longest_sum(graph)),
+            )
+            for side, other in zip(("tensorflow", "torch"), others, strict=True):
+                found = other.propagate(*step)[place]
+                distance = relative_l2(right, found)
+                assert distance <= MULTIPLE * floor, (
+                    f"{name} at {layer}: {side} is {distance / floor:.1f} floors off"
+                )
+
+
+@settings(max_examples=6)
+@given(graph=networks(), seed=st.integers(0, 2**32 - 1))
+def test_a_random_network_is_explained_alike_in_all_three(graph: Graph, seed: int) -> None:
+    model = PortedModel.from_graph(graph)
+    x = random_input(graph, np.random.default_rng(seed))
+    for side in ("tensorflow", "torch"):
+        bench = Bench(model, x, backend_named("oracle"), backend_named(side))
+        for name in SUITE_METHODS:
+            outcome = bench.run(method(name), "float64")
+            if not outcome.passed:
+                comparison = outcome.comparison
+                assert comparison is not None, outcome.message
+                pytest.fail(
+                    f"{side} {name} {verdict_line(comparison)}\n{layers_around(comparison)}", pytrace=False
+                )
