@@ -13,6 +13,8 @@ import pytest
 import harness
 from harness.methods import SUITE_METHODS
 
+pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "check_a_hand_port.py"
 X = np.random.default_rng(0).normal(size=(2, 12, 12, 3))
 

@@ -11,6 +11,8 @@ from harness.comparison import layers_around, verdict_line
 from harness.golden import find_goldens, verify
 from harness.methods import SUITE_METHODS, slug
 
+pytestmark = pytest.mark.torch
+
 ROOT = Path(__file__).parents[2] / "golden"
 PATHS = list(find_goldens(ROOT))
 _models: dict[str, Any] = {}

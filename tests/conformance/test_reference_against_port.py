@@ -12,6 +12,8 @@ from harness.comparison import layers_around, verdict_line
 from harness.methods import SUITE_METHODS, method
 from harness.runner import SUITES, Bench, chosen_input
 
+pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
+
 #: Too large for every push; the nightly job and `make run` hold them to the same bound.
 LARGE = ("efficientnet-lite0", "vgg16-mri")
 

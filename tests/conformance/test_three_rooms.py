@@ -19,6 +19,8 @@ from harness.runner import Bench
 from ported_models import PortedModel
 from tests.models.graphs import layers, networks, random_input
 
+pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
+
 #: One method for every rule there is.
 RULES = (
     "gradient",
