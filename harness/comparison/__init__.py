@@ -4,7 +4,8 @@ from harness.comparison.describe import layers_around, verdict_line
 from harness.comparison.floor import MULTIPLE, RUNS, FloorMeter, NoiseFloor, noise_floor
 from harness.comparison.metrics import Distance, Statistics, compare_arrays, relative_l2
 from harness.comparison.rerun import Rerun
-from harness.comparison.verdict import VERDICTS, Comparison, Row, compare, verdict_of
+from harness.comparison.rows import VERDICTS, ForwardRow, Row, verdict_of
+from harness.comparison.verdict import Comparison, compare
 
 __all__ = [
     "MULTIPLE",
@@ -13,6 +14,7 @@ __all__ = [
     "Comparison",
     "Distance",
     "FloorMeter",
+    "ForwardRow",
     "NoiseFloor",
     "Rerun",
     "Row",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from harness.comparison.verdict import Comparison, Row
+from collections.abc import Sequence
+
+from harness.comparison.rows import ForwardRow, Row
+from harness.comparison.verdict import Comparison
 
 
 def verdict_line(comparison: Comparison) -> str:
     """The verdict, the place it comes from and the figures behind it, in one line."""
     worst = comparison.worst
     figures = (
-        f"relative L2 {worst.distance.rel_l2:.2e} is {worst.ratio:.3g} noise floors "
+        f"relative L2 {worst.rel_l2:.2e} is {worst.ratio:.3g} noise floors "
         f"of {worst.floor:.1e} at {worst.layer}"
     )
     if comparison.first_divergent_forward is not None:
@@ -28,7 +31,7 @@ def layers_around(comparison: Comparison, count: int = 5) -> str:
     Activations are shown where they part, relevances otherwise.
     """
     forward = comparison.first_divergent_forward
-    rows = comparison.forward if forward is not None else comparison.rows
+    rows: Sequence[Row | ForwardRow] = comparison.forward if forward is not None else comparison.rows
     centre = forward or comparison.first_divergent or comparison.worst.layer
     position = next((i for i, row in enumerate(rows) if row.layer == centre), 0)
     start = max(0, min(position - count // 2, len(rows) - count))
@@ -38,9 +41,11 @@ def layers_around(comparison: Comparison, count: int = 5) -> str:
     return "\n".join([head, *(_line(row, width, row.layer == centre) for row in shown)])
 
 
-def _line(row: Row, width: int, marked: bool) -> str:
-    distance = row.distance
+def _line(row: Row | ForwardRow, width: int, marked: bool) -> str:
+    scale = (
+        f"{row.distance.pearson_r:8.5f} {row.distance.best_scale:10.6g}" if isinstance(row, Row) else " " * 19
+    )
     return (
-        f"{row.layer:<{width}}  {row.kind:<18} {distance.rel_l2:9.2e} {row.floor:9.1e} {row.ratio:9.3g} "
-        f"{distance.pearson_r:8.5f} {distance.best_scale:10.6g}  {row.verdict}{'  <-' if marked else ''}"
+        f"{row.layer:<{width}}  {row.kind:<18} {row.rel_l2:9.2e} {row.floor:9.1e} {row.ratio:9.3g} "
+        f"{scale}  {row.verdict}{'  <-' if marked else ''}"
     )

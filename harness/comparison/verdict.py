@@ -1,4 +1,4 @@
-"""Two traces side by side: a row a layer, a verdict a row, one verdict for all."""
+"""Two traces side by side: a row a layer, one verdict for all."""
 
 from __future__ import annotations
 
@@ -12,54 +12,25 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from harness.comparison.floor import MULTIPLE, NoiseFloor, unmeasured
-from harness.comparison.metrics import Distance, Statistics, compare_arrays, relative_l2
+from harness.comparison.metrics import relative_l2
 from harness.comparison.rerun import Rerun
+from harness.comparison.rows import (
+    VERDICTS,
+    ForwardRow,
+    Row,
+    forward_frame,
+    forward_row,
+    relevance_frame,
+    relevance_row,
+    row_of_arrays,
+)
 from harness.errors import InvalidInputError
 from harness.trace import Trace
 
 if TYPE_CHECKING:
     import pandas
 
-#: Worst first.
-VERDICTS = ("error", "divergent", "close", "equivalent", "identical")
-#: The field's habit, which "close" reports and nothing rests on.
-CLOSE_MAE = 1e-4
-CLOSE_PEARSON_R = 0.99
-
 Tolerance = float | Literal["close"] | None
-
-
-@dataclass(frozen=True)
-class Row:
-    """One tensor of both sides: what it is, how far apart, and what that means."""
-
-    layer: str
-    kind: str
-    axes: tuple[str, ...]
-    shape: tuple[int, ...]
-    distance: Distance
-    reference: Statistics
-    candidate: Statistics
-    floor: float
-    verdict: str
-
-    @property
-    def ratio(self) -> float:
-        """Relative L2 difference in floors; 0 where the arrays are equal."""
-        return self.distance.rel_l2 / self.floor if self.distance.rel_l2 else 0.0
-
-
-def verdict_of(distance: Distance, floor: float) -> str:
-    """The verdict on one tensor, from its distance and its noise floor (both relative L2)."""
-    if not distance.same_finite:
-        return "error"
-    if distance.identical:
-        return "identical"
-    if distance.rel_l2 <= MULTIPLE * floor:
-        return "equivalent"
-    if distance.mae < CLOSE_MAE and distance.pearson_r > CLOSE_PEARSON_R:
-        return "close"
-    return "divergent"
 
 
 @dataclass(frozen=True)
@@ -71,7 +42,7 @@ class Comparison:
     """
 
     rows: tuple[Row, ...]
-    forward: tuple[Row, ...]
+    forward: tuple[ForwardRow, ...]
     attribution: Row
     floor: NoiseFloor
     tolerance: Tolerance = None
@@ -102,37 +73,37 @@ class Comparison:
     @cached_property
     def table(self) -> pandas.DataFrame:
         """Relevance, a row a layer in backward order (columns: DESIGN.md section 5)."""
-        return _frame(self.rows)
+        return relevance_frame(self.rows)
 
     @cached_property
     def forward_table(self) -> pandas.DataFrame:
-        """Activations, a row a layer in forward order, same columns."""
-        return _frame(self.forward)
+        """Activations, a row a layer in forward order, with the figures that the verdict rests on."""
+        return forward_frame(self.forward)
 
     @property
-    def worst(self) -> Row:
+    def worst(self) -> Row | ForwardRow:
         """The row furthest from the reference in floors; a row with an error comes before any other."""
         return max(self._all(), key=lambda row: (row.verdict == "error", row.ratio))
 
-    def _all(self) -> Iterator[Row]:
+    def _all(self) -> Iterator[Row | ForwardRow]:
         yield from self.rows
         yield from self.forward
         yield self.attribution
 
-    def _row_passed(self, row: Row) -> bool:
+    def _row_passed(self, row: Row | ForwardRow) -> bool:
         if row.verdict in ("identical", "equivalent"):
             return True
         if self.tolerance == "close":
             return row.verdict == "close"
         if isinstance(self.tolerance, int | float):
-            return row.verdict != "error" and row.distance.rel_l2 <= self.tolerance
+            return row.verdict != "error" and row.rel_l2 <= self.tolerance
         return False
 
     def __repr__(self) -> str:
         worst = self.worst
         return (
             f"Comparison(verdict={self.verdict!r}, first_divergent={self.first_divergent!r}, "
-            f"worst {worst.layer}: relative L2 {worst.distance.rel_l2:.2e}, {worst.ratio:.3g} noise floors)"
+            f"worst {worst.layer}: relative L2 {worst.rel_l2:.2e}, {worst.ratio:.3g} noise floors)"
         )
 
 
@@ -168,56 +139,50 @@ def compare(
     if ours and not theirs:
         notes.append("the candidate gave no layers; only the attribution was compared")
     shared = [name for name in ours if name in theirs]
-    axes = next(iter(ours.values())).axes if ours else ()
-    attribution = (
-        "attribution",
-        "attribution",
-        axes,
-        reference_trace.attribution,
-        candidate_trace.attribution,
-        floor.of_attribution(),
-    )
     # NumPy releases the interpreter for the sums, so the tensors are handled side by side.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        relevance_rows = [
-            pool.submit(
-                _row,
-                name,
-                ours[name].kind,
-                ours[name].axes,
-                ours[name].relevance,
-                theirs[name].relevance,
-                floor.of_relevance(name),
-            )
+        relevances = [
+            pool.submit(relevance_row, ours[name], theirs[name].relevance, floor.of_relevance(name))
             for name in reversed(shared)
             if ours[name].relevance is not None and theirs[name].relevance is not None
         ]
-        activation_rows = [
-            pool.submit(
-                _row,
-                name,
-                ours[name].kind,
-                ours[name].axes,
-                ours[name].activation,
-                theirs[name].activation,
-                floor.of_activation(name),
-            )
+        activations = [
+            pool.submit(forward_row, ours[name], theirs[name].activation, floor.of_activation(name))
             for name in shared
             if ours[name].activation is not None and theirs[name].activation is not None
         ]
-        last = pool.submit(_row, *attribution)
-        rows = tuple(row.result() for row in relevance_rows) or (last.result(),)
+        attribution = row_of_arrays(
+            "attribution",
+            "attribution",
+            next(iter(ours.values())).axes if ours else (),
+            reference_trace.attribution,
+            candidate_trace.attribution,
+            floor.of_attribution(),
+        )
         comparison = Comparison(
-            rows,
-            tuple(row.result() for row in activation_rows),
-            last.result(),
-            floor,
-            tolerance,
-            tuple(notes),
+            rows=tuple(row.result() for row in relevances) or (attribution,),
+            forward=tuple(row.result() for row in activations),
+            attribution=attribution,
+            floor=floor,
+            tolerance=tolerance,
+            notes=tuple(notes),
         )
     if rerun and _relevance_parts_alone(comparison):
         return _on_equal_ground(comparison, reference_trace, candidate_trace, rerun)
     return comparison
+
+
+def _check_comparable(ours: Trace, theirs: Trace) -> None:
+    for what, left, right in (
+        ("model", ours.model, theirs.model),
+        ("method", ours.method.name, theirs.method.name),
+        ("dtype", ours.dtype, theirs.dtype),
+        ("target", ours.target.tolist(), theirs.target.tolist()),
+    ):
+        if left != right:
+            raise InvalidInputError(
+                f"the traces differ in {what}: {left!r} and {right!r}; compare runs of the same case"
+            )
 
 
 def _relevance_parts_alone(comparison: Comparison) -> bool:
@@ -259,70 +224,3 @@ def _on_equal_ground(comparison: Comparison, ours: Trace, theirs: Trace, rerun: 
         "given the candidate's activations, moves as far as the candidate is away, and agrees with it"
     )
     return replace(comparison, rows=rows, attribution=attribution, notes=(*comparison.notes, note))
-
-
-def _row(name: str, kind: str, axes: tuple[str, ...], ours: Any, theirs: Any, floor: float) -> Row:
-    if ours.shape != theirs.shape:
-        raise InvalidInputError(
-            f"{name}: the reference has shape {ours.shape} ({', '.join(axes)}), the candidate {theirs.shape}; "
-            "bring the candidate to the canonical layout"
-        )
-    distance, reference, candidate = compare_arrays(ours, theirs)
-    return Row(
-        name, kind, axes, ours.shape, distance, reference, candidate, floor, verdict_of(distance, floor)
-    )
-
-
-def _check_comparable(ours: Trace, theirs: Trace) -> None:
-    for what, left, right in (
-        ("model", ours.model, theirs.model),
-        ("method", ours.method.name, theirs.method.name),
-        ("dtype", ours.dtype, theirs.dtype),
-        ("target", ours.target.tolist(), theirs.target.tolist()),
-    ):
-        if left != right:
-            raise InvalidInputError(
-                f"the traces differ in {what}: {left!r} and {right!r}; compare runs of the same case"
-            )
-
-
-_DISTANCE_COLUMNS = (
-    "mae",
-    "max_abs",
-    "rel_l2",
-    "pearson_r",
-    "ccc",
-    "cosine",
-    "best_scale",
-    "rel_l2_after_scale",
-    "sign_agreement",
-)
-_STATISTICS_COLUMNS = ("min", "max", "mean", "std", "sum", "negative", "zero", "positive", "nan", "inf")
-
-
-def _named(index: tuple[int, ...] | None, axes: tuple[str, ...]) -> dict[str, int] | None:
-    if index is None:
-        return None
-    names = axes if len(axes) == len(index) else tuple(f"axis{i}" for i in range(len(index)))
-    return dict(zip(names, index, strict=True))
-
-
-def _frame(rows: tuple[Row, ...]) -> pandas.DataFrame:
-    import pandas
-
-    records = []
-    for row in rows:
-        record: dict[str, Any] = {
-            "layer": row.layer,
-            "kind": row.kind,
-            "shape": row.shape,
-        }
-        record |= {column: getattr(row.distance, column) for column in _DISTANCE_COLUMNS}
-        for side, statistics in (("ref", row.reference), ("cand", row.candidate)):
-            record |= {f"{side}_{column}": getattr(statistics, column) for column in _STATISTICS_COLUMNS}
-            record |= {
-                f"{side}_argmin": _named(statistics.argmin, row.axes),
-                f"{side}_argmax": _named(statistics.argmax, row.axes),
-            }
-        records.append(record | {"floor": row.floor, "verdict": row.verdict})
-    return pandas.DataFrame.from_records(records)

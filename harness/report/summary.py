@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.comparison.verdict import VERDICTS
+from harness.comparison.rows import VERDICTS
 from harness.files import write_text
 from harness.report.tables import SEPARATOR, Row, rows_table, table_csv, table_parquet
 

@@ -109,7 +109,7 @@ def row_of(outcome: Outcome) -> Row:
     loosest = max(comparison.rows, key=lambda row: row.floor)
     return row | {
         "worst_layer": worst.layer,
-        "worst_rel_l2": worst.distance.rel_l2,
+        "worst_rel_l2": worst.rel_l2,
         "worst_floor": worst.floor,
         "worst_ratio": worst.ratio,
         "attribution_mae": attribution.mae,

@@ -1,0 +1,190 @@
+"""One tensor of both sides: how far apart, and what that means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.comparison.floor import MULTIPLE
+from harness.comparison.metrics import (
+    Difference,
+    Distance,
+    Statistics,
+    compare_arrays,
+    difference_of,
+)
+from harness.errors import InvalidInputError
+from harness.trace import LayerTrace
+
+if TYPE_CHECKING:
+    import pandas
+
+#: Worst first.
+VERDICTS = ("error", "divergent", "close", "equivalent", "identical")
+#: The field's habit, which "close" reports and nothing rests on.
+CLOSE_MAE = 1e-4
+CLOSE_PEARSON_R = 0.99
+
+
+@dataclass(frozen=True)
+class Row:
+    """One relevance tensor of both sides: what it is, how far apart, and what that means."""
+
+    layer: str
+    kind: str
+    axes: tuple[str, ...]
+    shape: tuple[int, ...]
+    distance: Distance
+    reference: Statistics
+    candidate: Statistics
+    floor: float
+    verdict: str
+
+    @property
+    def rel_l2(self) -> float:
+        return self.distance.rel_l2
+
+    @property
+    def ratio(self) -> float:
+        """Relative L2 difference in floors; 0 where the arrays are equal."""
+        return self.rel_l2 / self.floor if self.rel_l2 else 0.0
+
+
+@dataclass(frozen=True)
+class ForwardRow:
+    """One activation tensor of both sides, with no more figures than a verdict needs."""
+
+    layer: str
+    kind: str
+    axes: tuple[str, ...]
+    shape: tuple[int, ...]
+    difference: Difference
+    floor: float
+    verdict: str
+
+    @property
+    def rel_l2(self) -> float:
+        return self.difference.rel_l2
+
+    @property
+    def ratio(self) -> float:
+        """Relative L2 difference in floors; 0 where the arrays are equal."""
+        return self.rel_l2 / self.floor if self.rel_l2 else 0.0
+
+
+def verdict_of(distance: Distance, floor: float) -> str:
+    """The verdict on one tensor, from its distance and its noise floor (both relative L2)."""
+    if not distance.same_finite:
+        return "error"
+    if distance.identical:
+        return "identical"
+    if distance.rel_l2 <= MULTIPLE * floor:
+        return "equivalent"
+    if distance.mae < CLOSE_MAE and distance.pearson_r > CLOSE_PEARSON_R:
+        return "close"
+    return "divergent"
+
+
+def relevance_row(layer: LayerTrace, theirs: Any, floor: float) -> Row:
+    """The row of a layer's relevance against the candidate's. Raises InvalidInputError where shapes differ."""
+    return row_of_arrays(layer.name, layer.kind, layer.axes, layer.relevance, theirs, floor)
+
+
+def row_of_arrays(
+    name: str, kind: str, axes: tuple[str, ...], ours: Any, theirs: np.ndarray, floor: float
+) -> Row:
+    """The row of any two tensors of one shape."""
+    _check_shapes(name, axes, ours, theirs)
+    distance, reference, candidate = compare_arrays(ours, theirs)
+    verdict = verdict_of(distance, floor)
+    return Row(name, kind, axes, ours.shape, distance, reference, candidate, floor, verdict)
+
+
+def forward_row(layer: LayerTrace, theirs: Any, floor: float) -> ForwardRow:
+    """The row of a layer's activation; the costly figures are computed only where the cheap ones differ."""
+    ours: Any = layer.activation
+    _check_shapes(layer.name, layer.axes, ours, theirs)
+    difference = difference_of(ours, theirs)
+    if not difference.same_finite:
+        verdict = "error"
+    elif difference.identical:
+        verdict = "identical"
+    elif difference.rel_l2 <= MULTIPLE * floor:
+        verdict = "equivalent"
+    else:
+        verdict = verdict_of(compare_arrays(ours, theirs)[0], floor)
+    return ForwardRow(layer.name, layer.kind, layer.axes, ours.shape, difference, floor, verdict)
+
+
+def _check_shapes(name: str, axes: tuple[str, ...], ours: np.ndarray, theirs: np.ndarray) -> None:
+    if ours.shape != theirs.shape:
+        raise InvalidInputError(
+            f"{name}: the reference has shape {ours.shape} ({', '.join(axes)}), the candidate {theirs.shape}; "
+            "bring the candidate to the canonical layout"
+        )
+
+
+_DISTANCE_COLUMNS = (
+    "mae",
+    "max_abs",
+    "rel_l2",
+    "pearson_r",
+    "ccc",
+    "cosine",
+    "best_scale",
+    "rel_l2_after_scale",
+    "sign_agreement",
+)
+_STATISTICS_COLUMNS = ("min", "max", "mean", "std", "sum", "negative", "zero", "positive", "nan", "inf")
+
+
+def _named(index: tuple[int, ...] | None, axes: tuple[str, ...]) -> dict[str, int] | None:
+    if index is None:
+        return None
+    names = axes if len(axes) == len(index) else tuple(f"axis{i}" for i in range(len(index)))
+    return dict(zip(names, index, strict=True))
+
+
+def relevance_frame(rows: Sequence[Row]) -> pandas.DataFrame:
+    """Relevance, a row a layer (columns: DESIGN.md section 5)."""
+    import pandas
+
+    records = []
+    for row in rows:
+        record: dict[str, Any] = {
+            "layer": row.layer,
+            "kind": row.kind,
+            "shape": row.shape,
+        }
+        record |= {column: getattr(row.distance, column) for column in _DISTANCE_COLUMNS}
+        for side, statistics in (("ref", row.reference), ("cand", row.candidate)):
+            record |= {f"{side}_{column}": getattr(statistics, column) for column in _STATISTICS_COLUMNS}
+            record |= {
+                f"{side}_argmin": _named(statistics.argmin, row.axes),
+                f"{side}_argmax": _named(statistics.argmax, row.axes),
+            }
+        records.append(record | {"floor": row.floor, "verdict": row.verdict})
+    return pandas.DataFrame.from_records(records)
+
+
+def forward_frame(rows: Sequence[ForwardRow]) -> pandas.DataFrame:
+    """Activations, a row a layer: the figures that the verdict rests on."""
+    import pandas
+
+    return pandas.DataFrame.from_records(
+        [
+            {
+                "layer": row.layer,
+                "kind": row.kind,
+                "shape": row.shape,
+                "max_abs": row.difference.max_abs,
+                "rel_l2": row.rel_l2,
+                "floor": row.floor,
+                "verdict": row.verdict,
+            }
+            for row in rows
+        ]
+    )
