@@ -106,7 +106,7 @@ def prepared_for(model: Any, backend: Backend, dtype: str) -> Prepared:
 def _rerun(model: Any, x: np.ndarray, backend: Backend, dtype: str, prepared: Prepared) -> Any:
     from harness.comparison import Rerun
 
-    return Rerun(model, x, backend, dtype, prepared)
+    return Rerun(model, x, backend, dtype, prepared, lambda name: prepared_for(model, backend, name))
 
 
 def backend_from_composite(name: str, composite: Callable[..., Any], head: str = "logit") -> Backend:

@@ -92,13 +92,20 @@ class FloorMeter:
     The moved models are prepared once and kept, so that the next method on the same input is cheap.
     """
 
-    def __init__(self, model: Model, x: np.ndarray, reference: Backend, dtype: str) -> None:
+    def __init__(
+        self,
+        model: Model,
+        x: np.ndarray,
+        reference: Backend,
+        dtype: str,
+        in_dtype: Callable[[str], Prepared] | None = None,
+    ) -> None:
         self._model = model
         self._x = x
         self._reference = reference
         self._dtype = dtype
         self._moved: list[tuple[Prepared, np.ndarray]] | None = None
-        self._exact: Prepared | None = None
+        self._in_dtype = in_dtype or (lambda name: reference.prepare(model, name))
         self._activation: dict[str, float] | None = None
 
     def measure(self, trace: Trace, exact: Trace | None = None) -> NoiseFloor:
@@ -110,9 +117,7 @@ class FloorMeter:
         """
         if self._dtype == "float32":
             if exact is None:
-                if self._exact is None:
-                    self._exact = self._reference.prepare(self._model, "float64")
-                exact = self._exact.explain(
+                exact = self._in_dtype("float64").explain(
                     self._x.astype(np.float64), trace.method, trace.target, layers=bool(trace.layers)
                 )
             return self._movement(exact, [trace], "distance of the float32 reference from its float64 run")

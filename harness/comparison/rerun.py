@@ -1,37 +1,60 @@
 """The reference once more: for its noise floor, and on the candidate's activations.
 
-Rounding does one thing that no bound on a smooth function covers: a pre-activation within rounding of a
-kink (zero under a ReLU, six under a ReLU6, two equal values under a max pooling) falls on one side in
-one run and on the other in the next, and the relevance of that unit is there or not. Which units these are
-differs from run to run, so the reference's own movement may miss one that the candidate met. The
-question is then asked on equal ground: the reference's rules are run backwards through the activations of
-the candidate, which are the reference's own to within rounding, and the candidate has to agree with that.
+Rounding in the forward pass does two things to relevance that a bound on the result covers badly. A
+pre-activation within rounding of a kink (zero under a ReLU, six under a ReLU6, two equal values under a max
+pooling) falls on one side in one run and on the other in the next, and the relevance of that unit is there
+or not; the reference's own movement may miss the unit that the candidate met. And where denominators nearly
+cancel, the floor is so high that a wrong rule would pass under it.
+
+Both are settled on equal ground: the reference's rules are run backwards through the activations of the
+candidate, which are the reference's own to within rounding. The rounding of the forward pass is then the
+same on both sides, and what still differs is the backward pass. Its floor is the distance between this run in
+float32 and in float64, on the same activations; for a float64 case that distance times the ratio of the two
+unit roundoffs, because rounding scales with it and a different rule does not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from harness.backends.protocol import Backend, Model, Prepared, Steps
-from harness.comparison.floor import FloorMeter, NoiseFloor
+from harness.comparison.floor import FloorMeter, NoiseFloor, unit_roundoff
+from harness.comparison.metrics import relative_l2
+from harness.comparison.summation import longest_sum
+from harness.graph import Graph
 from harness.trace import Trace
+
+
+class Ground(NamedTuple):
+    """One layer's relevance on the candidate's activations, all relative L2.
+
+    ``distance``: of the candidate from the reference there. ``floor``: what rounding in the backward pass
+    explains of it. ``moved``: how far the reference came from its own run.
+    """
+
+    distance: float
+    floor: float
+    moved: float
 
 
 @dataclass(eq=False)
 class Rerun:
-    """Runs one reference backend again on one model and input."""
+    """Runs one reference backend again on one model and input. ``in_dtype`` prepares it in a dtype."""
 
     model: Model
     x: np.ndarray
     backend: Backend
     dtype: str
     prepared: Prepared
+    in_dtype: Callable[[str], Prepared]
 
     def __post_init__(self) -> None:
-        self._meter = FloorMeter(self.model, self.x, self.backend, self.dtype)
+        self._meter = FloorMeter(self.model, self.x, self.backend, self.dtype, self.in_dtype)
         self._floors: WeakKeyDictionary[Trace, NoiseFloor] = WeakKeyDictionary()
 
     def floor(self, trace: Trace, exact: Trace | None = None) -> NoiseFloor:
@@ -40,27 +63,54 @@ class Rerun:
             self._floors[trace] = self._meter.measure(trace, exact)
         return self._floors[trace]
 
-    def on_activations_of(self, candidate: Trace) -> dict[str, np.ndarray] | None:
-        """Relevance of every layer by the reference's rules on the candidate's activations.
+    def on_activations_of(self, candidate: Trace, reference: Trace) -> dict[str, Ground] | None:
+        """Every layer's relevance on the candidate's activations, from the output backwards.
 
         None where the reference cannot run single steps or the candidate kept no activations.
         """
-        if not isinstance(self.prepared, Steps):
+        graph = self.model.graph
+        if any(
+            layer.name not in candidate.layers or candidate.layers[layer.name].activation is None
+            for layer in graph
+        ):
             return None
-        activation = {name: layer.activation for name, layer in candidate.layers.items()}
-        if any(activation.get(layer.name) is None for layer in self.model.graph):
+        other = "float64" if self.dtype == "float32" else "float32"
+        sides = (self.prepared, self.in_dtype(other))
+        steps = [side for side in sides if isinstance(side, Steps)]
+        if len(steps) < len(sides):
             return None
-        graph, method = self.model.graph, candidate.method
-        logits = np.asarray(activation[graph.output])
-        seed = np.zeros_like(logits)
-        rows = np.arange(len(logits))
-        seed[rows, candidate.target] = logits[rows, candidate.target] if method.head == "logit" else 1
-        relevance = {graph.output: seed}
-        for layer in reversed(graph.layers[1:]):
-            if layer.name not in relevance:
-                continue
-            inputs = tuple(np.asarray(activation[name]) for name in layer.inputs)
-            shares = self.prepared.propagate(layer, inputs, relevance[layer.name], method)
-            for name, share in zip(layer.inputs, shares, strict=True):
-                relevance[name] = relevance[name] + share if name in relevance else share
-        return relevance
+        scale = min(1.0, unit_roundoff(self.dtype) / unit_roundoff(other))
+        floor = unit_roundoff(self.dtype) * float(np.sqrt(longest_sum(graph)))
+        grounds: dict[str, Ground] = {}
+        here, there = (walk_back(side, graph, candidate) for side in steps)
+        for (name, ours), (_, otherwise) in zip(here, there, strict=True):
+            # What a layer passes down is no more certain than what it received.
+            floor = max(floor, scale * relative_l2(ours, otherwise))
+            theirs, before = candidate.layers[name].relevance, reference.layers[name].relevance
+            if theirs is not None and before is not None:
+                grounds[name] = Ground(relative_l2(ours, theirs), floor, relative_l2(before, ours))
+        return grounds
+
+
+def walk_back(prepared: Steps, graph: Graph, run: Trace) -> Iterator[tuple[str, np.ndarray]]:
+    """Relevance by layer, output first, by the steps of ``prepared`` on the activations of ``run``.
+
+    Only what is still to be passed down is kept. A layer that does not reach the output is left out.
+    """
+    method = run.method
+    logits = np.asarray(run.layers[graph.output].activation)
+    seed = np.zeros_like(logits)
+    samples = np.arange(len(logits))
+    seed[samples, run.target] = logits[samples, run.target] if method.head == "logit" else 1
+    waiting = {graph.output: seed}
+    for layer in reversed(graph.layers):
+        if layer.name not in waiting:
+            continue
+        received = waiting.pop(layer.name)
+        yield layer.name, received
+        if layer.kind == "input":
+            continue
+        inputs = tuple(np.asarray(run.layers[name].activation) for name in layer.inputs)
+        shares = prepared.propagate(layer, inputs, received, method)
+        for name, share in zip(layer.inputs, shares, strict=True):
+            waiting[name] = waiting[name] + share if name in waiting else share

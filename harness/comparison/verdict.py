@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal
 
 from harness.comparison.floor import MULTIPLE, NoiseFloor, unmeasured
-from harness.comparison.metrics import relative_l2
-from harness.comparison.rerun import Rerun
+from harness.comparison.rerun import Ground, Rerun
 from harness.comparison.rows import (
     VERDICTS,
     ForwardRow,
@@ -23,6 +20,7 @@ from harness.comparison.rows import (
     relevance_frame,
     relevance_row,
     row_of_arrays,
+    verdict_of,
 )
 from harness.errors import InvalidInputError
 from harness.trace import Trace
@@ -31,6 +29,9 @@ if TYPE_CHECKING:
     import pandas
 
 Tolerance = float | Literal["close"] | None
+
+#: Above this floor (relative L2) agreement within ten floors says too little, and equal ground decides.
+HIGH_FLOOR = 1e-5
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,9 @@ def compare(
     roundoff, and a note says so. ``tolerance`` changes ``passed`` and no verdict: ``"close"``, or a
     bound on the relative L2 difference.
 
-    Where activations agree and relevances do not, the reference is run once more on the candidate's
-    activations (see harness.comparison.rerun): a layer that agrees with that run within the floor
-    differed because rounding put a unit on the other side of a kink, and its floor becomes what that moved.
+    Where activations agree and a relevance does not, or agrees only because its floor is high, the
+    reference is run once more on the candidate's activations (harness.comparison.rerun), and the verdict
+    on that relevance rests on this run.
 
     Raises InvalidInputError where the traces are not of the same model, method, dtype, target or shape.
     """
@@ -167,8 +168,11 @@ def compare(
             tolerance=tolerance,
             notes=tuple(notes),
         )
-    if rerun and _relevance_parts_alone(comparison):
-        return _on_equal_ground(comparison, reference_trace, candidate_trace, rerun)
+    if rerun and comparison.forward and comparison.first_divergent_forward is None:
+        doubtful = [row for row in (*comparison.rows, attribution) if _doubtful(row)]
+        ground = rerun.on_activations_of(candidate_trace, reference_trace) if doubtful else None
+        if ground is not None:
+            return _on_equal_ground(comparison, ground, next(iter(ours)))
     return comparison
 
 
@@ -185,42 +189,43 @@ def _check_comparable(ours: Trace, theirs: Trace) -> None:
             )
 
 
-def _relevance_parts_alone(comparison: Comparison) -> bool:
-    """Whether relevance differs although every activation agrees to within its floor."""
-    return (
-        bool(comparison.forward)
-        and comparison.first_divergent_forward is None
-        and comparison.verdict in ("close", "divergent")
-    )
+def _doubtful(row: Row) -> bool:
+    """Whether a relevance differs by more than its floor explains, or its floor is too high to say."""
+    return row.verdict in ("close", "divergent") or (row.verdict == "equivalent" and row.floor > HIGH_FLOOR)
 
 
-def _on_equal_ground(comparison: Comparison, ours: Trace, theirs: Trace, rerun: Rerun) -> Comparison:
-    """``comparison`` with the layers as "equivalent" that agree with the reference on the candidate's activations."""
-    again = rerun.on_activations_of(theirs)
-    if again is None:
-        return comparison
-    source = next(iter(ours.layers))
-    times = theirs.layers[source].activation if ours.method.postprocess == "times_input" else 1
+def _on_equal_ground(comparison: Comparison, ground: Mapping[str, Ground], source: str) -> Comparison:
+    """``comparison`` with the verdicts on doubtful relevances as the run on equal ground has them.
+
+    ``source`` names the input layer: the attribution stands or falls with its relevance.
+    """
     excused: list[str] = []
+    convicted: list[str] = []
 
-    def judged(row: Row, reference: Any, candidate: Any, on_candidate: np.ndarray) -> Row:
-        if (
-            row.verdict not in ("close", "divergent")
-            or relative_l2(on_candidate, candidate) > MULTIPLE * row.floor
-        ):
+    def judged(row: Row) -> Row:
+        there = ground.get(source if row is comparison.attribution else row.layer)
+        if there is None or not _doubtful(row):
             return row
-        excused.append(row.layer)
-        return replace(row, floor=max(row.floor, relative_l2(reference, on_candidate)), verdict="equivalent")
+        if there.distance <= MULTIPLE * there.floor:
+            if row.verdict != "equivalent":
+                excused.append(row.layer)
+            return replace(row, floor=max(row.floor, there.moved), verdict="equivalent")
+        if row.verdict != "equivalent":
+            return row
+        convicted.append(row.layer)
+        return replace(row, floor=there.floor, verdict=verdict_of(row.distance, 0.0))
 
-    rows = tuple(
-        judged(row, ours.layers[row.layer].relevance, theirs.layers[row.layer].relevance, again[row.layer])
-        for row in comparison.rows
-    )
-    attribution = judged(comparison.attribution, ours.attribution, theirs.attribution, again[source] * times)
-    if not excused:
-        return comparison
-    note = (
-        f"rounding put units on the other side of a kink: at {len(excused)} layers from {excused[0]} on the reference, "
-        "given the candidate's activations, moves as far as the candidate is away, and agrees with it"
-    )
-    return replace(comparison, rows=rows, attribution=attribution, notes=(*comparison.notes, note))
+    rows = tuple(judged(row) for row in comparison.rows)
+    attribution = judged(comparison.attribution)
+    notes = list(comparison.notes)
+    if excused:
+        notes.append(
+            f"{len(excused)} of {len(rows)} layers from {excused[0]} on differ because rounding put units on the other "
+            "side of a kink: the reference, run on the candidate's activations, agrees with it"
+        )
+    if convicted:
+        notes.append(
+            f"{len(convicted)} of {len(rows)} layers from {convicted[0]} on are within a high noise floor, but the "
+            "reference, run on the candidate's activations, does not agree with the candidate"
+        )
+    return replace(comparison, rows=rows, attribution=attribution, notes=tuple(notes))

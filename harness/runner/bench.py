@@ -101,6 +101,7 @@ class Bench:
                 self._backends["reference"],
                 dtype,
                 self._prepare("reference", dtype),
+                lambda name: self._prepare("reference", name),
             )
         return self._reruns[dtype]
 

@@ -152,7 +152,9 @@ def _transposed_conv(layer: Layer, inputs: Arrays, weights: Weights) -> np.ndarr
 def _transposed_conv_transpose(layer: Layer, s: np.ndarray, weights: Weights) -> Arrays:
     kernel = weights["kernel"].swapaxes(-1, -2)
     windows = convolution_windows(layer, kernel.shape)
-    return (_gather(s, kernel, windows, layer.attributes["groups"]),)
+    passed = _gather(s, kernel, windows, layer.attributes["groups"])
+    # Output padding of a stride or more makes room for windows that no input entry belongs to.
+    return (passed[tuple(slice(length) for length in (None, *layer.input_shapes[0]))],)
 
 
 def _depthwise_as_grouped(kernel: np.ndarray) -> np.ndarray:

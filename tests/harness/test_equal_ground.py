@@ -72,14 +72,15 @@ class KinkSteps:
         )
 
 
-def compared(candidate: KinkSteps):
+def compared(candidate: KinkSteps, dtype: str = "float64", height: float = 1e-16):
     reference = KinkSteps(0.0)
-    ours = reference.explain(KINKED, method("gradient"))
-    ours.rerun = Rerun(KinkModel(), KINKED, None, "float64", reference)
-    floor = NoiseFloor(
-        "float64", "given", 1e-16, dict.fromkeys(ours.layers, 1e-16), dict.fromkeys(ours.layers, 1e-16)
+    ours, theirs = (side.explain(KINKED, method("gradient")) for side in (reference, candidate))
+    ours.dtype = theirs.dtype = dtype
+    ours.rerun = Rerun(KinkModel(), KINKED, None, dtype, reference, lambda _: reference)
+    figures = dict.fromkeys(ours.layers, height)
+    return compare(
+        ours, theirs, floor=NoiseFloor(dtype, "given", height, figures, dict.fromkeys(figures, 1e-16))
     )
-    return compare(ours, candidate.explain(KINKED, method("gradient")), floor=floor)
 
 
 def test_a_unit_that_rounding_moved_over_the_kink_is_no_difference_of_the_rule() -> None:
@@ -103,3 +104,16 @@ def test_activations_that_differ_by_more_than_rounding_excuse_nothing() -> None:
     assert comparison.first_divergent_forward == "x"
     assert not comparison.passed
     assert comparison.table.set_index("layer").loc["x", "verdict"] == "divergent"
+
+
+def test_a_wrong_rule_does_not_hide_under_a_high_floor_in_float32() -> None:
+    comparison = compared(KinkSteps(0.0, factor=1.01), "float32", height=0.1)
+    assert comparison.verdict == "divergent"
+    assert comparison.first_divergent == "relu"
+    assert "does not agree with the candidate" in comparison.notes[0]
+
+
+def test_rounding_under_a_high_floor_still_passes() -> None:
+    comparison = compared(KinkSteps(0.0, factor=1 + 1e-7), "float32", height=0.1)
+    assert comparison.verdict == "equivalent"
+    assert comparison.notes == ()

@@ -171,3 +171,17 @@ def test_global_average_pooling_keeps_or_drops_the_space(keepdims: bool) -> None
 def test_a_layer_that_is_not_linear_is_an_error_that_names_it() -> None:
     with pytest.raises(UnsupportedLayerError, match=r"'layer' \(relu\) is not linear"):
         applied(layer("relu", (2,), (2,)), [1, 2])
+
+
+def test_output_padding_beyond_the_stride_belongs_to_no_input() -> None:
+    """One tap of 2, stride 1, one appended entry: y = (2 a, 2 b, 0), and nothing comes back from the third."""
+    one = layer(
+        "conv_transpose1d",
+        (2, 1),
+        (3, 1),
+        {"strides": (1,), "dilations": (1,), "groups": 1, "padding": ((0, 0),), "output_padding": (1,)},
+        kernel=[[[2.0]]],
+    )
+    assert linear.apply(one, (np.array([[[3.0], [5.0]]]),), one.weights).ravel().tolist() == [6, 10, 0]
+    (back,) = linear.transpose(one, np.array([[[1.0], [10.0], [100.0]]]), one.weights)
+    assert back.ravel().tolist() == [2, 20]
