@@ -3,9 +3,10 @@
     python benchmarks/overhead.py [--model vgg16-mri] [--method lrp.epsilon] [--dtype float32] [--rounds 3]
 
 Ratio: wall time of a whole case (both sides with every layer kept, the noise floor, the comparison of
-every layer, tables and picture) over the sum of the framework calls that it makes (the reference's run,
-the candidate's, the reference's float64 run for the floor), made bare in the same process, in turn with
-the case. Peak memory: resident set of a fresh process that runs the case once.
+every layer, tables and picture) over the sum of the framework calls that it makes, made bare in the same
+process, in turn with the case: the reference's run, the candidate's, the reference's further runs for the
+floor (one in float64 for a float32 case, three moved ones for a float64 case), and for a float32 case the
+reference's single steps, in both precisions, on the candidate's activations. Peak memory: resident set of a fresh process that runs the case once.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from harness.api import load_model
 from harness.backends import backend_named
 from harness.comparison import RUNS
 from harness.comparison.floor import moved_one_ulp
+from harness.comparison.rerun import walk_back
 from harness.methods import method
 from harness.report import heatmap_figure, table_csv
 from harness.runner import Bench, chosen_input
@@ -50,12 +52,21 @@ def bare_calls(model: Any, x: np.ndarray, name: str, dtype: str) -> float:
             calls.append((reference, moved, dtype))
     target = None
     seconds = 0.0
+    traces, prepared = [], []
     for backend, subject, precision in calls:
         array = x.astype(precision)
         started = time.perf_counter()
-        trace = backend.prepare(subject, precision).explain(array, resolved, target)
+        prepared.append(backend.prepare(subject, precision))
+        traces.append(prepared[-1].explain(array, resolved, target))
         seconds += time.perf_counter() - started
-        target = trace.target
+        target = traces[0].target
+    if dtype == "float32":
+        candidate_trace, steps = traces[1], (prepared[0], prepared[2])
+        del traces
+        started = time.perf_counter()
+        for _ in zip(*(walk_back(side, model.graph, candidate_trace) for side in steps), strict=True):
+            pass
+        seconds += time.perf_counter() - started
     return seconds
 
 
