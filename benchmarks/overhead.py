@@ -6,7 +6,8 @@ Ratio: wall time of a whole case (both sides with every layer kept, the noise fl
 every layer, tables and picture) over the sum of the framework calls that it makes, made bare in the same
 process, in turn with the case: the reference's run, the candidate's, the reference's further runs for the
 floor (one in float64 for a float32 case, three moved ones for a float64 case), and for a float32 case the
-reference's single steps, in both precisions, on the candidate's activations. Peak memory: resident set of a fresh process that runs the case once.
+reference's single steps, in both precisions, on the candidate's activations. Peak memory: resident set of
+a fresh process that runs the case once.
 """
 
 from __future__ import annotations
