@@ -20,6 +20,8 @@ from tests.frameworks import FRAMEWORKS, needs_of_folder, needs_of_functions, ne
 # Quiet start-up of TensorFlow; Keras must not pick another backend than the one under test.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# As the reference sets it; a test may import TensorFlow before the reference does.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 # Several workers that each start a thread per core only get in each other's way.
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     threads = str(max(1, (os.cpu_count() or 1) // int(workers)))

@@ -26,6 +26,10 @@ def load_tensorflow() -> None:
         raise MissingFrameworkError("tensorflow")
     if "tensorflow" in sys.modules:
         return
+    # TensorFlow's plain kernels, unless the user wants others: a reference should not depend on how oneDNN cuts a
+    # sum, and in one long process its reorder step has failed on a 1x1 convolution ("could not create a
+    # primitive descriptor"). The plain ones took about a quarter longer on vgg16-mri.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     # 3, not 2: on a machine without a GPU the missing driver is logged as an error.
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _without_remarks() if level != "0" else contextlib.nullcontext():
