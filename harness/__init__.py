@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         load_pair,
         register_backend,
     )
-    from harness.comparison import Comparison, NoiseFloor, compare, noise_floor
+    from harness.comparison import Comparison, NoiseFloor, compare
     from harness.errors import HarnessError
     from harness.trace import Trace, load_trace
 
@@ -36,7 +36,7 @@ _HOME = {
         "load_pair",
         "register_backend",
     ),
-    "harness.comparison": ("Comparison", "NoiseFloor", "compare", "noise_floor"),
+    "harness.comparison": ("Comparison", "NoiseFloor", "compare"),
     "harness.errors": ("HarnessError",),
     "harness.trace": ("Trace", "load_trace"),
 }
@@ -57,7 +57,6 @@ __all__ = [
     "load_model",
     "load_pair",
     "load_trace",
-    "noise_floor",
     "register_backend",
 ]
 

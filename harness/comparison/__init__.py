@@ -1,7 +1,7 @@
 """Metrics, the noise floor, verdicts."""
 
 from harness.comparison.describe import layers_around, verdict_line
-from harness.comparison.floor import MULTIPLE, RUNS, FloorMeter, NoiseFloor, noise_floor
+from harness.comparison.floor import MULTIPLE, RUNS, FloorMeter, NoiseFloor
 from harness.comparison.metrics import Distance, Statistics, compare_arrays, relative_l2
 from harness.comparison.rerun import Rerun
 from harness.comparison.rows import VERDICTS, ForwardRow, Row, verdict_of
@@ -22,7 +22,6 @@ __all__ = [
     "compare",
     "compare_arrays",
     "layers_around",
-    "noise_floor",
     "relative_l2",
     "verdict_line",
     "verdict_of",

@@ -12,7 +12,6 @@ from harness.backends.protocol import Backend, Model, Prepared
 from harness.comparison.metrics import relative_l2
 from harness.comparison.summation import longest_forward_sums, longest_sum
 from harness.graph import Layer
-from harness.methods import Method
 from harness.trace import Trace
 
 #: A candidate within this many floors of the reference computes the same function (DESIGN.md section 6:
@@ -160,19 +159,6 @@ class FloorMeter:
                 x = moved_one_ulp(self._x.astype(np.float64), generator)
                 self._moved.append((self._reference.prepare(moved, "float64"), x))
         return self._moved
-
-
-def noise_floor(
-    model: Model,
-    x: np.ndarray,
-    method: Method,
-    reference: Backend,
-    dtype: str,
-    target: np.ndarray | None = None,
-) -> NoiseFloor:
-    """Run the reference and measure its floor in one go; ``x`` is checked, of ``dtype``."""
-    trace = reference.prepare(model, dtype).explain(x, method, target)
-    return FloorMeter(model, x, reference, dtype).measure(trace)
 
 
 def _moved(base: np.ndarray | None, run: np.ndarray | None) -> float:

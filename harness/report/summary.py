@@ -148,8 +148,9 @@ def _cautions(table: pd.DataFrame) -> str:
         return ""
     said = (
         f"Where rounding alone moves the reference by more than {ILL_CONDITIONED:g}, the method is ill-conditioned on "
-        "this input in this dtype: two right implementations may differ by that much. Passed or not was decided on the "
-        "candidate's own activations (docs/verdicts.md); the float64 row of the same case tells more."
+        "this input in this dtype: two right implementations may differ by that much. Where the reference can run "
+        "single steps, the verdict rests on the candidate's own activations (docs/verdicts.md); "
+        "the float64 row of the case tells more."
     )
     return _section("Read with care", said + "\n\n" + "\n".join(lines))
 
