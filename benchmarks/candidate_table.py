@@ -1,6 +1,6 @@
-"""Which methods a candidate agrees on: runs the default suite and writes `reports/CANDIDATE.md` and `.csv`.
+"""Which methods a candidate agrees on: runs a suite and writes `reports/CANDIDATE.md` and `.csv`.
 
-    python benchmarks/candidate_table.py --candidate zennit [--suite default] [--why FILE.md]
+    python benchmarks/candidate_table.py --candidate zennit --suite catalogue [--model NAME]... [--dtype float64]...
 
 The page holds what the run measured and nothing else; `--why` appends a page written by hand.
 """
@@ -8,13 +8,16 @@ The page holds what the run measured and nothing else; `--why` appends a page wr
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from harness.backends import backend_named
 from harness.files import write_text
 from harness.report import rows_table, table_csv, write_summary
-from harness.runner import Progress, Selection, environment, run, suite_named
+from harness.runner import Progress, Selection, Skipped, environment, run, suite_named
 
 _COLUMNS = (
     "model",
@@ -37,14 +40,24 @@ def main() -> None:
     parser.add_argument("--candidate", required=True)
     parser.add_argument("--reference", default="tensorflow")
     parser.add_argument("--suite", default="default")
-    parser.add_argument("--why", type=Path)
+    parser.add_argument("--model", action="append", help="only these models; all of the suite if left out")
+    parser.add_argument("--dtype", action="append", help="only these dtypes; both if left out")
+    parser.add_argument("--why", type=Path, help="a page written by hand, appended")
     arguments = parser.parse_args()
     suite = suite_named(arguments.suite)
-    selection = Selection(suite.models, suite.methods, suite.dtypes, arguments.reference, arguments.candidate)
+    selection = Selection(
+        tuple(arguments.model or suite.models),
+        suite.methods,
+        tuple(arguments.dtype or suite.dtypes),
+        arguments.reference,
+        arguments.candidate,
+    )
     folder = Path("reports") / "runs" / f"{suite.name}-{arguments.reference}-{arguments.candidate}"
-    rows = run(selection, folder, Progress(started=lambda case: print(case, flush=True)))
+    skipped: list[Skipped] = []
+    progress = Progress(started=lambda case: print(case, flush=True), skipped=skipped.append)
+    rows = run(selection, folder, progress)
     backends = [backend_named(arguments.reference), backend_named(arguments.candidate)]
-    write_summary(rows, folder, environment(backends))
+    write_summary(rows, folder, environment(backends), [asdict(each) for each in skipped])
     write_text(Path("reports") / f"{arguments.candidate}.md", page(rows, arguments, environment(backends)))
     table_csv(rows_table(rows)[list(_COLUMNS)], Path("reports") / f"{arguments.candidate}.csv")
 
@@ -59,13 +72,13 @@ def page(rows: list[dict[str, Any]], arguments: argparse.Namespace, facts: dict[
     lines = [
         f"# Candidate `{arguments.candidate}` against the reference `{arguments.reference}`",
         "",
-        f"{len(passed)} of {len(rows)} cases agree to rounding. Written by `python benchmarks/candidate_table.py "
-        f"--candidate {arguments.candidate}`; all figures: [{arguments.candidate}.csv]({arguments.candidate}.csv).",
+        f"{len(passed)} of {len(rows)} cases agree to rounding. Written by `python {shlex.join(sys.argv)}`; "
+        f"all figures: [{arguments.candidate}.csv]({arguments.candidate}.csv).",
         "",
         f"Measured with {versions}.",
         "",
         "Each cell: verdict in float64 / in float32, then Pearson's r and the relative L2 difference of the float64 "
-        "attributions.",
+        "attributions. A dash: not run, because the method does not apply to the model or the dtype was left out.",
         "",
         f"| method | {' | '.join(models)} |",
         f"| --- |{' --- |' * len(models)}",
@@ -92,7 +105,9 @@ def page(rows: list[dict[str, Any]], arguments: argparse.Namespace, facts: dict[
 
 
 def _cell(double: dict[str, Any] | None, single: dict[str, Any] | None) -> str:
-    verdicts = " / ".join(row["verdict"] if row else "not run" for row in (double, single))
+    if not double and not single:
+        return "-"
+    verdicts = " / ".join(row["verdict"] if row else "-" for row in (double, single))
     if not double or double["passed"] or double.get("attribution_rel_l2") is None:
         return verdicts
     r = double["attribution_pearson_r"]

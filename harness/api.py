@@ -62,13 +62,15 @@ def explain(
 
     ``model``: what :func:`load_model` returns, or what it takes. ``x``: (batch, *input_shape), channels
     last. ``target``: a class index, one per sample, or None for the largest logit of each sample.
-    ``layers=False`` keeps only logits and attribution. Raises InvalidInputError, UnknownNameError,
-    UnsupportedMethodError or MissingFrameworkError.
+    ``layers=False`` keeps only logits and attribution. Raises InvalidInputError (among them
+    MethodDoesNotApplyError, for a method that is not meant for such a network), UnknownNameError,
+    UnsupportedMethodError, MissingFrameworkError or PeerError.
     """
     model = as_model(model)
     chosen, resolved = backend_named(backend), method_named(method)
     array = checked_input(model, x, checked_dtype(dtype))
     wanted = checked_target(target, len(array), class_count(model))
+    resolved.check(model.graph)
     require_support(chosen, resolved)
     prepared = prepared_for(model, chosen, dtype)
     trace = prepared.explain(array, resolved, wanted, layers)

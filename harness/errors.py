@@ -39,6 +39,14 @@ class UnsupportedMethodError(HarnessError):
     """A method that a backend does not implement."""
 
 
+class MethodDoesNotApplyError(InvalidInputError):
+    """A method on a network it is not meant for."""
+
+
+class PeerError(HarnessError):
+    """A peer library's interpreter that is missing, crashed, ran out of time or answered with rubbish."""
+
+
 class ModelSourceError(HarnessError):
     """A file or object that is no model, is truncated, or cannot be fetched."""
 

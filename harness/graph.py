@@ -149,10 +149,19 @@ class Graph:
         """The layers that read the output of ``name``, in forward order."""
         return tuple(layer for layer in self.layers if name in layer.inputs)
 
-    def reads_input(self, layer: Layer) -> bool:
-        """Whether ``layer`` sees only the network's input, at most reshaped (iNNvestigate's `is_input_layer`)."""
+    def index(self, layer: Layer) -> int:
+        """The place of ``layer`` in forward order, the input being 0."""
+        return next(place for place, each in enumerate(self.layers) if each.name == layer.name)
+
+    def reads_input(self, layer: Layer, through_padding: bool = False) -> bool:
+        """Whether ``layer`` sees only the network's input, at most reshaped (iNNvestigate's `is_input_layer`).
+
+        With ``through_padding`` zero padding in between does not count either (signxai's `is_input_layer`).
+        """
+        ignored = (*RESHAPING_KINDS, "zero_pad") if through_padding else RESHAPING_KINDS
         producers = [self[name] for name in layer.inputs]
         return bool(producers) and all(
-            producer.kind == "input" or (producer.kind in RESHAPING_KINDS and self.reads_input(producer))
+            producer.kind == "input"
+            or (producer.kind in ignored and self.reads_input(producer, through_padding))
             for producer in producers
         )

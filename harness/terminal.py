@@ -11,7 +11,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from harness.report import case_line
-from harness.runner import Progress
+from harness.runner import Progress, Skipped
 
 
 class RunDisplay:
@@ -30,7 +30,9 @@ class RunDisplay:
             disable=not self._console.is_terminal,
         )
         self._task = self._bar.add_task("starting", total=cases)
-        self.progress = Progress(started=self._started, finished=self._finished)
+        self.progress = Progress(started=self._started, finished=self._finished, skipped=self._skipped)
+        #: Methods that do not apply to a model, in the order they were met.
+        self.skipped: list[Skipped] = []
 
     def __enter__(self) -> RunDisplay:
         self._bar.start()
@@ -50,6 +52,10 @@ class RunDisplay:
             line.append("  (done before)")
         self._console.print(line)
         self._bar.advance(self._task)
+
+    def _skipped(self, skipped: Skipped) -> None:
+        self.skipped.append(skipped)
+        self._bar.advance(self._task, skipped.cases)
 
 
 def print_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from harness.backends.protocol import Backend, Model, Prepared
 from harness.errors import InvalidInputError, MissingFrameworkError, UnknownNameError
-from harness.methods import Method
-from harness.methods.composite import Head
+from harness.methods import Head, Method
 from ported_impls.versions import (
     distribution_versions,
     function_digest,
@@ -36,15 +35,17 @@ def backend_from_composite(name: str, composite: CompositeFunction, head: Head |
 
     ``composite(model, method)`` gets the twin (a `torch.nn.Module` whose submodules have the canonical
     layer names, and whose attribute ``graph`` is the neutral graph) and returns the `zennit.core.Composite`
-    of the method. The relevance starts at the target neuron with its logit or with one, as ``head`` says,
-    whatever the method's own head is; ``head=None`` takes the method's. Per-layer relevance and
-    `propagate` (a layer's module with the hooks that the composite puts on it) come with it.
+    of the method. The relevance starts at the target neuron as ``head`` says (`harness.methods.Head`),
+    whatever the method's own head is; ``head=None`` takes the method's. Procedures of many runs run the
+    composite at every point, and post-processing is the method's. Per-layer relevance and `propagate` (a
+    layer's module with the hooks that the composite puts on it) come with it.
 
     Raises InvalidInputError for a composite that cannot be called and a head that does not exist.
     """
     _check_callable(name, "composite", composite)
-    if head not in ("logit", "one", None):
-        raise InvalidInputError(f"{name}: head must be 'logit', 'one' or None, found {head!r}")
+    if head not in (*get_args(Head), None):
+        heads = ", ".join(map(repr, get_args(Head)))
+        raise InvalidInputError(f"{name}: head must be {heads} or None, found {head!r}")
     return _CompositeBackend(name, composite, head)
 
 

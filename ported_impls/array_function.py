@@ -37,7 +37,11 @@ class ArrayFunction:
     def explain(
         self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
     ) -> Trace:
-        """Raises InvalidInputError for a target outside the classes or an attribution of another shape."""
+        """Raises InvalidInputError for a target outside the classes or an attribution of another shape.
+
+        MethodDoesNotApplyError for a method that is not meant for such a network.
+        """
+        method.check(self.model.graph)
         logits = self.logits(x)
         target = resolve_target(self.model.name, logits, target)
         if self.as_tensors:

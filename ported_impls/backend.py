@@ -8,7 +8,7 @@ from ported_impls.versions import distribution_versions, package_digest, require
 
 
 class TorchBackend:
-    """LRP and gradients in PyTorch, by hooks on Zennit's core, after iNNvestigate 2.1.2."""
+    """Every method of the catalogue in PyTorch, by hooks on Zennit's core; the rules are `harness.methods.rules`."""
 
     name = "torch"
 
@@ -16,13 +16,14 @@ class TorchBackend:
         return {**distribution_versions("torch", "zennit", "numpy"), "source": package_digest()}
 
     def supports(self, method: Method) -> bool:
-        """Every rule of `harness.methods` is implemented; a misplaced one is an error of `explain`."""
+        """Every rule and procedure of `harness.methods` is implemented; a misplaced rule is an error of `explain`."""
         return isinstance(method, Method)
 
     def prepare(self, model: Model, dtype: str) -> Prepared:
         """Raises MissingFrameworkError without torch."""
         require_torch_and_zennit()
         from ported_impls.composite import method_composite
+        from ported_impls.edges import rectified_edges
         from ported_impls.run import HookedTwin
 
         twin = model.torch(dtype)
@@ -33,4 +34,6 @@ class TorchBackend:
             dtype=dtype,
             twin=twin,
             composite=lambda method: method_composite(method, twin.graph),
+            edges=lambda method: rectified_edges(twin.graph, method.composite.assign(twin.graph)),
+            deciding_name=lambda method: "",
         )

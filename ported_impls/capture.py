@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +15,9 @@ import torch
 from harness.graph import Graph, Layer
 from harness.trace.trace import LayerTrace
 from ported_impls.layout import in_canonical_order, to_canonical
+
+#: (layer name, relevance of its output in canonical layout)
+Tap = Callable[[str, np.ndarray], None]
 
 
 @dataclass
@@ -42,17 +45,63 @@ def capture_layers(twin: torch.nn.Module, layers: Iterable[Layer]) -> Iterator[C
     the tensor which the layer's consumers read, in total over all of them.
     """
     captured = Captured()
+    with _forward_hooks(twin, layers, partial(_record, captured)):
+        yield captured
+
+
+@contextmanager
+def tap_relevance(twin: torch.nn.Module, layers: Iterable[Layer], tap: Tap) -> Iterator[None]:
+    """Hand each gradient of an output of ``layers`` to ``tap`` as it comes; nothing is kept.
+
+    For many runs, which would not fit into memory side by side. To be entered last, as `capture_layers`.
+    """
+    with _forward_hooks(twin, layers, partial(_tapped, tap)):
+        yield
+
+
+@contextmanager
+def tap_input(twin: torch.nn.Module, tap: Callable[[np.ndarray], None]) -> Iterator[None]:
+    """Hand each gradient of what the twin is called with to ``tap`` as it comes."""
+
+    def seen(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        (x,) = args
+        seen = x.view_as(x)
+        if seen.requires_grad:
+            seen.register_hook(lambda gradient: tap(to_canonical(gradient)))
+        return (seen,)
+
+    handle = twin.register_forward_pre_hook(seen)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _forward_hooks(
+    twin: torch.nn.Module, layers: Iterable[Layer], hook: Callable[..., torch.Tensor]
+) -> Iterator[None]:
+    """``hook`` (layer name, module, inputs, output) at the modules of ``layers``; what it returns is passed on."""
     modules = dict(twin.named_modules())
     handles = [
-        modules[layer.name].register_forward_hook(partial(_record, captured, layer.name))
+        modules[layer.name].register_forward_hook(partial(hook, layer.name))
         for layer in layers
         if layer.name in modules
     ]
     try:
-        yield captured
+        yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _tapped(
+    tap: Tap, name: str, module: torch.nn.Module, args: tuple[Any, ...], output: torch.Tensor
+) -> torch.Tensor:
+    seen = output.view_as(output)
+    if seen.requires_grad:
+        seen.register_hook(lambda gradient: tap(name, to_canonical(gradient)))
+    return seen
 
 
 def _record(

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 from harness.errors import UnsupportedMethodError
-from harness.graph import AVERAGE_POOLING_KINDS, KERNEL_KINDS, Graph, Layer
+from harness.graph import ACTIVATION_KINDS, AVERAGE_POOLING_KINDS, KERNEL_KINDS, Graph, Layer
 from harness.methods import (
     AlphaBeta,
+    AlphaBetaX,
+    BatchNormReverse,
     Bounded,
+    Deconvolution,
     Epsilon,
     Flat,
     FusedBatchNorm,
+    Gamma,
     Gradient,
+    GuidedReLU,
+    KernelRule,
     Method,
     Pass,
     Rule,
+    Sign,
     SignedEpsilon,
     Stabilizer,
+    StdEpsilon,
     WSquare,
     Z,
+    ZPlusFast,
 )
-from ported_impls import hooks
+from ported_impls import batch_norm, hooks
 from ported_impls.steps import ReadAs
 from ported_impls.torchvision_shim import zennit
 
-_KERNEL_RULES = (Z, Epsilon, AlphaBeta, WSquare, Flat, Bounded)
 _LINEAR_WITHOUT_KERNEL = ("add", *AVERAGE_POOLING_KINDS)
 
 
@@ -48,10 +56,17 @@ def hook_for(rule: Rule, layer: Layer) -> zennit.core.Hook | None:
         if layer.input_shapes != (layer.shape,):
             raise _misplaced(rule, layer, "needs one input of the shape of its output")
         return zennit.rules.Pass()
-    if isinstance(rule, FusedBatchNorm):
+    if isinstance(rule, GuidedReLU | Deconvolution):
+        if layer.kind not in ACTIVATION_KINDS:
+            raise _misplaced(rule, layer, "needs an activation")
+        return hooks.guided() if isinstance(rule, GuidedReLU) else hooks.deconvolution()
+    if isinstance(rule, FusedBatchNorm | BatchNormReverse):
         if layer.kind != "batch_norm":
             raise _misplaced(rule, layer, "needs a batch norm")
-        return _kernel_hook(rule.rule, hooks.fused_line)
+        if isinstance(rule, BatchNormReverse):
+            return batch_norm.reverse(rule.epsilon)
+        lines = batch_norm.one_line if rule.mode == "one_linear" else batch_norm.two_lines
+        return _kernel_hook(rule.rule, lines)
     if layer.kind in _LINEAR_WITHOUT_KERNEL and isinstance(rule, Z | Epsilon):
         return hooks.proportional(_stabilizer(rule), bias=True)
     if layer.kind not in (*KERNEL_KINDS, "scale"):
@@ -59,20 +74,32 @@ def hook_for(rule: Rule, layer: Layer) -> zennit.core.Hook | None:
     return _kernel_hook(rule, None)
 
 
-def _kernel_hook(rule: Rule, read_as: ReadAs) -> zennit.core.BasicHook:
-    if isinstance(rule, Z | Epsilon):
-        return hooks.proportional(_stabilizer(rule), rule.bias, read_as)
-    if isinstance(rule, AlphaBeta):
-        return hooks.alpha_beta(rule.alpha, rule.beta, rule.stabilizer, rule.bias, read_as)
-    if isinstance(rule, WSquare):
-        return hooks.w_square(rule.stabilizer, read_as)
-    if isinstance(rule, Flat):
-        return hooks.flat(rule.stabilizer, read_as)
-    if isinstance(rule, Bounded):
-        return hooks.bounded(rule.low, rule.high, rule.stabilizer, read_as)
+def _kernel_hook(rule: KernelRule, read_as: ReadAs) -> zennit.core.BasicHook:
+    match rule:
+        case Z() | Epsilon():
+            return hooks.proportional(_stabilizer(rule), rule.bias, read_as)
+        case StdEpsilon():
+            return hooks.deviation_epsilon(rule.factor, rule.bias, read_as)
+        case Sign():
+            return hooks.sign(rule.threshold, rule.stabilizer, rule.bias, read_as)
+        case AlphaBeta():
+            return hooks.alpha_beta(
+                rule.alpha, rule.beta, rule.stabilizer, rule.bias, rule.split_bias, read_as
+            )
+        case AlphaBetaX():
+            return hooks.alpha_beta_x(rule.alpha, rule.beta, rule.stabilizer, read_as)
+        case ZPlusFast():
+            return hooks.z_plus_fast(rule.stabilizer, read_as)
+        case Gamma():
+            return hooks.gamma(rule.gamma, rule.signed, rule.stabilizer, read_as)
+        case WSquare():
+            return hooks.w_square(rule.stabilizer, rule.bias, read_as)
+        case Flat():
+            return hooks.flat(rule.stabilizer, read_as)
+        case Bounded():
+            return hooks.bounded(rule.low, rule.high, rule.stabilizer, rule.times_inputs, read_as)
     raise UnsupportedMethodError(
-        f"the torch backend has no rule {type(rule).__name__}; it has: "
-        + ", ".join(known.__name__ for known in (*_KERNEL_RULES, Pass, Gradient, FusedBatchNorm))
+        f"the torch backend has no rule {type(rule).__name__}; use one of harness.methods.rules"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.errors import InvalidInputError
-from harness.methods.composite import Head
+from harness.methods import Head
 
 
 def resolve_target(model: str, logits: np.ndarray, target: np.ndarray | None) -> np.ndarray:
@@ -36,8 +36,11 @@ def resolve_target(model: str, logits: np.ndarray, target: np.ndarray | None) ->
 
 
 def initial_relevance(logits: np.ndarray, target: np.ndarray, head: Head) -> np.ndarray:
-    """(batch, classes): the target's logit, or one, at the target neuron of each sample; zero elsewhere."""
+    """(batch, classes): at the target of each sample its logit, the positive part of it, or one; zero elsewhere."""
     seed = np.zeros_like(logits)
-    samples = np.arange(len(target))
-    seed[samples, target] = logits[samples, target] if head == "logit" else 1
+    at_target = np.arange(len(target)), target
+    if head == "one":
+        seed[at_target] = 1
+    else:
+        seed[at_target] = logits[at_target] if head == "logit" else np.maximum(logits[at_target], 0)
     return seed

@@ -1,127 +1,145 @@
-"""LRP rules as hooks on Zennit's core: a rule is a handful of values (`steps` says which).
+"""LRP rules as hooks on Zennit's core: a rule is a handful of values (`steps` says which, `mappers` has them).
 
-What the rules compute is defined in `harness.methods.rules`, after iNNvestigate 2.1.2
-(`analyzer/relevance_based/relevance_rule.py`). Tensors are in the twin's layout: batch first, channels
-on axis 1.
+What the rules compute is defined in `harness.methods.rules`. Tensors are in the twin's layout: batch
+first, channels on axis 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from harness.methods import ReplaceZero, Stabilizer
-from ported_impls.steps import KernelMod, ModifiedStep, OwnStep, Part, ReadAs
+from harness.methods import Stabilizer
+from ported_impls import mappers
+from ported_impls.mappers import keep, negative, positive
+from ported_impls.steps import FormulaStep, KernelMod, ModifiedStep, OwnStep, Part, ReadAs
 from ported_impls.torchvision_shim import zennit
-
-# --- input and parameter modifiers --------------------------------------------------------------------
-
-
-def keep(x: Tensor) -> Tensor:
-    return x
-
-
-def positive(x: Tensor) -> Tensor:
-    return x.clamp(min=0)
-
-
-def negative(x: Tensor) -> Tensor:
-    return x.clamp(max=0)
-
-
-# --- gradient mappers and reducers --------------------------------------------------------------------
-
-
-def stabilize(stabilizer: Stabilizer, z: Tensor) -> Tensor:
-    """The denominator ``S(z)``, in the dtype of ``z``."""
-    if isinstance(stabilizer, ReplaceZero):
-        return z.masked_fill(z == 0, stabilizer.value)
-    return torch.where(z >= 0, z + stabilizer.epsilon, z - stabilizer.epsilon)
-
-
-def _divide_by_sum(stabilizer: Stabilizer, relevance: Tensor, outputs: Sequence[Tensor]) -> list[Tensor]:
-    """``R / S(sum of all outputs)`` for every part."""
-    return [relevance / stabilize(stabilizer, _total(outputs))] * len(outputs)
-
-
-def _divide_by_pairs(stabilizer: Stabilizer, relevance: Tensor, outputs: Sequence[Tensor]) -> list[Tensor]:
-    """``R / S(o0 + o1)`` for the first two parts, ``R / S(o2 + o3)`` for the last two."""
-    first, last = outputs[:2], outputs[2:]
-    return _divide_by_sum(stabilizer, relevance, first) + _divide_by_sum(stabilizer, relevance, last)
-
-
-def _divide_by_difference(
-    stabilizer: Stabilizer, relevance: Tensor, outputs: Sequence[Tensor]
-) -> list[Tensor]:
-    """``R / S(o0 - (o1 + o2))`` for every part."""
-    return [relevance / stabilize(stabilizer, outputs[0] - (outputs[1] + outputs[2]))] * 3
-
-
-def _products(inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
-    return [x * gradient for x, gradient in zip(inputs, gradients, strict=True)]
-
-
-def _total(tensors: Sequence[Tensor]) -> Tensor:
-    return tensors[0] if len(tensors) == 1 else tensors[0] + _total(tensors[1:])
-
-
-def _sum_of_products(inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
-    return _total(_products(inputs, gradients))
-
-
-def _weighted_pairs(
-    alpha: float, beta: float, inputs: Sequence[Tensor], gradients: Sequence[Tensor]
-) -> Tensor:
-    products = _products(inputs, gradients)
-    return alpha * _total(products[:2]) - beta * _total(products[2:])
-
-
-def _difference_of_products(inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
-    inside, low, high = _products(inputs, gradients)
-    return inside - (low + high)
-
-
-def _first_gradient(inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
-    return gradients[0]
-
-
-# --- the rules ----------------------------------------------------------------------------------------
 
 
 def proportional(stabilizer: Stabilizer, bias: bool, read_as: ReadAs = None) -> zennit.core.BasicHook:
     """Z and Epsilon (Bach et al. 2015, eq. 56 and 58; iNNvestigate 2.1.2 `ZRule`, `EpsilonRule`)."""
-    mapper = partial(_divide_by_sum, stabilizer)
+    mapper = partial(mappers.divide_by_sum, stabilizer)
     if bias and read_as is None:
-        return OwnStep(mapper, _sum_of_products)
-    return ModifiedStep([(keep, KernelMod(keep, bias))], mapper, _sum_of_products, read_as)
+        return OwnStep(mapper, mappers.sum_of_products)
+    return ModifiedStep([(keep, KernelMod(keep, bias))], mapper, mappers.sum_of_products, read_as)
+
+
+def deviation_epsilon(factor: float, bias: bool, read_as: ReadAs = None) -> zennit.core.BasicHook:
+    """StdEpsilon: epsilon is a multiple of the input's deviation (signxai 1.1.9.2 `StdxEpsilonRule`)."""
+    mapper = partial(mappers.divide_with_deviation, factor)
+    if bias and read_as is None:
+        return OwnStep(mapper, mappers.sum_of_products)
+    return ModifiedStep([(keep, KernelMod(keep, bias))], mapper, mappers.sum_of_products, read_as)
+
+
+def sign(
+    threshold: float, stabilizer: Stabilizer, bias: bool, read_as: ReadAs = None
+) -> zennit.core.BasicHook:
+    """Sign: the input's sign in front of the transpose (Gumpfer et al. 2023; signxai 1.1.9.2 `SIGNmuRule`)."""
+    mapper = partial(mappers.divide_by_sum, stabilizer)
+    reducer = partial(mappers.signed_gradient, threshold)
+    if bias and read_as is None:
+        return OwnStep(mapper, reducer)
+    return ModifiedStep([(keep, KernelMod(keep, bias))], mapper, reducer, read_as, products=False)
 
 
 def alpha_beta(
-    alpha: float, beta: float, stabilizer: Stabilizer, bias: bool, read_as: ReadAs = None
+    alpha: float,
+    beta: float,
+    stabilizer: Stabilizer,
+    bias: bool,
+    split_bias: bool = False,
+    read_as: ReadAs = None,
 ) -> ModifiedStep:
-    """AlphaBeta, with both signs of the bias in both denominators (iNNvestigate 2.1.2 `AlphaBetaRule`)."""
-    up, down = KernelMod(positive, bias), KernelMod(negative, bias)
-    activating: list[Part] = [(positive, up), (negative, down)]
-    inhibiting: list[Part] = [(positive, down), (negative, up)]
+    """AlphaBeta, both signs of the bias in both denominators (iNNvestigate 2.1.2 `AlphaBetaRule`).
+
+    With ``split_bias`` the second part of each denominator has none (Zennit 0.5.1 `AlphaBeta`, `ZPlus`).
+    """
+    second = bias and not split_bias
+    activating: list[Part] = [
+        (positive, KernelMod(positive, bias)),
+        (negative, KernelMod(negative, second)),
+    ]
+    inhibiting: list[Part] = [
+        (positive, KernelMod(negative, bias)),
+        (negative, KernelMod(positive, second)),
+    ]
     if beta == 0:  # then alpha is one
-        return ModifiedStep(activating, partial(_divide_by_sum, stabilizer), _sum_of_products, read_as)
+        mapper = partial(mappers.divide_by_sum, stabilizer)
+        return ModifiedStep(activating, mapper, mappers.sum_of_products, read_as)
     return ModifiedStep(
         activating + inhibiting,
-        partial(_divide_by_pairs, stabilizer),
-        partial(_weighted_pairs, alpha, beta),
+        partial(mappers.divide_by_pairs, stabilizer),
+        partial(mappers.weighted_pairs, alpha, beta),
         read_as,
     )
 
 
-def w_square(stabilizer: Stabilizer, read_as: ReadAs = None) -> ModifiedStep:
-    """WSquare: ones for the input, squared kernels, no bias (Montavon et al. 2017; `WSquareRule`)."""
+def alpha_beta_x(
+    alpha: tuple[float, float], beta: tuple[float, float], stabilizer: Stabilizer, read_as: ReadAs = None
+) -> ModifiedStep:
+    """AlphaBetaX: a factor and a denominator for each kind of contribution (iNNvestigate 2.1.2 `AlphaBetaXRule`).
+
+    Kinds with factor zero are not computed (where all are zero, one is, so that zeros come out).
+    """
+    up, down = KernelMod(positive, bias=True), KernelMod(negative, bias=True)
+    kinds: list[tuple[float, Part]] = [
+        (alpha[0], (positive, up)),
+        (alpha[1], (negative, down)),
+        (-beta[0], (positive, down)),
+        (-beta[1], (negative, up)),
+    ]
+    counted = [(factor, part) for factor, part in kinds if factor != 0] or kinds[:1]
     return ModifiedStep(
-        [(torch.ones_like, KernelMod(torch.square, bias=False))],
-        partial(_divide_by_sum, stabilizer),
-        _first_gradient,
+        [part for _, part in counted],
+        partial(mappers.divide_by_own, stabilizer),
+        partial(mappers.weighted_products, [factor for factor, _ in counted]),
+        read_as,
+    )
+
+
+def z_plus_fast(stabilizer: Stabilizer, read_as: ReadAs = None) -> ModifiedStep:
+    """ZPlusFast: positive kernels, no bias, the input as it is (iNNvestigate 2.1.2 `ZPlusFastRule`)."""
+    return ModifiedStep(
+        [(keep, KernelMod(positive, bias=False))],
+        partial(mappers.divide_by_sum, stabilizer),
+        mappers.sum_of_products,
+        read_as,
+    )
+
+
+def gamma(factor: float, signed: bool, stabilizer: Stabilizer, read_as: ReadAs = None) -> ModifiedStep:
+    """LRP-gamma (Montavon et al. 2019), or with ``signed`` its form for inputs of both signs (Andeol et al. 2021)."""
+    up, down = partial(mappers.more_positive, factor), partial(mappers.more_negative, factor)
+    if not signed:
+        return ModifiedStep(
+            [(keep, KernelMod(up, bias=True))],
+            partial(mappers.divide_by_sum, stabilizer),
+            mappers.sum_of_products,
+            read_as,
+        )
+    return ModifiedStep(
+        [
+            (positive, KernelMod(up, bias=True)),
+            (negative, KernelMod(down, bias=False)),
+            (positive, KernelMod(down, bias=True)),
+            (negative, KernelMod(up, bias=False)),
+            (keep, KernelMod(keep, bias=True)),
+        ],
+        partial(mappers.divide_by_sign_of_output, stabilizer),
+        mappers.sum_of_four_products,
+        read_as,
+    )
+
+
+def w_square(stabilizer: Stabilizer, bias: bool = False, read_as: ReadAs = None) -> ModifiedStep:
+    """WSquare: ones for the input, squared kernels (Montavon et al. 2017; `WSquareRule`), and bias (Zennit)."""
+    return ModifiedStep(
+        [(torch.ones_like, KernelMod(torch.square, bias))],
+        partial(mappers.divide_by_sum, stabilizer),
+        mappers.first_gradient,
         read_as,
     )
 
@@ -130,13 +148,15 @@ def flat(stabilizer: Stabilizer, read_as: ReadAs = None) -> ModifiedStep:
     """Flat: ones for the input and the kernels, no bias (Lapuschkin et al. 2019; `FlatRule`)."""
     return ModifiedStep(
         [(torch.ones_like, KernelMod(torch.ones_like, bias=False))],
-        partial(_divide_by_sum, stabilizer),
-        _first_gradient,
+        partial(mappers.divide_by_sum, stabilizer),
+        mappers.first_gradient,
         read_as,
     )
 
 
-def bounded(low: float, high: float, stabilizer: Stabilizer, read_as: ReadAs = None) -> ModifiedStep:
+def bounded(
+    low: float, high: float, stabilizer: Stabilizer, times_inputs: bool = True, read_as: ReadAs = None
+) -> ModifiedStep:
     """The z^B rule for inputs in ``[low, high]``, without bias (Montavon et al. 2017; `BoundedRule`)."""
     return ModifiedStep(
         [
@@ -144,34 +164,25 @@ def bounded(low: float, high: float, stabilizer: Stabilizer, read_as: ReadAs = N
             (partial(torch.full_like, fill_value=low), KernelMod(positive, bias=False)),
             (partial(torch.full_like, fill_value=high), KernelMod(negative, bias=False)),
         ],
-        partial(_divide_by_difference, stabilizer),
-        _difference_of_products,
+        partial(mappers.divide_by_difference, stabilizer),
+        mappers.difference_of_products if times_inputs else mappers.difference_of_gradients,
         read_as,
+        products=times_inputs,
     )
 
 
-class _FusedLine(torch.nn.Module):
-    """``weight * x + bias`` along axis 1."""
-
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(weight, requires_grad=False)
-        self.bias = torch.nn.Parameter(bias, requires_grad=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        along_channels = (1, -1, *(1,) * (x.ndim - 2))
-        return x * self.weight.reshape(along_channels) + self.bias.reshape(along_channels)
+# --- activations --------------------------------------------------------------------------------------
 
 
-def fused_line(batch_norm: torch.nn.Module) -> _FusedLine:
-    """A batch norm as iNNvestigate 2.1.2 reads it.
+def guided() -> OwnStep:
+    """GuidedReLU: the activation's own backward pass of ``max(R, 0)`` (Springenberg et al. 2015)."""
+    return OwnStep(mappers.rectify, mappers.first_gradient)
 
-    ``gamma / d * x + (beta - mean / d)`` per channel, ``d = sqrt(variance**2 + epsilon)``: the squared
-    variance and the mean without gamma are as they stand in `apply_mapping_to_fused_bn_layer`
-    (``fuse_mode="one_linear"``).
-    """
-    mean, variance = batch_norm.running_mean, batch_norm.running_var
-    deviation = torch.sqrt(variance**2 + batch_norm.eps)
-    gamma = torch.ones_like(mean) if batch_norm.weight is None else batch_norm.weight.detach()
-    beta = torch.zeros_like(mean) if batch_norm.bias is None else batch_norm.bias.detach()
-    return _FusedLine(gamma / deviation, beta - mean / deviation)
+
+def _rectified(module: torch.nn.Module, x: Tensor, relevance: Tensor) -> Tensor:
+    return positive(relevance)
+
+
+def deconvolution() -> FormulaStep:
+    """Deconvolution: ``max(R, 0)``, whatever the activation did (Zeiler and Fergus 2014)."""
+    return FormulaStep(_rectified)

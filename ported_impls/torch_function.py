@@ -34,7 +34,11 @@ class TorchFunction:
     def explain(
         self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
     ) -> Trace:
-        """Raises InvalidInputError for a target outside the classes or an attribution of another shape."""
+        """Raises InvalidInputError for a target outside the classes or an attribution of another shape.
+
+        MethodDoesNotApplyError for a method that is not meant for such a network.
+        """
+        method.check(self.model.graph)
         graph: Graph = self.twin.graph
         recorded = graph if layers else ()
         with torch.no_grad(), capture_layers(self.twin, recorded) as plain:

@@ -1,136 +1,124 @@
-"""Candidate "zennit": Zennit's own unmodified rules, with Zennit's own defaults, under the catalogue's names.
+"""Candidate "zennit": Zennit 0.5.1 as it is, its own rules, composites, attributors and defaults, under the
+catalogue's names. What runs is what a Zennit user would write who is asked for the method of that name.
 
-The mapping is the one a Zennit user writes who takes the library as it is:
+=============================================== ==========================================================
+name                                            Zennit's
+=============================================== ==========================================================
+epsilon_plus, epsilon_plus_flat,                the composite of that name, with the method's epsilon,
+epsilon_alpha2_beta1, ..._flat,                 stabilizer, gamma, low and high
+epsilon_gamma_box, excitation_backprop
+epsilon_plus_box, epsilon_alpha2_beta1_box      EpsilonPlus, EpsilonAlpha2Beta1 with ZBox for the first
+                                                convolution
+guided_backprop, deconvnet (all dialects)       GuidedBackprop, DeconvNet: at `torch.nn.ReLU` only
+gradient, input_t_gradient, ...                 no hooks
+lrp..., lrp_..., deep_taylor, lrp.0, lrp.gamma  a rule for each kernel by the layer's name, the base layer map
+                                                for the rest (`zennit_rules`, `zennit_composites`); the
+                                                sequential presets and composites A and B are thereby what
+                                                EpsilonPlus, EpsilonAlpha2Beta1 and their Flat forms hold
+integrated_gradients                            attribution.IntegratedGradients: from step 1/n to 1
+smoothgrad                                      attribution.SmoothGrad: the last of its n runs has no noise
+=============================================== ==========================================================
 
-- kernels: the rule of the same name, :func:`zennit_rule`. Zennit's defaults differ from iNNvestigate
-  2.1.2's where they do: stabilizer 1e-6 with the sign of the denominator (iNNvestigate replaces exact
-  zeros by 1e-7), LRP-0 divides by zero unprotected where the denominator is zero, `WSquare` squares the
-  bias and `ZBox` keeps it (iNNvestigate drops it), AlphaBeta takes only the bias of the sign it sums.
-- everything else by `zennit.composites.layer_map_base`: activations and batch norm `Pass`, average
-  pooling `Norm`. `Pass` at a batch norm is meant for one that a canonizer has merged into the layer
-  before; Zennit's named composites have no canonizer unless the user hands one over. The default here
-  is therefore none; ``merge_batch_norms=True`` is the user who does. `SequentialMergeBatchNorm` pairs
-  modules by the order in which they are registered, which in a network with branches is not the order
-  of the graph, so `NamedMergeBatchNorm` gets the pairs that the graph has. The merged layer then
-  computes what the batch norm computed, so its activation is another than the network's.
-- no rule, that is the gradient: `Add` (Zennit's `Sum` rule is for its own `zennit.layer.Sum`, which a
-  user would have to write into the network), with which each summand gets the *whole* relevance of the
-  sum and a residual network doubles it at every block; the per-channel `Scale`, of no type Zennit
-  knows; softmax; max pooling and what only moves values, as it should be.
-
-A separable convolution is two convolutions to Zennit, each with the rule. The gradient methods have no
-hooks at all. The head is the method's.
+Whatever the method does with its result at the input (``_x_input``, ``_x_sign``) is done with Zennit's, and
+relevance starts where the method says. The rest has no counterpart, see :func:`missing_counterpart`:
+Grad-CAM, VarGrad, absolute or squared gradients within a mean, attributions without a run, the SIGN rule,
+and epsilon times the deviation of the input (a stabilizer of Zennit is handed the output, not the input).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from harness.backends.protocol import Backend
+from harness.backends.protocol import Backend, Model, Prepared
 from harness.errors import UnsupportedMethodError
-from harness.graph import KERNEL_KINDS, Graph, Layer
+from harness.graph import Graph
 from harness.methods import (
-    AlphaBeta,
-    Bounded,
-    Epsilon,
-    Flat,
-    Gradient,
+    AlphaBetaX,
+    GradCam,
+    InputItself,
+    InputPlusNoise,
+    IntegratedGradients,
     Method,
-    Rule,
-    SignedEpsilon,
-    WSquare,
-    Z,
+    Sign,
+    Smoothed,
+    StdEpsilon,
+    UniformNoise,
 )
-from ported_impls.adapters import backend_from_composite
+from ported_impls.versions import distribution_versions, package_digest, require_torch_and_zennit
 
 if TYPE_CHECKING:
     from ported_impls.torchvision_shim import zennit
 
+_WITHOUT_RULE = (Sign, StdEpsilon, AlphaBetaX)
+
 
 def zennit_backend(merge_batch_norms: bool = False) -> Backend:
-    """The backend ``zennit``; with ``merge_batch_norms`` the backend ``zennit-merged``."""
-    if merge_batch_norms:
-        return backend_from_composite("zennit-merged", merged_composite, head=None)
-    return backend_from_composite("zennit", default_composite, head=None)
+    """The backend ``zennit``; with ``merge_batch_norms`` the backend ``zennit-merged``.
 
-
-def default_composite(model: Any, method: Method) -> zennit.core.Composite:
-    """Zennit's composite of ``method`` for the twin ``model``, without canonizer."""
-    return _composite(model.graph, method, [])
-
-
-def merged_composite(model: Any, method: Method) -> zennit.core.Composite:
-    """The same with every batch norm merged into the kernel layer that it alone reads."""
-    from ported_impls.torchvision_shim import zennit
-
-    pairs = batch_norm_pairs(model.graph)
-    canonizer = zennit.canonizers.NamedMergeBatchNorm([((kernel,), norm) for kernel, norm in pairs])
-    return _composite(model.graph, method, [canonizer])
-
-
-def batch_norm_pairs(graph: Graph) -> list[tuple[str, str]]:
-    """(module with the kernel, batch norm) for every batch norm that is the only reader of a kernel layer."""
-    pairs = []
-    for layer in graph:
-        source = graph[layer.inputs[0]] if layer.kind == "batch_norm" else None
-        if source is not None and source.kind in KERNEL_KINDS and graph.consumers(source.name) == (layer,):
-            pairs.append((_kernel_modules(source)[-1], layer.name))
-    return pairs
-
-
-def _composite(graph: Graph, method: Method, canonizers: list[Any]) -> zennit.core.Composite:
-    from ported_impls.torchvision_shim import zennit
-
-    rules = method.composite.assign(graph)
-    if all(isinstance(rule, Gradient) for rule in rules.values()):
-        return zennit.core.Composite()
-    name_map = [
-        (_kernel_modules(layer), zennit_rule(rules[layer.name], method))
-        for layer in graph
-        if layer.kind in KERNEL_KINDS
-    ]
-    return zennit.composites.NameLayerMapComposite(
-        name_map=name_map, layer_map=zennit.composites.layer_map_base(), canonizers=canonizers
-    )
-
-
-def _kernel_modules(layer: Layer) -> tuple[str, ...]:
-    """Names of the modules of the twin that hold the layer's kernels, in forward order."""
-    if layer.kind.startswith("separable"):
-        return f"{layer.name}.depthwise", f"{layer.name}.pointwise"
-    return (layer.name,)
-
-
-def zennit_rule(rule: Rule, method: Method) -> zennit.core.Hook | None:
-    """Zennit's rule of that name; None for the gradient.
-
-    ``lrp.z_plus`` is AlphaBeta 1, 0 without bias in iNNvestigate and has a class of its own in Zennit,
-    so its name decides. Raises UnsupportedMethodError for what Zennit has no rule for.
+    `Pass` at a batch norm is meant for one that a canonizer has merged into the layer before; Zennit's
+    composites have no canonizer unless the user hands one over. The default here is therefore none;
+    ``merge_batch_norms=True`` is the user who does.
     """
-    from ported_impls.torchvision_shim import zennit
-
-    rules = zennit.rules
-    if isinstance(rule, Gradient):
-        return None
-    if isinstance(rule, Z):
-        epsilon = rule.stabilizer.epsilon if isinstance(rule.stabilizer, SignedEpsilon) else 0
-        return rules.Epsilon(epsilon=epsilon, zero_params=_zeroed(rule.bias))
-    if isinstance(rule, Epsilon):
-        return rules.Epsilon(epsilon=rule.epsilon, zero_params=_zeroed(rule.bias))
-    if isinstance(rule, AlphaBeta):
-        if method.name.partition(":")[0] == "lrp.z_plus":
-            return rules.ZPlus()
-        return rules.AlphaBeta(alpha=rule.alpha, beta=rule.beta, zero_params=_zeroed(rule.bias))
-    if isinstance(rule, WSquare):
-        return rules.WSquare()
-    if isinstance(rule, Flat):
-        return rules.Flat()
-    if isinstance(rule, Bounded):
-        return rules.ZBox(low=rule.low, high=rule.high)
-    raise UnsupportedMethodError(
-        f"zennit has no rule for {type(rule).__name__} at a layer with a kernel; choose another backend"
-    )
+    return ZennitBackend("zennit-merged" if merge_batch_norms else "zennit", merge_batch_norms)
 
 
-def _zeroed(bias: bool) -> str | None:
-    return None if bias else "bias"
+@dataclass(eq=False)
+class ZennitBackend:
+    """Zennit without a change, as a backend."""
+
+    name: str
+    merge_batch_norms: bool
+
+    def version(self) -> dict[str, str]:
+        return {**distribution_versions("torch", "zennit", "numpy"), "source": package_digest()}
+
+    def supports(self, method: Method) -> bool:
+        """Whether Zennit has a counterpart of the method."""
+        return missing_counterpart(method) is None
+
+    def prepare(self, model: Model, dtype: str) -> Prepared:
+        """Raises MissingFrameworkError without torch."""
+        require_torch_and_zennit()
+        from ported_impls.run import HookedTwin
+        from ported_impls.zennit_attribution import find
+        from ported_impls.zennit_composites import deciding_name
+
+        twin = model.torch(dtype)
+        return HookedTwin(
+            backend=self.name,
+            versions=self.version(),
+            model=model,
+            dtype=dtype,
+            twin=twin,
+            composite=lambda method: counterpart(twin.graph, method, self.merge_batch_norms),
+            find=find,
+            deciding_name=deciding_name,
+        )
+
+
+def counterpart(graph: Graph, method: Method, merge_batch_norms: bool = False) -> zennit.core.Composite:
+    """Zennit's composite of ``method``; raises UnsupportedMethodError where it has none."""
+    from ported_impls.zennit_composites import zennit_composite
+
+    reason = missing_counterpart(method)
+    if reason is not None:
+        raise UnsupportedMethodError(f"zennit has no {method.name}: {reason}; choose another backend")
+    return zennit_composite(graph, method, merge_batch_norms)
+
+
+def missing_counterpart(method: Method) -> str | None:
+    """Why Zennit has no counterpart of ``method``, None where it has one."""
+    procedure = method.procedure
+    if isinstance(procedure, GradCam):
+        return "it has no Grad-CAM"
+    if isinstance(procedure, InputItself | InputPlusNoise | UniformNoise):
+        return "all its attributions run the network"
+    if isinstance(procedure, Smoothed) and procedure.statistic != "mean":
+        return "its SmoothGrad takes the mean, nothing takes the variance"
+    if isinstance(procedure, Smoothed | IntegratedGradients) and procedure.each != "none":
+        return f"its attributors join the gradients themselves, not their {procedure.each}"
+    for assignment in method.composite.assignments:
+        if isinstance(assignment.rule, _WITHOUT_RULE):
+            return f"it has no rule {type(assignment.rule).__name__}"
+    return None

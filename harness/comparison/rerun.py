@@ -27,6 +27,7 @@ from harness.comparison.floor import FloorMeter, NoiseFloor, unit_roundoff
 from harness.comparison.metrics import relative_l2
 from harness.comparison.summation import longest_sum
 from harness.graph import Graph
+from harness.methods import Backward, Head, rectifies_shares
 from harness.trace import Trace
 
 
@@ -66,9 +67,12 @@ class Rerun:
     def on_activations_of(self, candidate: Trace, reference: Trace) -> dict[str, Ground] | None:
         """Every layer's relevance on the candidate's activations, from the output backwards.
 
-        None where the reference cannot run single steps or the candidate kept no activations.
+        None where the reference cannot run single steps, the candidate kept no activations, or the method
+        is more than one run backwards.
         """
         graph = self.model.graph
+        if not isinstance(candidate.method.procedure, Backward):
+            return None
         if any(
             layer.name not in candidate.layers or candidate.layers[layer.name].activation is None
             for layer in graph
@@ -98,11 +102,8 @@ def walk_back(prepared: Steps, graph: Graph, run: Trace) -> Iterator[tuple[str, 
     Only what is still to be passed down is kept. A layer that does not reach the output is left out.
     """
     method = run.method
-    logits = np.asarray(run.layers[graph.output].activation)
-    seed = np.zeros_like(logits)
-    samples = np.arange(len(logits))
-    seed[samples, run.target] = logits[samples, run.target] if method.head == "logit" else 1
-    waiting = {graph.output: seed}
+    rules = method.composite.assign(graph)
+    waiting = {graph.output: _seed(np.asarray(run.layers[graph.output].activation), run.target, method.head)}
     for layer in reversed(graph.layers):
         if layer.name not in waiting:
             continue
@@ -113,4 +114,17 @@ def walk_back(prepared: Steps, graph: Graph, run: Trace) -> Iterator[tuple[str, 
         inputs = tuple(np.asarray(run.layers[name].activation) for name in layer.inputs)
         shares = prepared.propagate(layer, inputs, received, method)
         for name, share in zip(layer.inputs, shares, strict=True):
+            if name in rules and rectifies_shares(rules[name]) and len(graph.consumers(name)) > 1:
+                share = np.maximum(share, 0)
             waiting[name] = waiting[name] + share if name in waiting else share
+
+
+def _seed(logits: np.ndarray, target: np.ndarray, head: Head) -> np.ndarray:
+    """The relevance of the output, (batch, classes): zero but at the targets."""
+    seed = np.zeros_like(logits)
+    samples = np.arange(len(logits))
+    logit = logits[samples, target]
+    seed[samples, target] = {"logit": logit, "one": np.ones_like(logit), "relu_logit": np.maximum(logit, 0)}[
+        head
+    ]
+    return seed

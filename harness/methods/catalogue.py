@@ -1,146 +1,51 @@
 """The names people type, and how a name becomes a method and a method its name again.
 
 A name is a catalogue entry, optionally followed by parameters: ``lrp.epsilon:epsilon=0.25``,
-``lrp.z:input_layer_rule=bounded,low=0,high=1``.
+``lrp.z:input_layer_rule=bounded,low=0,high=1``; or any name of signxai's grammar,
+``lrpsign_epsilon_0_33_std_x``. Where several libraries use one name, ``dialect=signxai`` among the
+parameters chooses; left out, the first in the order of :data:`DIALECTS` is meant.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
 from harness.errors import InvalidInputError, UnknownNameError
-from harness.methods.composite import GRADIENT, Composite, Method, lrp_composite
-from harness.methods.rules import AlphaBeta, Bounded, Epsilon, Flat, Rule, WSquare, Z
+from harness.methods.definition import Method
+from harness.methods.dialects import innvestigate, signxai, zennit
+from harness.methods.entries import Entry
 
-Parameters = Mapping[str, str]
-
-_INNVESTIGATE = "iNNvestigate 2.1.2"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A catalogue line: how ``build`` makes the method of the parameters, which it accepts, where it is from."""
-
-    name: str
-    family: str
-    dialect: str
-    source: str
-    parameters: Mapping[str, str]
-    build: Callable[[str, Parameters], Method]
-
-
-def _number(name: str, parameters: Parameters, key: str, default: float) -> float:
-    text = parameters.get(key)
-    if text is None:
-        return default
-    try:
-        value = float(text)
-    except ValueError:
-        raise InvalidInputError(f"{name}: {key} must be a number, found {text!r}") from None
-    if not math.isfinite(value):
-        raise InvalidInputError(f"{name}: {key} must be finite, found {text!r}")
-    return value
-
-
-def _input_layer_rule(name: str, parameters: Parameters) -> Rule | None:
-    kind = parameters.get("input_layer_rule")
-    if kind is None or kind != "bounded":
-        stray = [key for key in ("low", "high") if key in parameters]
-        if stray:
-            raise InvalidInputError(f"{name}: {stray[0]} needs input_layer_rule=bounded")
-    if kind is None:
-        return None
-    if kind == "bounded":
-        return Bounded(
-            low=_number(name, parameters, "low", -1.0), high=_number(name, parameters, "high", 1.0)
-        )
-    simple: dict[str, Rule] = {"flat": Flat(), "w_square": WSquare(), "z": Z()}
-    if kind not in simple:
-        raise UnknownNameError(f"{name}: input_layer_rule", kind, (*simple, "bounded"))
-    return simple[kind]
-
-
-_INPUT_RULE_PARAMETERS = {
-    "input_layer_rule": "rule of the layers that see the input: bounded, flat, w_square or z",
-    "low": "lower bound of the input, with bounded (default -1)",
-    "high": "upper bound of the input, with bounded (default 1)",
+DIALECTS: dict[str, tuple[Entry, ...]] = {
+    "innvestigate": innvestigate.ENTRIES,
+    "signxai": signxai.ENTRIES,
+    "zennit": zennit.ENTRIES,
 }
 
 
-def _gradient(name: str, parameters: Parameters) -> Method:
-    return Method(name, GRADIENT, head="one")
+def _catalogue() -> dict[str, Entry]:
+    """Entries by the name that leads to them: plain, or with ``:dialect=`` where the plain one is taken."""
+    named: dict[str, Entry] = {}
+    for dialect, entries in DIALECTS.items():
+        for entry in entries:
+            named[f"{entry.name}:dialect={dialect}" if entry.name in named else entry.name] = entry
+    return named
 
 
-def _input_t_gradient(name: str, parameters: Parameters) -> Method:
-    return Method(name, GRADIENT, head="one", postprocess="times_input")
+CATALOGUE: dict[str, Entry] = _catalogue()
 
-
-def _lrp(rule: Callable[[str, Parameters], Rule]) -> Callable[[str, Parameters], Method]:
-    def build(name: str, parameters: Parameters) -> Method:
-        composite: Composite = lrp_composite(
-            rule(name, parameters), input_layer_rule=_input_layer_rule(name, parameters)
-        )
-        return Method(name, composite)
-
-    return build
-
-
-def _epsilon_rule(name: str, parameters: Parameters) -> Rule:
-    epsilon = _number(name, parameters, "epsilon", 1e-7)
-    if epsilon <= 0:
-        raise InvalidInputError(f"{name}: epsilon must be above 0, found {epsilon:g}")
-    return Epsilon(epsilon=epsilon)
-
-
-def _lrp_entry(
-    name: str,
-    source: str,
-    rule: Callable[[str, Parameters], Rule],
-    parameters: Mapping[str, str] | None = None,
-) -> Entry:
-    return Entry(
-        name,
-        "lrp",
-        _INNVESTIGATE,
-        source,
-        {**(parameters or {}), **_INPUT_RULE_PARAMETERS},
-        _lrp(rule),
-    )
-
-
-_BACH = "Bach et al. 2015"
-_MONTAVON = "Montavon et al. 2017"
-CATALOGUE: dict[str, Entry] = {
-    entry.name: entry
-    for entry in (
-        Entry("gradient", "gradient", _INNVESTIGATE, "Simonyan et al. 2014", {}, _gradient),
-        Entry("input_t_gradient", "gradient", _INNVESTIGATE, "Shrikumar et al. 2016", {}, _input_t_gradient),
-        _lrp_entry("lrp.z", f"{_BACH}, eq. 56", lambda *_: Z()),
-        _lrp_entry(
-            "lrp.epsilon",
-            f"{_BACH}, eq. 58",
-            _epsilon_rule,
-            {"epsilon": "signed stabilizer, above 0 (default 1e-7)"},
-        ),
-        _lrp_entry("lrp.alpha_1_beta_0", f"{_BACH}, eq. 60", lambda *_: AlphaBeta(1, 0)),
-        _lrp_entry(
-            "lrp.alpha_1_beta_0_IB", f"{_BACH}, eq. 60, no bias", lambda *_: AlphaBeta(1, 0, bias=False)
-        ),
-        _lrp_entry("lrp.alpha_2_beta_1", f"{_BACH}, eq. 60", lambda *_: AlphaBeta(2, 1)),
-        _lrp_entry(
-            "lrp.alpha_2_beta_1_IB", f"{_BACH}, eq. 60, no bias", lambda *_: AlphaBeta(2, 1, bias=False)
-        ),
-        _lrp_entry("lrp.z_plus", f"{_MONTAVON}, z+ rule", lambda *_: AlphaBeta(1, 0, bias=False)),
-        _lrp_entry("lrp.w_square", f"{_MONTAVON}, w^2 rule", lambda *_: WSquare()),
-        _lrp_entry("lrp.flat", "Lapuschkin et al. 2019", lambda *_: Flat()),
-    )
-}
-
-#: What the suites run: every catalogue name, and the input-layer composites on top of two of them.
+#: What the default suites run: one name for each rule and form of input layer, in the reading of iNNvestigate.
 SUITE_METHODS: tuple[str, ...] = (
-    *CATALOGUE,
+    "gradient",
+    "input_t_gradient",
+    "lrp.z",
+    "lrp.epsilon",
+    "lrp.alpha_1_beta_0",
+    "lrp.alpha_1_beta_0_IB",
+    "lrp.alpha_2_beta_1",
+    "lrp.alpha_2_beta_1_IB",
+    "lrp.z_plus",
+    "lrp.w_square",
+    "lrp.flat",
     "lrp.epsilon:epsilon=0.25",
     "lrp.epsilon:input_layer_rule=bounded",
     "lrp.epsilon:input_layer_rule=flat",
@@ -148,6 +53,40 @@ SUITE_METHODS: tuple[str, ...] = (
     "lrp.alpha_1_beta_0:input_layer_rule=bounded",
     "lrp.alpha_1_beta_0:input_layer_rule=flat",
     "lrp.alpha_1_beta_0:input_layer_rule=w_square",
+)
+
+#: Names that need parameters, with values for them.
+_WITH_REQUIRED = {
+    "lrp": ("lrp:rule=Epsilon", "lrp:rule=Z,bn_layer_rule=none,input_layer_rule=WSquare"),
+    "lrp.alpha_beta": ("lrp.alpha_beta:alpha=3,beta=2", "lrp.alpha_beta:beta=1,bias=false"),
+    "deep_taylor.bounded": ("deep_taylor.bounded:low=-1,high=1",),
+    "epsilon_plus_box": ("epsilon_plus_box:low=-1,high=1",),
+    "epsilon_alpha2_beta1_box": ("epsilon_alpha2_beta1_box:low=-1,high=1",),
+    "epsilon_gamma_box": ("epsilon_gamma_box:low=-1,high=1",),
+}
+#: Parameters that change more than a number.
+_VARIANTS = (
+    "gradient:postprocess=abs",
+    "gradient:postprocess=square",
+    "lrp.epsilon:bias=false",
+    "lrp.z:low=0,high=1",
+    "lrp.z:bn_layer_fuse_mode=two_linear",
+    "lrp.z:activation_layers=gradient",
+    "lrp.epsilon:until_layer_idx=2",
+    "lrp.sequential_preset_a:bn_layer_rule=none",
+    "lrp.sequential_preset_a:bn_layer_rule=Z,bn_layer_fuse_mode=two_linear",
+    "lrp.sequential_preset_b_flat_until_idx:until_layer_idx=3",
+    "lrp_epsilon_0_33",
+    "zblrp_epsilon_1:low=0,high=1",
+    "lrp.gamma:signed=false",
+    "excitation_backprop:bias=false",
+)
+
+#: Every name of the catalogue, those that need parameters with some, and the parameters that change the form.
+ALL_METHODS: tuple[str, ...] = (
+    *(name for entry in CATALOGUE for name in _WITH_REQUIRED.get(entry, (entry,))),
+    *(name for name in SUITE_METHODS if name not in CATALOGUE),
+    *_VARIANTS,
 )
 
 
@@ -159,25 +98,54 @@ def method(name: str | Method) -> Method:
     """
     if isinstance(name, Method):
         return name
-    base, _, tail = name.partition(":")
-    if base not in CATALOGUE:
-        raise UnknownNameError("method", base, CATALOGUE, "See: xai-harness methods")
-    entry = CATALOGUE[base]
+    base, colon, tail = name.partition(":")
+    if colon and not tail:
+        raise InvalidInputError(f"{name}: parameters are missing after the colon")
+    parameters = _parameters(name, tail)
+    dialect = parameters.pop("dialect", None)
+    if dialect is not None and dialect not in DIALECTS:
+        raise UnknownNameError(f"dialect of {base}", dialect, DIALECTS)
+    entry = _entry(base, dialect)
+    if entry is None or entry.dialect == signxai.DIALECT:
+        parsed = signxai.parse(base, parameters)
+        if parsed is None:
+            raise UnknownNameError("method", base, CATALOGUE, "See: xai-harness methods")
+        if dialect not in (None, "signxai"):
+            raise UnknownNameError(f"dialect of {base}", str(dialect), ("signxai",))
+        return replace(parsed, name=name) if tail else parsed
+    for key in parameters:
+        if key not in entry.parameters:
+            raise UnknownNameError(f"parameter of {base}", key, (*entry.parameters, "dialect"))
+    return replace(entry.build(base, parameters), name=name)
+
+
+def _entry(base: str, dialect: str | None) -> Entry | None:
+    """The entry of a name in a dialect (None: in the first that has it); None where there is none.
+
+    Raises UnknownNameError where the name exists, but not in that dialect.
+    """
+    having = {key: entry for key, entries in DIALECTS.items() for entry in entries if entry.name == base}
+    if not having:
+        return None
+    if dialect is None:
+        return next(iter(having.values()))
+    if dialect not in having:
+        raise UnknownNameError(f"dialect of {base}", dialect, having)
+    return having[dialect]
+
+
+def _parameters(name: str, tail: str) -> dict[str, str]:
     parameters: dict[str, str] = {}
     for part in tail.split(",") if tail else ():
         key, equals, value = part.partition("=")
         if not equals or not value:
             raise InvalidInputError(f"{name}: {part!r} is not of the form parameter=value")
-        if key not in entry.parameters:
-            raise UnknownNameError(f"parameter of {base}", key, entry.parameters)
         if key in parameters:
             raise InvalidInputError(f"{name}: {key} is given twice")
         parameters[key] = value
-    if tail == "" and name.endswith(":"):
-        raise InvalidInputError(f"{name}: parameters are missing after the colon")
-    return entry.build(name, parameters)
+    return parameters
 
 
 def slug(name: str) -> str:
     """``name`` as part of a file name that every file system takes."""
-    return name.replace(":", "-").replace("=", "_").replace(",", "-")
+    return name.replace(":", "-").replace("=", "_").replace(",", "-").replace("/", "+")

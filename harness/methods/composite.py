@@ -1,19 +1,12 @@
-"""Composites: which layer gets which rule, always explicit, as data; and methods made of them."""
+"""Composites: which layer gets which rule, always explicit, as data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from harness.errors import InvalidInputError
-from harness.graph import (
-    ACTIVATION_KINDS,
-    AVERAGE_POOLING_KINDS,
-    KERNEL_KINDS,
-    Graph,
-    Layer,
-)
-from harness.methods.rules import FusedBatchNorm, Gradient, Pass, Rule, Z
+from harness.graph import KERNEL_KINDS, Graph, Layer
+from harness.methods.rules import Gradient, Rule
 
 
 @dataclass(frozen=True)
@@ -21,20 +14,49 @@ class Assignment:
     """``rule`` for every layer that meets all conditions; an empty condition is met by every layer.
 
     ``kinds``: the layer's kind is one of these. ``names``: its canonical name is one of these.
-    ``reads_input``: it sees the network's input, at most reshaped.
+    ``reads_input``: it sees the network's input, at most reshaped; ``through_padding``: zero padding in
+    between does not count either. ``until_index``: it is not behind this place in the network's layers, in
+    forward order from 0, the input; all layers count. ``kernel_index``: it is the layer with a kernel at
+    this place among those, in forward order from 0. ``first``: it is the first layer of ``kinds``.
+    ``same_shape``: it has one input, of the shape of its output.
     """
 
     rule: Rule
     kinds: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     reads_input: bool = False
+    through_padding: bool = False
+    until_index: int | None = None
+    kernel_index: int | None = None
+    first: bool = False
+    same_shape: bool = False
 
     def applies(self, layer: Layer, graph: Graph) -> bool:
         return (
             (not self.kinds or layer.kind in self.kinds)
             and (not self.names or layer.name in self.names)
-            and (not self.reads_input or graph.reads_input(layer))
+            and (not self.reads_input or graph.reads_input(layer, self.through_padding))
+            and (self.until_index is None or graph.index(layer) <= self.until_index)
+            and (self.kernel_index is None or _kernel_layers(graph)[self.kernel_index].name == layer.name)
+            and (not self.first or next(each.name for each in graph if each.kind in self.kinds) == layer.name)
+            and (not self.same_shape or layer.input_shapes == (layer.shape,))
         )
+
+    def check(self, graph: Graph) -> None:
+        """Raise InvalidInputError where an index is past the end of the network."""
+        if self.until_index is not None and self.until_index >= len(graph):
+            raise InvalidInputError(
+                f"until_layer_idx is {self.until_index}; {graph.name} has the layers 0 to {len(graph) - 1}"
+            )
+        kernels = len(_kernel_layers(graph))
+        if self.kernel_index is not None and self.kernel_index >= kernels:
+            raise InvalidInputError(
+                f"the list of rules has more than the {kernels} layers with a kernel that {graph.name} has"
+            )
+
+
+def _kernel_layers(graph: Graph) -> list[Layer]:
+    return [layer for layer in graph if layer.kind in KERNEL_KINDS]
 
 
 @dataclass(frozen=True)
@@ -51,56 +73,13 @@ class Composite:
         raise InvalidInputError(f"the composite has no rule for layer {layer.name!r} ({layer.kind})")
 
     def assign(self, graph: Graph) -> dict[str, Rule]:
-        """The rule of every layer but the input, by canonical name, in forward order."""
+        """The rule of every layer but the input, by canonical name, in forward order.
+
+        Raises InvalidInputError where a layer gets none, or an assignment's index is past the end.
+        """
+        for assignment in self.assignments:
+            assignment.check(graph)
         return {layer.name: self.rule_for(layer, graph) for layer in graph if layer.kind != "input"}
-
-
-#: The initial relevance at the target neuron: its logit, or one; zero at every other neuron.
-Head = Literal["logit", "one"]
-#: What is done to the relevance of the input to get the attribution.
-Postprocess = Literal["none", "times_input"]
-
-
-@dataclass(frozen=True)
-class Method:
-    """A method with every parameter fixed: start (``head``), rule per layer, and what is done at the input."""
-
-    name: str
-    composite: Composite
-    head: Head = "logit"
-    postprocess: Postprocess = "none"
-
-
-def lrp_composite(rule: Rule, input_layer_rule: Rule | None = None) -> Composite:
-    """One rule for all kernels, as iNNvestigate 2.1.2's fixed-parameter analyzers do it (`LRP._create_analysis`).
-
-    Kernels get ``rule`` (those that see the input ``input_layer_rule``, if given), batch norms the rule
-    on their fused line, add and average pooling :class:`Z`, activations :class:`Pass`, the rest
-    (max pooling, multiply, layer norm, reshaping, padding, ...) the gradient.
-
-    The graph does not keep how an activation was written, so all are read as iNNvestigate reads those
-    inside a layer and `Activation` layers. It sends stand-alone `ReLU`, `LeakyReLU`, `ELU` and `PReLU`
-    layers through their gradient instead (`LRP._default_reverse_mapping`), which differs where relevance
-    reaches a unit that is off (w_square, flat) or the slope is not one.
-    """
-    first = (
-        (Assignment(input_layer_rule, kinds=KERNEL_KINDS, reads_input=True),)
-        if input_layer_rule is not None
-        else ()
-    )
-    if isinstance(rule, Pass | Gradient | FusedBatchNorm):
-        raise InvalidInputError(f"{type(rule).__name__} is no rule for a kernel")
-    return Composite(
-        (
-            *first,
-            Assignment(rule, kinds=KERNEL_KINDS),
-            Assignment(FusedBatchNorm(rule), kinds=("batch_norm",)),
-            Assignment(rule, kinds=("scale",)),
-            Assignment(Z(), kinds=("add", *AVERAGE_POOLING_KINDS)),
-            Assignment(Pass(), kinds=ACTIVATION_KINDS),
-            Assignment(Gradient()),
-        )
-    )
 
 
 GRADIENT = Composite((Assignment(Gradient()),))

@@ -6,12 +6,16 @@ Notation, for one layer with input ``x``, kernel ``W``, bias ``b``, relevance ``
 ``x`` and ``b``. A layer with several kernels (separable convolution) has each of them replaced by its
 positive part, square, ... on its own. ``S(.)`` is the rule's stabilizer, applied to denominators.
 
-The formulas are those of iNNvestigate 2.1.2, `analyzer/relevance_based/relevance_rule.py`.
+The readings are those of iNNvestigate 2.1.2 (`analyzer/relevance_based/relevance_rule.py`), signxai
+1.1.9.2 (`methods/innvestigate/analyzer/relevance_based/relevance_rule_base.py`) and Zennit 0.5.1
+(`rules.py`). Where they differ, a rule has a field for it or there are two rules; which library has
+which reading is said in `harness.methods.dialects`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from harness.errors import InvalidInputError
 
@@ -34,7 +38,12 @@ class SignedEpsilon:
             raise InvalidInputError(f"epsilon must be above 0, found {self.epsilon}")
 
 
-Stabilizer = ReplaceZero | SignedEpsilon
+@dataclass(frozen=True)
+class Unprotected:
+    """``S(z) = z``: division by an exact zero gives an infinity or NaN (Zennit 0.5.1 `Epsilon(epsilon=0)`)."""
+
+
+Stabilizer = ReplaceZero | SignedEpsilon | Unprotected
 
 
 @dataclass(frozen=True)
@@ -69,16 +78,19 @@ class AlphaBeta:
     ``A = x+ * f^T(s; W+) + x- * f^T(s; W-)``, ``s = R / S(f(x+; W+, b+) + f(x-; W-, b-))``,
     ``B = x+ * f^T(t; W-) + x- * f^T(t; W+)``, ``t = R / S(f(x+; W-, b-) + f(x-; W+, b+))``.
 
-    Both denominators therefore hold the whole bias ``b+ + b-``: that is how iNNvestigate 2.1.2
-    (`AlphaBetaRule`) reads Bach et al. 2015, eq. 60. ``bias=False`` leaves it out of both. ``B`` is not
-    computed where ``beta`` is 0. At a separable convolution the product of two ``W-`` is positive, so
-    either denominator may mix signs there.
+    Both denominators therefore hold the whole bias ``b+ + b-``: that is how iNNvestigate 2.1.2 and
+    signxai 1.1.9.2 (`AlphaBetaRule`) read Bach et al. 2015, eq. 60. With ``split_bias`` the second term of
+    each has no bias, ``f(x-; W-)`` and ``f(x-; W+)``, so that ``A`` holds ``b+`` and ``B`` holds ``b-``
+    (Zennit 0.5.1 `AlphaBeta`, `ZPlus`). ``bias=False`` leaves the bias out altogether. ``B`` is not computed
+    where ``beta`` is 0. At a separable convolution the product of two ``W-`` is positive, so either
+    denominator may mix signs there.
     """
 
     alpha: float
     beta: float
     bias: bool = True
     stabilizer: Stabilizer = field(default_factory=ReplaceZero)
+    split_bias: bool = False
 
     def __post_init__(self) -> None:
         if self.alpha < 1 or self.beta < 0 or self.alpha - self.beta != 1:
@@ -89,10 +101,91 @@ class AlphaBeta:
 
 
 @dataclass(frozen=True)
-class WSquare:
-    """``R_x = f^T(R / S(f(1; W^2)); W^2)``: ones for the input, no bias (Montavon et al. 2017; `WSquareRule`)."""
+class AlphaBetaX:
+    """AlphaBeta with a factor and a denominator of its own for each of the four kinds of contribution.
+
+    ``R_x = alpha[0] * C(x+, W+) + alpha[1] * C(x-, W-) - beta[0] * C(x+, W-) - beta[1] * C(x-, W+)`` with
+    ``C(y, V) = y * f^T(R / S(f(y; V, c)); V)``, ``c`` the part of the bias that has the sign of ``V``.
+    Source: iNNvestigate 2.1.2 `AlphaBetaXRule` (its presets use (2, 0) and (1, 0), `AlphaBetaX2m100Rule`).
+    """
+
+    alpha: tuple[float, float]
+    beta: tuple[float, float]
+    stabilizer: Stabilizer = field(default_factory=ReplaceZero)
+
+
+@dataclass(frozen=True)
+class ZPlusFast:
+    """``R_x = x * f^T(R / S(f(x; W+)); W+)``: no bias, and negative inputs keep their sign.
+
+    Source: iNNvestigate 2.1.2 `ZPlusFastRule`; for ``x >= 0`` also Zhang et al. 2016, eq. 5.
+    """
 
     stabilizer: Stabilizer = field(default_factory=ReplaceZero)
+
+
+@dataclass(frozen=True)
+class Gamma:
+    """LRP-gamma; kernel and bias with their positive, or negative, part counted ``gamma`` times more.
+
+    ``W^ = W + gamma * W+``, ``b^ = b + gamma * b+``, ``Wv = W + gamma * W-``, ``bv = b + gamma * b-``.
+    ``signed=False``: ``R_x = x * f^T(R / S(f(x; W^, b^)); W^)`` (Montavon et al. 2019, for ``x >= 0``).
+    ``signed=True``: with ``z = f(x; W, b)``,
+    ``p = [z > 0] * R / S(f(x+; W^, b^) + f(x-; Wv))``, ``n = [z < 0] * R / S(f(x+; Wv, bv) + f(x-; W^))``,
+    ``R_x = x+ * f^T(p; W^) + x- * f^T(p; Wv) + x+ * f^T(n; Wv) + x- * f^T(n; W^)``
+    (Zennit 0.5.1 `Gamma`; Andeol et al. 2021). Raises InvalidInputError for a negative ``gamma``.
+    """
+
+    gamma: float
+    signed: bool = True
+    stabilizer: Stabilizer = field(default_factory=ReplaceZero)
+
+    def __post_init__(self) -> None:
+        if not self.gamma >= 0:
+            raise InvalidInputError(f"gamma must be 0 or above, found {self.gamma}")
+
+
+@dataclass(frozen=True)
+class StdEpsilon:
+    """:class:`Epsilon` with ``epsilon = factor * std(x)``, one for each sample.
+
+    ``std`` is the population standard deviation (ddof 0) of all values of the sample's layer input. Where
+    it is 0, an exact zero in the denominator is replaced as :class:`ReplaceZero` does.
+    Source: signxai 1.1.9.2 `StdxEpsilonRule`, which takes ``std`` over the whole batch; signxai itself
+    explains one sample at a time.
+    """
+
+    factor: float
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.factor > 0:
+            raise InvalidInputError(f"the factor of std(x) must be above 0, found {self.factor}")
+
+
+@dataclass(frozen=True)
+class Sign:
+    """``R_x = s * f^T(R / S(f(x; W, b)); W)``, ``s = 1`` where ``x >= threshold``, else ``-1``.
+
+    With a ``threshold`` of -1 or below ``s`` is 1 everywhere: signxai writes the -1 first, then sets all
+    that is not below the threshold to 1 (`SIGNmuRule`; `SIGNRule` is threshold 0).
+    Source: Gumpfer et al. 2023; signxai 1.1.9.2.
+    """
+
+    threshold: float = 0.0
+    bias: bool = True
+    stabilizer: Stabilizer = field(default_factory=ReplaceZero)
+
+
+@dataclass(frozen=True)
+class WSquare:
+    """``R_x = f^T(R / S(f(1; W^2)); W^2)``: ones for the input (Montavon et al. 2017; `WSquareRule`).
+
+    No bias; with ``bias`` the denominator is ``f(1; W^2, b^2)`` (Zennit 0.5.1 `WSquare`).
+    """
+
+    stabilizer: Stabilizer = field(default_factory=ReplaceZero)
+    bias: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,15 +201,20 @@ class Bounded:
 
     ``R_x = x * f^T(s; W) - low * f^T(s; W+) - high * f^T(s; W-)``,
     ``s = R / S(f(x; W) - f(low; W+) - f(high; W-))``.
+
+    ``times_inputs=False`` leaves out the three factors ``x``, ``low`` and ``high`` in front of the
+    transposes, as signxai 1.1.9.2 does. What is left, ``f^T(s; W) - (f^T(s; W+) + f^T(s; W-))``, is zero
+    for every layer with one kernel: only the rounding of the sum shows. Raises InvalidInputError unless low < high.
     """
 
     low: float = -1.0
     high: float = 1.0
     stabilizer: Stabilizer = field(default_factory=ReplaceZero)
+    times_inputs: bool = True
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
-            raise InvalidInputError(f"low must be below high, found low={self.low}, high={self.high}")
+            raise InvalidInputError(f"low must be below high, found low={self.low:g}, high={self.high:g}")
 
 
 @dataclass(frozen=True)
@@ -130,17 +228,66 @@ class Gradient:
 
 
 @dataclass(frozen=True)
-class FusedBatchNorm:
-    """``rule`` applied to a batch norm read as ``kernel * x + bias`` per channel (`apply_mapping_to_fused_bn_layer`).
+class GuidedReLU:
+    """``R_x = J^T max(R, 0)`` at an activation (Springenberg et al. 2015).
 
-    With gamma (1 if absent), beta (0 if absent), mean, variance and the layer's own epsilon:
-    ``kernel = gamma / d``, ``bias = beta - mean / d``, ``d = sqrt(variance**2 + epsilon)``.
-
-    The square on the variance and the missing gamma before the mean are iNNvestigate 2.1.2's
-    (`backend/graph.py`, lines 512-515): the line it explains is not the line the network computes.
+    With ``per_edge``, where several layers read the activation, the share of each is rectified before
+    they are summed (signxai 1.1.9.2 `GuidedBackpropReplacementLayer`), see `rectifies_shares`.
     """
 
-    rule: Z | Epsilon | AlphaBeta | WSquare | Flat | Bounded
+    per_edge: bool = False
 
 
-Rule = Z | Epsilon | AlphaBeta | WSquare | Flat | Bounded | Pass | Gradient | FusedBatchNorm
+@dataclass(frozen=True)
+class Deconvolution:
+    """``R_x = max(R, 0)`` at an activation: what the activation did forward is ignored (Zeiler and Fergus 2014).
+
+    ``per_edge``: as for :class:`GuidedReLU`.
+    """
+
+    per_edge: bool = False
+
+
+@dataclass(frozen=True)
+class FusedBatchNorm:
+    """``rule`` applied to a batch norm read as one or two lines per channel (`apply_mapping_to_fused_bn_layer`).
+
+    With gamma (1 if absent), beta (0 if absent), mean, variance and the layer's own epsilon, and
+    ``d = sqrt(variance**2 + epsilon)``: mode "one_linear" is ``kernel * x + bias`` with
+    ``kernel = gamma / d``, ``bias = beta - mean / d``. Mode "two_linear" is ``u = x / d - mean / d``, then
+    ``gamma * u + beta``; ``rule`` is applied to the second line, then to the first.
+
+    The square on the variance, and in "one_linear" the missing gamma before the mean, are iNNvestigate
+    2.1.2's (`backend/graph.py`, lines 512-527): the line it explains is not the line the network computes.
+    """
+
+    rule: KernelRule
+    mode: Literal["one_linear", "two_linear"] = "one_linear"
+
+
+@dataclass(frozen=True)
+class BatchNormReverse:
+    """``R_x = x * (y - beta) * R / S((x - mean) * y)`` at a batch norm, ``y`` its output; Z on the line it computes.
+
+    ``S(z) = z + epsilon * sign(z)``, ``sign(0) = +1``; a missing beta is 0. Source: signxai 1.1.9.2
+    `BatchNormalizationReverseRule` (its only reading, whatever the rule of the other layers); iNNvestigate
+    2.1.2 `BatchNormalizationReverseLayer` (where `bn_layer_rule` is None). ``epsilon`` is Keras's
+    `backend.epsilon()`.
+    """
+
+    epsilon: float = 1e-7
+
+
+KernelRule = (
+    Z | Epsilon | StdEpsilon | AlphaBeta | AlphaBetaX | ZPlusFast | Gamma | Sign | WSquare | Flat | Bounded
+)
+Rule = KernelRule | Pass | Gradient | GuidedReLU | Deconvolution | FusedBatchNorm | BatchNormReverse
+
+
+def rectifies_shares(rule: Rule) -> bool:
+    """Whether a layer under ``rule`` that has several readers gets the positive part of each one's share.
+
+    The relevance of its output is then the sum of the rectified shares. With one reader nothing is
+    rectified before the rule itself does it.
+    """
+    return isinstance(rule, GuidedReLU | Deconvolution) and rule.per_edge

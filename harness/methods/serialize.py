@@ -6,26 +6,14 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from harness.errors import InvalidInputError
-from harness.methods import composite, rules
+from harness.methods import composite, definition, procedures, rules
 
+_MODULES = (rules, procedures, composite, definition)
 _CLASSES = {
-    cls.__name__: cls
-    for cls in (
-        rules.ReplaceZero,
-        rules.SignedEpsilon,
-        rules.Z,
-        rules.Epsilon,
-        rules.AlphaBeta,
-        rules.WSquare,
-        rules.Flat,
-        rules.Bounded,
-        rules.Pass,
-        rules.Gradient,
-        rules.FusedBatchNorm,
-        composite.Assignment,
-        composite.Composite,
-        composite.Method,
-    )
+    name: cls
+    for module in _MODULES
+    for name, cls in vars(module).items()
+    if isinstance(cls, type) and is_dataclass(cls) and cls.__module__ == module.__name__
 }
 
 

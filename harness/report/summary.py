@@ -38,24 +38,30 @@ _NEXT_STEPS = {
 
 
 def write_summary(
-    rows: Sequence[Row], folder: str | os.PathLike[str], facts: Mapping[str, Any] | None = None
+    rows: Sequence[Row],
+    folder: str | os.PathLike[str],
+    facts: Mapping[str, Any] | None = None,
+    skipped: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
     """Write ``summary.md``, ``.csv`` and ``.parquet`` into ``folder``; return the path of the first.
 
     ``rows``: one mapping a case, keys as in :data:`harness.report.tables.ROW_COLUMNS`. ``facts``: what is
     worth knowing about the run (versions, machine, command), by name; nested mappings become dotted names.
-    Each file is written atomically.
+    ``skipped``: methods that do not apply to a model (keys ``model``, ``method``, ``reason``). Each file is
+    written atomically.
     """
     folder = Path(folder)
     table = rows_table(rows)
     table_csv(table, folder / "summary.csv")
     table_parquet(table, folder / "summary.parquet")
     page = folder / "summary.md"
-    write_text(page, summary_markdown(table, facts or {}))
+    write_text(page, summary_markdown(table, facts or {}, skipped))
     return page
 
 
-def summary_markdown(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
+def summary_markdown(
+    table: pd.DataFrame, facts: Mapping[str, Any], skipped: Sequence[Mapping[str, Any]] = ()
+) -> str:
     """The page: the result in one sentence, verdicts, model by method, what did not pass, the environment.
 
     ``table`` is what :func:`harness.report.tables.rows_table` returns.
@@ -68,6 +74,7 @@ def summary_markdown(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
             if table.empty
             else (_verdict_counts(table), _matrix(table), _failures(table), _cautions(table))
         ),
+        _skipped(skipped),
         _facts(facts),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -153,6 +160,13 @@ def _cautions(table: pd.DataFrame) -> str:
         "the float64 row of the case tells more."
     )
     return _section("Read with care", said + "\n\n" + "\n".join(lines))
+
+
+def _skipped(skipped: Sequence[Mapping[str, Any]]) -> str:
+    if not skipped:
+        return ""
+    rows = [(each["model"], each["method"], each["reason"]) for each in skipped]
+    return _section("Not run: the method does not apply", _grid(("model", "method", "why"), rows))
 
 
 def _failure(row: Mapping[Any, Any]) -> str:

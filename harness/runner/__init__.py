@@ -1,7 +1,7 @@
 """Suites, the bench a case runs on, runs that resume."""
 
 from harness.runner.bench import Bench, Outcome
-from harness.runner.run import Progress, Selection, chosen_input, environment, row_of, run
+from harness.runner.run import Progress, Selection, Skipped, chosen_input, environment, row_of, run, why_not
 from harness.runner.suites import SUITES, Suite, known_methods, select_methods, suite_named
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Outcome",
     "Progress",
     "Selection",
+    "Skipped",
     "Suite",
     "chosen_input",
     "environment",
@@ -18,4 +19,5 @@ __all__ = [
     "run",
     "select_methods",
     "suite_named",
+    "why_not",
 ]

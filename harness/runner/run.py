@@ -14,9 +14,9 @@ import numpy as np
 from harness.api import as_model
 from harness.backends import Backend, backend_named
 from harness.checks import checked_dtype, checked_input
-from harness.errors import InvalidInputError
+from harness.errors import InvalidInputError, UnknownNameError
 from harness.files import array_digest, json_digest, source_digest, write_json
-from harness.methods import method, slug, to_json
+from harness.methods import Method, method, slug, to_json
 from harness.runner.bench import Bench, Outcome
 from harness.runner.suites import BATCH
 
@@ -36,18 +36,33 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """A method that does not apply to a model; ``cases`` of them were not run."""
+
+    model: str
+    method: str
+    reason: str
+    cases: int
+
+
+@dataclass(frozen=True)
 class Progress:
-    """How a run tells where it is: ``started`` before each case, ``finished`` with its row after it."""
+    """How a run tells where it is: ``started`` before each case, ``finished`` with its row after it.
+
+    ``skipped``: a method that does not apply to a model, and why.
+    """
 
     started: Callable[[str], None] = lambda case: None
     finished: Callable[[Row, bool], None] = lambda row, reused: None
+    skipped: Callable[[Skipped], None] = lambda skipped: None
 
 
 def run(selection: Selection, folder: Path, progress: Progress | None = None) -> list[Row]:
     """Run every case of ``selection`` and leave its files under ``folder``; return a row a case.
 
-    A case whose files are there already, made from the same model, input, method, dtype and versions,
-    is not run again. The summary is written by the caller (harness.report).
+    A method that does not apply to a model is not run and reported as skipped. A case whose files are there
+    already, made from the same model, input, method, dtype and versions, is not run again. The summary is
+    written by the caller (harness.report).
     """
     progress = progress or Progress()
     reference, candidate = backend_named(selection.reference), backend_named(selection.candidate)
@@ -59,6 +74,10 @@ def run(selection: Selection, folder: Path, progress: Progress | None = None) ->
         x, input_name = chosen_input(model, selection.input)
         bench: Bench | None = None
         for each in methods:
+            reason = why_not(each, model)
+            if reason:
+                progress.skipped(Skipped(model.name, each.name, reason, len(dtypes)))
+                continue
             for dtype in dtypes:
                 stem = folder / model.name / f"{slug(each.name)}.{dtype}"
                 key = _key(model, x, each, dtype, reference, candidate)
@@ -79,6 +98,15 @@ def run(selection: Selection, folder: Path, progress: Progress | None = None) ->
                 rows.append(_plain(row))
                 progress.finished(row, False)
     return rows
+
+
+def why_not(wanted: Method, model: Any) -> str:
+    """Why ``wanted`` does not apply to ``model``; empty where it does."""
+    try:
+        wanted.check(model.graph)
+    except (InvalidInputError, UnknownNameError) as error:
+        return str(error)
+    return ""
 
 
 def chosen_input(model: Any, given: np.ndarray | None) -> tuple[np.ndarray, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from harness.errors import InvalidInputError, UnknownNameError
-from harness.methods import CATALOGUE, SUITE_METHODS, method
+from harness.methods import ALL_METHODS, SUITE_METHODS, method
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,13 @@ class Suite:
     dtypes: tuple[str, ...] = ("float64", "float32")
 
 
+_ALL_MODELS = ("digits-cnn", "ecg-cnn1d", "fer-xception", "efficientnet-lite0", "vgg16-mri")
 SUITES = {
     suite.name: suite
     for suite in (
         Suite("quick", ("digits-cnn",)),
-        Suite(
-            "default",
-            ("digits-cnn", "ecg-cnn1d", "fer-xception", "efficientnet-lite0", "vgg16-mri"),
-        ),
+        Suite("default", _ALL_MODELS),
+        Suite("catalogue", _ALL_MODELS, ALL_METHODS),
     )
 }
 
@@ -63,5 +62,5 @@ def select_methods(patterns: Sequence[str], among: Sequence[str]) -> tuple[str, 
 
 
 def known_methods() -> tuple[str, ...]:
-    """Every catalogue name and every composite the suites run."""
-    return (*CATALOGUE, *(name for name in SUITE_METHODS if name not in CATALOGUE))
+    """Every catalogue name, those that need parameters with some, and every composite the suites run."""
+    return ALL_METHODS

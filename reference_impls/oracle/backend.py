@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ import numpy as np
 from harness.backends.protocol import Model
 from harness.errors import InvalidInputError
 from harness.graph import Graph, Layer
-from harness.methods import Method
+from harness.methods import Method, TimesSign
 from harness.trace.trace import Trace
-from reference_impls.oracle import run
+from reference_impls.oracle import rules, run
+from reference_impls.oracle.backward import HEADS
 from reference_impls.oracle.linear import Arrays
-from reference_impls.oracle.rules import RULES
+from reference_impls.oracle.memory import Remembered
+from reference_impls.oracle.procedures import PROCEDURES
 
 
 @dataclass(frozen=True)
@@ -26,16 +28,17 @@ class PreparedOracle:
 
     graph: Graph
     provenance: dict[str, Any]
+    outcome: Remembered = field(default_factory=Remembered, compare=False, repr=False)
 
     def explain(
         self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
     ) -> Trace:
         """Run ``method`` on ``x`` (batch, *input shape); see :func:`reference_impls.oracle.run.explain`."""
-        return run.explain(self.graph, x, method, target, layers, self.provenance)
+        return run.explain(self.graph, x, method, target, layers, self.provenance, self.outcome)
 
     def propagate(self, layer: Layer, inputs: Arrays, relevance: np.ndarray, method: Method) -> Arrays:
         """The relevance of each input of ``layer`` under the rule that ``method`` assigns to it."""
-        return run.propagate(layer, inputs, relevance, method.composite.rule_for(layer, self.graph))
+        return rules.propagate(layer, inputs, relevance, method.composite.rule_for(layer, self.graph))
 
 
 class OracleBackend:
@@ -56,11 +59,12 @@ class OracleBackend:
         }
 
     def supports(self, method: Method) -> bool:
-        """Whether every rule, the head and the post-processing of ``method`` are known here."""
+        """Whether every rule, the head, the procedure and the post-processing of ``method`` are known here."""
         return (
-            all(type(assignment.rule) in RULES for assignment in method.composite.assignments)
-            and method.head in ("logit", "one")
-            and method.postprocess in ("none", "times_input")
+            all(rules.has(assignment.rule) for assignment in method.composite.assignments)
+            and method.head in HEADS
+            and type(method.procedure) in PROCEDURES
+            and (isinstance(method.postprocess, TimesSign) or method.postprocess in run.POSTPROCESSES)
         )
 
     def prepare(self, model: Model, dtype: str) -> PreparedOracle:

@@ -5,18 +5,65 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from harness.backends.protocol import Model
-from harness.methods import Method, Rule
+from harness.methods import (
+    AlphaBeta,
+    AlphaBetaX,
+    Backward,
+    BatchNormReverse,
+    Bounded,
+    Deconvolution,
+    Epsilon,
+    Flat,
+    FusedBatchNorm,
+    Gamma,
+    GradCam,
+    Gradient,
+    GuidedReLU,
+    InputItself,
+    InputPlusNoise,
+    IntegratedGradients,
+    Method,
+    Pass,
+    ReplaceZero,
+    Sign,
+    SignedEpsilon,
+    Smoothed,
+    StdEpsilon,
+    TimesSign,
+    UniformNoise,
+    Unprotected,
+    WSquare,
+    Z,
+    ZPlusFast,
+)
 from reference_impls.tensorflow.framework import load_tensorflow
 
 if TYPE_CHECKING:
     from reference_impls.tensorflow.prepared import PreparedTensorFlow
 
 
+#: What this package computes. Written out, so that what is new in `harness.methods` is not taken for known.
+KERNEL_RULES = (Z, Epsilon, StdEpsilon, AlphaBeta, AlphaBetaX, ZPlusFast, Gamma, Sign, WSquare, Flat, Bounded)
+OTHER_RULES = (Pass, Gradient, GuidedReLU, Deconvolution, FusedBatchNorm, BatchNormReverse)
+STABILIZERS = (ReplaceZero, SignedEpsilon, Unprotected)
+PROCEDURES = (
+    Backward,
+    IntegratedGradients,
+    Smoothed,
+    GradCam,
+    InputItself,
+    InputPlusNoise,
+    UniformNoise,
+)
+HEADS = ("logit", "one", "relu_logit")
+POSTPROCESSES = ("none", "times_input", "abs", "square")
+
+
 class TensorFlowBackend:
-    """Gradients and LRP in iNNvestigate 2.1.2's reading, run on a model's Keras twin."""
+    """Gradient, sampling, CAM and LRP methods in the reading of their library, run on a model's Keras twin."""
 
     name = "tensorflow"
 
@@ -28,8 +75,16 @@ class TensorFlowBackend:
         }
 
     def supports(self, method: Method) -> bool:
-        """Whether this backend computes every rule of ``method``; it does all of `harness.methods`."""
-        return all(isinstance(assignment.rule, get_args(Rule)) for assignment in method.composite.assignments)
+        """Whether this backend computes every part of ``method``, on a network that it is meant for.
+
+        Whether a rule fits the layer it is assigned to shows when the method is run.
+        """
+        return (
+            all(_computes(assignment.rule) for assignment in method.composite.assignments)
+            and isinstance(method.procedure, PROCEDURES)
+            and method.head in HEADS
+            and (method.postprocess in POSTPROCESSES or isinstance(method.postprocess, TimesSign))
+        )
 
     def prepare(self, model: Model, dtype: str) -> PreparedTensorFlow:
         """``model`` in ``dtype`` ("float32" or "float64"), ready to explain.
@@ -40,6 +95,15 @@ class TensorFlowBackend:
         from reference_impls.tensorflow.prepared import PreparedTensorFlow
 
         return PreparedTensorFlow(model, dtype, self.name, self.version())
+
+
+def _computes(rule: object) -> bool:
+    if isinstance(rule, FusedBatchNorm):
+        return isinstance(rule.rule, KERNEL_RULES) and _computes(rule.rule)
+    stabilizer = getattr(rule, "stabilizer", None)
+    return isinstance(rule, (*KERNEL_RULES, *OTHER_RULES)) and (
+        stabilizer is None or isinstance(stabilizer, STABILIZERS)
+    )
 
 
 def _installed_version(package: str) -> str:

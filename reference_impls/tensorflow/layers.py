@@ -111,21 +111,8 @@ def twin_layer(layer: Layer, keras_layer: Any, dtype: str) -> TwinLayer:
     if layer.kind == "scale":
         kernel = tf.constant(layer.weights["kernel"], dtype)
         bias = tf.constant(layer.weights["bias"], dtype) if "bias" in layer.weights else None
-        return TwinLayer(layer, function, _line(kernel, bias))
+        return TwinLayer(layer, function, line(kernel, bias))
     return TwinLayer(layer, function, None)
-
-
-def fused_batch_norm(twin: TwinLayer, dtype: str) -> TwinLayer:
-    """The batch norm ``twin`` as the line ``gamma / d * x + (beta - mean / d)``.
-
-    ``d = sqrt(variance^2 + epsilon)``, with a missing gamma as 1 and a missing beta as 0.
-    Source: iNNvestigate 2.1.2, `apply_mapping_to_fused_bn_layer`, mode "one_linear", square and all.
-    """
-    weights = {key: tf.constant(value, dtype) for key, value in twin.layer.weights.items()}
-    scale = tf.sqrt(weights["variance"] ** 2 + tf.constant(twin.layer.attributes["epsilon"], dtype))
-    kernel = weights.get("gamma", tf.ones_like(scale)) / scale
-    bias = -weights["mean"] / scale + weights.get("beta", tf.zeros_like(scale))
-    return TwinLayer(twin.layer, twin.function, _line(kernel, bias))
 
 
 def _kernel_affine(layer: Layer, keras_layer: Any, dtype: str) -> Affine:
@@ -172,8 +159,8 @@ def _compiled(function: Callable[..., Tensor], *signature: Any) -> Callable[...,
     return lambda *arguments: concrete()(*arguments)
 
 
-def _line(kernel: Tensor, bias: Tensor | None) -> Affine:
-    """``kernel * x + bias`` along the last axis."""
+def line(kernel: Tensor, bias: Tensor | None) -> Affine:
+    """``kernel * x + bias`` along the last axis; both (channel,)."""
 
     def function(x: Tensor, kernels: Tensors, bias: Tensor | None) -> Tensor:
         return x * kernels[0] if bias is None else x * kernels[0] + bias

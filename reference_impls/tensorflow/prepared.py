@@ -1,9 +1,11 @@
-"""A model made ready: one forward pass for all methods on an input, then one walk back for each."""
+"""A model made ready: one forward pass for all methods on an input, one sampling for all that share it."""
 
 from __future__ import annotations
 
+import collections
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
@@ -11,32 +13,52 @@ import tensorflow as tf
 from harness.backends.protocol import Model
 from harness.errors import InvalidInputError
 from harness.graph import Graph, Layer
-from harness.methods import Method
+from harness.methods import (
+    GRADIENT,
+    Composite,
+    GradCam,
+    Head,
+    IntegratedGradients,
+    Method,
+    Smoothed,
+)
 from harness.trace.trace import LayerTrace, Trace
+from reference_impls.tensorflow.ends import postprocessed
 from reference_impls.tensorflow.layers import Step, Tensor, twin_layer
+from reference_impls.tensorflow.procedures import explain_procedure
 from reference_impls.tensorflow.rules import propagate
+from reference_impls.tensorflow.run import Explained, Forward, Network, run_forward
 
 
-@dataclass(frozen=True, eq=False)
-class Forward:
-    """A forward pass on an input of this sha256 ``digest`` and ``shape``; ``outputs`` holds the input too."""
+@dataclass(frozen=True)
+class Input:
+    """What tells one input from another: the sha256 of its bytes, and its shape."""
 
     digest: str
     shape: tuple[int, ...]
-    steps: dict[str, Step]
-    outputs: dict[str, Tensor]
 
-    def was_on(self, digest: str, shape: tuple[int, ...]) -> bool:
-        """Whether the input had these bytes in this shape."""
-        return (digest, shape) == (self.digest, self.shape)
+
+@dataclass(frozen=True)
+class Sampling:
+    """All that the statistics of many runs depend on; ``target`` as bytes."""
+
+    input: Input
+    target: bytes
+    composite: Composite
+    head: Head
+    procedure: IntegratedGradients | Smoothed
+    layers: bool
+
+
+#: Samplings that are kept: methods that share one follow each other in a suite, at most one other between them.
+_KEPT_SAMPLINGS = 2
 
 
 class PreparedTensorFlow:
-    """A model's Keras twin in one dtype; keeps the forward pass of the last input it has seen."""
+    """A model's Keras twin in one dtype; keeps the last forward pass and the last samplings."""
 
     def __init__(self, model: Model, dtype: str, backend: str, versions: dict[str, str]) -> None:
-        self._graph: Graph = model.graph
-        self._dtype = dtype
+        graph = model.graph
         self._backend = backend
         self._facts = {
             "backend": backend,
@@ -45,12 +67,16 @@ class PreparedTensorFlow:
             "dtype": dtype,
         }
         keras_model = model.keras(dtype)
-        self._layers = {
+        layers = {
             layer.name: twin_layer(layer, keras_model.get_layer(layer.name), dtype)
-            for layer in self._graph
+            for layer in graph
             if layer.kind != "input"
         }
-        self._forward: Forward | None = None
+        self._network = Network(graph, layers, dtype)
+        self._forward: tuple[Input, Forward] | None = None
+        self._samplings: collections.deque[tuple[Sampling, Explained]] = collections.deque(
+            maxlen=_KEPT_SAMPLINGS
+        )
 
     def explain(
         self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
@@ -59,84 +85,78 @@ class PreparedTensorFlow:
 
         Arrays of the trace are read-only; the activations of two traces of the same input are the same
         memory. Raises UnsupportedMethodError where a rule does not fit a layer, InvalidInputError where
-        the composite has no rule for one or the output is no row of logits.
+        the composite has no rule for one or the output is no row of logits, and what `Method.check` raises.
         """
-        rules = method.composite.assign(self._graph)
-        forward = self._forward_pass(x)
-        logits = _array(forward.outputs[self._graph.output])
+        graph = self._network.graph
+        method.check(graph)
+        which = Input(hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest(), x.shape)
+        forward = self._forward_pass(x, which)
+        logits = _array(forward.outputs[graph.output])
         if logits.ndim != 2:
             raise InvalidInputError(
-                f"{self._graph.name}: output {self._graph.output!r} has shape {logits.shape}, expected "
+                f"{graph.name}: output {graph.output!r} has shape {logits.shape}, expected "
                 "(batch, classes); end the model in a layer with one logit per class"
             )
         target = np.asarray(logits.argmax(axis=1) if target is None else target, dtype=np.int64)
-
-        relevance: dict[str, Tensor] = {
-            self._graph.output: tf.constant(_head(logits, target, method), self._dtype)
-        }
-        for layer in reversed(self._graph.layers[1:]):
-            if layer.name not in relevance:
-                continue
-            step = forward.steps[layer.name]
-            received = relevance[layer.name] if layers else relevance.pop(layer.name)
-            shares = propagate(step, received, rules[layer.name])
-            for source, share in zip(layer.inputs, shares, strict=True):
-                relevance[source] = relevance[source] + share if source in relevance else share
-
-        at_input = relevance[self._graph.input.name]
-        source_values = forward.outputs[self._graph.input.name]
-        attribution = at_input * source_values if method.postprocess == "times_input" else at_input
+        explained = self._explained(forward, which, method, target, layers)
+        attribution = postprocessed(
+            explained.attribution, forward.outputs[graph.input.name], method.postprocess
+        )
         return Trace(
-            model=self._graph.name,
+            model=graph.name,
             method=method,
             backend=self._backend,
-            dtype=self._dtype,
+            dtype=self._network.dtype,
             target=target,
             logits=logits,
             attribution=_array(attribution),
-            layers=_layer_traces(self._graph, forward, relevance) if layers else {},
-            provenance={**self._facts, "input_digest": forward.digest},
+            layers=_layer_traces(graph, forward, explained.relevance)
+            if layers and explained.relevance
+            else {},
+            provenance={**self._facts, "input_digest": which.digest},
         )
 
     def propagate(
         self, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
     ) -> tuple[np.ndarray, ...]:
-        """The step of ``layer`` alone; see `harness.backends.protocol.Steps`."""
-        tensors = tuple(tf.constant(np.asarray(values), self._dtype) for values in inputs)
-        step = Step(self._layers[layer.name], tensors)
-        rule = method.composite.rule_for(layer, self._graph)
+        """The step of ``layer`` alone; see `harness.backends.protocol.Steps`.
+
+        For Grad-CAM it is a step of the plain gradient, which is what the layers of its trace hold.
+        """
+        dtype = self._network.dtype
+        tensors = tuple(tf.constant(np.asarray(values), dtype) for values in inputs)
+        step = Step(self._network.layers[layer.name], tensors)
+        composite = GRADIENT if isinstance(method.procedure, GradCam) else method.composite
+        rule = composite.rule_for(layer, self._network.graph)
         return tuple(
-            _array(share) for share in propagate(step, tf.constant(np.asarray(relevance), self._dtype), rule)
+            _array(share) for share in propagate(step, tf.constant(np.asarray(relevance), dtype), rule)
         )
 
-    def _forward_pass(self, x: np.ndarray) -> Forward:
+    def _explained(
+        self, forward: Forward, which: Input, method: Method, target: np.ndarray, layers: bool
+    ) -> Explained:
+        """What the method's procedure finds; the statistics of many runs are looked for among the kept ones."""
+        if not isinstance(method.procedure, IntegratedGradients | Smoothed):
+            return explain_procedure(self._network, forward, method, target, layers)
+        asked = Sampling(which, target.tobytes(), method.composite, method.head, method.procedure, layers)
+        for kept, explained in self._samplings:
+            if asked in (kept, replace(kept, layers=False)):
+                return explained
+        explained = explain_procedure(self._network, forward, method, target, layers)
+        self._samplings.append((asked, explained))
+        return explained
+
+    def _forward_pass(self, x: np.ndarray, which: Input) -> Forward:
         """Every layer's step on ``x``; the last forward pass if it was on the same values."""
-        digest = hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()
-        if self._forward is None or not self._forward.was_on(digest, x.shape):
+        if self._forward is None or self._forward[0] != which:
             # Let go of the old activations before the new ones take their place.
             self._forward = None
-            self._forward = self._run(x, digest)
-        return self._forward
-
-    def _run(self, x: np.ndarray, digest: str) -> Forward:
-        steps: dict[str, Step] = {}
-        outputs: dict[str, Tensor] = {self._graph.input.name: tf.constant(x, self._dtype)}
-        for name, layer in self._layers.items():
-            steps[name] = Step(layer, tuple(outputs[source] for source in layer.layer.inputs))
-            outputs[name] = steps[name].output
-        return Forward(digest, x.shape, steps, outputs)
+            self._forward = which, run_forward(self._network, tf.constant(x, self._network.dtype))
+        return self._forward[1]
 
 
-def _head(logits: np.ndarray, target: np.ndarray, method: Method) -> np.ndarray:
-    """Initial relevance, (batch, classes): at each sample's target its logit or one, zero elsewhere."""
-    initial = np.zeros_like(logits)
-    rows = np.arange(len(logits))
-    initial[rows, target] = logits[rows, target] if method.head == "logit" else 1
-    return initial
-
-
-def _layer_traces(graph: Graph, forward: Forward, relevance: dict[str, Tensor]) -> dict[str, LayerTrace]:
-    """All layers in forward order; zero relevance where a layer has no way to the output."""
+def _layer_traces(graph: Graph, forward: Forward, relevance: Mapping[str, Tensor]) -> dict[str, LayerTrace]:
+    """All layers in forward order; zero relevance where none has reached a layer."""
     traces = {}
     for layer in graph:
         activation = _array(forward.outputs[layer.name])

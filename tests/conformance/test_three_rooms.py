@@ -24,6 +24,8 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 #: One method for every rule there is.
 RULES = (
     "gradient",
+    "guided_backprop",
+    "deconvnet",
     "lrp.z",
     "lrp.epsilon:epsilon=0.25",
     "lrp.alpha_2_beta_1",
@@ -31,6 +33,16 @@ RULES = (
     "lrp.w_square",
     "lrp.flat",
     "lrp.z:input_layer_rule=bounded",
+    "lrp.z:bn_layer_fuse_mode=two_linear",
+    "lrp.z_plus_fast",
+    "lrp.sequential_preset_b",
+    "lrp_z",
+    "lrp_epsilon_0_25_std_x",
+    "lrpsign_epsilon_0_1_mu_0_3",
+    "zblrp_z:low=-2,high=2",
+    "lrp.gamma",
+    "lrp.gamma:signed=false",
+    "epsilon_alpha2_beta1",
 )
 KINDS = (
     *KERNEL_KINDS,

@@ -51,7 +51,9 @@ ORACLE = ("--reference", "oracle", "--candidate", "oracle", "--dtype", "float64"
 
 
 def test_a_run_prints_a_line_a_case_and_leaves_its_report(call, tmp_path) -> None:
-    status, out, _ = call("run", *ORACLE, "--method", "gradient", "--method", "lrp.z*", "--out", "here")
+    status, out, _ = call(
+        "run", *ORACLE, "--method", "gradient", "--method", "lrp.z", "--method", "lrp.z_plu?", "--out", "here"
+    )
     assert status == 0
     lines = [line for line in out.splitlines() if "digits-cnn" in line]
     assert len(lines) == 3
@@ -94,12 +96,46 @@ def test_listings_come_as_text_and_as_json(call, what: str) -> None:
     assert all(row[key][:8] in text for row in rows)
 
 
+def test_methods_can_be_listed_by_name_and_by_dialect(call) -> None:
+    _, out, _ = call("methods", "lrpsign_*", "--json")
+    assert {row["dialect"] for row in json.loads(out)} == {"signxai 1.1.9.2"}
+    _, out, _ = call("methods", "--dialect", "zennit", "--json")
+    assert "epsilon_gamma_box" in {row["name"] for row in json.loads(out)}
+    _, out, _ = call("methods", "--dialect", "signxai", "--json")
+    assert len(json.loads(out)) == 152
+
+
+def test_a_method_that_does_not_apply_is_counted_and_named_in_the_report(call, tmp_path) -> None:
+    two = ("--method", "gradient", "--method", "grad_cam_timeseries")
+    status, out, _ = call("run", *ORACLE, *two, "--out", "here")
+    assert status == 0
+    assert "1 of 1 cases passed, 1 do not apply" in out
+    page = (tmp_path / "here" / "summary.md").read_text()
+    assert "grad_cam_timeseries is for inputs with 1 spatial axis" in page
+
+
 MISTAKES = {
     "unknown suite": (("run", "--suite", "quik"), "did you mean 'quick'?"),
     "unknown model": (("run", "--model", "digits-cn"), "did you mean 'digits-cnn'?"),
     "unknown method": (("run", "--method", "lrp.epsilom"), "did you mean 'lrp.epsilon'?"),
     "glob without match": (("run", "--method", "lrq*"), "no method matches 'lrq*'"),
     "bad parameter": (("run", "--method", "lrp.epsilon:epsilon=0"), "epsilon must be above 0"),
+    "number missing in a name": (("run", "--method", "lrp_epsilon_"), "epsilon must be a number above 0"),
+    "alpha minus beta": (("run", "--method", "lrp_alpha_2_beta_2"), "alpha - beta 1"),
+    "low above high": (("run", "--method", "lrp.z:low=2,high=1"), "low must be below high"),
+    "index past the end": (
+        ("run", *ORACLE, "--method", "lrp.z:until_layer_idx=99"),
+        "until_layer_idx is 99; digits-cnn has the layers 0 to",
+    ),
+    "no such layer": (
+        ("run", *ORACLE, "--method", "grad_cam:layer=conv9"),
+        "unknown Grad-CAM layer 'conv9'; did you mean 'conv",
+    ),
+    "only methods that do not apply": (
+        ("run", *ORACLE, "--method", "grad_cam_timeseries"),
+        "grad_cam_timeseries is for inputs with 1 spatial axis",
+    ),
+    "unknown dialect": (("methods", "--dialect", "captum"), "unknown dialect 'captum'"),
     "unknown candidate": (("run", "--candidate", "zenit"), "did you mean 'zennit'?"),
     "unknown reference": (("run", "--reference", "tensorflo"), "did you mean 'tensorflow'?"),
     "unknown dtype": (("run", "--dtype", "float16"), "dtype must be one of float32, float64"),

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from harness.errors import InvalidInputError, UnknownNameError
-from harness.runner import Progress, Selection, known_methods, run, select_methods, suite_named
+from harness.runner import (
+    Progress,
+    Selection,
+    Skipped,
+    known_methods,
+    run,
+    select_methods,
+    suite_named,
+)
 from tests.harness.linear_network import GradientBackend, network
 
 
@@ -36,6 +45,17 @@ def test_every_case_has_a_row_and_its_files(tmp_path) -> None:
     for row in rows:
         assert len(row["files"]) == 3
         assert all((tmp_path / name).stat().st_size > 0 for name in row["files"])
+
+
+def test_a_method_that_does_not_apply_is_reported_with_its_reason_and_not_run(tmp_path) -> None:
+    skipped: list[Skipped] = []
+    chosen = selection(GradientBackend())
+    chosen = replace(chosen, methods=("gradient", "grad_cam"))
+    rows = run(chosen, tmp_path, Progress(skipped=skipped.append))
+    assert {row["method"] for row in rows} == {"gradient"}
+    (left_out,) = skipped
+    assert (left_out.method, left_out.cases) == ("grad_cam", 2)
+    assert "inputs with 2 spatial axes" in left_out.reason
 
 
 def test_a_faulty_candidate_is_found_at_its_layer(tmp_path) -> None:

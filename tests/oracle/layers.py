@@ -8,9 +8,13 @@ import numpy as np
 from hypothesis import strategies as st
 
 from harness.graph import Graph, Layer
+from harness.methods import Rule
+from reference_impls.oracle import propagate
 
 #: A common multiple of 1..10: an integer times this is divisible by the size of every small window.
 DIVISIBLE = 2520.0
+#: One rounding each of a quotient that is not exact, the products and the sums that follow.
+FEW_ROUNDINGS = 4 * np.finfo(np.float64).eps
 
 
 def layer(
@@ -41,6 +45,16 @@ def dense(kernel: Any, bias: Any = None, **options: Any) -> Layer:
     ins, outs = np.shape(kernel)
     weights = {"kernel": kernel} if bias is None else {"kernel": kernel, "bias": bias}
     return layer("dense", (ins,), (outs,), **options, **weights)
+
+
+def relevances(one: Layer, rule: Rule, relevance: Any, *inputs: Any) -> list[Any]:
+    """The relevance of each input, flattened, for one sample without a batch axis."""
+    batch = tuple(
+        np.asarray(x, dtype=np.float64).reshape(1, *shape)
+        for x, shape in zip(inputs, one.input_shapes, strict=True)
+    )
+    parts = propagate(one, batch, np.asarray(relevance, dtype=np.float64).reshape(1, *one.shape), rule)
+    return [part.ravel().tolist() for part in parts]
 
 
 def graph(*layers: Layer, input_shape: tuple[int, ...], output: str | None = None) -> Graph:

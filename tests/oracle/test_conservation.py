@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.graph import Layer
-from harness.methods import AlphaBeta, Bounded, Epsilon, Flat, Rule, WSquare, Z
+from harness.methods import AlphaBeta, Bounded, Epsilon, Flat, Gamma, Rule, WSquare, Z
 from reference_impls.oracle import linear, propagate
 from reference_impls.oracle.linear import Arrays, Weights
 from tests.oracle.layers import (
@@ -24,6 +24,7 @@ from tests.oracle.layers import (
 )
 
 UNIT = np.finfo(np.float64).eps
+one_kernel_layers = st.one_of(dense_layers(), scales(), convolutions(), transposed_convolutions())
 
 
 def inputs_of(one: Layer, seed: int) -> Arrays:
@@ -115,7 +116,26 @@ def test_rules_of_weights_alone_conserve_and_ignore_the_input(rule: Rule, one: L
 
 
 @settings(deadline=None)
-@given(st.one_of(dense_layers(), scales(), convolutions(), transposed_convolutions()), seeds)
+@given(one_kernel_layers, seeds)
+def test_gamma_conserves_what_belongs_to_an_output_that_is_not_zero(one: Layer, seed: int) -> None:
+    """The denominator is at least as far from zero as the output, on the same side."""
+    (x,), relevance = inputs_of(one, seed), integers(seed + 9, 2, *one.shape)
+    weights = linear.weights_of(one)
+    raised = {name: weight + 2 * np.maximum(weight, 0) for name, weight in weights.items()}
+    lowered = {name: weight + 2 * np.minimum(weight, 0) for name, weight in weights.items()}
+    x_upper, x_lower = np.maximum(x, 0), np.minimum(x, 0)
+    z = linear.apply(one, (x,), weights)
+    above = linear.apply(one, (x_upper,), raised) + linear.apply(one, (x_lower,), lowered)
+    below = linear.apply(one, (x_upper,), lowered) + linear.apply(one, (x_lower,), raised)
+    p, n = np.where(z > 0, over(relevance, above), 0), np.where(z < 0, over(relevance, below), 0)
+    products = ((x_upper, raised, p), (x_lower, lowered, p), (x_upper, lowered, n), (x_lower, raised, n))
+    rounding = sum(rounding_of(one, (side,), factor, kernels) for side, kernels, factor in products)
+    (part,) = propagate(one, (x,), relevance, Gamma(2))
+    assert abs(part.sum() - relevance[z != 0].sum()) <= rounding
+
+
+@settings(deadline=None)
+@given(one_kernel_layers, seeds)
 def test_bounded_conserves_and_shares_nothing_negative(one: Layer, seed: int) -> None:
     """For x within the bounds, R >= 0 and one kernel: the parts of two do not add up to their product."""
     x = np.random.default_rng(seed).integers(-1, 2, (2, *one.input_shapes[0])).astype(float)

@@ -26,21 +26,7 @@ from harness.methods import (
     Z,
 )
 from reference_impls.oracle import propagate
-from tests.oracle.layers import dense, layer
-
-#: One rounding each of the division by 1e-7, the products and the sums that follow.
-FEW_ROUNDINGS = 4 * np.finfo(np.float64).eps
-
-
-def relevances(one: Layer, rule: Rule, relevance: Any, *inputs: Any) -> list[Any]:
-    """The relevance of each input, flattened, for one sample without a batch axis."""
-    batch = tuple(
-        np.asarray(x, dtype=np.float64).reshape(1, *shape)
-        for x, shape in zip(inputs, one.input_shapes, strict=True)
-    )
-    parts = propagate(one, batch, np.asarray(relevance, dtype=np.float64).reshape(1, *one.shape), rule)
-    return [part.ravel().tolist() for part in parts]
-
+from tests.oracle.layers import FEW_ROUNDINGS, dense, layer, relevances
 
 # Z and Epsilon at a dense layer ----------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,19 +10,21 @@ import pytest
 from hypothesis import assume, given, settings
 
 from harness.backends.protocol import Prepared, Steps
-from harness.errors import InvalidInputError
+from harness.errors import InvalidInputError, MethodDoesNotApplyError
 from harness.graph import Graph
 from harness.methods import (
+    ALL_METHODS,
     SUITE_METHODS,
     Assignment,
     Composite,
     Epsilon,
+    FusedBatchNorm,
     Gradient,
     Method,
     Z,
     method,
 )
-from reference_impls.oracle import OracleBackend, explain, propagate
+from reference_impls.oracle import OracleBackend, explain, procedures, propagate
 from tests.oracle.layers import dense, graph, integers, layer, seeds
 
 UNIT = np.finfo(np.float64).eps
@@ -162,7 +164,22 @@ def test_lrp_z_of_a_relu_network_without_bias_is_input_times_gradient(seed: int)
     assert np.abs(relevance.attribution - product.attribution).max() <= bound
 
 
-@pytest.mark.parametrize("name", SUITE_METHODS)
+#: One of each kind of what is not in the suite.
+OTHER_METHODS = (
+    "guided_backprop:dialect=signxai",
+    "deconvnet",
+    "deep_taylor",
+    "integrated_gradients:steps=3",
+    "smoothgrad_x_sign:augment_by_n=3",
+    "vargrad:augment_by_n=3",
+    "guided_grad_cam:layer=conv",
+    "lrpsign_epsilon_0_25_std_x_mu_0_5",
+    "lrp.gamma",
+    "excitation_backprop",
+)
+
+
+@pytest.mark.parametrize("name", [*SUITE_METHODS, *OTHER_METHODS])
 def test_a_samples_explanation_does_not_depend_on_the_others_in_its_batch(name: str) -> None:
     network = image_network(5)
     one, other = integers(6, 3, 6, 6, 1), integers(7, 3, 6, 6, 1)
@@ -217,13 +234,44 @@ def test_a_single_step_is_the_step_of_the_whole_run() -> None:
     assert np.array_equal(step[0], trace["x"].relevance)
 
 
-def test_every_suite_method_is_supported() -> None:
-    assert all(OracleBackend().supports(method(name)) for name in SUITE_METHODS)
+def test_every_name_of_the_catalogue_is_supported() -> None:
+    assert [name for name in ALL_METHODS if not OracleBackend().supports(method(name))] == []
 
 
-def test_a_method_with_an_unknown_rule_is_not_supported() -> None:
-    unknown: Any = "guided"
-    assert not OracleBackend().supports(Method("guided", Composite((Assignment(unknown),))))
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        {"composite": Composite((Assignment(Z()), Assignment("rule")))},  # type: ignore[arg-type]
+        {"composite": Composite((Assignment(FusedBatchNorm(Gradient())),))},  # type: ignore[arg-type]
+        {"head": "softmax"},
+        {"procedure": "occlusion"},
+        {"postprocess": "cube"},
+    ],
+    ids=["rule", "inner rule", "head", "procedure", "postprocess"],
+)
+def test_what_is_unknown_is_not_supported(unknown: Any) -> None:
+    assert OracleBackend().supports(method("gradient"))
+    assert not OracleBackend().supports(replace(method("gradient"), **unknown))
+
+
+def test_the_prepared_backend_keeps_its_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = OracleBackend().prepare(SmallModel(), "float64")
+    first = prepared.explain(X, method("smoothgrad:augment_by_n=2")).attribution
+
+    def never(*arguments: Any) -> None:
+        raise AssertionError("sampled again")
+
+    monkeypatch.setattr(procedures, "outcome", never)
+    assert np.array_equal(prepared.explain(X, method("smoothgrad:augment_by_n=2")).attribution, first)
+
+
+def test_a_method_that_is_not_for_such_a_network_is_an_error() -> None:
+    with pytest.raises(MethodDoesNotApplyError, match="deep_taylor is for networks with relu or relu6 only"):
+        explain(
+            graph(layer("tanh", (2,), (2,), inputs=("x",), name="tanh"), input_shape=(2,)),
+            X,
+            method("deep_taylor"),
+        )
 
 
 def test_single_precision_is_refused_with_a_way_out() -> None:

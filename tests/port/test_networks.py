@@ -124,8 +124,24 @@ def test_images_are_recorded_channels_last_in_the_dtype_of_the_run(dtype):
     assert trace.attribution.dtype == np.dtype(dtype)
 
 
+#: Beside the suite: each rule that the suite has not, in a method that uses it on a branching network.
+OTHER_RULES = (
+    "lrp.z_plus_fast",
+    "lrp.z:bn_layer_fuse_mode=two_linear",
+    "lrp.sequential_preset_a",
+    "lrp_epsilon_0_25_std_x",
+    "lrpsign_z",
+    "lrp.gamma",
+    "lrp.0",
+    "epsilon_alpha2_beta1_flat",
+    "excitation_backprop",
+    "guided_backprop:dialect=zennit",
+    "deconvnet:dialect=zennit",
+)
+
+
 @pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("name", SUITE_METHODS)
+@pytest.mark.parametrize("name", (*SUITE_METHODS, *OTHER_RULES))
 def test_each_step_of_a_run_is_what_the_layer_does_alone(name, seed):
     graph = branching_graph(np.random.default_rng(seed))
     x = random_input(graph, np.random.default_rng(seed + 10))

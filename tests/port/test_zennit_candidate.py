@@ -6,42 +6,29 @@ import numpy as np
 import pytest
 
 from harness.graph import Graph
-from harness.methods import SUITE_METHODS, AlphaBeta, Method, SignedEpsilon, Z, lrp_composite, method
-from ported_impls.backend import TorchBackend
-from ported_impls.torchvision_shim import zennit
-from ported_impls.zennit_candidate import (
-    batch_norm_pairs,
-    default_composite,
-    merged_composite,
-    zennit_backend,
+from harness.methods import (
+    SUITE_METHODS,
+    AlphaBeta,
+    Method,
+    SignedEpsilon,
+    Z,
+    lrp_composite,
+    method,
 )
+from ported_impls.backend import TorchBackend
+from ported_impls.zennit_candidate import counterpart, zennit_backend
+from ported_impls.zennit_composites import batch_norm_pairs
 from ported_models.build import Builder
 from ported_models.model import PortedModel
 from tests.models.graphs import branching_graph, random_input
 from tests.port.one_layer import assert_equal
-
-RNG = np.random.default_rng(21)
-STATISTICS = {"mean": np.array([0.5, -1]), "variance": np.array([4.0, 0.25]), "gamma": np.array([2.0, 3])}
-
-
-def batch_norm_graph() -> Graph:
-    """conv, batch norm, ReLU, separable conv, average pooling, scale, dense."""
-    b = Builder("normed", (4, 2))
-    b.add("conv1d", "conv", weights={"kernel": RNG.normal(size=(2, 2, 2)), "bias": RNG.normal(size=2)})
-    b.add("batch_norm", "norm", weights=STATISTICS, attributes={"epsilon": 1e-3})
-    b.add("relu", "relu")
-    kernels = {"depthwise_kernel": RNG.normal(size=(1, 2, 1)), "pointwise_kernel": RNG.normal(size=(2, 2))}
-    b.add("separable_conv1d", "separable", weights=kernels)
-    b.add("global_average_pool", "pooled")
-    b.add("scale", "scale", weights={"kernel": np.array([2.0, 3])})
-    b.add("dense", "head", weights={"kernel": RNG.normal(size=(2, 3))})
-    return b.graph()
+from tests.port.zennit_graphs import RNG, STATISTICS, batch_norm_graph, relu_graph
 
 
 def hooks_of(graph: Graph, name: str) -> dict[str, str]:
     """Class names of the hooks that Zennit registers for a method, by module."""
     twin = PortedModel.from_graph(graph).torch("float64")
-    composite = default_composite(twin, method(name))
+    composite = counterpart(graph, method(name))
     context: dict = {}
     found = {key: composite.module_map(context, key, module) for key, module in twin.named_modules()}
     return {key: type(hook).__name__ for key, hook in found.items() if hook is not None}
@@ -67,11 +54,90 @@ def test_kernels_get_the_rule_of_the_name_and_the_rest_zennits_base_map():
         ("lrp.alpha_1_beta_0", "AlphaBeta"),
         ("lrp.alpha_2_beta_1_IB", "AlphaBeta"),
         ("lrp.z_plus", "ZPlus"),
+        ("lrp.z_plus_fast", "ZPlus"),
         ("lrp.flat", "Flat"),
+        ("lrp.gamma", "Gamma"),
+        ("lrp.0", "Epsilon"),
+        ("lrp_epsilon_0_33", "Epsilon"),
+        ("lrp.sequential_preset_b", "Epsilon"),
     ],
 )
 def test_rule_by_name(name, rule):
     assert hooks_of(batch_norm_graph(), name)["head"] == rule
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("epsilon_plus", ("ZPlus", "ZPlus", "Epsilon")),
+        ("epsilon_plus_flat", ("Flat", "ZPlus", "Epsilon")),
+        ("epsilon_plus_box:low=-1,high=1", ("ZBox", "ZPlus", "Epsilon")),
+        ("epsilon_alpha2_beta1", ("AlphaBeta", "AlphaBeta", "Epsilon")),
+        ("epsilon_alpha2_beta1_flat", ("Flat", "AlphaBeta", "Epsilon")),
+        ("epsilon_alpha2_beta1_box:low=-1,high=1", ("ZBox", "AlphaBeta", "Epsilon")),
+        ("epsilon_gamma_box:low=-1,high=1", ("ZBox", "Gamma", "Epsilon")),
+    ],
+)
+def test_zennits_named_composites(name, expected):
+    hooks = hooks_of(batch_norm_graph(), name)
+    assert (hooks["conv"], hooks["separable.depthwise"], hooks["head"]) == expected
+    assert (hooks["norm"], hooks["relu"], hooks["pooled"]) == ("Pass", "Pass", "Norm")
+
+
+def test_excitation_backprop_has_no_rule_for_activations():
+    hooks = hooks_of(batch_norm_graph(), "excitation_backprop")
+    kernels = dict.fromkeys(("conv", "separable.depthwise", "separable.pointwise", "head"), "ZPlus")
+    assert hooks == {**kernels, "pooled": "Norm"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "epsilon_plus",
+        "epsilon_plus_flat",
+        "epsilon_plus_box:low=-3,high=3",
+        "epsilon_alpha2_beta1",
+        "epsilon_alpha2_beta1_flat",
+        "epsilon_gamma_box:low=-3,high=3",
+        "excitation_backprop",
+        "excitation_backprop:bias=false",
+        "lrp.gamma",
+        "lrp.0:zeros=divide",
+        "guided_backprop:dialect=zennit",
+        "deconvnet:dialect=zennit",
+    ],
+)
+def test_the_port_reads_zennits_names_as_zennit_does(name):
+    rng = np.random.default_rng(31)
+    b = Builder("plain", (8, 2))
+    for index, (inputs, taps) in enumerate(((2, 3), (4, 2))):
+        kernel = rng.normal(size=(taps, inputs, 4))
+        b.add("conv1d", f"conv{index}", weights={"kernel": kernel, "bias": rng.normal(size=4)})
+        b.add("relu", f"relu{index}")
+    b.add("average_pool1d", "pooled", attributes={"pool_size": (2,)})
+    b.add("flatten", "flat")
+    b.add("dense", "head", weights={"kernel": rng.normal(size=(8, 3)), "bias": rng.normal(size=3)})
+    model, x = PortedModel.from_graph(b.graph()), rng.normal(size=(2, 8, 2))
+    port, stock = (
+        backend.prepare(model, "float64").explain(x, method(name))
+        for backend in (TorchBackend(), zennit_backend())
+    )
+    for layer in model.graph:
+        found, expected = port.layers[layer.name].relevance, stock.layers[layer.name].relevance
+        # Sums of at most 8 terms, through five layers with denominators that may cancel by a digit each.
+        assert np.abs(found - expected).max() <= 5 * 8 * 10 * 2**-52 * np.abs(expected).max(), layer.name
+
+
+@pytest.mark.parametrize("dialect", ["innvestigate", "signxai", "zennit"])
+def test_rectified_gradients_are_zennits_whatever_the_dialect(dialect):
+    assert hooks_of(relu_graph(), f"guided_backprop:dialect={dialect}") == {"relu": "ReLUGuidedBackprop"}
+    assert hooks_of(relu_graph(), f"deconvnet:dialect={dialect}") == {"relu": "ReLUDeconvNet"}
+
+
+def test_layers_that_a_method_leaves_to_the_gradient_have_no_rule_of_the_base_map():
+    assert hooks_of(relu_graph(), "deep_taylor") == {"conv": "ZPlus", "head": "ZPlus"}
+    hooks = hooks_of(batch_norm_graph(), "lrp.z:activation_layers=gradient")
+    assert ("relu" in hooks, hooks["norm"], hooks["pooled"]) == (False, "Pass", "Norm")
 
 
 def test_the_input_layer_rule_goes_to_the_layer_that_sees_the_input():
@@ -121,6 +187,35 @@ def test_a_stabilizer_of_the_methods_own_is_handed_over():
     other = Method("mine", lrp_composite(AlphaBeta(1, 0, bias=False)))
     # Without bias: activating 3, logit 2 + 5.
     assert_equal(one_dense(other, [5.0], [3.0, 1.0]), [[7 * 3 / (3 + 1e-6), 0]])
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # x = (3, 1), logit 2, S = 2 + 2: s = 0.5.
+        ("epsilon_plus:epsilon=2", [1.5, -0.5]),
+        ("epsilon_alpha2_beta1:epsilon=2,head=one", [0.75, -0.25]),
+        ("epsilon_gamma_box:low=0,high=1,epsilon=2", [1.5, -0.5]),
+        # Activating 3 alone, S = 3 + 5.
+        ("excitation_backprop:stabilizer=5", [3 / 8, 0]),
+        # (1 + 1) 3 - 1 = 5, S = 5 + 3: 2 * 6/8 and 2 * -1/8.
+        ("lrp.gamma:gamma=1,stabilizer=3", [1.5, -0.25]),
+        # Ones: 2 of 2 + 6.
+        ("epsilon_plus_flat:stabilizer=6", [0.25, 0.25]),
+    ],
+)
+def test_parameters_reach_zennit(name, expected):
+    assert_equal(one_dense(method(name), [0.0], [3.0, 1.0]), [expected])
+
+
+def test_excitation_backprop_with_and_without_the_positive_bias():
+    # Activating 3 and the bias 5.
+    kept, left_out = (
+        one_dense(method(f"excitation_backprop:stabilizer=8,bias={bias}"), [5.0], [3.0, 1.0])
+        for bias in ("true", "false")
+    )
+    assert_equal(kept, [[3 / 16, 0]])
+    assert_equal(left_out, [[3 / 11, 0]])
 
 
 def test_add_has_no_rule_in_zennit_and_doubles_the_relevance():
@@ -184,10 +279,3 @@ def test_each_step_of_a_run_is_what_the_layer_does_alone(name):
             if len(graph.consumers(source)) == 1:
                 difference = np.abs(trace.layers[source].relevance - relevance).max()
                 assert difference <= 100 * 2**-52 * largest, (layer.name, source)
-
-
-def test_composites_are_for_any_twin_with_a_graph():
-    twin = PortedModel.from_graph(batch_norm_graph()).torch("float64")
-    composite = merged_composite(twin, method("lrp.flat"))
-    assert isinstance(composite, zennit.core.Composite)
-    assert len(composite.canonizers) == 1

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ import pytest
 from harness.backends import Backend
 from harness.backends.protocol import Prepared, Steps
 from harness.errors import MissingFrameworkError
-from harness.methods import SUITE_METHODS, Assignment, Composite, method
+from harness.methods import ALL_METHODS, Assignment, Composite, FusedBatchNorm, Z, method
 from ported_models.build import Builder
 from ported_models.model import PortedModel
 from reference_impls.tensorflow import TensorFlowBackend
@@ -80,16 +80,30 @@ def test_versions_name_what_computes_and_its_own_source() -> None:
     assert re.fullmatch("[0-9a-f]{64}", versions["source"])
 
 
-@pytest.mark.parametrize("name", SUITE_METHODS)
-def test_every_method_of_the_suites_is_supported(name: str) -> None:
+@pytest.mark.parametrize("name", ALL_METHODS)
+def test_every_method_of_the_catalogue_is_supported(name: str) -> None:
     assert TensorFlowBackend().supports(method(name))
 
 
-def test_a_rule_that_it_does_not_know_is_not_supported() -> None:
-    @dataclass(frozen=True)
-    class Gamma:
-        gamma: float = 0.25
+@dataclass(frozen=True)
+class Unknown:
+    """A rule, stabilizer or procedure of a later day."""
 
-    unknown: Any = Gamma()
-    asked = replace(method("lrp.z"), composite=Composite((Assignment(unknown),)))
-    assert not TensorFlowBackend().supports(asked)
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        pytest.param({"composite": Composite((Assignment(cast(Any, Unknown())),))}, id="rule"),
+        pytest.param(
+            {"composite": Composite((Assignment(Z(stabilizer=cast(Any, Unknown()))),))}, id="stabilizer"
+        ),
+        pytest.param(
+            {"composite": Composite((Assignment(FusedBatchNorm(cast(Any, Unknown()))),))}, id="rule of a line"
+        ),
+        pytest.param({"procedure": Unknown()}, id="procedure"),
+        pytest.param({"head": "contrast"}, id="head"),
+        pytest.param({"postprocess": Unknown()}, id="postprocess"),
+    ],
+)
+def test_what_it_does_not_know_is_not_supported(part: dict[str, Any]) -> None:
+    assert not TensorFlowBackend().supports(replace(method("lrp.z"), **part))

@@ -18,10 +18,14 @@ EPS = np.finfo(np.float64).eps
 ROUNDINGS = 15 * 36
 
 
+with np.load(Path(__file__).parent / "innvestigate" / "recorded.npz", allow_pickle=False) as _arrays:
+    RECORDED = dict(_arrays)
+METHODS = [key.removeprefix("attribution ") for key in RECORDED if key.startswith("attribution ")]
+
+
 @pytest.fixture(scope="module")
 def recorded() -> dict[str, np.ndarray]:
-    with np.load(Path(__file__).parent / "innvestigate" / "recorded.npz", allow_pickle=False) as arrays:
-        return dict(arrays)
+    return RECORDED
 
 
 def network(recorded: dict[str, np.ndarray]) -> PortedModel:
@@ -67,7 +71,11 @@ def prepared(recorded: dict[str, np.ndarray]) -> PreparedTensorFlow:
     return TensorFlowBackend().prepare(network(recorded), "float64")
 
 
-@pytest.mark.parametrize("name", [name for name in SUITE_METHODS if name.startswith("lrp.")])
+def test_every_lrp_method_of_the_suites_is_recorded() -> None:
+    assert {name for name in SUITE_METHODS if name.startswith("lrp.")} <= set(METHODS)
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_the_attribution_is_innvestigates_but_for_rounding(
     name: str, recorded: dict[str, np.ndarray], prepared: PreparedTensorFlow
 ) -> None:

@@ -6,7 +6,25 @@ import numpy as np
 import pytest
 
 from harness.errors import UnsupportedMethodError
-from harness.methods import AlphaBeta, Epsilon, Flat, FusedBatchNorm, Gradient, Pass, Rule, WSquare, Z
+from harness.methods import (
+    AlphaBeta,
+    AlphaBetaX,
+    BatchNormReverse,
+    Bounded,
+    Deconvolution,
+    Epsilon,
+    Flat,
+    FusedBatchNorm,
+    Gradient,
+    GuidedReLU,
+    Pass,
+    Rule,
+    SignedEpsilon,
+    Unprotected,
+    WSquare,
+    Z,
+    ZPlusFast,
+)
 from tests.reference.one_layer import assert_equal, step
 
 
@@ -56,6 +74,20 @@ def test_add_of_values_that_cancel_divides_by_1e_minus_7() -> None:
     assert_equal(right, [-1])
 
 
+def test_sums_take_the_stabilizer_of_z() -> None:
+    # Sums 4 and -1, S(z) = [4.5, -1.5], R / S = [2, 2]. Average 2, S(z) = 2.5, R / S = 2.
+    rule = Z(stabilizer=SignedEpsilon(0.5))
+    left, right = step("add", rule, [[1, 1], [3, -2]], [9, -3])
+    assert_equal(left, [2, 2])
+    assert_equal(right, [6, -4])
+    assert_equal(pool("average_pool1d", rule, [1, 3], [5]), [1, 3])
+
+
+def test_an_unprotected_sum_of_zero_divides() -> None:
+    left, right = step("add", Z(stabilizer=Unprotected()), [[1], [-1]], [1])
+    assert (left[0], right[0]) == (np.inf, -np.inf)
+
+
 BATCH_NORM = {"gamma": [2], "beta": [2], "mean": [3], "variance": [2]}
 # d = sqrt(2^2 + 5) = 3, where the batch norm itself has sqrt(2 + 5); kernel 2/3, bias 2 - 3/3 = 1.
 
@@ -70,6 +102,9 @@ BATCH_NORM = {"gamma": [2], "beta": [2], "mean": [3], "variance": [2]}
         pytest.param(AlphaBeta(2, 1), -3, 3, -6, id="alpha 2 beta 1: 0 - (-3 * 2/3 * 3/(-2 + 1))"),
         pytest.param(WSquare(), 3, 7, 7, id="w square: all of it"),
         pytest.param(Flat(), 3, 7, 7, id="flat: all of it"),
+        pytest.param(AlphaBetaX((2, 0), (1, 0)), 3, 3, 4, id="alpha-beta x: 2 * 3 * 2/3 * 3/(2 + 1) - 0"),
+        pytest.param(ZPlusFast(), -3, 3, 3, id="z plus fast: all of it"),
+        pytest.param(Bounded(-1, 2), 3, 7, 7, id="bounded: all of it"),
     ],
 )
 def test_batch_norm_is_explained_by_innvestigates_line(
@@ -104,6 +139,68 @@ def test_the_line_of_a_batch_norm_is_computed_in_float64() -> None:
     np.testing.assert_allclose(
         found[0], [0.2 * kernel / (0.2 * kernel + bias)], rtol=16 * np.finfo(float).eps
     )
+
+
+# Two lines: u = x / 3 - 1, then 2 u + 2. For x = 6: u = 1, output 4.
+@pytest.mark.parametrize(
+    ("rule", "relevance", "expected"),
+    [
+        pytest.param(Z(), 4, 4, id="z: 1 * 2 * 4/4 = 2, then 6/3 * 2/1"),
+        pytest.param(Z(bias=False), 5, 5, id="z without bias: all of it"),
+        pytest.param(Epsilon(1), 5, 2, id="epsilon: 1 * 2 * 5/(4 + 1) = 2, then 6/3 * 2/(1 + 1)"),
+        pytest.param(
+            AlphaBetaX((2, 0), (1, 0)), 4, 8, id="alpha-beta x: 2 * 1*2 * 4/4 = 4, then 2 * 6/3 * 4/2"
+        ),
+    ],
+)
+def test_batch_norm_as_two_lines_is_explained_line_by_line(
+    rule: Rule, relevance: float, expected: float
+) -> None:
+    two = FusedBatchNorm(rule, "two_linear")
+    assert_equal(step("batch_norm", two, [[6]], [relevance], BATCH_NORM, {"epsilon": 5})[0], [expected])
+
+
+def test_batch_norm_as_two_lines_without_gamma_and_beta_is_one_line() -> None:
+    # u = 6/3 - 1 = 1, and 1 u + 0 passes all of R = 5: 6/3 * 5/1.
+    weights = {key: BATCH_NORM[key] for key in ("mean", "variance")}
+    two = FusedBatchNorm(Z(), "two_linear")
+    assert_equal(step("batch_norm", two, [[6]], [5], weights, {"epsilon": 5})[0], [10])
+
+
+REVERSED = {"gamma": [2], "beta": [1], "mean": [1], "variance": [3]}
+# With the layer's epsilon 1: y = 2 * (x - 1) / sqrt(3 + 1) + 1 = x, so R_x = x * (x - 1) * R / S((x - 1) * x).
+
+
+@pytest.mark.parametrize(
+    ("x", "epsilon", "relevance", "expected"),
+    [
+        pytest.param(3, 2, 4, 3, id="3 * 2 * 4 / (6 + 2)"),
+        pytest.param(0.5, 0.25, 2, 1, id="minus below zero: 0.5 * -0.5 * 2 / (-0.25 - 0.25)"),
+    ],
+)
+def test_the_rule_of_batch_norms_own_divides_by_its_input_times_its_output(
+    x: float, epsilon: float, relevance: float, expected: float
+) -> None:
+    found = step("batch_norm", BatchNormReverse(epsilon), [[x]], [relevance], REVERSED, {"epsilon": 1})
+    assert_equal(found[0], [expected])
+
+
+def test_the_rule_of_batch_norms_own_takes_a_zero_as_positive() -> None:
+    # beta -2: y = 3 - 1 - 2 = 0; 3 * 2 * 1 / 0.5.
+    weights = {**REVERSED, "beta": [-2]}
+    found = step("batch_norm", BatchNormReverse(0.5), [[3]], [1], weights, {"epsilon": 1})
+    assert_equal(found[0], [12])
+
+
+def test_the_rule_of_batch_norms_own_takes_a_missing_beta_as_zero() -> None:
+    # y = 2 / 2 = 1; 3 * 1 * 4 / (2 * 1 + 2).
+    weights = {key: REVERSED[key] for key in ("mean", "variance")}
+    assert_equal(step("batch_norm", BatchNormReverse(2), [[3]], [4], weights, {"epsilon": 1})[0], [3])
+
+
+def test_the_rule_of_batch_norms_own_elsewhere_is_refused() -> None:
+    with pytest.raises(UnsupportedMethodError, match="rule BatchNormReverse needs a batch norm"):
+        step("relu", BatchNormReverse(), [[1]], [1])
 
 
 def test_batch_norm_under_a_bare_rule_is_refused() -> None:
@@ -151,6 +248,29 @@ def test_pass_through_a_layer_that_changes_the_shape_is_refused() -> None:
 )
 def test_the_gradient_of_an_activation(kind: str, x: list[float], expected: list[float]) -> None:
     assert_equal(step(kind, Gradient(), [x], np.full(len(x), 5))[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        pytest.param(Gradient(), [0, 5, -5], id="gradient"),
+        pytest.param(GuidedReLU(), [0, 5, 0], id="guided: where input and relevance are positive"),
+        pytest.param(Deconvolution(), [5, 5, 0], id="deconvolution: where relevance is positive"),
+    ],
+)
+def test_three_ways_back_through_a_relu(rule: Rule, expected: list[float]) -> None:
+    assert_equal(step("relu", rule, [[-1, 2, 3]], [5, 5, -5])[0], expected)
+
+
+def test_guided_backprop_keeps_the_slope_of_other_activations() -> None:
+    found = step("leaky_relu", GuidedReLU(), [[-1, 2, 3]], [4, 4, -4], None, {"alpha": 0.25})
+    assert_equal(found[0], [1, 4, 0])
+
+
+@pytest.mark.parametrize("rule", [GuidedReLU(), Deconvolution()])
+def test_rectifying_rules_are_for_activations(rule: Rule) -> None:
+    with pytest.raises(UnsupportedMethodError, match=r"\(flatten\): rule .* needs an activation"):
+        step("flatten", rule, [[[1, 2]]], [1, 2])
 
 
 def test_the_gradient_of_max_pooling_goes_to_the_first_of_equal_values() -> None:

@@ -7,6 +7,7 @@ why nothing of this project is imported: ``python record.py recorded.npz``. Ever
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +15,7 @@ import tensorflow as tf
 tf.compat.v1.disable_eager_execution()
 tf.keras.backend.set_floatx("float64")
 
+from innvestigate.analyzer import gradient_based  # noqa: E402
 from innvestigate.analyzer.relevance_based import relevance_analyzer as lrp  # noqa: E402
 from tensorflow.keras import Model, layers  # noqa: E402
 
@@ -54,10 +56,11 @@ def randomize(model: Model, rng: np.random.Generator) -> dict[str, np.ndarray]:
     return weights
 
 
-def analyzers(model: Model) -> dict[str, lrp.LRP]:
+def analyzers(model: Model) -> dict[str, Any]:
     """By this project's names of the methods."""
     # iNNvestigate's check raises on a depthwise convolution, which its rules treat like any other.
     options = {"disable_model_checks": True}
+    until = {"until_layer_idx": 8}
     found = {
         "lrp.z": lrp.LRPZ(model, **options),
         "lrp.epsilon": lrp.LRPEpsilon(model, **options),
@@ -69,6 +72,32 @@ def analyzers(model: Model) -> dict[str, lrp.LRP]:
         "lrp.z_plus": lrp.LRPZPlus(model, **options),
         "lrp.w_square": lrp.LRPWSquare(model, **options),
         "lrp.flat": lrp.LRPFlat(model, **options),
+        "lrp.z_plus_fast": lrp.LRPZPlusFast(model, **options),
+        "lrp.epsilon:bias=false": lrp.LRPEpsilon(model, bias=False, **options),
+        "lrp.z:bn_layer_fuse_mode=two_linear": lrp.LRPZ(model, bn_layer_fuse_mode="two_linear", **options),
+        "lrp.alpha_2_beta_1:bn_layer_fuse_mode=two_linear": lrp.LRPAlpha2Beta1(
+            model, bn_layer_fuse_mode="two_linear", **options
+        ),
+        "lrp.epsilon:until_layer_idx=8": lrp.LRPEpsilon(model, until_layer_rule="Flat", **until, **options),
+        # Without bn_layer_rule the library fails: its own rule of batch norms takes `axis` for a number.
+        "lrp:rule=Epsilon,bn_layer_rule=ZPlusFast": lrp.LRP(
+            model, rule="Epsilon", bn_layer_rule="ZPlusFast", **options
+        ),
+        "lrp.sequential_preset_a": lrp.LRPSequentialPresetA(model, **options),
+        "lrp.sequential_preset_b": lrp.LRPSequentialPresetB(model, **options),
+        "lrp.sequential_preset_a:bn_layer_rule=AlphaBetaX2m100,bn_layer_fuse_mode=two_linear": (
+            lrp.LRPSequentialPresetA(model, bn_layer_fuse_mode="two_linear", **options)
+        ),
+        "lrp.sequential_preset_a_flat": lrp.LRPSequentialPresetAFlat(model, **options),
+        "lrp.sequential_preset_b_flat_until_idx:until_layer_idx=8": lrp.LRPSequentialPresetBFlatUntilIdx(
+            model, **until, **options
+        ),
+        "input_t_gradient": gradient_based.InputTimesGradient(model),
+        "gradient:postprocess=square": gradient_based.Gradient(model, postprocess="square"),
+        "integrated_gradients:steps=5": gradient_based.IntegratedGradients(model, steps=5),
+        "integrated_gradients:steps=5,reference_inputs=0.5,postprocess=abs": (
+            gradient_based.IntegratedGradients(model, steps=5, reference_inputs=0.5, postprocess="abs")
+        ),
     }
     for name, rule in {"bounded": (-1, 1), "flat": "Flat", "w_square": "WSquare"}.items():
         found[f"lrp.epsilon:input_layer_rule={name}"] = lrp.LRPEpsilon(

@@ -1,0 +1,98 @@
+"""Methods: a composite, where its relevance starts, how often it is run, and what is done at the input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from harness.errors import MethodDoesNotApplyError
+from harness.graph import ACTIVATION_KINDS, Graph
+from harness.methods.composite import Composite
+from harness.methods.procedures import Backward, GradCam, Procedure, UniformNoise, cam_layer
+
+#: The initial relevance at the target neuron: its logit, one, or the positive part of its logit; zero at every
+#: other neuron.
+Head = Literal["logit", "one", "relu_logit"]
+
+
+@dataclass(frozen=True)
+class TimesSign:
+    """The attribution times 1 where ``x >= threshold`` and -1 elsewhere; all 1 if the threshold is -1 or below.
+
+    Source: signxai 1.1.9.2 `calculate_sign_mu` (whose second assignment turns -1 into 1 where the threshold
+    is not above it); threshold 0 is also its ``x / abs(x)`` with 0/0 taken as 1.
+    """
+
+    threshold: float = 0.0
+
+
+#: What Keras makes an 8-bit image of (`array_to_img`); with four channels Pillow would resize premultiplied.
+_IMAGE_CHANNELS = (1, 3)
+#: What is done to the relevance of the input, after all runs are joined, to get the attribution.
+Postprocess = Literal["none", "times_input", "abs", "square"] | TimesSign
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method with every parameter fixed.
+
+    ``head``: where the relevance starts. ``composite``: the rule of every layer. ``procedure``: from where
+    and how often it is run. ``postprocess``: what is done at the input, with the input itself.
+    ``activations``: the kinds of activation the method takes in a network; empty for all.
+    """
+
+    name: str
+    composite: Composite
+    head: Head = "logit"
+    postprocess: Postprocess = "none"
+    procedure: Procedure = field(default_factory=Backward)
+    activations: tuple[str, ...] = ()
+
+    def check(self, graph: Graph) -> None:
+        """Whether the method can be run on a network at all.
+
+        Raises MethodDoesNotApplyError where it is not meant for such a network; InvalidInputError or
+        UnknownNameError where a parameter does not fit it.
+        """
+        self._check_activations(graph)
+        if isinstance(self.procedure, GradCam):
+            self._check_grad_cam(graph, self.procedure)
+        if isinstance(self.procedure, UniformNoise) and len(graph.input.shape) != 3:
+            raise MethodDoesNotApplyError(
+                f"{self.name} is for images (height, width, channel); {graph.name} takes {graph.input.shape}"
+            )
+        self.composite.assign(graph)
+
+    def _check_activations(self, graph: Graph) -> None:
+        if not self.activations:
+            return
+        for layer in graph:
+            if layer.kind in ACTIVATION_KINDS and layer.kind not in self.activations:
+                raise MethodDoesNotApplyError(
+                    f"{self.name} is for networks with {' or '.join(self.activations)} only; "
+                    f"{graph.name} has {layer.kind} ({layer.name})"
+                )
+
+    def _check_grad_cam(self, graph: Graph, procedure: GradCam) -> None:
+        shape = graph.input.shape
+        spatial = 2 if procedure.resize == "bicubic_8bit" else 1
+        if len(shape) != spatial + 1:
+            axes = "axis" if spatial == 1 else "axes"
+            raise MethodDoesNotApplyError(
+                f"{self.name} is for inputs with {spatial} spatial {axes}; {graph.name} takes {shape}"
+            )
+        layer = cam_layer(graph, procedure.layer)
+        if len(layer.shape) != spatial + 1:
+            raise MethodDoesNotApplyError(
+                f"{self.name}: layer {layer.name!r} has shape {layer.shape}, expected {spatial} spatial axes"
+            )
+        if spatial == 2 and shape[0] != shape[1]:
+            raise MethodDoesNotApplyError(
+                f"{self.name} is for square inputs (signxai resizes to width x height in the wrong order); "
+                f"{graph.name} takes {shape}"
+            )
+        if spatial == 2 and shape[2] not in _IMAGE_CHANNELS:
+            raise MethodDoesNotApplyError(
+                f"{self.name} is for images of 1 or 3 channels (its resize goes through one); "
+                f"{graph.name} takes {shape}"
+            )

@@ -1,0 +1,282 @@
+"""Zennit 0.5.1: its named composites (`composites.py`), and LRP-0 and LRP-gamma as its rules read them.
+
+All stabilizers are ``z + 1e-6 * sign(z)``, ``sign(0) = +1`` (`core.stabilize`). Sums (`zennit.layer.Sum`,
+here: add layers) and average pooling are normalised by their output, batch norms pass relevance on: they
+are meant to be merged into the layer before by a canonizer (`layer_map_base`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from harness.errors import InvalidInputError
+from harness.graph import ACTIVATION_KINDS, AVERAGE_POOLING_KINDS, CONVOLUTION_KINDS, KERNEL_KINDS
+from harness.methods.composite import Assignment, Composite
+from harness.methods.definition import Head, Method
+from harness.methods.entries import Entry, Parameters, above_zero, bounds, choice, flag, number
+from harness.methods.rules import (
+    AlphaBeta,
+    Bounded,
+    Deconvolution,
+    Epsilon,
+    Flat,
+    Gamma,
+    Gradient,
+    GuidedReLU,
+    KernelRule,
+    Pass,
+    SignedEpsilon,
+    Unprotected,
+    Z,
+)
+
+DIALECT = "Zennit 0.5.1"
+
+#: `types.Activation` has every activation but softmax.
+_ACTIVATIONS = tuple(kind for kind in ACTIVATION_KINDS if kind != "softmax")
+Box = tuple[float, float]
+
+
+def composite(
+    convolution: KernelRule,
+    dense: KernelRule,
+    stabilizer: SignedEpsilon,
+    first: Assignment | None = None,
+) -> Composite:
+    """A `SpecialFirstLayerMapComposite`: ``first`` for one layer, then `layer_map_base`, then the kernels."""
+    norm = Z(stabilizer=stabilizer)
+    return Composite(
+        (
+            *((first,) if first else ()),
+            Assignment(Pass(), kinds=_ACTIVATIONS),
+            Assignment(norm, kinds=("add", *AVERAGE_POOLING_KINDS)),
+            Assignment(Pass(), kinds=("batch_norm",)),
+            Assignment(convolution, kinds=CONVOLUTION_KINDS),
+            Assignment(dense, kinds=("dense",)),
+            Assignment(Gradient()),
+        )
+    )
+
+
+def _z_plus(stabilizer: SignedEpsilon) -> AlphaBeta:
+    return AlphaBeta(1, 0, stabilizer=stabilizer, split_bias=True)
+
+
+def _alpha_2_beta_1(stabilizer: SignedEpsilon) -> AlphaBeta:
+    return AlphaBeta(2, 1, stabilizer=stabilizer, split_bias=True)
+
+
+def _stabilizer(name: str, parameters: Parameters) -> SignedEpsilon:
+    return SignedEpsilon(above_zero(name, parameters, "stabilizer", 1e-6))
+
+
+def _head(name: str, parameters: Parameters, default: Head) -> Head:
+    return choice(name, parameters, "head", default, ("logit", "one"))  # type: ignore[return-value]
+
+
+def _gamma_factor(name: str, parameters: Parameters) -> float:
+    gamma = number(name, parameters, "gamma", 0.25)
+    if gamma < 0:
+        raise InvalidInputError(f"{name}: gamma must be 0 or above, found {gamma:g}")
+    return gamma
+
+
+def _required_bounds(name: str, parameters: Parameters) -> Box:
+    for key in ("low", "high"):
+        if key not in parameters:
+            raise InvalidInputError(f"{name}: {key} is missing; write {name}:low=0,high=1")
+    return bounds(name, parameters, -1.0, 1.0)
+
+
+def _epsilon_with(
+    convolution: Callable[[SignedEpsilon], KernelRule], first: Literal["none", "flat", "box"]
+) -> Callable[[str, Parameters], Method]:
+    """`EpsilonPlus`, `EpsilonAlpha2Beta1`, and these with Flat or ZBox for the first layer."""
+
+    def build(name: str, parameters: Parameters) -> Method:
+        stabilizer = _stabilizer(name, parameters)
+        special: Assignment | None = None
+        if first == "flat":
+            special = Assignment(Flat(stabilizer), kinds=KERNEL_KINDS, first=True)
+        elif first == "box":
+            low, high = _required_bounds(name, parameters)
+            special = Assignment(Bounded(low, high, stabilizer), kinds=CONVOLUTION_KINDS, first=True)
+        dense = Epsilon(above_zero(name, parameters, "epsilon", 1e-6))
+        return Method(
+            name,
+            composite(convolution(stabilizer), dense, stabilizer, special),
+            _head(name, parameters, "logit"),
+        )
+
+    return build
+
+
+def _epsilon_gamma_box(name: str, parameters: Parameters) -> Method:
+    """`EpsilonGammaBox`."""
+    stabilizer = _stabilizer(name, parameters)
+    low, high = _required_bounds(name, parameters)
+    return Method(
+        name,
+        composite(
+            Gamma(_gamma_factor(name, parameters), stabilizer=stabilizer),
+            Epsilon(above_zero(name, parameters, "epsilon", 1e-6)),
+            stabilizer,
+            Assignment(Bounded(low, high, stabilizer), kinds=CONVOLUTION_KINDS, first=True),
+        ),
+        _head(name, parameters, "logit"),
+    )
+
+
+def _gamma(name: str, parameters: Parameters) -> Method:
+    """`Gamma` at every kernel; ``signed=false`` is the rule as first written, for inputs that are not negative."""
+    stabilizer = _stabilizer(name, parameters)
+    rule = Gamma(_gamma_factor(name, parameters), flag(name, parameters, "signed", True), stabilizer)
+    return Method(name, composite(rule, rule, stabilizer), _head(name, parameters, "logit"))
+
+
+def _zero(name: str, parameters: Parameters) -> Method:
+    """`Epsilon(epsilon=0)`: a denominator that is exactly zero gives infinities and NaN."""
+    stabilizer = _stabilizer(name, parameters)
+    chosen = choice(name, parameters, "zeros", "replace", ("replace", "divide"))
+    rule = Z(stabilizer=Unprotected()) if chosen == "divide" else Z()
+    return Method(name, composite(rule, rule, stabilizer), _head(name, parameters, "logit"))
+
+
+def _excitation(name: str, parameters: Parameters) -> Method:
+    """`ExcitationBackprop`: ZPlus at kernels, sums and average pooling normalised, the gradient elsewhere."""
+    stabilizer = _stabilizer(name, parameters)
+    made = Composite(
+        (
+            Assignment(Z(stabilizer=stabilizer), kinds=("add", *AVERAGE_POOLING_KINDS)),
+            Assignment(
+                AlphaBeta(
+                    1,
+                    0,
+                    bias=flag(name, parameters, "bias", True),
+                    stabilizer=stabilizer,
+                    split_bias=True,
+                ),
+                kinds=KERNEL_KINDS,
+            ),
+            Assignment(Gradient()),
+        )
+    )
+    return Method(name, made, _head(name, parameters, "one"))
+
+
+def _rectifying(rule: GuidedReLU | Deconvolution) -> Callable[[str, Parameters], Method]:
+    """`GuidedBackprop`, `DeconvNet`: at `torch.nn.ReLU` only, from a one at the output."""
+
+    def build(name: str, parameters: Parameters) -> Method:
+        made = Composite((Assignment(rule, kinds=("relu",)), Assignment(Gradient())))
+        return Method(name, made, _head(name, parameters, "one"))
+
+    return build
+
+
+_STABILIZER = {"stabilizer": "of all rules but Epsilon, above 0 (default 1e-6)"}
+_EPSILON = {"epsilon": "of dense layers, above 0 (default 1e-6)", **_STABILIZER}
+_GAMMA = {"gamma": "weight of the positive parts, 0 or above (default 0.25)"}
+_BOX = {"low": "lower bound of the input (required)", "high": "upper bound of the input (required)"}
+_LOGIT = {"head": "logit (default) or one"}
+_ONE = {"head": "one (default) or logit"}
+
+
+def _line(
+    name: str,
+    family: str,
+    source: str,
+    build: Callable[[str, Parameters], Method],
+    parameters: dict[str, str],
+) -> Entry:
+    return Entry(name, family, DIALECT, source, build, parameters)
+
+
+ENTRIES: tuple[Entry, ...] = (
+    _line(
+        "lrp.0",
+        "lrp",
+        "Bach et al. 2015, eq. 56",
+        _zero,
+        {
+            "zeros": "what an exact zero in a denominator becomes: replace (1e-7, default) or divide (NaN, as Zennit)",
+            **_STABILIZER,
+            **_LOGIT,
+        },
+    ),
+    _line(
+        "lrp.gamma",
+        "lrp",
+        "Montavon et al. 2019; Andeol et al. 2021",
+        _gamma,
+        {
+            **_GAMMA,
+            "signed": "true (default): also for negative inputs; false: as first written",
+            **_STABILIZER,
+            **_LOGIT,
+        },
+    ),
+    _line(
+        "epsilon_plus",
+        "lrp",
+        "`EpsilonPlus`",
+        _epsilon_with(_z_plus, "none"),
+        {**_EPSILON, **_LOGIT},
+    ),
+    _line(
+        "epsilon_plus_flat",
+        "lrp",
+        "`EpsilonPlusFlat`",
+        _epsilon_with(_z_plus, "flat"),
+        {**_EPSILON, **_LOGIT},
+    ),
+    _line(
+        "epsilon_plus_box",
+        "lrp",
+        "`EpsilonPlus` with `ZBox` as first_map",
+        _epsilon_with(_z_plus, "box"),
+        {**_BOX, **_EPSILON, **_LOGIT},
+    ),
+    _line(
+        "epsilon_alpha2_beta1",
+        "lrp",
+        "`EpsilonAlpha2Beta1`",
+        _epsilon_with(_alpha_2_beta_1, "none"),
+        {**_EPSILON, **_LOGIT},
+    ),
+    _line(
+        "epsilon_alpha2_beta1_flat",
+        "lrp",
+        "`EpsilonAlpha2Beta1Flat`",
+        _epsilon_with(_alpha_2_beta_1, "flat"),
+        {**_EPSILON, **_LOGIT},
+    ),
+    _line(
+        "epsilon_alpha2_beta1_box",
+        "lrp",
+        "`EpsilonAlpha2Beta1` with `ZBox` as first_map",
+        _epsilon_with(_alpha_2_beta_1, "box"),
+        {**_BOX, **_EPSILON, **_LOGIT},
+    ),
+    _line(
+        "epsilon_gamma_box",
+        "lrp",
+        "`EpsilonGammaBox`",
+        _epsilon_gamma_box,
+        {**_BOX, **_EPSILON, **_GAMMA, **_LOGIT},
+    ),
+    _line(
+        "excitation_backprop",
+        "lrp",
+        "Zhang et al. 2016; `ExcitationBackprop`",
+        _excitation,
+        {
+            "bias": "true (default, as Zennit) or false (as in the paper): the positive bias counts or not",
+            **_STABILIZER,
+            **_ONE,
+        },
+    ),
+    _line("guided_backprop", "gradient", "Springenberg et al. 2015", _rectifying(GuidedReLU()), _ONE),
+    _line("deconvnet", "gradient", "Zeiler and Fergus 2014", _rectifying(Deconvolution()), _ONE),
+)

@@ -1,0 +1,133 @@
+"""The procedures: from where and how often a method is run, and what is made of the runs.
+
+Their formulas are those of `harness.methods.procedures`. ``recorded`` are the layers to be looked at, in
+forward order, none for the attribution alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from harness.graph import Layer
+from harness.methods import (
+    Backward,
+    GradCam,
+    InputItself,
+    InputPlusNoise,
+    IntegratedGradients,
+    Method,
+    Smoothed,
+    UniformNoise,
+    cam_layer,
+    gaussian_noise,
+    uniform_noise,
+)
+from ported_impls import cam
+from ported_impls.network import Findings, Network, explain_once, gradient_of_sum, look, relevance_of
+from ported_impls.postprocess import of_each_run
+from ported_impls.statistics import Statistic
+from ported_impls.torchvision_shim import zennit
+
+#: How a method's procedure is carried out.
+Find = Callable[[Network, np.ndarray, Method, np.ndarray | None, Sequence[Layer]], Findings]
+#: Procedures of many runs.
+SAMPLED = IntegratedGradients | Smoothed
+
+
+def find(
+    network: Network,
+    x: np.ndarray,
+    method: Method,
+    target: np.ndarray | None,
+    recorded: Sequence[Layer],
+) -> Findings:
+    """What ``method`` finds on ``x`` (batch, ..., channel), before post-processing.
+
+    Raises InvalidInputError for a target that is not there.
+    """
+    procedure = method.procedure
+    if isinstance(procedure, Backward):
+        return explain_once(network, x, target, recorded)
+    if isinstance(procedure, SAMPLED):
+        return sampled(network, x, procedure, target, recorded)
+    if isinstance(procedure, GradCam):
+        return grad_cam(network, x, procedure, target, recorded)
+    logits, target, _ = look(network, x, target, ())
+    attribution = without_run(procedure, x)
+    return Findings(logits, target, attribution, attribution, None)
+
+
+def sampled(
+    network: Network,
+    x: np.ndarray,
+    procedure: IntegratedGradients | Smoothed,
+    target: np.ndarray | None,
+    recorded: Sequence[Layer],
+) -> Findings:
+    """One run after the other, joined on the way."""
+    logits, target, captured = look(network, x, target, recorded)
+    source = network.graph.input.name
+    inside = [layer for layer in recorded if layer.name != source]
+    kind = procedure.statistic if isinstance(procedure, Smoothed) else "mean"
+    relevances, attributions = Statistic(kind), Statistic(kind)
+    for point in points(procedure, x):
+        relevance = relevance_of(network, point, target, inside, relevances.add)
+        relevances.add(source, relevance)
+        attributions.add(source, of_each_run(relevance, procedure.each))
+    captured.relevances = relevances.result()
+    attribution = attributions.result()[source]
+    if isinstance(procedure, IntegratedGradients):
+        attribution = (x - procedure.baseline) * attribution
+    return Findings(logits, target, attribution, captured.relevances[source], captured)
+
+
+def points(procedure: IntegratedGradients | Smoothed, x: np.ndarray) -> Iterator[np.ndarray]:
+    """The inputs of the runs, in the dtype of ``x``."""
+    if isinstance(procedure, Smoothed):
+        for noise in gaussian_noise(procedure, x.shape):
+            yield x + noise.astype(x.dtype)
+    else:
+        last = procedure.steps - 1 if procedure.endpoint else procedure.steps
+        for step in range(procedure.steps):
+            yield procedure.baseline + step / last * (x - procedure.baseline)
+
+
+def grad_cam(
+    network: Network,
+    x: np.ndarray,
+    procedure: GradCam,
+    target: np.ndarray | None,
+    recorded: Sequence[Layer],
+) -> Findings:
+    """The map of the CAM layer at the size of the input; relevance is kept down to that layer.
+
+    The first pass is the plain gradient, the guided factor has the hooks of the network.
+    """
+    graph = network.graph
+    layer = cam_layer(graph, procedure.layer)
+    plain = replace(network, composite=zennit.core.Composite(), edges={})
+    found = explain_once(plain, x, target, recorded or (layer,))
+    captured = found.captured
+    assert captured is not None
+    relevance = captured.relevances.get(layer.name)
+    activation = captured.activations[layer.name]
+    maps = cam.heat_map(activation, np.zeros_like(activation) if relevance is None else relevance)
+    attribution = cam.resized(maps, x.shape, procedure.resize)
+    if procedure.guided:
+        attribution = attribution * gradient_of_sum(network, x, layer)
+    above = {each.name for each in graph if graph.index(each) >= graph.index(layer)}
+    captured.relevances = {name: kept for name, kept in captured.relevances.items() if name in above}
+    return replace(found, attribution=attribution, relevance=np.zeros_like(x))
+
+
+def without_run(procedure: InputItself | InputPlusNoise | UniformNoise, x: np.ndarray) -> np.ndarray:
+    """Attributions that no run is needed for, in the dtype of ``x``."""
+    if isinstance(procedure, InputItself):
+        return x.copy()
+    if isinstance(procedure, InputPlusNoise):
+        (noise,) = gaussian_noise(procedure, x.shape)
+        return x + noise.astype(x.dtype)
+    return uniform_noise(procedure, x.shape).astype(x.dtype)

@@ -1,0 +1,62 @@
+"""From where and how often a method is run: :func:`explain_procedure` chooses, and holds what is one run or none."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from harness.methods import (
+    Backward,
+    GradCam,
+    InputItself,
+    InputPlusNoise,
+    IntegratedGradients,
+    Method,
+    Smoothed,
+    UniformNoise,
+    gaussian_noise,
+    uniform_noise,
+)
+from reference_impls.tensorflow.ends import initial_relevance
+from reference_impls.tensorflow.grad_cam import explain_grad_cam
+from reference_impls.tensorflow.layers import Tensor
+from reference_impls.tensorflow.run import Explained, Forward, Network, run_backward
+from reference_impls.tensorflow.sampling import explain_sampled
+
+
+def explain_procedure(
+    network: Network, forward: Forward, method: Method, target: np.ndarray, layers: bool
+) -> Explained:
+    """What the procedure of ``method`` finds, before the postprocess; formulas: `harness.methods.procedures`.
+
+    ``forward``: the pass on the input itself. ``target``: (batch,), explained in every run. Without
+    ``layers`` the relevance of layers need not be kept.
+    """
+    graph = network.graph
+    x = forward.outputs[graph.input.name]
+    rules = method.composite.assign(graph)
+
+    def start(logits: Tensor) -> Tensor:
+        return initial_relevance(logits, target, method.head)
+
+    match method.procedure:
+        case Backward():
+            initial = start(forward.outputs[graph.output])
+            relevance = {
+                name: reached
+                for name, reached in run_backward(network, forward, rules, graph.output, initial)
+                if layers or name == graph.input.name
+            }
+            return Explained(relevance[graph.input.name], relevance)
+        case IntegratedGradients() | Smoothed() as procedure:
+            return explain_sampled(network, x, procedure, rules, start, layers)
+        case GradCam() as procedure:
+            initial = start(forward.outputs[graph.output])
+            return explain_grad_cam(network, forward, procedure, rules, initial)
+        case InputItself():
+            return Explained(x, {})
+        case InputPlusNoise() as procedure:
+            (noise,) = gaussian_noise(procedure, tuple(x.shape))
+            return Explained(x + tf.constant(noise, x.dtype), {})
+        case UniformNoise() as procedure:
+            return Explained(tf.constant(uniform_noise(procedure, tuple(x.shape)), x.dtype), {})

@@ -1,0 +1,98 @@
+"""The rules for the layer that sees the input, on layers worked out by hand. All numbers are exact."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.methods import Bounded, Sign, WSquare
+from tests.oracle.layers import dense, layer, relevances
+
+# Sign ------------------------------------------------------------------------------------------------
+
+# x = (1, -2): z = (1 - 4 + 1, -1 - 6 + 0) = (-2, -7); R / z = (-2, -1), back: (-2 + 1, -4 - 3) = (-1, -7)
+MIXED = dense([[1, -1], [2, 3]], [1, 0])
+
+
+@pytest.mark.parametrize(
+    ("threshold", "signs"),
+    [
+        (0, (1, -1)),
+        (-0.5, (1, -1)),
+        # At the threshold the sign is 1.
+        (1, (1, -1)),
+        (1.5, (-1, -1)),
+        # -2 is below -1, but a -1 that is not below the threshold is overwritten with 1.
+        (-1, (1, 1)),
+        (-1.5, (1, 1)),
+    ],
+)
+def test_sign_puts_the_sign_of_the_input_in_place_of_the_input(
+    threshold: float, signs: tuple[int, int]
+) -> None:
+    assert relevances(MIXED, Sign(threshold), [4, 7], [1, -2]) == [[signs[0] * -1, signs[1] * -7]]
+
+
+def test_sign_of_zero_is_one() -> None:
+    # z = 2, s = 3
+    assert relevances(dense([[5], [1]]), Sign(), [6], [0, 2]) == [[15, 3]]
+
+
+def test_sign_can_leave_the_bias_out() -> None:
+    # z = (-3, -7): the same quotients for R = (6, 7)
+    assert relevances(MIXED, Sign(bias=False), [6, 7], [1, -2]) == [[-1, 7]]
+
+
+# W-square --------------------------------------------------------------------------------------------
+
+
+def test_the_squared_bias_of_w_square_keeps_its_part() -> None:
+    # squares 1, 9 and 4: s = 28 / 14
+    one = dense([[1], [-3]], [-2])
+    assert relevances(one, WSquare(bias=True), [28], [7, -7]) == [[2, 18]]
+
+
+# Bounded as signxai has it ---------------------------------------------------------------------------
+
+WITHOUT_INPUTS = Bounded(-1, 1, times_inputs=False)
+
+
+def test_bounded_without_the_inputs_leaves_nothing() -> None:
+    # Denominators (3.5, 2.5), s = (2, 2): (2, 10) - ((4, 10) + (-2, 0)) = (0, 0); with the inputs (7, 5)
+    assert relevances(dense([[2, -1], [1, 4]]), WITHOUT_INPUTS, [7, 5], [0.5, -0.5]) == [[0, 0]]
+
+
+def test_bounded_without_the_inputs_adds_the_two_parts_before_it_subtracts_them() -> None:
+    """1 - 2**-54 rounds to 1, of the whole and of the sum of the parts: nothing is left.
+
+    Part by part, (1 - 1) + 2**-54, the rounding would show.
+    """
+    # x = 0: the denominators are 1 and 2**-54, and R over them 1
+    one = dense([[1, -(2.0**-54)]])
+    assert relevances(one, WITHOUT_INPUTS, [1, 2.0**-54], [0]) == [[0]]
+
+
+def test_bounded_without_the_inputs_is_the_rounding_of_the_sum() -> None:
+    """Kernel (1, -1, 2**-53), x = 0: denominators 2, s = 1. Entry 2 meets all three, in this order.
+
+    Whole: (1 - 1) + 2**-53. Parts: 1 + 2**-53 rounds to 1, and -1.
+    """
+    geometry = {"strides": (1,), "dilations": (1,), "groups": 1, "padding": ((0, 0),)}
+    one = layer("conv1d", (5, 1), (3, 1), geometry, kernel=np.reshape([1, -1, 2.0**-53], (3, 1, 1)))
+    assert relevances(one, WITHOUT_INPUTS, [2, 2, 2], np.zeros(5)) == [[0, 0, 2.0**-53, 0, 0]]
+
+
+def test_bounded_without_the_inputs_leaves_something_of_two_kernels() -> None:
+    """Depthwise (1, -2), pointwise (3, 1): together (3, -2); the parts make (3, 0) and (0, 0).
+
+    x = (1, 1): the denominator is 1 + 3 - 0 = 4, s = 2: (6, -4) - (6, 0).
+    """
+    one = layer(
+        "separable_conv1d",
+        (1, 2),
+        (1, 1),
+        {"strides": (1,), "dilations": (1,), "padding": ((0, 0),)},
+        depthwise_kernel=[[[1], [-2]]],
+        pointwise_kernel=[[3], [1]],
+    )
+    assert relevances(one, WITHOUT_INPUTS, [8], [1, 1]) == [[0, -4]]
