@@ -7,12 +7,14 @@ import json
 import logging
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from harness.errors import HarnessError, InvalidInputError
+from harness.peers_cli import app as peers_app
 
 app = typer.Typer(
     help="Do two implementations of an explanation method compute the same thing, and if not, where do they part?",
@@ -25,6 +27,7 @@ golden_app = typer.Typer(
     help="Record golden outputs of the reference; verify a candidate against them.", no_args_is_help=True
 )
 app.add_typer(golden_app, name="golden")
+app.add_typer(peers_app, name="peers")
 
 Models = Annotated[
     list[str] | None, typer.Option("--model", "-m", help="Zoo name or model file; may be repeated.")
@@ -45,7 +48,10 @@ GOLDEN_ROOT = Path("golden")
 @app.command("run")
 def run_command(
     suite: Annotated[
-        str, typer.Option(help="quick (digits, under a minute) or default (all models).")
+        str,
+        typer.Option(
+            help="quick (digits), default (all models) or catalogue (all models, all names; hours)."
+        ),
     ] = "quick",
     models: Models = None,
     methods: Methods = None,
@@ -82,13 +88,25 @@ def run_command(
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue where it stopped", file=sys.stderr)
         raise typer.Exit(130) from None
+    skipped = [asdict(each) for each in display.skipped]
+    if not rows:
+        raise InvalidInputError(f"nothing to run: {skipped[0]['reason']}" if skipped else "nothing to run")
     facts = environment([selection.reference, selection.candidate])  # type: ignore[list-item]
-    write_summary(rows, folder, facts)
+    write_summary(rows, folder, facts, skipped)
     passed = sum(bool(row["passed"]) for row in rows)
     if as_json:
-        print(json.dumps({"passed": passed, "cases": len(rows), "folder": str(folder), "rows": rows}))
+        document = {
+            "passed": passed,
+            "cases": len(rows),
+            "folder": str(folder),
+            "rows": rows,
+            "skipped": skipped,
+        }
+        print(json.dumps(document))
     else:
-        print(f"{passed} of {len(rows)} cases passed. Report: {folder / 'summary.md'}")
+        not_run = sum(each["cases"] for each in skipped)
+        left_out = f", {not_run} do not apply" if not_run else ""
+        print(f"{passed} of {len(rows)} cases passed{left_out}. Report: {folder / 'summary.md'}")
     raise typer.Exit(0 if passed == len(rows) else 1)
 
 
@@ -105,9 +123,10 @@ def record_command(
     from harness.api import as_model
     from harness.checks import checked_dtype
     from harness.golden import record
+    from harness.methods import SUITE_METHODS
     from harness.runner import chosen_input, known_methods, select_methods
 
-    names = select_methods(methods or (), known_methods())
+    names = select_methods(methods or (), known_methods() if methods else SUITE_METHODS)
     checked_dtype(dtype)
     backend = _backend(reference)
     for source in _known_models(models) or ["digits-cnn"]:
@@ -160,20 +179,36 @@ def verify_command(
 
 
 @app.command("methods")
-def methods_command(as_json: AsJson = False) -> None:
+def methods_command(
+    patterns: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[GLOB]...", help="Names to list (quote globs); all if left out."),
+    ] = None,
+    dialect: Annotated[str | None, typer.Option(help="innvestigate, signxai or zennit.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """List the methods: name, family, dialect, parameters, source."""
-    from harness.methods import CATALOGUE
+    from fnmatch import fnmatchcase
 
+    from harness.errors import UnknownNameError
+    from harness.methods import CATALOGUE, DIALECTS
+
+    if dialect is not None and dialect not in DIALECTS:
+        raise UnknownNameError("dialect", dialect, DIALECTS)
     rows = [
         {
-            "name": entry.name,
+            "name": name,
             "family": entry.family,
             "dialect": entry.dialect,
             "parameters": dict(entry.parameters),
             "source": entry.source,
         }
-        for entry in CATALOGUE.values()
+        for name, entry in CATALOGUE.items()
+        if (dialect is None or entry in DIALECTS[dialect])
+        and (not patterns or any(fnmatchcase(name, pattern) for pattern in patterns))
     ]
+    if not rows:
+        raise InvalidInputError(f"no method matches {', '.join(patterns or ())!r}; see: xai-harness methods")
     if as_json:
         print(json.dumps(rows, indent=1))
         return
@@ -182,6 +217,7 @@ def methods_command(as_json: AsJson = False) -> None:
         ("name", "family", "dialect", "parameters", "source"),
     )
     print("Parameters follow a colon: lrp.epsilon:epsilon=0.25,input_layer_rule=flat")
+    print("Names of signxai take other values too: lrp_epsilon_0_33, lrpsign_epsilon_0_4_std_x_mu_neg_1_5")
 
 
 @app.command("models")

@@ -1,0 +1,6 @@
+"""Runs an adapter in another Python interpreter: requests and answers are JSON lines, arrays are safetensors files."""
+
+from harness.backends.worker.peer import Peer
+from harness.backends.worker.worker import Worker
+
+__all__ = ["Peer", "Worker"]

@@ -1,0 +1,237 @@
+"""The worker: an adapter in another interpreter, asked through `serve.py`; every way it can fail is one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from harness.backends.worker.child import Child, Ended
+from harness.errors import InvalidInputError, PeerError
+
+#: Seconds to wait for a worker's start and for each answer, in place of the limits set in code.
+LIMIT_VARIABLE = "XAI_HARNESS_LIMIT_S"
+_SERVE = Path(__file__).with_name("serve.py")
+#: Of this interpreter's surroundings, what would lead another one to packages that are not its own.
+_NOT_INHERITED = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV")
+_LONGEST_QUOTE = 300
+
+
+class Worker:
+    """An adapter script in an interpreter of its own, started with the first request and again after it has died.
+
+    ``name`` stands at the head of every error; ``python`` is the interpreter; ``adapter`` a file that defines
+    ``handle(op, payload, arrays)``, see `serve.py`; ``limit_s`` the seconds an answer may take and
+    ``start_limit_s`` the seconds from the start to the end of the adapter's import (the environment variable
+    XAI_HARNESS_LIMIT_S, where set, replaces both); ``environment`` is added to this process's.
+
+    Requests of several threads are answered one after the other. The process lives in a group of its own and goes
+    with all it has started when the worker is closed or collected, and when this process ends, however it ends.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        python: Path,
+        adapter: Path,
+        limit_s: float = 600.0,
+        start_limit_s: float = 180.0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self._python = Path(python)
+        self._adapter = Path(adapter).absolute()
+        self._limit_s = limit_s
+        self._start_limit_s = start_limit_s
+        self._environment = dict(environment or {})
+        self._child: Child | None = None
+        self._asked = 0
+        self._lock = threading.Lock()
+
+    def request(
+        self,
+        op: str,
+        payload: dict[str, Any],
+        arrays: dict[str, np.ndarray] | None = None,
+        limit_s: float | None = None,
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """What the adapter's ``handle(op, payload, arrays)`` returns.
+
+        ``limit_s``: seconds for this answer, in place of the worker's. Raises PeerError where the interpreter is
+        missing, the adapter cannot be imported, the process dies, takes longer than its limit or answers with
+        rubbish (the next request then starts it again), and where ``handle`` raises (it lives on).
+        """
+        with self._lock:
+            child = self._started()
+            self._asked += 1
+            sent = child.folder / f"request-{self._asked}.safetensors"
+            if arrays:
+                save_file({key: _plain(array) for key, array in arrays.items()}, sent)
+            line = {"id": self._asked, "op": op, "payload": payload, "arrays": str(sent) if arrays else None}
+            reply = self._reply(
+                child,
+                self._asked,
+                json.dumps(line).encode() + b"\n",
+                _limit(self._limit_s if limit_s is None else limit_s),
+                repr(op),
+            )
+            sent.unlink(missing_ok=True)
+            if not reply["ok"]:
+                raise PeerError(f"{self.name}: {_said(reply['error'])}")
+            return reply["payload"], self._arrays(child, reply["arrays"])
+
+    def close(self) -> None:
+        """End the process, if there is one, and remove its files."""
+        with self._lock:
+            self._end()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _started(self) -> Child:
+        if self._child is not None and self._child.alive():
+            return self._child
+        self._end()
+        surroundings = {key: value for key, value in os.environ.items() if key not in _NOT_INHERITED}
+        own = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "PYTHONNOUSERSITE": "1"}
+        try:
+            self._child = Child(
+                lambda channel, folder: (
+                    str(self._python),
+                    str(_SERVE),
+                    str(self._adapter),
+                    *("--channel", str(channel), "--folder", str(folder)),
+                ),
+                {**surroundings, **own, **self._environment},
+            )
+        except OSError as error:
+            raise PeerError(
+                f"{self.name}: the interpreter {self._python} cannot be started ({error.strerror or error}); "
+                "is the peer installed? See: xai-harness peers list"
+            ) from None
+        limit = _limit(self._start_limit_s)
+        greeting = self._reply(self._child, 0, b"", limit, f"the import of {self._adapter.name}")
+        if not greeting["ok"]:
+            self._end()
+            raise PeerError(
+                f"{self.name}: {self._adapter} cannot be imported by {self._python}: {_said(greeting['error'])}"
+            )
+        return self._child
+
+    def _reply(self, child: Child, number: int, line: bytes, limit: float, asked: str) -> dict[str, Any]:
+        """Send ``line`` (if any) and wait for the reply numbered ``number``; without one, the process is ended."""
+        deadline = time.monotonic() + limit
+        try:
+            if line:
+                child.send(line, deadline)
+            text = child.receive(deadline)
+            return _checked(text, number)
+        except TimeoutError:
+            message = (
+                f"no answer to {asked} within {limit:g} s; if it only needs longer, raise the limit: "
+                f"{LIMIT_VARIABLE}={2 * limit:g}{_quoted(child)}"
+            )
+        except Ended:
+            message = f"its process {child.status()} during {asked}{_quoted(child)}"
+        except ValueError as error:
+            message = f"rubbish in place of an answer to {asked}: {error}{_quoted(child)}"
+        except BaseException:  # an interrupt: a later request must not find this one's reply
+            self._end()
+            raise
+        self._end()
+        raise PeerError(f"{self.name}: {message}")
+
+    def _arrays(self, child: Child, path: str | None) -> dict[str, np.ndarray]:
+        """The arrays of an answer; the file is removed. A file that cannot be read ends the process."""
+        if path is None:
+            return {}
+        file = Path(path)
+        try:
+            if file.parent != child.folder:
+                raise ValueError("it lies outside the worker's folder")
+            arrays: dict[str, np.ndarray] = load_file(file)
+            file.unlink()
+        except (OSError, ValueError, SafetensorError) as error:
+            quoted = _quoted(child)
+            self._end()
+            raise PeerError(
+                f"{self.name}: rubbish in place of an answer's arrays: {file.name} cannot be read ({error}){quoted}"
+            ) from None
+        return arrays
+
+    def _end(self) -> None:
+        if self._child is not None:
+            self._child.end()
+            self._child = None
+
+
+def _checked(text: bytes, number: int) -> dict[str, Any]:
+    """The reply in ``text``. Raises ValueError where it is none, or one to another request."""
+    try:
+        reply = json.loads(text)
+    except ValueError:
+        raise ValueError(f"{_shortened(text.decode(errors='replace'))!r} is not JSON") from None
+    if not isinstance(reply, dict):
+        raise ValueError(f"a JSON {type(reply).__name__}, expected an object")
+    if reply.get("id") != number:
+        raise ValueError(f"a reply to request {reply.get('id')!r}, expected {number}")
+    if reply.get("ok") is True:
+        expected: dict[str, tuple[type, ...]] = {"payload": (dict,), "arrays": (str, type(None))}
+    elif reply.get("ok") is False:
+        expected = {"error": (dict,)}
+    else:
+        raise ValueError(f"'ok' is {reply.get('ok')!r}, expected true or false")
+    for key, types in expected.items():
+        if key not in reply:
+            raise ValueError(f"a reply without {key!r}")
+        if not isinstance(reply[key], types):
+            raise ValueError(f"{key!r} is {_shortened(repr(reply[key]))}, expected {types[0].__name__}")
+    return reply
+
+
+def _limit(seconds: float) -> float:
+    """``seconds``, unless the environment sets another limit. Raises InvalidInputError for one that is none."""
+    text = os.environ.get(LIMIT_VARIABLE)
+    if text is None:
+        return seconds
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = 0.0
+    if not limit > 0:
+        raise InvalidInputError(f"{LIMIT_VARIABLE} is {text!r}; expected a number of seconds above 0")
+    return limit
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """``array`` as safetensors stores it: memory in C order, little endian."""
+    return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+
+
+def _said(error: dict[str, Any]) -> str:
+    return f"{error.get('type', 'Error')}: {_shortened(str(error.get('message', '')))}"
+
+
+def _quoted(child: Child) -> str:
+    words = child.last_words()
+    return f" (last line of its log: {_shortened(words)})" if words else ""
+
+
+def _shortened(text: str) -> str:
+    """``text`` on one line, cut where it runs too long to be read."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_QUOTE else line[:_LONGEST_QUOTE] + "..."

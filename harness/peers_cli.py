@@ -1,0 +1,62 @@
+"""The sub-commands of `xai-harness peers`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Install and remove the libraries that run in interpreters of their own.", no_args_is_help=True
+)
+
+Name = Annotated[str, typer.Argument(help="Name of the peer; see: xai-harness peers list")]
+
+
+@app.command("install")
+def install_command(name: Name) -> None:
+    """Make the environment of a peer: venv, pinned versions, kept per user. A second run takes it as it is."""
+    from rich.console import Console
+
+    from harness.peers import install
+
+    console = Console(stderr=True, highlight=False, markup=False)
+    try:
+        if console.is_terminal:
+            with console.status(f"installing {name}") as shown:
+                python = install(name, lambda line: shown.update(line[: console.width - 4]))
+        else:
+            python = install(name, lambda line: console.print(line, soft_wrap=True))
+    except KeyboardInterrupt:
+        console.print(f"interrupted; {name} is not installed, run the same command again")
+        raise typer.Exit(130) from None
+    print(f"{name} is installed: {python}")
+
+
+@app.command("list")
+def list_command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+) -> None:
+    """List the peers: pinned version, whether each can be used, and its interpreter."""
+    from harness.peers import status
+
+    rows = status()
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    else:
+        for row in rows:
+            where = f"{row['python']} ({row['source']})" if row["available"] else row["note"]
+            print(f"{row['requirement']:<22}{where}")
+
+
+@app.command("remove")
+def remove_command(name: Name) -> None:
+    """Remove the environments of a peer; an interpreter that a variable names is left alone."""
+    from harness.peers import remove
+
+    removed = remove(name)
+    for folder in removed:
+        print(f"removed {folder}")
+    if not removed:
+        print(f"{name} is not installed; nothing to remove")

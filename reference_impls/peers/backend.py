@@ -1,0 +1,244 @@
+"""A real library as a backend: one worker process per peer, one request per explanation.
+
+What a side script (`innvestigate_side.py`, `signxai_side.py`) is asked:
+
+- ``version`` -> ``{"versions": {package: version}}``; must not load the framework.
+- ``model``, payload ``{"model": key, "graph": graph_json.graph_payload, "dtype": ...}``, arrays
+  ``graph_weights``: keep it under the key, in place of the one before.
+- ``explain``, payload ``{"model": key, "method": what `Adapter.call` made, "activations": form, "layers":
+  bool}``, arrays ``x``, ``target`` (int64, absent: the largest logit) and those of `Adapter.call` ->
+  payload ``{"facts": {...}}``, arrays ``attribution``, ``logits``, ``target`` and, where the library keeps
+  them, ``activation/NAME`` and ``relevance/NAME`` by canonical name. Where the key is not the model it has
+  (its process is new, or another model came in between) it answers ``{"unknown_model": true}``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.backends.protocol import Model
+from harness.backends.worker import Peer, Worker
+from harness.errors import InvalidInputError, PeerError, UnsupportedMethodError
+from harness.graph import Graph
+from harness.methods import Backward, IntegratedGradients, Method, Smoothed
+from harness.peers import python_of
+from harness.trace.trace import LayerTrace, Trace
+from reference_impls.peers.graph_json import graph_payload, graph_weights
+
+#: Ways to write a network's activations in Keras 2; see `keras2.FORMS`.
+FORMS = ("activation", "fused", "layers")
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the side script is to do for one method: JSON, arrays (noise), and the form of the activations.
+
+    ``form`` is None where the method does not care how the activations are written.
+    """
+
+    payload: dict[str, Any]
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    form: str | None = None
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What is particular about one peer.
+
+    ``knows(method)``: whether the library has it under this name. ``call(method, graph, shape, dtype)``: how
+    it is asked for, ``shape`` being that of ``x`` with its batch axis; raises UnsupportedMethodError.
+    ``dtypes``: what it computes in.
+    """
+
+    peer: Peer
+    knows: Callable[[Method], bool]
+    call: Callable[[Method, Graph, tuple[int, ...], str], Call]
+    dtypes: tuple[str, ...] = ("float32",)
+
+
+class PeerBackend:
+    """The real library, in its own interpreter; the process starts with the first request.
+
+    ``activations``: the form of :data:`FORMS` that networks are written in where a method does not demand
+    one. ``limit_s``: how long one request may take.
+    """
+
+    def __init__(self, adapter: Adapter, activations: str = "activation", limit_s: float = 600.0) -> None:
+        if activations not in FORMS:
+            raise InvalidInputError(
+                f"{adapter.peer.name}: activations must be one of {', '.join(FORMS)}, found {activations!r}"
+            )
+        self.name = adapter.peer.name
+        self.adapter = adapter
+        self.activations = activations
+        self._limit_s = limit_s
+
+    @cached_property
+    def worker(self) -> Worker:
+        """The process that answers. Raises PeerError where the peer is not installed."""
+        return Worker(
+            self.name,
+            python_of(self.name),
+            self.adapter.peer.adapter,
+            self._limit_s,
+            environment=_ENVIRONMENT,
+        )
+
+    def version(self) -> dict[str, str]:
+        """Versions that the peer's interpreter has, `pins` and `source` (sha256 of both); PeerError without it."""
+        return dict(self._version)
+
+    @cached_property
+    def _version(self) -> dict[str, str]:
+        reply, _ = self.worker.request("version", {})
+        return {
+            **{package: str(version) for package, version in sorted(reply["versions"].items())},
+            "activations": self.activations,
+            "pins": _digest([self.adapter.peer.constraints]),
+            "source": _digest(sorted(Path(__file__).parent.glob("*.py"))),
+        }
+
+    def supports(self, method: Method) -> bool:
+        """Whether the library has ``method`` under its name."""
+        return self.adapter.knows(method)
+
+    def prepare(self, model: Model, dtype: str) -> PreparedPeer:
+        """``model`` for this library. Raises InvalidInputError for a dtype that it does not compute in."""
+        if dtype not in self.adapter.dtypes:
+            raise InvalidInputError(
+                f"{self.name} computes in {' and '.join(self.adapter.dtypes)}, not in {dtype!r}"
+            )
+        return PreparedPeer(self, model, dtype)
+
+
+class PreparedPeer:
+    """A model that the peer is sent when it first needs it."""
+
+    def __init__(self, backend: PeerBackend, model: Model, dtype: str) -> None:
+        self._backend = backend
+        self._model = model
+        self._dtype = dtype
+        self._key = f"{model.digest}/{dtype}"
+
+    def explain(
+        self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
+    ) -> Trace:
+        """Run ``method`` on ``x``; see `harness.backends.protocol.Prepared`.
+
+        A layer of the trace holds what the library keeps; the other of activation and relevance is None.
+        Raises UnsupportedMethodError where the library has no such method, PeerError with the library's own
+        words where it fails.
+        """
+        graph = self._model.graph
+        method.check(graph)
+        if not self._backend.supports(method):
+            raise UnsupportedMethodError(f"{self._backend.name} has no method {method.name!r}")
+        call = self._backend.adapter.call(method, graph, x.shape, self._dtype)
+        layers = layers and isinstance(method.procedure, Backward | IntegratedGradients | Smoothed)
+        payload = {
+            "model": self._key,
+            "method": call.payload,
+            "activations": call.form or self._backend.activations,
+            "layers": layers,
+        }
+        arrays = {**call.arrays, "x": np.ascontiguousarray(x, dtype=self._dtype)}
+        if target is not None:
+            arrays["target"] = np.asarray(target, dtype=np.int64)
+        reply, found = self._ask(payload, arrays)
+        return self._trace(x, method, reply, found, layers)
+
+    def _ask(
+        self, payload: dict[str, Any], arrays: dict[str, np.ndarray]
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The answer to ``explain``, the model sent first where the process does not have it."""
+        worker = self._backend.worker
+        reply, found = worker.request("explain", payload, arrays)
+        if reply.get("unknown_model"):
+            graph = self._model.graph
+            worker.request(
+                "model",
+                {"model": self._key, "graph": graph_payload(graph), "dtype": self._dtype},
+                graph_weights(graph),
+            )
+            reply, found = worker.request("explain", payload, arrays)
+        missing = [name for name in ("attribution", "logits", "target") if name not in found]
+        if missing:
+            raise PeerError(
+                f"{self._backend.name}: the answer to 'explain' has no {missing[0]}, only "
+                f"{', '.join(sorted(found)) or 'nothing'}; the adapter {self._backend.adapter.peer.adapter.name} "
+                "does not keep to the protocol of backend.py"
+            )
+        return reply, found
+
+    def _trace(
+        self,
+        x: np.ndarray,
+        method: Method,
+        reply: dict[str, Any],
+        found: dict[str, np.ndarray],
+        layers: bool,
+    ) -> Trace:
+        graph = self._model.graph
+        traces = {
+            layer.name: LayerTrace(
+                layer.name,
+                layer.kind,
+                layer.axes,
+                found.get(f"activation/{layer.name}"),
+                found.get(f"relevance/{layer.name}"),
+            )
+            for layer in graph
+        }
+        return Trace(
+            model=graph.name,
+            method=method,
+            backend=self._backend.name,
+            dtype=self._dtype,
+            target=found["target"].astype(np.int64),
+            logits=found["logits"],
+            attribution=found["attribution"],
+            layers=traces if layers else {},
+            provenance={
+                "backend": self._backend.name,
+                "versions": self._backend.version(),
+                "model_digest": self._model.digest,
+                "dtype": self._dtype,
+                "input_digest": hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest(),
+                "peer": reply.get("facts", {}),
+            },
+        )
+
+
+def innvestigate_backend() -> PeerBackend:
+    """iNNvestigate 2.1.2."""
+    from reference_impls.peers.innvestigate_calls import ADAPTER
+
+    return PeerBackend(ADAPTER)
+
+
+def signxai_backend() -> PeerBackend:
+    """signxai 1.1.9.2."""
+    from reference_impls.peers.signxai import ADAPTER
+
+    return PeerBackend(ADAPTER)
+
+
+#: Quiet frameworks; no GPU, whose rounding differs from run to run.
+_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+
+
+def _digest(paths: list[Path]) -> str:
+    """sha256 (hex) over names and contents."""
+    digest = hashlib.sha256()
+    for path in paths:
+        content = path.read_bytes()
+        digest.update(f"{path.name} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()
