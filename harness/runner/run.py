@@ -92,7 +92,7 @@ def run(selection: Selection, folder: Path, progress: Progress | None = None) ->
                 row = {"model": model.name, "input": input_name, "method": each.name, "dtype": dtype}
                 row |= {"reference": reference.name, "candidate": candidate.name}
                 row |= row_of(outcome)
-                row["files"] = _write_files(outcome, stem, folder, row)
+                row["files"] = _write_files(outcome, stem, folder, row, model.graph.input.axes)
                 # The result is written last: it vouches for the files beside it.
                 write_json(_result_path(stem), {"key": key, "row": _plain(row)})
                 rows.append(_plain(row))
@@ -203,8 +203,8 @@ def _finished(stem: Path, key: str, folder: Path) -> Row | None:
     return row if all((folder / name).is_file() for name in row["files"]) else None
 
 
-def _write_files(outcome: Outcome, stem: Path, folder: Path, row: Row) -> list[str]:
-    """The per-layer tables and the picture of one case; names relative to ``folder``."""
+def _write_files(outcome: Outcome, stem: Path, folder: Path, row: Row, axes: tuple[str, ...]) -> list[str]:
+    """The per-layer tables and the picture of one case; ``axes`` are the input's. Names relative to ``folder``."""
     from harness.report import heatmap_figure, table_csv
 
     if outcome.comparison is None or outcome.reference is None or outcome.candidate is None:
@@ -220,7 +220,7 @@ def _write_files(outcome: Outcome, stem: Path, folder: Path, row: Row) -> list[s
             f"{row['model']}  {row['method']}  {row['dtype']}: "
             f"{row['reference']} and {row['candidate']}, {row['verdict']}"
         ),
-        axes=outcome.comparison.attribution.axes,
+        axes=axes,
     )
     return [path.relative_to(folder).as_posix() for path in written]
 

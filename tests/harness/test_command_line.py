@@ -68,6 +68,12 @@ def test_a_run_prints_a_line_a_case_and_leaves_its_report(call, tmp_path) -> Non
     } <= names
 
 
+def test_a_method_that_has_no_layers_leaves_its_files_too(call, tmp_path) -> None:
+    status, out, _ = call("run", *ORACLE, "--method", "random", "--out", "here")
+    assert status == 0, out
+    assert (tmp_path / "here" / "digits-cnn" / "random.float64.png").stat().st_size > 0
+
+
 def test_json_is_all_there_is_on_standard_output(call) -> None:
     status, out, _ = call("run", *ORACLE, "--method", "gradient", "--out", "here", "--json")
     document = json.loads(out)

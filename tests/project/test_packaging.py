@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.backends.worker import Peer
 from tests.frameworks import needs_of_import
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,8 +35,9 @@ def entry_point(group: str, name: str, target: str) -> object:
 
 
 @pytest.mark.parametrize("group, name, target", [entry_point(*point) for point in ENTRY_POINTS])
-def test_an_entry_point_resolves_to_something_callable(group, name, target):
-    assert callable(importlib.metadata.EntryPoint(name, target, group).load())
+def test_an_entry_point_resolves_to_something_callable_or_a_peer(group, name, target):
+    found = importlib.metadata.EntryPoint(name, target, group).load()
+    assert isinstance(found, Peer) if group == "xai_harness.peers" else callable(found)
 
 
 def test_the_command_is_installed_and_lists_its_subcommands():

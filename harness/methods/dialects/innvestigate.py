@@ -54,7 +54,6 @@ DIALECT = "iNNvestigate 2.1.2"
 
 #: `only_relu_activation`: a ReLU layer with an upper bound passes its check.
 _RELU_NETWORKS = ("relu", "relu6")
-_RELU_KINDS = ("relu", "relu6")
 
 
 def lrp_composite(
@@ -307,14 +306,16 @@ def _gradient(postprocess: Postprocess) -> Callable[[str, Parameters], Method]:
     return build
 
 
-def _rectifying(rule: GuidedReLU | Deconvolution) -> Callable[[str, Parameters], Method]:
-    """`GuidedBackprop` and `Deconvnet`: the head is the logit, not one."""
+def _guided(name: str, parameters: Parameters) -> Method:
+    """`GuidedBackprop`: the head is the logit, not one."""
+    composite = Composite((Assignment(GuidedReLU(), kinds=_RELU_NETWORKS), Assignment(Gradient())))
+    return Method(name, composite, activations=_RELU_NETWORKS)
 
-    def build(name: str, parameters: Parameters) -> Method:
-        composite = Composite((Assignment(rule, kinds=_RELU_KINDS), Assignment(Gradient())))
-        return Method(name, composite, activations=_RELU_NETWORKS)
 
-    return build
+def _deconvnet(name: str, parameters: Parameters) -> Method:
+    """`Deconvnet`: the head is the logit; a `ReLU` layer, the only way to write a bounded one, is a TypeError."""
+    composite = Composite((Assignment(Deconvolution(), kinds=("relu",)), Assignment(Gradient())))
+    return Method(name, composite, activations=("relu",))
 
 
 def _many(
@@ -418,8 +419,8 @@ ENTRIES: tuple[Entry, ...] = (
     _line("gradient", "gradient", "Simonyan et al. 2014", _gradient("none"), _POSTPROCESS),
     _line("gradient.baseline", "gradient", "Simonyan et al. 2014", _gradient("none"), _POSTPROCESS),
     _line("input_t_gradient", "gradient", "Shrikumar et al. 2016", _gradient("times_input")),
-    _line("deconvnet", "gradient", "Zeiler and Fergus 2014", _rectifying(Deconvolution())),
-    _line("guided_backprop", "gradient", "Springenberg et al. 2015", _rectifying(GuidedReLU())),
+    _line("deconvnet", "gradient", "Zeiler and Fergus 2014", _deconvnet),
+    _line("guided_backprop", "gradient", "Springenberg et al. 2015", _guided),
     _line(
         "integrated_gradients",
         "path",
@@ -486,7 +487,12 @@ ENTRIES: tuple[Entry, ...] = (
     _preset_line("lrp.sequential_preset_b", AlphaBeta(2, 1), False, _UNTIL),
     _preset_line("lrp.sequential_preset_a_flat", AlphaBeta(1, 0), True, {}),
     _preset_line("lrp.sequential_preset_b_flat", AlphaBeta(2, 1), True, {}),
-    _preset_line("lrp.sequential_preset_b_flat_until_idx", AlphaBeta(2, 1), True, _UNTIL),
+    _preset_line(
+        "lrp.sequential_preset_b_flat_until_idx",
+        AlphaBeta(2, 1),
+        True,
+        {"until_layer_idx": "kernels up to this place get Flat (0 is the input; all layers count)"},
+    ),
     _line("deep_taylor", "deep_taylor", _MONTAVON, _deep_taylor(bounded=False)),
     _line(
         "deep_taylor.bounded",
