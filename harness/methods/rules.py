@@ -106,7 +106,8 @@ class AlphaBetaX:
 
     ``R_x = alpha[0] * C(x+, W+) + alpha[1] * C(x-, W-) - beta[0] * C(x+, W-) - beta[1] * C(x-, W+)`` with
     ``C(y, V) = y * f^T(R / S(f(y; V, c)); V)``, ``c`` the part of the bias that has the sign of ``V``.
-    Source: iNNvestigate 2.1.2 `AlphaBetaXRule` (its presets use (2, 0) and (1, 0), `AlphaBetaX2m100Rule`).
+    Source: iNNvestigate 2.1.2 `AlphaBetaXRule`, which multiplies the second term by ``beta[1]`` instead of
+    ``alpha[1]``; for (2, 0) and (1, 0), all that its presets use (`AlphaBetaX2m100Rule`), that is the same.
     """
 
     alpha: tuple[float, float]

@@ -80,8 +80,11 @@ def test_the_attribution_is_innvestigates_but_for_rounding(
     name: str, recorded: dict[str, np.ndarray], prepared: PreparedTensorFlow
 ) -> None:
     expected = recorded[f"attribution {name}"]
-    found = prepared.explain(recorded["x"], method(name)).attribution
-    assert np.linalg.norm(found - expected) <= ROUNDINGS * EPS * np.linalg.norm(expected)
+    trace = prepared.explain(recorded["x"], method(name))
+    # What rounds off where relevance is largest comes down to the input with it: alpha-beta takes large parts
+    # from each other.
+    largest = max(np.linalg.norm(layer.relevance) for layer in trace.layers.values())
+    assert np.linalg.norm(trace.attribution - expected) <= ROUNDINGS * EPS * largest
     assert np.linalg.norm(expected) > 0.1
 
 
