@@ -102,6 +102,16 @@ def test_listings_come_as_text_and_as_json(call, what: str) -> None:
     assert all(row[key][:8] in text for row in rows)
 
 
+def test_a_peer_that_is_not_installed_is_no_fault_of_the_machine(call, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("XAI_HARNESS_CACHE", str(tmp_path))
+    for name in ("INNVESTIGATE", "SIGNXAI"):
+        monkeypatch.delenv(f"XAI_HARNESS_PEER_{name}", raising=False)
+    _, out, _ = call("doctor", "--json")
+    rows = {row["check"]: row for row in json.loads(out)}
+    assert rows["backend signxai"]["ok"]
+    assert "xai-harness peers install signxai" in rows["backend signxai"]["found"]
+
+
 def test_methods_can_be_listed_by_name_and_by_dialect(call) -> None:
     _, out, _ = call("methods", "lrpsign_*", "--json")
     assert {row["dialect"] for row in json.loads(out)} == {"signxai 1.1.9.2"}
