@@ -24,6 +24,8 @@ KERNEL_KINDS = (
     "separable_conv2d",
 )
 CONVOLUTION_KINDS = KERNEL_KINDS[1:]
+#: What iNNvestigate and signxai take for a layer with a kernel (`contains_kernel`): a per-channel scale has one too.
+WEIGHTED_KINDS = (*KERNEL_KINDS, "scale")
 #: Elementwise functions (``softmax`` too: it has an input and an output of one shape).
 ACTIVATION_KINDS = (
     "relu",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.errors import InvalidInputError
-from harness.graph import KERNEL_KINDS, Graph, Layer
+from harness.graph import WEIGHTED_KINDS, Graph, Layer
 from harness.methods.rules import Gradient, Rule
 
 
@@ -56,7 +56,7 @@ class Assignment:
 
 
 def _kernel_layers(graph: Graph) -> list[Layer]:
-    return [layer for layer in graph if layer.kind in KERNEL_KINDS]
+    return [layer for layer in graph if layer.kind in WEIGHTED_KINDS]
 
 
 @dataclass(frozen=True)

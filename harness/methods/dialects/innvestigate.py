@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from harness.errors import InvalidInputError, UnknownNameError
-from harness.graph import ACTIVATION_KINDS, AVERAGE_POOLING_KINDS, CONVOLUTION_KINDS, KERNEL_KINDS, KINDS
+from harness.graph import ACTIVATION_KINDS, AVERAGE_POOLING_KINDS, CONVOLUTION_KINDS, KINDS, WEIGHTED_KINDS
 from harness.methods.composite import GRADIENT, Assignment, Composite
 from harness.methods.definition import Head, Method, Postprocess
 from harness.methods.entries import (
@@ -78,7 +78,7 @@ def lrp_composite(
     if isinstance(rule, Pass | Gradient | FusedBatchNorm | BatchNormReverse | GuidedReLU | Deconvolution):
         raise InvalidInputError(f"{type(rule).__name__} is no rule for a kernel")
     first = (
-        (Assignment(input_layer_rule, kinds=KERNEL_KINDS, reads_input=True),)
+        (Assignment(input_layer_rule, kinds=WEIGHTED_KINDS, reads_input=True),)
         if input_layer_rule is not None
         else ()
     )
@@ -86,9 +86,8 @@ def lrp_composite(
         (
             *first,
             *before,
-            Assignment(rule, kinds=KERNEL_KINDS),
+            Assignment(rule, kinds=WEIGHTED_KINDS),
             Assignment(FusedBatchNorm(rule) if batch_norm is None else batch_norm, kinds=("batch_norm",)),
-            Assignment(rule, kinds=("scale",)),
             Assignment(Z(), kinds=("add", *AVERAGE_POOLING_KINDS)),
             Assignment(Pass() if activations == "pass" else Gradient(), kinds=ACTIVATION_KINDS),
             Assignment(Gradient()),
@@ -180,7 +179,7 @@ def _until(name: str, parameters: Parameters) -> tuple[Assignment, ...]:
         return ()
     rule = rule_named(f"{name}: until_layer_rule", parameters.get("until_layer_rule", "Flat"))
     index = whole(name, parameters, "until_layer_idx", 0, least=0)
-    return (Assignment(rule, kinds=KERNEL_KINDS, until_index=index),)
+    return (Assignment(rule, kinds=WEIGHTED_KINDS, until_index=index),)
 
 
 def _activations(name: str, parameters: Parameters) -> Literal["pass", "gradient"]:
@@ -227,7 +226,7 @@ def _lrp(name: str, parameters: Parameters) -> Method:
                 f"{name}: a list of rules takes no input_layer_rule and no until_layer_idx; put the rule into the list"
             )
         listed = tuple(
-            Assignment(rule, kinds=KERNEL_KINDS, kernel_index=place)
+            Assignment(rule, kinds=WEIGHTED_KINDS, kernel_index=place)
             for place, rule in enumerate(reversed(rules))
         )
     batch_norm = _batch_norm_rule(name, parameters, BatchNormReverse())
@@ -239,11 +238,11 @@ def _lrp(name: str, parameters: Parameters) -> Method:
 
 def _without_rule_for_other_kernels(composite: Composite) -> Composite:
     """The composite of a list of rules: a kernel that the list is too short for has no rule, which is an error."""
-    others = tuple(kind for kind in KINDS if kind not in KERNEL_KINDS)
+    others = tuple(kind for kind in KINDS if kind not in WEIGHTED_KINDS)
     kept = (
         each
         for each in composite.assignments
-        if each.kinds and (each.kinds != KERNEL_KINDS or each.kernel_index is not None)
+        if each.kinds and (each.kinds != WEIGHTED_KINDS or each.kernel_index is not None)
     )
     return Composite((*kept, Assignment(Gradient(), kinds=others)))
 
@@ -281,8 +280,8 @@ def _deep_taylor(bounded: bool) -> Callable[[str, Parameters], Method]:
             if missing:
                 raise InvalidInputError(f"{name}: {missing[0]} is missing; write {name}:low=0,high=1")
             low, high = bounds(name, parameters, -1.0, 1.0)
-            first = (Assignment(Bounded(low=low, high=high), kinds=KERNEL_KINDS, reads_input=True),)
-        kernels = Assignment(AlphaBeta(1, 0, bias=False), kinds=KERNEL_KINDS)
+            first = (Assignment(Bounded(low=low, high=high), kinds=WEIGHTED_KINDS, reads_input=True),)
+        kernels = Assignment(AlphaBeta(1, 0, bias=False), kinds=WEIGHTED_KINDS)
         composite = Composite((*first, kernels, Assignment(Gradient())))
         return Method(name, composite, head="relu_logit", activations=_RELU_NETWORKS)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from harness.errors import InvalidInputError, UnknownNameError
-from harness.graph import AVERAGE_POOLING_KINDS, CONVOLUTION_KINDS, KERNEL_KINDS
+from harness.graph import AVERAGE_POOLING_KINDS, CONVOLUTION_KINDS, WEIGHTED_KINDS
 from harness.methods.composite import GRADIENT, Assignment, Composite
 from harness.methods.definition import Method, Postprocess, TimesSign
 from harness.methods.entries import Entry, Parameters, bounds, checked_alpha_beta, number, whole
@@ -58,7 +58,7 @@ def lrp_composite(
     a square permutation). A kernel behind nothing but reshaping or zero padding is an input layer.
     """
     first = (
-        (Assignment(input_layer_rule, kinds=KERNEL_KINDS, reads_input=True, through_padding=True),)
+        (Assignment(input_layer_rule, kinds=WEIGHTED_KINDS, reads_input=True, through_padding=True),)
         if input_layer_rule is not None
         else ()
     )
@@ -66,9 +66,8 @@ def lrp_composite(
         (
             *first,
             *before,
-            Assignment(rule, kinds=KERNEL_KINDS),
+            Assignment(rule, kinds=WEIGHTED_KINDS),
             Assignment(BatchNormReverse(), kinds=("batch_norm",)),
-            Assignment(rule, kinds=("scale",)),
             Assignment(Z(), kinds=("add", *AVERAGE_POOLING_KINDS)),
             Assignment(Pass(), same_shape=True),
             Assignment(Gradient()),
