@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import UnsupportedMethodError
-from harness.graph import CONVOLUTION_KINDS, Graph
+from harness.graph import CONVOLUTION_KINDS, WEIGHTED_KINDS, Graph
 from harness.methods import (
     GRADIENT,
     AlphaBeta,
@@ -190,7 +190,11 @@ def _analyzer(name: str, **values: Any) -> Instruction:
 
 def _lrp(composite: Composite) -> Instruction | None:
     """The LRP analyzer of a composite that `lrp_composite` of the dialect makes; None for another one."""
-    rules = [each.rule for each in composite.assignments if each.kinds == ("scale",)]
+    rules = [
+        each.rule
+        for each in composite.assignments
+        if each.kinds == WEIGHTED_KINDS and not each.reads_input
+    ]
     first = composite.assignments[0]
     input_rule = first.rule if first.reads_input else None
     before = tuple(each for each in composite.assignments if each.kinds == CONVOLUTION_KINDS)
