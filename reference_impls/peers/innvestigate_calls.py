@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import HarnessError, UnsupportedMethodError
-from harness.graph import KERNEL_KINDS, Graph
+from harness.graph import WEIGHTED_KINDS, Graph
 from harness.methods import DIALECTS, InputPlusNoise, Method, Smoothed, gaussian_noise
 from harness.methods import method as method_named
 from reference_impls.peers import INNVESTIGATE
@@ -128,9 +128,9 @@ def call(method: Method, graph: Graph, shape: tuple[int, ...], dtype: str) -> Ca
     payload: dict[str, Any] = {"analyzer": name, "arguments": arguments}
     place = arguments.pop("until_layer_idx", None)
     if place is not None:
-        payload["until"] = [layer.name for layer in graph.layers[: place + 1] if layer.kind in KERNEL_KINDS]
+        payload["until"] = [layer.name for layer in graph.layers[: place + 1] if layer.kind in WEIGHTED_KINDS]
     if isinstance(arguments.get("rule"), list):
-        payload["kernels"] = [layer.name for layer in graph if layer.kind in KERNEL_KINDS]
+        payload["kernels"] = [layer.name for layer in graph if layer.kind in WEIGHTED_KINDS]
     return Call(payload, _noise(method, shape, dtype), _form(method, graph))
 
 

@@ -191,9 +191,7 @@ def _analyzer(name: str, **values: Any) -> Instruction:
 def _lrp(composite: Composite) -> Instruction | None:
     """The LRP analyzer of a composite that `lrp_composite` of the dialect makes; None for another one."""
     rules = [
-        each.rule
-        for each in composite.assignments
-        if each.kinds == WEIGHTED_KINDS and not each.reads_input
+        each.rule for each in composite.assignments if each.kinds == WEIGHTED_KINDS and not each.reads_input
     ]
     first = composite.assignments[0]
     input_rule = first.rule if first.reads_input else None

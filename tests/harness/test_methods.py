@@ -23,6 +23,7 @@ from harness.methods import (
     Smoothed,
     StdEpsilon,
     TimesSign,
+    WSquare,
     Z,
     cam_layer,
     from_json,
@@ -209,6 +210,41 @@ def test_batch_norm_rule_and_fuse_mode_are_parameters() -> None:
     assert method("lrp:rule=Z").composite.assign(graph)["norm"] == BatchNormReverse()
     two = method("lrp.z:bn_layer_fuse_mode=two_linear").composite.assign(graph)
     assert two["norm"] == FusedBatchNorm(Z(), "two_linear")
+
+
+def test_only_activations_that_keras_has_a_layer_for_can_be_layers() -> None:
+    axes = ("batch", "feature")
+
+    def activation(name: str, kind: str, source: str) -> Layer:
+        return Layer(name, kind, (source,), ((2,),), (2,), axes)
+
+    graph = Graph(
+        "bends",
+        (
+            Layer("x", "input", (), (), (2,), axes),
+            activation("corner", "relu", "x"),
+            activation("curve", "tanh", "corner"),
+        ),
+        "curve",
+    )
+    rules = method("lrp.z:activation_layers=gradient").composite.assign(graph)
+    assert rules == {"corner": Gradient(), "curve": Pass()}
+
+
+def test_a_scale_counts_as_a_kernel_and_deep_taylor_takes_it_for_one_without_activation() -> None:
+    axes = ("batch", "feature")
+    weights = {"kernel": np.ones(2)}
+    graph = Graph(
+        "scaled",
+        (
+            Layer("x", "input", (), (), (2,), axes),
+            Layer("line", "scale", ("x",), ((2,),), (2,), axes, {}, weights),
+        ),
+        "line",
+    )
+    assert method("lrp.z:input_layer_rule=Flat").composite.assign(graph)["line"] == Flat()
+    assert method("flatlrp_z").composite.assign(graph)["line"] == Flat()
+    assert method("deep_taylor").composite.assign(graph)["line"] == WSquare()
 
 
 def test_kernels_up_to_an_index_get_flat_and_the_index_counts_all_layers() -> None:

@@ -19,6 +19,9 @@ from harness.methods.rules import (
     Z,
 )
 
+#: Activations that Keras has a layer class for, besides `Activation`.
+ACTIVATION_LAYERS = ("relu", "relu6", "leaky_relu", "elu", "softmax")
+
 
 def lrp_composite(
     rule: KernelRule,
@@ -53,7 +56,8 @@ def lrp_composite(
             Assignment(rule, kinds=WEIGHTED_KINDS),
             Assignment(FusedBatchNorm(rule) if batch_norm is None else batch_norm, kinds=("batch_norm",)),
             Assignment(Z(), kinds=("add", *AVERAGE_POOLING_KINDS)),
-            Assignment(Pass() if activations == "pass" else Gradient(), kinds=ACTIVATION_KINDS),
+            *((Assignment(Gradient(), kinds=ACTIVATION_LAYERS),) if activations == "gradient" else ()),
+            Assignment(Pass(), kinds=ACTIVATION_KINDS),
             Assignment(Gradient()),
         )
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness.errors import InvalidInputError
-from harness.graph import CONVOLUTION_KINDS, KINDS, WEIGHTED_KINDS
+from harness.graph import CONVOLUTION_KINDS, KERNEL_KINDS, KINDS, WEIGHTED_KINDS
 from harness.methods.composite import Assignment, Composite
 from harness.methods.definition import Method
 from harness.methods.dialects.innvestigate.composites import lrp_composite
@@ -33,6 +33,7 @@ from harness.methods.rules import (
     Flat,
     Gradient,
     KernelRule,
+    WSquare,
 )
 
 
@@ -127,8 +128,15 @@ def deep_taylor(bounded: bool) -> Callable[[str, Parameters], Method]:
                 raise InvalidInputError(f"{name}: {missing[0]} is missing; write {name}:low=0,high=1")
             low, high = bounds(name, parameters, -1.0, 1.0)
             first = (Assignment(Bounded(low=low, high=high), kinds=WEIGHTED_KINDS, reads_input=True),)
-        kernels = Assignment(AlphaBeta(1, 0, bias=False), kinds=WEIGHTED_KINDS)
-        composite = Composite((*first, kernels, Assignment(Gradient())))
+        composite = Composite(
+            (
+                *first,
+                Assignment(AlphaBeta(1, 0, bias=False), kinds=KERNEL_KINDS),
+                # All of Keras's own layers with a kernel have an activation, if only the linear one; a scale has none.
+                Assignment(WSquare(), kinds=("scale",)),
+                Assignment(Gradient()),
+            )
+        )
         return Method(name, composite, head="relu_logit", activations=RELU_NETWORKS)
 
     return build
