@@ -377,7 +377,9 @@ def test_what_the_library_has_started_ends_with_it(worker: Worker, tmp_path: Pat
 
 def test_an_interrupt_ends_the_process_and_the_next_answer_is_to_the_next_request(worker: Worker) -> None:
     before = pid_of(worker)
-    threading.Timer(0.5, signal.raise_signal, (signal.SIGINT,)).start()
+    # To the main thread, where a terminal's interrupt arrives too: one sent to another does not end the waiting.
+    main = threading.main_thread().ident
+    threading.Timer(0.5, signal.pthread_kill, (main, signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         worker.request("sleep", {"s": 600})
     assert gone(before)
