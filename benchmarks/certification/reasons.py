@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.graph import Graph
-from harness.methods import Bounded, Method
+from harness.graph import AVERAGE_POOLING_KINDS, RESHAPING_KINDS, WEIGHTED_KINDS, Graph
+from harness.methods import Bounded, Method, Smoothed
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,27 @@ def _bounded_without_inputs(method: Method, graph: Graph, place: str) -> bool:
     return behind and any(isinstance(rule, Bounded) and not rule.times_inputs for rule in rules)
 
 
+def _variance_of_equal_gradients(method: Method, graph: Graph, place: str) -> bool:
+    """A variance over noisy inputs on a network without any nonlinear layer."""
+    procedure = method.procedure
+    varies = isinstance(procedure, Smoothed) and procedure.statistic == "variance"
+    return varies and all(layer.kind in _LINEAR_KINDS for layer in graph)
+
+
+#: Layers whose gradient is the same at every input.
+_LINEAR_KINDS = (
+    *WEIGHTED_KINDS,
+    *AVERAGE_POOLING_KINDS,
+    *RESHAPING_KINDS,
+    "input",
+    "batch_norm",
+    "zero_pad",
+    "crop",
+    "upsample",
+    "add",
+    "concat",
+)
+
 REASONS: tuple[Reason, ...] = (
     Reason(
         "signxai",
@@ -46,6 +67,14 @@ REASONS: tuple[Reason, ...] = (
         "the result is zero but for rounding, and on one of the two sides exactly zero",
         "methods/innvestigate/analyzer/relevance_based/relevance_rule_base.py:871-874",
         excuses="rounding",
+    ),
+    Reason(
+        "signxai",
+        _variance_of_equal_gradients,
+        "the gradient of a linear network is the same at every sample and its variance zero, which is ours; what the "
+        "library gives is the square of the rounding of its mean",
+        "methods/innvestigate/analyzer/wrapper.py:236-239",
+        excuses="any",
     ),
 )
 
