@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         register_backend,
     )
     from harness.comparison import Comparison, NoiseFloor, compare
+    from harness.diagnosis import Diagnosis, Finding, diagnose
     from harness.errors import HarnessError
     from harness.trace import Trace, load_trace
 
@@ -37,6 +38,7 @@ _HOME = {
         "register_backend",
     ),
     "harness.comparison": ("Comparison", "NoiseFloor", "compare"),
+    "harness.diagnosis": ("Diagnosis", "Finding", "diagnose"),
     "harness.errors": ("HarnessError",),
     "harness.trace": ("Trace", "load_trace"),
 }
@@ -44,12 +46,15 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "Comparison",
+    "Diagnosis",
+    "Finding",
     "HarnessError",
     "NoiseFloor",
     "Trace",
     "backend_from_composite",
     "backend_from_function",
     "compare",
+    "diagnose",
     "explain",
     "list_backends",
     "list_methods",

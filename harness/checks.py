@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,3 +80,18 @@ def checked_target(
         bad = int(array[(array < 0) | (array >= classes)][0])
         raise InvalidInputError(f"target {bad} is outside the model's classes 0..{classes - 1}")
     return array.astype(np.int64)
+
+
+def read_array(path: Path | None) -> np.ndarray | None:
+    """The array of a ``.npy`` file; None for no path. Raises InvalidInputError."""
+    if path is None:
+        return None
+    try:
+        array: np.ndarray = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise InvalidInputError(f"{path} does not exist; save an array with numpy.save") from None
+    except (ValueError, EOFError, OSError) as error:
+        raise InvalidInputError(
+            f"{path} is no readable .npy file ({error}); save an array with numpy.save"
+        ) from None
+    return array

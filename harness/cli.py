@@ -13,8 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.diagnose_cli import diagnose_command
 from harness.errors import HarnessError, InvalidInputError
 from harness.peers_cli import app as peers_app
+from harness.stability.command import stability_command
 
 app = typer.Typer(
     help="Do two implementations of an explanation method compute the same thing, and if not, where do they part?",
@@ -28,6 +30,8 @@ golden_app = typer.Typer(
 )
 app.add_typer(golden_app, name="golden")
 app.add_typer(peers_app, name="peers")
+app.command("diagnose")(diagnose_command)
+app.command("stability")(stability_command)
 
 Models = Annotated[
     list[str] | None, typer.Option("--model", "-m", help="Zoo name or model file; may be repeated.")
@@ -66,7 +70,7 @@ def run_command(
 
     A run that was interrupted continues where it stopped; finished cases are not run again.
     """
-    from harness.checks import checked_dtype
+    from harness.checks import checked_dtype, read_array
     from harness.report import write_summary
     from harness.runner import Selection, environment, known_methods, run, select_methods, suite_named
     from harness.terminal import RunDisplay
@@ -78,7 +82,7 @@ def run_command(
         dtypes=tuple(checked_dtype(name) for name in dtype or chosen.dtypes),
         reference=_backend(reference),
         candidate=_backend(candidate),
-        input=_read_input(input_file),
+        input=read_array(input_file),
     )
     folder = out or Path("reports") / "runs" / f"{'models' if models else suite}-{reference}-{candidate}"
     count = len(selection.models) * len(selection.methods) * len(selection.dtypes)
@@ -121,7 +125,7 @@ def record_command(
 ) -> None:
     """Store the reference's traces with their noise floors (all suite methods on digits-cnn unless selected)."""
     from harness.api import as_model
-    from harness.checks import checked_dtype
+    from harness.checks import checked_dtype, read_array
     from harness.golden import record
     from harness.methods import SUITE_METHODS
     from harness.runner import chosen_input, known_methods, select_methods
@@ -131,7 +135,7 @@ def record_command(
     backend = _backend(reference)
     for source in _known_models(models) or ["digits-cnn"]:
         model = as_model(source)
-        x, input_name = chosen_input(model, _read_input(input_file))
+        x, input_name = chosen_input(model, read_array(input_file))
         for name, path in record(root, model, x, input_name, names, backend, dtype):
             print(f"recorded {model.name} {name}: {path}")
 
@@ -272,21 +276,6 @@ def _known_models(models: list[str] | None) -> list[str]:
         if not Path(name).suffix and not Path(name).exists() and name not in list_models():
             raise UnknownNameError("model", name, list_models(), "See: xai-harness models")
     return models or []
-
-
-def _read_input(path: Path | None) -> Any:
-    import numpy as np
-
-    if path is None:
-        return None
-    try:
-        return np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise InvalidInputError(f"{path} does not exist; save an array with numpy.save") from None
-    except (ValueError, EOFError, OSError) as error:
-        raise InvalidInputError(
-            f"{path} is no readable .npy file ({error}); save an array with numpy.save"
-        ) from None
 
 
 def _print_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:

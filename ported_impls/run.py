@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from harness.backends.protocol import Model
+from harness.backends.protocol import Model, StepProgram
+from harness.errors import HarnessError
 from harness.graph import Graph, Layer
 from harness.methods import Head, Method
 from harness.trace.trace import Trace
@@ -20,6 +21,7 @@ from ported_impls.network import Findings, Network
 from ported_impls.postprocess import postprocessed
 from ported_impls.procedures import SAMPLED, Find, find
 from ported_impls.provenance import provenance
+from ported_impls.step_program import Orders, forward_program, step_program
 from ported_impls.torchvision_shim import zennit
 
 
@@ -56,7 +58,7 @@ def _whole_name(method: Method) -> str:
 
 @dataclass(frozen=True)
 class HookedTwin:
-    """Satisfies `Prepared` and `Steps`.
+    """Satisfies `Prepared`, `Steps` and `Programs`.
 
     ``composite`` makes the Zennit composite of a method, ``edges`` says which shares it rectifies; ``head``
     overrides the method's head. ``find`` carries out the procedures. ``deciding_name`` is what of a method's
@@ -142,3 +144,32 @@ class HookedTwin:
             np.zeros_like(x) if gradient is None else in_canonical_order(to_canonical(gradient), order)
             for x, gradient, order in zip(inputs, gradients, orders, strict=True)
         )
+
+    def step_program(
+        self,
+        layer: Layer,
+        inputs: tuple[np.ndarray, ...],
+        relevance: np.ndarray,
+        method: Method,
+        kept: np.ndarray | None = None,
+    ) -> StepProgram:
+        """What :meth:`propagate` computes, as torch's own operations; see `harness.backends.Programs`."""
+        orders = self._orders(layer, kept)
+        return step_program(self.twin, self.composite(method), layer.name, inputs, relevance, orders, kept)
+
+    def forward_program(
+        self, layer: Layer, inputs: tuple[np.ndarray, ...], method: Method, kept: np.ndarray | None = None
+    ) -> StepProgram:
+        """The layer's output under the hooks of ``method``, as torch's own operations."""
+        orders = self._orders(layer, kept)
+        return forward_program(self.twin, self.composite(method), layer.name, inputs, orders, kept)
+
+    def _orders(self, layer: Layer, kept: np.ndarray | None) -> Orders:
+        """Raises HarnessError where a cut would go through an axis that the twin has in another order."""
+        known = feature_orders(self.model)
+        after = known.get(layer.name)
+        if kept is not None and after is not None:
+            raise HarnessError(
+                f"layer {layer.name!r} is not cut down: the torch side orders its output otherwise"
+            )
+        return [known.get(name) for name in layer.inputs], after

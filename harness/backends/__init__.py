@@ -1,6 +1,6 @@
 """The plugin protocol and the registry."""
 
-from harness.backends.protocol import Backend, Model, Prepared, Steps
+from harness.backends.protocol import Backend, Model, Prepared, Programs, StepProgram, Steps
 from harness.backends.registry import (
     adapter_plugin,
     backend_named,
@@ -13,6 +13,8 @@ __all__ = [
     "Backend",
     "Model",
     "Prepared",
+    "Programs",
+    "StepProgram",
     "Steps",
     "adapter_plugin",
     "backend_named",

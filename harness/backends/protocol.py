@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -50,6 +51,50 @@ class Steps(Protocol):
         self, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
     ) -> tuple[np.ndarray, ...]:
         """Relevance of each input of ``layer``, from its inputs and the relevance of its output."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class StepProgram:
+    """One step as a program of its own: what a candidate computed, without the candidate.
+
+    ``code`` is Python that needs NumPy and ``framework`` alone. It defines
+    ``candidate(inputs, relevance, constants)``, which returns a list of arrays; all arrays are in canonical
+    layout, but for the ``constants``, which ``code`` reads by name. ``found``: what the step gave when it was
+    recorded; the code reproduces it bit for bit.
+    """
+
+    framework: str
+    code: str
+    constants: Mapping[str, np.ndarray]
+    found: tuple[np.ndarray, ...]
+
+
+@runtime_checkable
+class Programs(Protocol):
+    """Optional: steps as programs that others can run.
+
+    ``kept``: indices on the last axis of the layer's output that are left. Weights are cut down accordingly;
+    for a layer with a kernel the inputs are whole, for one that treats each channel on its own they
+    are cut by the caller like the output. ``layer``, ``inputs`` and ``relevance`` are those of the layer cut down.
+    Raises HarnessError where a step has no such program.
+    """
+
+    def step_program(
+        self,
+        layer: Layer,
+        inputs: tuple[np.ndarray, ...],
+        relevance: np.ndarray,
+        method: Method,
+        kept: np.ndarray | None = None,
+    ) -> StepProgram:
+        """What `Steps.propagate` computes."""
+        ...
+
+    def forward_program(
+        self, layer: Layer, inputs: tuple[np.ndarray, ...], method: Method, kept: np.ndarray | None = None
+    ) -> StepProgram:
+        """The layer's output, as it is computed while ``method`` runs; ``relevance`` is None for its code."""
         ...
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any
 
 from harness.backends.protocol import Backend
@@ -37,9 +39,14 @@ def register_backend(name: str, backend: Backend) -> None:
 
 
 def backend_named(name: str | Backend) -> Backend:
-    """The backend of a name, loaded on first use; a backend object is returned as it is."""
+    """The backend of a name, loaded on first use; a backend object is returned as it is.
+
+    ``FILE.py:NAME`` is the backend ``NAME`` of a Python file of one's own, or what ``NAME()`` returns.
+    """
     if not isinstance(name, str):
         return name
+    if name not in _registered and ".py:" in name:
+        register_backend(name, _from_file(name))
     if name not in _registered:
         plugins = _plugins(_BACKENDS)
         if name not in plugins:
@@ -53,6 +60,27 @@ def backend_named(name: str | Backend) -> Backend:
                 f"backend {name!r} ({plugins[name].value}) cannot be loaded: {type(error).__name__}: {error}"
             ) from error
     return _registered[name]
+
+
+def _from_file(name: str) -> Backend:
+    """The backend ``NAME`` of ``FILE.py``; the file is run. Raises HarnessError."""
+    file, _, attribute = name.rpartition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise HarnessError(f"backend {name!r}: there is no file {file}")
+    spec = spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        found = getattr(module, attribute)
+        # A class, or a function that makes a backend; a backend has these calls itself.
+        backend: Backend = found if hasattr(found, "prepare") and not isinstance(found, type) else found()
+    except AttributeError as error:
+        raise HarnessError(f"backend {name!r}: {error}") from error
+    except Exception as error:  # the file is the user's; whatever it raises is said in one line
+        raise HarnessError(f"backend {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
+    return backend
 
 
 def list_backends() -> list[str]:

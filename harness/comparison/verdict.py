@@ -9,7 +9,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from harness.comparison.floor import MULTIPLE, NoiseFloor, unmeasured
+import numpy as np
+
+from harness.comparison.floor import MULTIPLE, NoiseFloor, unit_roundoff, unmeasured
+from harness.comparison.metrics import relative_l2
+from harness.comparison.postprocess import treated
 from harness.comparison.rerun import Ground, Rerun
 from harness.comparison.rows import (
     VERDICTS,
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
 
 Tolerance = float | Literal["close"] | None
 
+#: The name of the row of the result itself.
+ATTRIBUTION = "attribution"
 #: Above this floor (relative L2) agreement within ten floors says too little, and equal ground decides.
 HIGH_FLOOR = 1e-5
 
@@ -153,8 +159,8 @@ def compare(
             if ours[name].activation is not None and theirs[name].activation is not None
         ]
         attribution = row_of_arrays(
-            "attribution",
-            "attribution",
+            ATTRIBUTION,
+            ATTRIBUTION,
             next(iter(ours.values())).axes if ours else (),
             reference_trace.attribution,
             candidate_trace.attribution,
@@ -172,7 +178,10 @@ def compare(
         doubtful = [row for row in (*comparison.rows, attribution) if _doubtful(row)]
         ground = rerun.on_activations_of(candidate_trace, reference_trace) if doubtful else None
         if ground is not None:
-            return _on_equal_ground(comparison, ground, next(iter(ours)))
+            source = next(iter(ours))
+            if source in ground and _follows_relevance(candidate_trace, source, rerun.x):
+                ground = {**ground, ATTRIBUTION: ground[source]}
+            return _on_equal_ground(comparison, ground)
     return comparison
 
 
@@ -194,16 +203,25 @@ def _doubtful(row: Row) -> bool:
     return row.verdict in ("close", "divergent") or (row.verdict == "equivalent" and row.floor > HIGH_FLOOR)
 
 
-def _on_equal_ground(comparison: Comparison, ground: Mapping[str, Ground], source: str) -> Comparison:
-    """``comparison`` with the verdicts on doubtful relevances as the run on equal ground has them.
+def _follows_relevance(run: Trace, source: str, x: np.ndarray) -> bool:
+    """Whether the attribution is what the method makes of the relevance of the input, and stands or falls with it.
 
-    ``source`` names the input layer: the attribution stands or falls with its relevance.
+    That of a black box need not be: what autograd shows at the input is then not what it returned.
     """
+    relevance = run.layers[source].relevance
+    if relevance is None:
+        return False
+    expected = treated(relevance, x, run.method.postprocess)
+    return relative_l2(expected, run.attribution) <= MULTIPLE * unit_roundoff(run.dtype)
+
+
+def _on_equal_ground(comparison: Comparison, ground: Mapping[str, Ground]) -> Comparison:
+    """``comparison`` with the verdicts on doubtful relevances as the run on equal ground has them."""
     excused: list[str] = []
     convicted: list[str] = []
 
     def judged(row: Row) -> Row:
-        there = ground.get(source if row is comparison.attribution else row.layer)
+        there = ground.get(row.layer)
         if there is None or not _doubtful(row):
             return row
         if there.distance <= MULTIPLE * there.floor:

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from harness.backends.protocol import Model
+from harness.divisions import Stage
 from harness.errors import InvalidInputError
 from harness.graph import Graph, Layer
 from harness.methods import Method, TimesSign
+from harness.steps import Deviation, ForwardStep, Step
 from harness.trace.trace import Trace
-from reference_impls.oracle import rules, run
+from reference_impls.oracle import denominators, deviations, forward_deviations, rules, run
 from reference_impls.oracle.backward import HEADS
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.memory import Remembered
@@ -40,6 +42,26 @@ class PreparedOracle:
         """The relevance of each input of ``layer`` under the rule that ``method`` assigns to it."""
         return rules.propagate(layer, inputs, relevance, method.composite.rule_for(layer, self.graph))
 
+    def divisions(self, layer: Layer, inputs: Arrays, method: Method) -> tuple[Stage, ...]:
+        """What that rule divides relevance by; see `harness.divisions.Dividing`."""
+        return denominators.divisions(layer, inputs, method.composite.rule_for(layer, self.graph))
+
+    def carry_out(self, step: Step) -> Arrays:
+        """The relevance of each input of the layer of ``step``; see `harness.steps.Deviating`."""
+        return deviations.carry_out(step)
+
+    def deviations(self, step: Step, observed: Arrays) -> list[Deviation]:
+        """What that step may do differently so that ``observed`` comes out."""
+        return deviations.deviations(step, observed)
+
+    def carry_forward(self, step: ForwardStep) -> np.ndarray:
+        """The output of the layer of ``step``; see `harness.steps.Deviating`."""
+        return forward_deviations.carry_forward(step)
+
+    def forward_deviations(self, step: ForwardStep, observed: np.ndarray) -> list[Deviation]:
+        """What its forward pass may do differently so that ``observed`` comes out."""
+        return forward_deviations.forward_deviations(step, observed)
+
 
 class OracleBackend:
     """Every rule in NumPy float64, slow and readable: what the other backends are checked against."""
@@ -49,7 +71,7 @@ class OracleBackend:
     def version(self) -> dict[str, str]:
         """NumPy's and Python's versions, and the sha256 of this package's source."""
         source = hashlib.sha256()
-        for path in sorted(Path(__file__).parent.glob("*.py")):
+        for path in sorted(Path(__file__).parent.rglob("*.py")):
             source.update(path.name.encode())
             source.update(path.read_bytes())
         return {

@@ -19,6 +19,8 @@ from reference_impls.oracle import linear
 from reference_impls.oracle.linear import Arrays, Weights
 
 RuleFunction = Callable[[Layer, Arrays, np.ndarray, Any], Arrays]
+#: What is divided by, from ``z``: stands for a stabilizer where somebody divides by something else altogether.
+Denominator = Callable[[np.ndarray], np.ndarray]
 
 #: Layers whose weights a rule may replace by others.
 WEIGHTED_KINDS = (*KERNEL_KINDS, "scale")
@@ -26,8 +28,10 @@ WEIGHTED_KINDS = (*KERNEL_KINDS, "scale")
 WEIGHTLESS_KINDS = ("add", *AVERAGE_POOLING_KINDS)
 
 
-def stabilize(z: np.ndarray, stabilizer: Stabilizer) -> np.ndarray:
+def stabilize(z: np.ndarray, stabilizer: Stabilizer | Denominator) -> np.ndarray:
     """``S(z)``: an exact zero replaced, epsilon added on the side of the sign, or ``z`` as it is."""
+    if callable(stabilizer):
+        return stabilizer(z)
     if isinstance(stabilizer, ReplaceZero):
         return np.where(z == 0, stabilizer.value, z)
     if isinstance(stabilizer, SignedEpsilon):

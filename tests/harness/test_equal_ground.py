@@ -72,9 +72,11 @@ class KinkSteps:
         )
 
 
-def compared(candidate: KinkSteps, dtype: str = "float64", height: float = 1e-16):
+def compared(candidate: KinkSteps, dtype: str = "float64", height: float = 1e-16, times: float = 1.0):
+    """``times``: what the candidate multiplies its result by, after the relevance of the input is recorded."""
     reference = KinkSteps(0.0)
     ours, theirs = (side.explain(KINKED, method("gradient")) for side in (reference, candidate))
+    theirs.attribution = theirs.attribution * times
     ours.dtype = theirs.dtype = dtype
     ours.rerun = Rerun(KinkModel(), KINKED, None, dtype, reference, lambda _: reference)
     figures = dict.fromkeys(ours.layers, height)
@@ -97,6 +99,13 @@ def test_a_wrong_rule_is_not_excused_by_a_unit_over_the_kink() -> None:
     comparison = compared(KinkSteps(-2e-20, factor=1.001))
     assert comparison.verdict == "divergent"
     assert comparison.first_divergent == "relu"
+
+
+def test_a_result_that_does_not_follow_from_the_relevance_of_the_input_is_not_excused_by_it() -> None:
+    comparison = compared(KinkSteps(-2e-20), times=-1.0)
+    assert comparison.table.set_index("layer").loc["x", "verdict"] == "equivalent"
+    assert comparison.attribution.verdict == "divergent"
+    assert not comparison.passed
 
 
 def test_activations_that_differ_by_more_than_rounding_excuse_nothing() -> None:

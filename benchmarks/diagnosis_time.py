@@ -1,0 +1,95 @@
+"""Wall time and peak memory of a diagnosis on `vgg16-mri`, for faults planted in the port.
+
+    python benchmarks/diagnosis_time.py [--model vgg16-mri] [--dtype float32] [--fault NAME ...]
+
+Each fault runs in a process of its own, model loading included in neither figure of time but in the memory.
+The bound is 30 seconds and 4 GB on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from harness import backend_from_composite, diagnose, load_model
+from harness.backends import Backend
+from harness.methods import Assignment, Composite, Epsilon, Method, method
+from harness.runner import chosen_input
+
+BOUND_S = 30.0
+BOUND_GB = 4.0
+
+
+def _assigned(name: str, *assignments: Assignment) -> Backend:
+    """The healthy port under a method with ``assignments`` before its own: another rule at some layers."""
+
+    def composite(twin: Any, asked: Method) -> Any:
+        from ported_impls.composite import method_composite
+
+        rules = Composite((*assignments, *asked.composite.assignments))
+        return method_composite(replace(asked, composite=rules), twin.graph)
+
+    return backend_from_composite(name, composite, head=None)
+
+
+#: Method and faulty port by name: at an early large layer, at every convolution, at the largest dense layer.
+FAULTS: dict[str, tuple[str, Callable[[], Backend]]] = {
+    "bias left out at block1_conv2": (
+        "lrp.epsilon",
+        lambda: _assigned("faulty", Assignment(Epsilon(1e-7, bias=False), names=("block1_conv2",))),
+    ),
+    "epsilon 1e-6 at every convolution": (
+        "lrp.epsilon",
+        lambda: _assigned("faulty", Assignment(Epsilon(1e-6), kinds=("conv2d",))),
+    ),
+    "epsilon 0.25 at the first dense layer": (
+        "lrp.epsilon",
+        lambda: _assigned("faulty", Assignment(Epsilon(0.25), names=("dense",))),
+    ),
+}
+
+
+def measure(model_name: str, dtype: str, fault: str) -> dict[str, Any]:
+    """One diagnosis in this process."""
+    name, make = FAULTS[fault]
+    model = load_model(model_name)
+    x, _ = chosen_input(model, None)
+    started = time.perf_counter()
+    diagnosis = diagnose(model, x, method(name), candidate=make(), dtype=dtype)
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {"fault": fault, "seconds": seconds, "gigabytes": peak, "explanation": diagnosis.explanation}
+
+
+def main() -> int:
+    """0 where every diagnosis keeps both bounds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="vgg16-mri")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "float64"))
+    parser.add_argument("--fault", action="append", choices=list(FAULTS))
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    chosen = arguments.fault or list(FAULTS)
+    if arguments.here:
+        print(json.dumps(measure(arguments.model, arguments.dtype, chosen[0])))
+        return 0
+    kept = True
+    for fault in chosen:
+        command = [sys.executable, __file__, "--here", "--model", arguments.model, "--dtype", arguments.dtype]
+        output = subprocess.run([*command, "--fault", fault], check=True, stdout=subprocess.PIPE, text=True)
+        row = json.loads(output.stdout.splitlines()[-1])
+        kept = kept and row["seconds"] <= BOUND_S and row["gigabytes"] <= BOUND_GB
+        print(f"{fault}: {row['seconds']:.1f} s, {row['gigabytes']:.2f} GB: {row['explanation']}", flush=True)
+    print(f"bounds: {BOUND_S:g} s, {BOUND_GB:g} GB: {'kept' if kept else 'NOT kept'}")
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

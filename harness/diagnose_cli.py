@@ -1,0 +1,155 @@
+"""The command `xai-harness diagnose`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from harness.diagnosis import Diagnosis, Finding
+
+
+def diagnose_command(
+    model: Annotated[str, typer.Argument(help="Zoo name or model file.")],
+    method: Annotated[str, typer.Argument(help="Method name; see: xai-harness methods")],
+    reference: Annotated[str, typer.Option(help="Backend that is trusted.")] = "tensorflow",
+    candidate: Annotated[
+        str, typer.Option(help="Backend under test: a name, or FILE.py:NAME for one of your own.")
+    ] = "torch",
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    target: Annotated[int | None, typer.Option(help="Class to explain; left out, the largest logit.")] = None,
+    input_file: Annotated[
+        Path | None,
+        typer.Option("--input", help="A .npy file, (batch, *input_shape), instead of the model's example."),
+    ] = None,
+    reproduce: Annotated[
+        Path | None,
+        typer.Option("--reproduce", help="Write a folder that shows the first finding on its own."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+) -> None:
+    """Say which layer of the candidate does something else than the reference, and what."""
+    from rich.console import Console
+
+    from harness.api import as_model
+    from harness.backends import backend_named
+    from harness.checks import read_array
+    from harness.diagnosis import diagnose
+    from harness.runner import chosen_input
+
+    sides = backend_named(reference), backend_named(candidate)
+    loaded = as_model(model)
+    x, source = chosen_input(loaded, read_array(input_file))
+    console = Console(stderr=True, highlight=False, markup=False)
+    try:
+        with console.status("starting") as status:
+            diagnosis = diagnose(
+                loaded,
+                x,
+                method,
+                *sides,
+                target=target,
+                dtype=dtype,
+                reproduce_in=reproduce,
+                progress=status.update,
+            )
+            folder = diagnosis.reproducer if reproduce is not None else None
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        raise typer.Exit(130) from None
+    if as_json:
+        print(json.dumps(_document(diagnosis, source, folder), indent=1, default=str))
+    else:
+        _show(diagnosis, source, folder)
+    raise typer.Exit(1 if diagnosis.findings else 0)
+
+
+def _show(diagnosis: Diagnosis, source: str, folder: Path | None) -> None:
+    from harness.terminal import print_table
+
+    case = diagnosis.case
+    print(
+        f"{case.candidate.name} against {case.reference.name}: {case.model.name}, {case.method.name}, {source}"
+    )
+    for note in diagnosis.notes:
+        print(f"note: {note}")
+    if not diagnosis.findings:
+        print("Nothing is done differently.")
+        return
+    for number, finding in enumerate(diagnosis.findings, start=1):
+        print()
+        print(f"{number}. {finding.layer or 'the whole run'} ({finding.stage}): {finding.cause}")
+        for line in _lines(finding):
+            print(f"   {line}")
+    rows = _rows(diagnosis)
+    if rows:
+        print()
+        print_table(rows, ("layer", "kind", "introduced", "inherited", "rounding"))
+    if folder is not None:
+        print()
+        print(f"Reproducer: {folder / 'reproduce.py'}")
+
+
+def _lines(finding: Finding) -> list[str]:
+    seen = (
+        " This is where the difference is first seen: the candidate runs no single steps."
+        if finding.first_seen
+        else ""
+    )
+    lines = [f"{finding.words[:1].upper()}{finding.words[1:]}.{seen}"]
+    rounding = f"rounding explains {finding.floor:.1e}"
+    if finding.residual is None:
+        lines.append(f"The step is off by {finding.error:.1e}; {rounding}.")
+    else:
+        lines.append(
+            f"The step is off by {finding.error:.1e}, with this by {finding.residual:.1e}; {rounding}."
+        )
+    if finding.runner_up is not None:
+        lines.append(f"Next best: {finding.runner_up[0]} ({finding.runner_up[1]:.1e}).")
+    if finding.also:
+        lines.append(f"The same at: {', '.join(finding.also)}.")
+    lines += [f"{name.replace('_', ' ')}: {value}" for name, value in finding.facts.items()]
+    return lines
+
+
+def _rows(diagnosis: Diagnosis) -> list[dict[str, Any]]:
+    """The layers that introduce something, and those around them."""
+    table = diagnosis.introduced
+    return [
+        {
+            "layer": row.layer,
+            "kind": row.kind,
+            "introduced": f"{row.introduced:.1e}{' *' if row.differs else ''}",
+            "inherited": f"{row.inherited:.1e}",
+            "rounding": f"{row.floor:.1e}",
+        }
+        for row in table.itertuples()
+        if row.differs
+    ]
+
+
+def _document(diagnosis: Diagnosis, source: str, folder: Path | None) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    case = diagnosis.case
+    return {
+        "model": case.model.name,
+        "method": case.method.name,
+        "reference": case.reference.name,
+        "candidate": case.candidate.name,
+        "input": source,
+        "target": case.target.tolist(),
+        "stage": diagnosis.stage,
+        "layer": diagnosis.layer,
+        "cause": diagnosis.cause,
+        "explanation": diagnosis.explanation,
+        "residual": diagnosis.residual,
+        "findings": [asdict(each) for each in diagnosis.findings],
+        "introduced": diagnosis.introduced.to_dict("records"),
+        "notes": diagnosis.notes,
+        "reproducer": None if folder is None else str(folder),
+    }

@@ -1,0 +1,7 @@
+"""Where two implementations part, and why: localise, explain, reproduce."""
+
+from harness.diagnosis.causes import CAUSES
+from harness.diagnosis.diagnosis import Diagnosis, diagnose
+from harness.diagnosis.findings import Finding, Stage
+
+__all__ = ["CAUSES", "Diagnosis", "Finding", "Stage", "diagnose"]

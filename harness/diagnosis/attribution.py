@@ -1,0 +1,195 @@
+"""The two ends of a run: what the network's output is, and what becomes of the relevance of the input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from harness.comparison.postprocess import TREATMENTS, Treatment, treated
+from harness.diagnosis.case import Case
+from harness.diagnosis.facts import facts
+from harness.diagnosis.findings import Finding
+from harness.diagnosis.measure import apart, explained, summation_floor
+from harness.methods import Postprocess, TimesSign
+
+
+def result_findings(case: Case) -> Iterator[Finding]:
+    """The logits that the candidate reports against the output of its last layer: is there a softmax behind it?"""
+    run = case.theirs
+    last = run.layers.get(case.graph.output)
+    if last is None or last.activation is None:
+        return
+    output, logits = np.asarray(last.activation, np.float64), np.asarray(run.logits, np.float64)
+    floor = summation_floor(logits.shape[-1], case.dtype)
+    error = apart((output,), (logits,))
+    if output.shape != logits.shape or explained(error, floor):
+        return
+    powers = np.exp(output - output.max(axis=1, keepdims=True))
+    residual = apart((powers / powers.sum(axis=1, keepdims=True),), (logits,))
+    if explained(residual, floor):
+        words = "the network still ends in a softmax: its logits are probabilities"
+        yield Finding("forward", case.graph.output, "softmax-kept", words, error, floor, residual)
+    else:
+        words = "the logits are not the output of the last layer"
+        yield Finding("forward", case.graph.output, "unknown", words, error, floor)
+
+
+def attribution_findings(case: Case) -> Iterator[Finding]:
+    """What the candidate makes of the relevance that reached its input."""
+    run, source = case.theirs, case.graph.input.name
+    if source not in run.layers or run.layers[source].relevance is None:
+        return
+    relevance = np.asarray(run.layers[source].relevance, np.float64)
+    found, x = np.asarray(run.attribution, np.float64), np.asarray(case.x, np.float64)
+    floor = summation_floor(1, case.dtype)
+    expected = treated(relevance, x, case.method.postprocess)
+    error = apart((expected,), (found,))
+    if explained(error, floor):
+        return
+    finding = postprocess_finding(case, relevance, expected, found, error, floor)
+    yield replace(finding, first_seen=case.candidate_steps is None)
+
+
+def postprocess_finding(
+    case: Case, relevance: np.ndarray, expected: np.ndarray, found: np.ndarray, error: float, floor: float
+) -> Finding:
+    """Name what is done to ``relevance`` of the input to get ``found`` instead of ``expected``."""
+    x = np.asarray(case.x, np.float64)
+    ranked = sorted(
+        (
+            (apart((treatment(relevance, x),), (found,)), cause, words)
+            for cause, words, treatment in treatments(expected, case)
+        ),
+        key=lambda each: each[0],
+    )
+    (residual, cause, words), second = ranked[0], ranked[1]
+    runner_up = (second[2], second[0])
+    if explained(residual, floor):
+        return Finding("postprocess", case.graph.input.name, cause, words, error, floor, residual, runner_up)
+    factor = float(np.vdot(expected, found)) / (float(np.vdot(expected, expected)) or 1.0)
+    left = apart((expected * factor,), (found,))
+    if explained(left, floor):
+        words = f"the attribution is multiplied by {factor:.9g}"
+        return Finding(
+            "postprocess",
+            case.graph.input.name,
+            "scale",
+            words,
+            error,
+            floor,
+            left,
+            runner_up,
+            parameters={"factor": factor},
+        )
+    words = "the attribution is not what the relevance of the input should give"
+    known = facts((expected,), (found,), case.graph.input.axes)
+    return Finding(
+        "postprocess",
+        case.graph.input.name,
+        "unknown",
+        words,
+        error,
+        floor,
+        None,
+        (words, residual),
+        facts=known,
+    )
+
+
+def treatments(expected: np.ndarray, case: Case) -> Iterator[tuple[str, str, Treatment]]:
+    """Cause, words and what may be done instead; ``expected`` is what should come out."""
+    own = case.method.postprocess
+    axes = tuple(range(1, expected.ndim))
+
+    def spread(of: Callable[[np.ndarray], np.ndarray]) -> Treatment:
+        def over(relevance: np.ndarray, x: np.ndarray) -> np.ndarray:
+            base = treated(relevance, x, own)
+            with np.errstate(all="ignore"):
+                return base / of(base)
+
+        return over
+
+    def then(change: Callable[[np.ndarray], np.ndarray]) -> Treatment:
+        return lambda relevance, x: change(treated(relevance, x, own))
+
+    for name, treatment in TREATMENTS.items():
+        if name != own:
+            cause = {"abs": "absolute-contributions", "square": "absolute-contributions"}.get(
+                name, "input-layer-rule"
+            )
+            yield cause, _treatment_words(name, own), treatment
+    if own != "times_input":
+        yield "input-layer-rule", "the result is multiplied by the input", then_times_x(own)
+    else:
+        yield "input-layer-rule", "the result is multiplied by the input twice", lambda r, x: r * x * x
+    yield "absolute-contributions", "absolute values are taken of the attribution", then(np.abs)
+    yield (
+        "negative-clipped",
+        "negative values of the attribution are set to zero",
+        then(lambda a: np.maximum(a, 0)),
+    )
+    yield (
+        "negative-clipped",
+        "positive values of the attribution are set to zero",
+        then(lambda a: np.minimum(a, 0)),
+    )
+    yield "scale", "the attribution has the opposite sign", then(np.negative)
+    for words, of in (
+        ("its largest absolute value", lambda a: np.abs(a).max(axis=axes, keepdims=True)),
+        ("its largest value", lambda a: a.max(axis=axes, keepdims=True)),
+        ("its sum", lambda a: a.sum(axis=axes, keepdims=True)),
+        ("the sum of its absolute values", lambda a: np.abs(a).sum(axis=axes, keepdims=True)),
+        ("its standard deviation", lambda a: a.std(axis=axes, keepdims=True)),
+        ("its L2 norm", lambda a: np.sqrt(np.square(a).sum(axis=axes, keepdims=True))),
+        ("the largest absolute value of the whole batch", lambda a: np.abs(a).max(keepdims=True)),
+        ("the number of samples in the batch", lambda a: np.full((1,) * a.ndim, float(len(a)))),
+    ):
+        cause = "batch-coupling" if "batch" in words else "scale"
+        yield cause, f"the attribution is divided by {words}", spread(of)
+    yield (
+        "layout",
+        "the attribution is summed over the channels and repeated",
+        then(lambda a: np.broadcast_to(a.sum(axis=-1, keepdims=True), a.shape)),
+    )
+    for axis in range(1, expected.ndim):
+        name = case.graph.input.axes[axis]
+        yield "layout", f"the {name} axis is reversed", then(partial(np.flip, axis=axis))
+    for axis in range(1, expected.ndim):
+        for other in range(axis + 1, expected.ndim):
+            if expected.shape[axis] == expected.shape[other]:
+                names = f"{case.graph.input.axes[axis]} and {case.graph.input.axes[other]}"
+                yield (
+                    "layout",
+                    f"the axes {names} are exchanged",
+                    then(partial(np.swapaxes, axis1=axis, axis2=other)),
+                )
+    for axis in range(2, expected.ndim):
+        yield (
+            "layout",
+            f"values are read in another order of the axes ({case.graph.input.axes[axis]} to the front)",
+            then(partial(_to_front, axis)),
+        )
+
+
+def _to_front(axis: int, array: np.ndarray) -> np.ndarray:
+    """The values as they are read with ``axis`` before the others, in the old shape."""
+    return np.moveaxis(array, axis, 1).reshape(array.shape)
+
+
+def then_times_x(own: Postprocess) -> Treatment:
+    """The method's own treatment, and times the input."""
+    return lambda relevance, x: treated(relevance, x, own) * x
+
+
+def _treatment_words(name: str, own: Postprocess) -> str:
+    said = {
+        "none": "the relevance of the input is taken as it is",
+        "times_input": "the relevance of the input is multiplied by the input",
+        "abs": "absolute values are taken of the relevance of the input",
+        "square": "the relevance of the input is squared",
+    }
+    instead = "what the sign of the input asks for" if isinstance(own, TimesSign) else f"{own!r}"
+    return f"{said[name]} instead of {instead}"

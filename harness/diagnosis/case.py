@@ -1,0 +1,166 @@
+"""The case under diagnosis: model, input and both sides, run and prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from harness.api import explain, prepared_for
+from harness.backends import Backend, backend_named
+from harness.backends.protocol import Prepared, Steps
+from harness.comparison.floor import moved_one_ulp, unit_roundoff
+from harness.comparison.summation import longest_sum
+from harness.diagnosis.measure import MOVES, apart, explained, summation_floor
+from harness.graph import Graph, Layer
+from harness.methods import Method
+from harness.steps import Arrays, Deviating, Step
+from harness.trace import Trace
+
+#: Errors of a single step beyond these are no rounding, whatever the denominators: not worth measuring for.
+DOUBTFUL = {"float32": np.inf, "float64": 1e-6}
+
+
+@dataclass(eq=False)
+class Case:
+    """Both sides in one dtype. ``x``: (batch, *input shape) in that dtype; ``target``: (batch,)."""
+
+    model: Any
+    x: np.ndarray
+    method: Method
+    reference: Backend
+    candidate: Backend
+    target: np.ndarray
+    dtype: str
+
+    @property
+    def graph(self) -> Graph:
+        """The network's."""
+        graph: Graph = self.model.graph
+        return graph
+
+    @cached_property
+    def ours(self) -> Trace:
+        """The reference's run."""
+        return self._run(self.reference)
+
+    @cached_property
+    def theirs(self) -> Trace:
+        """The candidate's run."""
+        return self._run(self.candidate)
+
+    def again(self) -> Trace:
+        """Another run of the candidate."""
+        return self._run(self.candidate)
+
+    def _run(self, backend: Backend) -> Trace:
+        return explain(self.model, self.x, self.method, backend, self.target, self.dtype)
+
+    @cached_property
+    def oracle(self) -> Deviating:
+        """What computes deviations, in float64."""
+        return oracle_for(self.model)
+
+    @cached_property
+    def candidate_steps(self) -> Steps | None:
+        """The candidate's single steps; None where it has none."""
+        return _steps(self.candidate_prepared)
+
+    @cached_property
+    def candidate_prepared(self) -> Prepared:
+        return prepared_for(self.model, self.candidate, self.dtype)
+
+    @cached_property
+    def reference_steps(self) -> Steps | None:
+        """The reference's single steps; None where it has none."""
+        return _steps(prepared_for(self.model, self.reference, self.dtype))
+
+    def expected(self, step: Step) -> Arrays:
+        """The reference's result of a step, or the oracle's where the reference runs none."""
+        if self.reference_steps is None:
+            return self.oracle.carry_out(step)
+        return _propagated(self.reference_steps, step, self.dtype)
+
+    def observed(self, step: Step) -> Arrays:
+        """The candidate's result of a step."""
+        assert self.candidate_steps is not None
+        return _propagated(self.candidate_steps, step, self.dtype)
+
+    def step_floor(self, step: Step, expected: Arrays, error: float) -> float:
+        """What rounding explains of a step, measured until it explains ``error`` or there is no more to measure.
+
+        First the reference's distance between float32 and float64 on the same operands, for float64 times
+        the ratio of the two unit roundoffs, as in `harness.comparison.rerun`; then how far its step moves when
+        the operands do, by one unit in the last place. A denominator within rounding of zero changes its
+        sign in some of these runs only.
+        """
+        floor = summation_floor(self.terms, self.dtype)
+        for distance in self._roundings(step, expected, error):
+            if np.isfinite(distance):
+                floor = max(floor, distance)
+            if explained(error, floor):
+                break
+        return floor
+
+    def _roundings(self, step: Step, expected: Arrays, error: float) -> Iterator[float]:
+        other = "float64" if self.dtype == "float32" else "float32"
+        steps = _steps(prepared_for(self.model, self.reference, other))
+        if steps is not None:
+            scale = min(1.0, unit_roundoff(self.dtype) / unit_roundoff(other))
+            yield scale * apart(_propagated(steps, step, other), expected)
+        for seed in range(MOVES if error <= DOUBTFUL[self.dtype] else 0):
+            yield apart(expected, self.expected(moved(step, self.dtype, seed)))
+
+    @cached_property
+    def terms(self) -> int:
+        """The longest sum of the network."""
+        return longest_sum(self.graph)
+
+    @cached_property
+    def attribution_floor(self) -> float:
+        """What rounding explains of the attribution, in the reference's full run."""
+        rerun = self.ours.rerun
+        measured = 0.0 if rerun is None else float(rerun.floor(self.ours).of_attribution())
+        return max(measured, summation_floor(self.terms, self.dtype))
+
+    def step(self, layer: Layer, inputs: Arrays, relevance: np.ndarray) -> Step:
+        """The step of ``layer`` as specified."""
+        rule = self.method.composite.rule_for(layer, self.graph)
+        return Step(
+            layer=layer,
+            rule=rule,
+            inputs=tuple(np.asarray(x, np.float64) for x in inputs),
+            relevance=np.asarray(relevance, np.float64),
+            graph=self.graph,
+            method=self.method,
+        )
+
+
+def moved(step: Step, dtype: str, seed: int) -> Step:
+    """``step`` with inputs and relevance moved by one unit in the last place of ``dtype``, at random."""
+    generator = np.random.default_rng(seed)
+
+    def move(array: np.ndarray) -> np.ndarray:
+        return moved_one_ulp(array.astype(dtype), generator).astype(np.float64)
+
+    return replace(step, inputs=tuple(move(x) for x in step.inputs), relevance=move(step.relevance))
+
+
+def oracle_for(model: Any) -> Deviating:
+    """The oracle with ``model``."""
+    prepared = prepared_for(model, backend_named("oracle"), "float64")
+    assert isinstance(prepared, Deviating)
+    return prepared
+
+
+def _steps(prepared: Prepared) -> Steps | None:
+    return prepared if isinstance(prepared, Steps) else None
+
+
+def _propagated(steps: Steps, step: Step, dtype: str) -> Arrays:
+    inputs = tuple(np.ascontiguousarray(x, dtype) for x in step.inputs)
+    found = steps.propagate(step.layer, inputs, np.ascontiguousarray(step.relevance, dtype), step.method)
+    return tuple(np.asarray(each) for each in found)

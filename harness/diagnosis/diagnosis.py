@@ -1,0 +1,373 @@
+"""The public call: from "these two differ" to one sentence a developer can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.api import as_model, class_count, require_support
+from harness.backends import Backend, backend_named
+from harness.checks import checked_dtype, checked_input, checked_target
+from harness.comparison import Comparison, compare
+from harness.comparison.floor import MULTIPLE, NoiseFloor
+from harness.comparison.verdict import HIGH_FLOOR
+from harness.diagnosis.attribution import attribution_findings, result_findings
+from harness.diagnosis.black_box import black_box_finding
+from harness.diagnosis.case import Case
+from harness.diagnosis.explain import Explained, explain_forward, explain_step, grouped, mended_layer
+from harness.diagnosis.findings import Finding
+from harness.diagnosis.forward import ForwardError, forward_errors
+from harness.diagnosis.head import head_findings
+from harness.diagnosis.joined import joined_finding, single_run
+from harness.diagnosis.localise import Introduced, introduced, seen
+from harness.diagnosis.measure import apart, explained, summation_floor
+from harness.diagnosis.repeat import repeat_finding
+from harness.errors import HarnessError
+from harness.graph import Layer
+from harness.methods import Backward, IntegratedGradients, Method, Smoothed
+from harness.methods import method as method_named
+from harness.steps import Deviation
+from harness.trace import Trace
+
+if TYPE_CHECKING:
+    import pandas
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """What is wrong with a candidate, and where.
+
+    ``findings``: one for each fault: forward, head, rule (output first), post-processing. ``steps``: by layer,
+    output first, its kind, the error that it introduces (relative L2) and what rounding explains of it.
+    ``notes``: what a reader should know besides. ``shown``: what the first finding is about, where that is
+    one layer.
+    """
+
+    case: Case
+    findings: tuple[Finding, ...]
+    steps: tuple[tuple[str, str, float, float], ...] = ()
+    notes: tuple[str, ...] = ()
+    reproduce_in: Path | None = None
+    shown: ForwardError | Introduced | None = field(default=None, repr=False)
+
+    @property
+    def stage(self) -> str | None:
+        """ "forward", "head", "rule" or "postprocess"; None where nothing is wrong."""
+        return self.findings[0].stage if self.findings else None
+
+    @property
+    def layer(self) -> str | None:
+        """The layer of the first finding; None where nothing is wrong, or where it belongs to the whole run."""
+        return self.findings[0].layer if self.findings else None
+
+    @property
+    def cause(self) -> str | None:
+        """The first finding's cause (`harness.diagnosis.causes`); None where nothing is wrong."""
+        return self.findings[0].cause if self.findings else None
+
+    @property
+    def explanation(self) -> str:
+        """All findings as sentences."""
+        if not self.findings:
+            return " ".join(("nothing is done differently", *(f"({note})" for note in self.notes)))
+        return ". ".join(each.sentence for each in self.findings)
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """Of the two full runs, in the dtype in which the difference was looked for. Raises InvalidInputError."""
+        return compare(self.case.ours, self.case.theirs)
+
+    @property
+    def residual(self) -> float | None:
+        """How far the candidate is from the explanation of the first finding (relative L2); None for unknown."""
+        return self.findings[0].residual if self.findings else None
+
+    @cached_property
+    def introduced(self) -> pandas.DataFrame:
+        """A row a layer in backward order: the error it introduces, that which it inherits, and the floor.
+
+        ``inherited``: relative L2 distance, between the full runs, of the relevance that reached its output.
+        """
+        import pandas
+
+        ours, theirs = self.case.ours.layers, self.case.theirs.layers
+
+        def inherited(layer: str) -> float:
+            one, other = ours[layer].relevance, theirs[layer].relevance if layer in theirs else None
+            return float("nan") if one is None or other is None else apart((one,), (other,))
+
+        rows = [
+            {
+                "layer": layer,
+                "kind": kind,
+                "introduced": error,
+                "inherited": inherited(layer),
+                "floor": floor,
+                "differs": not explained(error, floor),
+            }
+            for layer, kind, error, floor in self.steps
+        ]
+        columns = ["layer", "kind", "introduced", "inherited", "floor", "differs"]
+        return pandas.DataFrame.from_records(rows, columns=columns)
+
+    @cached_property
+    def reproducer(self) -> Path | None:
+        """A folder whose script shows the first finding without this library; None if nothing is wrong."""
+        if not self.findings:
+            return None
+        from harness.diagnosis.reproduce import reproduce
+
+        return reproduce(self.case, self.findings[0], self.shown, self.reproduce_in)
+
+    def __repr__(self) -> str:
+        return (
+            f"Diagnosis(stage={self.stage!r}, layer={self.layer!r}, cause={self.cause!r}: {self.explanation})"
+        )
+
+
+def diagnose(
+    model: Any,
+    x: Any,
+    method: str | Method,
+    reference: str | Backend = "tensorflow",
+    candidate: str | Backend = "torch",
+    target: Any = None,
+    dtype: str = "float32",
+    reproduce_in: Path | str | None = None,
+    progress: Progress | None = None,
+) -> Diagnosis:
+    """Say which layer of ``candidate`` does something else than ``reference``, and what.
+
+    Arguments as for `harness.explain`. The two are compared in ``dtype``; what differs is looked for in
+    float64 where it shows there too, because rounding hides less. ``reproduce_in``: the folder for the
+    reproducer, else one in the system's temporary folder. ``progress`` is told what is being done.
+
+    Raises what `harness.explain` raises.
+    """
+    told = progress or (lambda what: None)
+    model = as_model(model)
+    resolved = method_named(method)
+    sides = backend_named(reference), backend_named(candidate)
+    array = checked_input(model, x, checked_dtype(dtype))
+    wanted = checked_target(target, len(array), class_count(model))
+    resolved.check(model.graph)
+    for side in sides:
+        require_support(side, resolved)
+    told("running both sides")
+    case = _case(model, array, resolved, sides, wanted, dtype)
+    folder = None if reproduce_in is None else Path(reproduce_in)
+    unstable = repeat_finding(case)
+    if unstable is not None:
+        return Diagnosis(case, (unstable,), reproduce_in=folder)
+    misplaced = _another_target(case)
+    if misplaced is not None:
+        return Diagnosis(case, (misplaced,), reproduce_in=folder)
+    if not _doubtful(case):
+        return Diagnosis(case, (), reproduce_in=folder)
+    working = case
+    notes: tuple[str, ...] = ()
+    if dtype == "float32":
+        told("running both sides in float64")
+        finer = _finer(case)
+        if finer is not None and _parts(finer):
+            working = finer
+        elif compare(case.ours, case.theirs).passed:
+            return Diagnosis(case, (), reproduce_in=folder)
+        elif finer is not None:
+            notes = ("in float64 the two agree",)
+    elif compare(case.ours, case.theirs).passed:
+        return Diagnosis(case, (), reproduce_in=folder)
+    return replace(_examined(working, told), notes=notes, reproduce_in=folder)
+
+
+def _doubtful(case: Case) -> bool:
+    """Whether anything is further apart than the reference's noise floor explains, or that floor is high."""
+    ours, theirs = case.ours, case.theirs
+    floor = ours.rerun.floor(ours)
+    return any(
+        not explained(distance, allowed) or allowed > HIGH_FLOOR
+        for distance, allowed in _distances(ours, theirs, floor)
+    )
+
+
+def _distances(ours: Trace, theirs: Trace, floor: NoiseFloor) -> Iterator[tuple[float, float]]:
+    """Every tensor that both runs show: how far apart, and the floor."""
+    yield apart((ours.attribution,), (theirs.attribution,)), floor.of_attribution()
+    yield apart((ours.logits,), (theirs.logits,)), floor.of_activation(next(reversed(ours.layers), ""))
+    for name, layer in ours.layers.items():
+        other = theirs.layers.get(name)
+        if other is None:
+            continue
+        if layer.activation is not None and other.activation is not None:
+            yield apart((layer.activation,), (other.activation,)), floor.of_activation(name)
+        if layer.relevance is not None and other.relevance is not None:
+            yield apart((layer.relevance,), (other.relevance,)), floor.of_relevance(name)
+
+
+def _case(
+    model: Any, x: np.ndarray, method: Method, sides: tuple[Backend, Backend], target: Any, dtype: str
+) -> Case:
+    if target is None:
+        from harness.api import prepared_for
+
+        target = prepared_for(model, sides[0], dtype).explain(x, method, None, layers=False).target
+    return Case(model, x, method, sides[0], sides[1], np.asarray(target), dtype)
+
+
+def _another_target(case: Case) -> Finding | None:
+    """Where the candidate says itself that it explained another class."""
+    asked, explained_class = case.target, case.theirs.target
+    if np.array_equal(asked, explained_class):
+        return None
+    words = f"class {explained_class.tolist()} is explained instead of {asked.tolist()}"
+    error = apart((case.ours.attribution,), (case.theirs.attribution,))
+    parameters = {"found": explained_class.tolist(), "expected": asked.tolist()}
+    return Finding("head", case.graph.output, "target", words, error, 0.0, parameters=parameters)
+
+
+def _finer(case: Case) -> Case | None:
+    """The case in float64; None where a side cannot be run in it."""
+    finer = replace(case, x=case.x.astype(np.float64), dtype="float64")
+    try:
+        _ = finer.ours, finer.theirs
+    except HarnessError:
+        return None
+    return finer
+
+
+#: In float64 no rounding brings two runs of one function further apart than this without a denominator near zero.
+FAR = 1e-9
+
+
+def _parts(case: Case) -> bool:
+    """Whether the sides are further apart than float64 rounding could be expected to bring them."""
+    nothing = NoiseFloor(case.dtype, "", 0.0)
+    return any(distance > FAR for distance, _ in _distances(case.ours, case.theirs, nothing))
+
+
+def _examined(case: Case, told: Progress) -> Diagnosis:
+    told("forward pass")
+    explanations: list[Explained] = []
+    mended: dict[str, Layer] = {}
+    shown: ForwardError | Introduced | None = None
+    for each in _forward(case):
+        shown = shown or each
+        told(f"forward pass: {each.layer.name}")
+        explanation = explain_forward(case, each)
+        explanations.append(explanation)
+        mended[each.layer.name] = mended_layer(each.step, explanation.hypothesis).layer
+    forward = grouped(explanations)
+    forward += tuple(result_findings(case))
+    told("start of the backward pass")
+    inner = _single(case)
+    head = () if inner is None else tuple(_head(inner))
+    steps: list[tuple[str, str, float, float]] = []
+    rules: list[Explained] = []
+    known: list[Deviation] = []
+    for found in (
+        ()
+        if inner is None
+        else _steps(inner, mended, {each.layer for each in forward if each.cause == "unknown"})
+    ):
+        steps.append((found.layer.name, found.layer.kind, found.error, found.floor))
+        told(f"step of {found.layer.name}")
+        if not found.differs:
+            continue
+        assert inner is not None
+        explanation = explain_step(inner, found, known)
+        rules.append(explanation)
+        if shown is None and not head:
+            shown = found
+        if explanation.hypothesis is not None:
+            known += explanation.hypothesis.deviations
+    rule = grouped(rules)
+    findings = (*forward, *head, *rule)
+    if isinstance(case.method.procedure, Backward):
+        findings = (*findings, *attribution_findings(case))
+    if not findings:
+        findings = tuple(each for each in _whole_run(case) if each is not None)[:1]
+    return Diagnosis(case, findings, tuple(steps), shown=shown)
+
+
+def _single(case: Case) -> Case | None:
+    """The case of one of the runs that the method is made of; None where it has none, or the candidate cannot."""
+    method = single_run(case.method)
+    if method is None or method is case.method:
+        return case if method is not None else None
+    inner = replace(case, method=method)
+    try:
+        _ = inner.theirs
+    except Exception:
+        return None  # a candidate made for the whole method need not take one of its runs
+    return inner
+
+
+def _whole_run(case: Case) -> Iterator[Finding | None]:
+    """What is left where every step is right: how runs are joined, or a candidate that shows no steps."""
+    if isinstance(case.method.procedure, IntegratedGradients | Smoothed) and _shows_relevance(case.theirs):
+        yield joined_finding(case)
+    elif not _shows_relevance(case.theirs):
+        yield black_box_finding(case)
+
+
+def _shows_relevance(run: Trace) -> bool:
+    """Whether a run shows the relevance of any layer beside the input."""
+    return any(each.relevance is not None for each in run.layers.values() if each.kind != "input")
+
+
+def _forward(case: Case) -> Iterator[ForwardError]:
+    """Layers that introduce an error on their way forward; none where all activations agree."""
+    ours, theirs = case.ours, case.theirs
+    for layer in case.graph.layers:
+        if layer.name not in theirs.layers or layer.name not in ours.layers:
+            continue
+        one, other = ours.layers[layer.name].activation, theirs.layers[layer.name].activation
+        if one is None or other is None:
+            continue
+        if not explained(apart((one,), (other,)), summation_floor(case.terms, case.dtype)):
+            yield from forward_errors(case, theirs, layer.name)
+            return
+
+
+def _head(case: Case) -> Iterator[Finding]:
+    output = case.graph.output
+    found = case.theirs.layers.get(output)
+    if found is None or found.relevance is None:
+        return
+    floor = MULTIPLE * summation_floor(1, case.dtype)
+    yield from head_findings(
+        case.theirs.logits, case.target, case.method.head, np.asarray(found.relevance), output, floor
+    )
+
+
+def _steps(case: Case, mended: dict[str, Layer], unclear: set[str | None]) -> Iterator[Introduced]:
+    """Every layer's step, with the layer as the candidate has it; those whose forward pass is unclear left out."""
+    if case.candidate_steps is None:
+        yield from seen(case, case.theirs)
+        return
+    any_introduced = False
+    for found in introduced(case, case.ours):
+        name = found.layer.name
+        if name in unclear:
+            continue
+        if name in mended and found.differs:
+            found = _against_mended(case, found, mended[name])
+        any_introduced = any_introduced or found.differs
+        yield found
+    if not any_introduced:
+        # Between the steps: how shares are summed where several layers read one.
+        yield from seen(case, case.theirs)
+
+
+def _against_mended(case: Case, found: Introduced, layer: Layer) -> Introduced:
+    """``found`` against the step of the layer as the candidate has it."""
+    step = replace(found.step, layer=layer)
+    expected = case.oracle.carry_out(step)
+    return replace(found, step=step, expected=expected, error=apart(expected, found.observed))

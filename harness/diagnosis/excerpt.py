@@ -1,0 +1,162 @@
+"""A small part of a large layer's step that behaves as the whole does.
+
+One output of a convolution at one place is a dot product of a patch of the input with the kernel. Where
+relevance sits at places so far apart that their patches do not meet, the relevance of each patch is its
+own: the step is that of a dense layer with one row a patch. The candidate is run on the whole layer, with
+relevance at these places only; the oracle needs the rows alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from harness.graph import Layer
+from harness.steps import Arrays, Step
+
+#: Multiplications in one application of a layer from which an excerpt is worth its while.
+LARGE = 20_000_000
+#: Patches and outputs of an excerpt.
+PATCHES = 48
+UNITS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Excerpt:
+    """``step``: the dense step of the rows; ``observed``: the candidate's result for it.
+
+    ``stray``: the part of the candidate's result (in L2) that lies outside the patches; 0 for every rule that
+    looks at nothing but its own outputs.
+    """
+
+    step: Step
+    observed: Arrays
+    stray: float
+
+
+def multiplications(layer: Layer, batch: int) -> int:
+    """How many a forward pass of ``layer`` takes."""
+    kernels = [array for name, array in layer.weights.items() if name not in ("bias",) and array.ndim > 1]
+    places = math.prod(layer.shape[:-1])
+    return batch * places * sum(array.size for array in kernels)
+
+
+def excerpt(step: Step, observe: Callable[[Step], Arrays]) -> Excerpt | None:
+    """An excerpt of ``step``; None where the layer is small, or of a kind that has none."""
+    layer = step.layer
+    if multiplications(layer, len(step.relevance)) < LARGE:
+        return None
+    if layer.kind == "dense" and len(layer.shape) == 1:
+        return _of_dense(step, observe)
+    if layer.kind in ("conv1d", "conv2d") and layer.attributes["groups"] == 1:
+        return _of_convolution(step, observe)
+    return None
+
+
+def _loudest(weight: np.ndarray, count: int) -> np.ndarray:
+    """The indices of the largest entries, in ascending order."""
+    return np.sort(np.argsort(-weight, kind="stable")[:count])
+
+
+def _dense(step: Step, kernel: np.ndarray, units: np.ndarray) -> Layer:
+    weights = {"kernel": np.ascontiguousarray(kernel[:, units])}
+    if "bias" in step.layer.weights:
+        weights["bias"] = step.layer.weights["bias"][units]
+    return replace(
+        step.layer,
+        kind="dense",
+        input_shapes=((len(kernel),),),
+        shape=(len(units),),
+        axes=("batch", "feature"),
+        attributes={},
+        weights=weights,
+    )
+
+
+def _of_dense(step: Step, observe: Callable[[Step], Arrays]) -> Excerpt:
+    units = _loudest(np.abs(step.relevance).sum(axis=0), UNITS)
+    masked = np.zeros_like(step.relevance)
+    masked[:, units] = step.relevance[:, units]
+    observed = observe(replace(step, relevance=masked))
+    small = replace(
+        step,
+        layer=_dense(step, step.layer.weights["kernel"], units),
+        relevance=step.relevance[:, units],
+        whole=step,
+        rows=np.arange(len(masked)),
+    )
+    return Excerpt(small, observed, 0.0)
+
+
+def _of_convolution(step: Step, observe: Callable[[Step], Arrays]) -> Excerpt | None:
+    layer, (x,), relevance = step.layer, step.inputs, step.relevance
+    kernel = layer.weights["kernel"]
+    lengths = kernel.shape[:-2]
+    attributes = layer.attributes
+    extents = [(n - 1) * d + 1 for n, d in zip(lengths, attributes["dilations"], strict=True)]
+    before = [pad[0] for pad in attributes["padding"]]
+    strides = attributes["strides"]
+    places = _places(np.abs(relevance).sum(axis=-1), x.shape[1:-1], extents, strides, before)
+    if not len(places):
+        return None
+    total = np.zeros(relevance.shape[-1])
+    for place in places:
+        total += np.abs(relevance[tuple(place)])
+    units = _loudest(total, UNITS)
+    masked = np.zeros_like(relevance)
+    for place in places:
+        masked[(*place, units)] = relevance[(*place, units)]
+    (found,) = observe(replace(step, relevance=masked))
+
+    def patch(array: np.ndarray, place: np.ndarray) -> np.ndarray:
+        index = tuple(
+            slice(p * s - b, p * s - b + e, d)
+            for p, s, b, e, d in zip(
+                place[1:], strides, before, extents, attributes["dilations"], strict=True
+            )
+        )
+        return array[(place[0], *index)].reshape(-1)
+
+    rows = np.stack([patch(x, place) for place in places])
+    observed = np.stack([patch(found, place) for place in places])
+    everything, inside = float(np.square(found).sum()), float(np.square(observed).sum())
+    small = replace(
+        step,
+        layer=_dense(step, kernel.reshape(-1, kernel.shape[-1]), units),
+        inputs=(rows,),
+        relevance=np.stack([relevance[(*place, units)] for place in places]),
+        whole=step,
+        rows=np.asarray([place[0] for place in places]),
+    )
+    stray = math.sqrt(max(0.0, everything - inside) / everything) if everything > 0 else 0.0
+    return Excerpt(small, (observed,), stray if stray > 1e-6 else 0.0)
+
+
+def _places(
+    loudness: np.ndarray,
+    space: tuple[int, ...],
+    extents: list[int],
+    strides: tuple[int, ...],
+    before: list[int],
+) -> np.ndarray:
+    """Places (patch, [sample, *space]) whose patches lie inside the input and do not meet, the loudest first.
+
+    ``loudness``: (batch, *output space), the relevance of all outputs of a place.
+    """
+    inside = [
+        [p for p in range(count) if p * s - b >= 0 and p * s - b + e <= length]
+        for count, length, e, s, b in zip(loudness.shape[1:], space, extents, strides, before, strict=True)
+    ]
+    if not all(inside):
+        return np.zeros((0, loudness.ndim), int)
+    grid = [
+        range(each[0], each[-1] + 1, -(-e // s)) for each, e, s in zip(inside, extents, strides, strict=True)
+    ]
+    index = np.ix_(range(len(loudness)), *grid)
+    flat = loudness[index]
+    chosen = np.argsort(-flat, axis=None, kind="stable")[:PATCHES]
+    coordinates = np.unravel_index(chosen, flat.shape)
+    return np.stack([axis.ravel()[c] for axis, c in zip(index, coordinates, strict=True)], axis=1)

@@ -1,0 +1,296 @@
+"""From a layer that differs to findings: the search, its verification, and the name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from harness.diagnosis.case import Case, moved
+from harness.diagnosis.excerpt import Excerpt, excerpt, multiplications
+from harness.diagnosis.facts import facts
+from harness.diagnosis.findings import Finding
+from harness.diagnosis.forward import ForwardError, noise
+from harness.diagnosis.localise import Introduced
+from harness.diagnosis.measure import MOVES, apart, explained
+from harness.diagnosis.probes import probes
+from harness.diagnosis.search import LEFT, Hypothesis, Outcome, Problem, search
+from harness.steps import Deviation, ForwardStep, Step
+
+#: From this many multiplications on, a step is searched in an excerpt; pairs are tried up to this many only.
+PAIRS_UP_TO = 5_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """The findings of one layer, and the hypothesis behind them (None: unknown)."""
+
+    findings: tuple[Finding, ...]
+    hypothesis: Hypothesis | None
+
+
+# --- one layer's forward pass --------------------------------------------------------------------------
+
+
+def explain_forward(case: Case, error: ForwardError) -> Explained:
+    """What a layer does differently on its way forward."""
+    oracle = case.oracle
+    problem = Problem(
+        step=error.step,
+        observed=(error.observed,),
+        carry_out=lambda step: (oracle.carry_forward(step),),
+        deviations=lambda step: oracle.forward_deviations(step, error.observed),
+        floor=error.floor,
+        noise=lambda step, residual: noise(case, step),
+    )
+    small = multiplications(error.layer, len(error.observed)) <= PAIRS_UP_TO
+    outcome = search(problem, error.error, pairs=small)
+    found = _Found("forward", error.layer.name, error.error, error.floor)
+    if outcome.fits:
+        return _named(found, outcome.fits[0], outcome, None)
+    expected = (oracle.carry_forward(error.step),)
+    known = facts(expected, (error.observed,), error.layer.axes)
+    return _unknown(found, outcome, "the output is not what its inputs should give", known)
+
+
+def mended_layer(step: ForwardStep, hypothesis: Hypothesis | None) -> ForwardStep:
+    """The layer as the candidate has it, as far as that is known."""
+    return step if hypothesis is None else hypothesis.alter(step)
+
+
+# --- one layer's step back -----------------------------------------------------------------------------
+
+
+def explain_step(case: Case, found: Introduced, first: Sequence[Deviation] = ()) -> Explained:
+    """What a layer does differently on its way back.
+
+    ``first``: deviations found at other layers, whose causes are tried first.
+    """
+    where = _Found("rule", found.layer.name, found.error, found.floor, case.candidate_steps is None)
+    if found.message is not None:
+        finding = replace(where.finding("unknown", found.message), facts={"raised": found.message})
+        return Explained((finding,), None)
+    for ours, theirs in zip(found.expected, found.observed, strict=True):
+        if theirs is not None and theirs.shape != ours.shape:
+            words = f"the relevance has the shape {theirs.shape} instead of {ours.shape}"
+            return Explained((where.finding("layout", words),), None)
+    part = _excerpt(case, found)
+    known = _same_as_before(case, found, part, first)
+    if known is not None:
+        return _named(where, known, Outcome((known,)), _nan_words(found))
+    outcome = _searched(case, found, part)
+    if outcome.fits:
+        return _named(where, _told_apart(case, found, outcome.fits), outcome, _nan_words(found))
+    if _coupled(case, found):
+        finding = where.finding(
+            "batch-coupling", "the result of one sample depends on the others in its batch"
+        )
+        return Explained((replace(finding, facts=_facts(case, found)),), None)
+    nan = _nan_words(found)
+    if nan is not None:
+        return Explained((replace(where.finding("nan", nan), facts=_facts(case, found)),), None)
+    return _unknown(where, outcome, "none of the known deviations reproduces this step", _facts(case, found))
+
+
+def _problem(case: Case, found: Introduced, step: Step, observed: tuple[np.ndarray | None, ...]) -> Problem:
+    shown = tuple(
+        np.zeros_like(x) if each is None else np.asarray(each, np.float64)
+        for x, each in zip(step.inputs, observed, strict=True)
+    )
+    return Problem(
+        step=step,
+        observed=observed,
+        carry_out=case.oracle.carry_out,
+        deviations=lambda step: case.oracle.deviations(step, shown),
+        floor=found.floor,
+        noise=lambda step, residual: _step_noise(case, step, residual),
+    )
+
+
+def _step_noise(case: Case, step: Step, residual: float) -> float:
+    """How far a result moves when its operands do, by one unit in the last place, until that explains ``residual``."""
+    base, floor = case.oracle.carry_out(step), 0.0
+    for seed in range(MOVES):
+        floor = max(floor, apart(base, case.oracle.carry_out(moved(step, case.dtype, seed))))
+        if explained(residual, floor):
+            break
+    return floor
+
+
+def _excerpt(case: Case, found: Introduced) -> Excerpt | None:
+    if case.candidate_steps is None:
+        return None
+    part = excerpt(found.step, case.observed)
+    return None if part is None or part.stray else part
+
+
+def _searched(case: Case, found: Introduced, part: Excerpt | None) -> Outcome:
+    """Search an excerpt of a large layer, and verify on the whole what fits there; else search the whole."""
+    whole = _problem(case, found, found.step, found.observed)
+    if part is None:
+        size = multiplications(found.layer, len(found.step.relevance))
+        return search(whole, found.error, pairs=size <= PAIRS_UP_TO)
+    error = apart(case.oracle.carry_out(part.step), part.observed)
+    outcome = search(_problem(case, found, part.step, part.observed), error)
+    verified = []
+    for each in outcome.fits[:4]:
+        residual = _residual(case, found, each)
+        if residual is not None:
+            verified.append(Hypothesis(each.deviations, residual))
+    if verified:
+        return Outcome(tuple(verified), outcome.others)
+    return search(whole, found.error, pairs=False)
+
+
+def _residual(case: Case, found: Introduced, hypothesis: Hypothesis) -> float | None:
+    """How far the whole step with the hypothesis is from the candidate's; None where rounding does not explain it."""
+    altered = hypothesis.alter(found.step)
+    residual = apart(case.oracle.carry_out(altered), found.observed)
+    if residual > LEFT * found.error:
+        return None
+    if explained(residual, found.floor) or explained(residual, _step_noise(case, altered, residual)):
+        return residual
+    return None
+
+
+def _same_as_before(
+    case: Case, found: Introduced, part: Excerpt | None, first: Sequence[Deviation]
+) -> Hypothesis | None:
+    """A deviation with the cause and words of one found elsewhere, if it explains this layer too.
+
+    Of a large layer, its excerpt: the whole was verified where the deviation was found.
+    """
+    if not first:
+        return None
+    wanted = {(each.cause, each.words) for each in first}
+    if part is None:
+        problem, error = _problem(case, found, found.step, found.observed), found.error
+    else:
+        problem = _problem(case, found, part.step, part.observed)
+        error = apart(case.oracle.carry_out(part.step), part.observed)
+    for deviation in problem.deviations(problem.step):
+        if (deviation.cause, deviation.words) in wanted:
+            altered = deviation.alter(problem.step)
+            residual = apart(case.oracle.carry_out(altered), problem.observed)
+            if residual > LEFT * error:
+                continue
+            if explained(residual, found.floor) or explained(residual, _step_noise(case, altered, residual)):
+                return Hypothesis((deviation,), residual)
+    return None
+
+
+def _told_apart(case: Case, found: Introduced, fits: Sequence[Hypothesis]) -> Hypothesis:
+    """Of several that fit the data of the layer, the one that fits the candidate on other data too."""
+    causes = {each.causes for each in fits}
+    if len(causes) == 1 or case.candidate_steps is None:
+        return fits[0]
+    standing = list(fits)
+    for probe in probes(found.step):
+        try:
+            observed = case.observed(probe)
+        except Exception:
+            continue  # the candidate need not take data it was never meant for
+        scored = []
+        for each in standing:
+            with np.errstate(all="ignore"):
+                scored.append(apart(case.oracle.carry_out(each.alter(probe)), observed))
+        best = min(scored)
+        if not np.isfinite(best):
+            continue
+        bound = max(10 * best, 10 * found.floor)
+        standing = [each for each, score in zip(standing, scored, strict=True) if score <= bound]
+        if len({each.causes for each in standing}) == 1:
+            break
+    return standing[0]
+
+
+def _coupled(case: Case, found: Introduced) -> bool:
+    """Whether the candidate's step of the first sample changes when the others are not there."""
+    if case.candidate_steps is None or len(found.step.relevance) < 2:
+        return False
+    alone = replace(
+        found.step, inputs=tuple(x[:1] for x in found.step.inputs), relevance=found.step.relevance[:1]
+    )
+    try:
+        one = case.observed(alone)
+    except Exception:
+        return False
+    together = tuple(None if each is None else each[:1] for each in found.observed)
+    return not explained(apart(one, together), found.floor)
+
+
+# --- wording -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Found:
+    stage: Any
+    layer: str
+    error: float
+    floor: float
+    first_seen: bool = False
+
+    def finding(self, cause: str, words: str, residual: float | None = None) -> Finding:
+        return Finding(
+            self.stage, self.layer, cause, words, self.error, self.floor, residual, first_seen=self.first_seen
+        )
+
+
+def _named(where: _Found, chosen: Hypothesis, outcome: Outcome, nan: str | None) -> Explained:
+    """One finding for each deviation of the hypothesis."""
+    runner_up = next(
+        (
+            (each.words, each.residual)
+            for each in (*outcome.fits, *outcome.others)
+            if each.causes != chosen.causes
+        ),
+        None,
+    )
+    findings = []
+    for deviation in chosen.deviations:
+        cause, words = deviation.cause, deviation.words
+        if nan is not None:
+            cause, words = "nan", f"{nan}: {words}"
+        finding = where.finding(cause, words, chosen.residual)
+        findings.append(replace(finding, runner_up=runner_up, parameters=dict(deviation.parameters)))
+    return Explained(tuple(findings), chosen)
+
+
+def _unknown(where: _Found, outcome: Outcome, words: str, known: Mapping[str, Any]) -> Explained:
+    best = next(iter(outcome.others), None)
+    finding = where.finding("unknown", words)
+    runner_up = None if best is None else (best.words, best.residual)
+    return Explained((replace(finding, runner_up=runner_up, facts=dict(known)),), None)
+
+
+def _nan_words(found: Introduced) -> str | None:
+    """Where the candidate has NaN or infinity and the reference has none."""
+    for ours, theirs in zip(found.expected, found.observed, strict=True):
+        if theirs is None:
+            continue
+        bad = ~np.isfinite(theirs) & np.isfinite(ours)
+        if bad.any():
+            nan = int(np.isnan(theirs[bad]).sum())
+            return f"{nan} NaN and {int(bad.sum()) - nan} infinite values where the reference has none"
+    return None
+
+
+def _facts(case: Case, found: Introduced) -> dict[str, Any]:
+    source = case.graph[found.layer.inputs[0]]
+    return facts(found.expected, found.observed, source.axes)
+
+
+def grouped(explained: Iterable[Explained]) -> tuple[Finding, ...]:
+    """Findings in order; those of one cause in the same words are one, at the first of their layers."""
+    kept: dict[tuple[str, str, str], Finding] = {}
+    for each in explained:
+        for finding in each.findings:
+            key = (finding.stage, finding.cause, finding.words)
+            if key in kept and finding.cause != "unknown":
+                before = kept[key]
+                kept[key] = replace(before, also=(*before.also, str(finding.layer)))
+            else:
+                kept[key if key not in kept else (*key[:2], f"{finding.words} {finding.layer}")] = finding
+    return tuple(kept.values())

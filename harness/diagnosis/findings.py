@@ -1,0 +1,47 @@
+"""What a diagnosis says: one finding for each fault, and the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Stage = Literal["forward", "head", "rule", "postprocess"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault.
+
+    ``stage``: where in the run it sits. ``layer``: the canonical name of the layer that introduces it; None for
+    the whole run (nondeterminism, a black box that shows no layers). ``cause``: one of `causes.CAUSES`.
+    ``words``: what is done differently. ``error``: how far the candidate's step is from the reference's (relative L2).
+    ``residual``: how far it is from the reference's step with the deviation; None where nothing was found.
+    ``floor``: what rounding explains of either. ``runner_up``: the next best deviation, in words, with its
+    residual. ``first_seen``: True where the candidate gives no steps of its own, so that the layer is where the
+    difference is first seen and not, as otherwise, where it is introduced. ``also``: other layers with
+    the same fault. ``facts``: what is known besides, above all where the cause is unknown.
+    """
+
+    stage: Stage
+    layer: str | None
+    cause: str
+    words: str
+    error: float
+    floor: float
+    residual: float | None = None
+    runner_up: tuple[str, float] | None = None
+    first_seen: bool = False
+    also: tuple[str, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def sentence(self) -> str:
+        """The finding as one sentence a developer can act on."""
+        where = f"{self.layer}: " if self.layer else ""
+        seen = " (where the difference is first seen)" if self.first_seen else ""
+        how = "" if self.residual is None else f"; with it the step agrees to {self.residual:.1e}"
+        others = f"; the same at {len(self.also)} more: {', '.join(self.also[:6])}" if self.also else ""
+        more = ", ..." if len(self.also) > 6 else ""
+        return f"{where}{self.words}{seen}{how} ({self.cause}){others}{more}"

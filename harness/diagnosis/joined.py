@@ -1,0 +1,112 @@
+"""Methods of many runs: each run on its own first, then how the runs are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from harness.api import prepared_for
+from harness.comparison.postprocess import treated
+from harness.diagnosis.case import Case
+from harness.diagnosis.findings import Finding
+from harness.diagnosis.measure import apart, explained
+from harness.methods import (
+    GRADIENT,
+    Backward,
+    GradCam,
+    IntegratedGradients,
+    Method,
+    Smoothed,
+    gaussian_noise,
+)
+
+
+def single_run(method: Method) -> Method | None:
+    """One of the runs that the method is made of; None where it runs no network backwards."""
+    procedure = method.procedure
+    if isinstance(procedure, Backward):
+        return method
+    if isinstance(procedure, IntegratedGradients | Smoothed):
+        return replace(method, procedure=Backward(), postprocess="none")
+    if isinstance(procedure, GradCam):
+        return replace(method, composite=GRADIENT, procedure=Backward(), postprocess="none")
+    return None
+
+
+def joined_finding(case: Case) -> Finding | None:
+    """Whether the candidate joins its own runs as the method says; None where it does, or where this cannot be said.
+
+    Each run is the candidate's own on the point or sample in question, so that what its steps do counts on
+    both sides, and equal values under a max pooling fall alike.
+    """
+    procedure = case.method.procedure
+    if not isinstance(procedure, IntegratedGradients | Smoothed):
+        return None
+    expected, floor = _joined(case, procedure)
+    found = np.asarray(case.theirs.attribution, np.float64)
+    error = apart((expected,), (found,))
+    floor = max(floor, case.attribution_floor)
+    if explained(error, floor):
+        return None
+    for words, other in _other_procedures(procedure):
+        value, noise = _joined(case, other)
+        residual = apart((value,), (found,))
+        if explained(residual, max(floor, noise)):
+            return Finding("postprocess", None, "unknown", words, error, floor, residual)
+    words = f"its runs, each right on its own, are joined in another way than {type(procedure).__name__} says"
+    return Finding("postprocess", None, "unknown", words, error, floor)
+
+
+def _joined(case: Case, procedure: IntegratedGradients | Smoothed) -> tuple[np.ndarray, float]:
+    """The attribution from the candidate's own single runs, and the rounding of their sum."""
+    method = single_run(case.method)
+    assert method is not None
+    prepared = prepared_for(case.model, case.candidate, case.dtype)
+    runs = []
+    for x in _points(case.x, procedure):
+        one = prepared.explain(x.astype(case.dtype), method, case.target, layers=False)
+        relevance = np.asarray(one.attribution, np.float64)
+        runs.append({"abs": np.abs, "square": np.square}.get(procedure.each, np.asarray)(relevance))
+    stacked = np.stack(runs)
+    if isinstance(procedure, IntegratedGradients):
+        result = stacked.mean(axis=0) * (np.asarray(case.x, np.float64) - procedure.baseline)
+    else:
+        result = stacked.mean(axis=0) if procedure.statistic == "mean" else stacked.var(axis=0)
+    size = float(np.linalg.norm(result)) or 1.0
+    # What cancels in the sum leaves the rounding of its terms.
+    rounding = float(np.finfo(case.dtype).eps) * float(np.linalg.norm(np.abs(stacked).mean(axis=0))) / size
+    x = np.asarray(case.x, np.float64)
+    return treated(result, x, case.method.postprocess), rounding
+
+
+def _points(x: np.ndarray, procedure: IntegratedGradients | Smoothed) -> Iterator[np.ndarray]:
+    if isinstance(procedure, Smoothed):
+        for noise in gaussian_noise(procedure, x.shape):
+            yield x + noise.astype(x.dtype)
+        return
+    last = procedure.steps - 1 if procedure.endpoint else procedure.steps
+    for k in range(procedure.steps):
+        yield procedure.baseline + k / last * (x - procedure.baseline)
+
+
+def _other_procedures(
+    procedure: IntegratedGradients | Smoothed,
+) -> Iterator[tuple[str, IntegratedGradients | Smoothed]]:
+    if isinstance(procedure, IntegratedGradients):
+        where = "includes" if not procedure.endpoint else "leaves out"
+        yield f"the path {where} its end", replace(procedure, endpoint=not procedure.endpoint)
+        for steps in (procedure.steps - 1, procedure.steps + 1, 20, 32, 50, 64, 100):
+            if steps != procedure.steps and steps > 1:
+                yield (
+                    f"the path has {steps} steps instead of {procedure.steps}",
+                    replace(procedure, steps=steps),
+                )
+    else:
+        other = "variance" if procedure.statistic == "mean" else "mean"
+        yield f"the {other} of the runs is taken", replace(procedure, statistic=other)  # type: ignore[arg-type]
+    for each in ("none", "abs", "square"):
+        if each != procedure.each:
+            said = {"none": "as they are", "abs": "as absolute values", "square": "squared"}[each]
+            yield f"the runs are joined {said}", replace(procedure, each=each)

@@ -1,0 +1,116 @@
+"""Which layers do something different on their own account: one step at a time, on the same operands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.diagnosis.case import Case
+from harness.diagnosis.measure import apart, explained, summation_floor
+from harness.graph import Layer
+from harness.steps import Arrays, Step
+from harness.trace import Trace
+
+
+@dataclass(frozen=True, eq=False)
+class Introduced:
+    """A layer's step on both sides, from the same inputs and relevance.
+
+    ``error``: largest relative L2 distance over the edges to its inputs. ``floor``: what rounding explains.
+    ``observed``: the candidate's result, None for edges that were not seen. ``expected``: the reference's.
+    """
+
+    step: Step
+    expected: Arrays
+    observed: tuple[np.ndarray | None, ...]
+    error: float
+    floor: float
+    message: str | None = None
+
+    @property
+    def layer(self) -> Layer:
+        return self.step.layer
+
+    @property
+    def differs(self) -> bool:
+        """Whether rounding does not explain the error."""
+        return not explained(self.error, self.floor)
+
+
+def introduced(case: Case, where: Trace) -> Iterator[Introduced]:
+    """Every layer's step in backward order, on the activations and relevance of ``where``, the reference's run.
+
+    Only the results of layers that differ are worth keeping: they are large.
+    """
+    for layer in reversed(case.graph.layers):
+        if layer.kind == "input":
+            continue
+        relevance = where.layers[layer.name].relevance
+        inputs = [where.layers[name].activation for name in layer.inputs]
+        if relevance is None or any(x is None for x in inputs):
+            continue
+        yield of_step(case, case.step(layer, tuple(np.asarray(x) for x in inputs), relevance))
+
+
+def of_step(case: Case, step: Step) -> Introduced:
+    """One step on both sides."""
+    least = summation_floor(case.terms, case.dtype)
+    expected = case.expected(step)
+    try:
+        observed = case.observed(step)
+    except Exception as raised:
+        # Whatever the candidate's code raises is a finding about it, not a failure of the diagnosis.
+        message = f"raised {type(raised).__name__}: {' '.join(str(raised).split())}"
+        return Introduced(step, expected, (None,) * len(expected), float("inf"), least, message)
+    error = apart(expected, observed)
+    floor = least if explained(error, least) else case.step_floor(step, expected, error)
+    return Introduced(step, expected, observed, error, floor)
+
+
+def seen(case: Case, run: Trace) -> Iterator[Introduced]:
+    """Every step as far as the candidate's own run shows it: on its own activations and relevance.
+
+    The relevance of a tensor is the sum of what all its readers pass to it. What one reader passed is that
+    sum less what the reference would pass for the others; only tensors whose readers' relevance is known count.
+    """
+    layers = run.layers
+    for name in [layer.name for layer in reversed(case.graph.layers)]:
+        found = layers[name].relevance if name in layers else None
+        readers = case.graph.consumers(name)
+        if found is None or not readers or not all(_known(reader, run) for reader in readers):
+            continue
+        steps = [_own_step(case, reader, run) for reader in readers]
+        expected = [case.expected(step) for step in steps]
+        passed = [
+            sum(share for source, share in zip(step.layer.inputs, shares, strict=True) if source == name)
+            for step, shares in zip(steps, expected, strict=True)
+        ]
+        total = np.asarray(sum(passed))
+        error = apart((total,), (found,))
+        least = summation_floor(case.terms, case.dtype)
+        if explained(error, least):
+            continue
+        floors = (case.step_floor(step, shares, error) for step, shares in zip(steps, expected, strict=True))
+        floor = max([least, *floors])
+        if explained(error, floor):
+            continue
+        for step, shares, own in zip(steps, expected, passed, strict=True):
+            rest = found - (total - own)
+            twice = step.layer.inputs.count(name)
+            observed = tuple(rest / twice if source == name else None for source in step.layer.inputs)
+            yield Introduced(step, shares, observed, apart(shares, observed), floor)
+
+
+def _known(layer: Layer, run: Trace) -> bool:
+    return (
+        layer.name in run.layers
+        and run.layers[layer.name].relevance is not None
+        and all(name in run.layers and run.layers[name].activation is not None for name in layer.inputs)
+    )
+
+
+def _own_step(case: Case, layer: Layer, run: Trace) -> Step:
+    inputs = tuple(np.asarray(run.layers[name].activation) for name in layer.inputs)
+    return case.step(layer, inputs, np.asarray(run.layers[layer.name].relevance))

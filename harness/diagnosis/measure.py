@@ -1,0 +1,53 @@
+"""How far a result is from another, for results of one array per input; and what rounding explains of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from harness.comparison.floor import MULTIPLE, moved_one_ulp, unit_roundoff
+from harness.comparison.metrics import difference_of
+from harness.steps import Arrays
+
+#: How often a result is computed again with everything moved by one unit in the last place.
+MOVES = 4
+
+
+def apart(expected: Sequence[np.ndarray], found: Sequence[np.ndarray | None]) -> float:
+    """The largest relative L2 distance of any pair; infinite where NaN and Inf stand at other places.
+
+    A pair of which nothing was found is left out.
+    """
+    distances = [
+        _distance(ours, theirs) for ours, theirs in zip(expected, found, strict=True) if theirs is not None
+    ]
+    return max(distances, default=0.0)
+
+
+def _distance(expected: np.ndarray, found: np.ndarray) -> float:
+    if expected.shape != found.shape:
+        return float("inf")
+    difference = difference_of(expected, found)
+    return difference.rel_l2 if difference.same_finite else float("inf")
+
+
+def movement(compute: Callable[[Arrays], Arrays], operands: Arrays, dtype: str) -> float:
+    """How far ``compute`` moves when its operands are moved by one unit in the last place of ``dtype``."""
+    base = compute(operands)
+    largest = 0.0
+    for seed in range(MOVES):
+        generator = np.random.default_rng(seed)
+        moved = tuple(moved_one_ulp(array.astype(dtype), generator).astype(array.dtype) for array in operands)
+        largest = max(largest, apart(base, compute(moved)))
+    return largest
+
+
+def summation_floor(terms: int, dtype: str) -> float:
+    """What the order of a sum of ``terms`` alone may change (harness.comparison.summation)."""
+    return unit_roundoff(dtype) * float(np.sqrt(terms))
+
+
+def explained(residual: float, floor: float) -> bool:
+    """Whether rounding explains ``residual``."""
+    return residual <= MULTIPLE * floor

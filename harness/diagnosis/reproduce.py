@@ -1,0 +1,83 @@
+"""The reproducer of a diagnosis: which arrays belong to its first finding."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from harness.comparison.postprocess import treated
+from harness.diagnosis.case import Case
+from harness.diagnosis.findings import Finding
+from harness.diagnosis.forward import ForwardError
+from harness.diagnosis.head import seed
+from harness.diagnosis.localise import Introduced
+from harness.diagnosis.reproducer import Evidence, write
+from harness.methods import slug
+
+
+def reproduce(
+    case: Case, finding: Finding, shown: ForwardError | Introduced | None, folder: Path | None
+) -> Path:
+    """Write the reproducer of ``finding`` to ``folder`` (None: a new one in the temporary folder) and return it.
+
+    ``shown``: the layer's forward pass or step that the finding is about, where it is about one.
+    """
+    if folder is None:
+        prefix = f"{case.model.name}-{slug(case.method.name)}-{finding.cause}-"
+        folder = Path(tempfile.mkdtemp(prefix=prefix))
+    return write(
+        folder,
+        finding,
+        evidence(case, finding, shown),
+        graph=case.graph,
+        candidate=case.candidate_prepared,
+        oracle=case.oracle,
+        versions={"reference": case.reference.version(), "candidate": case.candidate.version()},
+    )
+
+
+def evidence(case: Case, finding: Finding, shown: ForwardError | Introduced | None) -> Evidence:
+    """The arrays of both sides."""
+    if isinstance(shown, ForwardError):
+        expected = case.oracle.carry_forward(shown.step)
+        return Evidence(
+            case.method, case.dtype, shown.step.inputs, (shown.observed,), (expected,), layer=shown.layer
+        )
+    if isinstance(shown, Introduced):
+        return Evidence(
+            case.method,
+            case.dtype,
+            shown.step.inputs,
+            shown.observed,
+            shown.expected,
+            layer=shown.layer,
+            relevance=shown.step.relevance,
+        )
+    run, source = case.theirs, case.graph.input.name
+    output = run.layers.get(case.graph.output)
+    if finding.stage == "head" and output is not None and output.relevance is not None:
+        return Evidence(
+            case.method,
+            case.dtype,
+            (run.logits,),
+            (output.relevance,),
+            (seed(run.logits, case.target, case.method.head),),
+            layer=case.graph[case.graph.output],
+            target=case.target,
+        )
+    at_input = run.layers.get(source)
+    if finding.stage == "postprocess" and finding.layer and at_input and at_input.relevance is not None:
+        x, relevance = np.asarray(case.x, np.float64), np.asarray(at_input.relevance, np.float64)
+        return Evidence(
+            case.method,
+            case.dtype,
+            (case.x, at_input.relevance),
+            (run.attribution,),
+            (treated(relevance, x, case.method.postprocess),),
+            layer=case.graph.input,
+        )
+    if finding.cause == "nondeterminism":
+        return Evidence(case.method, case.dtype, (case.x,), (case.again().attribution,), (run.attribution,))
+    return Evidence(case.method, case.dtype, (case.x,), (run.attribution,), (case.ours.attribution,))

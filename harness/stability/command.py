@@ -1,0 +1,100 @@
+"""The command `xai-harness stability`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from harness.methods import Method
+    from harness.stability.result import Stability
+
+
+def stability_command(
+    model: Annotated[str, typer.Argument(help="Zoo name or model file.")],
+    method: Annotated[str, typer.Argument(help="Method name, or a .json file of harness.methods.to_json.")],
+    input_file: Annotated[
+        Path | None,
+        typer.Option("--input", help="A .npy file, (batch, *input_shape), instead of the model's example."),
+    ] = None,
+    target: Annotated[int | None, typer.Option(help="Class to explain; left out, the largest logit.")] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    backend: Annotated[str, typer.Option(help="Backend whose run is analysed.")] = "tensorflow",
+    stabilizers: Annotated[
+        bool, typer.Option("--stabilizers/--no-stabilizers", help="Try three stabilizer forms too.")
+    ] = True,
+    epsilon: Annotated[float, typer.Option(help="Epsilon of the three forms.")] = 0.1,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for layers.csv, ledger.csv, forms.csv and stability.json.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+) -> None:
+    """Say where relevance becomes extreme or NaN, and why. Exit status 1 if something is not finite."""
+    from rich.console import Console
+
+    from harness.api import as_model
+    from harness.checks import checked_dtype, read_array
+    from harness.runner import chosen_input
+    from harness.stability import analyse
+    from harness.stability.show import show
+
+    # What costs nothing to check comes before the model is loaded.
+    wanted = _read_method(method)
+    checked_dtype(dtype)
+    given = read_array(input_file)
+    loaded = as_model(model)
+    x, _ = chosen_input(loaded, given)
+    console = Console(stderr=True, highlight=False, markup=False)
+    try:
+        with console.status("starting") as status:
+            found = analyse(
+                loaded, x, wanted, backend, target, dtype, stabilizers, epsilon, progress=status.update
+            )
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        raise typer.Exit(130) from None
+    if out is not None:
+        write_tables(found, out)
+    if as_json:
+        print(json.dumps(found.to_json(), allow_nan=False))
+    else:
+        show(found)
+        if out is not None:
+            print(f"\nTables: {out}")
+    raise typer.Exit(1 if found.origin is not None else 0)
+
+
+def write_tables(found: Stability, folder: Path) -> None:
+    """Write what was found into ``folder``, each file atomically; forms.csv only where forms were tried."""
+    from harness.files import write_json, write_text
+
+    write_text(folder / "layers.csv", found.table.to_csv(index=False))
+    write_text(folder / "ledger.csv", found.ledger_table.to_csv(index=False))
+    if found.forms is not None:
+        write_text(folder / "forms.csv", found.forms_table.to_csv(index=False))
+    write_json(folder / "stability.json", found.to_json())
+
+
+def _read_method(name: str) -> Method:
+    """The method of a catalogue name, or of a JSON file."""
+    from harness.errors import InvalidInputError
+    from harness.methods import Method, from_json
+    from harness.methods import method as method_named
+
+    if not name.endswith(".json"):
+        return method_named(name)
+    try:
+        read = from_json(json.loads(Path(name).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise InvalidInputError(f"{name} does not exist; write one with harness.methods.to_json") from None
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"{name} is no readable method ({error}); write one with to_json") from None
+    if not isinstance(read, Method):
+        raise InvalidInputError(
+            f"{name} holds {type(read).__name__}, expected a Method; write one with harness.methods.to_json"
+        )
+    return read

@@ -1,0 +1,103 @@
+"""One layer's own step as plain data: as specified, and as it would be with something done differently.
+
+A :class:`Deviation` is one thing that implementers do differently, with the name of its cause. Whoever
+knows the arithmetic (the oracle) makes them and carries them out; the search for the one that a candidate
+has (`harness.diagnosis`) only puts them together and measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from harness.graph import Graph, Layer
+from harness.methods import Method, Rule
+
+Arrays = tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """From the relevance of a layer's output to that of its inputs.
+
+    ``inputs``: (batch, *input shape) each; ``relevance``: (batch, *shape); float64, channels last. ``rule``:
+    the one that the method assigns. ``graph`` and ``method`` say where the layer stands.
+
+    ``whole``: the step that this one is an excerpt of, where it is one. An excerpt of a convolution is a dense
+    layer whose rows are patches: what is taken over the whole input or output (a standard deviation, a mean
+    square) is then taken from ``whole``, and ``rows`` has the sample that each row comes from.
+
+    The rest is for deviations, and theirs alone to read. ``denominator``: turns ``z`` into what is divided by
+    instead of ``S(z)``; ``formula``: replaces the rule's formula altogether; ``after``: what is done to the
+    result, in this order; ``notes``: whatever else a deviation leaves for the one after it.
+    """
+
+    layer: Layer
+    rule: Rule
+    inputs: Arrays
+    relevance: np.ndarray
+    graph: Graph
+    method: Method
+    whole: Step | None = None
+    rows: np.ndarray | None = None
+    denominator: Callable[[Step, np.ndarray], np.ndarray] | None = None
+    formula: Callable[[Step], Arrays] | None = None
+    after: tuple[Callable[[Step, Arrays], Arrays], ...] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class ForwardStep:
+    """From a layer's inputs to its output. ``after``: what deviations do to the result, in this order."""
+
+    layer: Layer
+    inputs: Arrays
+    graph: Graph
+    after: tuple[Callable[[ForwardStep, np.ndarray], np.ndarray], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Deviation:
+    """One thing done differently.
+
+    ``cause``: one of `harness.diagnosis.causes.CAUSES`. ``words``: what is different, as the end of the sentence
+    "block3_conv1: ...", with the values of both sides where there are any ("epsilon is 1e-06 instead of
+    1e-07"). ``alter`` makes the step that has it, from a step that may have others already.
+    ``parameters``: the values by name, for programs.
+    ``generic``: it describes what is seen and not what was done (a factor, a permutation of axes); one
+    that is not generic and fits as well comes before it.
+    """
+
+    cause: str
+    words: str
+    alter: Callable[[Any], Any]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    generic: bool = False
+
+
+@runtime_checkable
+class Deviating(Protocol):
+    """What a prepared backend offers that can also compute what others do wrong, in float64."""
+
+    def carry_out(self, step: Step) -> Arrays:
+        """The relevance of each input."""
+        ...
+
+    def deviations(self, step: Step, observed: Arrays) -> Iterable[Deviation]:
+        """What might be done differently at this layer under this rule.
+
+        ``observed`` is the candidate's result for this step: values that a deviation has (an epsilon, a factor)
+        are found from it. Each must then still reproduce ``observed``; nothing is fitted to make it so.
+        """
+        ...
+
+    def carry_forward(self, step: ForwardStep) -> np.ndarray:
+        """The output of the layer."""
+        ...
+
+    def forward_deviations(self, step: ForwardStep, observed: np.ndarray) -> Iterable[Deviation]:
+        """The same for the forward pass; ``alter`` takes and returns a :class:`ForwardStep`."""
+        ...

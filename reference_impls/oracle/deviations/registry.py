@@ -1,0 +1,64 @@
+"""Everything that may be done differently at a step, subject by subject."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from harness.steps import Deviation, Step
+from reference_impls.oracle.deviations.alpha_beta import alphas_and_betas, gammas
+from reference_impls.oracle.deviations.batch_norms import batch_norms
+from reference_impls.oracle.deviations.bias import biases
+from reference_impls.oracle.deviations.branches import residuals
+from reference_impls.oracle.deviations.coupling import batches, heads
+from reference_impls.oracle.deviations.input_values import bounds, ones_and_inputs
+from reference_impls.oracle.deviations.layout import flattenings, layouts
+from reference_impls.oracle.deviations.magnitude import scales
+from reference_impls.oracle.deviations.mapping import activations, other_rules
+from reference_impls.oracle.deviations.pooling import poolings
+from reference_impls.oracle.deviations.preactivation import outputs
+from reference_impls.oracle.deviations.precision import formats, missing_numbers
+from reference_impls.oracle.deviations.signs import absolutes, clipped, thresholds
+from reference_impls.oracle.deviations.stabilizers import epsilons, forms
+from reference_impls.oracle.deviations.standard_deviations import standard_deviations
+from reference_impls.oracle.linear import Arrays
+
+#: From a step and what was observed to what might have been done. The order decides between two that come to the
+#: same: what a rule has as a parameter first, another rule next, what only describes the result last.
+SUBJECTS: tuple[Callable[[Step, Arrays], Iterator[Deviation]], ...] = (
+    standard_deviations,
+    epsilons,
+    biases,
+    alphas_and_betas,
+    gammas,
+    thresholds,
+    bounds,
+    ones_and_inputs,
+    outputs,
+    poolings,
+    batch_norms,
+    residuals,
+    flattenings,
+    other_rules,
+    activations,
+    forms,
+    clipped,
+    absolutes,
+    heads,
+    batches,
+    missing_numbers,
+    layouts,
+    formats,
+    scales,
+)
+
+
+def deviations(step: Step, observed: Arrays) -> list[Deviation]:
+    """What might be done differently at this step.
+
+    ``observed``: the candidate's result, (batch, *input shape) for each input; NaN and infinity may be among it.
+    """
+    observed = tuple(np.asarray(part, dtype=np.float64) for part in observed)
+    with np.errstate(all="ignore"):
+        return [found for subject in SUBJECTS for found in subject(step, observed)]

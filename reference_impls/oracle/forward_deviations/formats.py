@@ -1,0 +1,68 @@
+"""Rounding to the number formats of accelerators, from float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+Rounding = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Format:
+    """``bits``: of the significand with its leading one; half a unit in the last place is ``2**-bits``."""
+
+    name: str
+    bits: int
+    round: Rounding
+
+    def holds(self, values: np.ndarray) -> bool:
+        """Whether every value is one of this format."""
+        finite = values[np.isfinite(values)]
+        return bool(np.array_equal(self.round(finite), finite))
+
+
+def to_float32(values: np.ndarray) -> np.ndarray:
+    """To the nearest float32, ties to even; too large ones become infinite."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32).astype(np.float64)
+
+
+def to_float16(values: np.ndarray) -> np.ndarray:
+    """To the nearest float16, ties to even; too large ones become infinite, tiny ones subnormal."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float16).astype(np.float64)
+
+
+def to_bfloat16(values: np.ndarray) -> np.ndarray:
+    """To the nearest bfloat16 (8 bits of significand, the exponents of float32), ties to even."""
+    return _shortened(values, 16)
+
+
+def to_tf32(values: np.ndarray) -> np.ndarray:
+    """To the nearest TF32 (11 bits of significand, the exponents of float32), ties to even."""
+    return _shortened(values, 13)
+
+
+def _shortened(values: np.ndarray, dropped: int) -> np.ndarray:
+    """float32 without its last ``dropped`` bits, rounded to nearest, ties to even; NaN and Inf stay."""
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
+    bits = single.view(np.uint32).astype(np.uint64)
+    half = np.uint64((1 << (dropped - 1)) - 1)
+    rounded = bits + half + ((bits >> np.uint64(dropped)) & np.uint64(1))
+    mask = np.uint64(0xFFFFFFFF ^ ((1 << dropped) - 1))
+    shortened = (rounded & mask).astype(np.uint32).view(np.float32)
+    return np.where(np.isfinite(single), shortened, single).astype(np.float64)
+
+
+FLOAT32 = Format("float32", 24, to_float32)
+#: From the coarsest to the finest; of the two with 11 bits, the one that only rounds operands is first.
+FORMATS = (
+    Format("bfloat16", 8, to_bfloat16),
+    Format("tf32", 11, to_tf32),
+    Format("float16", 11, to_float16),
+    FLOAT32,
+)

@@ -1,0 +1,194 @@
+"""The public call on ports with one thing done differently."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import harness
+from harness.backends import Backend
+from harness.methods import AlphaBeta, Assignment, Composite, Epsilon, Flat, Method
+from harness.runner import chosen_input
+from ported_impls.composite import method_composite
+
+METHOD = "lrp.epsilon"
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return harness.load_model("digits-cnn")
+
+
+@pytest.fixture(scope="module")
+def x(model: Any) -> np.ndarray:
+    return chosen_input(model, None)[0]
+
+
+def reassigned(*assignments: Assignment, head: str | None = None) -> Backend:
+    """The healthy port under a method with ``assignments`` before its own."""
+
+    def composite(twin: Any, method: Method) -> Any:
+        rules = Composite((*assignments, *method.composite.assignments))
+        return method_composite(replace(method, composite=rules), twin.graph)
+
+    return harness.backend_from_composite("faulty", composite, head=head)  # type: ignore[arg-type]
+
+
+def at(name: str, rule: Any) -> Assignment:
+    return Assignment(rule, names=(name,))
+
+
+def faults(diagnosis: harness.Diagnosis) -> set[tuple[str | None, str]]:
+    return {(layer, each.cause) for each in diagnosis.findings for layer in (each.layer, *each.also)}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_healthy_port_has_no_finding(model: Any, x: np.ndarray, dtype: str) -> None:
+    diagnosis = harness.diagnose(model, x, METHOD, dtype=dtype)
+    assert (diagnosis.stage, diagnosis.layer, diagnosis.cause, diagnosis.findings) == (None, None, None, ())
+    assert diagnosis.reproducer is None
+    assert "nothing is done differently" in diagnosis.explanation
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_fault_is_found_at_its_layer_with_the_value_of_both_sides(
+    model: Any, x: np.ndarray, dtype: str
+) -> None:
+    diagnosis = harness.diagnose(
+        model, x, METHOD, candidate=reassigned(at("conv2", Epsilon(1e-6))), dtype=dtype
+    )
+    assert (diagnosis.stage, diagnosis.layer, diagnosis.cause) == ("rule", "conv2", "epsilon-value")
+    assert "epsilon is 1e-06 instead of 1e-07" in diagnosis.explanation
+    assert diagnosis.residual is not None and diagnosis.residual < 1e-12
+
+
+def test_only_the_layer_at_fault_introduces_and_those_below_inherit(model: Any, x: np.ndarray) -> None:
+    candidate = reassigned(at("conv2", Epsilon(0.25, bias=False)))
+    table = harness.diagnose(model, x, METHOD, candidate=candidate, dtype="float64").introduced
+    assert list(table[table.differs].layer) == ["conv2"]
+    rows = table.set_index("layer")
+    # What differs at conv2's step is seen first at the layer that it passes relevance to.
+    assert rows.loc["conv2", "inherited"] < 1e-12
+    assert rows.loc["conv1_relu", "inherited"] > 1e-3
+    assert rows.loc["conv1_relu", "introduced"] < 1e-12
+    assert (table.layer.iloc[0], table.layer.iloc[-1]) == ("logits", "conv1")
+
+
+def test_several_faults_are_found_in_one_pass_each_by_its_name(model: Any, x: np.ndarray) -> None:
+    candidate = reassigned(at("conv3", Epsilon(1e-3)), at("conv1", Flat()), head="one")
+    diagnosis = harness.diagnose(model, x, METHOD, candidate=candidate, dtype="float64")
+    assert faults(diagnosis) == {
+        ("logits", "output-seed"),
+        ("conv3", "epsilon-value"),
+        ("conv1", "input-layer-rule"),
+    }
+    assert [each.stage for each in diagnosis.findings] == ["head", "rule", "rule"]
+
+
+def test_two_faults_in_one_step_are_told_apart(model: Any, x: np.ndarray) -> None:
+    candidate = reassigned(at("conv2", Epsilon(1e-3, bias=False)))
+    diagnosis = harness.diagnose(model, x, METHOD, candidate=candidate, dtype="float64")
+    assert faults(diagnosis) == {("conv2", "epsilon-value"), ("conv2", "bias-handling")}
+
+
+def test_one_fault_at_many_layers_is_one_finding(model: Any, x: np.ndarray) -> None:
+    candidate = reassigned(Assignment(AlphaBeta(2, 1), kinds=("conv2d",)))
+    (finding,) = harness.diagnose(
+        model, x, "lrp.alpha_1_beta_0", candidate=candidate, dtype="float64"
+    ).findings
+    assert (finding.layer, *finding.also) == ("conv3", "conv2", "conv1")
+    assert finding.cause == "alpha-beta"
+
+
+def function(attribution: Callable[[Any, Any, Any], Any]) -> Backend:
+    return harness.backend_from_function(
+        "function", lambda twin, x, target, method: attribution(twin, x, target), "torch"
+    )
+
+
+def gradient(twin: Any, x: Any, target: Any) -> Any:
+    x = x.clone().requires_grad_()
+    twin(x).gather(1, target[:, None]).sum().backward()
+    return x.grad
+
+
+def test_a_black_box_says_where_a_difference_is_first_seen(model: Any, x: np.ndarray) -> None:
+    candidate = function(lambda twin, x, target: gradient(twin, x, (target + 1) % 10))
+    diagnosis = harness.diagnose(model, x, "gradient", candidate=candidate, dtype="float64")
+    assert (diagnosis.stage, diagnosis.cause) == ("head", "target")
+
+
+def test_a_black_box_without_layers_is_read_from_its_attribution(model: Any, x: np.ndarray) -> None:
+    def detached(twin: Any, x: Any, target: Any) -> Any:
+        points = [gradient(twin, each, target) for each in (x, x)]
+        return torch.stack(points).mean(dim=0).abs()
+
+    diagnosis = harness.diagnose(model, x, "gradient", candidate=function(detached), dtype="float64")
+    (finding,) = diagnosis.findings
+    assert finding.first_seen
+    assert (finding.stage, finding.cause) == ("postprocess", "absolute-contributions")
+
+
+def test_a_candidate_that_differs_from_itself_is_reported_before_anything_else(
+    model: Any, x: np.ndarray
+) -> None:
+    generator = torch.Generator()
+    candidate = function(
+        lambda twin, x, target: gradient(
+            twin, x + torch.randn(x.shape, generator=generator, dtype=x.dtype), target
+        )
+    )
+    (finding,) = harness.diagnose(model, x, "gradient", candidate=candidate, dtype="float64").findings
+    assert finding.cause == "nondeterminism"
+
+
+def test_runs_that_are_joined_in_another_way_are_noticed(model: Any, x: np.ndarray) -> None:
+    healthy = harness.diagnose(model, x, "integrated_gradients", dtype="float64")
+    assert healthy.findings == ()
+
+
+def test_a_step_that_raises_is_a_finding_at_its_layer(model: Any, x: np.ndarray) -> None:
+    from zennit.core import BasicHook
+    from zennit.core import Composite as ZennitComposite
+
+    class Broken(BasicHook):
+        def backward(self, module: Any, grad_input: Any, grad_output: Any) -> Any:
+            if float(grad_output[0].abs().max()) > 0 and self.armed:
+                raise TypeError("unsupported operand")
+            return grad_input
+
+        armed = False
+
+        def copy(self) -> Any:
+            return self
+
+    hook = Broken()
+
+    def composite(twin: Any, method: Method) -> Any:
+        healthy = method_composite(method, twin.graph)
+        return ZennitComposite(
+            module_map=lambda context, name, module: (
+                hook if name == "conv2" else healthy.module_map(context, name, module)
+            )
+        )
+
+    candidate = harness.backend_from_composite("broken", composite)
+    with pytest.MonkeyPatch.context() as patch:
+        from harness.diagnosis import diagnosis as module
+
+        steps = module._steps
+
+        def armed(*arguments: Any) -> Any:
+            hook.armed = True
+            yield from steps(*arguments)
+
+        patch.setattr(module, "_steps", armed)
+        diagnosis = harness.diagnose(model, x, METHOD, candidate=candidate, dtype="float64")
+    finding = next(each for each in diagnosis.findings if each.layer == "conv2")
+    assert finding.cause == "unknown"
+    assert "raised TypeError: unsupported operand" in finding.words

@@ -1,0 +1,87 @@
+"""An excerpt of a large convolution behaves as the convolution does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.diagnosis.excerpt import LARGE, PATCHES, UNITS, excerpt, multiplications
+from harness.graph import Graph, Layer
+from harness.methods import Epsilon, Flat, Rule, method
+from harness.steps import Arrays, Step
+from reference_impls.oracle import rules
+
+RANDOM = np.random.default_rng(5)
+
+
+def convolution(strides: tuple[int, int] = (1, 1), padding: int = 1, size: int = 64) -> Layer:
+    out = (size + 2 * padding - 3) // strides[0] + 1
+    return Layer(
+        "conv",
+        "conv2d",
+        ("input",),
+        ((size, size, 24),),
+        (out, out, 64),
+        ("batch", "height", "width", "channel"),
+        {
+            "strides": strides,
+            "dilations": (1, 1),
+            "groups": 1,
+            "padding": ((padding, padding), (padding, padding)),
+        },
+        {"kernel": RANDOM.standard_normal((3, 3, 24, 64)), "bias": RANDOM.standard_normal(64)},
+    )
+
+
+def step_of(layer: Layer, rule: Rule) -> Step:
+    source = Layer("input", "input", (), (), layer.input_shapes[0], layer.axes)
+    return Step(
+        layer=layer,
+        rule=rule,
+        inputs=(RANDOM.standard_normal((2, *layer.input_shapes[0])),),
+        relevance=RANDOM.standard_normal((2, *layer.shape)),
+        graph=Graph("one", (source, layer), "conv"),
+        method=method("lrp.epsilon"),
+    )
+
+
+def oracle(step: Step) -> Arrays:
+    return rules.propagate(step.layer, step.inputs, step.relevance, step.rule)
+
+
+@pytest.mark.parametrize("rule", [Epsilon(0.25), Flat()], ids=str)
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+def test_the_rows_of_an_excerpt_are_what_the_whole_layer_gives_there(
+    rule: Rule, strides: tuple[int, int]
+) -> None:
+    step = step_of(convolution(strides), rule)
+    part = excerpt(step, oracle)
+    assert part is not None
+    assert part.step.layer.kind == "dense"
+    assert part.step.relevance.shape == (PATCHES, UNITS)
+    # Sums of 216 products in another order.
+    bound = 216 * np.finfo(np.float64).eps * np.abs(part.observed[0]).max()
+    np.testing.assert_allclose(oracle(part.step)[0], part.observed[0], rtol=0, atol=bound)
+    assert part.stray == 0
+
+
+def test_a_candidate_that_spreads_relevance_beyond_the_patches_is_noticed() -> None:
+    step = step_of(convolution(), Epsilon(0.25))
+    part = excerpt(step, lambda each: (oracle(each)[0] + 1.0,))
+    assert part is not None
+    assert part.stray > 0.1
+
+
+def test_rows_know_their_sample_and_their_whole() -> None:
+    step = step_of(convolution(), Epsilon(0.25))
+    part = excerpt(step, oracle)
+    assert part is not None and part.step.rows is not None
+    assert set(part.step.rows) == {0, 1}
+    assert part.step.whole is step
+
+
+def test_a_small_layer_has_no_excerpt() -> None:
+    step = step_of(convolution(size=6), Epsilon(0.25))
+    # 6 * 6 places, 2 samples, 3 * 3 * 24 * 64 products
+    assert multiplications(step.layer, 2) == 2 * 36 * 13824 < LARGE
+    assert excerpt(step, oracle) is None
