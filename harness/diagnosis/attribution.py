@@ -58,6 +58,13 @@ def postprocess_finding(
 ) -> Finding:
     """Name what is done to ``relevance`` of the input to get ``found`` instead of ``expected``."""
     x = np.asarray(case.x, np.float64)
+    bad = ~np.isfinite(found) & np.isfinite(expected)
+    if bad.any():
+        nan = int(np.isnan(found[bad]).sum())
+        words = (
+            f"{nan} NaN and {int(bad.sum()) - nan} infinite values where the relevance of the input has none"
+        )
+        return Finding("postprocess", case.graph.input.name, "nan", words, error, floor)
     ranked = sorted(
         (
             (apart((treatment(relevance, x),), (found,)), cause, words)
@@ -125,6 +132,8 @@ def treatments(expected: np.ndarray, case: Case) -> Iterator[tuple[str, str, Tre
         yield "input-layer-rule", "the result is multiplied by the input", then_times_x(own)
     else:
         yield "input-layer-rule", "the result is multiplied by the input twice", lambda r, x: r * x * x
+    if isinstance(own, TimesSign):
+        yield from _other_signs(own, case)
     yield "absolute-contributions", "absolute values are taken of the attribution", then(np.abs)
     yield (
         "negative-clipped",
@@ -172,6 +181,39 @@ def treatments(expected: np.ndarray, case: Case) -> Iterator[tuple[str, str, Tre
             f"values are read in another order of the axes ({case.graph.input.axes[axis]} to the front)",
             then(partial(_to_front, axis)),
         )
+
+
+def _other_signs(own: TimesSign, case: Case) -> Iterator[tuple[str, str, Treatment]]:
+    """The sign of the input, with another threshold or read otherwise at the threshold itself."""
+    mu = own.threshold
+
+    def above(relevance: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return relevance * np.where(x > mu, 1.0, -1.0)
+
+    def with_zero(relevance: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return relevance * np.sign(x - mu)
+
+    yield (
+        "sign-threshold",
+        f"an input equal to the threshold {mu:g} counts as below it (> instead of >=)",
+        above,
+    )
+    yield "sign-threshold", f"the sign of an input equal to the threshold {mu:g} is 0 instead of 1", with_zero
+    found = np.asarray(case.theirs.attribution, np.float64)
+    run = case.theirs.layers.get(case.graph.input.name)
+    known = {-1.0, -0.5, 0.0, 0.5, 1.0}
+    if run is not None and run.relevance is not None:
+        sign = np.sign(found * np.asarray(run.relevance, np.float64))
+        x = np.asarray(case.x, np.float64)
+        if (sign > 0).any():
+            known.add(float(x[sign > 0].min()))
+    for other in sorted(known - {mu}):
+        yield "sign-threshold", f"the threshold is {other:g} instead of {mu:g}", partial(_with_sign, other)
+    yield "sign-threshold", "the sign of the input is left out", TREATMENTS["none"]
+
+
+def _with_sign(threshold: float, relevance: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return treated(relevance, x, TimesSign(threshold))
 
 
 def _to_front(axis: int, array: np.ndarray) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -35,6 +35,8 @@ class Case:
     candidate: Backend
     target: np.ndarray
     dtype: str
+    #: Layers that the candidate has otherwise, as far as the forward pass shows: its steps are judged with these.
+    mended: Mapping[str, Layer] = field(default_factory=dict)
 
     @property
     def graph(self) -> Graph:
@@ -80,7 +82,7 @@ class Case:
 
     def expected(self, step: Step) -> Arrays:
         """The reference's result of a step, or the oracle's where the reference runs none."""
-        if self.reference_steps is None:
+        if self.reference_steps is None or step.layer.name in self.mended:
             return self.oracle.carry_out(step)
         return _propagated(self.reference_steps, step, self.dtype)
 
@@ -108,11 +110,28 @@ class Case:
     def _roundings(self, step: Step, expected: Arrays, error: float) -> Iterator[float]:
         other = "float64" if self.dtype == "float32" else "float32"
         steps = _steps(prepared_for(self.model, self.reference, other))
-        if steps is not None:
+        if steps is not None and step.layer.name not in self.mended:
             scale = min(1.0, unit_roundoff(self.dtype) / unit_roundoff(other))
             yield scale * apart(_propagated(steps, step, other), expected)
         for seed in range(MOVES if error <= DOUBTFUL[self.dtype] else 0):
             yield apart(expected, self.expected(moved(step, self.dtype, seed)))
+
+    @cached_property
+    def coupled(self) -> bool:
+        """Whether the candidate's result for the first sample changes when the others are not there."""
+        if len(self.x) < 2:
+            return False
+        alone = replace(self, x=self.x[:1], target=self.target[:1])
+        together = self.theirs
+        pairs = [(alone.theirs.attribution, together.attribution)]
+        for name, layer in alone.theirs.layers.items():
+            other = together.layers[name]
+            for one, two in ((layer.activation, other.activation), (layer.relevance, other.relevance)):
+                if one is not None and two is not None:
+                    pairs.append((one, two))
+        # Another batch size is another order of summation.
+        floor = max(self.attribution_floor, summation_floor(self.terms, self.dtype))
+        return any(not explained(apart((one,), (two[:1],)), floor) for one, two in pairs)
 
     @cached_property
     def terms(self) -> int:
@@ -130,7 +149,7 @@ class Case:
         """The step of ``layer`` as specified."""
         rule = self.method.composite.rule_for(layer, self.graph)
         return Step(
-            layer=layer,
+            layer=self.mended.get(layer.name, layer),
             rule=rule,
             inputs=tuple(np.asarray(x, np.float64) for x in inputs),
             relevance=np.asarray(relevance, np.float64),

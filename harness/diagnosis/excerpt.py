@@ -22,6 +22,8 @@ LARGE = 20_000_000
 #: Patches and outputs of an excerpt.
 PATCHES = 48
 UNITS = 16
+#: Output channels of a convolution that is looked at in all places.
+CHANNELS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +56,31 @@ def excerpt(step: Step, observe: Callable[[Step], Arrays]) -> Excerpt | None:
     if layer.kind in ("conv1d", "conv2d") and layer.attributes["groups"] == 1:
         return _of_convolution(step, observe)
     return None
+
+
+def channels_of(step: Step, observe: Callable[[Step], Arrays]) -> Excerpt | None:
+    """A large convolution with few of its output channels, in all places; None where the layer is none.
+
+    For what patches cannot show: places or channels of the result in another order.
+    """
+    layer = step.layer
+    if multiplications(layer, len(step.relevance)) < LARGE:
+        return None
+    if layer.kind not in ("conv1d", "conv2d") or layer.attributes["groups"] != 1:
+        return None
+    axes = tuple(range(step.relevance.ndim - 1))
+    kept = _loudest(np.abs(step.relevance).sum(axis=axes), CHANNELS)
+    masked = np.zeros_like(step.relevance)
+    masked[..., kept] = step.relevance[..., kept]
+    weights = {name: np.ascontiguousarray(array[..., kept]) for name, array in layer.weights.items()}
+    small = replace(
+        step,
+        layer=replace(layer, shape=(*layer.shape[:-1], len(kept)), weights=weights),
+        relevance=step.relevance[..., kept],
+        whole=step,
+        rows=np.arange(len(masked)),
+    )
+    return Excerpt(small, observe(replace(step, relevance=masked)), 0.0)
 
 
 def _loudest(weight: np.ndarray, count: int) -> np.ndarray:

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 
 from harness.diagnosis.case import Case, moved
-from harness.diagnosis.excerpt import Excerpt, excerpt, multiplications
+from harness.diagnosis.excerpt import Excerpt, channels_of, excerpt, multiplications
 from harness.diagnosis.facts import facts
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.forward import ForwardError, noise
 from harness.diagnosis.localise import Introduced
 from harness.diagnosis.measure import MOVES, apart, explained
+from harness.diagnosis.precision import stored_format
 from harness.diagnosis.probes import probes
 from harness.diagnosis.search import LEFT, Hypothesis, Outcome, Problem, search
+from harness.graph import Layer
 from harness.steps import Deviation, ForwardStep, Step
 
 #: From this many multiplications on, a step is searched in an excerpt; pairs are tried up to this many only.
@@ -51,13 +53,25 @@ def explain_forward(case: Case, error: ForwardError) -> Explained:
     if outcome.fits:
         return _named(found, outcome.fits[0], outcome, None)
     expected = (oracle.carry_forward(error.step),)
+    stored = _stored(case, [(expected[0], error.observed)], error.error)
+    if stored is not None:
+        words = f"every value of the output is a {stored} number: the layer is computed in {stored}"
+        finding = replace(found.finding("precision", words), parameters={"format": stored})
+        return Explained((finding,), None)
     known = facts(expected, (error.observed,), error.layer.axes)
     return _unknown(found, outcome, "the output is not what its inputs should give", known)
 
 
-def mended_layer(step: ForwardStep, hypothesis: Hypothesis | None) -> ForwardStep:
-    """The layer as the candidate has it, as far as that is known."""
-    return step if hypothesis is None else hypothesis.alter(step)
+#: Causes that change more of a step than the layer it belongs to.
+_BEYOND_A_LAYER = ("precision", "batch-coupling", "preprocessing")
+
+
+def mended_layer(step: ForwardStep, hypothesis: Hypothesis | None) -> Layer | None:
+    """The layer as the candidate has it; None where what it does cannot be said as another layer."""
+    if hypothesis is None or any(cause in _BEYOND_A_LAYER for cause in hypothesis.causes):
+        return None
+    altered = hypothesis.alter(step)
+    return altered.layer if not altered.after and altered.inputs is step.inputs else None
 
 
 # --- one layer's step back -----------------------------------------------------------------------------
@@ -80,18 +94,38 @@ def explain_step(case: Case, found: Introduced, first: Sequence[Deviation] = ())
     known = _same_as_before(case, found, part, first)
     if known is not None:
         return _named(where, known, Outcome((known,)), _nan_words(found))
-    outcome = _searched(case, found, part)
+    singles = _searched(case, found, part, pairs=False)
+    outcome = replace(singles, fits=_uncoupled(case, singles.fits))
+    if not outcome.fits:
+        # What can be told without the search for pairs, which is long.
+        told = _told_otherwise(case, found, where)
+        if told is not None:
+            return Explained((replace(told, facts=_facts(case, found)),), None)
+        outcome = _searched(case, found, part, pairs=True)
+        outcome = replace(outcome, fits=_uncoupled(case, outcome.fits))
     if outcome.fits:
         return _named(where, _told_apart(case, found, outcome.fits), outcome, _nan_words(found))
-    if _coupled(case, found):
-        finding = where.finding(
-            "batch-coupling", "the result of one sample depends on the others in its batch"
-        )
-        return Explained((replace(finding, facts=_facts(case, found)),), None)
     nan = _nan_words(found)
     if nan is not None:
         return Explained((replace(where.finding("nan", nan), facts=_facts(case, found)),), None)
     return _unknown(where, outcome, "none of the known deviations reproduces this step", _facts(case, found))
+
+
+def _told_otherwise(case: Case, found: Introduced, where: _Found) -> Finding | None:
+    """What the candidate's results show by themselves: a shorter format, or that samples depend on one another."""
+    stored = _stored(case, zip(found.expected, found.observed, strict=True), found.error)
+    if stored is not None:
+        words = f"every value of the result is a {stored} number: the step is computed in {stored}"
+        return replace(where.finding("precision", words), parameters={"format": stored})
+    if _coupled(case, found):
+        return where.finding("batch-coupling", "the result of one sample depends on the others in its batch")
+    return None
+
+
+def _stored(case: Case, pairs: Iterable[tuple[np.ndarray, np.ndarray | None]], error: float) -> str | None:
+    """The format that all the candidate's arrays are stored in, if it is a shorter one than was asked for."""
+    formats = {stored_format(theirs, ours, error, case.dtype) for ours, theirs in pairs if theirs is not None}
+    return formats.pop() if len(formats) == 1 else None
 
 
 def _problem(case: Case, found: Introduced, step: Step, observed: tuple[np.ndarray | None, ...]) -> Problem:
@@ -123,25 +157,36 @@ def _excerpt(case: Case, found: Introduced) -> Excerpt | None:
     if case.candidate_steps is None:
         return None
     part = excerpt(found.step, case.observed)
-    return None if part is None or part.stray else part
+    # What spreads beyond the patches is looked at in all places.
+    return channels_of(found.step, case.observed) if part is not None and part.stray else part
 
 
-def _searched(case: Case, found: Introduced, part: Excerpt | None) -> Outcome:
-    """Search an excerpt of a large layer, and verify on the whole what fits there; else search the whole."""
-    whole = _problem(case, found, found.step, found.observed)
+def _searched(case: Case, found: Introduced, part: Excerpt | None, pairs: bool) -> Outcome:
+    """Search the step, of a large layer an excerpt, and verify on the whole what fits there.
+
+    ``pairs``: the deviations two at a time as well; not on the whole of a layer of some size.
+    """
     if part is None:
+        whole = _problem(case, found, found.step, found.observed)
         size = multiplications(found.layer, len(found.step.relevance))
-        return search(whole, found.error, pairs=size <= PAIRS_UP_TO)
+        return search(whole, found.error, pairs=pairs and size <= PAIRS_UP_TO)
+    outcome = _verified(case, found, part, pairs)
+    if outcome.fits or pairs or case.candidate_steps is None:
+        return outcome
+    channels = channels_of(found.step, case.observed)
+    return outcome if channels is None else _verified(case, found, channels, pairs=False)
+
+
+def _verified(case: Case, found: Introduced, part: Excerpt, pairs: bool) -> Outcome:
+    """What fits the excerpt and the whole."""
     error = apart(case.oracle.carry_out(part.step), part.observed)
-    outcome = search(_problem(case, found, part.step, part.observed), error)
+    outcome = search(_problem(case, found, part.step, part.observed), error, pairs)
     verified = []
     for each in outcome.fits[:4]:
         residual = _residual(case, found, each)
         if residual is not None:
-            verified.append(Hypothesis(each.deviations, residual))
-    if verified:
-        return Outcome(tuple(verified), outcome.others)
-    return search(whole, found.error, pairs=False)
+            verified.append(replace(each, residual=residual))
+    return replace(outcome, fits=tuple(verified))
 
 
 def _residual(case: Case, found: Introduced, hypothesis: Hypothesis) -> float | None:
@@ -204,6 +249,14 @@ def _told_apart(case: Case, found: Introduced, fits: Sequence[Hypothesis]) -> Hy
         if len({each.causes for each in standing}) == 1:
             break
     return standing[0]
+
+
+def _uncoupled(case: Case, fits: Sequence[Hypothesis]) -> tuple[Hypothesis, ...]:
+    """``fits`` without those that blame the batch, where the first sample gives alone what it gives among others."""
+    blaming = [each for each in fits if "batch-coupling" in each.causes]
+    if not blaming or case.coupled:
+        return tuple(fits)
+    return tuple(each for each in fits if each not in blaming)
 
 
 def _coupled(case: Case, found: Introduced) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,13 +39,15 @@ class Introduced:
         return not explained(self.error, self.floor)
 
 
-def introduced(case: Case, where: Trace) -> Iterator[Introduced]:
+def introduced(case: Case, where: Trace, unclear: Collection[str]) -> Iterator[Introduced]:
     """Every layer's step in backward order, on the activations and relevance of ``where``, the reference's run.
+
+    Those of ``unclear`` are left out: their forward pass is wrong in a way that cannot be said as another layer.
 
     Only the results of layers that differ are worth keeping: they are large.
     """
     for layer in reversed(case.graph.layers):
-        if layer.kind == "input":
+        if layer.kind == "input" or layer.name in unclear:
             continue
         relevance = where.layers[layer.name].relevance
         inputs = [where.layers[name].activation for name in layer.inputs]
@@ -69,7 +71,7 @@ def of_step(case: Case, step: Step) -> Introduced:
     return Introduced(step, expected, observed, error, floor)
 
 
-def seen(case: Case, run: Trace) -> Iterator[Introduced]:
+def seen(case: Case, run: Trace, unclear: Collection[str]) -> Iterator[Introduced]:
     """Every step as far as the candidate's own run shows it: on its own activations and relevance.
 
     The relevance of a tensor is the sum of what all its readers pass to it. What one reader passed is that
@@ -80,6 +82,8 @@ def seen(case: Case, run: Trace) -> Iterator[Introduced]:
         found = layers[name].relevance if name in layers else None
         readers = case.graph.consumers(name)
         if found is None or not readers or not all(_known(reader, run) for reader in readers):
+            continue
+        if any(reader.name in unclear for reader in readers):
             continue
         steps = [_own_step(case, reader, run) for reader in readers]
         expected = [case.expected(step) for step in steps]

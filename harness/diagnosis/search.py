@@ -11,8 +11,11 @@ import numpy as np
 from harness.diagnosis.measure import apart, explained
 from harness.steps import Arrays, Deviation
 
-#: As many of the best single deviations are tried with every other.
-FIRST_OF_PAIR = 16
+#: As many of the best single deviations of each cause are tried with every other, and so many in all.
+OF_A_CAUSE = 5
+FIRSTS = 40
+#: Fewer digits hide whatever else is there: no part of a pair, and judged by the floor of the exact step.
+_ALONE = ("precision",)
 #: A deviation must leave at most this part of the error.
 LEFT = 0.1
 
@@ -40,6 +43,8 @@ class Hypothesis:
 
     deviations: tuple[Deviation, ...]
     residual: float
+    #: Where the oracle lists it.
+    place: int = 0
 
     @property
     def words(self) -> str:
@@ -86,29 +91,59 @@ def search(problem: Problem, error: float, pairs: bool = True) -> Outcome:
 
 
 def _measured(problem: Problem, before: tuple[Deviation, ...], step: Any) -> Iterator[Hypothesis]:
-    for deviation in problem.deviations(step):
-        with np.errstate(all="ignore"):
-            found = problem.carry_out(deviation.alter(step))
-            residual = apart(found, problem.observed)
-        yield Hypothesis((*before, deviation), residual)
+    try:
+        listed = list(problem.deviations(step))
+    except Exception:
+        if not before:
+            raise
+        return  # a step altered so that nothing more can be made of it
+    for place, deviation in enumerate(listed):
+        if before and deviation.cause in _ALONE:
+            continue
+        try:
+            with np.errstate(all="ignore"):
+                residual = apart(problem.carry_out(deviation.alter(step)), problem.observed)
+        except Exception:
+            continue  # two that cannot be had together: another shape, a rule without the part in question
+        yield Hypothesis((*before, deviation), residual, place)
 
 
 def _firsts(singles: Sequence[Hypothesis]) -> list[Hypothesis]:
-    """The best single deviations that are more than a description, one for each thing done differently."""
-    return [each for each in singles if not each.deviations[0].generic and np.isfinite(each.residual)][
-        :FIRST_OF_PAIR
-    ]
+    """The best single deviations of each cause that are more than a description, the nearest first."""
+    kept: list[Hypothesis] = []
+    counts: dict[str, int] = {}
+    for each in singles:
+        (deviation,) = each.deviations
+        if deviation.generic or deviation.cause in _ALONE or not np.isfinite(each.residual):
+            continue
+        counts[deviation.cause] = counts.get(deviation.cause, 0) + 1
+        if counts[deviation.cause] <= OF_A_CAUSE:
+            kept.append(each)
+    return kept[:FIRSTS]
 
 
 def _fitting(problem: Problem, ranked: Sequence[Hypothesis], error: float) -> list[Hypothesis]:
-    """Those that reproduce the candidate, those that say what was done before those that describe what is seen."""
-    fits = []
+    """Those that reproduce the candidate, in the order in which the oracle lists them.
+
+    What rounding cannot tell apart is decided by that order: what is particular to the rule comes before what
+    is not, and what was done before what is merely seen.
+    """
+    fits: list[Hypothesis] = []
     for each in ranked:
-        if each.residual > LEFT * error:
+        if each.residual > LEFT * error or (fits and not _tied(problem, fits[0].residual, each.residual)):
             break
         floor = problem.floor
-        if not explained(each.residual, floor):
+        if not explained(each.residual, floor) and not set(each.causes) & set(_ALONE):
             floor = max(floor, problem.noise(each.alter(problem.step), each.residual))
         if explained(each.residual, floor):
             fits.append(each)
-    return sorted(fits, key=lambda each: any(deviation.generic for deviation in each.deviations))
+    return sorted(fits, key=lambda each: (_generic(each), each.place))
+
+
+def _tied(problem: Problem, best: float, residual: float) -> bool:
+    """Whether two residuals are one, but for rounding. Where the floor is high, the best is still the best."""
+    return residual <= 10 * max(best, min(problem.floor, 1e-12))
+
+
+def _generic(hypothesis: Hypothesis) -> bool:
+    return any(deviation.generic for deviation in hypothesis.deviations)

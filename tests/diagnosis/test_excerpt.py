@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.diagnosis.excerpt import LARGE, PATCHES, UNITS, excerpt, multiplications
+from harness.diagnosis.excerpt import LARGE, PATCHES, UNITS, channels_of, excerpt, multiplications
 from harness.graph import Graph, Layer
 from harness.methods import Epsilon, Flat, Rule, method
 from harness.steps import Arrays, Step
@@ -85,3 +85,13 @@ def test_a_small_layer_has_no_excerpt() -> None:
     # 6 * 6 places, 2 samples, 3 * 3 * 24 * 64 products
     assert multiplications(step.layer, 2) == 2 * 36 * 13824 < LARGE
     assert excerpt(step, oracle) is None
+
+
+def test_a_few_channels_in_all_places_are_what_the_whole_layer_gives_for_them() -> None:
+    step = step_of(convolution(), Epsilon(0.25))
+    part = channels_of(step, oracle)
+    assert part is not None
+    assert part.step.relevance.shape == (2, 64, 64, 2)
+    assert part.observed[0].shape == step.inputs[0].shape
+    bound = 216 * np.finfo(np.float64).eps * np.abs(part.observed[0]).max()
+    np.testing.assert_allclose(oracle(part.step)[0], part.observed[0], rtol=0, atol=bound)

@@ -106,23 +106,29 @@ def shortened(values: np.ndarray, bits: int) -> np.ndarray:
 def test_rounded_operands_are_found(bits: int, name: str) -> None:
     step, x, kernel, bias = conv_case()
     observed = convolved(padded(shortened(x, bits), 1, 1), shortened(kernel, bits), shortened(bias, bits))
-    words = f"computes in {name}: inputs and weights rounded"
+    words = f"computes in {name}: inputs, weights and bias rounded"
     # float32 of all values in between: the format is told from the size of the difference alone.
     explained(step, observed.astype(np.float32), "precision", words, bound=SINGLE)
+
+
+def test_a_bias_that_is_added_in_full_is_told_from_a_rounded_one() -> None:
+    step, x, kernel, bias = conv_case()
+    observed = convolved(padded(shortened(x, 11), 1, 1), shortened(kernel, 11), bias)
+    explained(step, observed, "precision", "computes in tf32: inputs and weights rounded")
 
 
 @pytest.mark.parametrize(("bits", "name"), [(8, "bfloat16"), (11, "float16")])
 def test_rounded_operands_and_output_are_found(bits: int, name: str) -> None:
     step, x, kernel, bias = conv_case()
     z = convolved(padded(shortened(x, bits), 1, 1), shortened(kernel, bits), shortened(bias, bits))
-    words = f"computes in {name}: inputs, weights and output rounded"
+    words = f"computes in {name}: inputs, weights, bias and output rounded"
     explained(step, shortened(z, bits), "precision", words)
 
 
 def test_rounded_weights_are_found() -> None:
     step, x, kernel, bias = conv_case()
     observed = convolved(padded(x, 1, 1), shortened(kernel, 8), shortened(bias, 8))
-    explained(step, observed, "precision", "its weights are rounded to bfloat16")
+    explained(step, observed, "precision", "computes in bfloat16: weights and bias rounded")
 
 
 def test_an_overflow_of_float16_is_its_precision() -> None:

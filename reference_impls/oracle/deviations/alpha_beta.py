@@ -14,6 +14,7 @@ from reference_impls.oracle.deviations.estimating import (
     is_as_specified,
     residual,
     rounded,
+    rounded_alike,
     solved,
     telling,
 )
@@ -49,7 +50,7 @@ def alphas_and_betas(step: Step, observed: Arrays) -> Iterator[Deviation]:
         pairs = [(specified[0], -specified[1]), specified[::-1], *USUAL]
         offered = [] if found is None else [found]
         for pair in dict.fromkeys((float(alpha), float(beta)) for alpha, beta in [*offered, *pairs]):
-            if not _is_scaled(pair, specified):
+            if not (_is_scaled(pair, specified) or _says_the_same(pair, specified)):
                 yield _other(pair, specified)
     elif isinstance(rule, AlphaBetaX):
         yield from _four(step, observed, rule)
@@ -59,6 +60,10 @@ def _is_scaled(pair: Factors, specified: Factors) -> bool:
     """Whether ``pair`` is ``specified`` times one factor (to a millionth): another scale, no other reading."""
     crossed = pair[0] * specified[1], pair[1] * specified[0]
     return isclose(*crossed, rel_tol=1e-6, abs_tol=1e-6 * abs(pair[0] * specified[0]))
+
+
+def _says_the_same(pair: Factors, specified: Factors) -> bool:
+    return all(rounded_alike(*each) for each in zip(pair, specified, strict=True))
 
 
 def _other(pair: Factors, specified: Factors) -> Deviation:
@@ -132,8 +137,9 @@ def gammas(step: Step, observed: Arrays) -> Iterator[Deviation]:
     found = None
     if not is_as_specified(step, observed):
         found = solved(*telling(step, observed), lambda gamma: with_fields(gamma=gamma), _GAMMA_GRID)
-    for gamma in ([] if found is None else [found]) + [each for each in GAMMAS if each != found]:
-        if gamma != rule.gamma:
+    offered = [each for each in GAMMAS if found is None or not rounded_alike(each, found)]
+    for gamma in ([] if found is None else [found]) + offered:
+        if not rounded_alike(gamma, rule.gamma):
             words = f"gamma is {gamma:g} instead of {rule.gamma:g}"
             yield deviation(cause_of_rule(step), words, with_fields(gamma=gamma), {"gamma": gamma})
     if rule.signed:

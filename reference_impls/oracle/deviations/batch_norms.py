@@ -34,6 +34,7 @@ from reference_impls.oracle.deviations.altering import (
     with_rule,
     with_weights,
 )
+from reference_impls.oracle.deviations.batch_norm_reverses import reverse_readings
 from reference_impls.oracle.deviations.carrying import carry_out
 from reference_impls.oracle.deviations.kinds import assigned, has_weights, placed, readers
 from reference_impls.oracle.linear import Arrays, weights_of
@@ -46,6 +47,7 @@ EPSILONS = (1e-3, 1e-5, 1e-6, 1e-7, 0.0)
 def batch_norms(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """At a batch norm: every other reading. At the layer before one: its weights with the batch norm merged in."""
     if step.layer.kind == "batch_norm":
+        yield from reverse_readings(step)
         yield from _other_rules(step)
         yield from _other_statistics(step)
     elif has_weights(step):

@@ -32,6 +32,8 @@ def batches(step: Step, observed: Arrays) -> Iterator[Deviation]:
         ("the result is divided by its sum over the whole batch", _over_sum),
     ):
         yield _told(words, then(function))
+    words = "the result is scaled so that its sum over the whole batch is that of the relevance of the output"
+    yield _told(words, then_all(_conserving_together))
     for words, function in (
         ("the relevance of the output is summed over the batch before the step", _summed),
         ("the relevance of the output is averaged over the batch before the step", _averaged),
@@ -83,6 +85,12 @@ def _over_largest(x: np.ndarray) -> np.ndarray:
 def _over_sum(x: np.ndarray) -> np.ndarray:
     total = x.sum()
     return x / total if total != 0 else x
+
+
+def _conserving_together(step: Step, result: Arrays) -> Arrays:
+    total = sum(float(part.sum()) for part in result)
+    factor = float(step.relevance.sum()) / total if total != 0 else 0.0
+    return tuple(part * factor for part in result)
 
 
 def _centred(x: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from harness.steps import Deviation, Step
 from reference_impls.oracle import linear
 from reference_impls.oracle.deviations.altering import deviation, with_fields, with_formula
 from reference_impls.oracle.deviations.carrying import counted
+from reference_impls.oracle.deviations.estimating import rounded_alike
 from reference_impls.oracle.deviations.kinds import has_bias, has_weights
 from reference_impls.oracle.deviations.quotients import Quotient, has_quotient, with_quotient
 from reference_impls.oracle.deviations.wholes import whole_of
@@ -118,7 +119,7 @@ def bounds(step: Step, observed: Arrays) -> Iterator[Deviation]:
         (-rule.high, rule.high, "the bounds are"),
     ]
     for low, high, words in pairs:
-        if low < high and (low, high) != (rule.low, rule.high):
+        if low < high and not (rounded_alike(low, rule.low) and rounded_alike(high, rule.high)):
             sentence = f"{words} {low:g} and {high:g} {told}"
             yield deviation(
                 "input-layer-rule", sentence, with_fields(low=low, high=high), {"low": low, "high": high}

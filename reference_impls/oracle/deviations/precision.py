@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
 
-from harness.graph import Layer
 from harness.steps import Deviation, Step
 from reference_impls.oracle.deviations.altering import (
     Change,
@@ -21,62 +20,23 @@ from reference_impls.oracle.deviations.altering import (
     with_z,
 )
 from reference_impls.oracle.deviations.estimating import as_it_stands
+from reference_impls.oracle.deviations.formats import (
+    FORMATS,
+    OPERANDS_ONLY,
+    Format,
+    rounded_weights,
+    to_float16,
+    to_float32,
+)
 from reference_impls.oracle.deviations.stabilizers import has_denominator
+from reference_impls.oracle.deviations.terms import has_terms
 from reference_impls.oracle.linear import Arrays
-
-Format = Callable[[np.ndarray], np.ndarray]
-
-
-def to_float32(x: np.ndarray) -> np.ndarray:
-    """The nearest float32, as float64; infinite beyond its range."""
-    with np.errstate(over="ignore"):
-        return np.asarray(x, dtype=np.float64).astype(np.float32).astype(np.float64)
-
-
-def to_float16(x: np.ndarray) -> np.ndarray:
-    """The nearest float16, as float64; infinite beyond its range."""
-    with np.errstate(over="ignore"):
-        return np.asarray(x, dtype=np.float64).astype(np.float16).astype(np.float64)
-
-
-def to_bfloat16(x: np.ndarray) -> np.ndarray:
-    """The nearest bfloat16 (8 significant bits, the exponents of float32), ties to even, as float64."""
-    return _of_bits(x, 16)
-
-
-def to_tf32(x: np.ndarray) -> np.ndarray:
-    """The nearest number of 11 significant bits with the exponents of float32 (TensorFloat-32), ties to even."""
-    return _of_bits(x, 13)
-
-
-def _of_bits(x: np.ndarray, dropped: int) -> np.ndarray:
-    """float32 without its last ``dropped`` bits, rounded to the nearest, ties to even."""
-    with np.errstate(over="ignore"):
-        single = np.asarray(x, dtype=np.float64).astype(np.float32)
-    bits = single.view(np.uint32).astype(np.uint64)
-    half = np.uint64(1 << (dropped - 1))
-    odd = (bits >> np.uint64(dropped)) & np.uint64(1)
-    rounded = (bits + half - np.uint64(1) + odd) & ~np.uint64((1 << dropped) - 1)
-    result = rounded.astype(np.uint32).view(np.float32).astype(np.float64)
-    return np.where(np.isfinite(single), result, single.astype(np.float64))
-
-
-FORMATS: dict[str, Format] = {
-    "tf32": to_tf32,
-    "bfloat16": to_bfloat16,
-    "float16": to_float16,
-    "float32": to_float32,
-}
-
-
-#: Tensor cores read their operands in this format; nothing is stored in it.
-OPERANDS_ONLY = ("tf32",)
 
 
 def formats(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """Each format in each place where numbers are handed on."""
     for name, rounding in FORMATS.items():
-        operands = chained(with_inputs(rounding), with_weights(partial(_rounded, rounding)))
+        operands = chained(with_inputs(rounding), with_weights(partial(rounded_weights, rounding)))
         quotients: tuple[Change, ...] = (with_divisor(partial(_rounded_quotient, rounding)),)
         if not has_denominator(step.rule):
             quotients = (with_relevance(rounding),)
@@ -87,14 +47,16 @@ def formats(step: Step, observed: Arrays) -> Iterator[Deviation]:
             ),
             ("the inputs and weights are", operands),
             ("the inputs are", with_inputs(rounding)),
-            ("the weights are", with_weights(partial(_rounded, rounding))),
+            ("the weights are", with_weights(partial(rounded_weights, rounding))),
         )
         if name not in OPERANDS_ONLY:
             everything = chained(
                 operands, with_relevance(rounding), *_between(step, rounding), then(rounding)
             )
+            if not has_terms(step):
+                # Where there are products, `rounded_products` says what is rounded on the way.
+                places += (("every operand and every result on the way is", everything),)
             places += (
-                ("every operand and every result on the way is", everything),
                 ("the result is", then(rounding)),
                 ("the relevance of the output is", with_relevance(rounding)),
                 ("relevance of output and inputs is", chained(with_relevance(rounding), then(rounding))),
@@ -112,10 +74,6 @@ def _between(step: Step, rounding: Format) -> tuple[Change, ...]:
         with_divisor(lambda _, divisor: rounding(divisor)),
         with_divisor(partial(_rounded_quotient, rounding)),
     )
-
-
-def _rounded(rounding: Format, layer: Layer, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: rounding(weight) for name, weight in weights.items()}
 
 
 def _rounded_quotient(rounding: Format, step: Step, divisor: np.ndarray) -> np.ndarray:

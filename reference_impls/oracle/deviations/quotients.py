@@ -81,8 +81,13 @@ def with_quotient(change: Callable[[Step, Quotient], Quotient]) -> Change:
     return alter
 
 
-def _changed(step: Step) -> Arrays:
+def changed_quotient(step: Step) -> Quotient:
+    """:func:`quotient_of`, with what has been put at its places before."""
     quotient = quotient_of(step)
-    for change in step.notes["quotient"]:
+    for change in step.notes.get("quotient", ()):
         quotient = change(step, quotient)
-    return carried(step, quotient)
+    return quotient
+
+
+def _changed(step: Step) -> Arrays:
+    return carried(step, changed_quotient(step))

@@ -7,21 +7,26 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from harness.steps import Deviation, Step
+from reference_impls.oracle.deviations.absolutes import absolutes
 from reference_impls.oracle.deviations.alpha_beta import alphas_and_betas, gammas
 from reference_impls.oracle.deviations.batch_norms import batch_norms
 from reference_impls.oracle.deviations.bias import biases
 from reference_impls.oracle.deviations.branches import residuals
 from reference_impls.oracle.deviations.coupling import batches, heads
+from reference_impls.oracle.deviations.derivatives import derivatives
 from reference_impls.oracle.deviations.input_values import bounds, ones_and_inputs
 from reference_impls.oracle.deviations.layout import flattenings, layouts
+from reference_impls.oracle.deviations.limits import limits
 from reference_impls.oracle.deviations.magnitude import scales
 from reference_impls.oracle.deviations.mapping import activations, other_rules
 from reference_impls.oracle.deviations.pooling import poolings
 from reference_impls.oracle.deviations.preactivation import outputs
 from reference_impls.oracle.deviations.precision import formats, missing_numbers
-from reference_impls.oracle.deviations.signs import absolutes, clipped, thresholds
+from reference_impls.oracle.deviations.rounded_products import products
+from reference_impls.oracle.deviations.signs import clipped, thresholds
 from reference_impls.oracle.deviations.stabilizers import epsilons, forms
 from reference_impls.oracle.deviations.standard_deviations import standard_deviations
+from reference_impls.oracle.deviations.transposes import transposes
 from reference_impls.oracle.linear import Arrays
 
 #: From a step and what was observed to what might have been done. The order decides between two that come to the
@@ -42,6 +47,7 @@ SUBJECTS: tuple[Callable[[Step, Arrays], Iterator[Deviation]], ...] = (
     flattenings,
     other_rules,
     activations,
+    derivatives,
     forms,
     clipped,
     absolutes,
@@ -49,8 +55,11 @@ SUBJECTS: tuple[Callable[[Step, Arrays], Iterator[Deviation]], ...] = (
     batches,
     missing_numbers,
     layouts,
+    transposes,
     formats,
+    products,
     scales,
+    limits,
 )
 
 

@@ -23,9 +23,18 @@ from reference_impls.oracle.deviations.altering import (
     with_z,
 )
 from reference_impls.oracle.deviations.carrying import carry_out, counted
+from reference_impls.oracle.deviations.estimating import rounded_alike
 from reference_impls.oracle.deviations.kinds import has_bias, has_weights
-from reference_impls.oracle.deviations.quotients import Quotient, has_quotient, quotient_of, with_quotient
+from reference_impls.oracle.deviations.quotients import (
+    Quotient,
+    carried,
+    changed_quotient,
+    has_quotient,
+    quotient_of,
+    with_quotient,
+)
 from reference_impls.oracle.deviations.stabilizers import has_denominator
+from reference_impls.oracle.input_rules import sign_of
 from reference_impls.oracle.linear import Arrays, Weights
 from reference_impls.oracle.parts import back, negative, positive, signs, without_bias
 
@@ -62,12 +71,31 @@ def thresholds(step: Step, observed: Arrays) -> Iterator[Deviation]:
     yield _signs("a value equal to the threshold counts as 0", partial(_nothing_at, mu))
     yield _signs("the signs are exchanged", lambda x: -np.where(x >= mu, 1.0, -1.0))
     yield _signs("the sign is 1 everywhere", lambda x: np.ones(x.shape))
-    yield _signs("the sign is 0 instead of -1 below the threshold", lambda x: np.where(x >= mu, 1.0, 0.0))
-    yield _signs(f"the threshold {mu:g} is applied to |x|", lambda x: np.where(np.abs(x) >= mu, 1.0, -1.0))
+    for words, reading in (
+        ("the sign is 0 instead of -1 below the threshold", lambda x: np.where(x >= mu, 1.0, 0.0)),
+        ("the sign is 0 instead of -1 at the threshold and below", lambda x: np.where(x > mu, 1.0, 0.0)),
+        ("the sign is x / (|x| + 1e-07)", lambda x: x / (np.abs(x) + 1e-7)),
+        (f"the threshold {mu:g} is applied to |x|", lambda x: _from(mu, np.abs(x))),
+        (f"the threshold {mu:g} is applied to |x|, with >", lambda x: _over(mu, np.abs(x))),
+        (
+            f"the sign is that of x where |x| >= {mu:g} and 0 elsewhere",
+            lambda x: np.where(np.abs(x) >= mu, np.sign(x), 0.0),
+        ),
+        (
+            f"the sign is that of x where |x| > {mu:g} and 0 elsewhere",
+            lambda x: np.where(np.abs(x) > mu, np.sign(x), 0.0),
+        ),
+    ):
+        yield _signs(words, reading)
+    if mu != 0:
+        yield _signs("an input of 0 has the sign 0", lambda x: np.where(x == 0, 0.0, sign_of(x, mu)))
+    words = "the sign is that of the relevance that comes back instead of that of x"
+    yield deviation("sign-threshold", words, with_formula(partial(_sign_of_relevance, mu)))
     between = _threshold(step, observed)
     yield _signs("the sign is x / |x| with 0/0 as it is", _unprotected_sign, cause="nan")
-    for other in THRESHOLDS if between is None else (_written(*between), *THRESHOLDS):
-        if other != mu:
+    found = () if between is None else (_written(*between),)
+    for other in dict.fromkeys((*found, *THRESHOLDS)):
+        if not rounded_alike(other, mu):
             yield from _at(other, mu)
 
 
@@ -79,6 +107,7 @@ def _at(other: float, mu: float) -> Iterator[Deviation]:
     said = f"the threshold is {other:g} instead of {mu:g}"
     yield _signs(said, partial(_from, other), threshold=other)
     yield _signs(f"{said}, and a value equal to it counts as below", partial(_over, other), threshold=other)
+    yield _signs(f"{said}, and a value equal to it counts as 0", partial(_nothing_at, other), threshold=other)
 
 
 def _signs(
@@ -100,6 +129,13 @@ def _over(threshold: float, x: np.ndarray) -> np.ndarray:
 
 def _nothing_at(threshold: float, x: np.ndarray) -> np.ndarray:
     return np.sign(x - threshold)
+
+
+def _sign_of_relevance(threshold: float, step: Step) -> Arrays:
+    """``t * f^T(R / S(z); W)``, ``t`` the sign of what it is multiplied by."""
+    ones = tuple(np.ones(x.shape) for x in step.inputs)
+    passed = carried(step, replace(changed_quotient(step), front=ones))
+    return tuple(each * sign_of(each, threshold) for each in passed)
 
 
 def _unprotected_sign(x: np.ndarray) -> np.ndarray:
@@ -183,65 +219,3 @@ def _contributions_of(upper_part: PartOfWeights, lower_part: PartOfWeights, step
     bare = without_bias(quotient.above)
     upper, lower = upper_part(bare), lower_part(bare)
     return (x_upper * back(step.layer, s, upper) + x_lower * back(step.layer, s, lower),)
-
-
-# Absolute values -------------------------------------------------------------------------------------
-
-
-def absolutes(step: Step, observed: Arrays) -> Iterator[Deviation]:
-    """Absolute values where the rule keeps the sign."""
-    yield _absolute("the result is taken absolute", then(np.abs))
-    yield _absolute("the relevance of the output is taken absolute", with_relevance(np.abs))
-    if not has_denominator(step.rule):
-        return
-    yield _absolute("the absolute value of z is stabilised and divided by", with_z(lambda _, z: np.abs(z)))
-    if len(step.inputs) == 1:
-        yield _absolute("the inputs are taken absolute", with_inputs(np.abs))
-    if not has_weights(step):
-        return
-    yield _absolute(
-        "the weights are taken absolute, the bias is not", with_weights(lambda _, w: _absolute_weights(w))
-    )
-    if has_quotient(step):
-        for words, change in (
-            ("the denominator is the sum of |x * W|, the contributions keep their sign", _below_absolute),
-            ("the contributions are |x * W|, the denominator is z as before", _above_absolute),
-            ("the contributions are |x * W|, and so is what they are divided by", _both_absolute),
-        ):
-            for of_bias, said in BIASES if has_bias(step) else BIASES[:1]:
-                if change is _above_absolute and of_bias is not None:
-                    continue
-                yield _absolute(words + said, with_quotient(partial(change, of_bias)))
-
-
-def _absolute(words: str, change: Change) -> Deviation:
-    return deviation("absolute-contributions", words, change)
-
-
-#: What becomes of the bias in a sum of absolute contributions.
-BIASES: tuple[tuple[Elementwise | None, str], ...] = (
-    (None, ""),
-    (np.abs, ", with |b|"),
-    (lambda b: b, ", with b"),
-    (above_zero, ", with the positive part of b"),
-)
-
-
-def _absolute_weights(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: weight if name == "bias" else np.abs(weight) for name, weight in weights.items()}
-
-
-def _below_absolute(of_bias: Elementwise | None, step: Step, quotient: Quotient) -> Quotient:
-    below = {name: np.abs(weight) for name, weight in without_bias(quotient.below).items()}
-    if of_bias is not None and "bias" in step.layer.weights:
-        below["bias"] = of_bias(np.asarray(step.layer.weights["bias"], dtype=np.float64))
-    return replace(quotient, seen=tuple(np.abs(x) for x in quotient.seen), below=below)
-
-
-def _above_absolute(of_bias: Elementwise | None, step: Step, quotient: Quotient) -> Quotient:
-    above = {name: np.abs(weight) for name, weight in quotient.above.items()}
-    return replace(quotient, front=tuple(np.abs(x) for x in quotient.front), above=above)
-
-
-def _both_absolute(of_bias: Elementwise | None, step: Step, quotient: Quotient) -> Quotient:
-    return _above_absolute(of_bias, step, _below_absolute(of_bias, step, quotient))

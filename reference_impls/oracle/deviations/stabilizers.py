@@ -29,9 +29,10 @@ from reference_impls.oracle.deviations.estimating import (
     is_as_specified,
     is_round,
     narrowed,
+    rounded_alike,
     solved,
 )
-from reference_impls.oracle.deviations.wholes import mean_square, of_rows, spread
+from reference_impls.oracle.deviations.wholes import of_rows, spread, spread_of_z
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.parts import away_from_zero
 
@@ -68,13 +69,14 @@ def epsilons(step: Step, observed: Arrays) -> Iterator[Deviation]:
 
     common = FACTORS if isinstance(step.rule, StdEpsilon) else COMMON
     found = _solved(step, observed, make)
-    offered = [each for each in common if each != found]
+    offered = [each for each in common if found is None or not rounded_alike(each, found)]
     for other in ([] if found is None else [found]) + offered:
-        if other != value:
+        if not rounded_alike(other, value):
             words = sentence.format(found=f"{other:g}", specified=f"{value:g}")
             parameters = {"epsilon": other, "specified": value}
             # A value that nobody writes down may be another form's, with a round one.
-            yield deviation("epsilon-value", words, make(other), parameters, generic=not is_round(other))
+            generic = not is_round(float(f"{other:g}"))
+            yield deviation("epsilon-value", words, make(other), parameters, generic=generic)
 
 
 def _divides_by_zero(step: Step) -> bool:
@@ -160,11 +162,15 @@ def _cut_off(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
 
 def _rms(over: str, epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
     """``z + epsilon * rms(z) + 1e-9``: background document 001, after Montavon et al. 2019."""
-    return z + epsilon * np.sqrt(of_rows(step, mean_square(step, z, over, carry_out), z)) + 1e-9
+    return z + epsilon * of_rows(step, spread_of_z(step, z, "rms", over, carry_out), z) + 1e-9
 
 
 def _signed_rms(over: str, epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
-    return away_from_zero(z, epsilon * np.sqrt(of_rows(step, mean_square(step, z, over, carry_out), z)))
+    return away_from_zero(z, epsilon * of_rows(step, spread_of_z(step, z, "rms", over, carry_out), z))
+
+
+def _signed_std(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
+    return away_from_zero(z, epsilon * of_rows(step, spread_of_z(step, z, "std", "sample", carry_out), z))
 
 
 def _of_input(statistic: str, over: str, epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
@@ -190,6 +196,8 @@ FORMS: tuple[tuple[str, Form], ...] = (
     ("z + {e} * std(x) on the side of the sign", partial(_of_input, "std", "sample")),
     ("z + {e} * rms(x) on the side of the sign", partial(_of_input, "rms", "sample")),
     ("z + {e} * var(x) on the side of the sign", partial(_of_input, "variance", "sample")),
+    ("z + {e} * mean|x| on the side of the sign", partial(_of_input, "mean", "sample")),
+    ("z + {e} * std(z) on the side of the sign, over each sample", _signed_std),
     ("z + {e} * max|x| on the side of the sign", partial(_of_input, "largest", "sample")),
 )
 
@@ -209,7 +217,8 @@ def forms(step: Step, observed: Arrays) -> Iterator[Deviation]:
             continue
         values = [] if known is None else [known[0]]
         found = None if part is None else solved(*part, partial(_dividing_by, form), GRID)
-        values = ([] if found is None or found in values else [found]) + values
+        if found is not None and not any(rounded_alike(found, each) for each in values):
+            values = [found, *values]
         for value in values or [1e-7, 1e-9]:
             if form is _signed and isinstance(step.rule, Z) and value > STABILIZING:
                 continue  # That is the Epsilon rule, and the layer has another rule.

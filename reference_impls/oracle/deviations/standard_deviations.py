@@ -10,7 +10,8 @@ import numpy as np
 from harness.methods import ReplaceZero, StdEpsilon
 from harness.steps import Deviation, Step
 from reference_impls.oracle.deviations.altering import Change, deviation, dividing_by
-from reference_impls.oracle.deviations.wholes import of_rows, samples_of, spread
+from reference_impls.oracle.deviations.carrying import carry_out
+from reference_impls.oracle.deviations.wholes import of_rows, samples_of, spread, spread_of_z
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.parts import away_from_zero
 
@@ -33,8 +34,35 @@ def standard_deviations(step: Step, observed: Arrays) -> Iterator[Deviation]:
         yield deviation("stabilizer-form", words, dividing_by(partial(_std_of_places, 0)))
         words = "the standard deviation is taken over the channels of each place, with ddof 1, instead of the sample"
         yield deviation("stabilizer-form", words, dividing_by(partial(_std_of_places, 1)))
+    yield from _of_something_else(step, step.rule.factor)
     words = f"epsilon is {step.rule.factor:g} itself instead of {step.rule.factor:g} * std(x)"
     yield deviation("stabilizer-form", words, _by_spread(lambda each: np.ones(1)))
+
+
+def _of_something_else(step: Step, factor: float) -> Iterator[Deviation]:
+    """The same factor times another number than the standard deviation of the input."""
+    overs = ("sample", "batch") if samples_of(step) > 1 else ("sample",)
+    for over in overs:
+        for ddof in (0, 1):
+            said = " over the whole batch" if over == "batch" else ""
+            said += ", with ddof 1," if ddof else ""
+            words = f"the standard deviation of the output{said} instead of that of the input"
+            words = f"epsilon is {factor:g} times {words}"
+            yield deviation("stabilizer-form", words, dividing_by(partial(_std_of_z, over, ddof)))
+    for words, statistic in (
+        ("the standard deviation of the positive part of the input", "upper"),
+        ("the mean of the absolute input", "mean"),
+        ("the root of the mean square of the input (no mean subtracted)", "rms"),
+    ):
+        sentence = f"epsilon is {factor:g} times {words} instead of the standard deviation of the input"
+        change = _by_spread(partial(spread, statistic=statistic))
+        yield deviation("stabilizer-form", sentence, change)
+
+
+def _std_of_z(over: str, ddof: int, step: Step, z: np.ndarray) -> np.ndarray:
+    size = of_rows(step, spread_of_z(step, z, "std", over, carry_out, ddof), z)
+    divided = away_from_zero(z, _factor(step) * size)
+    return np.where(divided == 0, ReplaceZero().value, divided)
 
 
 def _factor(step: Step) -> float:

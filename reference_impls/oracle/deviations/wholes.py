@@ -39,15 +39,16 @@ def spread(step: Step, ddof: int = 0, statistic: str = "std", over: str = "sampl
     """A statistic of the values of each sample's layer input, or of the whole batch's (``over="batch"``).
 
     ``statistic``: "std" (with ``ddof``), "variance", "rms", "largest" (of the absolute values), "mean" (of the
-    absolute values).
+    absolute values), "upper" (std of the positive parts).
     """
     whole = whole_of(step)
-    return _kept(whole, ("spread", ddof, statistic, over), lambda: _spread(whole, ddof, statistic, over))
+    return _kept(
+        whole, ("spread", ddof, statistic, over), lambda: _of_values(whole.inputs[0], statistic, over, ddof)
+    )
 
 
-def _spread(whole: Step, ddof: int, statistic: str, over: str) -> np.ndarray:
-    values = whole.inputs[0].reshape(1 if over == "batch" else len(whole.inputs[0]), -1)
-    return STATISTICS[statistic](values, ddof)
+def _of_values(values: np.ndarray, statistic: str, over: str, ddof: int) -> np.ndarray:
+    return STATISTICS[statistic](values.reshape(1 if over == "batch" else len(values), -1), ddof)
 
 
 #: From (samples, values) to (samples,).
@@ -57,30 +58,40 @@ STATISTICS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "rms": lambda x, ddof: np.sqrt((x**2).mean(axis=1)),
     "largest": lambda x, ddof: np.abs(x).max(axis=1),
     "mean": lambda x, ddof: np.abs(x).mean(axis=1),
+    "upper": lambda x, ddof: np.maximum(x, 0.0).std(axis=1),
 }
 
 
-def mean_square(step: Step, z: np.ndarray, over: str, carry_out: Callable[[Step], Any]) -> np.ndarray:
-    """The mean square of ``z`` over each sample, or over the whole batch.
+def spread_of_z(
+    step: Step, z: np.ndarray, statistic: str, over: str, carry_out: Callable[[Step], Any], ddof: int = 0
+) -> np.ndarray:
+    """:func:`spread` of ``z`` instead of the input.
 
     For an excerpt it is that of the whole step's ``z`` under the same rule, which is carried out once
     for it; ``notes["division"]`` says which ``z`` is meant where the rule has two.
     """
     if step.whole is None:
-        squares = (z.reshape(len(z), -1) ** 2).mean(axis=1)
-    else:
-        whole = step.whole
-        key = ("mean_square", step.rule)
-        every = _kept(whole, key, lambda: _mean_squares(replace(whole, rule=step.rule), carry_out))
-        squares = every[step.notes.get("division", 0)]
-    return squares if over == "sample" else squares.mean(keepdims=True)
+        return _of_values(z, statistic, over, ddof)
+    whole = step.whole
+    key = ("spread_of_z", step.rule)
+    every = _kept(whole, key, lambda: _spreads_of_z(replace(whole, rule=step.rule), carry_out))
+    return np.asarray(every[step.notes.get("division", 0)][statistic, over, ddof])
 
 
-def _mean_squares(whole: Step, carry_out: Callable[[Step], Any]) -> tuple[np.ndarray, ...]:
-    seen: list[np.ndarray] = []
+#: The statistics of ``z`` that somebody divides by.
+OF_Z = (
+    *(("std", over, ddof) for over in ("sample", "batch") for ddof in (0, 1)),
+    *(("rms", over, 0) for over in ("sample", "batch")),
+)
+
+
+def _spreads_of_z(
+    whole: Step, carry_out: Callable[[Step], Any]
+) -> tuple[dict[tuple[str, str, int], np.ndarray], ...]:
+    seen: list[dict[tuple[str, str, int], np.ndarray]] = []
 
     def record(step: Step, z: np.ndarray) -> np.ndarray:
-        seen.append((z.reshape(len(z), -1) ** 2).mean(axis=1))
+        seen.append({each: _of_values(z, *each) for each in OF_Z})
         return np.ones(z.shape)
 
     carry_out(replace(whole, denominator=record))

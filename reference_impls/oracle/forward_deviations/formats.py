@@ -46,6 +46,15 @@ def to_tf32(values: np.ndarray) -> np.ndarray:
     return _shortened(values, 13)
 
 
+def to_tf32_away(values: np.ndarray) -> np.ndarray:
+    """To the nearest TF32, ties away from zero, as tensor cores are fed (PTX `cvt.rna.tf32.f32`)."""
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
+    bits = single.view(np.uint32).astype(np.uint64)
+    shortened = ((bits + np.uint64(0x1000)) & np.uint64(0xFFFFE000)).astype(np.uint32).view(np.float32)
+    return np.where(np.isfinite(single), shortened, single).astype(np.float64)
+
+
 def _shortened(values: np.ndarray, dropped: int) -> np.ndarray:
     """float32 without its last ``dropped`` bits, rounded to nearest, ties to even; NaN and Inf stay."""
     with np.errstate(over="ignore"):
@@ -59,10 +68,11 @@ def _shortened(values: np.ndarray, dropped: int) -> np.ndarray:
 
 
 FLOAT32 = Format("float32", 24, to_float32)
-#: From the coarsest to the finest; of the two with 11 bits, the one that only rounds operands is first.
+#: From the coarsest to the finest; of those with 11 bits, the ones that only round operands are first.
 FORMATS = (
     Format("bfloat16", 8, to_bfloat16),
     Format("tf32", 11, to_tf32),
+    Format("tf32", 11, to_tf32_away),
     Format("float16", 11, to_float16),
     FLOAT32,
 )

@@ -25,7 +25,13 @@ CAUSE = "precision"
 #: some thousands, where the worst case is ``n``.
 SUM_OF_ROUNDINGS = 4.0
 #: What is rounded, from the most usual to the least.
-_OPERANDS = (("inputs", "weights"), ("weights",), ("inputs",))
+_OPERANDS = (
+    ("inputs", "weights"),
+    ("inputs", "weights", "bias"),
+    ("weights",),
+    ("weights", "bias"),
+    ("inputs",),
+)
 
 
 def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
@@ -77,11 +83,14 @@ def _with_rounding(
     step: ForwardStep, format: Format, operands: tuple[str, ...], observed: np.ndarray | None
 ) -> ForwardStep:
     if "inputs" in operands:
-        rounded = tuple(format.round(np.asarray(x, dtype=np.float64)) for x in step.inputs)
-        step = replace(step, inputs=rounded)
+        inputs = tuple(format.round(np.asarray(x, dtype=np.float64)) for x in step.inputs)
+        step = replace(step, inputs=inputs)
     if "weights" in operands:
+        # A bias is added to the sum, in the format of the sum, unless it is stored in the short one.
         weights = linear.weights_of(step.layer)
-        step = with_weights(step, **{name: format.round(weight) for name, weight in weights.items()})
+        kept = () if "bias" in operands else ("bias",)
+        rounded = {name: format.round(each) for name, each in weights.items() if name not in kept}
+        step = with_weights(step, **rounded)
     if observed is None:
         return step
     return then(step, Pointwise(partial(_round_output, format=format), (observed,)))

@@ -1,0 +1,53 @@
+"""Which format numbers were stored in, read off the numbers themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+#: Fewer values than these may be of a format by chance.
+ENOUGH = 16
+#: An error of this many units of the format is no rounding to it any more.
+UNITS = 1e4
+
+
+def _bits(dropped: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Whether values are float32 with the last ``dropped`` bits zero."""
+
+    def fits(values: np.ndarray) -> np.ndarray:
+        single = values.astype(np.float32)
+        bits = single.view(np.uint32)
+        return (single == values) & ((bits & np.uint32((1 << dropped) - 1)) == 0)
+
+    return fits
+
+
+def _half(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float16).astype(np.float64) == values
+
+
+#: Name, unit in the last place relative to 1, and whether values are of the format; the shortest first.
+FORMATS: tuple[tuple[str, float, Callable[[np.ndarray], np.ndarray]], ...] = (
+    ("bfloat16", 2.0**-8, _bits(16)),
+    ("float16", 2.0**-11, _half),
+    ("float32", 2.0**-24, _bits(0)),
+)
+
+
+def stored_format(found: np.ndarray, expected: np.ndarray, error: float, dtype: str) -> str | None:
+    """The format that every value of ``found`` is of, where ``expected`` is not and ``error`` is about its rounding.
+
+    ``dtype``: what the candidate should compute in; that format itself is none to report.
+    """
+    values = np.asarray(found, np.float64).ravel()
+    values = values[np.isfinite(values) & (values != 0)]
+    wanted = np.asarray(expected, np.float64).ravel()
+    wanted = wanted[np.isfinite(wanted) & (wanted != 0)]
+    if values.size < ENOUGH:
+        return None
+    with np.errstate(over="ignore"):
+        for name, unit, fits in FORMATS:
+            if name != dtype and fits(values).all() and not fits(wanted).all() and error < UNITS * unit:
+                return name
+    return None

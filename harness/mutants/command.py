@@ -1,0 +1,147 @@
+"""The command `xai-harness mutants`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Literal, cast, get_args
+
+import typer
+
+from harness.errors import InvalidInputError
+from harness.mutants.collection import Collection, collect
+from harness.mutants.healthy import DTYPE, Extent, healthy_cases, run_healthy
+from harness.mutants.run import Case, Result, cases, run_case
+from harness.mutants.score import score
+from harness.mutants.store import Store, key_of
+from harness.mutants.table import Scored, document, markdown, totals
+
+#: What a finished case tells: the row, and whether it was done before.
+Told = Callable[[Scored, bool], None]
+
+
+def mutants_command(
+    patterns: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[GLOB]...", help="Mutants to run (quote globs); all if none."),
+    ] = None,
+    models: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="Only on this model; may be repeated.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+    healthy: Annotated[
+        str, typer.Option(help="Diagnose healthy ports as well: none, quick (digits) or catalogue (hours).")
+    ] = "none",
+    folder: Annotated[Path, typer.Option(help="Folder of the mutants.")] = Path("tests/mutants"),
+    out: Annotated[Path, typer.Option(help="The Markdown report.")] = Path("reports/mutants.md"),
+    limit: Annotated[int | None, typer.Option(min=1, help="Run at most this many cases.")] = None,
+) -> None:
+    """Score `diagnose` on ports with planted bugs: detected, layer right, cause right, false alarms.
+
+    A run that was interrupted continues where it stopped; cases whose code is the same are not run again.
+    """
+    from harness.files import write_text
+
+    if healthy not in get_args(Extent):
+        raise InvalidInputError(f"--healthy {healthy!r}; choose one of {', '.join(get_args(Extent))}")
+    extent = cast(Literal["none", "quick", "catalogue"], healthy)
+    collection, store = collect(folder), Store()
+    planned = list(islice(cases(collection, patterns or (), models or ()), limit))
+    sound = list(islice(healthy_cases(extent, models or (), collection.model), limit))
+    if not planned and not sound:
+        raise InvalidInputError(
+            "nothing to run: no mutant applies to "
+            f"{', '.join(models or ['any model'])}; leave out --model or name another"
+        )
+    with _Display(len(planned) + len(sound), sys.stderr if as_json else sys.stdout) as display:
+        try:
+            rows = list(_scored(collection, planned, store, display.started, display.finished))
+            healthy_rows = list(_scored(collection, sound, store, display.started, display.finished))
+        except KeyboardInterrupt:
+            print("interrupted; run the same command again to continue where it stopped", file=sys.stderr)
+            raise typer.Exit(130) from None
+    mutants = len({row.case.mutant for row in rows})
+    write_text(out, markdown(rows, healthy_rows, mutants, _environment()))
+    summary = document(rows, healthy_rows)
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        sums = totals(rows)
+        print(
+            f"{sums.cases} cases: {sums.detected} detected, layer right in {sums.layer_right}, cause right in "
+            f"{sums.cause_right}, {sums.wrong_names} wrong names, {summary['false_alarms']} false alarms in "
+            f"{len(healthy_rows)} healthy cases. Report: {out}"
+        )
+    right = all(row.score.cause_right for row in rows) and not summary["false_alarms"]
+    raise typer.Exit(0 if right else 1)
+
+
+def _scored(
+    collection: Collection, planned: Sequence[Case], store: Store, started: Callable[[str], None], told: Told
+) -> Iterator[Scored]:
+    """Each case with its result, from the store or now."""
+    for case in planned:
+        started(case.label)
+        is_mutant = bool(case.expected)
+        dtype = collection.named(case.mutant).dtype if is_mutant else DTYPE
+        digest = collection.digests[case.mutant] if is_mutant else ""
+        key = key_of(case.mutant, digest, case.model, case.method, dtype)
+        kept = store.get(key)
+        result: Result
+        if kept is not None:
+            result = kept
+        else:
+            result = run_case(collection, case) if is_mutant else run_healthy(case, collection.model)
+            store.add(key, case.label, result)
+        row = Scored(case, result, score(case.expected, result))
+        told(row, kept is not None)
+        yield row
+
+
+class _Display:
+    """A progress bar on a terminal and a line for each finished case above it."""
+
+    def __init__(self, count: int, stream: object) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._console = Console(stderr=stream is sys.stderr, soft_wrap=True, highlight=False, markup=False)
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=count)
+
+    def __enter__(self) -> _Display:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._bar.stop()
+
+    def started(self, label: str) -> None:
+        self._bar.update(self._task, description=label)
+
+    def finished(self, row: Scored, reused: bool) -> None:
+        said = "; ".join(each.sentence for each in row.result.found) or row.result.error or "nothing found"
+        right = row.score.cause_right
+        before = " (done before)" if reused else f" ({row.result.seconds:.1f} s)"
+        self._console.print(f"{'right' if right else 'WRONG'}  {row.case.label}: {said}{before}")
+        self._bar.advance(self._task)
+
+
+def _environment() -> str:
+    """What the figures were made with, in a line."""
+    import os
+    from importlib.metadata import version
+
+    named = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "torch", "numpy"))
+    return f"Made by `xai-harness mutants` with {named} on {os.cpu_count()} cores."

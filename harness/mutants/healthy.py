@@ -1,0 +1,45 @@
+"""Healthy ports under diagnosis: whatever is found there is a false alarm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+from harness.backends import backend_named
+from harness.errors import HarnessError
+from harness.methods import method as method_named
+from harness.mutants.run import Case, Result, diagnosed
+from harness.runner import chosen_input, suite_named
+
+Extent = Literal["none", "quick", "catalogue"]
+#: The name of the candidate, and of the mutant that it is not.
+HEALTHY = "healthy port"
+CANDIDATE = "torch"
+#: That of `harness.diagnose`; what is doubtful in it is looked at in float64 as well.
+DTYPE = "float32"
+
+
+def healthy_cases(extent: Extent, models: Sequence[str], load: Any) -> Iterator[Case]:
+    """The methods and models of the suite ``extent``, those of ``models`` alone where there are any.
+
+    ``load(name)`` returns a model. Methods that do not apply to a model are left out.
+    """
+    if extent == "none":
+        return
+    suite = suite_named(extent)
+    for model in (name for name in suite.models if not models or name in models):
+        graph = load(model).graph
+        for method in suite.methods:
+            resolved = method_named(method)
+            try:
+                resolved.check(graph)
+            except HarnessError:
+                continue
+            if backend_named(CANDIDATE).supports(resolved):
+                yield Case(HEALTHY, model, method, ())
+
+
+def run_healthy(case: Case, load: Any) -> Result:
+    """Diagnose the healthy port."""
+    model = load(case.model)
+    return diagnosed(model, chosen_input(model, None)[0], case.method, backend_named(CANDIDATE), DTYPE)
