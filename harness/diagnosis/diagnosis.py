@@ -27,11 +27,11 @@ from harness.diagnosis.joined import joined_finding, single_run
 from harness.diagnosis.localise import Introduced, introduced, seen
 from harness.diagnosis.measure import apart, explained, summation_floor
 from harness.diagnosis.repeat import repeat_finding
+from harness.diagnosis.search import Hypothesis
 from harness.errors import HarnessError
 from harness.graph import Layer
 from harness.methods import Backward, IntegratedGradients, Method, Smoothed
 from harness.methods import method as method_named
-from harness.steps import Deviation
 from harness.trace import Trace
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def _examined(case: Case, told: Progress) -> Diagnosis:
     head = () if inner is None or ends else tuple(_head(inner))
     steps: list[tuple[str, str, float, float]] = []
     rules: list[Explained] = []
-    known: list[Deviation] = []
+    known: list[Hypothesis] = []
     for found in () if inner is None else _steps(inner, unclear):
         steps.append((found.layer.name, found.layer.kind, found.error, found.floor))
         told(f"step of {found.layer.name}")
@@ -289,7 +289,7 @@ def _examined(case: Case, told: Progress) -> Diagnosis:
         if shown is None and not head:
             shown = found
         if explanation.hypothesis is not None:
-            known += explanation.hypothesis.deviations
+            known.append(explanation.hypothesis)
     rule = grouped(rules)
     findings = (*forward, *head, *rule)
     if isinstance(case.method.procedure, Backward):

@@ -77,10 +77,10 @@ def mended_layer(step: ForwardStep, hypothesis: Hypothesis | None) -> Layer | No
 # --- one layer's step back -----------------------------------------------------------------------------
 
 
-def explain_step(case: Case, found: Introduced, first: Sequence[Deviation] = ()) -> Explained:
+def explain_step(case: Case, found: Introduced, before: Sequence[Hypothesis] = ()) -> Explained:
     """What a layer does differently on its way back.
 
-    ``first``: deviations found at other layers, whose causes are tried first.
+    ``before``: the hypotheses of other layers, which are tried first.
     """
     where = _Found("rule", found.layer.name, found.error, found.floor, case.candidate_steps is None)
     if found.message is not None:
@@ -91,18 +91,18 @@ def explain_step(case: Case, found: Introduced, first: Sequence[Deviation] = ())
             words = f"the relevance has the shape {theirs.shape} instead of {ours.shape}"
             return Explained((where.finding("layout", words),), None)
     part = _excerpt(case, found)
-    known = _same_as_before(case, found, part, first)
+    known = _same_as_before(case, found, part, before)
     if known is not None:
         return _named(where, known, Outcome((known,)), _nan_words(found))
     singles = _searched(case, found, part, pairs=False)
-    outcome = replace(singles, fits=_uncoupled(case, singles.fits))
+    outcome = replace(singles, fits=_standing(case, found, singles.fits))
     if not outcome.fits:
         # What can be told without the search for pairs, which is long.
         told = _told_otherwise(case, found, where)
         if told is not None:
             return Explained((replace(told, facts=_facts(case, found)),), None)
         outcome = _searched(case, found, part, pairs=True)
-        outcome = replace(outcome, fits=_uncoupled(case, outcome.fits))
+        outcome = replace(outcome, fits=_standing(case, found, outcome.fits))
     if outcome.fits:
         return _named(where, _told_apart(case, found, outcome.fits), outcome, _nan_words(found))
     nan = _nan_words(found)
@@ -201,29 +201,48 @@ def _residual(case: Case, found: Introduced, hypothesis: Hypothesis) -> float | 
 
 
 def _same_as_before(
-    case: Case, found: Introduced, part: Excerpt | None, first: Sequence[Deviation]
+    case: Case, found: Introduced, part: Excerpt | None, before: Sequence[Hypothesis]
 ) -> Hypothesis | None:
-    """A deviation with the cause and words of one found elsewhere, if it explains this layer too.
+    """A hypothesis of another layer, if what it says explains this one too.
 
-    Of a large layer, its excerpt: the whole was verified where the deviation was found.
+    Of a large layer, its excerpt: the whole was verified where the hypothesis was found.
     """
-    if not first:
+    if not before:
         return None
-    wanted = {(each.cause, each.words) for each in first}
     if part is None:
         problem, error = _problem(case, found, found.step, found.observed), found.error
     else:
         problem = _problem(case, found, part.step, part.observed)
         error = apart(case.oracle.carry_out(part.step), part.observed)
-    for deviation in problem.deviations(problem.step):
-        if (deviation.cause, deviation.words) in wanted:
-            altered = deviation.alter(problem.step)
-            residual = apart(case.oracle.carry_out(altered), problem.observed)
-            if residual > LEFT * error:
-                continue
-            if explained(residual, found.floor) or explained(residual, _step_noise(case, altered, residual)):
-                return Hypothesis((deviation,), residual)
+    for earlier in before:
+        deviations = _here(problem, earlier)
+        if not deviations:
+            continue
+        hypothesis = Hypothesis(deviations, 0.0)
+        altered = hypothesis.alter(problem.step)
+        residual = apart(case.oracle.carry_out(altered), problem.observed)
+        if residual > LEFT * error:
+            continue
+        if explained(residual, found.floor) or explained(residual, _step_noise(case, altered, residual)):
+            return replace(hypothesis, residual=residual)
     return None
+
+
+def _here(problem: Problem, earlier: Hypothesis) -> tuple[Deviation, ...]:
+    """The deviations of another layer's hypothesis as this layer has them; empty where it has not all of them."""
+    step, kept = problem.step, []
+    for wanted in earlier.deviations:
+        same = (
+            each
+            for each in problem.deviations(step)
+            if (each.cause, each.words) == (wanted.cause, wanted.words)
+        )
+        deviation = next(same, None)
+        if deviation is None:
+            return ()
+        kept.append(deviation)
+        step = deviation.alter(step)
+    return tuple(kept)
 
 
 def _told_apart(case: Case, found: Introduced, fits: Sequence[Hypothesis]) -> Hypothesis:
@@ -249,6 +268,35 @@ def _told_apart(case: Case, found: Introduced, fits: Sequence[Hypothesis]) -> Hy
         if len({each.causes for each in standing}) == 1:
             break
     return standing[0]
+
+
+def _standing(case: Case, found: Introduced, fits: Sequence[Hypothesis]) -> tuple[Hypothesis, ...]:
+    """``fits`` without those that other runs of the candidate speak against."""
+    return tuple(each for each in _uncoupled(case, fits) if not each.generic or _holds(case, found, each))
+
+
+#: A number found from the layer's data that is right leaves less than this part of the error on other data.
+ELSEWHERE = 0.01
+
+
+def _holds(case: Case, found: Introduced, hypothesis: Hypothesis) -> bool:
+    """Whether what describes the layer's own data describes the candidate on other data too.
+
+    Where a layer has one output with relevance, one factor fits whatever was done.
+    """
+    if case.candidate_steps is None:
+        return True
+    for probe in probes(found.step):
+        try:
+            observed = case.observed(probe)
+        except Exception:
+            continue  # the candidate need not take data it was never meant for
+        with np.errstate(all="ignore"):
+            error = apart(case.oracle.carry_out(probe), observed)
+            residual = apart(case.oracle.carry_out(hypothesis.alter(probe)), observed)
+        if np.isfinite(error) and not explained(error, found.floor) and residual > ELSEWHERE * error:
+            return False
+    return True
 
 
 def _uncoupled(case: Case, fits: Sequence[Hypothesis]) -> tuple[Hypothesis, ...]:

@@ -52,6 +52,11 @@ class Hypothesis:
         return "; and ".join(each.words for each in self.deviations)
 
     @property
+    def generic(self) -> bool:
+        """Whether it describes what is seen and not what was done."""
+        return any(each.generic for each in self.deviations)
+
+    @property
     def causes(self) -> tuple[str, ...]:
         """The causes, in order."""
         return tuple(each.cause for each in self.deviations)
@@ -76,18 +81,27 @@ class Outcome:
 
 def search(problem: Problem, error: float, pairs: bool = True) -> Outcome:
     """Try all deviations of ``problem``; in pairs where no single one fits. ``error``: that of the specified step."""
-    singles = sorted(_measured(problem, (), problem.step), key=lambda each: each.residual)
+    singles = sorted(_measured(problem, (), problem.step), key=_residual)
     fits = _fitting(problem, singles, error)
-    if not fits and pairs:
+    if pairs and all(each.generic for each in fits):
         doubles: list[Hypothesis] = []
+        met: float | None = None
         for first in _firsts(singles):
-            doubles += _measured(problem, first.deviations, first.alter(problem.step))
-            fits = _fitting(problem, sorted(doubles, key=lambda each: each.residual)[:8], error)
-            if fits:
-                break
-        singles = sorted([*singles, *doubles], key=lambda each: each.residual)
+            if met is not None and not np.isclose(first.residual, met, rtol=1e-9, atol=0):
+                continue  # only what comes to the same as the one that was found is still of interest
+            found = sorted(_measured(problem, first.deviations, first.alter(problem.step)), key=_residual)[:8]
+            doubles += found
+            fitting = _fitting(problem, found, error)
+            fits += fitting
+            if fitting and met is None:
+                met = first.residual
+        singles = sorted([*singles, *doubles], key=_residual)
     kept = {id(each) for each in fits}
     return Outcome(tuple(fits), tuple(each for each in singles if id(each) not in kept)[:8])
+
+
+def _residual(hypothesis: Hypothesis) -> float:
+    return hypothesis.residual
 
 
 def _measured(problem: Problem, before: tuple[Deviation, ...], step: Any) -> Iterator[Hypothesis]:
@@ -137,13 +151,9 @@ def _fitting(problem: Problem, ranked: Sequence[Hypothesis], error: float) -> li
             floor = max(floor, problem.noise(each.alter(problem.step), each.residual))
         if explained(each.residual, floor):
             fits.append(each)
-    return sorted(fits, key=lambda each: (_generic(each), each.place))
+    return sorted(fits, key=lambda each: (each.generic, each.place))
 
 
 def _tied(problem: Problem, best: float, residual: float) -> bool:
     """Whether two residuals are one, but for rounding. Where the floor is high, the best is still the best."""
     return residual <= 10 * max(best, min(problem.floor, 1e-12))
-
-
-def _generic(hypothesis: Hypothesis) -> bool:
-    return any(deviation.generic for deviation in hypothesis.deviations)
