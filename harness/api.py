@@ -24,8 +24,11 @@ from harness.methods import CATALOGUE, Method
 from harness.methods import method as method_named
 from harness.trace import Trace
 
-#: Prepared backends, kept as long as their model lives: (backend name, dtype) -> prepared.
-_prepared: weakref.WeakKeyDictionary[Any, dict[tuple[str, str], Prepared]] = weakref.WeakKeyDictionary()
+#: As many prepared backends are kept for a model, the last ones used: a large network takes gigabytes in each.
+KEPT = 8
+#: (backend, dtype) and what it prepared, by the backend's identity and the dtype, the last used last.
+_Kept = dict[tuple[int, str], tuple[Backend, Prepared]]
+_prepared: weakref.WeakKeyDictionary[Any, _Kept] = weakref.WeakKeyDictionary()
 
 
 def load_model(source: Any, name: str | None = None, example: Any = None) -> Any:
@@ -97,12 +100,15 @@ def require_support(backend: Backend, method: Method) -> None:
 
 
 def prepared_for(model: Any, backend: Backend, dtype: str) -> Prepared:
-    """``backend`` prepared for ``model`` and ``dtype``; made once and kept as long as the model lives."""
+    """``backend`` prepared for ``model`` and ``dtype``; the last :data:`KEPT` of a model are kept while it lives."""
     kept = _prepared.setdefault(model, {})
-    key = (f"{backend.name}#{id(backend)}", dtype)
-    if key not in kept:
-        kept[key] = backend.prepare(model, dtype)
-    return kept[key]
+    key = (id(backend), dtype)
+    # The backend is kept beside what it prepared: while it is there, no other object has its identity.
+    found = kept.pop(key, None) or (backend, backend.prepare(model, dtype))
+    kept[key] = found
+    while len(kept) > KEPT:
+        del kept[next(iter(kept))]
+    return found[1]
 
 
 def _rerun(model: Any, x: np.ndarray, backend: Backend, dtype: str, prepared: Prepared) -> Any:

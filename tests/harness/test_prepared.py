@@ -1,0 +1,50 @@
+"""What is prepared once is used again, and does not pile up."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+
+from harness.api import KEPT, prepared_for
+
+
+class Model:
+    """Stands in for a model: something that can be referred to weakly."""
+
+
+class Counting:
+    """Prepares an object of its own each time, and counts."""
+
+    name = "counting"
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def prepare(self, model: Any, dtype: str) -> Any:
+        self.times += 1
+        return Model()
+
+
+def test_one_backend_is_prepared_once_for_a_model_and_dtype() -> None:
+    model, backend = Model(), Counting()
+    first = prepared_for(model, backend, "float32")  # type: ignore[arg-type]
+    assert prepared_for(model, backend, "float32") is first  # type: ignore[arg-type]
+    assert prepared_for(model, backend, "float64") is not first  # type: ignore[arg-type]
+    assert backend.times == 2
+
+
+def test_two_backends_of_one_name_are_two() -> None:
+    model, one, other = Model(), Counting(), Counting()
+    assert prepared_for(model, one, "float32") is not prepared_for(model, other, "float32")  # type: ignore[arg-type]
+
+
+def test_the_oldest_is_let_go_and_the_last_used_stays() -> None:
+    model, often = Model(), Counting()
+    oldest = weakref.ref(prepared_for(model, Counting(), "float32"))  # type: ignore[arg-type]
+    for _ in range(2 * KEPT):
+        prepared_for(model, often, "float32")  # type: ignore[arg-type]
+        prepared_for(model, Counting(), "float32")  # type: ignore[arg-type]
+    gc.collect()
+    assert oldest() is None
+    assert often.times == 1
