@@ -17,7 +17,7 @@ from harness.diagnosis.localise import Introduced
 from harness.diagnosis.measure import MOVES, apart, explained
 from harness.diagnosis.precision import stored_format
 from harness.diagnosis.probes import probes
-from harness.diagnosis.search import LEFT, Hypothesis, Outcome, Problem, search
+from harness.diagnosis.search import LEFT, MOST, Hypothesis, Outcome, Problem, search
 from harness.graph import Layer
 from harness.steps import Deviation, ForwardStep, Step
 
@@ -193,7 +193,7 @@ def _residual(case: Case, found: Introduced, hypothesis: Hypothesis) -> float | 
     """How far the whole step with the hypothesis is from the candidate's; None where rounding does not explain it."""
     altered = hypothesis.alter(found.step)
     residual = apart(case.oracle.carry_out(altered), found.observed)
-    if residual > LEFT * found.error:
+    if residual > min(LEFT * found.error, MOST):
         return None
     if explained(residual, found.floor) or explained(residual, _step_noise(case, altered, residual)):
         return residual
@@ -221,7 +221,7 @@ def _same_as_before(
         hypothesis = Hypothesis(deviations, 0.0)
         altered = hypothesis.alter(problem.step)
         residual = apart(case.oracle.carry_out(altered), problem.observed)
-        if residual > LEFT * error:
+        if residual > min(LEFT * error, MOST):
             continue
         if explained(residual, found.floor) or explained(residual, _step_noise(case, altered, residual)):
             return replace(hypothesis, residual=residual)

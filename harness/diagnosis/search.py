@@ -16,8 +16,10 @@ OF_A_CAUSE = 5
 FIRSTS = 40
 #: Fewer digits hide whatever else is there: no part of a pair, and judged by the floor of the exact step.
 _ALONE = ("precision",)
-#: A deviation must leave at most this part of the error.
+#: A deviation must leave at most this part of the error, and never more than this, whatever the floor:
+#: where rounding moves a result by more, nothing can be said of it.
 LEFT = 0.1
+MOST = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +146,9 @@ def _fitting(problem: Problem, ranked: Sequence[Hypothesis], error: float) -> li
     """
     fits: list[Hypothesis] = []
     for each in ranked:
-        if each.residual > LEFT * error or (fits and not _tied(problem, fits[0].residual, each.residual)):
+        if each.residual > min(LEFT * error, MOST) or (
+            fits and not _tied(problem, fits[0].residual, each.residual)
+        ):
             break
         floor = problem.floor
         if not explained(each.residual, floor) and not set(each.causes) & set(_ALONE):
