@@ -54,6 +54,11 @@ class Case:
         """The candidate's run."""
         return self._run(self.candidate)
 
+    def forget(self) -> None:
+        """Let go of both runs, which are large; they are made again where they are asked for."""
+        self.__dict__.pop("ours", None)
+        self.__dict__.pop("theirs", None)
+
     def again(self) -> Trace:
         """Another run of the candidate."""
         return self._run(self.candidate)

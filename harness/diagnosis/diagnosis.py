@@ -174,9 +174,9 @@ def diagnose(
     notes: tuple[str, ...] = ()
     if dtype == "float32":
         told("running both sides in float64")
+        case.forget()
         finer = _finer(case)
         if finer is not None and _parts(finer):
-            # The runs in float32 are not needed any more, and large.
             case = finer
         elif compare(case.ours, case.theirs).passed:
             return Diagnosis(case, (), reproduce_in=folder)
