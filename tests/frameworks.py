@@ -25,6 +25,7 @@ IMPORT_NEEDS = {
 }
 #: What every test below a folder asks for.
 FOLDER_NEEDS = {
+    "mutants": {"tensorflow", "torch"},
     "reference": {"tensorflow"},
     "port": {"torch"},
 }
