@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.api import prepared_for
+from harness.comparison.floor import MULTIPLE
 from harness.diagnosis.attribution import postprocess_finding
 from harness.diagnosis.case import Case
 from harness.diagnosis.findings import Finding
@@ -125,14 +126,14 @@ def _scaled(case: Case, ours: np.ndarray, found: np.ndarray, error: float, floor
     for words, start in SEEDS.items():
         with np.errstate(all="ignore"):
             wanted = start(logits, case.target) / own
-        if np.allclose(wanted, factors, rtol=10 * floor, atol=0):
+        if np.allclose(wanted, factors, rtol=MULTIPLE * floor, atol=0):
             said = (
                 f"the backward pass starts from {words} instead of {head_words(case.method.head)}; "
                 f"the whole result is {factors[0]:.6g} times the reference's"
             )
             parameters = {"factor": (1 / factors).tolist()}
             return _seen("head", "output-seed", said, error, floor, residual, None, parameters)
-    if np.allclose(factors, factors[0], rtol=10 * floor, atol=0):
+    if np.allclose(factors, factors[0], rtol=MULTIPLE * floor, atol=0):
         words = f"the attribution is {factors[0]:.9g} times the reference's"
         return _seen(
             "postprocess", "scale", words, error, floor, residual, None, {"factor": float(factors[0])}

@@ -14,7 +14,7 @@ from harness.api import as_model, class_count, require_support
 from harness.backends import Backend, backend_named
 from harness.checks import checked_dtype, checked_input, checked_target
 from harness.comparison import Comparison, compare
-from harness.comparison.floor import MULTIPLE, NoiseFloor
+from harness.comparison.floor import NoiseFloor
 from harness.comparison.verdict import HIGH_FLOOR
 from harness.diagnosis.attribution import attribution_findings, result_findings
 from harness.diagnosis.black_box import black_box_finding
@@ -344,7 +344,8 @@ def _head(case: Case) -> Iterator[Finding]:
     found = case.theirs.layers.get(output)
     if found is None or found.relevance is None:
         return
-    floor = MULTIPLE * summation_floor(1, case.dtype)
+    # A softmax sums over the classes; the other starts are copies.
+    floor = summation_floor(case.theirs.logits.shape[-1], case.dtype)
     findings = head_findings(
         case.theirs.logits, case.target, case.method.head, np.asarray(found.relevance), output, floor
     )

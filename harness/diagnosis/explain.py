@@ -21,7 +21,7 @@ from harness.diagnosis.search import LEFT, MOST, Hypothesis, Outcome, Problem, s
 from harness.graph import Layer
 from harness.steps import Deviation, ForwardStep, Step
 
-#: From this many multiplications on, a step is searched in an excerpt; pairs are tried up to this many only.
+#: Pairs of deviations are tried on the whole of a layer of up to this many multiplications.
 PAIRS_UP_TO = 5_000_000
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.comparison.floor import MULTIPLE
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.measure import apart, explained
 from harness.methods import Head
@@ -148,7 +149,7 @@ def _value(
             "output-seed", layer, _instead(words, head) + ratio, error, floor, residual, parameters, ranked[1]
         )
     with np.errstate(all="ignore"):
-        same = np.allclose(factor, factor[0], rtol=10 * floor, atol=0)
+        same = np.allclose(factor, factor[0], rtol=MULTIPLE * floor, atol=0)
     if same:
         words = f"the backward pass starts from {1 / factor[0]:.6g} times {head_words(head)}"
         return _finding("output-seed", layer, words, error, floor, 0.0, parameters, ranked[0])
