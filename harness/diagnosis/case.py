@@ -118,8 +118,12 @@ class Case:
         if steps is not None and step.layer.name not in self.mended:
             scale = min(1.0, unit_roundoff(self.dtype) / unit_roundoff(other))
             yield scale * apart(_propagated(steps, step, other), expected)
-        # Once whatever the error: where a step leaves nothing but rounding, everything is rounding.
-        for seed in range(MOVES if error <= DOUBTFUL[self.dtype] else 1):
+        if error > DOUBTFUL[self.dtype]:
+            # Where a step leaves nothing but rounding, any movement gives another result. Its inputs stay:
+            # moved, those that are exactly at a threshold of its rule would cross it.
+            yield apart(expected, self.expected(moved(step, self.dtype, 0, inputs=False)))
+            return
+        for seed in range(MOVES):
             yield apart(expected, self.expected(moved(step, self.dtype, seed)))
 
     @cached_property
@@ -164,14 +168,15 @@ class Case:
         )
 
 
-def moved(step: Step, dtype: str, seed: int) -> Step:
-    """``step`` with inputs and relevance moved by one unit in the last place of ``dtype``, at random."""
+def moved(step: Step, dtype: str, seed: int, inputs: bool = True) -> Step:
+    """``step`` with its relevance and ``inputs`` moved by one unit in the last place of ``dtype``, at random."""
     generator = np.random.default_rng(seed)
 
     def move(array: np.ndarray) -> np.ndarray:
         return moved_one_ulp(array.astype(dtype), generator).astype(np.float64)
 
-    return replace(step, inputs=tuple(move(x) for x in step.inputs), relevance=move(step.relevance))
+    operands = tuple(move(x) for x in step.inputs) if inputs else step.inputs
+    return replace(step, inputs=operands, relevance=move(step.relevance))
 
 
 def oracle_for(model: Any) -> Deviating:
