@@ -22,6 +22,9 @@ from harness.trace import Trace
 
 #: Errors of a single step beyond these are no rounding of a denominator: not worth measuring for more than once.
 DOUBTFUL = {"float32": np.inf, "float64": 1e-6}
+#: A step of which float32 keeps less than this much may be one that leaves nothing but rounding: any movement gives
+#: another result then.
+NOTHING_LEFT = 0.01
 
 
 @dataclass(eq=False)
@@ -59,6 +62,12 @@ class Case:
         self.__dict__.pop("ours", None)
         self.__dict__.pop("theirs", None)
 
+    def with_mended(self, mended: Mapping[str, Layer]) -> Case:
+        """The same runs, judged by other layers."""
+        other = replace(self, mended=mended)
+        other.__dict__.update(ours=self.ours, theirs=self.theirs)
+        return other
+
     def again(self) -> Trace:
         """Another run of the candidate."""
         return self._run(self.candidate)
@@ -91,6 +100,18 @@ class Case:
             return self.oracle.carry_out(step)
         return _propagated(self.reference_steps, step, self.dtype)
 
+    def shown(self, step: Step) -> Arrays | None:
+        """The reference's result of a step on the operands of its own run, where that run shows it.
+
+        It does where the step's one input has no other reader: all of its relevance came from this step.
+        """
+        sources = step.layer.inputs
+        if step.layer.name in self.mended or len(sources) != 1 or not step.relevance.any():
+            return None
+        (source,) = sources
+        found = self.ours.layers[source].relevance
+        return None if found is None or len(self.graph.consumers(source)) != 1 else (found,)
+
     def observed(self, step: Step) -> Arrays:
         """The candidate's result of a step."""
         assert self.candidate_steps is not None
@@ -115,16 +136,17 @@ class Case:
     def _roundings(self, step: Step, expected: Arrays, error: float) -> Iterator[float]:
         other = "float64" if self.dtype == "float32" else "float32"
         steps = _steps(prepared_for(self.model, self.reference, other))
+        distance = np.inf
         if steps is not None and step.layer.name not in self.mended:
             scale = min(1.0, unit_roundoff(self.dtype) / unit_roundoff(other))
-            yield scale * apart(_propagated(steps, step, other), expected)
-        if error > DOUBTFUL[self.dtype]:
-            # Where a step leaves nothing but rounding, any movement gives another result. Its inputs stay:
-            # moved, those that are exactly at a threshold of its rule would cross it.
+            distance = apart(_propagated(steps, step, other), expected)
+            yield scale * distance
+        if error <= DOUBTFUL[self.dtype]:
+            for seed in range(MOVES):
+                yield apart(expected, self.expected(moved(step, self.dtype, seed)))
+        elif distance > NOTHING_LEFT:
+            # Its inputs stay: moved, those that are exactly at a threshold of its rule would cross it.
             yield apart(expected, self.expected(moved(step, self.dtype, 0, inputs=False)))
-            return
-        for seed in range(MOVES):
-            yield apart(expected, self.expected(moved(step, self.dtype, seed)))
 
     @cached_property
     def coupled(self) -> bool:

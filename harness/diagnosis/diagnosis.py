@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.api import as_model, class_count, require_support
+from harness.api import as_model, class_count, explain, require_support
 from harness.backends import Backend, backend_named
 from harness.checks import checked_dtype, checked_input, checked_target
 from harness.comparison import Comparison, compare
@@ -169,28 +169,31 @@ def diagnose(
     misplaced = _another_target(case)
     if misplaced is not None:
         return Diagnosis(case, (misplaced,), reproduce_in=folder)
-    if not _doubtful(case):
+    finer = replace(case, x=case.x.astype(np.float64), dtype="float64") if dtype == "float32" else None
+    if not _doubtful(case, None if finer is None else finer.ours):
         return Diagnosis(case, (), reproduce_in=folder)
     notes: tuple[str, ...] = ()
-    if dtype == "float32":
+    if finer is not None:
         told("running both sides in float64")
         case.forget()
-        finer = _finer(case)
-        if finer is not None and _parts(finer):
+        if _runs(finer) and _parts(finer):
             case = finer
         elif compare(case.ours, case.theirs).passed:
             return Diagnosis(case, (), reproduce_in=folder)
-        elif finer is not None:
+        elif _runs(finer):
             notes = ("in float64 the two agree",)
     elif compare(case.ours, case.theirs).passed:
         return Diagnosis(case, (), reproduce_in=folder)
     return replace(_examined(case, told), notes=notes, reproduce_in=folder)
 
 
-def _doubtful(case: Case) -> bool:
-    """Whether anything is further apart than the reference's noise floor explains, or that floor is high."""
+def _doubtful(case: Case, exact: Trace | None) -> bool:
+    """Whether anything is further apart than the reference's noise floor explains, or that floor is high.
+
+    ``exact``: the reference's run in float64, for a case in float32.
+    """
     ours, theirs = case.ours, case.theirs
-    floor = ours.rerun.floor(ours)
+    floor = ours.rerun.floor(ours, exact)
     return any(
         not explained(distance, allowed) or allowed > HIGH_FLOOR
         for distance, allowed in _distances(ours, theirs, floor)
@@ -214,11 +217,10 @@ def _distances(ours: Trace, theirs: Trace, floor: NoiseFloor) -> Iterator[tuple[
 def _case(
     model: Any, x: np.ndarray, method: Method, sides: tuple[Backend, Backend], target: Any, dtype: str
 ) -> Case:
-    if target is None:
-        from harness.api import prepared_for
-
-        target = prepared_for(model, sides[0], dtype).explain(x, method, None, layers=False).target
-    return Case(model, x, method, sides[0], sides[1], np.asarray(target), dtype)
+    ours = explain(model, x, method, sides[0], target, dtype)
+    case = Case(model, x, method, sides[0], sides[1], ours.target, dtype)
+    case.ours = ours
+    return case
 
 
 def _another_target(case: Case) -> Finding | None:
@@ -232,14 +234,13 @@ def _another_target(case: Case) -> Finding | None:
     return Finding("head", case.graph.output, "target", words, error, 0.0, parameters=parameters)
 
 
-def _finer(case: Case) -> Case | None:
-    """The case in float64; None where a side cannot be run in it."""
-    finer = replace(case, x=case.x.astype(np.float64), dtype="float64")
+def _runs(case: Case) -> bool:
+    """Whether the candidate can be run in the dtype of ``case``."""
     try:
-        _ = finer.ours, finer.theirs
+        _ = case.theirs
     except HarnessError:
-        return None
-    return finer
+        return False
+    return True
 
 
 #: In float64 no rounding brings two runs of one function further apart than this without a denominator near zero.
@@ -272,7 +273,7 @@ def _examined(case: Case, told: Progress) -> Diagnosis:
     ends = tuple(result_findings(case))
     forward += ends
     told("start of the backward pass")
-    inner = _single(replace(case, mended=mended))
+    inner = _single(case.with_mended(mended))
     # Behind a softmax that should not be there, the way back starts from its derivative.
     head = () if inner is None or ends else tuple(_head(inner))
     steps: list[tuple[str, str, float, float]] = []
@@ -362,7 +363,7 @@ def _steps(case: Case, unclear: set[str]) -> Iterator[Introduced]:
         yield from seen(case, case.theirs, unclear)
         return
     any_introduced = False
-    for found in introduced(case, case.ours, unclear):
+    for found in introduced(case, unclear):
         any_introduced = any_introduced or found.differs
         yield found
     if not any_introduced:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from harness.diagnosis.localise import Introduced
 from harness.diagnosis.measure import MOVES, apart, explained
 from harness.diagnosis.precision import stored_format
 from harness.diagnosis.probes import probes
-from harness.diagnosis.search import LEFT, MOST, Hypothesis, Outcome, Problem, search
+from harness.diagnosis.search import LEFT, MOST, Hypothesis, Outcome, Problem, Search
 from harness.graph import Layer
 from harness.steps import Deviation, ForwardStep, Step
 
@@ -48,7 +48,11 @@ def explain_forward(case: Case, error: ForwardError) -> Explained:
         noise=lambda step, residual: noise(case, step),
     )
     small = multiplications(error.layer, len(error.observed)) <= PAIRS_UP_TO
-    outcome = search(problem, error.error, pairs=small)
+    search = Search(problem, error.error)
+    outcome = search.alone()
+    if small and all(each.generic for each in outcome.fits):
+        pairs = search.paired()
+        outcome = replace(pairs, fits=(*outcome.fits, *pairs.fits))
     found = _Found("forward", error.layer.name, error.error, error.floor)
     if outcome.fits:
         return _named(found, outcome.fits[0], outcome, None)
@@ -94,15 +98,15 @@ def explain_step(case: Case, found: Introduced, before: Sequence[Hypothesis] = (
     known = _same_as_before(case, found, part, before)
     if known is not None:
         return _named(where, known, Outcome((known,)), _nan_words(found))
-    singles = _searched(case, found, part, pairs=False)
-    outcome = replace(singles, fits=_standing(case, found, singles.fits))
+    search = _search(case, found, part)
+    outcome = _singly(case, found, search, part)
     if not outcome.fits:
         # What can be told without the search for pairs, which is long.
         told = _told_otherwise(case, found, where)
         if told is not None:
             return Explained((replace(told, facts=_facts(case, found)),), None)
-        outcome = _searched(case, found, part, pairs=True)
-        outcome = replace(outcome, fits=_standing(case, found, outcome.fits))
+        if part is not None or multiplications(found.layer, len(found.step.relevance)) <= PAIRS_UP_TO:
+            outcome = _verified(case, found, search.paired(), part)
     if outcome.fits:
         return _named(where, _told_apart(case, found, outcome.fits), outcome, _nan_words(found))
     nan = _nan_words(found)
@@ -161,32 +165,36 @@ def _excerpt(case: Case, found: Introduced) -> Excerpt | None:
     return channels_of(found.step, case.observed) if part is not None and part.stray else part
 
 
-def _searched(case: Case, found: Introduced, part: Excerpt | None, pairs: bool) -> Outcome:
-    """Search the step, of a large layer an excerpt, and verify on the whole what fits there.
-
-    ``pairs``: the deviations two at a time as well; not on the whole of a layer of some size.
-    """
+def _search(case: Case, found: Introduced, part: Excerpt | None) -> Search:
+    """What the step is searched on: an excerpt of a large layer, else the whole."""
     if part is None:
-        whole = _problem(case, found, found.step, found.observed)
-        size = multiplications(found.layer, len(found.step.relevance))
-        return search(whole, found.error, pairs=pairs and size <= PAIRS_UP_TO)
-    outcome = _verified(case, found, part, pairs)
-    if outcome.fits or pairs or case.candidate_steps is None:
+        return Search(_problem(case, found, found.step, found.observed), found.error)
+    error = apart(case.oracle.carry_out(part.step), part.observed)
+    return Search(_problem(case, found, part.step, part.observed), error)
+
+
+def _singly(case: Case, found: Introduced, search: Search, part: Excerpt | None) -> Outcome:
+    """The single deviations that stand; of a large convolution, in all places where no patch shows them."""
+    outcome = _verified(case, found, search.alone(), part)
+    if outcome.fits or part is None:
         return outcome
     channels = channels_of(found.step, case.observed)
-    return outcome if channels is None else _verified(case, found, channels, pairs=False)
+    if channels is None:
+        return outcome
+    return _verified(case, found, _search(case, found, channels).alone(), channels)
 
 
-def _verified(case: Case, found: Introduced, part: Excerpt, pairs: bool) -> Outcome:
-    """What fits the excerpt and the whole."""
-    error = apart(case.oracle.carry_out(part.step), part.observed)
-    outcome = search(_problem(case, found, part.step, part.observed), error, pairs)
-    verified = []
-    for each in outcome.fits[:4]:
+def _verified(case: Case, found: Introduced, outcome: Outcome, part: Excerpt | None) -> Outcome:
+    """``outcome`` with the fits that stand; those of an excerpt must fit the whole as well."""
+    fits = outcome.fits if part is None else tuple(_on_the_whole(case, found, outcome.fits[:4]))
+    return replace(outcome, fits=_standing(case, found, fits))
+
+
+def _on_the_whole(case: Case, found: Introduced, fits: Sequence[Hypothesis]) -> Iterator[Hypothesis]:
+    for each in fits:
         residual = _residual(case, found, each)
         if residual is not None:
-            verified.append(replace(each, residual=residual))
-    return replace(outcome, fits=tuple(verified))
+            yield replace(each, residual=residual)
 
 
 def _residual(case: Case, found: Introduced, hypothesis: Hypothesis) -> float | None:

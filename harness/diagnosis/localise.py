@@ -39,13 +39,14 @@ class Introduced:
         return not explained(self.error, self.floor)
 
 
-def introduced(case: Case, where: Trace, unclear: Collection[str]) -> Iterator[Introduced]:
-    """Every layer's step in backward order, on the activations and relevance of ``where``, the reference's run.
+def introduced(case: Case, unclear: Collection[str]) -> Iterator[Introduced]:
+    """Every layer's step in backward order, on the activations and relevance of the reference's run.
 
     Those of ``unclear`` are left out: their forward pass is wrong in a way that cannot be said as another layer.
 
     Only the results of layers that differ are worth keeping: they are large.
     """
+    where = case.ours
     for layer in reversed(case.graph.layers):
         if layer.kind == "input" or layer.name in unclear:
             continue
@@ -53,13 +54,13 @@ def introduced(case: Case, where: Trace, unclear: Collection[str]) -> Iterator[I
         inputs = [where.layers[name].activation for name in layer.inputs]
         if relevance is None or any(x is None for x in inputs):
             continue
-        yield of_step(case, case.step(layer, tuple(np.asarray(x) for x in inputs), relevance))
+        step = case.step(layer, tuple(np.asarray(x) for x in inputs), relevance)
+        yield of_step(case, step, case.shown(step) or case.expected(step))
 
 
-def of_step(case: Case, step: Step) -> Introduced:
-    """One step on both sides."""
+def of_step(case: Case, step: Step, expected: Arrays) -> Introduced:
+    """One step on both sides. ``expected``: the reference's result."""
     least = summation_floor(case.terms, case.dtype)
-    expected = case.expected(step)
     try:
         observed = case.observed(step)
     except Exception as raised:

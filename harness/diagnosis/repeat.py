@@ -40,7 +40,7 @@ def repeat_finding(case: Case) -> Finding | None:
                 )
                 return _finding("rule", source, words, error, floor)
         error = apart((first.attribution,), (second.attribution,))
-        if not explained(error, case.attribution_floor):
+        if not explained(error, floor) and not explained(error, case.attribution_floor):
             words = "two runs give different attributions: something is drawn at random"
             return Finding("postprocess", None, "nondeterminism", words, error, floor)
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -81,25 +82,43 @@ class Outcome:
     others: tuple[Hypothesis, ...] = field(default=())
 
 
-def search(problem: Problem, error: float, pairs: bool = True) -> Outcome:
-    """Try all deviations of ``problem``; in pairs where no single one fits. ``error``: that of the specified step."""
-    singles = sorted(_measured(problem, (), problem.step), key=_residual)
-    fits = _fitting(problem, singles, error)
-    if pairs and all(each.generic for each in fits):
+@dataclass(eq=False)
+class Search:
+    """All deviations of ``problem``, tried singly and in pairs. ``error``: that of the specified step."""
+
+    problem: Problem
+    error: float
+
+    @cached_property
+    def singles(self) -> list[Hypothesis]:
+        """Every deviation, by residual."""
+        return sorted(_measured(self.problem, (), self.problem.step), key=_residual)
+
+    def alone(self) -> Outcome:
+        """Which deviations fit singly."""
+        return _outcome(_fitting(self.problem, self.singles, self.error), self.singles)
+
+    def paired(self) -> Outcome:
+        """Which pairs fit: the likeliest deviations, each with every other."""
+        problem = self.problem
+        fits: list[Hypothesis] = []
         doubles: list[Hypothesis] = []
         met: float | None = None
-        for first in _firsts(singles):
+        for first in _firsts(self.singles):
             if met is not None and not np.isclose(first.residual, met, rtol=1e-9, atol=0):
                 continue  # only what comes to the same as the one that was found is still of interest
             found = sorted(_measured(problem, first.deviations, first.alter(problem.step)), key=_residual)[:8]
             doubles += found
-            fitting = _fitting(problem, found, error)
+            fitting = _fitting(problem, found, self.error)
             fits += fitting
             if fitting and met is None:
                 met = first.residual
-        singles = sorted([*singles, *doubles], key=_residual)
+        return _outcome(fits, sorted([*self.singles, *doubles], key=_residual))
+
+
+def _outcome(fits: Sequence[Hypothesis], tried: Sequence[Hypothesis]) -> Outcome:
     kept = {id(each) for each in fits}
-    return Outcome(tuple(fits), tuple(each for each in singles if id(each) not in kept)[:8])
+    return Outcome(tuple(fits), tuple(each for each in tried if id(each) not in kept)[:8])
 
 
 def _residual(hypothesis: Hypothesis) -> float:
@@ -107,21 +126,30 @@ def _residual(hypothesis: Hypothesis) -> float:
 
 
 def _measured(problem: Problem, before: tuple[Deviation, ...], step: Any) -> Iterator[Hypothesis]:
-    try:
-        listed = list(problem.deviations(step))
-    except Exception:
-        if not before:
-            raise
-        return  # a step altered so that nothing more can be made of it
-    for place, deviation in enumerate(listed):
+    for place, deviation in enumerate(_listed(problem, before, step)):
         if before and deviation.cause in _ALONE:
             continue
         try:
             with np.errstate(all="ignore"):
                 residual = apart(problem.carry_out(deviation.alter(step)), problem.observed)
+        except MemoryError:
+            raise
         except Exception:
+            if not before:
+                raise
             continue  # two that cannot be had together: another shape, a rule without the part in question
         yield Hypothesis((*before, deviation), residual, place)
+
+
+def _listed(problem: Problem, before: tuple[Deviation, ...], step: Any) -> list[Deviation]:
+    try:
+        return list(problem.deviations(step))
+    except MemoryError:
+        raise
+    except Exception:
+        if not before:
+            raise
+        return []  # a step altered so that nothing more can be made of it
 
 
 def _firsts(singles: Sequence[Hypothesis]) -> list[Hypothesis]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class PreparedOracle:
         """The relevance of each input of the layer of ``step``; see `harness.steps.Deviating`."""
         return deviations.carry_out(step)
 
-    def deviations(self, step: Step, observed: Arrays) -> list[Deviation]:
+    def deviations(self, step: Step, observed: Arrays) -> Iterator[Deviation]:
         """What that step may do differently so that ``observed`` comes out."""
         return deviations.deviations(step, observed)
 

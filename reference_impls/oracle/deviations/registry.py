@@ -63,11 +63,13 @@ SUBJECTS: tuple[Callable[[Step, Arrays], Iterator[Deviation]], ...] = (
 )
 
 
-def deviations(step: Step, observed: Arrays) -> list[Deviation]:
-    """What might be done differently at this step.
+def deviations(step: Step, observed: Arrays) -> Iterator[Deviation]:
+    """What might be done differently at this step, subject after subject.
 
     ``observed``: the candidate's result, (batch, *input shape) for each input; NaN and infinity may be among it.
     """
     observed = tuple(np.asarray(part, dtype=np.float64) for part in observed)
-    with np.errstate(all="ignore"):
-        return [found for subject in SUBJECTS for found in subject(step, observed)]
+    for subject in SUBJECTS:
+        with np.errstate(all="ignore"):
+            found = list(subject(step, observed))
+        yield from found
