@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 
 from harness.graph import AVERAGE_POOLING_KINDS, KERNEL_KINDS, Graph, Layer
+from harness.methods import Rule, StdEpsilon
 
 
 def forward_terms(layer: Layer) -> int:
@@ -30,6 +31,11 @@ def backward_terms(layer: Layer) -> int:
     if layer.kind in KERNEL_KINDS:
         return max(array.size // array.shape[-2] for name, array in layer.weights.items() if name != "bias")
     return forward_terms(layer)
+
+
+def rule_terms(layer: Layer, rule: Rule) -> int:
+    """The number of terms in the longest sum that ``rule`` forms of the layer's own: those of a deviation."""
+    return math.prod(layer.input_shapes[0]) if isinstance(rule, StdEpsilon) else 1
 
 
 def longest_forward_sums(graph: Graph) -> dict[str, int]:

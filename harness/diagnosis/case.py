@@ -13,7 +13,7 @@ from harness.api import explain, prepared_for
 from harness.backends import Backend, backend_named
 from harness.backends.protocol import Prepared, Steps
 from harness.comparison.floor import moved_one_ulp, unit_roundoff
-from harness.comparison.summation import longest_sum
+from harness.comparison.summation import longest_sum, rule_terms
 from harness.diagnosis.measure import MOVES, apart, explained, summation_floor
 from harness.graph import Graph, Layer
 from harness.methods import Method
@@ -117,6 +117,10 @@ class Case:
         assert self.candidate_steps is not None
         return _propagated(self.candidate_steps, step, self.dtype)
 
+    def least(self, step: Step) -> float:
+        """What the order of the sums of a step alone may change."""
+        return summation_floor(max(self.terms, rule_terms(step.layer, step.rule)), self.dtype)
+
     def step_floor(self, step: Step, expected: Arrays, error: float) -> float:
         """What rounding explains of a step, measured until it explains ``error`` or there is no more to measure.
 
@@ -125,7 +129,7 @@ class Case:
         the operands do, by one unit in the last place. A denominator within rounding of zero changes its
         sign in some of these runs only.
         """
-        floor = summation_floor(self.terms, self.dtype)
+        floor = self.least(step)
         for distance in self._roundings(step, expected, error):
             if np.isfinite(distance):
                 floor = max(floor, distance)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.diagnosis.case import Case
-from harness.diagnosis.measure import apart, explained, summation_floor
+from harness.diagnosis.measure import apart, explained
 from harness.graph import Layer
 from harness.steps import Arrays, Step
 from harness.trace import Trace
@@ -60,7 +60,7 @@ def introduced(case: Case, unclear: Collection[str]) -> Iterator[Introduced]:
 
 def of_step(case: Case, step: Step, expected: Arrays) -> Introduced:
     """One step on both sides. ``expected``: the reference's result."""
-    least = summation_floor(case.terms, case.dtype)
+    least = case.least(step)
     try:
         observed = case.observed(step)
     except Exception as raised:
@@ -94,7 +94,7 @@ def seen(case: Case, run: Trace, unclear: Collection[str]) -> Iterator[Introduce
         ]
         total = np.asarray(sum(passed))
         error = apart((total,), (found,))
-        least = summation_floor(case.terms, case.dtype)
+        least = max(case.least(step) for step in steps)
         if explained(error, least):
             continue
         floors = (case.step_floor(step, shares, error) for step, shares in zip(steps, expected, strict=True))

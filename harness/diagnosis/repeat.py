@@ -58,9 +58,24 @@ def _between(one: LayerTrace | None, other: LayerTrace | None, what: str) -> flo
 
 
 def _passed_by(case: Case, layer: Layer) -> Layer:
-    """The layer whose step passes relevance to ``layer``'s output: its reader, where there is one."""
+    """The layer whose step passes different relevance to ``layer``'s output: its reader.
+
+    Of several the one whose step, run twice, differs; ``layer`` itself where no such step can be run.
+    """
     readers = case.graph.consumers(layer.name)
-    return readers[0] if len(readers) == 1 else layer
+    if len(readers) == 1:
+        return readers[0]
+    return next((reader for reader in readers if _differs_from_itself(case, reader)), layer)
+
+
+def _differs_from_itself(case: Case, layer: Layer) -> bool:
+    run = case.theirs.layers
+    relevance = run[layer.name].relevance if layer.name in run else None
+    inputs = [run[name].activation if name in run else None for name in layer.inputs]
+    if case.candidate_steps is None or relevance is None or any(x is None for x in inputs):
+        return False
+    step = case.step(layer, tuple(np.asarray(x) for x in inputs), relevance)
+    return not explained(apart(case.observed(step), case.observed(step)), case.least(step))
 
 
 def _forward_words(case: Case, layer: Layer, one: LayerTrace, other: LayerTrace) -> str:

@@ -60,9 +60,15 @@ def inner(layer: Layer, graph: Graph) -> bool:
 
 
 def negative_too(layer: Layer, graph: Graph) -> bool:
-    """Relevance reaches its negative outputs: it is not the output, and no ReLU reads it."""
+    """Relevance reaches its negative outputs: it is not the output, and no ReLU reads it.
+
+    Nor is it a map of classes that is averaged into the logits: relevance is at the target's map alone, which
+    is positive wherever a target was found well.
+    """
     readers = graph.consumers(layer.name)
-    return bool(readers) and not any(reader.kind in ("relu", "relu6") for reader in readers)
+    return bool(readers) and not any(
+        reader.kind in ("relu", "relu6") or reader.name == graph.output for reader in readers
+    )
 
 
 def reads_input(layer: Layer, graph: Graph) -> bool:

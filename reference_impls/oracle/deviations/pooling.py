@@ -56,6 +56,9 @@ def _of_max(step: Step) -> Iterator[Deviation]:
         ),
         ("relevance is shared by the softmax of the entries instead of going to the largest", _by_softmax),
     ]
+    if not globally and np.any(step.layer.attributes["padding"]):
+        words = "every entry gets an equal share, as in an average that leaves out padded places"
+        readings.append((f"{words}, instead of the largest", _evenly_inside))
     if globally:
         readings.append(
             (f"of equal largest entries the first gets the relevance instead that {rule}", _first)
@@ -122,6 +125,11 @@ def _last(entries: np.ndarray) -> np.ndarray:
 
 def _evenly(entries: np.ndarray) -> np.ndarray:
     return np.full(entries.shape, 1.0 / len(entries))
+
+
+def _evenly_inside(entries: np.ndarray) -> np.ndarray:
+    inside = np.isfinite(entries)
+    return inside / inside.sum(axis=0, keepdims=True)
 
 
 def _all(entries: np.ndarray) -> np.ndarray:
