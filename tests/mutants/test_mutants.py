@@ -28,14 +28,6 @@ BY_SPEED = (
     "vgg16-mri",
 )
 SLOW = BY_SPEED[6:]
-#: What is not found as it should be, and why; each must fail, so that the list cannot outlive its reasons.
-SHORT = {
-    (
-        "tf32-convolutions",
-        "digits-cnn",
-        "gradient",
-    ): "the third of three convolutions in tf32 is told as unknown",
-}
 
 
 def trials() -> Iterator[object]:
@@ -46,9 +38,6 @@ def trials() -> Iterator[object]:
             for method in mutant.methods:
                 first = model == models[0] and method == mutant.methods[0] and model not in SLOW
                 marks = [] if first else [pytest.mark.nightly]
-                reason = SHORT.get((mutant.name, model, method))
-                if reason is not None:
-                    marks.append(pytest.mark.xfail(reason=reason, strict=True))
                 yield pytest.param(mutant.name, model, method, marks=marks)
 
 

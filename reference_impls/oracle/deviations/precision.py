@@ -22,8 +22,9 @@ from reference_impls.oracle.deviations.altering import (
 from reference_impls.oracle.deviations.estimating import as_it_stands
 from reference_impls.oracle.deviations.formats import (
     FORMATS,
-    OPERANDS_ONLY,
     Format,
+    format_of,
+    operands_only,
     rounded_weights,
     to_float16,
     to_float32,
@@ -49,7 +50,7 @@ def formats(step: Step, observed: Arrays) -> Iterator[Deviation]:
             ("the inputs are", with_inputs(rounding)),
             ("the weights are", with_weights(partial(rounded_weights, rounding))),
         )
-        if name not in OPERANDS_ONLY:
+        if not operands_only(name):
             everything = chained(
                 operands, with_relevance(rounding), *_between(step, rounding), then(rounding)
             )
@@ -62,7 +63,7 @@ def formats(step: Step, observed: Arrays) -> Iterator[Deviation]:
                 ("relevance of output and inputs is", chained(with_relevance(rounding), then(rounding))),
             )
         for said, change in places:
-            yield deviation("precision", f"{said} rounded to {name}", change, {"format": name})
+            yield deviation("precision", f"{said} rounded to {name}", change, {"format": format_of(name)})
 
 
 def _between(step: Step, rounding: Format) -> tuple[Change, ...]:

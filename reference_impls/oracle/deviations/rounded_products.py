@@ -16,7 +16,13 @@ from reference_impls.oracle.deviations.altering import (
     with_relevance,
     with_weights,
 )
-from reference_impls.oracle.deviations.formats import FORMATS, OPERANDS_ONLY, Format, rounded_weights
+from reference_impls.oracle.deviations.formats import (
+    FORMATS,
+    Format,
+    format_of,
+    operands_only,
+    rounded_weights,
+)
 from reference_impls.oracle.deviations.kinds import has_bias
 from reference_impls.oracle.deviations.terms import Arithmetic, carried, has_terms
 from reference_impls.oracle.linear import Arrays
@@ -30,11 +36,11 @@ def products(step: Step, observed: Arrays) -> Iterator[Deviation]:
     if not has_terms(step):
         return
     for name, rounding in FORMATS.items():
-        for words, change in _readings(rounding, has_bias(step), name in OPERANDS_ONLY):
-            yield deviation("precision", words.format(name), change, {"format": name})
+        for words, change in _readings(rounding, has_bias(step), operands_only(name)):
+            yield deviation("precision", words.format(name), change, {"format": format_of(name)})
 
 
-def _readings(rounding: Format, bias: bool, operands_only: bool) -> Iterator[tuple[str, Change]]:
+def _readings(rounding: Format, bias: bool, nothing_stored: bool) -> Iterator[tuple[str, Change]]:
     words = "the operands of every product with the weights are rounded to {}"
     alone = Arithmetic(operand=rounding)
     with_bias = Arithmetic(operand=rounding, bias=rounding)
@@ -42,7 +48,7 @@ def _readings(rounding: Format, bias: bool, operands_only: bool) -> Iterator[tup
     yield f"{words}, sums and the rest are not", _with(alone)
     if bias:
         yield f"{words}, and so is the bias, the rest is not", _with(with_bias)
-    if operands_only:
+    if nothing_stored:
         return
     yield f"{words}, and so is what comes out of them, as autocast does it", _with(cast)
     yield f"{words}, and so is the result of the step", chained(_with(alone), then(rounding))

@@ -12,11 +12,17 @@ Rounding = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Format:
-    """``bits``: of the significand with its leading one; half a unit in the last place is ``2**-bits``."""
+    """``bits``: a number is rounded by at most ``2**-bits`` of itself. ``how``: in words, where it is not the usual."""
 
     name: str
     bits: int
     round: Rounding
+    how: str = ""
+
+    @property
+    def said(self) -> str:
+        """Name and manner."""
+        return self.name + self.how
 
     def holds(self, values: np.ndarray) -> bool:
         """Whether every value is one of this format."""
@@ -55,6 +61,14 @@ def to_tf32_away(values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(single), shortened, single).astype(np.float64)
 
 
+def to_tf32_cut(values: np.ndarray) -> np.ndarray:
+    """To TF32 towards zero: what a tensor core reads of a float32 that nobody has rounded (PTX ISA, `mma`)."""
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
+    cut = (single.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
+    return np.where(np.isfinite(single), cut, single).astype(np.float64)
+
+
 def _shortened(values: np.ndarray, dropped: int) -> np.ndarray:
     """float32 without its last ``dropped`` bits, rounded to nearest, ties to even; NaN and Inf stay."""
     with np.errstate(over="ignore"):
@@ -71,8 +85,9 @@ FLOAT32 = Format("float32", 24, to_float32)
 #: From the coarsest to the finest; of those with 11 bits, the ones that only round operands are first.
 FORMATS = (
     Format("bfloat16", 8, to_bfloat16),
-    Format("tf32", 11, to_tf32),
     Format("tf32", 11, to_tf32_away),
+    Format("tf32", 11, to_tf32, " (ties to even)"),
+    Format("tf32", 10, to_tf32_cut, " (the last bits cut off)"),
     Format("float16", 11, to_float16),
     FLOAT32,
 )
