@@ -28,7 +28,8 @@ class Step:
 
     ``whole``: the step that this one is an excerpt of, where it is one. An excerpt of a convolution is a dense
     layer whose rows are patches: what is taken over the whole input or output (a standard deviation, a mean
-    square) is then taken from ``whole``, and ``rows`` has the sample that each row comes from.
+    square) is then taken from ``whole``, ``rows`` has the sample that each row comes from, and ``units`` the
+    output channels of ``whole`` that the excerpt keeps.
 
     The rest is for deviations, and theirs alone to read. ``denominator``: turns ``z`` into what is divided by
     instead of ``S(z)``; ``formula``: replaces the rule's formula altogether; ``after``: what is done to the
@@ -43,6 +44,7 @@ class Step:
     method: Method
     whole: Step | None = None
     rows: np.ndarray | None = None
+    units: np.ndarray | None = None
     denominator: Callable[[Step, np.ndarray], np.ndarray] | None = None
     formula: Callable[[Step], Arrays] | None = None
     after: tuple[Callable[[Step, Arrays], Arrays], ...] = ()

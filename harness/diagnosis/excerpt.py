@@ -79,6 +79,7 @@ def channels_of(step: Step, observe: Callable[[Step], Arrays]) -> Excerpt | None
         relevance=step.relevance[..., kept],
         whole=step,
         rows=np.arange(len(masked)),
+        units=kept,
     )
     return Excerpt(small, observe(replace(step, relevance=masked)), 0.0)
 
@@ -114,6 +115,7 @@ def _of_dense(step: Step, observe: Callable[[Step], Arrays]) -> Excerpt:
         relevance=step.relevance[:, units],
         whole=step,
         rows=np.arange(len(masked)),
+        units=units,
     )
     return Excerpt(small, observed, 0.0)
 
@@ -157,6 +159,7 @@ def _of_convolution(step: Step, observe: Callable[[Step], Arrays]) -> Excerpt | 
         relevance=np.stack([relevance[(*place, units)] for place in places]),
         whole=step,
         rows=np.asarray([place[0] for place in places]),
+        units=units,
     )
     stray = math.sqrt(max(0.0, everything - inside) / everything) if everything > 0 else 0.0
     return Excerpt(small, (observed,), stray if stray > 1e-6 else 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -134,9 +135,9 @@ def _measured(problem: Problem, before: tuple[Deviation, ...], step: Any) -> Ite
                 residual = apart(problem.carry_out(deviation.alter(step)), problem.observed)
         except MemoryError:
             raise
-        except Exception:
+        except Exception as error:
             if not before:
-                raise
+                _skipped(problem, deviation.words, error)
             continue  # two that cannot be had together: another shape, a rule without the part in question
         yield Hypothesis((*before, deviation), residual, place)
 
@@ -146,10 +147,23 @@ def _listed(problem: Problem, before: tuple[Deviation, ...], step: Any) -> list[
         return list(problem.deviations(step))
     except MemoryError:
         raise
-    except Exception:
+    except Exception as error:
         if not before:
-            raise
+            _skipped(problem, "any reading", error)
         return []  # a step altered so that nothing more can be made of it
+
+
+class SkippedReadingWarning(RuntimeWarning):
+    """Something that a layer might do differently could not be tried: a fault of this library, not of the candidate."""
+
+
+def _skipped(problem: Problem, words: str, error: Exception) -> None:
+    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    warnings.warn(
+        f"{problem.step.layer.name}: not tried ({words}): {said}; please report this",
+        SkippedReadingWarning,
+        stacklevel=2,
+    )
 
 
 def _firsts(singles: Sequence[Hypothesis]) -> list[Hypothesis]:

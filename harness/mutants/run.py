@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
@@ -110,12 +111,15 @@ def run_case(collection: Collection, case: Case) -> Result:
 
 
 def diagnosed(model: Any, x: Any, method: str, candidate: Any, dtype: str) -> Result:
-    """Diagnose ``candidate`` against the reference; a diagnosis that raises is a result too."""
+    """Diagnose ``candidate`` against the reference; a diagnosis that raises, or warns of its own, is a result too."""
     from harness.diagnosis import diagnose
+    from harness.diagnosis.search import SkippedReadingWarning
 
     start = time.perf_counter()
     try:
-        diagnosis = diagnose(model, x, method, candidate=candidate, dtype=dtype)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", SkippedReadingWarning)
+            diagnosis = diagnose(model, x, method, candidate=candidate, dtype=dtype)
     except HarnessError as error:
         return Result((), time.perf_counter() - start, f"{type(error).__name__}: {error}")
     except Exception as error:  # an error of the diagnosis itself must not end a run of hours

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from harness.diagnosis.excerpt import LARGE, PATCHES, UNITS, channels_of, excerpt, multiplications
+from harness.diagnosis.excerpt import LARGE, PATCHES, UNITS, Excerpt, channels_of, excerpt, multiplications
 from harness.graph import Graph, Layer
-from harness.methods import Epsilon, Flat, Rule, method
+from harness.methods import (
+    AlphaBeta,
+    Epsilon,
+    Flat,
+    Gamma,
+    Gradient,
+    Rule,
+    Sign,
+    StdEpsilon,
+    WSquare,
+    Z,
+    ZPlusFast,
+    method,
+)
 from harness.steps import Arrays, Step
 from reference_impls.oracle import rules
+from reference_impls.oracle.deviations import carry_out, deviations
 
 RANDOM = np.random.default_rng(5)
 
@@ -95,3 +112,71 @@ def test_a_few_channels_in_all_places_are_what_the_whole_layer_gives_for_them() 
     assert part.observed[0].shape == step.inputs[0].shape
     bound = 216 * np.finfo(np.float64).eps * np.abs(part.observed[0]).max()
     np.testing.assert_allclose(oracle(part.step)[0], part.observed[0], rtol=0, atol=bound)
+
+
+RULES = (
+    Z(),
+    Epsilon(0.25),
+    StdEpsilon(0.25),
+    AlphaBeta(2, 1),
+    ZPlusFast(),
+    Gamma(0.25),
+    Sign(0.5),
+    WSquare(),
+    Flat(),
+)
+
+
+@pytest.mark.parametrize("cut", [excerpt, channels_of], ids=["patches", "channels"])
+@pytest.mark.parametrize("rule", [*RULES, Gradient()], ids=str)
+def test_every_reading_can_be_tried_on_an_excerpt(rule: Rule, cut: Callable[..., Excerpt | None]) -> None:
+    """A batch norm reads the convolution: merging it in takes the weights of the channels that are kept."""
+    step = step_of(convolution(size=28), rule)
+    statistics = {name: RANDOM.uniform(0.5, 2, 64) for name in ("gamma", "beta", "mean", "variance")}
+    norm = replace(
+        step.layer,
+        name="norm",
+        kind="batch_norm",
+        inputs=("conv",),
+        input_shapes=(step.layer.shape,),
+        attributes={"epsilon": 1e-3},
+        weights=statistics,
+    )
+    step = replace(step, graph=Graph("two", (*step.graph.layers, norm), "norm"))
+    part = cut(step, oracle)
+    assert part is not None
+    observed = tuple(1.1 * each + 0.01 for each in part.observed)
+    tried = [each.alter(part.step) for each in deviations(part.step, observed)]
+    assert len(tried) > 20
+    for each in tried:
+        with np.errstate(all="ignore"):
+            assert [found.shape for found in carry_out(each)] == [seen.shape for seen in observed]
+
+
+def test_a_merged_batch_norm_is_found_on_an_excerpt() -> None:
+    step = step_of(convolution(), Epsilon(0.25))
+    gamma, beta, mean, variance = (RANDOM.uniform(0.5, 2, 64) for _ in range(4))
+    statistics = {"gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
+    norm = Layer(
+        "norm",
+        "batch_norm",
+        ("conv",),
+        (step.layer.shape,),
+        step.layer.shape,
+        step.layer.axes,
+        {"epsilon": 1e-3},
+        statistics,
+    )
+    step = replace(step, graph=Graph("two", (*step.graph.layers, norm), "norm"))
+    factor = gamma / np.sqrt(variance + 1e-3)
+    kernel, bias = step.layer.weights["kernel"], step.layer.weights["bias"]
+    merged = {"kernel": kernel * factor, "bias": (bias - mean) * factor + beta}
+    part = excerpt(step, lambda each: oracle(replace(each, layer=replace(each.layer, weights=merged))))
+    assert part is not None
+    (named,) = (
+        each
+        for each in deviations(part.step, part.observed)
+        if each.words == "the weights are those with norm merged in"
+    )
+    (found,), (seen,) = carry_out(named.alter(part.step)), part.observed
+    assert np.linalg.norm(found - seen) < 1e-12 * np.linalg.norm(seen)

@@ -204,6 +204,8 @@ def _by_gamma(step: Step) -> Arrays:
 def _merged(norm: Layer, step: Step) -> Step:
     """``W * g / d`` and ``(b - mean) * g / d + beta`` per output channel."""
     kernel, shift = _computed(replace(step, layer=norm))
+    if step.units is not None:
+        kernel, shift = kernel[step.units], shift[step.units]
 
     def with_norm(layer: Layer, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         last = "pointwise_kernel" if "pointwise_kernel" in weights else "kernel"
