@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -79,7 +80,11 @@ def cases(collection: Collection, patterns: Sequence[str] = (), models: Sequence
 def _matching(mutants: Sequence[Mutant], patterns: Sequence[str]) -> list[Mutant]:
     for pattern in patterns:
         if not any(fnmatchcase(mutant.name, pattern) for mutant in mutants):
-            raise UnknownNameError("mutant", pattern, [mutant.name for mutant in mutants])
+            names = [mutant.name for mutant in mutants]
+            near = difflib.get_close_matches(pattern, names, cutoff=0.4)  # all of them would be a page
+            raise UnknownNameError(
+                "mutant", pattern, near, f"({len(names)} are listed in reports/mutants.md)"
+            )
     return [
         mutant
         for mutant in mutants
