@@ -9,7 +9,7 @@ relevance at these places only; the oracle needs the rows alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,47 +46,55 @@ def multiplications(layer: Layer, batch: int) -> int:
     return batch * places * sum(array.size for array in kernels)
 
 
-def excerpt(step: Step, observe: Callable[[Step], Arrays]) -> Excerpt | None:
-    """An excerpt of ``step``; None where the layer is small, or of a kind that has none."""
+def excerpts(step: Step, observe: Callable[[Step], Arrays]) -> Iterator[Excerpt]:
+    """Excerpts of ``step``, with the outputs of most relevance first; none where the layer is small, or of a kind
+    that has none.
+    """
     layer = step.layer
     if multiplications(layer, len(step.relevance)) < LARGE:
-        return None
+        return
     if layer.kind == "dense" and len(layer.shape) == 1:
-        return _of_dense(step, observe)
-    if layer.kind in ("conv1d", "conv2d") and layer.attributes["groups"] == 1:
-        return _of_convolution(step, observe)
-    return None
+        yield from _of_dense(step, observe)
+    elif layer.kind in ("conv1d", "conv2d") and layer.attributes["groups"] == 1:
+        yield from _of_convolution(step, observe)
 
 
-def channels_of(step: Step, observe: Callable[[Step], Arrays]) -> Excerpt | None:
-    """A large convolution with few of its output channels, in all places; None where the layer is none.
+def channels_of(step: Step, observe: Callable[[Step], Arrays]) -> Iterator[Excerpt]:
+    """A large convolution with few of its output channels, in all places; none where the layer is none.
 
     For what patches cannot show: places or channels of the result in another order.
     """
     layer = step.layer
     if multiplications(layer, len(step.relevance)) < LARGE:
-        return None
+        return
     if layer.kind not in ("conv1d", "conv2d") or layer.attributes["groups"] != 1:
-        return None
+        return
     axes = tuple(range(step.relevance.ndim - 1))
-    kept = _loudest(np.abs(step.relevance).sum(axis=axes), CHANNELS)
-    masked = np.zeros_like(step.relevance)
-    masked[..., kept] = step.relevance[..., kept]
-    weights = {name: np.ascontiguousarray(array[..., kept]) for name, array in layer.weights.items()}
-    small = replace(
-        step,
-        layer=replace(layer, shape=(*layer.shape[:-1], len(kept)), weights=weights),
-        relevance=step.relevance[..., kept],
-        whole=step,
-        rows=np.arange(len(masked)),
-        units=kept,
-    )
-    return Excerpt(small, observe(replace(step, relevance=masked)), 0.0)
+    for kept in _groups(np.abs(step.relevance).sum(axis=axes), CHANNELS):
+        masked = np.zeros_like(step.relevance)
+        masked[..., kept] = step.relevance[..., kept]
+        weights = {name: np.ascontiguousarray(array[..., kept]) for name, array in layer.weights.items()}
+        small = replace(
+            step,
+            layer=replace(layer, shape=(*layer.shape[:-1], len(kept)), weights=weights),
+            relevance=step.relevance[..., kept],
+            whole=step,
+            rows=np.arange(len(masked)),
+            units=kept,
+        )
+        yield Excerpt(small, observe(replace(step, relevance=masked)), 0.0)
 
 
-def _loudest(weight: np.ndarray, count: int) -> np.ndarray:
-    """The indices of the largest entries, in ascending order."""
-    return np.sort(np.argsort(-weight, kind="stable")[:count])
+def _groups(weight: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """The indices of the ``size`` largest entries, in ascending order, then those of the next; zeros never alone
+    but at first.
+    """
+    order = np.argsort(-weight, kind="stable")
+    for start in range(0, len(order), size):
+        group = order[start : start + size]
+        if start and not weight[group].any():
+            return
+        yield np.sort(group)
 
 
 def _dense(step: Step, kernel: np.ndarray, units: np.ndarray) -> Layer:
@@ -104,23 +112,22 @@ def _dense(step: Step, kernel: np.ndarray, units: np.ndarray) -> Layer:
     )
 
 
-def _of_dense(step: Step, observe: Callable[[Step], Arrays]) -> Excerpt:
-    units = _loudest(np.abs(step.relevance).sum(axis=0), UNITS)
-    masked = np.zeros_like(step.relevance)
-    masked[:, units] = step.relevance[:, units]
-    observed = observe(replace(step, relevance=masked))
-    small = replace(
-        step,
-        layer=_dense(step, step.layer.weights["kernel"], units),
-        relevance=step.relevance[:, units],
-        whole=step,
-        rows=np.arange(len(masked)),
-        units=units,
-    )
-    return Excerpt(small, observed, 0.0)
+def _of_dense(step: Step, observe: Callable[[Step], Arrays]) -> Iterator[Excerpt]:
+    for units in _groups(np.abs(step.relevance).sum(axis=0), UNITS):
+        masked = np.zeros_like(step.relevance)
+        masked[:, units] = step.relevance[:, units]
+        small = replace(
+            step,
+            layer=_dense(step, step.layer.weights["kernel"], units),
+            relevance=step.relevance[:, units],
+            whole=step,
+            rows=np.arange(len(masked)),
+            units=units,
+        )
+        yield Excerpt(small, observe(replace(step, relevance=masked)), 0.0)
 
 
-def _of_convolution(step: Step, observe: Callable[[Step], Arrays]) -> Excerpt | None:
+def _of_convolution(step: Step, observe: Callable[[Step], Arrays]) -> Iterator[Excerpt]:
     layer, (x,), relevance = step.layer, step.inputs, step.relevance
     kernel = layer.weights["kernel"]
     lengths = kernel.shape[:-2]
@@ -130,15 +137,7 @@ def _of_convolution(step: Step, observe: Callable[[Step], Arrays]) -> Excerpt | 
     strides = attributes["strides"]
     places = _places(np.abs(relevance).sum(axis=-1), x.shape[1:-1], extents, strides, before)
     if not len(places):
-        return None
-    total = np.zeros(relevance.shape[-1])
-    for place in places:
-        total += np.abs(relevance[tuple(place)])
-    units = _loudest(total, UNITS)
-    masked = np.zeros_like(relevance)
-    for place in places:
-        masked[(*place, units)] = relevance[(*place, units)]
-    (found,) = observe(replace(step, relevance=masked))
+        return
 
     def patch(array: np.ndarray, place: np.ndarray) -> np.ndarray:
         index = tuple(
@@ -150,19 +149,25 @@ def _of_convolution(step: Step, observe: Callable[[Step], Arrays]) -> Excerpt | 
         return array[(place[0], *index)].reshape(-1)
 
     rows = np.stack([patch(x, place) for place in places])
-    observed = np.stack([patch(found, place) for place in places])
-    everything, inside = float(np.square(found).sum()), float(np.square(observed).sum())
-    small = replace(
-        step,
-        layer=_dense(step, kernel.reshape(-1, kernel.shape[-1]), units),
-        inputs=(rows,),
-        relevance=np.stack([relevance[(*place, units)] for place in places]),
-        whole=step,
-        rows=np.asarray([place[0] for place in places]),
-        units=units,
-    )
-    stray = math.sqrt(max(0.0, everything - inside) / everything) if everything > 0 else 0.0
-    return Excerpt(small, (observed,), stray if stray > 1e-6 else 0.0)
+    total = np.sum([np.abs(relevance[tuple(place)]) for place in places], axis=0)
+    for units in _groups(total, UNITS):
+        masked = np.zeros_like(relevance)
+        for place in places:
+            masked[(*place, units)] = relevance[(*place, units)]
+        (found,) = observe(replace(step, relevance=masked))
+        observed = np.stack([patch(found, place) for place in places])
+        everything, inside = float(np.square(found).sum()), float(np.square(observed).sum())
+        small = replace(
+            step,
+            layer=_dense(step, kernel.reshape(-1, kernel.shape[-1]), units),
+            inputs=(rows,),
+            relevance=np.stack([relevance[(*place, units)] for place in places]),
+            whole=step,
+            rows=np.asarray([place[0] for place in places]),
+            units=units,
+        )
+        stray = math.sqrt(max(0.0, everything - inside) / everything) if everything > 0 else 0.0
+        yield Excerpt(small, (observed,), stray if stray > 1e-6 else 0.0)
 
 
 def _places(

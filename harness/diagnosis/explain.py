@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from harness.diagnosis.case import Case, moved
-from harness.diagnosis.excerpt import Excerpt, channels_of, excerpt, multiplications
+from harness.diagnosis.excerpt import Excerpt, channels_of, excerpts, multiplications
 from harness.diagnosis.facts import facts
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.forward import ForwardError, noise
@@ -19,7 +20,7 @@ from harness.diagnosis.precision import stored_format
 from harness.diagnosis.probes import probes
 from harness.diagnosis.search import LEFT, MOST, Hypothesis, Outcome, Problem, Search
 from harness.graph import Layer
-from harness.steps import Deviation, ForwardStep, Step
+from harness.steps import Arrays, Deviation, ForwardStep, Step
 
 #: Pairs of deviations are tried on the whole of a layer of up to this many multiplications.
 PAIRS_UP_TO = 5_000_000
@@ -157,12 +158,31 @@ def _step_noise(case: Case, step: Step, residual: float) -> float:
     return floor
 
 
+#: So many groups of a layer's outputs are looked at for one in which the error shows.
+GROUPS = 8
+
+
 def _excerpt(case: Case, found: Introduced) -> Excerpt | None:
     if case.candidate_steps is None:
         return None
-    part = excerpt(found.step, case.observed)
+    part = _showing(case, found, excerpts)
     # What spreads beyond the patches is looked at in all places.
-    return channels_of(found.step, case.observed) if part is not None and part.stray else part
+    return _showing(case, found, channels_of) if part is not None and part.stray else part
+
+
+def _showing(
+    case: Case, found: Introduced, cut: Callable[[Step, Callable[[Step], Arrays]], Iterator[Excerpt]]
+) -> Excerpt | None:
+    """The first excerpt in which the candidate differs: outputs with a positive bias do not show what the others do.
+
+    The first of all where none does; None where the layer has no excerpts.
+    """
+    first: Excerpt | None = None
+    for part in islice(cut(found.step, case.observed), GROUPS):
+        first = first or part
+        if not explained(apart(case.oracle.carry_out(part.step), part.observed), found.floor):
+            return part
+    return first
 
 
 def _search(case: Case, found: Introduced, part: Excerpt | None) -> Search:
@@ -178,7 +198,7 @@ def _singly(case: Case, found: Introduced, search: Search, part: Excerpt | None)
     outcome = _verified(case, found, search.alone(), part)
     if outcome.fits or part is None:
         return outcome
-    channels = channels_of(found.step, case.observed)
+    channels = _showing(case, found, channels_of)
     if channels is None:
         return outcome
     return _verified(case, found, _search(case, found, channels).alone(), channels)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from harness.diagnosis.excerpt import LARGE, PATCHES, UNITS, Excerpt, channels_of, excerpt, multiplications
+from harness.diagnosis.excerpt import LARGE, PATCHES, UNITS, Excerpt, channels_of, excerpts, multiplications
 from harness.graph import Graph, Layer
 from harness.methods import (
     AlphaBeta,
@@ -72,7 +72,7 @@ def test_the_rows_of_an_excerpt_are_what_the_whole_layer_gives_there(
     rule: Rule, strides: tuple[int, int]
 ) -> None:
     step = step_of(convolution(strides), rule)
-    part = excerpt(step, oracle)
+    part = next(excerpts(step, oracle), None)
     assert part is not None
     assert part.step.layer.kind == "dense"
     assert part.step.relevance.shape == (PATCHES, UNITS)
@@ -84,14 +84,14 @@ def test_the_rows_of_an_excerpt_are_what_the_whole_layer_gives_there(
 
 def test_a_candidate_that_spreads_relevance_beyond_the_patches_is_noticed() -> None:
     step = step_of(convolution(), Epsilon(0.25))
-    part = excerpt(step, lambda each: (oracle(each)[0] + 1.0,))
+    part = next(excerpts(step, lambda each: (oracle(each)[0] + 1.0,)), None)
     assert part is not None
     assert part.stray > 0.1
 
 
 def test_rows_know_their_sample_and_their_whole() -> None:
     step = step_of(convolution(), Epsilon(0.25))
-    part = excerpt(step, oracle)
+    part = next(excerpts(step, oracle), None)
     assert part is not None and part.step.rows is not None
     assert set(part.step.rows) == {0, 1}
     assert part.step.whole is step
@@ -101,12 +101,12 @@ def test_a_small_layer_has_no_excerpt() -> None:
     step = step_of(convolution(size=6), Epsilon(0.25))
     # 6 * 6 places, 2 samples, 3 * 3 * 24 * 64 products
     assert multiplications(step.layer, 2) == 2 * 36 * 13824 < LARGE
-    assert excerpt(step, oracle) is None
+    assert list(excerpts(step, oracle)) == []
 
 
 def test_a_few_channels_in_all_places_are_what_the_whole_layer_gives_for_them() -> None:
     step = step_of(convolution(), Epsilon(0.25))
-    part = channels_of(step, oracle)
+    part = next(channels_of(step, oracle), None)
     assert part is not None
     assert part.step.relevance.shape == (2, 64, 64, 2)
     assert part.observed[0].shape == step.inputs[0].shape
@@ -127,9 +127,9 @@ RULES = (
 )
 
 
-@pytest.mark.parametrize("cut", [excerpt, channels_of], ids=["patches", "channels"])
+@pytest.mark.parametrize("cut", [excerpts, channels_of], ids=["patches", "channels"])
 @pytest.mark.parametrize("rule", [*RULES, Gradient()], ids=str)
-def test_every_reading_can_be_tried_on_an_excerpt(rule: Rule, cut: Callable[..., Excerpt | None]) -> None:
+def test_every_reading_can_be_tried_on_an_excerpt(rule: Rule, cut: Callable[..., Iterator[Excerpt]]) -> None:
     """A batch norm reads the convolution: merging it in takes the weights of the channels that are kept."""
     step = step_of(convolution(size=28), rule)
     statistics = {name: RANDOM.uniform(0.5, 2, 64) for name in ("gamma", "beta", "mean", "variance")}
@@ -143,7 +143,7 @@ def test_every_reading_can_be_tried_on_an_excerpt(rule: Rule, cut: Callable[...,
         weights=statistics,
     )
     step = replace(step, graph=Graph("two", (*step.graph.layers, norm), "norm"))
-    part = cut(step, oracle)
+    part = next(cut(step, oracle))
     assert part is not None
     observed = tuple(1.1 * each + 0.01 for each in part.observed)
     tried = [each.alter(part.step) for each in deviations(part.step, observed)]
@@ -171,7 +171,9 @@ def test_a_merged_batch_norm_is_found_on_an_excerpt() -> None:
     factor = gamma / np.sqrt(variance + 1e-3)
     kernel, bias = step.layer.weights["kernel"], step.layer.weights["bias"]
     merged = {"kernel": kernel * factor, "bias": (bias - mean) * factor + beta}
-    part = excerpt(step, lambda each: oracle(replace(each, layer=replace(each.layer, weights=merged))))
+    part = next(
+        excerpts(step, lambda each: oracle(replace(each, layer=replace(each.layer, weights=merged)))), None
+    )
     assert part is not None
     (named,) = (
         each
@@ -180,3 +182,17 @@ def test_a_merged_batch_norm_is_found_on_an_excerpt() -> None:
     )
     (found,), (seen,) = carry_out(named.alter(part.step)), part.observed
     assert np.linalg.norm(found - seen) < 1e-12 * np.linalg.norm(seen)
+
+
+@pytest.mark.parametrize("cut", [excerpts, channels_of], ids=["patches", "channels"])
+def test_the_next_excerpt_has_the_outputs_of_next_most_relevance(
+    cut: Callable[..., Iterator[Excerpt]],
+) -> None:
+    step = step_of(convolution(size=28), Epsilon(0.25))
+    step = replace(step, relevance=step.relevance * (np.arange(64) < 40))
+    parts = list(cut(step, oracle))
+    kept = np.concatenate([part.step.units for part in parts])
+    assert sorted(kept[:40]) == list(range(40))
+    assert len(kept) < 64
+    loudness = [np.abs(part.step.relevance).sum() / len(part.step.units) for part in parts]
+    assert loudness == sorted(loudness, reverse=True)
