@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal, cast, get_args
@@ -13,6 +14,7 @@ import typer
 
 from harness.errors import InvalidInputError
 from harness.mutants.collection import Collection, collect
+from harness.mutants.effect import owed
 from harness.mutants.healthy import DTYPE, Extent, healthy_cases, run_healthy
 from harness.mutants.run import Case, Result, cases, run_case
 from harness.mutants.score import score
@@ -96,7 +98,8 @@ def _scored(
         else:
             result = run_case(collection, case) if is_mutant else run_healthy(case, collection.model)
             store.add(key, case.label, result)
-        row = Scored(case, result, score(case.expected, result))
+        expected = owed(collection, case, result) if is_mutant else ()
+        row = Scored(replace(case, expected=expected), result, score(expected, result))
         told(row, kept is not None)
         yield row
 

@@ -107,12 +107,16 @@ def case_of(collection: Collection, mutant: Mutant, model: str, method: str) -> 
 
 def run_case(collection: Collection, case: Case) -> Result:
     """Diagnose the mutant of ``case``."""
-    from harness.runner import chosen_input
-
     mutant = collection.named(case.mutant)
     model = collection.model(case.model)
-    x = mutant.x(model) if mutant.x is not None else chosen_input(model, None)[0]
-    return diagnosed(model, x, case.method, mutant.build(), mutant.dtype)
+    return diagnosed(model, input_of(mutant, model), case.method, mutant.build(), mutant.dtype)
+
+
+def input_of(mutant: Mutant, model: Any) -> Any:
+    """The input that ``mutant`` is tried on, (batch, *input shape)."""
+    from harness.runner import chosen_input
+
+    return mutant.x(model) if mutant.x is not None else chosen_input(model, None)[0]
 
 
 def diagnosed(model: Any, x: Any, method: str, candidate: Any, dtype: str) -> Result:

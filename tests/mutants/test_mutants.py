@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 
 import harness
 from harness.diagnosis import CAUSES
-from harness.mutants import collect, run_case, score
+from harness.mutants import Result, collect, run_case, score
+from harness.mutants.effect import owed
 from harness.mutants.run import case_of
 from harness.runner import chosen_input
 
@@ -47,11 +49,25 @@ def test_the_fault_is_found_and_named(mutant: str, model: str, method: str) -> N
     assert case is not None, f"{mutant} has no place in {model}: take the model off its list"
     result = run_case(COLLECTION, case)
     told = "; ".join(each.sentence for each in result.found) or result.error or "nothing found"
-    scored = score(case.expected, result)
+    scored = score(owed(COLLECTION, case, result), result)
     assert scored.detected, told
     assert scored.layer_right, f"expected {case.expected}, found: {told}"
     assert scored.cause_right, f"expected {case.expected}, found: {told}"
     assert not case.first_seen or all(each.first_seen for each in result.found if each.stage == "rule"), told
+
+
+@pytest.mark.tensorflow
+@pytest.mark.torch
+def test_a_layer_where_the_bug_changes_nothing_is_not_owed() -> None:
+    mutant = COLLECTION.named("bias-left-out-at-one-convolution")
+    case = case_of(COLLECTION, mutant, "digits-cnn", mutant.methods[0])
+    assert case is not None
+    (planted,) = case.expected
+    assert planted.layers is not None and "dense1" not in planted.layers
+    more = replace(case, expected=(replace(planted, layers=(*planted.layers, "dense1")),))
+    assert owed(COLLECTION, more, Result((), 0.0)) == case.expected
+    nowhere = replace(case, expected=(replace(planted, layers=("dense1",)),))
+    assert owed(COLLECTION, nowhere, Result((), 0.0)) == nowhere.expected
 
 
 def test_every_cause_is_planted() -> None:
