@@ -56,7 +56,8 @@ def markdown(rows: Sequence[Scored], healthy: Sequence[Scored], mutants: int, en
         "A case is one faulty port on one model with one method. *Layer right*: the stages and layers found are "
         "those where the faults were put, no more and no fewer. *Cause right*: each of them has its name as "
         "well. A layer at which the planted bug changes nothing on that input is not owed (the mutant's step and "
-        "the healthy port's are compared there). *Wrong names*: findings with a name that belongs to no fault of the case. "
+        "the healthy port's are compared there). *Wrong names*: findings with a name that "
+        "belongs to no fault of the case. "
         "*Said unknown*: findings without a name where one was planted.",
         "## Summary",
         _summary(rows, healthy, len(alarms), mutants),
