@@ -47,8 +47,17 @@ def totals(rows: Sequence[Scored]) -> Totals:
     )
 
 
-def markdown(rows: Sequence[Scored], healthy: Sequence[Scored], mutants: int, environment: str) -> str:
-    """The report: summary, by cause, case by case, healthy ports. ``mutants``: how many different ones."""
+def markdown(
+    rows: Sequence[Scored],
+    healthy: Sequence[Scored],
+    mutants: int,
+    environment: str,
+    missing: Sequence[Case] = (),
+) -> str:
+    """The report: summary, by cause, case by case, healthy ports.
+
+    ``mutants``: how many different ones. ``missing``: cases that belong here and have not been run.
+    """
     alarms = [row for row in healthy if row.result.found or row.result.error]
     parts = [
         "# Planted bugs",
@@ -59,6 +68,7 @@ def markdown(rows: Sequence[Scored], healthy: Sequence[Scored], mutants: int, en
         "the healthy port's are compared there). *Wrong names*: findings with a name that "
         "belongs to no fault of the case. "
         "*Said unknown*: findings without a name where one was planted.",
+        *_missing(missing),
         "## Summary",
         _summary(rows, healthy, len(alarms), mutants),
         "## By cause",
@@ -85,6 +95,18 @@ def document(rows: Sequence[Scored], healthy: Sequence[Scored]) -> dict[str, Any
 
 def _document(row: Scored) -> dict[str, Any]:
     return {**asdict(row.case), "result": row.result.as_json(), "score": asdict(row.score)}
+
+
+def _missing(missing: Sequence[Case]) -> list[str]:
+    """A paragraph about the cases that have not been run, none where all have."""
+    if not missing:
+        return []
+    counts: dict[tuple[str, str], int] = {}
+    for case in missing:
+        key = ("planted bugs" if case.expected else "healthy ports", case.model)
+        counts[key] = counts.get(key, 0) + 1
+    listed = ", ".join(f"{count} {what} on {model}" for (what, model), count in counts.items())
+    return [f"**Not all cases have been run yet.** Missing: {listed}. `xai-harness mutants` runs them."]
 
 
 def _summary(rows: Sequence[Scored], healthy: Sequence[Scored], alarms: int, mutants: int) -> str:

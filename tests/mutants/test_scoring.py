@@ -228,3 +228,8 @@ def test_the_command_continues_where_it_stopped(tmp_path: Path) -> None:
     (case,) = json.loads(second.stdout)["cases"]
     assert case["score"]["cause_right"] is True
     assert (tmp_path / "mutants.md").read_text(encoding="utf-8").startswith("# Planted bugs")
+    report = run("--limit", "2", "--kept-only")
+    assert (report.returncode, "not yet run: 1" in report.stdout) == (1, True), report.stderr
+    text = (tmp_path / "mutants.md").read_text(encoding="utf-8")
+    assert "Missing: 1 planted bugs on tokens-net" in text
+    assert "| cases | 1 | 0 |" in text
