@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.backends import backend_named
-from harness.comparison import MULTIPLE, layers_around, relative_l2, verdict_line
+from harness.comparison import MULTIPLE, layers_around, verdict_line
 from harness.comparison.floor import moved_one_ulp, unit_roundoff
 from harness.comparison.summation import longest_sum
 from harness.graph import KERNEL_KINDS, Graph
@@ -44,6 +44,10 @@ RULES = (
     "lrp.gamma:signed=false",
     "epsilon_alpha2_beta1",
 )
+#: Where one denominator is nearly nothing, a result hangs on the rounding of few numbers, and few draws miss the worst.
+RUNS = 16
+#: Of a method whose terms cancel, one that adds the same terms up without cancelling: its size is theirs.
+TERMS = {"zblrp_z:low=-2,high=2": "lrp.z:input_layer_rule=bounded,low=-2,high=2"}
 KINDS = (
     *KERNEL_KINDS,
     "batch_norm",
@@ -58,6 +62,14 @@ KINDS = (
     "concat",
     "relu",
 )
+
+
+def size(array: np.ndarray) -> float:
+    return float(np.linalg.norm(array.astype(np.float64)))
+
+
+def apart(one: np.ndarray, other: np.ndarray) -> float:
+    return size(one.astype(np.float64) - other)
 
 
 def moved(model: PortedModel, generator: np.random.Generator) -> PortedModel:
@@ -76,28 +88,31 @@ def test_a_random_layer_passes_relevance_down_alike_in_all_three(graph: Graph, s
         backend_named(name).prepare(model, "float64") for name in ("oracle", "tensorflow", "torch")
     )
     single = backend_named("tensorflow").prepare(model, "float32")
+    moved_runs = [
+        (
+            backend_named("oracle").prepare(moved(model, generator), "float64"),
+            tuple(moved_one_ulp(x, generator) for x in inputs),
+        )
+        for _ in range(RUNS)
+    ]
+    summation = unit_roundoff("float64") * np.sqrt(longest_sum(graph))
     for name in RULES:
         step: Any = (layer, inputs, relevance, method(name))
         expected = oracle.propagate(*step)
-        again = [
-            backend_named("oracle")
-            .prepare(moved(model, generator), "float64")
-            .propagate(layer, tuple(moved_one_ulp(x, generator) for x in inputs), relevance, method(name))
-            for _ in range(3)
-        ]
+        terms = oracle.propagate(*step[:3], method(TERMS.get(name, name)))
+        again = [prepared.propagate(layer, x, relevance, method(name)) for prepared, x in moved_runs]
         double, coarse = others[0].propagate(*step), single.propagate(*step)
         for place, right in enumerate(expected):
             # Moving the operands does not show where an algorithm cancels and the result does not depend on
             # it (z^B with one term); the distance between two precisions, scaled by their ratio, does.
             ratio = unit_roundoff("float64") / unit_roundoff("float32")
             floor = max(
-                ratio * relative_l2(double[place], coarse[place]),
-                *(relative_l2(right, run[place]) for run in again),
-                unit_roundoff("float64") * np.sqrt(longest_sum(graph)),
+                ratio * apart(double[place], coarse[place]),
+                *(apart(right, run[place]) for run in again),
+                summation * max(size(right), size(terms[place])),
             )
             for side, other in zip(("tensorflow", "torch"), others, strict=True):
-                found = other.propagate(*step)[place]
-                distance = relative_l2(right, found)
+                distance = apart(right, other.propagate(*step)[place])
                 assert distance <= MULTIPLE * floor, (
                     f"{name} at {layer}: {side} is {distance / floor:.1f} floors off"
                 )
