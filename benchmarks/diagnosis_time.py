@@ -20,7 +20,7 @@ from typing import Any
 
 from harness import backend_from_composite, diagnose, load_model
 from harness.backends import Backend
-from harness.methods import Assignment, Composite, Epsilon, Method, method
+from harness.methods import AlphaBeta, Assignment, Composite, Epsilon, Method, method
 from harness.runner import chosen_input
 
 BOUND_S = 30.0
@@ -39,7 +39,8 @@ def _assigned(name: str, *assignments: Assignment) -> Backend:
     return backend_from_composite(name, composite, head=None)
 
 
-#: Method and faulty port by name: at an early large layer, at every convolution, at the largest dense layer.
+#: Method and faulty port by name: at an early large layer, at every convolution, at the
+#: largest dense layer.
 FAULTS: dict[str, tuple[str, Callable[[], Backend]]] = {
     "bias left out at block1_conv2": (
         "lrp.epsilon",
@@ -52,6 +53,10 @@ FAULTS: dict[str, tuple[str, Callable[[], Backend]]] = {
     "epsilon 0.25 at the first dense layer": (
         "lrp.epsilon",
         lambda: _assigned("faulty", Assignment(Epsilon(0.25), names=("dense",))),
+    ),
+    "alpha 2, beta 1 at every convolution": (
+        "lrp.alpha_1_beta_0",
+        lambda: _assigned("faulty", Assignment(AlphaBeta(2, 1), kinds=("conv2d",))),
     ),
 }
 

@@ -27,17 +27,20 @@ from harness.methods import (
 from harness.steps import Arrays, Step
 from reference_impls.oracle import rules
 from reference_impls.oracle.deviations import carry_out, deviations
+from reference_impls.oracle.deviations.layout import layouts
 
 RANDOM = np.random.default_rng(5)
 
 
-def convolution(strides: tuple[int, int] = (1, 1), padding: int = 1, size: int = 64) -> Layer:
+def convolution(
+    strides: tuple[int, int] = (1, 1), padding: int = 1, size: int = 64, channels: int = 24
+) -> Layer:
     out = (size + 2 * padding - 3) // strides[0] + 1
     return Layer(
         "conv",
         "conv2d",
         ("input",),
-        ((size, size, 24),),
+        ((size, size, channels),),
         (out, out, 64),
         ("batch", "height", "width", "channel"),
         {
@@ -46,7 +49,7 @@ def convolution(strides: tuple[int, int] = (1, 1), padding: int = 1, size: int =
             "groups": 1,
             "padding": ((padding, padding), (padding, padding)),
         },
-        {"kernel": RANDOM.standard_normal((3, 3, 24, 64)), "bias": RANDOM.standard_normal(64)},
+        {"kernel": RANDOM.standard_normal((3, 3, channels, 64)), "bias": RANDOM.standard_normal(64)},
     )
 
 
@@ -182,6 +185,51 @@ def test_a_merged_batch_norm_is_found_on_an_excerpt() -> None:
     )
     (found,), (seen,) = carry_out(named.alter(part.step)), part.observed
     assert np.linalg.norm(found - seen) < 1e-12 * np.linalg.norm(seen)
+
+
+def large_dense() -> Layer:
+    weights = {"kernel": RANDOM.standard_normal((5000, 5000)), "bias": RANDOM.standard_normal(5000)}
+    return Layer("dense", "dense", ("input",), ((5000,),), (5000,), ("batch", "feature"), {}, weights)
+
+
+@pytest.mark.parametrize(
+    ("layer", "cut", "count"),
+    [(convolution(size=28, channels=64), channels_of, 31), (large_dense(), excerpts, 9)],
+    ids=["conv2d", "dense"],
+)
+def test_another_layout_is_the_same_on_an_excerpt_as_on_the_whole(
+    layer: Layer, cut: Callable[..., Iterator[Excerpt]], count: int
+) -> None:
+    step = step_of(layer, Epsilon(0.25))
+    part = next(cut(step, oracle))
+    assert part.step.units is not None and len(part.step.units) < len(step.relevance[0].T)
+    alone = np.zeros_like(step.relevance)
+    alone[..., part.step.units] = part.step.relevance
+    step = replace(step, relevance=alone)
+    readings, same = list(layouts(part.step, part.observed)), list(layouts(step, part.observed))
+    assert [each.words for each in readings] == [each.words for each in same]
+    assert len(readings) == count
+    for each, other in zip(readings, same, strict=True):
+        (found,), (expected,) = carry_out(each.alter(part.step)), carry_out(other.alter(step))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("words", "function"),
+    [
+        ("the result has height and width exchanged", lambda x: x.swapaxes(1, 2)),
+        ("the result has height in reversed order", lambda x: x[:, ::-1]),
+        ("the result has channels in reversed order", lambda x: x[..., ::-1]),
+    ],
+)
+def test_a_result_that_is_rearranged_is_found_on_an_excerpt(
+    words: str, function: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    step = step_of(convolution(size=28), Epsilon(0.25))
+    part = next(channels_of(step, lambda each: (function(oracle(each)[0]),)))
+    (named,) = (each for each in deviations(part.step, part.observed) if each.words == words)
+    (found,), (seen,) = carry_out(named.alter(part.step)), part.observed
+    np.testing.assert_allclose(found, seen, rtol=0, atol=1e-12 * np.abs(seen).max())
 
 
 @pytest.mark.parametrize("cut", [excerpts, channels_of], ids=["patches", "channels"])

@@ -1,4 +1,8 @@
-"""Axes and channels in another order, and values that are flattened in another order."""
+"""Axes and channels in another order, and values that are flattened in another order.
+
+Of an excerpt these are made where it has the whole input (few output channels, in all places). What rearranges the
+outputs, of which it has a few, is made on the whole layer, with relevance at these outputs alone.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,7 @@ from reference_impls.oracle.deviations.altering import (
     with_weights,
 )
 from reference_impls.oracle.deviations.kinds import placed
+from reference_impls.oracle.deviations.wholes import has_whole_input, whole_of, with_all_outputs
 from reference_impls.oracle.linear import Arrays
 
 Rearranged = Callable[[np.ndarray], np.ndarray]
@@ -29,20 +34,23 @@ Rearranged = Callable[[np.ndarray], np.ndarray]
 
 def layouts(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """What is rearranged: the result, the relevance of the output, the input; and a kernel in another order."""
-    after = _arrangements(step.layer.input_shapes[0], len(step.inputs[0]))
-    before = _arrangements(step.layer.shape, len(step.relevance))
-    if step.whole is not None:
+    if not has_whole_input(step):
         return
+    outputs = whole_of(step).layer.shape
+    after = _arrangements(step.layer.input_shapes[0], len(step.inputs[0]))
+    before = [
+        (words, _of_outputs(function)) for words, function in _arrangements(outputs, len(step.relevance))
+    ]
     for words, function in after:
         yield _told(f"the result has {words}", then(partial(_if_it_fits, function)))
-    for words, function in before:
-        yield _told(f"the relevance of the output is taken with {words}", with_relevance(function))
+    for words, change in before:
+        yield _told(f"the relevance of the output is taken with {words}", change)
     for words, function in after:
         yield _told(f"the input is taken with {words}", with_inputs(partial(_if_it_fits, function)))
     own = dict(before)
     for words, function in after:
         if words in own:
-            both = chained(with_relevance(own[words]), with_inputs(partial(_if_it_fits, function)))
+            both = chained(own[words], with_inputs(partial(_if_it_fits, function)))
             yield _told(f"input and relevance are both taken with {words}, and the result is left so", both)
     yield from _kernels(step)
     yield from _shifts(step)
@@ -56,6 +64,11 @@ def layouts(step: Step, observed: Arrays) -> Iterator[Deviation]:
 
 def _told(words: str, change: Change) -> Deviation:
     return deviation("layout", words, change, generic=True)
+
+
+def _of_outputs(function: Rearranged) -> Change:
+    """``function(R)`` in the place of the relevance of all outputs."""
+    return lambda step: with_relevance(function)(with_all_outputs(step))
 
 
 def _if_it_fits(function: Rearranged, x: np.ndarray) -> np.ndarray:
@@ -114,7 +127,7 @@ def _batch_second(x: np.ndarray) -> np.ndarray:
 
 
 def _kernels(step: Step) -> Iterator[Deviation]:
-    kernel = step.layer.weights.get("kernel")
+    kernel = whole_of(step).layer.weights.get("kernel")
     if kernel is None or kernel.ndim < 2:
         return
     if step.layer.kind in CONVOLUTION_KINDS:
@@ -127,7 +140,8 @@ def _kernels(step: Step) -> Iterator[Deviation]:
             yield deviation("layout", words, with_weights(partial(_kernel, lambda each: each.swapaxes(0, 1))))
     if kernel.shape[-1] == kernel.shape[-2] > 1:
         words = "the kernel has input and output channels exchanged"
-        yield deviation("layout", words, with_weights(partial(_kernel, lambda each: each.swapaxes(-1, -2))))
+        exchanged = with_weights(partial(_kernel, lambda each: each.swapaxes(-1, -2)))
+        yield deviation("layout", words, chained(with_all_outputs, exchanged))
 
 
 def _kernel(change: Rearranged, layer: Layer, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -179,7 +193,7 @@ def flattenings(step: Step, observed: Arrays) -> Iterator[Deviation]:
             yield deviation("flatten-order", words, then(_width_first))
         return
     flat = _flattened_before(step)
-    if flat is None or step.whole is not None:
+    if flat is None or not has_whole_input(step):
         return
     for words, function in (
         ("channels-first", partial(_flat_channels_first, flat)),

@@ -23,6 +23,23 @@ def whole_of(step: Step) -> Step:
     return step if step.whole is None else step.whole
 
 
+def has_whole_input(step: Step) -> bool:
+    """Whether ``step`` has all of the layer's input: it is no excerpt, or one of a few outputs in all places."""
+    return step.inputs[0].shape == whole_of(step).inputs[0].shape
+
+
+def with_all_outputs(step: Step) -> Step:
+    """The step of the whole layer, with relevance at the outputs of ``step`` alone; itself where it is no excerpt.
+
+    For one that :func:`has_whole_input`, with the weights of its layer as they are.
+    """
+    if step.whole is None:
+        return step
+    relevance = np.zeros_like(step.whole.relevance)
+    relevance[..., step.units] = step.relevance
+    return replace(step, layer=step.whole.layer, relevance=relevance, whole=None, rows=None, units=None)
+
+
 def samples_of(step: Step) -> int:
     """How many samples the whole batch has."""
     return int(whole_of(step).relevance.shape[0])
