@@ -149,8 +149,12 @@ class Case:
             for seed in range(MOVES):
                 yield apart(expected, self.expected(moved(step, self.dtype, seed)))
         elif distance > NOTHING_LEFT:
-            # Its inputs stay: moved, those that are exactly at a threshold of its rule would cross it.
-            yield apart(expected, self.expected(moved(step, self.dtype, 0, inputs=False)))
+            # Its inputs stay: moved, those that are exactly at a threshold of its rule would cross it. Rounding that
+            # is all there is may be larger on one side than on the other.
+            other_relevance = moved(step, self.dtype, 0, inputs=False)
+            yield apart(expected, self.expected(other_relevance))
+            if self.candidate_steps is not None:
+                yield apart(self.observed(step), self.observed(other_relevance))
 
     @cached_property
     def coupled(self) -> bool:

@@ -54,8 +54,24 @@ def introduced(case: Case, unclear: Collection[str]) -> Iterator[Introduced]:
         inputs = [where.layers[name].activation for name in layer.inputs]
         if relevance is None or any(x is None for x in inputs):
             continue
-        step = case.step(layer, tuple(np.asarray(x) for x in inputs), relevance)
-        yield of_step(case, step, case.shown(step) or case.expected(step))
+        kept = _kept(relevance)
+        step = case.step(layer, tuple(np.asarray(x) for x in inputs), kept)
+        shown = case.shown(step) if kept is relevance else None
+        yield of_step(case, step, shown or case.expected(step))
+
+
+def _kept(relevance: np.ndarray) -> np.ndarray:
+    """``relevance`` itself where all of it is finite; else what is left of it, in the range of 1.
+
+    Behind an overflow, how far NaN spreads depends on how the sums are made: a step is judged by what can still be
+    told. A power of two changes no digit.
+    """
+    finite = np.isfinite(relevance)
+    if finite.all():
+        return relevance
+    left = np.where(finite, relevance, 0)
+    _, exponent = np.frexp(np.abs(left).max(initial=0))
+    return np.ldexp(left, -exponent)
 
 
 def of_step(case: Case, step: Step, expected: Arrays) -> Introduced:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from harness.backends import backend_named
 from harness.errors import HarnessError
+from harness.methods import Backward, Method
 from harness.methods import method as method_named
 from harness.mutants.run import Case, Result, diagnosed
 from harness.runner import chosen_input, suite_named
@@ -22,21 +23,26 @@ DTYPE = "float32"
 def healthy_cases(extent: Extent, models: Sequence[str], load: Any) -> Iterator[Case]:
     """The methods and models of the suite ``extent``, those of ``models`` alone where there are any.
 
-    ``load(name)`` returns a model. Methods that do not apply to a model are left out.
+    ``load(name)`` returns a model. Methods that do not apply to a model are left out; those of many runs come last,
+    because each takes as long as all the others.
     """
     if extent == "none":
         return
     suite = suite_named(extent)
+    methods = sorted((method_named(name) for name in suite.methods), key=_of_many_runs)
     for model in (name for name in suite.models if not models or name in models):
         graph = load(model).graph
-        for method in suite.methods:
-            resolved = method_named(method)
+        for method in methods:
             try:
-                resolved.check(graph)
+                method.check(graph)
             except HarnessError:
                 continue
-            if backend_named(CANDIDATE).supports(resolved):
-                yield Case(HEALTHY, model, method, ())
+            if backend_named(CANDIDATE).supports(method):
+                yield Case(HEALTHY, model, method.name, ())
+
+
+def _of_many_runs(method: Method) -> bool:
+    return not isinstance(method.procedure, Backward)
 
 
 def run_healthy(case: Case, load: Any) -> Result:
