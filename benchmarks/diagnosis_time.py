@@ -39,8 +39,8 @@ def _assigned(name: str, *assignments: Assignment) -> Backend:
     return backend_from_composite(name, composite, head=None)
 
 
-#: Method and faulty port by name: at an early large layer, at every convolution, at the
-#: largest dense layer.
+#: Method and faulty port by name: at an early large layer, at every convolution (a cheap rule and a dear one),
+#: at the largest dense layer.
 FAULTS: dict[str, tuple[str, Callable[[], Backend]]] = {
     "bias left out at block1_conv2": (
         "lrp.epsilon",

@@ -24,7 +24,7 @@ def healthy_cases(extent: Extent, models: Sequence[str], load: Any) -> Iterator[
     """The methods and models of the suite ``extent``, those of ``models`` alone where there are any.
 
     ``load(name)`` returns a model. Methods that do not apply to a model are left out; those of many runs come last,
-    because each takes as long as all the others.
+    because one of them takes as long as many others.
     """
     if extent == "none":
         return
