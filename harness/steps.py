@@ -96,6 +96,13 @@ class Deviating(Protocol):
         """
         ...
 
+    def deviations_of_places(self, step: Step, observed: Arrays) -> Iterable[Deviation]:
+        """Those of `deviations` that an excerpt without all of the layer's input may not have.
+
+        They exchange places or channels, or concern the edge; all others show on such an excerpt as well.
+        """
+        ...
+
     def carry_forward(self, step: ForwardStep) -> np.ndarray:
         """The output of the layer."""
         ...

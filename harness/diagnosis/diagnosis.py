@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -30,7 +31,7 @@ from harness.diagnosis.repeat import repeat_finding
 from harness.diagnosis.search import Hypothesis
 from harness.errors import HarnessError
 from harness.graph import Layer
-from harness.methods import Backward, IntegratedGradients, Method, Smoothed
+from harness.methods import Backward, IntegratedGradients, Method, Rule, Smoothed
 from harness.methods import method as method_named
 from harness.trace import Trace
 
@@ -259,6 +260,10 @@ def _parts(case: Case) -> bool:
     return any(distance > FAR for distance, _ in _distances(case.ours, case.theirs, nothing))
 
 
+#: After so many layers of one kind and rule for which there is no name, pairs of deviations are not tried any more.
+UNNAMED = 2
+
+
 def _examined(case: Case, told: Progress) -> Diagnosis:
     told("forward pass")
     explanations: list[Explained] = []
@@ -285,14 +290,17 @@ def _examined(case: Case, told: Progress) -> Diagnosis:
     steps: list[tuple[str, str, float, float]] = []
     rules: list[Explained] = []
     known: list[Hypothesis] = []
+    unnamed: Counter[tuple[str, Rule]] = Counter()
     for found in () if inner is None else _steps(inner, unclear):
         steps.append((found.layer.name, found.layer.kind, found.error, found.floor))
         told(f"step of {found.layer.name}")
         if not found.differs:
             continue
         assert inner is not None
-        explanation = explain_step(inner, found, known)
+        alike = (found.layer.kind, found.step.rule)
+        explanation = explain_step(inner, found, known, pairs=unnamed[alike] < UNNAMED)
         rules.append(explanation)
+        unnamed[alike] += any(each.cause == "unknown" for each in explanation.findings)
         if shown is None and not head:
             shown = found
         if explanation.hypothesis is not None:

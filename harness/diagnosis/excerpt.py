@@ -31,12 +31,13 @@ class Excerpt:
     """``step``: the dense step of the rows; ``observed``: the candidate's result for it.
 
     ``stray``: the part of the candidate's result (in L2) that lies outside the patches; 0 for every rule that
-    looks at nothing but its own outputs.
+    looks at nothing but its own outputs. ``everywhere``: it is a convolution in all places, not rows of patches.
     """
 
     step: Step
     observed: Arrays
     stray: float
+    everywhere: bool = False
 
 
 def multiplications(layer: Layer, batch: int) -> int:
@@ -82,7 +83,7 @@ def channels_of(step: Step, observe: Callable[[Step], Arrays]) -> Iterator[Excer
             rows=np.arange(len(masked)),
             units=kept,
         )
-        yield Excerpt(small, observe(replace(step, relevance=masked)), 0.0)
+        yield Excerpt(small, observe(replace(step, relevance=masked)), 0.0, everywhere=True)
 
 
 def _groups(weight: np.ndarray, size: int) -> Iterator[np.ndarray]:

@@ -18,12 +18,14 @@ from harness.diagnosis.localise import Introduced
 from harness.diagnosis.measure import MOVES, apart, explained
 from harness.diagnosis.precision import stored_format
 from harness.diagnosis.probes import probes
-from harness.diagnosis.search import LEFT, MOST, Hypothesis, Outcome, Problem, Search
+from harness.diagnosis.search import FIRSTS, LEFT, MOST, Hypothesis, Outcome, Problem, Search
 from harness.graph import Layer
 from harness.steps import Arrays, Deviation, ForwardStep, Step
 
 #: Pairs of deviations are tried on the whole of a layer of up to this many multiplications.
 PAIRS_UP_TO = 5_000_000
+#: So many single deviations are tried with every other on a large convolution in all places, which takes long.
+FIRSTS_EVERYWHERE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +84,13 @@ def mended_layer(step: ForwardStep, hypothesis: Hypothesis | None) -> Layer | No
 # --- one layer's step back -----------------------------------------------------------------------------
 
 
-def explain_step(case: Case, found: Introduced, before: Sequence[Hypothesis] = ()) -> Explained:
+def explain_step(
+    case: Case, found: Introduced, before: Sequence[Hypothesis] = (), pairs: bool = True
+) -> Explained:
     """What a layer does differently on its way back.
 
-    ``before``: the hypotheses of other layers, which are tried first.
+    ``before``: the hypotheses of other layers, which are tried first. ``pairs``: deviations are tried in pairs where
+    none fits alone, which takes longest.
     """
     where = _Found("rule", found.layer.name, found.error, found.floor, case.candidate_steps is None)
     if found.message is not None:
@@ -106,14 +111,20 @@ def explain_step(case: Case, found: Introduced, before: Sequence[Hypothesis] = (
         told = _told_otherwise(case, found, where)
         if told is not None:
             return Explained((replace(told, facts=_facts(case, found)),), None)
-        if part is not None or multiplications(found.layer, len(found.step.relevance)) <= PAIRS_UP_TO:
-            outcome = _verified(case, found, search.paired(), part)
+        if pairs and (
+            part is not None or multiplications(found.layer, len(found.step.relevance)) <= PAIRS_UP_TO
+        ):
+            firsts = FIRSTS_EVERYWHERE if part is not None and part.everywhere else FIRSTS
+            outcome = _verified(case, found, search.paired(firsts), part)
     if outcome.fits:
         return _named(where, _told_apart(case, found, outcome.fits), outcome, _nan_words(found))
     nan = _nan_words(found)
     if nan is not None:
         return Explained((replace(where.finding("nan", nan), facts=_facts(case, found)),), None)
-    return _unknown(where, outcome, "none of the known deviations reproduces this step", _facts(case, found))
+    words = "none of the known deviations reproduces this step"
+    if not pairs:
+        words += " (pairs of them were not tried, because none fits other layers like it)"
+    return _unknown(where, outcome, words, _facts(case, found))
 
 
 def _told_otherwise(case: Case, found: Introduced, where: _Found) -> Finding | None:
@@ -133,7 +144,18 @@ def _stored(case: Case, pairs: Iterable[tuple[np.ndarray, np.ndarray | None]], e
     return formats.pop() if len(formats) == 1 else None
 
 
-def _problem(case: Case, found: Introduced, step: Step, observed: tuple[np.ndarray | None, ...]) -> Problem:
+#: Lists what might be done differently at a step: `Deviating.deviations`, or some of them.
+Listing = Callable[[Step, Arrays], Iterable[Deviation]]
+
+
+def _problem(
+    case: Case,
+    found: Introduced,
+    step: Step,
+    observed: tuple[np.ndarray | None, ...],
+    listing: Listing | None = None,
+) -> Problem:
+    listed = listing or case.oracle.deviations
     shown = tuple(
         np.zeros_like(x) if each is None else np.asarray(each, np.float64)
         for x, each in zip(step.inputs, observed, strict=True)
@@ -142,7 +164,7 @@ def _problem(case: Case, found: Introduced, step: Step, observed: tuple[np.ndarr
         step=step,
         observed=observed,
         carry_out=case.oracle.carry_out,
-        deviations=lambda step: case.oracle.deviations(step, shown),
+        deviations=lambda step: listed(step, shown),
         floor=found.floor,
         noise=lambda step, residual: _step_noise(case, step, residual),
     )
@@ -185,23 +207,25 @@ def _showing(
     return first
 
 
-def _search(case: Case, found: Introduced, part: Excerpt | None) -> Search:
+def _search(case: Case, found: Introduced, part: Excerpt | None, listing: Listing | None = None) -> Search:
     """What the step is searched on: an excerpt of a large layer, else the whole."""
     if part is None:
         return Search(_problem(case, found, found.step, found.observed), found.error)
     error = apart(case.oracle.carry_out(part.step), part.observed)
-    return Search(_problem(case, found, part.step, part.observed), error)
+    return Search(_problem(case, found, part.step, part.observed, listing), error)
 
 
 def _singly(case: Case, found: Introduced, search: Search, part: Excerpt | None) -> Outcome:
     """The single deviations that stand; of a large convolution, in all places where no patch shows them."""
     outcome = _verified(case, found, search.alone(), part)
-    if outcome.fits or part is None:
+    if outcome.fits or part is None or part.everywhere:
         return outcome
     channels = _showing(case, found, channels_of)
     if channels is None:
         return outcome
-    return _verified(case, found, _search(case, found, channels).alone(), channels)
+    # Patches that show the error have refuted all that can be tried on them.
+    listing = None if explained(search.error, found.floor) else case.oracle.deviations_of_places
+    return _verified(case, found, _search(case, found, channels, listing).alone(), channels)
 
 
 def _verified(case: Case, found: Introduced, outcome: Outcome, part: Excerpt | None) -> Outcome:

@@ -99,13 +99,13 @@ class Search:
         """Which deviations fit singly."""
         return _outcome(_fitting(self.problem, self.singles, self.error), self.singles)
 
-    def paired(self) -> Outcome:
-        """Which pairs fit: the likeliest deviations, each with every other."""
+    def paired(self, firsts: int = FIRSTS) -> Outcome:
+        """Which pairs fit: the likeliest deviations, so many as ``firsts``, each with every other."""
         problem = self.problem
         fits: list[Hypothesis] = []
         doubles: list[Hypothesis] = []
         met: float | None = None
-        for first in _firsts(self.singles):
+        for first in _firsts(self.singles)[:firsts]:
             if met is not None and not np.isclose(first.residual, met, rtol=1e-9, atol=0):
                 continue  # only what comes to the same as the one that was found is still of interest
             found = sorted(_measured(problem, first.deviations, first.alter(problem.step)), key=_residual)[:8]

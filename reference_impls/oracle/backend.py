@@ -55,6 +55,10 @@ class PreparedOracle:
         """What that step may do differently so that ``observed`` comes out."""
         return deviations.deviations(step, observed)
 
+    def deviations_of_places(self, step: Step, observed: Arrays) -> Iterator[Deviation]:
+        """Those of them that an excerpt without all of the layer's input may not have."""
+        return deviations.deviations_of_places(step, observed)
+
     def carry_forward(self, step: ForwardStep) -> np.ndarray:
         """The output of the layer of ``step``; see `harness.steps.Deviating`."""
         return forward_deviations.carry_forward(step)

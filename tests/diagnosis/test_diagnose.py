@@ -15,6 +15,7 @@ from harness.backends import Backend
 from harness.methods import AlphaBeta, Assignment, Composite, Epsilon, Flat, Method
 from harness.runner import chosen_input
 from ported_impls.composite import method_composite
+from ported_impls.torchvision_shim import zennit
 
 METHOD = "lrp.epsilon"
 
@@ -192,3 +193,38 @@ def test_a_step_that_raises_is_a_finding_at_its_layer(model: Any, x: np.ndarray)
     finding = next(each for each in diagnosis.findings if each.layer == "conv2")
     assert finding.cause == "unknown"
     assert "raised TypeError: unsupported operand" in finding.words
+
+
+def test_after_two_layers_without_a_name_pairs_are_not_tried_for_a_third_like_them(
+    model: Any, x: np.ndarray
+) -> None:
+    """What a rule of nobody's does at every layer is not looked for in pairs again and again."""
+    kinds = ("conv2d", "dense")
+
+    def composite(twin: Any, method: Method) -> Any:
+        healthy = method_composite(method, twin.graph)
+
+        def hook(context: Any, name: str, module: Any) -> Any:
+            if twin.graph[name].kind not in kinds:
+                return healthy.module_map(context, name, module)
+            return zennit.core.BasicHook(
+                gradient_mapper=lambda relevance, outputs: [relevance / (2 * outputs[0].abs().sqrt() + 1e-3)],
+                reducer=lambda inputs, gradients: inputs[0] * gradients[0],
+            )
+
+        return zennit.core.Composite(module_map=hook)
+
+    diagnosis = harness.diagnose(
+        model,
+        x,
+        METHOD,
+        candidate=harness.backend_from_composite("nobodys", composite, head=None),
+        dtype="float64",
+    )
+    found = {each.layer: each for each in diagnosis.findings}
+    for kind in kinds:
+        layers = [layer.name for layer in reversed(model.graph.layers) if layer.kind == kind]
+        assert [found[name].cause for name in layers] == ["unknown"] * len(layers)
+        untried = ["were not tried" in found[name].words for name in layers]
+        assert untried == [False, False, *(True for _ in layers[2:])][: len(layers)]
+    assert any("were not tried" in each.words for each in diagnosis.findings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from harness.diagnosis.excerpt import LARGE, PATCHES, UNITS, Excerpt, channels_o
 from harness.graph import Graph, Layer
 from harness.methods import (
     AlphaBeta,
+    Bounded,
     Epsilon,
     Flat,
     Gamma,
@@ -24,9 +26,9 @@ from harness.methods import (
     ZPlusFast,
     method,
 )
-from harness.steps import Arrays, Step
+from harness.steps import Arrays, Deviation, Step
 from reference_impls.oracle import rules
-from reference_impls.oracle.deviations import carry_out, deviations
+from reference_impls.oracle.deviations import carry_out, deviations, deviations_of_places
 from reference_impls.oracle.deviations.layout import layouts
 
 EPS = float(np.finfo(np.float64).eps)
@@ -155,6 +157,33 @@ def test_every_reading_can_be_tried_on_an_excerpt(rule: Rule, cut: Callable[...,
     for each in tried:
         with np.errstate(all="ignore"):
             assert [found.shape for found in carry_out(each)] == [seen.shape for seen in observed]
+
+
+def readings(found: Iterator[Deviation]) -> set[tuple[str, str]]:
+    """Causes and words, without the values in them, which are found from the data.
+
+    One factor and a range for all of the result are left out: they are offered where the data suggest them.
+    """
+    numbers = re.compile(r"-?\d[\d./]*(e[-+]?\d+)?")
+    return {(each.cause, numbers.sub("#", each.words)) for each in found if each.cause != "scale"}
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+@pytest.mark.parametrize("rule", [*RULES, Bounded(), Gradient()], ids=str)
+def test_all_that_patches_cannot_show_is_of_places(rule: Rule, strides: tuple[int, int]) -> None:
+    """What the patches have refuted is not tried again in all places."""
+    step = step_of(convolution(strides, size=28 * strides[0]), rule)
+
+    def slightly_other(each: Step) -> Arrays:
+        return oracle(replace(each, inputs=(1.01 * each.inputs[0] + 0.01,)))
+
+    rows, places = next(excerpts(step, slightly_other)), next(channels_of(step, slightly_other))
+    assert (rows.everywhere, places.everywhere) == (False, True)
+    everything = readings(deviations(places.step, places.observed))
+    of_places = readings(deviations_of_places(places.step, places.observed))
+    assert len(of_places) > 20
+    assert of_places <= everything
+    assert everything - of_places <= readings(deviations(rows.step, rows.observed))
 
 
 def test_a_merged_batch_norm_is_found_on_an_excerpt() -> None:

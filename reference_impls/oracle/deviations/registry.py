@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -29,9 +29,11 @@ from reference_impls.oracle.deviations.standard_deviations import standard_devia
 from reference_impls.oracle.deviations.transposes import transposes
 from reference_impls.oracle.linear import Arrays
 
-#: From a step and what was observed to what might have been done. The order decides between two that come to the
+#: From a step and what was observed to what might have been done.
+Subject = Callable[[Step, Arrays], Iterator[Deviation]]
+#: The order decides between two that come to the
 #: same: what a rule has as a parameter first, another rule next, what only describes the result last.
-SUBJECTS: tuple[Callable[[Step, Arrays], Iterator[Deviation]], ...] = (
+SUBJECTS: tuple[Subject, ...] = (
     standard_deviations,
     epsilons,
     biases,
@@ -63,13 +65,26 @@ SUBJECTS: tuple[Callable[[Step, Arrays], Iterator[Deviation]], ...] = (
 )
 
 
+#: Those that exchange places or channels, or concern the edge: an excerpt of patches may not have them.
+OF_PLACES = (ones_and_inputs, flattenings, layouts, transposes)
+
+
 def deviations(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """What might be done differently at this step, subject after subject.
 
     ``observed``: the candidate's result, (batch, *input shape) for each input; NaN and infinity may be among it.
     """
+    return _of(SUBJECTS, step, observed)
+
+
+def deviations_of_places(step: Step, observed: Arrays) -> Iterator[Deviation]:
+    """Those of :func:`deviations` that exchange places or channels, or concern the edge."""
+    return _of(OF_PLACES, step, observed)
+
+
+def _of(subjects: Iterable[Subject], step: Step, observed: Arrays) -> Iterator[Deviation]:
     observed = tuple(np.asarray(part, dtype=np.float64) for part in observed)
-    for subject in SUBJECTS:
+    for subject in subjects:
         with np.errstate(all="ignore"):
             found = list(subject(step, observed))
         yield from found
