@@ -39,8 +39,30 @@ def _assigned(name: str, *assignments: Assignment) -> Backend:
     return backend_from_composite(name, composite, head=None)
 
 
+def _nobodys(name: str, layers: tuple[str, ...]) -> Backend:
+    """The healthy port with a rule of nobody's at ``layers``: relevance is divided by ``2 sqrt |z|``."""
+
+    def composite(twin: Any, asked: Method) -> Any:
+        from ported_impls.composite import method_composite
+        from ported_impls.torchvision_shim import zennit
+
+        healthy = method_composite(asked, twin.graph)
+
+        def hook(context: Any, layer: str, module: Any) -> Any:
+            if layer not in layers:
+                return healthy.module_map(context, layer, module)
+            return zennit.core.BasicHook(
+                gradient_mapper=lambda relevance, outputs: [relevance / (2 * outputs[0].abs().sqrt() + 1e-3)],
+                reducer=lambda inputs, gradients: inputs[0] * gradients[0],
+            )
+
+        return zennit.core.Composite(module_map=hook)
+
+    return backend_from_composite(name, composite, head=None)
+
+
 #: Method and faulty port by name: at an early large layer, at every convolution (a cheap rule and a dear one),
-#: at the largest dense layer.
+#: at the largest dense layer, and one for which there is no name.
 FAULTS: dict[str, tuple[str, Callable[[], Backend]]] = {
     "bias left out at block1_conv2": (
         "lrp.epsilon",
@@ -57,6 +79,10 @@ FAULTS: dict[str, tuple[str, Callable[[], Backend]]] = {
     "alpha 2, beta 1 at every convolution": (
         "lrp.alpha_1_beta_0",
         lambda: _assigned("faulty", Assignment(AlphaBeta(2, 1), kinds=("conv2d",))),
+    ),
+    "a rule without a name at block3_conv2": (
+        "lrp.epsilon",
+        lambda: _nobodys("faulty", ("block3_conv2",)),
     ),
 }
 
