@@ -168,8 +168,15 @@ def readings(found: Iterator[Deviation]) -> set[tuple[str, str]]:
     return {(each.cause, numbers.sub("#", each.words)) for each in found if each.cause != "scale"}
 
 
-@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
-@pytest.mark.parametrize("rule", [*RULES, Bounded(), Gradient()], ids=str)
+@pytest.mark.parametrize(
+    ("rule", "strides"),
+    [
+        *((rule, (1, 1)) for rule in (*RULES, Bounded(), Gradient())),
+        (Epsilon(0.25), (2, 2)),
+        (Flat(), (2, 2)),
+    ],
+    ids=str,
+)
 def test_all_that_patches_cannot_show_is_of_places(rule: Rule, strides: tuple[int, int]) -> None:
     """What the patches have refuted is not tried again in all places."""
     step = step_of(convolution(strides, size=28 * strides[0]), rule)
