@@ -21,6 +21,8 @@ from harness.mutants.score import score
 from harness.mutants.store import Store, key_of
 from harness.mutants.table import Scored, document, markdown, totals
 
+#: Where the report of all planted bugs goes, and that of some, which must not take its place.
+WHOLE, PART = Path("reports/mutants.md"), Path("reports/runs/mutants.md")
 #: What a finished case tells: the row, and whether it was done before.
 Told = Callable[[Scored, bool], None]
 
@@ -38,7 +40,13 @@ def mutants_command(
         str, typer.Option(help="Diagnose healthy ports as well: none, quick (digits) or catalogue (hours).")
     ] = "none",
     folder: Annotated[Path, typer.Option(help="Folder of the mutants.")] = Path("tests/mutants"),
-    out: Annotated[Path, typer.Option(help="The Markdown report.")] = Path("reports/mutants.md"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"The Markdown report; if not given, {WHOLE}, or {PART} where only a part is asked for.",
+            show_default=False,
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Run at most this many cases.")] = None,
     kept: Annotated[
         bool,
@@ -62,9 +70,16 @@ def mutants_command(
             "nothing to run: no mutant applies to "
             f"{', '.join(models or ['any model'])}; leave out --model or name another"
         )
+    if out is None:
+        out = PART if patterns or models or limit else WHOLE
     missing: list[Case] = []
     if kept:
         missing = [case for case in (*planned, *sound) if store.get(_key(collection, case)) is None]
+        if len(missing) == len(planned) + len(sound):
+            raise InvalidInputError(
+                f"nothing to report: none of these {len(missing)} cases was run with the code as it is; "
+                "leave out --kept-only"
+            )
         planned, sound = ([case for case in each if case not in missing] for each in (planned, sound))
     with _Display(len(planned) + len(sound), sys.stderr if as_json else sys.stdout) as display:
         try:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from harness.errors import HarnessError, InvalidInputError, UnknownNameError
 from harness.mutants import Expected, Fault, Result, cases, collect, score
@@ -219,8 +220,13 @@ def test_the_command_continues_where_it_stopped(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             env=environment,
+            cwd=tmp_path,
         )
 
+    nothing = run("--kept-only")
+    assert nothing.returncode != 0
+    assert "nothing to report: none of these 1 cases was run" in nothing.stderr
+    assert not (tmp_path / "mutants.md").exists()
     first, second = run(), run("--json")
     assert first.returncode == 0, first.stdout + first.stderr
     assert "done before" not in first.stdout
@@ -233,3 +239,18 @@ def test_the_command_continues_where_it_stopped(tmp_path: Path) -> None:
     text = (tmp_path / "mutants.md").read_text(encoding="utf-8")
     assert "Missing: 1 planted bugs on tokens-net" in text
     assert "| cases | 1 | 0 |" in text
+
+
+@pytest.mark.torch
+@pytest.mark.tensorflow
+def test_a_part_does_not_replace_the_report_of_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.mutants.command import mutants_command
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XAI_HARNESS_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(typer.Exit):
+        mutants_command(["starts-from-one"], ["tokens-net"], limit=1, folder=FOLDER)
+    assert not (tmp_path / "reports" / "mutants.md").exists()
+    assert "Planted bugs" in (tmp_path / "reports" / "runs" / "mutants.md").read_text(encoding="utf-8")
