@@ -27,7 +27,7 @@ BOUND_S = 30.0
 BOUND_GB = 4.0
 
 
-def _assigned(name: str, *assignments: Assignment) -> Backend:
+def reassigned(*assignments: Assignment, head: str | None = None) -> Backend:
     """The healthy port under a method with ``assignments`` before its own: another rule at some layers."""
 
     def composite(twin: Any, asked: Method) -> Any:
@@ -36,10 +36,10 @@ def _assigned(name: str, *assignments: Assignment) -> Backend:
         rules = Composite((*assignments, *asked.composite.assignments))
         return method_composite(replace(asked, composite=rules), twin.graph)
 
-    return backend_from_composite(name, composite, head=None)
+    return backend_from_composite("faulty", composite, head=head)
 
 
-def _nobodys(name: str, layers: tuple[str, ...]) -> Backend:
+def nobodys(*layers: str) -> Backend:
     """The healthy port with a rule of nobody's at ``layers``: relevance is divided by ``2 sqrt |z|``."""
 
     def composite(twin: Any, asked: Method) -> Any:
@@ -58,7 +58,7 @@ def _nobodys(name: str, layers: tuple[str, ...]) -> Backend:
 
         return zennit.core.Composite(module_map=hook)
 
-    return backend_from_composite(name, composite, head=None)
+    return backend_from_composite("faulty", composite, head=None)
 
 
 #: Method and faulty port by name: at an early large layer, at every convolution (a cheap rule and a dear one),
@@ -66,23 +66,23 @@ def _nobodys(name: str, layers: tuple[str, ...]) -> Backend:
 FAULTS: dict[str, tuple[str, Callable[[], Backend]]] = {
     "bias left out at block1_conv2": (
         "lrp.epsilon",
-        lambda: _assigned("faulty", Assignment(Epsilon(1e-7, bias=False), names=("block1_conv2",))),
+        lambda: reassigned(Assignment(Epsilon(1e-7, bias=False), names=("block1_conv2",))),
     ),
     "epsilon 1e-6 at every convolution": (
         "lrp.epsilon",
-        lambda: _assigned("faulty", Assignment(Epsilon(1e-6), kinds=("conv2d",))),
+        lambda: reassigned(Assignment(Epsilon(1e-6), kinds=("conv2d",))),
     ),
     "epsilon 0.25 at the first dense layer": (
         "lrp.epsilon",
-        lambda: _assigned("faulty", Assignment(Epsilon(0.25), names=("dense",))),
+        lambda: reassigned(Assignment(Epsilon(0.25), names=("dense",))),
     ),
     "alpha 2, beta 1 at every convolution": (
         "lrp.alpha_1_beta_0",
-        lambda: _assigned("faulty", Assignment(AlphaBeta(2, 1), kinds=("conv2d",))),
+        lambda: reassigned(Assignment(AlphaBeta(2, 1), kinds=("conv2d",))),
     ),
     "a rule without a name at block3_conv2": (
         "lrp.epsilon",
-        lambda: _nobodys("faulty", ("block3_conv2",)),
+        lambda: nobodys("block3_conv2"),
     ),
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,12 @@ import pytest
 import torch
 
 import harness
+from benchmarks.diagnosis_time import nobodys, reassigned
 from harness.backends import Backend
 from harness.diagnosis.search import Outcome, Search
-from harness.methods import AlphaBeta, Assignment, Composite, Epsilon, Flat, Method
+from harness.methods import AlphaBeta, Assignment, Epsilon, Flat, Method
 from harness.runner import chosen_input
 from ported_impls.composite import method_composite
-from ported_impls.torchvision_shim import zennit
 
 METHOD = "lrp.epsilon"
 
@@ -29,16 +28,6 @@ def model() -> Any:
 @pytest.fixture(scope="module")
 def x(model: Any) -> np.ndarray:
     return chosen_input(model, None)[0]
-
-
-def reassigned(*assignments: Assignment, head: str | None = None) -> Backend:
-    """The healthy port under a method with ``assignments`` before its own."""
-
-    def composite(twin: Any, method: Method) -> Any:
-        rules = Composite((*assignments, *method.composite.assignments))
-        return method_composite(replace(method, composite=rules), twin.graph)
-
-    return harness.backend_from_composite("faulty", composite, head=head)  # type: ignore[arg-type]
 
 
 def at(name: str, rule: Any) -> Assignment:
@@ -207,29 +196,8 @@ def test_after_two_layers_without_a_name_pairs_are_not_tried_for_a_third_like_th
         return Outcome(())
 
     monkeypatch.setattr(Search, "paired", none_fits)  # the search itself takes a minute
-    kinds = ("conv2d", "dense")
-    odd = [layer.name for layer in model.graph.layers if layer.kind in kinds]
-
-    def composite(twin: Any, method: Method) -> Any:
-        healthy = method_composite(method, twin.graph)
-
-        def hook(context: Any, name: str, module: Any) -> Any:
-            if name not in odd:
-                return healthy.module_map(context, name, module)
-            return zennit.core.BasicHook(
-                gradient_mapper=lambda relevance, outputs: [relevance / (2 * outputs[0].abs().sqrt() + 1e-3)],
-                reducer=lambda inputs, gradients: inputs[0] * gradients[0],
-            )
-
-        return zennit.core.Composite(module_map=hook)
-
-    diagnosis = harness.diagnose(
-        model,
-        x,
-        METHOD,
-        candidate=harness.backend_from_composite("nobodys", composite, head=None),
-        dtype="float64",
-    )
+    odd = [layer.name for layer in model.graph.layers if layer.kind in ("conv2d", "dense")]
+    diagnosis = harness.diagnose(model, x, METHOD, candidate=nobodys(*odd), dtype="float64")
     found = {each.layer: each for each in diagnosis.findings}
     layers = [name for name in reversed(odd) if name in found]
     assert layers == ["logits", "dense1", "conv3", "conv2", "conv1"]
