@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import random
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,14 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("harness")
+
+
+@pytest.fixture(autouse=True)
+def same_weights_every_time() -> None:
+    """Networks that a test makes without a seed have the same weights in every run."""
+    random.seed(0)  # Keras draws the seeds of its initializers from here
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
