@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,11 @@ def load_model(source: Any, name: str | None = None, example: Any = None) -> Por
     a torch module, batch first: a torch tensor in torch's own layout, a NumPy array channels-last; other
     sources know their input and take none.
 
-    No framework is imported to find out what the source is. Raises `UnknownNameError` for a name that is
-    no zoo model, `ModelSourceError` for a file or object that is no model, `UnsupportedLayerError` for a
+    No framework is imported to find out what the source is. A model that is not the zoo's (whose files are
+    pinned, and proven by the tests) proves itself: its own output is compared with that of both twins, see
+    `ported_models.proof`. Raises `UnknownNameError` for a name that is
+    no zoo model, `ModelSourceError` for a file or object that is no model or that computes something else
+    than was read, `UnsupportedLayerError` for a
     layer that the neutral graph cannot express, `MissingFrameworkError` where a framework is absent.
     """
     if example is not None and not _is_torch(source):
@@ -120,12 +124,27 @@ def _read_proto(path: Path) -> ModelProto:
 def _from_proto(proto: ModelProto, name: str, file: str) -> PortedModel:
     import onnx
 
+    from ported_models.onnx import read_onnx, remove_final_softmax, softmax_was_removed
+    from ported_models.onnx.own import OnnxSource
+    from ported_models.proof import prove, prove_twins
+
     try:
         onnx.checker.check_model(proto)
     except (onnx.checker.ValidationError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelSourceError(f"{file}: no valid ONNX model ({reason}); export it again") from None
-    return PortedModel.from_onnx(proto, name, file=file, source=file)
+    read = read_onnx(proto, name, file)
+    graph, removed = remove_final_softmax(read.graph)
+    model = PortedModel.from_graph(graph, removed_softmax=removed or softmax_was_removed(proto), source=file)
+    try:
+        source = OnnxSource(proto, graph, "softmax" if removed else None, read.tensors, file)
+    except ModelSourceError as error:
+        notes = prove_twins(model, graph, file, str(error))
+    else:
+        notes = prove(model, source)
+    for note in notes:
+        warnings.warn(note, stacklevel=4)
+    return model
 
 
 def _is_torch(source: Any) -> bool:

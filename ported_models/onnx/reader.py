@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import onnx
 from onnx import inliner
@@ -13,11 +14,24 @@ from ported_models.onnx.cones import read_cone
 from ported_models.onnx.layout import canonical_order, channels_first_order
 from ported_models.onnx.neutral import is_neutral, neutral_to_graph
 from ported_models.onnx.operators import OPERATORS
-from ported_models.onnx.reading import Reading
+from ported_models.onnx.reading import Reading, Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ReadFile:
+    """A file's graph, and by name of a tensor of the file the layer that gives it and its axes' order."""
+
+    graph: Graph
+    tensors: Mapping[str, Tensor]
 
 
 def onnx_to_graph(proto: onnx.ModelProto, name: str | None = None, file: str | None = None) -> Graph:
-    """The graph of an ONNX model; ``file`` is what errors call it (default: ``name``).
+    """The graph of an ONNX model, as :func:`read_onnx` reads it."""
+    return read_onnx(proto, name, file).graph
+
+
+def read_onnx(proto: onnx.ModelProto, name: str | None = None, file: str | None = None) -> ReadFile:
+    """An ONNX model as a graph; ``file`` is what errors call it (default: ``name``).
 
     A file that `graph_to_onnx` wrote comes back equal, names, attributes and weights. Any other is read
     operator by operator: constants are folded, transpositions between channels-last and channels-first are
@@ -29,7 +43,10 @@ def onnx_to_graph(proto: onnx.ModelProto, name: str | None = None, file: str | N
     """
     name = name or proto.graph.name or "model"
     if is_neutral(proto):
-        return neutral_to_graph(proto, name)
+        graph = neutral_to_graph(proto, name)
+        inside = {layer.name: Tensor(layer.name, channels_first_order(len(layer.axes))) for layer in graph}
+        given = Tensor(graph.input.name, canonical_order(len(graph.input.axes)))
+        return ReadFile(graph, {**inside, proto.graph.input[0].name: given})
     if proto.functions:
         proto = inliner.inline_local_functions(proto)
     reading = Reading(proto, name, file or name)
@@ -49,7 +66,8 @@ def onnx_to_graph(proto: onnx.ModelProto, name: str | None = None, file: str | N
     output = reading.tensors[reading.output]
     if output.order not in (canonical_order(output.rank), channels_first_order(output.rank)):
         output = reading.arranged(reading.nodes[-1], output, canonical_order(output.rank))
-    return reading.builder.graph(output.layer)
+        reading.tensors[reading.output] = output
+    return ReadFile(reading.builder.graph(output.layer), reading.tensors)
 
 
 def remove_final_softmax(graph: Graph) -> tuple[Graph, bool]:

@@ -26,7 +26,8 @@ Weights = Callable[[tuple[str, ...]], Mapping[str, np.ndarray]]
 class Call:
     """One use of one Keras layer. ``inputs`` are the names of the calls whose outputs it reads.
 
-    ``constants`` are the arguments of the call that are no tensors. ``path``: the layer's place in the
+    ``constants`` are the arguments of the call that are no tensors. ``training``: whether it is called as in
+    training, whatever the model is used for. ``path``: the layer's place in the
     source, ``model/layer`` for a nested one. ``origin``: the file or model, for messages.
     """
 
@@ -38,6 +39,7 @@ class Call:
     inputs: tuple[str, ...]
     constants: tuple[Any, ...]
     origin: str
+    training: bool = False
 
     @property
     def where(self) -> str:
@@ -125,13 +127,20 @@ class _Flattening:
         self._weights = weights
         self._origin = origin
 
-    def expand(self, model: Mapping[str, Any], source: str | None, path: tuple[str, ...]) -> str:
-        """Append the calls of ``model`` applied to ``source`` (None: its own input); returns its output."""
-        if model["class_name"] == "Sequential":
-            return self._sequential(model, source, path)
-        return self._functional(model["config"], source, path)
+    def expand(
+        self, model: Mapping[str, Any], source: str | None, path: tuple[str, ...], training: bool = False
+    ) -> str:
+        """Append the calls of ``model`` applied to ``source`` (None: its own input); returns its output.
 
-    def _sequential(self, model: Mapping[str, Any], source: str | None, path: tuple[str, ...]) -> str:
+        ``training``: whether the model is called as in training, which its layers then are too.
+        """
+        if model["class_name"] == "Sequential":
+            return self._sequential(model, source, path, training)
+        return self._functional(model["config"], source, path, training)
+
+    def _sequential(
+        self, model: Mapping[str, Any], source: str | None, path: tuple[str, ...], training: bool
+    ) -> str:
         entries = _entries(model)
         if source is None and entries and entries[0]["class_name"] != "InputLayer":
             entries = [self._implied_input(model, entries[0]), *entries]
@@ -140,7 +149,7 @@ class _Flattening:
         for entry in entries:
             if entry["class_name"] == "InputLayer" and source is not None:
                 continue
-            source = self._apply(entry, () if source is None else (source,), (), path)
+            source = self._apply(entry, () if source is None else (source,), (), path, training)
         return str(source)
 
     def _implied_input(self, model: Mapping[str, Any], first: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -157,7 +166,9 @@ class _Flattening:
         name = f"{_layer_name(first)}_input"
         return {"class_name": "InputLayer", "config": {"name": name, "batch_shape": shape}}
 
-    def _functional(self, config: Mapping[str, Any], source: str | None, path: tuple[str, ...]) -> str:
+    def _functional(
+        self, config: Mapping[str, Any], source: str | None, path: tuple[str, ...], training: bool
+    ) -> str:
         inputs, outputs = _tensors(config["input_layers"]), _tensors(config["output_layers"])
         for what, found in (("input", inputs), ("output", outputs)):
             if len(found) != 1:
@@ -182,7 +193,14 @@ class _Flattening:
                 elif entry["class_name"] == "InputLayer" and source is not None:
                     done[key] = source
                 else:
-                    done[key] = self._apply(entry, tuple(done[tensor] for tensor in tensors), constants, path)
+                    mode = _training(node)
+                    done[key] = self._apply(
+                        entry,
+                        tuple(done[tensor] for tensor in tensors),
+                        constants,
+                        path,
+                        training if mode is None else mode,
+                    )
             if len(waiting) == len(pending):
                 raise ModelSourceError(
                     f"{self._origin}: layer {_layer_name(waiting[0][0])!r} reads a layer that is not there; "
@@ -197,6 +215,7 @@ class _Flattening:
         inputs: tuple[str, ...],
         constants: tuple[Any, ...],
         path: tuple[str, ...],
+        training: bool,
     ) -> str:
         class_name, own = str(entry["class_name"]), _layer_name(entry)
         here = (*path, own)
@@ -205,7 +224,7 @@ class _Flattening:
                 raise ModelSourceError(
                     f"{self._origin}: the nested model {own!r} has {len(inputs)} inputs, expected one"
                 )
-            return self.expand(entry, inputs[0], here)
+            return self.expand(entry, inputs[0], here, training)
         name = self.names.free(own, "_".join(here)) if path else self.names.own(own)
         self.calls.append(
             Call(
@@ -217,6 +236,7 @@ class _Flattening:
                 inputs,
                 constants,
                 self._origin,
+                training,
             )
         )
         return name
@@ -251,8 +271,19 @@ def _arguments(node: Any) -> tuple[list[tuple[str, int]], tuple[Any, ...]]:
     return tensors, tuple(value for value in leaves if value is not None and not isinstance(value, tuple))
 
 
+def _training(node: Any) -> bool | None:
+    """What a call, as :func:`_arguments` takes it, says of ``training``; None where it says nothing."""
+    if isinstance(node, Mapping):
+        given = [node.get("kwargs") or {}]
+    else:
+        references = [node] if node and isinstance(node[0], str) else node or []
+        given = [part for reference in references for part in reference[3:] if isinstance(part, Mapping)]
+    modes = [arguments["training"] for arguments in given if arguments.get("training") is not None]
+    return bool(modes[0]) if modes else None
+
+
 def _without_mode(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments without those that say nothing about what is computed in inference."""
+    """Keyword arguments without the mode (see :func:`_training`) and masks, which only masking layers make."""
     return {key: value for key, value in arguments.items() if key not in ("training", "mask")}
 
 

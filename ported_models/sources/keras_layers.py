@@ -33,6 +33,11 @@ def translate(call: Call, shapes: Sequence[Shape]) -> list[Step]:
             f"{call.where} is called with {call.constants[0]!r}, expected tensors only; "
             "use a layer that holds the number, such as keras.layers.Rescaling"
         )
+    if call.training and _differs_in_training(call):
+        raise UnsupportedLayerError(
+            f"{call.where} is called with training=True, in inference too, expected training=None; "
+            "build the model without it"
+        )
     for name, array in call.weights.items():
         if name in ("kernel", "depthwise_kernel") and not np.issubdtype(array.dtype, np.floating):
             raise UnsupportedLayerError(
@@ -45,6 +50,15 @@ def translate(call: Call, shapes: Sequence[Shape]) -> list[Step]:
             f"{call.where} has no {error} in its configuration or weights; "
             "save the model again with its weights, in a current Keras"
         ) from None
+
+
+def _differs_in_training(call: Call) -> bool:
+    """Whether the layer computes something else in training: a frozen batch norm and a rate of 0 do not."""
+    if call.class_name in ("BatchNormalization", "BatchNormalizationV1"):
+        return bool(call.config.get("trainable", True))
+    if call.class_name in _DROPOUTS:
+        return bool(call.config.get("rate") or call.config.get("stddev"))
+    return False
 
 
 def supported(call: Call) -> Translate:
@@ -239,6 +253,15 @@ def _nothing(call: Call, _: Sequence[Shape]) -> list[Step]:
     return []
 
 
+#: What draws random numbers in training and does nothing in inference.
+_DROPOUTS = (
+    "Dropout",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "AlphaDropout",
+    "GaussianDropout",
+    "GaussianNoise",
+)
 _TRANSLATIONS: dict[str, Translate] = {
     **ACTIVATION_LAYERS,
     "Activation": activation,
@@ -261,17 +284,7 @@ _TRANSLATIONS: dict[str, Translate] = {
     "Silu": _plain("swish"),
     "Identity": _nothing,
     "ActivityRegularization": _nothing,
-    **dict.fromkeys(
-        (
-            "Dropout",
-            "SpatialDropout1D",
-            "SpatialDropout2D",
-            "AlphaDropout",
-            "GaussianDropout",
-            "GaussianNoise",
-        ),
-        _dropout,
-    ),
+    **dict.fromkeys(_DROPOUTS, _dropout),
     **{
         f"{name}{count}D": function
         for count in (1, 2)

@@ -7,6 +7,7 @@ a ``.keras`` file is opened by Keras, in safe mode, after its configuration has 
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,9 +19,11 @@ from harness.errors import InvalidInputError, MissingFrameworkError, ModelSource
 from harness.graph import Graph
 from ported_models.build import Builder
 from ported_models.model import PortedModel
+from ported_models.proof import prove, prove_twins
 from ported_models.sources.keras_calls import Call, Network, Weights, read_network
 from ported_models.sources.keras_hdf5 import open_hdf5
 from ported_models.sources.keras_layers import supported, translate
+from ported_models.sources.keras_own import KerasSource
 from ported_models.sources.names import canonical
 from ported_models.sources.steps import Reading, without_final_softmax
 
@@ -31,26 +34,53 @@ def from_model(keras_model: Any, name: str | None = None, origin: str = "") -> P
     """The model of a built Keras model (Sequential or functional, nested or not, one input, one output).
 
     ``origin``: where it came from, for messages and the record (default: the model's name). A final
-    softmax is removed and recorded. Raises ModelSourceError for a model without a fixed graph,
-    UnsupportedLayerError for a layer that the neutral graph cannot express.
+    softmax is removed and recorded. The model's own output is compared with that of both twins
+    (`ported_models.proof`). Raises ModelSourceError for a model without a fixed graph, or one that computes
+    something else than was read, UnsupportedLayerError for a layer that the neutral graph cannot express.
     """
-    return _model(read_model(keras_model, name, origin), origin)
+    reading = read_model(keras_model, name, origin)
+    what = origin or _origin(keras_model)
+    model = model_of(reading, origin)
+    _warn(prove(model, KerasSource(keras_model, reading, what)))
+    return model
 
 
 def from_file(path: str | Path, name: str | None = None) -> PortedModel:
     """The model of a ``.keras``, ``.h5`` or ``.hdf5`` file; no code in it is executed.
 
-    Raises ModelSourceError for a file that is missing, truncated or no whole model, MissingFrameworkError
-    for a ``.keras`` file where Keras is not installed, and what :func:`from_model` raises.
+    An HDF5 file that this Keras cannot open is read all the same; only its twins are then compared, with each
+    other, and a warning says so. Raises ModelSourceError for a file that is missing, truncated or no whole
+    model, MissingFrameworkError for a ``.keras`` file where Keras is not installed, and what
+    :func:`from_model` raises.
     """
-    return _model(read_file(path, name), str(path))
+    path = Path(path)
+    if path.suffix.lower() not in HDF5_SUFFIXES:
+        _check_file(path)
+        return from_model(_open_archive(path), name or canonical(path.stem), str(path))
+    reading = read_file(path, name)
+    model = model_of(reading, str(path))
+    own, why = _open_hdf5_model(path)
+    if own is None:
+        _warn(prove_twins(model, reading.graph, str(path), why))
+    else:
+        _warn(prove(model, KerasSource(own, reading, str(path))))
+    return model
+
+
+def _warn(notes: tuple[str, ...]) -> None:
+    for note in notes:
+        warnings.warn(note, stacklevel=4)
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise ModelSourceError(f"{path}: no such file; give the path of a .keras, .h5 or .hdf5 file")
 
 
 def read_file(path: str | Path, name: str | None = None, constants: str = "float32") -> Reading:
     """The graph of a Keras file, with the Keras name of every layer; ``constants`` as in `read_model`."""
     path = Path(path)
-    if not path.is_file():
-        raise ModelSourceError(f"{path}: no such file; give the path of a .keras, .h5 or .hdf5 file")
+    _check_file(path)
     name = name or canonical(path.stem)
     if path.suffix.lower() in HDF5_SUFFIXES:
         with open_hdf5(path) as (config, weights):
@@ -66,7 +96,7 @@ def read_model(
     ``constants``: the type of numbers that Keras holds in its configuration, as in Rescaling.
     """
     own = str(getattr(keras_model, "name", "model"))
-    origin = origin or f"Keras model {own!r}"
+    origin = origin or _origin(keras_model)
     if not hasattr(keras_model, "to_json") or not hasattr(keras_model, "layers"):
         raise ModelSourceError(
             f"{origin}: found a {type(keras_model).__name__}, expected a built keras.Model"
@@ -83,7 +113,12 @@ def read_model(
     )
 
 
-def _model(reading: Reading, source: str) -> PortedModel:
+def _origin(keras_model: Any) -> str:
+    return f"Keras model {getattr(keras_model, 'name', 'model')!r}"
+
+
+def model_of(reading: Reading, source: str) -> PortedModel:
+    """The model of what was read; not proven."""
     return PortedModel.from_graph(
         reading.graph, removed_softmax=reading.removed is not None, source=source or None
     )
@@ -99,7 +134,24 @@ def _variables(keras_model: Any, path: tuple[str, ...]) -> Mapping[str, np.ndarr
         layer = members.get(part)
         if layer is None:
             return {}
-    return {variable.name: variable.numpy() for variable in getattr(layer, "weights", ())}
+    found = {variable.name: variable.numpy() for variable in getattr(layer, "weights", ())}
+    if getattr(layer, "lora_enabled", False):
+        # The kernel that the layer computes with is made of three variables.
+        found["kernel"] = np.asarray(layer.kernel)
+    return found
+
+
+def _open_hdf5_model(path: Path) -> tuple[Any, str]:
+    """The model in an HDF5 file that was found free of code, or None and why there is none."""
+    try:
+        import keras
+    except ImportError:
+        return None, "Keras is not installed"
+    try:
+        return keras.models.load_model(path, compile=False), ""
+    except Exception as error:  # an older Keras' file fails in whatever layer it differs
+        lines = str(error).strip().splitlines() or [""]
+        return None, f"Keras {keras.__version__} cannot open the file ({lines[0][:200]})"
 
 
 def _open_archive(path: Path) -> Any:

@@ -20,6 +20,18 @@ class Step:
     weights: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Use:
+    """One use of a module of the source: the layer it became, and how its output lies.
+
+    ``order``: axis i of what the module returns is axis ``order[i]`` of the layer's output.
+    """
+
+    path: str
+    layer: str
+    order: tuple[int, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Reading:
     """A source read as a graph.
@@ -36,6 +48,7 @@ class Reading:
     removed: str | None = None
     notes: tuple[str, ...] = ()
     output_order: tuple[int, ...] | None = None
+    uses: tuple[Use, ...] = ()
 
 
 def without_final_softmax(graph: Graph) -> tuple[Graph, bool]:

@@ -109,7 +109,7 @@ def batch_norm(
     if running_mean is None or running_var is None:
         raise site.refuse("no running statistics", "track_running_stats=True")
     if training:
-        site.notes.append(f"{site.where} is called with training=True and read as in inference")
+        raise site.refuse("training=True in evaluation mode too", "training=self.training")
     weights = _kept(gamma=weight, beta=bias, mean=running_mean, variance=running_var)
     return site.add("batch_norm", site.feature_map(input), {"epsilon": float(eps)}, weights)
 

@@ -207,8 +207,8 @@ def concatenate(site: Site, tensors: Sequence[Value], dim: int = 0) -> Value:
 
 
 def dropout(site: Site, input: Value, p: float = 0.5, training: bool = False, inplace: bool = False) -> Value:
-    if training:
-        site.notes.append(f"{site.where} is called with training=True and read as in inference")
+    if training and p:
+        raise site.refuse("training=True in evaluation mode too", "training=self.training")
     return site.add("dropout", input, {"rate": float(p)})
 
 

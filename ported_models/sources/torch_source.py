@@ -1,6 +1,7 @@
 """torch modules as the neutral graph: traced by `torch.fx`, read operation by operation.
 
-Nothing is run on numbers: sizes are followed through the graph, weights are read from the module.
+The module is run once, so that weights that are made by hooks are there; sizes are then followed through the
+graph, and weights are read from the module.
 """
 
 from __future__ import annotations
@@ -14,56 +15,78 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import MissingFrameworkError, ModelSourceError, UnsupportedLayerError
+from harness.errors import HarnessError, MissingFrameworkError, ModelSourceError, UnsupportedLayerError
 from ported_models.build import Builder
 from ported_models.model import PortedModel
+from ported_models.proof import prove
 from ported_models.sources.names import Names, canonical
-from ported_models.sources.steps import Reading, without_final_softmax
+from ported_models.sources.steps import Reading, Use, without_final_softmax
 from ported_models.sources.torch_site import Site, Value, channels_first
 
 try:
+    import torch
     from torch import fx, nn
+    from torch.nn.utils import parametrize
 except ImportError:
     raise MissingFrameworkError("torch") from None
 
 from ported_models.sources import torch_table as table
+from ported_models.sources.torch_own import TorchSource, evaluation, example_tensor, run
 
 
 def from_module(module: nn.Module, example: Any, name: str | None = None) -> PortedModel:
     """The model of a torch module of one input and one output, as it is in evaluation mode.
 
-    ``example``: one batch of inputs, used for its shape only; a torch tensor in the module's own layout
-    (batch, channel, ...), or a NumPy array in canonical layout (batch, ..., channel). A layer is named by its
+    ``example``: one batch of inputs; a torch tensor in the module's own layout (batch, channel, ...), or a
+    NumPy array in canonical layout (batch, ..., channel). The module's own output on it, and on noise, is
+    compared with that of both twins (`ported_models.proof`). A layer is named by its
     module path or, for a function, by its name in the trace, dots replaced by underscores. A final
     softmax or log-softmax is removed and recorded. Where training and evaluation differ and the module
     was in training mode, a warning says so.
 
     Raises ModelSourceError for a module that cannot be traced (control flow that depends on data, several
-    inputs), UnsupportedLayerError for an operation that the neutral graph cannot express.
+    inputs) or that computes something else than was read, UnsupportedLayerError for an operation that the
+    neutral graph cannot express.
     """
     reading = read_module(module, example, name)
-    for note in reading.notes:
-        warnings.warn(note, stacklevel=2)
-    return PortedModel.from_graph(
+    model = PortedModel.from_graph(
         reading.graph,
         removed_softmax=reading.removed is not None,
         source=f"torch module {type(module).__name__}",
     )
+    source = TorchSource(module, example_tensor(module, example), reading, _origin(module))
+    notes = (*reading.notes, *prove(model, source))
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return model
+
+
+def _origin(module: nn.Module) -> str:
+    return f"torch module {type(module).__name__!r}"
 
 
 def read_module(module: nn.Module, example: Any, name: str | None = None) -> Reading:
-    """The graph of a torch module, with the module path (or traced name) of every layer."""
+    """The graph of a torch module, with the module path (or traced name) of every layer; not proven yet."""
     if not isinstance(module, nn.Module):
         raise ModelSourceError(f"found a {type(module).__name__}, expected a torch.nn.Module")
-    origin = f"torch module {type(module).__name__!r}"
+    origin = _origin(module)
+    if any(isinstance(child, torch.jit.ScriptModule) for child in module.modules()):
+        raise ModelSourceError(
+            f"{origin}: is TorchScript, expected the module that it was made of: scripted code cannot be traced"
+        )
     batch, *sides = _canonical_shape(example, origin)
-    traced, mode_note = _trace(module, origin)
+    traced, made, mode_note = _trace(module, origin)
+    # Before its weights are read: hooks may make them anew in every forward pass.
+    failure = _failure(module, example, origin)
     reserved = [str(node.target) for node in traced.nodes if node.op == "call_module"]
     names = Names(reserved)
     builder = Builder(name or canonical(type(module).__name__), sides, input_name=names.free("input"))
     notes = [mode_note] if mode_note else []
-    walk = _Walk(module, builder, names, origin, batch, _dtype(module, example), {}, notes)
-    output = walk.run(traced)
+    walk = _Walk(module, made, builder, names, origin, batch, _dtype(module, example), {}, notes)
+    with evaluation(module), torch.no_grad():
+        output = walk.run(traced)
+    if failure is not None:  # reading it had nothing clearer to say
+        raise failure
     graph, removed = without_final_softmax(builder.graph(output.layer))
     kind = ("log_softmax" if output.layer in walk.log_softmax else "softmax") if removed else None
     inner = [layer for layer in graph if layer.name in walk.log_softmax]
@@ -72,7 +95,18 @@ def read_module(module: nn.Module, example: Any, name: str | None = None) -> Rea
             f"{origin}: layer {walk.origins[inner[0].name]!r} (log_softmax) stands inside the network; "
             "it is supported at the end only, where it is removed"
         )
-    return Reading(graph, walk.origins, kind, tuple(walk.notes), output.order)
+    kept = {layer.name for layer in graph}
+    uses = tuple(use for use in walk.uses if use.layer in kept)
+    return Reading(graph, walk.origins, kind, tuple(walk.notes), output.order, uses)
+
+
+def _failure(module: nn.Module, example: Any, origin: str) -> ModelSourceError | None:
+    """Run the module on the example; the error where it cannot be run."""
+    try:
+        run(module, example_tensor(module, example), origin)
+    except ModelSourceError as error:
+        return error
+    return None
 
 
 def _canonical_shape(example: Any, origin: str) -> tuple[int, ...]:
@@ -98,18 +132,41 @@ _MODE_MATTERS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 
 
 @contextmanager
-def _evaluation(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, every submodule's own mode back afterwards."""
-    modes = {child: child.training for child in module.modules()}
-    module.eval()
+def _as_it_was(module: nn.Module) -> Iterator[None]:
+    """Afterwards the module and its submodules have the attributes, parameters and buffers that they had."""
+    kept = [
+        (members, dict(members))
+        for child in module.modules()
+        for members in (vars(child), child._parameters, child._buffers, child._modules)
+    ]
     try:
         yield
     finally:
-        for child, training in modes.items():
-            child.training = training
+        for members, before in kept:
+            members.clear()
+            members.update(before)
 
 
-def _trace(module: nn.Module, origin: str) -> tuple[fx.Graph, str | None]:
+class _Tracer(fx.Tracer):
+    """Also takes modules that forward makes, such as ``nn.ReLU()(x)``, where they hold no weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: dict[str, nn.Module] = {}
+
+    def path_of_module(self, mod: nn.Module) -> str:
+        try:
+            return super().path_of_module(mod)
+        except NameError:
+            if any(True for _ in (*mod.parameters(), *mod.buffers())):
+                raise NameError(f"forward makes a {type(mod).__name__} with weights of its own") from None
+        name = f"{type(mod).__name__}_{len(self.made) + 1}"
+        self.made[name] = mod
+        return name
+
+
+def _trace(module: nn.Module, origin: str) -> tuple[fx.Graph, dict[str, Any], str | None]:
+    """The module's operations, the tensors and modules that its forward makes (by name), and a note on its mode."""
     training = [
         path for path, child in module.named_modules() if child.training and isinstance(child, _MODE_MATTERS)
     ]
@@ -119,15 +176,24 @@ def _trace(module: nn.Module, origin: str) -> tuple[fx.Graph, str | None]:
         if training
         else None
     )
+    before = {*vars(module), *module._parameters}
     try:
-        with _evaluation(module):
+        with evaluation(module), _as_it_was(module):
             # A module that is itself a torch layer would be traced into; inside a Sequential it is a leaf.
             root = nn.Sequential(module) if _is_torchs_own(module) else module
-            return fx.Tracer().trace(root), note
-    except (fx.proxy.TraceError, TypeError, NotImplementedError) as error:
+            tracer = _Tracer()
+            graph = tracer.trace(root)
+            # The tracer keeps such tensors as attributes of the module.
+            after = {**vars(module), **module._parameters}
+            tensors = {name: after[name] for name in after.keys() - before}
+            return graph, {**tensors, **tracer.made}, note
+    except (
+        Exception
+    ) as error:  # forward is the user's own code, which need not work on what a tracer hands it
+        reason = (str(error).strip().splitlines() or [""])[0]
         raise ModelSourceError(
-            f"{origin}: cannot be traced ({str(error).strip().splitlines()[0]}); its forward must not branch or "
-            "loop on the values of tensors: take the branch out, or export the module to ONNX and load that"
+            f"{origin}: cannot be traced ({reason}); its forward must not branch or loop on "
+            " the values of tensors: take the branch out, or export the module to ONNX and load that"
         ) from None
 
 
@@ -140,6 +206,7 @@ class _Walk:
     """Reads the nodes of a trace in order; keeps what each one gives: a Value, an array, or plain Python."""
 
     module: nn.Module
+    made: dict[str, Any]
     builder: Builder
     names: Names
     origin: str
@@ -150,12 +217,22 @@ class _Walk:
 
     def __post_init__(self) -> None:
         self.log_softmax: set[str] = set()
+        self.uses: list[Use] = []
         self._results: dict[fx.Node, Any] = {}
+        #: Nodes of one number may share their memory: one is a view of the other.
+        self._memory: dict[fx.Node, int] = {}
+        #: The last node that reads each one.
+        self._last_reader: dict[fx.Node, int] = {}
         self._leaf_root = _is_torchs_own(self.module)
+        self._place = 0
 
     def run(self, graph: fx.Graph) -> Value:
         """The Value of the module's output."""
-        for node in graph.nodes:
+        nodes = list(graph.nodes)
+        for place, node in enumerate(nodes):
+            self._last_reader.update(dict.fromkeys(node.all_input_nodes, place))
+        for place, node in enumerate(nodes):
+            self._place = place
             if node.op == "output":
                 output = self._plain(node.args[0])
                 if not isinstance(output, Value):
@@ -164,6 +241,7 @@ class _Walk:
                         "wrap the module in one that returns the logits only"
                     )
                 return output
+            self._memory[node] = place
             self._results[node] = self._read(node)
         raise ModelSourceError(f"{self.origin}: returns nothing, expected one tensor")
 
@@ -171,13 +249,14 @@ class _Walk:
         if node.op == "placeholder":
             return self._input(node)
         if node.op == "get_attr":
-            return table.array(_attribute(self.module, str(node.target)))
+            return self._attribute(str(node.target))
         args = [self._plain(value) for value in node.args]
         kwargs = {key: self._plain(value) for key, value in node.kwargs.items()}
-        if node.op == "call_module":
-            return self._call_module(node, args)
-        if not any(isinstance(value, Value) for value in _leaves([args, kwargs])):
+        computed = any(isinstance(value, Value) for value in _leaves([args, kwargs]))
+        if not computed:
             return self._compute(node, args, kwargs)
+        if node.op == "call_module":
+            return self._call_module(node, args, kwargs)
         if node.op == "call_method" and node.target in ("size", "dim"):
             return _size(args[0], *args[1:], **kwargs) if node.target == "size" else args[0].rank
         if node.target is getattr:
@@ -186,14 +265,14 @@ class _Walk:
         operation = operations.get(node.target)
         if operation is None and getattr(node.target, "__name__", "") == "stochastic_depth":
             # torchvision's; in evaluation it returns its input.
-            return args[0]
+            operation = table.NOTHING
         kind = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", node.target)
         site = self._site(self.names.free(node.name), node.name, str(kind))
         if operation is None:
             raise UnsupportedLayerError(
                 f"{site.where} is not supported; replace it, or export the module to ONNX and load that"
             )
-        return self._apply(operation, site, node.target, args, kwargs)
+        return self._apply(node, operation, site, node.target, args, kwargs)
 
     def _input(self, node: fx.Node) -> Any:
         if len(self._results) > 0 and any(isinstance(value, Value) for value in self._results.values()):
@@ -208,44 +287,81 @@ class _Walk:
         sides = (self.batch, *self.builder[layer].shape)
         return Value(layer, channels_first(len(sides)), sides)
 
-    def _call_module(self, node: fx.Node, args: list[Any]) -> Any:
+    def _child(self, path: str) -> nn.Module:
+        if path in self.made:
+            return self.made[path]
+        return self.module if self._leaf_root else self.module.get_submodule(path)
+
+    def _call_module(self, node: fx.Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
         path = str(node.target)
-        child = self.module if self._leaf_root else self.module.get_submodule(path)
-        site = self._site(self.names.own(path), path, type(child).__name__)
-        if type(child) not in table.MODULES:
+        child = self._child(path)
+        # A parametrized module gets a class of its own, derived from the one that it had.
+        kind = type(child).__mro__[1] if parametrize.is_parametrized(child) else type(child)
+        site = self._site(self.names.own(path), path, kind.__name__)
+        if kind not in table.MODULES:
             raise UnsupportedLayerError(
                 f"{site.where} is not supported; supported modules: "
                 f"{', '.join(sorted(kind.__name__ for kind in table.MODULES))}"
             )
         if getattr(child, "padding_mode", "zeros") != "zeros":
             raise site.refuse(f"padding_mode={child.padding_mode!r}", "'zeros'")
-        operation, parameters = table.MODULES[type(child)]
-        given = parameters(child)
+        operation, parameters = table.MODULES[kind]
+        given = {**parameters(child), **kwargs}
         if getattr(child, "inplace", False):
             given["inplace"] = True
-        return self._apply(operation, site, type(child), args, given)
-
-    def _apply(self, operation: Any, site: Site, target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        try:
-            given = inspect.signature(operation).bind(site, *args, **kwargs).arguments
-        except TypeError as error:
-            raise UnsupportedLayerError(
-                f"{site.where} is called in a way that is not supported ({error}); "
-                "use the arguments of its documentation, or export the module to ONNX"
-            ) from None
-        before = self.builder.last
-        value = operation(site, *args, **kwargs)
-        if target in table.LOG_SOFTMAX and self.builder.last != before:
-            self.log_softmax.add(value.layer)
-        if given.get("inplace") or target in table.IN_PLACE:
-            self._overwrite(args[0], value)
+        value = self._apply(node, operation, site, kind, args, given)
+        if path not in self.made:
+            self.uses.append(Use("" if self._leaf_root else path, value.layer, value.order))
         return value
 
-    def _overwrite(self, old: Value, new: Value) -> None:
-        """After an operation in place, whatever held the old tensor, or a permutation of it, holds the new one."""
-        for node, held in self._results.items():
-            if isinstance(held, Value) and held.layer == old.layer:
-                self._results[node] = Value(new.layer, held.order, new.sides)
+    def _apply(
+        self,
+        node: fx.Node,
+        operation: Any,
+        site: Site,
+        target: Any,
+        args: list[Any],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        args, kwargs = [_as_arrays(value) for value in args], {k: _as_arrays(v) for k, v in kwargs.items()}
+        try:
+            given = inspect.signature(operation).bind(site, *args, **kwargs).arguments
+            before = self.builder.last
+            value = operation(site, *args, **kwargs)
+        except HarnessError:
+            raise
+        except (TypeError, ValueError, AttributeError, IndexError, KeyError) as error:
+            # What torch takes here, and no operation of the table was written for.
+            reason = (str(error).strip().splitlines() or [""])[0][:200]
+            raise UnsupportedLayerError(
+                f"{site.where} is called in a way that is not supported ({reason}); "
+                "use the arguments of its documentation, or export the module to ONNX"
+            ) from None
+        if target in table.LOG_SOFTMAX and self.builder.last != before:
+            self.log_softmax.add(value.layer)
+        in_place = given.get("inplace") or target in table.IN_PLACE
+        source = next(iter(node.all_input_nodes), None)
+        if (in_place or operation in table.VIEWS) and target != "clone" and source is not None:
+            self._memory[node] = self._memory[source]
+        if in_place:
+            self._overwrite(node, given["input"], value, site)
+        return value
+
+    def _overwrite(self, node: fx.Node, old: Value, new: Value, site: Site) -> None:
+        """After an operation in place, whatever held the old tensor, or a permutation of it, holds the new one.
+
+        Raises UnsupportedLayerError where a tensor of another shape lies in the same memory and is read later.
+        """
+        for other, held in self._results.items():
+            if not isinstance(held, Value) or self._memory[other] != self._memory[node]:
+                continue
+            if held.layer == old.layer:
+                self._results[other] = Value(new.layer, held.order, new.sides)
+            elif self._last_reader.get(other, 0) > self._place:
+                raise UnsupportedLayerError(
+                    f"{site.where} works in place on memory that {other.name!r} shows too, which is read "
+                    "afterwards; use the operation that is not in place, or clone the tensor before it"
+                )
 
     def _site(self, name: str, path: str, kind: str) -> Site:
         return Site(
@@ -262,10 +378,25 @@ class _Walk:
         )
 
     def _compute(self, node: fx.Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        """Sizes and constants: the trace's own arithmetic on numbers, tuples and weights."""
-        if node.op == "call_method":
-            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-        return node.target(*args, **kwargs)
+        """Sizes and constants: the trace's own arithmetic on numbers, tuples and weights, done by torch."""
+        try:
+            if node.op == "call_method":
+                return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+            function = self._child(str(node.target)) if node.op == "call_module" else node.target
+            return function(*args, **kwargs)
+        except Exception as error:  # whatever the user's own arithmetic raises
+            reason = (str(error).strip().splitlines() or [""])[0][:200]
+            raise UnsupportedLayerError(
+                f"{self.origin}: operation {node.name!r}, on constants only, fails "
+                f"({type(error).__name__}: {reason}); compute it once and register it as a buffer"
+            ) from None
+
+    def _attribute(self, path: str) -> Any:
+        """The module's attribute at ``path``; of a tensor a copy, which operations in place may change."""
+        value: Any = self.module
+        for part in path.split("."):
+            value = self.made[part] if part in self.made else getattr(value, part)
+        return value.detach().clone() if isinstance(value, torch.Tensor) else value
 
     def _tensor_attribute(self, node: fx.Node, value: Value, name: str) -> Any:
         if name == "shape":
@@ -282,10 +413,12 @@ class _Walk:
         return fx.node.map_arg(argument, lambda node: self._results[node])
 
 
-def _attribute(module: nn.Module, path: str) -> Any:
-    value: Any = module
-    for part in path.split("."):
-        value = getattr(value, part)
+def _as_arrays(value: Any) -> Any:
+    """``value`` with every tensor in it as NumPy."""
+    if isinstance(value, torch.Tensor):
+        return table.array(value)
+    if isinstance(value, list | tuple) and not isinstance(value, torch.Size):
+        return type(value)(_as_arrays(item) for item in value)
     return value
 
 

@@ -202,3 +202,17 @@ IN_PLACE = (operator.iadd, operator.imul, operator.isub, F.relu_, torch.relu_, "
 
 #: What ends in log-probabilities: only the end of a network, where it is removed, may do so.
 LOG_SOFTMAX = (nn.LogSoftmax, F.log_softmax, torch.log_softmax, "log_softmax")
+
+#: What returns its input.
+NOTHING = shapes.nothing
+#: What may return another view of its input's memory, or the input itself.
+VIEWS = (
+    shapes.reshape,
+    shapes.flatten,
+    shapes.squeeze,
+    shapes.unsqueeze,
+    shapes.permute,
+    shapes.transpose,
+    shapes.dropout,
+    shapes.nothing,
+)

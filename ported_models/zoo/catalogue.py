@@ -89,9 +89,10 @@ def _onnx(entry: Entry) -> PortedModel:
 
 
 def _hdf5(entry: Entry) -> PortedModel:
-    from ported_models.sources.keras_source import from_file
+    from ported_models.sources.keras_source import model_of, read_file
 
-    return from_file(entry.path(), name=entry.name)
+    path = entry.path()
+    return model_of(read_file(path, entry.name), str(path))
 
 
 def _efficientnet(entry: Entry) -> PortedModel:

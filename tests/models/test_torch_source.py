@@ -227,12 +227,6 @@ def test_training_mode_is_read_as_evaluation_said_so_and_left_as_it_was() -> Non
     assert [child.training for child in module] == [False, True]
 
 
-def test_dropout_that_is_always_on_is_noted() -> None:
-    """`F.dropout` trains by default, in evaluation mode too."""
-    notes = read_module(Function(lambda x: F.dropout(x)), torch.zeros(1, 3)).notes
-    assert len(notes) == 1 and "training=True" in notes[0]
-
-
 REFUSED = {
     "a recurrent layer": (nn.GRU(9, 3), r"layer '0' \(GRU\) is not supported"),
     "reflected padding": (nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), "padding_mode='reflect'"),
@@ -245,6 +239,7 @@ REFUSED = {
     "a mean over the batch": (Function(lambda x: x.mean(0)), "all axes but the batch"),
     "a log-softmax inside": (nn.Sequential(nn.LogSoftmax(1), nn.Tanh()), "stands inside the network"),
     "an unknown function": (Function(lambda x: torch.cumsum(x, 1)), r"'cumsum' \(cumsum\) is not supported"),
+    "a dropout that is always on": (Function(lambda x: F.dropout(x)), "training=True in evaluation mode too"),
     "an unknown argument": (Function(lambda x: torch.add(x, x, out=x)), "out"),
     "a changed batch": (Function(lambda x: x.view(1, -1)), "the batch axis first"),
 }

@@ -1,0 +1,122 @@
+"""An ONNX file run by itself, by ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper
+
+from harness.errors import ModelSourceError
+from harness.graph import Graph
+from ported_models.onnx.layout import inverse
+from ported_models.onnx.reading import Tensor
+
+#: NumPy's names of the element types that are not called the same.
+_DTYPES = {"float": "float32", "double": "float64", "bfloat16": "float32"}
+
+
+@dataclass(frozen=True)
+class OnnxSource:
+    """A file as `ported_models.proof.Source`.
+
+    ``tensors``: by name of a tensor of the file, the layer of ``graph`` that gives it, and its axes' order.
+    Raises ModelSourceError when it is made, where ONNX Runtime cannot run the file.
+    """
+
+    proto: onnx.ModelProto
+    graph: Graph
+    removed: str | None
+    tensors: Mapping[str, Tensor]
+    what: str
+    _session: Any = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_session", _session(self.proto, self.what))
+
+    @cached_property
+    def _input(self) -> Any:
+        return self._session.get_inputs()[0]
+
+    @property
+    def takes(self) -> str:
+        own = self._input.type.removeprefix("tensor(").removesuffix(")")
+        return _DTYPES.get(own, own)
+
+    @property
+    def dtype(self) -> str:
+        return "float64" if self.takes == "float64" else "float32"
+
+    @property
+    def eps(self) -> float:
+        half = np.dtype(self.takes) == np.float16
+        return float(np.finfo(np.float16 if half else self.dtype).eps)
+
+    @property
+    def batch(self) -> int:
+        size = self._input.shape[0]
+        return size if isinstance(size, int) and size > 0 else 2
+
+    @property
+    def examples(self) -> tuple[np.ndarray, ...]:
+        return ()
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        (output,) = self._run(self._session, x)
+        return output.transpose(inverse(self._order(self.proto.graph.output[0].name, output.ndim)))
+
+    def layers(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """What the file has at every tensor that became a layer."""
+        names = {
+            tensor.layer: name
+            for name, tensor in self.tensors.items()
+            if name not in (self._input.name, self.proto.graph.output[0].name)
+        }
+        if not names:
+            return {}
+        extended = onnx.ModelProto()
+        extended.CopyFrom(self.proto)
+        del extended.graph.output[:]
+        extended.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names.values())
+        arrays = self._run(_session(extended, self.what), x)
+        return {
+            layer: array.transpose(inverse(self.tensors[name].order))
+            for (layer, name), array in zip(names.items(), arrays, strict=True)
+        }
+
+    def remark(self, layer: str | None) -> str:
+        return "this is a fault of reading the file; report it with the file"
+
+    def _order(self, name: str, rank: int) -> tuple[int, ...]:
+        tensor = self.tensors.get(name)
+        return tuple(range(rank)) if tensor is None else tensor.order
+
+    def _run(self, session: Any, x: np.ndarray) -> list[np.ndarray]:
+        array = x.transpose(self._order(self._input.name, x.ndim)).astype(self.takes)
+        try:
+            return session.run(None, {self._input.name: array})
+        except Exception as error:  # ONNX Runtime's exceptions share no class of their own
+            raise ModelSourceError(f"{self.what}: {_first_line(error)}") from None
+
+
+def _session(proto: onnx.ModelProto, what: str) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # As the file says it, operator by operator: fused kernels round otherwise.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(
+            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # as above
+        raise ModelSourceError(f"{what}: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"ONNX Runtime {onnxruntime.__version__} cannot run it ({lines[0][:200]})"

@@ -1,0 +1,280 @@
+"""Loading proves itself: a source's own output against that of both twins, on the same inputs.
+
+A network that was read wrongly computes something else than its source. So the source is run by itself, as
+its user would run it, and what it gives has to be what the twins give. The reading is not trusted, however
+carefully it was written: hooks, patched methods and layers of a new kind are not seen by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+
+from harness.errors import ModelSourceError
+from harness.graph import Graph
+from ported_models.twins.forward import keras_activations, keras_logits, torch_activations, torch_logits
+
+#: Largest relative difference of a sample's output between a source and a twin. In double precision too: some
+#: kernels of TensorFlow (gelu, leaky_relu, bilinear resizing) have constants of single precision in them.
+BOUND = 1e-5
+#: The same between the two twins in double precision, which agree on those constants.
+TWINS_BOUND = 1e-10
+#: A difference beyond the bound is rounding if it is within this many times what rounding alone changes ...
+FLOORS = 10
+#: ... and this small: where rounding changes more, the output says nothing about what was read.
+LARGEST = 1e-2
+#: The same of a source that computes in half precision, whose numbers are 1e-3 to 8e-3 apart.
+LARGEST_HALF = 1e-1
+#: Where 1 and the next number are further apart than this, the precision is half.
+HALF = 1e-4
+#: The inputs that are drawn: standard normal, and wide enough to reach the far sides of clipped activations.
+SCALES = (1.0, 8.0)
+
+
+class Source(Protocol):
+    """A model of another framework or file that can be run by itself.
+
+    ``what``: its name as messages begin. ``graph``: what was read from it. ``removed``: the final
+    activation that its output has and the graph lacks, None for none. ``dtype``: what the twins are
+    built in, "float64" for a source in double precision. ``takes``: the NumPy dtype of its input. ``eps``: the
+    distance of 1 to the next number in the precision that it computes in. ``batch``: how many samples it takes
+    at once. ``examples``: batches of the user's. Arrays are canonical: (batch, ..., channel).
+    """
+
+    @property
+    def what(self) -> str: ...
+    @property
+    def graph(self) -> Graph: ...
+    @property
+    def removed(self) -> str | None: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def takes(self) -> str: ...
+    @property
+    def eps(self) -> float: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def examples(self) -> tuple[np.ndarray, ...]: ...
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """Its output on ``x``, its final activation included. Raises ModelSourceError where it cannot be run."""
+        ...
+
+    def layers(self, x: np.ndarray) -> Mapping[str, np.ndarray]:
+        """By canonical name, what it computes at those layers of the graph at which it can be watched."""
+        ...
+
+    def remark(self, layer: str | None) -> str:
+        """What stands at ``layer`` (None: nowhere to be seen) that reading does not follow; "" for nothing."""
+        ...
+
+
+class Twins(Protocol):
+    """What has the twins: a `ported_models.PortedModel`."""
+
+    def keras(self, dtype: str = "float32") -> Any: ...
+    def torch(self, dtype: str = "float32") -> Any: ...
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One twin: its framework's name, and how its logits and its layers are computed."""
+
+    framework: str
+    twin: Callable[[str], Any]
+    logits: Callable[[Any, np.ndarray], np.ndarray]
+    activations: Callable[[Any, Graph, np.ndarray], dict[str, np.ndarray]]
+
+
+def prove(model: Twins, source: Source) -> tuple[str, ...]:
+    """Compare ``source``'s own output with the twins' on its examples and on noise; returns what to note.
+
+    Each sample counts by itself: ``|source - twin| / |source|``, norms over the sample's output, is within
+    :data:`BOUND`, or it is what rounding explains: within ten times what one unit in the last place of
+    the input changes in the source, or single precision in the twin. After a softmax or sigmoid the
+    logarithms are compared, in which a class of small probability counts as much as another.
+
+    Raises ModelSourceError that names the first layer at which source and twin differ, where it can be seen.
+    """
+    sides, notes = _sides(model, source)
+    for x, given in _inputs(source):
+        own = source.run(x)
+        if not given and not np.isfinite(own).all():
+            continue  # an overflow on an input that nobody gave says nothing about what was read
+        for side in sides:
+            _compare(source, side, x, own)
+    if source.eps > HALF:
+        notes += (
+            f"{source.what}: computes in half precision, its twins do not: its output was compared with theirs "
+            "only as closely as half precision tells",
+        )
+    return notes
+
+
+def prove_twins(model: Twins, graph: Graph, what: str, why: str) -> tuple[str, ...]:
+    """For a source that cannot be run, because of ``why``: compare the twins with each other; returns the note.
+
+    Raises ModelSourceError where they differ by more than rounding in float64.
+    """
+    x = np.random.default_rng(0).standard_normal((2, *graph.input.shape))
+    absent = [package for package in ("tensorflow", "torch") if find_spec(package) is None]
+    if absent:
+        return (
+            f"{what}: its own output was compared with nothing, because {why}, and {absent[0]} is not installed",
+        )
+    logits = [keras_logits(model.keras("float64"), x), torch_logits(model.torch("float64"), x)]
+    difference = apart(logits[0], logits[1], logits[0])
+    if not difference <= TWINS_BOUND:
+        raise ModelSourceError(
+            f"{what}: its two twins differ by {difference:.2g} relative in float64, expected at most "
+            f"{TWINS_BOUND:g}, and its own output is not known, because {why}"
+        )
+    return (f"{what}: its own output was not compared with its twins', only theirs with each other: {why}",)
+
+
+def _sides(model: Twins, source: Source) -> tuple[list[_Side], tuple[str, ...]]:
+    known = {
+        "tensorflow": _Side("Keras", model.keras, keras_logits, keras_activations),
+        "torch": _Side("torch", model.torch, torch_logits, torch_activations),
+    }
+    sides = [side for package, side in known.items() if find_spec(package) is not None]
+    return sides, tuple(
+        f"{source.what}: the {side.framework} twin was not compared with it, because {package} is not installed"
+        for package, side in known.items()
+        if side not in sides
+    )
+
+
+def _inputs(source: Source) -> Iterator[tuple[np.ndarray, bool]]:
+    """Batches, and whether they are the user's; source and twin get the same numbers, those that it can take."""
+    for x in source.examples:
+        if np.isfinite(x).all():
+            yield x.astype(source.dtype), True
+    noise = np.random.default_rng(0).standard_normal((source.batch, *source.graph.input.shape))
+    whole = np.dtype(source.takes).kind in "iu"
+    for scale in SCALES:
+        x = np.rint(np.abs(noise * 8)) * scale if whole else (noise * scale).astype(source.takes)
+        yield x.astype(source.dtype), False
+
+
+def _compare(source: Source, side: _Side, x: np.ndarray, own: np.ndarray) -> None:
+    logits = side.logits(side.twin(source.dtype), x)
+    if own.shape != logits.shape:
+        raise ModelSourceError(
+            f"{source.what}: its own output has shape {own.shape}, that of the {side.framework} twin "
+            f"read from it {logits.shape} (channels last); export the model to ONNX and load that"
+        )
+    removed = source.removed
+    compared = as_compared(own, removed)
+    difference = apart(compared, logits_as_compared(logits, removed, own.dtype), own)
+    if difference <= BOUND:
+        return
+    floor = apart(compared, as_compared(source.run(_moved(x, source.eps)), removed), own)
+    if source.dtype == "float32":
+        exact = side.logits(side.twin("float64"), x.astype(np.float64))
+        twin = [logits_as_compared(array, removed, own.dtype) for array in (exact, logits)]
+        floor = max(floor, apart(twin[0], twin[1], own))
+    largest = LARGEST_HALF if source.eps > HALF else LARGEST
+    if difference <= FLOORS * floor <= largest:
+        return
+    raise ModelSourceError(f"{source.what}: {_reason(source, side, x, own, difference, floor, largest)}")
+
+
+def _moved(x: np.ndarray, eps: float) -> np.ndarray:
+    """``x`` with every value moved by about one unit in the last place."""
+    signs = np.random.default_rng(1).choice((-1.0, 1.0), x.shape)
+    return (x * (1.0 + eps * signs)).astype(x.dtype)
+
+
+def _reason(
+    source: Source,
+    side: _Side,
+    x: np.ndarray,
+    own: np.ndarray,
+    difference: float,
+    floor: float,
+    largest: float,
+) -> str:
+    again = apart(own, source.run(x), own)
+    if again > BOUND:
+        return (
+            f"its own output changes from call to call, by {again:.2g} relative; take out what draws random "
+            "numbers or keeps a state between calls (is a dropout active in evaluation mode?)"
+        )
+    if FLOORS * floor > largest:
+        return (
+            f"rounding alone changes its output by {floor:.2g} relative, so that it cannot be told whether it "
+            f"was read rightly (it differs by {difference:.2g}); load it in double precision"
+        )
+    return (
+        f"its own output differs from that of the {side.framework} twin read from it by {difference:.2g} "
+        f"relative, expected at most {BOUND:g}; {_where(source, side, x, max(BOUND, FLOORS * floor))}"
+    )
+
+
+def _where(source: Source, side: _Side, x: np.ndarray, bound: float) -> str:
+    """The first layer at which the source computes something else, and what stands there."""
+    own = source.layers(x)
+    twin = side.activations(side.twin(source.dtype), source.graph, x)
+    for layer in source.graph:
+        watched, other = own.get(layer.name), twin[layer.name]
+        if watched is None:
+            continue
+        if watched.shape != other.shape or not apart(watched, other, watched) <= bound:
+            remark = source.remark(layer.name) or "export the model to ONNX and load that"
+            return f"the first layer that differs is {layer.name!r} ({layer.kind}): {remark}"
+    remark = source.remark(None) or "it is something between them; export the model to ONNX and load that"
+    return f"no layer that can be watched differs: {remark}"
+
+
+def apart(own: np.ndarray, other: np.ndarray, scale: np.ndarray) -> float:
+    """The largest relative L2 difference of a sample: |own - other| / max(|own|, |scale|).
+
+    All are (batch, ...). NaN and Inf have to stand in the same places, and are left out.
+    """
+    own, other, scale = (array.astype(np.float64) for array in (own, other, scale))
+    finite = np.isfinite(own)
+    if not np.array_equal(finite, np.isfinite(other)):
+        return float("inf")
+    difference = _norms(np.where(finite, own, 0.0) - np.where(finite, other, 0.0))
+    norm = np.maximum(
+        _norms(np.where(finite, own, 0.0)), _norms(np.nan_to_num(scale, posinf=0.0, neginf=0.0))
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = np.where(difference == 0.0, 0.0, difference / norm)
+    return float(relative.max())
+
+
+def _norms(array: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.square(array).sum(tuple(range(1, array.ndim))))
+
+
+def as_compared(own: np.ndarray, removed: str | None) -> np.ndarray:
+    """A source's output, (batch, ...): logarithms of the probabilities that a softmax or sigmoid gave."""
+    if removed not in ("softmax", "sigmoid"):
+        return own
+    return np.log(np.maximum(own.astype(np.float64), _least(own.dtype)))
+
+
+def logits_as_compared(logits: np.ndarray, removed: str | None, dtype: np.dtype) -> np.ndarray:
+    """The same of what a twin gives, (batch, ...), which lacks ``removed``; ``dtype`` is that of the source."""
+    if removed is None:
+        return logits
+    logits = logits.astype(np.float64)
+    if removed == "sigmoid":
+        logs = -np.logaddexp(0.0, -logits)
+    else:
+        shifted = logits - logits.max(-1, keepdims=True)
+        logs = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return logs if removed == "log_softmax" else np.maximum(logs, np.log(_least(dtype)))
+
+
+def _least(dtype: np.dtype) -> float:
+    """The smallest probability that ``dtype`` holds at full precision: a smaller one cannot be told."""
+    return float(np.finfo(dtype).tiny)
