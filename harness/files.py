@@ -56,6 +56,11 @@ def write_with(path: str | os.PathLike[str], writer: Callable[[Path], Any]) -> N
         writer(temporary)
 
 
+def in_sample(label: str, share: float) -> bool:
+    """Whether ``label`` belongs to the fixed sample that holds about this ``share`` of all labels."""
+    return int.from_bytes(hashlib.sha256(label.encode()).digest()[:8]) < share * 2.0**64
+
+
 def array_digest(array: np.ndarray) -> str:
     """sha256 of dtype, shape and bytes of ``array``, in hexadecimal."""
     array = np.ascontiguousarray(array)

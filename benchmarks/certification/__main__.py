@@ -8,12 +8,13 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import platformdirs
 
-from benchmarks.certification.docket import GROUPS, LIBRARIES, Trial, count_models, names_on, trials
+from benchmarks.certification.docket import GROUPS, LIBRARIES, Trial, models_of, names_on, trials
 from benchmarks.certification.findings import hear_all
 from benchmarks.certification.page import Facts, certified, page, table
 from benchmarks.certification.recordings import Recordings
@@ -21,9 +22,11 @@ from benchmarks.certification.trial import Finding, Status
 from harness.backends import Backend, backend_named
 from harness.backends.worker.worker import LIMIT_VARIABLE
 from harness.errors import HarnessError, InvalidInputError
-from harness.files import write_text
+from harness.files import in_sample, write_text
 from harness.runner import environment
 
+#: Where the report of all cases goes, and that of a sample, which must not take its place.
+WHOLE, PART = Path("reports"), Path("reports/runs")
 #: What it takes a library to explain the largest network once, several times over.
 LIMIT_S = 900.0
 
@@ -45,7 +48,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--method", action="append", metavar="GLOB", help="only names that match one of these"
     )
-    parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of the report")
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="only a fixed sample of about this share of all cases"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help=f"folder of the report; if not given, {WHOLE}, or {PART} where only a sample is asked for",
+    )
     parser.add_argument(
         "--cache", type=Path, default=_default_cache(), help="folder of the libraries' answers"
     )
@@ -96,15 +106,30 @@ def certify(arguments: argparse.Namespace) -> int:
         },
         libraries,
         groups,
-        {(library, group): len(chosen) * count_models(group) for (library, group), chosen in names.items()},
+        {
+            (library, group): sum(
+                len(_sampled(library, model, chosen, arguments.share)) for model in models_of(group)
+            )
+            for (library, group), chosen in names.items()
+        },
     )
     findings: list[Finding] = []
+    out = arguments.out or (PART if arguments.share < 1 else WHOLE)
     for (library, group), chosen in names.items():
         for trial in trials(library, group, chosen) if chosen else ():
-            findings += _heard(trial, recordings[library], reference, versions, arguments.cache / "findings")
-        write_text(arguments.out / "certification.md", page(findings, facts))
-        write_text(arguments.out / "certification.csv", table(findings))
+            sample = replace(trial, names=_sampled(library, trial.model.name, chosen, arguments.share))
+            if sample.names:
+                findings += _heard(
+                    sample, recordings[library], reference, versions, arguments.cache / "findings"
+                )
+        write_text(out / "certification.md", page(findings, facts))
+        write_text(out / "certification.csv", table(findings))
     return 0 if certified(findings, facts) else 1
+
+
+def _sampled(library: str, model: str, names: Sequence[str], share: float) -> tuple[str, ...]:
+    """The names that the fixed sample has on one model."""
+    return tuple(name for name in names if in_sample(f"{library} / {model} / {name}", share))
 
 
 def _selected(

@@ -86,9 +86,10 @@ def names_on(library: str, group: str) -> tuple[str, ...]:
     return SMALL_SETS[group][library] if group in SMALL_SETS else names_of(library)
 
 
-def count_models(group: str) -> int:
-    """How many models ``group`` has."""
-    return sum(1 for _ in single_layers()) if group == SINGLE_LAYERS else 1
+@cache
+def models_of(group: str) -> tuple[str, ...]:
+    """The names of the models of ``group``."""
+    return tuple(model.name for model, _ in single_layers()) if group == SINGLE_LAYERS else (group,)
 
 
 def trials(library: str, group: str, names: tuple[str, ...]) -> Iterator[Trial]:

@@ -48,6 +48,9 @@ def mutants_command(
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Run at most this many cases.")] = None,
+    share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Only a fixed sample of about this share of all cases.")
+    ] = 1.0,
     kept: Annotated[
         bool,
         typer.Option("--kept-only", help="Run nothing; report what was run before, and what is missing."),
@@ -57,21 +60,25 @@ def mutants_command(
 
     A run that was interrupted continues where it stopped; cases whose code is the same are not run again.
     """
-    from harness.files import write_text
+    from harness.files import in_sample, write_text
 
     if healthy not in get_args(Extent):
         raise InvalidInputError(f"--healthy {healthy!r}; choose one of {', '.join(get_args(Extent))}")
     extent = cast(Literal["none", "quick", "catalogue"], healthy)
     collection, store = collect(folder), Store()
-    planned = list(islice(cases(collection, patterns or (), models or ()), limit))
-    sound = list(islice(healthy_cases(extent, models or (), collection.model), limit))
+
+    def chosen(every: Iterator[Case]) -> list[Case]:
+        return list(islice((case for case in every if in_sample(case.label, share)), limit))
+
+    planned = chosen(cases(collection, patterns or (), models or ()))
+    sound = chosen(healthy_cases(extent, models or (), collection.model))
     if not planned and not sound:
         raise InvalidInputError(
             "nothing to run: no mutant applies to "
             f"{', '.join(models or ['any model'])}; leave out --model or name another"
         )
     if out is None:
-        out = PART if patterns or models or limit else WHOLE
+        out = PART if patterns or models or limit or share < 1 else WHOLE
     missing: list[Case] = []
     if kept:
         missing = [case for case in (*planned, *sound) if store.get(_key(collection, case)) is None]
