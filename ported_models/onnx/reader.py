@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import onnx
 from onnx import inliner
 
 from harness.errors import ModelSourceError
 from harness.graph import Graph
+from ported_models.endings import without_ending
 from ported_models.onnx.cones import read_cone
 from ported_models.onnx.layout import canonical_order, channels_first_order
-from ported_models.onnx.neutral import is_neutral, neutral_to_graph
+from ported_models.onnx.neutral import is_neutral, neutral_to_graph, removed_ending
 from ported_models.onnx.operators import OPERATORS
 from ported_models.onnx.reading import Reading
 
@@ -22,14 +21,32 @@ def onnx_to_graph(proto: onnx.ModelProto, name: str | None = None, file: str | N
     A file that `graph_to_onnx` wrote comes back equal, names, attributes and weights. Any other is read
     operator by operator: constants are folded, transpositions between channels-last and channels-first are
     followed and vanish, several operators that make one layer become it, and layers are
-    named as `ported_models.onnx.naming` says. A final softmax stays (see `remove_final_softmax`).
+    named as `ported_models.onnx.naming` says. The ending stays (see `read_onnx`).
 
     Raises `UnsupportedLayerError` for what the graph cannot express, `ModelSourceError` for a file with
     more than one input or output, or without fixed sizes.
     """
     name = name or proto.graph.name or "model"
+    return neutral_to_graph(proto, name) if is_neutral(proto) else _foreign(proto, name, file)[0]
+
+
+def read_onnx(
+    proto: onnx.ModelProto, name: str | None = None, file: str | None = None
+) -> tuple[Graph, str | None]:
+    """The graph up to the value before its ending, and the ending (`ported_models.endings`), taken off here or before.
+
+    Raises what `onnx_to_graph` raises.
+    """
+    name = name or proto.graph.name or "model"
     if is_neutral(proto):
-        return neutral_to_graph(proto, name)
+        graph, removed = without_ending(neutral_to_graph(proto, name))
+        return graph, removed or removed_ending(proto)
+    graph, log_softmax = _foreign(proto, name, file)
+    return without_ending(graph, log_softmax)
+
+
+def _foreign(proto: onnx.ModelProto, name: str, file: str | None) -> tuple[Graph, bool]:
+    """An exporter's file as a graph, and whether the softmax at its end stands for a log-softmax."""
     if proto.functions:
         proto = inliner.inline_local_functions(proto)
     reading = Reading(proto, name, file or name)
@@ -49,16 +66,13 @@ def onnx_to_graph(proto: onnx.ModelProto, name: str | None = None, file: str | N
     output = reading.tensors[reading.output]
     if output.order not in (canonical_order(output.rank), channels_first_order(output.rank)):
         output = reading.arranged(reading.nodes[-1], output, canonical_order(output.rank))
-    return reading.builder.graph(output.layer)
-
-
-def remove_final_softmax(graph: Graph) -> tuple[Graph, bool]:
-    """The graph up to its logits, and whether it ended in a softmax."""
-    last = graph[graph.output]
-    if last.kind != "softmax":
-        return graph, False
-    layers = tuple(layer for layer in graph if layer is not last)
-    return replace(graph, layers=layers, output=last.inputs[0]), True
+    graph = reading.builder.graph(output.layer)
+    for layer in graph:
+        if layer.name in reading.log_softmax and layer.name != graph.output:
+            reading.unsupported(
+                reading.log_softmax[layer.name], "it stands inside the network, expected at the end only"
+            )
+    return graph, graph.output in reading.log_softmax
 
 
 def _reads_only_constants(reading: Reading, node: onnx.NodeProto) -> bool:

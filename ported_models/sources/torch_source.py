@@ -16,9 +16,10 @@ import numpy as np
 
 from harness.errors import MissingFrameworkError, ModelSourceError, UnsupportedLayerError
 from ported_models.build import Builder
+from ported_models.endings import ending_notes, without_ending
 from ported_models.model import PortedModel
 from ported_models.sources.names import Names, canonical
-from ported_models.sources.steps import Reading, without_final_softmax
+from ported_models.sources.steps import Reading
 from ported_models.sources.torch_site import Site, Value, channels_first
 
 try:
@@ -35,7 +36,7 @@ def from_module(module: nn.Module, example: Any, name: str | None = None) -> Por
     ``example``: one batch of inputs, used for its shape only; a torch tensor in the module's own layout
     (batch, channel, ...), or a NumPy array in canonical layout (batch, ..., channel). A layer is named by its
     module path or, for a function, by its name in the trace, dots replaced by underscores. A final
-    softmax or log-softmax is removed and recorded. Where training and evaluation differ and the module
+    softmax, log-softmax or sigmoid is taken off and recorded. Where training and evaluation differ and the module
     was in training mode, a warning says so.
 
     Raises ModelSourceError for a module that cannot be traced (control flow that depends on data, several
@@ -46,7 +47,8 @@ def from_module(module: nn.Module, example: Any, name: str | None = None) -> Por
         warnings.warn(note, stacklevel=2)
     return PortedModel.from_graph(
         reading.graph,
-        removed_softmax=reading.removed is not None,
+        removed=reading.removed,
+        notes=(*reading.notes, *ending_notes(reading.removed)),
         source=f"torch module {type(module).__name__}",
     )
 
@@ -64,15 +66,14 @@ def read_module(module: nn.Module, example: Any, name: str | None = None) -> Rea
     notes = [mode_note] if mode_note else []
     walk = _Walk(module, builder, names, origin, batch, _dtype(module, example), {}, notes)
     output = walk.run(traced)
-    graph, removed = without_final_softmax(builder.graph(output.layer))
-    kind = ("log_softmax" if output.layer in walk.log_softmax else "softmax") if removed else None
+    graph, removed = without_ending(builder.graph(output.layer), output.layer in walk.log_softmax)
     inner = [layer for layer in graph if layer.name in walk.log_softmax]
     if inner:
         raise UnsupportedLayerError(
             f"{origin}: layer {walk.origins[inner[0].name]!r} (log_softmax) stands inside the network; "
             "it is supported at the end only, where it is removed"
         )
-    return Reading(graph, walk.origins, kind, tuple(walk.notes), output.order)
+    return Reading(graph, walk.origins, removed, tuple(walk.notes), output.order)
 
 
 def _canonical_shape(example: Any, origin: str) -> tuple[int, ...]:
