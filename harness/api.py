@@ -42,14 +42,21 @@ def load_model(source: Any, name: str | None = None, example: Any = None) -> Any
 
 
 def load_pair(
-    keras_model: Any, torch_module: Any, layer_map: Mapping[str, str] | None = None, example: Any = None
+    keras_model: Any,
+    torch_module: Any,
+    layer_map: Mapping[str, str] | None = None,
+    example: Any = None,
+    name: str | None = None,
 ) -> Any:
-    """Align a Keras and a torch model that were ported by hand, by their weights, and verify the forward pass.
+    """Align a Keras and a torch model that were ported by hand, by their weights, and verify them on their outputs.
 
     ``layer_map`` (Keras layer name to torch module path) wins over what the weights say. ``example``:
-    an input to verify on, (batch, *input_shape); random if left out.
+    an input to verify on, (batch, *input_shape); random if left out. ``name``: what the pair is called
+    (default: the Keras model's name).
     """
-    return model_plugin("load_pair")(keras_model, torch_module, layer_map=layer_map, example=example)
+    return model_plugin("load_pair")(
+        keras_model, torch_module, layer_map=layer_map, example=example, name=name
+    )
 
 
 def explain(
