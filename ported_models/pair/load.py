@@ -17,6 +17,7 @@ from ported_models.pair.ported_pair import ForwardRow, PortedPair
 from ported_models.pair.report import apart, compared, feature_orders, with_folds
 from ported_models.pair.rewrite import after_alignment, before_alignment, renamed
 from ported_models.pair.source import check_keras, check_torch, example_of, read_keras, read_torch
+from ported_models.pair.structure import with_same_numbers
 from ported_models.sources.steps import Reading
 from ported_models.twins.forward import LAYER_BOUND, LOGITS_BOUND, keras_activations, torch_activations
 
@@ -53,6 +54,7 @@ def load_pair(
     theirs = before_alignment(ours, theirs)
     pairs = align(replace(keras, graph=ours), replace(torch, graph=theirs), layer_map or {})
     named = renamed(after_alignment(ours, theirs, pairs), pairs, ours.name, torch.origins)
+    orders = feature_orders(ours, named.graph)
     canonical = {there: here for here, there in pairs.items()}
     notes, warning = _endings(keras.removed, torch.removed)
     pair = PortedPair(
@@ -60,17 +62,15 @@ def load_pair(
         removed=keras.removed,
         notes=(*keras.notes, *torch.notes, *notes),
         source=f"ported by hand: {type(torch_module).__name__}",
-        torch_graph=named.graph,
+        torch_graph=with_same_numbers(ours, named.graph, orders),
         torch_paths={layer: named.origins[layer] for layer in pairs if layer in named.origins},
-        torch_order=feature_orders(ours, named.graph),
+        torch_order=orders,
         folded={
             **{fold.norm: fold.kernel for fold in keras_folds},
             **{fold.norm: canonical[fold.kernel] for fold in torch_folds},
         },
     )
-    pair = compared(pair, x)
-    if pair.folded:
-        pair = _with_folds(pair, _Unfolded(keras, torch, keras_folds, torch_folds), x)
+    pair = _as_read(compared(pair, x), _Sides(keras, torch, keras_folds, torch_folds), x)
     if warning is not None:
         warnings.warn(f"{pair.name}: {warning}", stacklevel=2)
     _warn(pair)
@@ -78,8 +78,8 @@ def load_pair(
 
 
 @dataclass(frozen=True, eq=False)
-class _Unfolded:
-    """Both sides as they were read, with the batch norms that one of them has folded."""
+class _Sides:
+    """Both sides as they were read, and the batch norms of each that the other has folded."""
 
     keras: Reading
     torch: Reading
@@ -87,14 +87,16 @@ class _Unfolded:
     torch_folds: tuple[Fold, ...]
 
 
-def _with_folds(pair: PortedPair, sides: _Unfolded, x: np.ndarray) -> PortedPair:
-    """The pair with the figures of what it folded: each batch norm against the layer that took it in."""
-    ours, theirs = pair.keras("float64"), pair.torch("float64")
-    folded_keras = keras_activations(ours, pair.graph, x)
-    folded_torch = torch_activations(theirs, pair.torch_graph, x)
+def _as_read(pair: PortedPair, sides: _Sides, x: np.ndarray) -> PortedPair:
+    """The pair with the figures of the sides as they were read: their outputs, and each batch norm that is folded.
+
+    A batch norm of one side is compared with the layer of the other that took it in.
+    """
     keras, torch = PortedModel(sides.keras.graph), PortedModel(sides.torch.graph)
     own_keras = keras_activations(keras.keras("float64"), keras.graph, x)
     own_torch = torch_activations(torch.torch("float64"), torch.graph, x)
+    folded_keras = keras_activations(pair.keras("float64"), pair.graph, x) if sides.torch_folds else {}
+    folded_torch = torch_activations(pair.torch("float64"), pair.torch_graph, x) if sides.keras_folds else {}
     rows = {}
     for fold in (*sides.keras_folds, *sides.torch_folds):
         kernel = pair.folded[fold.norm]
@@ -105,7 +107,7 @@ def _with_folds(pair: PortedPair, sides: _Unfolded, x: np.ndarray) -> PortedPair
         ok = relative <= LOGITS_BOUND
         rows[kernel] = ForwardRow(fold.norm, "batch_norm", kernel, relative, ok, "folded", reaches=(kernel,))
     outputs = apart(own_keras[keras.graph.output], own_torch[torch.graph.output])
-    return replace(with_folds(pair, rows), unfolded_apart=outputs)
+    return replace(with_folds(pair, rows), sources_apart=outputs)
 
 
 def _endings(keras: str | None, torch: str | None) -> tuple[tuple[str, ...], str | None]:

@@ -50,7 +50,8 @@ class PortedPair(PortedModel):
     to the next kernel), the indices that bring the torch side's last axis into canonical order.
     ``forward_report``: a row for every layer, in forward order. ``outputs_apart``: how far the two final outputs
     are apart, as `ForwardRow.relative`. ``folded``: by batch norm that one side has folded, the layer that took it
-    in; both graphs have it folded, and ``unfolded_apart`` is how far the outputs are apart with it.
+    in; both graphs have it folded. ``sources_apart``: how far the outputs of the two sides as they were read are
+    apart, batch norms and all; their weights may differ by float32 rounding, of which both graphs have one.
     """
 
     torch_graph: Graph
@@ -59,7 +60,7 @@ class PortedPair(PortedModel):
     forward_report: tuple[ForwardRow, ...] = ()
     outputs_apart: float = float("inf")
     folded: Mapping[str, str] = field(default_factory=dict)
-    unfolded_apart: float = 0.0
+    sources_apart: float = 0.0
     _torch_side: PortedModel = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -80,8 +81,8 @@ class PortedPair(PortedModel):
             return (
                 f"the torch port is another network than the Keras model, from layer {first.name!r} on{why}"
             )
-        if not (self.outputs_apart <= LAYER_BOUND and self.unfolded_apart <= LOGITS_BOUND):
-            found = max(self.outputs_apart, self.unfolded_apart)
+        if not (self.outputs_apart <= LAYER_BOUND and self.sources_apart <= LOGITS_BOUND):
+            found = max(self.outputs_apart, self.sources_apart)
             return f"the outputs of the torch port and the Keras model are {found:.3g} (relative) apart"
         return None
 
