@@ -27,6 +27,7 @@ from harness.diagnosis.head import head_findings
 from harness.diagnosis.joined import joined_finding, single_run
 from harness.diagnosis.localise import Introduced, introduced, seen
 from harness.diagnosis.measure import apart, explained, summation_floor
+from harness.diagnosis.pairs import pair_errors, structural_rows
 from harness.diagnosis.repeat import repeat_finding
 from harness.diagnosis.search import Hypothesis
 from harness.errors import HarnessError
@@ -271,6 +272,9 @@ def _examined(case: Case, told: Progress) -> Diagnosis:
     unclear: set[str] = set()
     shown: ForwardError | Introduced | None = None
     for each in _forward(case):
+        if isinstance(each, Finding):
+            # Behind a layer that is missing, extra or elsewhere the layers of the two sides do not correspond.
+            return Diagnosis(case, (*grouped(explanations), each), shown=shown)
         shown = shown or each
         told(f"forward pass: {each.layer.name}")
         explanation = explain_forward(case, each)
@@ -340,8 +344,15 @@ def _shows_relevance(run: Trace) -> bool:
     return any(each.relevance is not None for each in run.layers.values() if each.kind != "input")
 
 
-def _forward(case: Case) -> Iterator[ForwardError]:
-    """Layers that introduce an error on their way forward; none where all activations agree."""
+def _forward(case: Case) -> Iterator[ForwardError | Finding]:
+    """Layers that introduce an error on their way forward; none where all activations agree.
+
+    Of a pair whose sides have other layers, up to the first of these, which is a finding.
+    """
+    rows = structural_rows(case.model)
+    if rows:
+        yield from pair_errors(case, rows, _forward_run(case))
+        return
     ours, theirs = case.ours, case.theirs
     for layer in case.graph.layers:
         if layer.name not in theirs.layers or layer.name not in ours.layers:
@@ -352,6 +363,16 @@ def _forward(case: Case) -> Iterator[ForwardError]:
         if not explained(apart((one,), (other,)), summation_floor(case.terms, case.dtype)):
             yield from forward_errors(case, theirs, layer.name)
             return
+
+
+def _forward_run(case: Case) -> Trace:
+    """A run that shows the candidate's activations; where it shows none and computes other logits, the port's."""
+    run = case.theirs
+    shown = any(layer.activation is not None for layer in run.layers.values())
+    floor = summation_floor(case.terms, case.dtype)
+    if shown or explained(apart((case.ours.logits,), (run.logits,)), floor):
+        return run
+    return explain(case.model, case.x, "gradient", "torch", case.target, case.dtype)
 
 
 def _head(case: Case) -> Iterator[Finding]:
