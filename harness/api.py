@@ -22,6 +22,7 @@ from harness.checks import checked_dtype, checked_input, checked_target
 from harness.errors import UnsupportedMethodError
 from harness.methods import CATALOGUE, Method
 from harness.methods import method as method_named
+from harness.pairs import check_applies, of_model
 from harness.trace import Trace
 
 #: As many prepared backends are kept for a model, the last ones used: a large network takes gigabytes in each.
@@ -80,10 +81,10 @@ def explain(
     chosen, resolved = backend_named(backend), method_named(method)
     array = checked_input(model, x, checked_dtype(dtype))
     wanted = checked_target(target, len(array), class_count(model))
-    resolved.check(model.graph)
+    check_applies(resolved, model)
     require_support(chosen, resolved)
     prepared = prepared_for(model, chosen, dtype)
-    trace = prepared.explain(array, resolved, wanted, layers)
+    trace = of_model(prepared.explain(array, resolved, wanted, layers), model)
     trace.rerun = _rerun(model, array, chosen, dtype, prepared)
     return trace
 

@@ -34,6 +34,7 @@ from harness.errors import HarnessError
 from harness.graph import Layer
 from harness.methods import Backward, IntegratedGradients, Method, Rule, Smoothed
 from harness.methods import method as method_named
+from harness.pairs import check_applies, unverified
 from harness.trace import Trace
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def diagnose(
     sides = backend_named(reference), backend_named(candidate)
     array = checked_input(model, x, checked_dtype(dtype))
     wanted = checked_target(target, len(array), class_count(model))
-    resolved.check(model.graph)
+    check_applies(resolved, model)
     for side in sides:
         require_support(side, resolved)
     told("running both sides")
@@ -174,20 +175,30 @@ def diagnose(
     notes: tuple[str, ...] = ()
     if dtype == "float64":
         if not _parts(case) and _agree(case):
-            return Diagnosis(case, (), reproduce_in=folder)
+            return _nothing(case, folder)
     else:
         finer = replace(case, x=case.x.astype(np.float64), dtype="float64")
         if not _doubtful(case, finer.ours):
-            return Diagnosis(case, (), reproduce_in=folder)
+            return _nothing(case, folder)
         told("running both sides in float64")
         case.forget()
         if _runs(finer) and _parts(finer):
             case = finer
         elif compare(case.ours, case.theirs).passed:
-            return Diagnosis(case, (), reproduce_in=folder)
+            return _nothing(case, folder)
         elif _runs(finer):
             notes = ("in float64 the two agree",)
-    return replace(_examined(case, told), notes=notes, reproduce_in=folder)
+    found = _examined(case, told)
+    if not found.findings:
+        notes += _nothing(case, folder).notes
+    return replace(found, notes=notes, reproduce_in=folder)
+
+
+def _nothing(case: Case, folder: Path | None) -> Diagnosis:
+    """No finding; of a pair that is not verified a note says that another input shows a difference."""
+    reason = unverified(case.model)
+    notes = () if reason is None else (f"{reason}; this input does not show it",)
+    return Diagnosis(case, (), notes=notes, reproduce_in=folder)
 
 
 def _agree(case: Case) -> bool:

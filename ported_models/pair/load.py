@@ -69,6 +69,10 @@ def load_pair(
             **{fold.norm: fold.kernel for fold in keras_folds},
             **{fold.norm: canonical[fold.kernel] for fold in torch_folds},
         },
+        norms={
+            **{fold.norm: keras.graph for fold in keras_folds},
+            **{fold.norm: torch.graph for fold in torch_folds},
+        },
     )
     pair = _as_read(compared(pair, x), _Sides(keras, torch, keras_folds, torch_folds), x)
     if warning is not None:

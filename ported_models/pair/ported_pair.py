@@ -50,8 +50,9 @@ class PortedPair(PortedModel):
     to the next kernel), the indices that bring the torch side's last axis into canonical order.
     ``forward_report``: a row for every layer, in forward order. ``outputs_apart``: how far the two final outputs
     are apart, as `ForwardRow.relative`. ``folded``: by batch norm that one side has folded, the layer that took it
-    in; both graphs have it folded. ``sources_apart``: how far the outputs of the two sides as they were read are
-    apart, batch norms and all; their weights may differ by float32 rounding, of which both graphs have one.
+    in; both graphs have it folded, and ``norms`` has the graph that it stands in. ``sources_apart``: how far the
+    outputs of the two sides as they were read are apart, batch norms and all; their weights may differ by float32
+    rounding, of which both graphs have one.
     """
 
     torch_graph: Graph
@@ -60,6 +61,7 @@ class PortedPair(PortedModel):
     forward_report: tuple[ForwardRow, ...] = ()
     outputs_apart: float = float("inf")
     folded: Mapping[str, str] = field(default_factory=dict)
+    norms: Mapping[str, Graph] = field(default_factory=dict)
     sources_apart: float = 0.0
     _torch_side: PortedModel = field(init=False, repr=False)
 

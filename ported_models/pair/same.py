@@ -104,9 +104,19 @@ def exchange(keras: Graph, torch: Graph, pairs: Mapping[str, str]) -> Graph:
         first = torch[second.inputs[0]]
         if first.name not in inverse or second.name not in inverse or not _exchangeable(first, second):
             continue
-        if keras[inverse[first.name]].inputs == (inverse[second.name],):
+        if _stands_before(keras, inverse[second.name], inverse[first.name]):
             return exchange(keras, _swapped(torch, first, second), pairs)
     return torch
+
+
+def _stands_before(graph: Graph, name: str, other: str) -> bool:
+    """Whether the only way back from ``other``, through layers without weights, comes to ``name``."""
+    layer = graph[other]
+    while len(layer.inputs) == 1 and not layer.weights:
+        layer = graph[layer.inputs[0]]
+        if layer.name == name:
+            return True
+    return False
 
 
 def _swapped(graph: Graph, first: Layer, second: Layer) -> Graph:
