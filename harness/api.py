@@ -22,6 +22,7 @@ from harness.checks import checked_dtype, checked_input, checked_target
 from harness.errors import UnsupportedMethodError
 from harness.methods import CATALOGUE, Method
 from harness.methods import method as method_named
+from harness.pairs import check_applies, of_model
 from harness.trace import Trace
 
 #: As many prepared backends are kept for a model, the last ones used: a large network takes gigabytes in each.
@@ -42,14 +43,21 @@ def load_model(source: Any, name: str | None = None, example: Any = None) -> Any
 
 
 def load_pair(
-    keras_model: Any, torch_module: Any, layer_map: Mapping[str, str] | None = None, example: Any = None
+    keras_model: Any,
+    torch_module: Any,
+    layer_map: Mapping[str, str] | None = None,
+    example: Any = None,
+    name: str | None = None,
 ) -> Any:
-    """Align a Keras and a torch model that were ported by hand, by their weights, and verify the forward pass.
+    """Align a Keras and a torch model that were ported by hand, by their weights, and verify them on their outputs.
 
     ``layer_map`` (Keras layer name to torch module path) wins over what the weights say. ``example``:
-    an input to verify on, (batch, *input_shape); random if left out.
+    an input to verify on, (batch, *input_shape); random if left out. ``name``: what the pair is called
+    (default: the Keras model's name).
     """
-    return model_plugin("load_pair")(keras_model, torch_module, layer_map=layer_map, example=example)
+    return model_plugin("load_pair")(
+        keras_model, torch_module, layer_map=layer_map, example=example, name=name
+    )
 
 
 def explain(
@@ -73,10 +81,10 @@ def explain(
     chosen, resolved = backend_named(backend), method_named(method)
     array = checked_input(model, x, checked_dtype(dtype))
     wanted = checked_target(target, len(array), class_count(model))
-    resolved.check(model.graph)
+    check_applies(resolved, model)
     require_support(chosen, resolved)
     prepared = prepared_for(model, chosen, dtype)
-    trace = prepared.explain(array, resolved, wanted, layers)
+    trace = of_model(prepared.explain(array, resolved, wanted, layers), model)
     trace.rerun = _rerun(model, array, chosen, dtype, prepared)
     return trace
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,9 +123,10 @@ def _read_proto(path: Path) -> ModelProto:
 def _from_proto(proto: ModelProto, name: str, file: str) -> PortedModel:
     import onnx
 
-    from ported_models.onnx import read_onnx, remove_final_softmax, softmax_was_removed
+    from ported_models.endings import ending_notes
+    from ported_models.onnx import read_onnx
     from ported_models.onnx.own import OnnxSource
-    from ported_models.proof import prove, prove_twins
+    from ported_models.proof import noted, prove, prove_twins
 
     try:
         onnx.checker.check_model(proto)
@@ -134,17 +134,16 @@ def _from_proto(proto: ModelProto, name: str, file: str) -> PortedModel:
         reason = " ".join(str(error).split())[:200]
         raise ModelSourceError(f"{file}: no valid ONNX model ({reason}); export it again") from None
     read = read_onnx(proto, name, file)
-    graph, removed = remove_final_softmax(read.graph)
-    model = PortedModel.from_graph(graph, removed_softmax=removed or softmax_was_removed(proto), source=file)
+    model = PortedModel.from_graph(
+        read.graph, removed=read.removed, notes=ending_notes(read.removed), source=file
+    )
     try:
-        source = OnnxSource(proto, graph, "softmax" if removed else None, read.tensors, file)
+        source = OnnxSource(proto, read, file)
     except ModelSourceError as error:
-        notes = prove_twins(model, graph, file, str(error))
+        notes = prove_twins(model, read.graph, file, str(error))
     else:
         notes = prove(model, source)
-    for note in notes:
-        warnings.warn(note, stacklevel=4)
-    return model
+    return noted(model, notes)
 
 
 def _is_torch(source: Any) -> bool:

@@ -26,13 +26,15 @@ TWIN_DTYPES = ("float32", "float64")
 class PortedModel:
     """A graph and what is known about it; the graph is the truth, everything else is made from it.
 
-    ``removed_softmax``: the source ended in a softmax, which the graph no longer has. ``labels``: class
-    names in the order of the logits. ``input_range``: the (low, high) that preprocessed values lie in.
-    ``examples``: by name, functions that return one preprocessed input, (1, *input_shape) float32.
+    ``removed``: the ending that the source has and the graph no longer ("softmax", "log_softmax", "sigmoid";
+    None where there was none). ``notes``: sentences about what was read otherwise than it stands in the source.
+    ``labels``: class names in the order of the logits. ``input_range``: the (low, high) that preprocessed values
+    lie in. ``examples``: by name, functions that return one preprocessed input, (1, *input_shape) float32.
     """
 
     graph: Graph
-    removed_softmax: bool = False
+    removed: str | None = None
+    notes: tuple[str, ...] = ()
     licence: str | None = None
     source: str | None = None
     labels: tuple[str, ...] | None = None
@@ -56,13 +58,14 @@ class PortedModel:
     ) -> PortedModel:
         """A model of an ONNX proto: one that :attr:`onnx` made, or an exporter's.
 
-        A final softmax is removed and recorded. Raises `UnsupportedLayerError` for a node that the
-        neutral graph cannot express; ``file`` is what the message calls the source.
+        A final softmax, log-softmax or sigmoid is taken off and recorded. Raises `UnsupportedLayerError` for a
+        node that the neutral graph cannot express; ``file`` is what the message calls the source.
         """
-        from ported_models.onnx import onnx_to_graph, remove_final_softmax, softmax_was_removed
+        from ported_models.endings import ending_notes
+        from ported_models.onnx import read_onnx
 
-        graph, removed = remove_final_softmax(onnx_to_graph(proto, name, file))
-        return cls(graph, removed_softmax=removed or softmax_was_removed(proto), **facts)
+        read = read_onnx(proto, name, file)
+        return cls(read.graph, removed=read.removed, notes=ending_notes(read.removed), **facts)
 
     @property
     def name(self) -> str:
@@ -88,7 +91,7 @@ class PortedModel:
         """The graph as ONNX: one node per layer, node names are the canonical layer names."""
         from ported_models.onnx import graph_to_onnx
 
-        return graph_to_onnx(self.graph, removed_softmax=self.removed_softmax)
+        return graph_to_onnx(self.graph, self.removed)
 
     @cached_property
     def digest(self) -> str:

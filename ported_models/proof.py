@@ -7,8 +7,9 @@ carefully it was written: hooks, patched methods and layers of a new kind are no
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -16,6 +17,8 @@ import numpy as np
 
 from harness.errors import ModelSourceError
 from harness.graph import Graph
+from ported_models.endings import ENDINGS
+from ported_models.model import PortedModel
 from ported_models.twins.forward import keras_activations, keras_logits, torch_activations, torch_logits
 
 #: Largest relative difference of a sample's output between a source and a twin. In double precision too: some
@@ -75,13 +78,6 @@ class Source(Protocol):
         ...
 
 
-class Twins(Protocol):
-    """What has the twins: a `ported_models.PortedModel`."""
-
-    def keras(self, dtype: str = "float32") -> Any: ...
-    def torch(self, dtype: str = "float32") -> Any: ...
-
-
 @dataclass(frozen=True)
 class _Side:
     """One twin: its framework's name, and how its logits and its layers are computed."""
@@ -92,7 +88,7 @@ class _Side:
     activations: Callable[[Any, Graph, np.ndarray], dict[str, np.ndarray]]
 
 
-def prove(model: Twins, source: Source) -> tuple[str, ...]:
+def prove(model: PortedModel, source: Source) -> tuple[str, ...]:
     """Compare ``source``'s own output with the twins' on its examples and on noise; returns what to note.
 
     Each sample counts by itself: ``|source - twin| / |source|``, norms over the sample's output, is within
@@ -117,7 +113,14 @@ def prove(model: Twins, source: Source) -> tuple[str, ...]:
     return notes
 
 
-def prove_twins(model: Twins, graph: Graph, what: str, why: str) -> tuple[str, ...]:
+def noted(model: PortedModel, notes: tuple[str, ...]) -> PortedModel:
+    """``model`` with ``notes`` among its own; each is also a warning to whoever loads it."""
+    for note in notes:
+        warnings.warn(note, stacklevel=4)
+    return replace(model, notes=(*model.notes, *notes)) if notes else model
+
+
+def prove_twins(model: PortedModel, graph: Graph, what: str, why: str) -> tuple[str, ...]:
     """For a source that cannot be run, because of ``why``: compare the twins with each other; returns the note.
 
     Raises ModelSourceError where they differ by more than rounding in float64.
@@ -138,7 +141,7 @@ def prove_twins(model: Twins, graph: Graph, what: str, why: str) -> tuple[str, .
     return (f"{what}: its own output was not compared with its twins', only theirs with each other: {why}",)
 
 
-def _sides(model: Twins, source: Source) -> tuple[list[_Side], tuple[str, ...]]:
+def _sides(model: PortedModel, source: Source) -> tuple[list[_Side], tuple[str, ...]]:
     known = {
         "tensorflow": _Side("Keras", model.keras, keras_logits, keras_activations),
         "torch": _Side("torch", model.torch, torch_logits, torch_activations),
@@ -267,11 +270,7 @@ def logits_as_compared(logits: np.ndarray, removed: str | None, dtype: np.dtype)
     if removed is None:
         return logits
     logits = logits.astype(np.float64)
-    if removed == "sigmoid":
-        logs = -np.logaddexp(0.0, -logits)
-    else:
-        shifted = logits - logits.max(-1, keepdims=True)
-        logs = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    logs = -np.logaddexp(0.0, -logits) if removed == "sigmoid" else ENDINGS["log_softmax"](logits)
     return logs if removed == "log_softmax" else np.maximum(logs, np.log(_least(dtype)))
 
 

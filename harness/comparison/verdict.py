@@ -27,6 +27,7 @@ from harness.comparison.rows import (
     verdict_of,
 )
 from harness.errors import InvalidInputError
+from harness.pairs import UNVERIFIED
 from harness.trace import Trace
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class Comparison:
     """The result of :func:`compare`.
 
     ``rows``: relevance per layer in backward order; ``forward``: activation per layer in forward order;
-    ``attribution``: the result itself, after post-processing.
+    ``attribution``: the result itself, after post-processing. ``unverified``: why the pair that the traces are runs
+    of is not one network; such a comparison is "divergent" at best and never passes, whatever its rows say.
     """
 
     rows: tuple[Row, ...]
@@ -54,16 +56,20 @@ class Comparison:
     floor: NoiseFloor
     tolerance: Tolerance = None
     notes: tuple[str, ...] = field(default=())
+    unverified: str | None = None
 
     @property
     def verdict(self) -> str:
-        """The worst verdict of any row: activations, relevances and the attribution."""
-        return min((row.verdict for row in self._all()), key=VERDICTS.index)
+        """The worst verdict of any row: activations, relevances and the attribution; see ``unverified``."""
+        verdicts = [row.verdict for row in self._all()]
+        if self.unverified is not None:
+            verdicts.append("divergent")
+        return min(verdicts, key=VERDICTS.index)
 
     @property
     def passed(self) -> bool:
         """True for "identical" and "equivalent", and for what ``tolerance`` explicitly allows beyond."""
-        return all(self._row_passed(row) for row in self._all())
+        return self.unverified is None and all(self._row_passed(row) for row in self._all())
 
     @property
     def first_divergent(self) -> str | None:
@@ -138,6 +144,12 @@ def compare(
         raise InvalidInputError(f"tolerance must be None, 'close' or a number, found {tolerance!r}")
     rerun: Rerun | None = reference_trace.rerun
     notes: list[str] = []
+    sides = (reference_trace, candidate_trace)
+    unverified = next(
+        (trace.provenance[UNVERIFIED] for trace in sides if UNVERIFIED in trace.provenance), None
+    )
+    if unverified is not None:
+        notes.append(f"{unverified}: its cases never pass")
     if floor is None:
         floor = rerun.floor(reference_trace) if rerun else unmeasured(reference_trace.dtype)
         if not rerun:
@@ -173,6 +185,7 @@ def compare(
             floor=floor,
             tolerance=tolerance,
             notes=tuple(notes),
+            unverified=unverified,
         )
     if rerun and comparison.forward and comparison.first_divergent_forward is None:
         doubtful = [row for row in (*comparison.rows, attribution) if _doubtful(row)]

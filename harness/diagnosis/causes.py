@@ -28,6 +28,7 @@ CAUSES: dict[str, str] = {
     "forward-epsilon": "a normalisation of the forward pass has another epsilon",
     "forward-weights": "the forward pass has other weights, or weights in another order",
     "forward-activation": "the forward pass has another activation function",
+    "forward-layer": "the ported network lacks a layer, has one more, or has one elsewhere",
     "preprocessing": "the network is given the input in another order of channels or on another scale",
     "softmax-kept": "the network still ends in a softmax",
     "residual-split": "relevance is shared among branches in another way",

@@ -27,12 +27,14 @@ from harness.diagnosis.head import head_findings
 from harness.diagnosis.joined import joined_finding, single_run
 from harness.diagnosis.localise import Introduced, introduced, seen
 from harness.diagnosis.measure import apart, explained, summation_floor
+from harness.diagnosis.pairs import pair_errors, structural_rows
 from harness.diagnosis.repeat import repeat_finding
 from harness.diagnosis.search import Hypothesis
 from harness.errors import HarnessError
 from harness.graph import Layer
 from harness.methods import Backward, IntegratedGradients, Method, Rule, Smoothed
 from harness.methods import method as method_named
+from harness.pairs import check_applies, unverified
 from harness.trace import Trace
 
 if TYPE_CHECKING:
@@ -158,7 +160,7 @@ def diagnose(
     sides = backend_named(reference), backend_named(candidate)
     array = checked_input(model, x, checked_dtype(dtype))
     wanted = checked_target(target, len(array), class_count(model))
-    resolved.check(model.graph)
+    check_applies(resolved, model)
     for side in sides:
         require_support(side, resolved)
     told("running both sides")
@@ -173,20 +175,30 @@ def diagnose(
     notes: tuple[str, ...] = ()
     if dtype == "float64":
         if not _parts(case) and _agree(case):
-            return Diagnosis(case, (), reproduce_in=folder)
+            return _nothing(case, folder)
     else:
         finer = replace(case, x=case.x.astype(np.float64), dtype="float64")
         if not _doubtful(case, finer.ours):
-            return Diagnosis(case, (), reproduce_in=folder)
+            return _nothing(case, folder)
         told("running both sides in float64")
         case.forget()
         if _runs(finer) and _parts(finer):
             case = finer
         elif compare(case.ours, case.theirs).passed:
-            return Diagnosis(case, (), reproduce_in=folder)
+            return _nothing(case, folder)
         elif _runs(finer):
             notes = ("in float64 the two agree",)
-    return replace(_examined(case, told), notes=notes, reproduce_in=folder)
+    found = _examined(case, told)
+    if not found.findings:
+        notes += _nothing(case, folder).notes
+    return replace(found, notes=notes, reproduce_in=folder)
+
+
+def _nothing(case: Case, folder: Path | None) -> Diagnosis:
+    """No finding; of a pair that is not verified a note says that another input shows a difference."""
+    reason = unverified(case.model)
+    notes = () if reason is None else (f"{reason}; this input does not show it",)
+    return Diagnosis(case, (), notes=notes, reproduce_in=folder)
 
 
 def _agree(case: Case) -> bool:
@@ -271,6 +283,9 @@ def _examined(case: Case, told: Progress) -> Diagnosis:
     unclear: set[str] = set()
     shown: ForwardError | Introduced | None = None
     for each in _forward(case):
+        if isinstance(each, Finding):
+            # Behind a layer that is missing, extra or elsewhere the layers of the two sides do not correspond.
+            return Diagnosis(case, (*grouped(explanations), each), shown=shown)
         shown = shown or each
         told(f"forward pass: {each.layer.name}")
         explanation = explain_forward(case, each)
@@ -340,8 +355,15 @@ def _shows_relevance(run: Trace) -> bool:
     return any(each.relevance is not None for each in run.layers.values() if each.kind != "input")
 
 
-def _forward(case: Case) -> Iterator[ForwardError]:
-    """Layers that introduce an error on their way forward; none where all activations agree."""
+def _forward(case: Case) -> Iterator[ForwardError | Finding]:
+    """Layers that introduce an error on their way forward; none where all activations agree.
+
+    Of a pair whose sides have other layers, up to the first of these, which is a finding.
+    """
+    rows = structural_rows(case.model)
+    if rows:
+        yield from pair_errors(case, rows, _forward_run(case))
+        return
     ours, theirs = case.ours, case.theirs
     for layer in case.graph.layers:
         if layer.name not in theirs.layers or layer.name not in ours.layers:
@@ -352,6 +374,16 @@ def _forward(case: Case) -> Iterator[ForwardError]:
         if not explained(apart((one,), (other,)), summation_floor(case.terms, case.dtype)):
             yield from forward_errors(case, theirs, layer.name)
             return
+
+
+def _forward_run(case: Case) -> Trace:
+    """A run that shows the candidate's activations; where it shows none and computes other logits, the port's."""
+    run = case.theirs
+    shown = any(layer.activation is not None for layer in run.layers.values())
+    floor = summation_floor(case.terms, case.dtype)
+    if shown or explained(apart((case.ours.logits,), (run.logits,)), floor):
+        return run
+    return explain(case.model, case.x, "gradient", "torch", case.target, case.dtype)
 
 
 def _head(case: Case) -> Iterator[Finding]:

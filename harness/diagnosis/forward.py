@@ -42,12 +42,13 @@ def forward_errors(case: Case, run: Trace, since: str) -> Iterator[ForwardError]
         output = run.layers[layer.name].activation if layer.name in run.layers else None
         if output is None or any(x is None for x in inputs):
             continue
-        found = _judged(case, layer, tuple(np.asarray(x, np.float64) for x in inputs), output)
+        found = judged(case, layer, tuple(np.asarray(x, np.float64) for x in inputs), output)
         if found is not None:
             yield found
 
 
-def _judged(case: Case, layer: Layer, inputs: Arrays, output: np.ndarray) -> ForwardError | None:
+def judged(case: Case, layer: Layer, inputs: Arrays, output: np.ndarray) -> ForwardError | None:
+    """What ``layer`` introduces on ``inputs``; None where rounding explains it."""
     step = ForwardStep(layer, inputs, case.graph)
     expected = case.oracle.carry_forward(step)
     error = apart((expected,), (output,))

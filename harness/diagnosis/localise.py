@@ -48,7 +48,7 @@ def introduced(case: Case, unclear: Collection[str]) -> Iterator[Introduced]:
     """
     where = case.ours
     for layer in reversed(case.graph.layers):
-        if layer.kind == "input" or layer.name in unclear:
+        if layer.kind == "input" or layer.name in unclear or _lacks(case, layer):
             continue
         relevance = where.layers[layer.name].relevance
         inputs = [where.layers[name].activation for name in layer.inputs]
@@ -58,6 +58,11 @@ def introduced(case: Case, unclear: Collection[str]) -> Iterator[Introduced]:
         step = case.step(layer, tuple(np.asarray(x) for x in inputs), kept)
         shown = case.shown(step) if kept is relevance else None
         yield of_step(case, step, shown or case.expected(step))
+
+
+def _lacks(case: Case, layer: Layer) -> bool:
+    """Whether the candidate is a port without this layer, which changes nothing on this input."""
+    return bool(case.theirs.layers) and layer.name not in case.theirs.layers
 
 
 def _kept(relevance: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from harness.comparison import Comparison, FloorMeter, compare
 from harness.errors import ModelSourceError
 from harness.golden.store import load_golden, save_golden
 from harness.methods import method
+from harness.pairs import of_model
 
 
 def record(
@@ -33,7 +34,7 @@ def record(
     for name in methods:
         resolved = method(name)
         require_support(backend, resolved)
-        trace = prepared.explain(array, resolved)
+        trace = of_model(prepared.explain(array, resolved), model)
         yield name, save_golden(root, trace, meter.measure(trace), input_name)
 
 
@@ -56,4 +57,4 @@ def verify(path: Path, candidate: str | Backend, models: dict[str, Any]) -> Comp
         )
     require_support(backend, trace.method)
     run = prepared_for(model, backend, trace.dtype).explain(golden.x, trace.method, trace.target)
-    return compare(trace, run, floor=golden.floor)
+    return compare(trace, of_model(run, model), floor=golden.floor)

@@ -12,6 +12,7 @@ from harness.backends import Backend, Model, Prepared
 from harness.comparison import Comparison, Rerun, compare
 from harness.errors import HarnessError
 from harness.methods import Method
+from harness.pairs import of_model
 from harness.trace import Trace
 
 
@@ -66,7 +67,7 @@ class Bench:
             try:
                 prepared = self._prepare(side, dtype)
                 begun = time.perf_counter()
-                traces[side] = prepared.explain(self._inputs[dtype], method, target)
+                traces[side] = of_model(prepared.explain(self._inputs[dtype], method, target), self.model)
                 seconds[side] = time.perf_counter() - begun
             except MemoryError:
                 raise

@@ -17,6 +17,7 @@ from harness.checks import checked_dtype, checked_input
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.files import array_digest, json_digest, source_digest, write_json
 from harness.methods import Method, method, slug, to_json
+from harness.pairs import check_applies
 from harness.runner.bench import Bench, Outcome
 from harness.runner.suites import BATCH
 
@@ -103,7 +104,7 @@ def run(selection: Selection, folder: Path, progress: Progress | None = None) ->
 def why_not(wanted: Method, model: Any) -> str:
     """Why ``wanted`` does not apply to ``model``; empty where it does."""
     try:
-        wanted.check(model.graph)
+        check_applies(wanted, model)
     except (InvalidInputError, UnknownNameError) as error:
         return str(error)
     return ""

@@ -16,6 +16,7 @@ from harness.errors import HarnessError, InvalidInputError
 from harness.graph import Graph, Layer
 from harness.methods import GRADIENT, Backward, Method
 from harness.methods import method as method_named
+from harness.pairs import check_applies
 from harness.stability import origin
 from harness.stability.arrays import all_finite, by_sample, counts_of, magnitude
 from harness.stability.at_input import at_input
@@ -51,7 +52,7 @@ def analyse(
     chosen, resolved = backend_named(backend), method_named(method)
     array = checked_input(model, x, checked_dtype(dtype))
     wanted = checked_target(target, len(array), class_count(model))
-    resolved.check(model.graph)
+    check_applies(resolved, model)
     _require_one_run(resolved)
     if not 0 < epsilon < np.inf:
         raise InvalidInputError(f"epsilon must be above 0 and finite, found {epsilon:g}")

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from harness.errors import ModelSourceError
 from harness.graph import Graph, Layer
 from ported_models.onnx.layout import weight_from_onnx
-from ported_models.onnx.writer import FORMAT_KEY, FORMAT_VERSION, LAYER_KEY, SOFTMAX_KEY
+from ported_models.onnx.writer import FORMAT_KEY, FORMAT_VERSION, LAYER_KEY, REMOVED_KEY
 
 
 def is_neutral(proto: onnx.ModelProto) -> bool:
@@ -20,9 +20,17 @@ def is_neutral(proto: onnx.ModelProto) -> bool:
     return FORMAT_KEY in _metadata(proto)
 
 
-def softmax_was_removed(proto: onnx.ModelProto) -> bool:
-    """Whether the file's metadata says that its source ended in a softmax."""
-    return bool(json.loads(_metadata(proto).get(SOFTMAX_KEY, "false")))
+#: What the first files of this format said: whether a softmax was removed.
+_SOFTMAX_KEY = "xai_harness.removed_softmax"
+
+
+def removed_ending(proto: onnx.ModelProto) -> str | None:
+    """The ending of the source that the graph in the file no longer has, as its metadata says."""
+    metadata = _metadata(proto)
+    if REMOVED_KEY in metadata:
+        removed = json.loads(metadata[REMOVED_KEY])
+        return None if removed is None else str(removed)
+    return "softmax" if json.loads(metadata.get(_SOFTMAX_KEY, "false")) else None
 
 
 def neutral_to_graph(proto: onnx.ModelProto, name: str) -> Graph:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,7 +14,7 @@ from onnx import helper
 from harness.errors import ModelSourceError
 from harness.graph import Graph
 from ported_models.onnx.layout import inverse
-from ported_models.onnx.reading import Tensor
+from ported_models.onnx.reader import ReadFile
 
 #: NumPy's names of the element types that are not called the same.
 _DTYPES = {"float": "float32", "double": "float64", "bfloat16": "float32"}
@@ -23,21 +22,26 @@ _DTYPES = {"float": "float32", "double": "float64", "bfloat16": "float32"}
 
 @dataclass(frozen=True)
 class OnnxSource:
-    """A file as `ported_models.proof.Source`.
+    """A file as `ported_models.proof.Source`; ``read``: what was read from it.
 
-    ``tensors``: by name of a tensor of the file, the layer of ``graph`` that gives it, and its axes' order.
     Raises ModelSourceError when it is made, where ONNX Runtime cannot run the file.
     """
 
     proto: onnx.ModelProto
-    graph: Graph
-    removed: str | None
-    tensors: Mapping[str, Tensor]
+    read: ReadFile
     what: str
     _session: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_session", _session(self.proto, self.what))
+
+    @property
+    def graph(self) -> Graph:
+        return self.read.graph
+
+    @property
+    def removed(self) -> str | None:
+        return self.read.ending
 
     @cached_property
     def _input(self) -> Any:
@@ -74,7 +78,7 @@ class OnnxSource:
         """What the file has at every tensor that became a layer."""
         names = {
             tensor.layer: name
-            for name, tensor in self.tensors.items()
+            for name, tensor in self.read.tensors.items()
             if name not in (self._input.name, self.proto.graph.output[0].name)
         }
         if not names:
@@ -85,7 +89,7 @@ class OnnxSource:
         extended.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names.values())
         arrays = self._run(_session(extended, self.what), x)
         return {
-            layer: array.transpose(inverse(self.tensors[name].order))
+            layer: array.transpose(inverse(self.read.tensors[name].order))
             for (layer, name), array in zip(names.items(), arrays, strict=True)
         }
 
@@ -93,7 +97,7 @@ class OnnxSource:
         return "this is a fault of reading the file; report it with the file"
 
     def _order(self, name: str, rank: int) -> tuple[int, ...]:
-        tensor = self.tensors.get(name)
+        tensor = self.read.tensors.get(name)
         return tuple(range(rank)) if tensor is None else tensor.order
 
     def _run(self, session: Any, x: np.ndarray) -> list[np.ndarray]:

@@ -3,50 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import onnx
 from onnx import inliner
 
 from harness.errors import ModelSourceError
 from harness.graph import Graph
+from ported_models.endings import without_ending
 from ported_models.onnx.cones import read_cone
 from ported_models.onnx.layout import canonical_order, channels_first_order
-from ported_models.onnx.neutral import is_neutral, neutral_to_graph
+from ported_models.onnx.neutral import is_neutral, neutral_to_graph, removed_ending
 from ported_models.onnx.operators import OPERATORS
 from ported_models.onnx.reading import Reading, Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class ReadFile:
-    """A file's graph, and by name of a tensor of the file the layer that gives it and its axes' order."""
+    """What was read from a file.
+
+    ``graph``: up to the value before its ending. ``ending``: that of the file's own output
+    (`ported_models.endings`), taken off here. ``removed``: the same, or what a source of this file had and the file
+    says was taken off. ``tensors``: by name of a tensor of the file, the layer that gives it and its axes' order.
+    """
 
     graph: Graph
+    removed: str | None
+    ending: str | None
     tensors: Mapping[str, Tensor]
 
 
 def onnx_to_graph(proto: onnx.ModelProto, name: str | None = None, file: str | None = None) -> Graph:
-    """The graph of an ONNX model, as :func:`read_onnx` reads it."""
-    return read_onnx(proto, name, file).graph
-
-
-def read_onnx(proto: onnx.ModelProto, name: str | None = None, file: str | None = None) -> ReadFile:
-    """An ONNX model as a graph; ``file`` is what errors call it (default: ``name``).
+    """The graph of an ONNX model; ``file`` is what errors call it (default: ``name``).
 
     A file that `graph_to_onnx` wrote comes back equal, names, attributes and weights. Any other is read
     operator by operator: constants are folded, transpositions between channels-last and channels-first are
     followed and vanish, several operators that make one layer become it, and layers are
-    named as `ported_models.onnx.naming` says. A final softmax stays (see `remove_final_softmax`).
+    named as `ported_models.onnx.naming` says. The ending stays (see `read_onnx`).
 
     Raises `UnsupportedLayerError` for what the graph cannot express, `ModelSourceError` for a file with
     more than one input or output, or without fixed sizes.
     """
     name = name or proto.graph.name or "model"
+    return neutral_to_graph(proto, name) if is_neutral(proto) else _foreign(proto, name, file)[0]
+
+
+def read_onnx(proto: onnx.ModelProto, name: str | None = None, file: str | None = None) -> ReadFile:
+    """An ONNX model without its ending. Raises what `onnx_to_graph` raises."""
+    name = name or proto.graph.name or "model"
     if is_neutral(proto):
         graph = neutral_to_graph(proto, name)
         inside = {layer.name: Tensor(layer.name, channels_first_order(len(layer.axes))) for layer in graph}
         given = Tensor(graph.input.name, canonical_order(len(graph.input.axes)))
-        return ReadFile(graph, {**inside, proto.graph.input[0].name: given})
+        tensors = {**inside, proto.graph.input[0].name: given}
+        graph, ending = without_ending(graph)
+        return ReadFile(graph, ending or removed_ending(proto), ending, tensors)
+    graph, log_softmax, tensors = _foreign(proto, name, file)
+    graph, ending = without_ending(graph, log_softmax)
+    return ReadFile(graph, ending, ending, tensors)
+
+
+def _foreign(proto: onnx.ModelProto, name: str, file: str | None) -> tuple[Graph, bool, dict[str, Tensor]]:
+    """An exporter's file as a graph, whether the softmax at its end stands for a log-softmax, and its tensors."""
     if proto.functions:
         proto = inliner.inline_local_functions(proto)
     reading = Reading(proto, name, file or name)
@@ -67,16 +85,13 @@ def read_onnx(proto: onnx.ModelProto, name: str | None = None, file: str | None 
     if output.order not in (canonical_order(output.rank), channels_first_order(output.rank)):
         output = reading.arranged(reading.nodes[-1], output, canonical_order(output.rank))
         reading.tensors[reading.output] = output
-    return ReadFile(reading.builder.graph(output.layer), reading.tensors)
-
-
-def remove_final_softmax(graph: Graph) -> tuple[Graph, bool]:
-    """The graph up to its logits, and whether it ended in a softmax."""
-    last = graph[graph.output]
-    if last.kind != "softmax":
-        return graph, False
-    layers = tuple(layer for layer in graph if layer is not last)
-    return replace(graph, layers=layers, output=last.inputs[0]), True
+    graph = reading.builder.graph(output.layer)
+    for layer in graph:
+        if layer.name in reading.log_softmax and layer.name != graph.output:
+            reading.unsupported(
+                reading.log_softmax[layer.name], "it stands inside the network, expected at the end only"
+            )
+    return graph, graph.output in reading.log_softmax, reading.tensors
 
 
 def _reads_only_constants(reading: Reading, node: onnx.NodeProto) -> bool:

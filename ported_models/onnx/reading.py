@@ -22,8 +22,8 @@ DYNAMIC_BATCH = 10007
 #: Operators that say nothing about where the channels of their input lie, and keep its axes.
 AXIS_BLIND = {
     "Abs", "Add", "Cast", "Clip", "Concat", "Div", "Dropout", "Elu", "Erf", "Gelu", "Identity", "LeakyRelu",
-    "Max", "Mul", "Neg", "PRelu", "Pad", "Pow", "Relu", "Resize", "Selu", "Sigmoid", "Slice", "Softmax",
-    "Sub", "Sum", "Swish", "Tanh", "Upsample",
+    "LogSoftmax", "Max", "Mul", "Neg", "PRelu", "Pad", "Pow", "Relu", "Resize", "Selu", "Sigmoid", "Slice",
+    "Softmax", "Sub", "Sum", "Swish", "Tanh", "Upsample",
 }  # fmt: skip
 _CHANNELS_FIRST_READERS = {
     "Conv", "ConvTranspose", "BatchNormalization", "MaxPool", "AveragePool", "GlobalAveragePool",
@@ -66,6 +66,8 @@ class Reading:
                 self._readers.setdefault(tensor, []).append(node)
         self.names = LayerNames(_computing(self.nodes, weights), weights)
         self.tensors: dict[str, Tensor] = {}
+        #: By layer, the log-softmax that it was read from, as a softmax.
+        self.log_softmax: dict[str, onnx.NodeProto] = {}
         #: Outputs of nodes that an earlier layer has taken in.
         self.done: set[str] = set()
         self._start(name, inputs[0])

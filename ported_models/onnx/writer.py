@@ -26,15 +26,15 @@ from ported_models.onnx.layout import channels_first_order, weight_to_onnx
 DOMAIN = "xai_harness"
 FORMAT_KEY = "xai_harness.format"
 FORMAT_VERSION = "1"
-SOFTMAX_KEY = "xai_harness.removed_softmax"
+REMOVED_KEY = "xai_harness.removed"
 LAYER_KEY = "xai_harness.layer"
 #: Opset 20 is the first with a Gelu; IR version 10 the first with metadata on nodes.
 OPSET = 20
 IR_VERSION = 10
 
 
-def graph_to_onnx(graph: Graph, removed_softmax: bool = False) -> onnx.ModelProto:
-    """Write ``graph``; ``removed_softmax`` is noted in the file's metadata.
+def graph_to_onnx(graph: Graph, removed: str | None = None) -> onnx.ModelProto:
+    """Write ``graph``; ``removed``, the ending that its source has, is noted in the file's metadata.
 
     The file's floating type is double where a weight is float64, and float otherwise (ONNX operators mix
     no types; a weight of another type is widened, and read back in its own). The output tensor is
@@ -80,7 +80,7 @@ def graph_to_onnx(graph: Graph, removed_softmax: bool = False) -> onnx.ModelProt
         model,
         {
             FORMAT_KEY: FORMAT_VERSION,
-            SOFTMAX_KEY: json.dumps(removed_softmax),
+            REMOVED_KEY: json.dumps(removed),
             "xai_harness.layout": "input channels-last, inside channels-first",
         },
     )

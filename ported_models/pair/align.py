@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from harness.errors import ModelSourceError, UnknownNameError
-from harness.graph import ACTIVATION_KINDS, KERNEL_KINDS, Graph, Layer
+from harness.graph import KERNEL_KINDS, Graph, Layer
+from ported_models.pair.places import by_place
 from ported_models.sources.steps import Reading
 
-#: Kinds that a port may confuse: where the kind itself is not found, another of its group takes the place.
-_GROUPS = (
-    ACTIVATION_KINDS,
-    ("max_pool1d", "average_pool1d"),
-    ("max_pool2d", "average_pool2d"),
-    ("global_average_pool", "global_max_pool"),
-    ("flatten", "reshape"),
-)
 #: The weights that tell a layer from another of its kind; what may be absent on one side is left out.
 _TELLING = {
     "batch_norm": ("mean", "variance"),
@@ -33,25 +26,19 @@ def align(keras: Reading, torch: Reading, layer_map: Mapping[str, str]) -> dict[
 
     ``layer_map`` (Keras layer to torch module path) decides first; then equal weights, ties in graph order;
     then kernels whose weights differ, where exactly their place between aligned ones tells; then layers
-    without weights, by what they read. Layers without a counterpart are left out.
+    without weights, by what stands before and behind them (`ported_models.pair.places`). Layers without a
+    counterpart are left out: those that a port forgot, or has in addition.
 
     Raises UnknownNameError for a name in ``layer_map`` that no model has, ModelSourceError naming the
-    layers where a kernel of either side finds no counterpart.
+    layers where kernels of both sides find no counterpart, or none at all does.
     """
     pairs = {keras.graph.input.name: torch.graph.input.name}
     pairs.update(_mapped(keras, torch, layer_map))
     _by_weights(keras.graph, torch.graph, pairs)
     _by_gaps(keras.graph, torch.graph, pairs)
     _check_kernels(keras, torch, pairs)
-    _by_place(keras.graph, torch.graph, pairs)
+    by_place(keras.graph, torch.graph, pairs)
     return pairs
-
-
-def place_of(layer: Layer, pairs: Mapping[str, str], keras: Graph) -> str:
-    """The torch layer that stands where ``layer`` does: its counterpart, else that of what it reads."""
-    while layer.name not in pairs:
-        layer = keras[layer.inputs[0]]
-    return pairs[layer.name]
 
 
 def _mapped(keras: Reading, torch: Reading, layer_map: Mapping[str, str]) -> dict[str, str]:
@@ -184,9 +171,11 @@ def _gaps(graph: Graph, aligned: set[str]) -> dict[int, list[Layer]]:
 
 
 def _check_kernels(keras: Reading, torch: Reading, pairs: Mapping[str, str]) -> None:
+    """Kernels of one side alone are layers that the other side lacks; those of both are nobody knows what."""
     ours = [layer for layer in _open(keras.graph, set(pairs)) if layer.kind in KERNEL_KINDS]
     theirs = [layer for layer in _open(torch.graph, set(pairs.values())) if layer.kind in KERNEL_KINDS]
-    if ours or theirs:
+    aligned = any(keras.graph[name].kind in KERNEL_KINDS for name in pairs)
+    if (ours and theirs) or ((ours or theirs) and not aligned):
         raise ModelSourceError(
             f"the layers cannot be aligned by their weights; unmatched in Keras: {_listed(keras, ours)}; "
             f"unmatched in torch: {_listed(torch, theirs)}; "
@@ -196,41 +185,3 @@ def _check_kernels(keras: Reading, torch: Reading, pairs: Mapping[str, str]) -> 
 
 def _listed(reading: Reading, layers: list[Layer]) -> str:
     return ", ".join(f"{reading.origins[layer.name]!r} ({layer.kind})" for layer in layers) or "none"
-
-
-def _by_place(keras: Graph, torch: Graph, pairs: dict[str, str]) -> None:
-    """Layers without weights: the nearest open one of the kind, or its group, after what they read."""
-    for layer in keras:
-        if layer.name in pairs or layer.weights:
-            continue
-        starts = [place_of(keras[name], pairs, keras) for name in layer.inputs]
-        taken = set(pairs.values())
-        reachable = [list(_after(start, torch, taken)) for start in starts]
-        common = [
-            (distance, other)
-            for distance, other in reachable[0]
-            if all(other in [far for _, far in rest] for rest in reachable[1:])
-        ]
-        group = next((kinds for kinds in _GROUPS if layer.kind in kinds), (layer.kind,))
-        fitting = [
-            (distance, other.kind != layer.kind, other.name)
-            for distance, other in common
-            if other.kind in group
-        ]
-        if fitting:
-            pairs[layer.name] = min(fitting, key=lambda entry: entry[:2])[2]
-
-
-def _after(start: str, torch: Graph, taken: set[str]) -> Iterator[tuple[int, Layer]]:
-    """``(distance, layer)`` of open layers without weights between ``start`` and the next aligned ones."""
-    front, seen, distance = [start], {start}, 0
-    while front:
-        distance += 1
-        following = []
-        for name in front:
-            for layer in torch.consumers(name):
-                if layer.name not in seen and layer.name not in taken and not layer.weights:
-                    seen.add(layer.name)
-                    following.append(layer.name)
-                    yield distance, layer
-        front = following

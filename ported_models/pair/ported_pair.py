@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.graph import Graph
 from ported_models.model import PortedModel
+from ported_models.twins.forward import LAYER_BOUND, LOGITS_BOUND
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,11 @@ class ForwardRow:
 
     ``torch_layer``: the layer of :attr:`PortedPair.torch_graph` that stands in its place. ``relative``:
     ``|torch - keras| / |keras|`` (L2 over the batch), infinite where the shapes differ; ``ok``: it is within
-    rounding. ``structure``: what the two layers differ in by themselves (kind, attribute, weights), which
-    an example need not show; None where nothing.
+    rounding. ``structure``: what the two layers differ in by themselves (kind, attribute, weights, place), which
+    an example need not show; None where nothing; "folded" for a batch norm that one side has folded.
+    ``structural``: the layer is missing in torch, only in torch, or stands elsewhere there; one that only torch
+    has is compared with what it reads, and called what the module calls it. ``reaches``: the first layers of both
+    sides that such a difference changes, in forward order; empty where it is the output.
     """
 
     name: str
@@ -30,6 +34,8 @@ class ForwardRow:
     relative: float
     ok: bool
     structure: str | None = None
+    structural: bool = False
+    reaches: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -42,13 +48,21 @@ class PortedPair(PortedModel):
     name, the module path (or traced name) of the layer in the user's module. ``torch_order``: for layers
     whose features stand in another order on the torch side (a channels-first flatten, and what follows up
     to the next kernel), the indices that bring the torch side's last axis into canonical order.
-    ``forward_report``: a row for every layer, in forward order.
+    ``forward_report``: a row for every layer, in forward order. ``outputs_apart``: how far the two final outputs
+    are apart, as `ForwardRow.relative`. ``folded``: by batch norm that one side has folded, the layer that took it
+    in; both graphs have it folded, and ``norms`` has the graph that it stands in. ``sources_apart``: how far the
+    outputs of the two sides as they were read are apart, batch norms and all; their weights may differ by float32
+    rounding, of which both graphs have one.
     """
 
     torch_graph: Graph
     torch_paths: Mapping[str, str]
     torch_order: Mapping[str, np.ndarray]
     forward_report: tuple[ForwardRow, ...] = ()
+    outputs_apart: float = float("inf")
+    folded: Mapping[str, str] = field(default_factory=dict)
+    norms: Mapping[str, Graph] = field(default_factory=dict)
+    sources_apart: float = 0.0
     _torch_side: PortedModel = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -57,8 +71,22 @@ class PortedPair(PortedModel):
 
     @property
     def verified(self) -> bool:
-        """Whether both sides computed the same at every layer of the graph, on the example."""
-        return bool(self.forward_report) and all(row.ok for row in self.forward_report)
+        """Whether both sides computed the same outputs on the example, and the same at every layer."""
+        return self.unverified is None
+
+    @property
+    def unverified(self) -> str | None:
+        """Why the pair is not verified, as a sentence; None where it is."""
+        first = self.first_difference
+        if first is not None:
+            why = f": {first.structure}" if first.structure else ""
+            return (
+                f"the torch port is another network than the Keras model, from layer {first.name!r} on{why}"
+            )
+        if not (self.outputs_apart <= LAYER_BOUND and self.sources_apart <= LOGITS_BOUND):
+            found = max(self.outputs_apart, self.sources_apart)
+            return f"the outputs of the torch port and the Keras model are {found:.3g} (relative) apart"
+        return None
 
     @property
     def first_difference(self) -> ForwardRow | None:
@@ -74,7 +102,3 @@ class PortedPair(PortedModel):
     def torch(self, dtype: str = "float32") -> Any:
         """The user's module as a twin, layers under canonical names. Raises `MissingFrameworkError`."""
         return self._torch_side.torch(dtype)
-
-    def with_report(self, rows: tuple[ForwardRow, ...]) -> PortedPair:
-        """The same pair with its forward pass compared."""
-        return replace(self, forward_report=rows)

@@ -6,38 +6,31 @@ mended by it. Without them, layers that correspond would be one on one side and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from harness.graph import KERNEL_KINDS, Graph, Layer
-from ported_models.build import Builder
-from ported_models.pair.align import place_of, same_values
+from ported_models.pair.align import same_values
+from ported_models.pair.places import place_of
+from ported_models.pair.same import exchange, join_scales, join_sums, rebuilt, substituted
 from ported_models.sources.names import Names
 from ported_models.sources.steps import Reading
 
 _CONVOLUTIONS = ("conv1d", "conv2d")
 
 
-def rebuilt(graph: Graph, layers: Iterable[Layer], output: str) -> Graph:
-    """A graph of ``layers`` with shapes and axes worked out anew; each stands after what it reads."""
-    source = graph.input
-    builder = Builder(graph.name, source.shape, source.axes, source.name)
-    for layer in layers:
-        if layer.kind != "input":
-            builder.add(layer.kind, layer.name, layer.inputs, layer.attributes, layer.weights)
-    return builder.graph(output)
-
-
 def before_alignment(keras: Graph, torch: Graph) -> Graph:
-    """Separable convolutions and global pools as one layer, where the Keras graph has them so."""
-    return _join_global_pools(keras, _join_separable(keras, torch))
+    """What Keras has as one layer as one layer, and no dropout, which is nothing in inference."""
+    torch = _without_dropouts(torch)
+    torch = _join_global_pools(keras, _join_separable(keras, torch))
+    return join_sums(keras, join_scales(keras, torch))
 
 
 def after_alignment(keras: Graph, torch: Graph, pairs: dict[str, str]) -> Graph:
-    """Padding where the Keras graph has it, and the dropouts that only it has; ``pairs`` gains what is added."""
-    return _add_dropouts(keras, _move_padding(keras, torch, pairs), pairs)
+    """Padding, activations and dropouts where the Keras graph has them; ``pairs`` gains what is added."""
+    return _add_dropouts(keras, exchange(keras, _move_padding(keras, torch, pairs), pairs), pairs)
 
 
 def renamed(torch: Graph, pairs: Mapping[str, str], name: str, origins: Mapping[str, str]) -> Reading:
@@ -58,14 +51,14 @@ def renamed(torch: Graph, pairs: Mapping[str, str], name: str, origins: Mapping[
     )
 
 
-def _substituted(graph: Graph, gone: Mapping[str, Layer | None], moved: Mapping[str, str]) -> Graph:
-    """``graph`` with layers replaced (or dropped: None); what read a ``moved`` layer reads its target."""
-    layers = []
-    for layer in graph:
-        new = gone.get(layer.name, layer)
-        if new is not None:
-            layers.append(replace(new, inputs=tuple(moved.get(name, name) for name in new.inputs)))
-    return rebuilt(graph, layers, moved.get(graph.output, graph.output))
+def _without_dropouts(torch: Graph) -> Graph:
+    gone: dict[str, Layer | None] = {}
+    moved: dict[str, str] = {}
+    for layer in torch:
+        if layer.kind == "dropout":
+            (source,) = layer.inputs
+            gone[layer.name], moved[layer.name] = None, moved.get(source, source)
+    return substituted(torch, gone, moved) if gone else torch
 
 
 def _join_separable(keras: Graph, torch: Graph) -> Graph:
@@ -105,7 +98,7 @@ def _join_separable(keras: Graph, torch: Graph) -> Graph:
             attributes=attributes,
             weights={**kernels, **bias},
         )
-    return _substituted(torch, gone, {}) if gone else torch
+    return substituted(torch, gone, {}) if gone else torch
 
 
 def _is_pointwise(layer: Layer) -> bool:
@@ -136,7 +129,7 @@ def _join_global_pools(keras: Graph, torch: Graph) -> Graph:
             gone[pool.name] = replace(pool, attributes={"keepdims": False})
             gone[readers[0].name] = None
             moved[readers[0].name] = pool.name
-    return _substituted(torch, gone, moved) if gone else torch
+    return substituted(torch, gone, moved) if gone else torch
 
 
 def _move_padding(keras: Graph, torch: Graph, pairs: dict[str, str]) -> Graph:
@@ -185,7 +178,7 @@ def _add_dropouts(keras: Graph, torch: Graph, pairs: dict[str, str]) -> Graph:
     for ours in keras:
         if ours.kind != "dropout" or ours.name in pairs:
             continue
-        source = place_of(keras[ours.inputs[0]], pairs, keras)
+        source = place_of(keras[ours.inputs[0]], pairs, keras, torch)
         readers = {pairs[layer.name] for layer in keras.consumers(ours.name) if layer.name in pairs}
         readers &= {layer.name for layer in torch.consumers(source)}
         name = Names(layer.name for layer in torch).free(ours.name)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 
-from harness.graph import Layer
+from harness.graph import Graph, Layer
 from ported_models.pair.align import apart
 
 #: Weights that may be absent on one side, and what stands for them.
@@ -30,6 +33,35 @@ def difference(ours: Layer, theirs: Layer, order: np.ndarray | None) -> str | No
         if phrase is not None:
             return phrase
     return None
+
+
+def with_same_numbers(keras: Graph, torch: Graph, orders: Mapping[str, np.ndarray]) -> Graph:
+    """The torch graph with Keras' numbers where a layer's weights are the same but for one float32 rounding.
+
+    A weight that one side keeps in float64, or makes anew with every call, is the number that the other side
+    keeps in float32. ``orders`` as in `PortedPair.torch_order`; both graphs have the same names.
+    """
+    ours = {layer.name: layer for layer in keras}
+
+    def same(theirs: Layer) -> Layer:
+        mine = ours.get(theirs.name)
+        if mine is None or mine.kind != theirs.kind:
+            return theirs
+        order = orders.get(theirs.inputs[0]) if theirs.inputs else None
+        weights = {
+            key: _taken_over(mine.weights.get(key), array, order) for key, array in theirs.weights.items()
+        }
+        return replace(theirs, weights=weights)
+
+    return replace(torch, layers=tuple(same(layer) for layer in torch))
+
+
+def _taken_over(mine: np.ndarray | None, theirs: np.ndarray, order: np.ndarray | None) -> np.ndarray:
+    if mine is None or mine.shape != theirs.shape:
+        return theirs
+    if order is not None and len(order) == len(theirs):
+        mine = mine[np.argsort(order)]
+    return theirs if apart(mine, theirs).any() else mine.astype(np.float64)
 
 
 def _weights_differ(key: str, ours: Layer, theirs: Layer, order: np.ndarray | None) -> str | None:

@@ -11,6 +11,7 @@ from ported_models.sources.steps import Step
 Translate = Callable[[Call, Sequence[Shape]], list[Step]]
 
 #: Activation functions by the names that Keras gives them, with Keras' default parameters.
+#: The graph has no log-softmax: its reader takes one for a softmax, and only at the end, where it is taken off.
 _FUNCTIONS: dict[str, Step | None] = {
     "linear": None,
     "relu": Step("relu"),
@@ -24,6 +25,7 @@ _FUNCTIONS: dict[str, Step | None] = {
     "silu": Step("swish"),
     "gelu": Step("gelu", {"approximate": "none"}),
     "softmax": Step("softmax", {"axis": -1}),
+    "log_softmax": Step("log_softmax", {"axis": -1}),
 }
 
 

@@ -7,7 +7,6 @@ a ``.keras`` file is opened by Keras, in safe mode, after its configuration has 
 from __future__ import annotations
 
 import json
-import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,14 +17,15 @@ import numpy as np
 from harness.errors import InvalidInputError, MissingFrameworkError, ModelSourceError, UnsupportedLayerError
 from harness.graph import Graph
 from ported_models.build import Builder
+from ported_models.endings import ending_notes, without_ending
 from ported_models.model import PortedModel
-from ported_models.proof import prove, prove_twins
+from ported_models.proof import noted, prove, prove_twins
 from ported_models.sources.keras_calls import Call, Network, Weights, read_network
 from ported_models.sources.keras_hdf5 import open_hdf5
 from ported_models.sources.keras_layers import supported, translate
 from ported_models.sources.keras_own import KerasSource
 from ported_models.sources.names import canonical
-from ported_models.sources.steps import Reading, without_final_softmax
+from ported_models.sources.steps import Reading
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 
@@ -34,15 +34,14 @@ def from_model(keras_model: Any, name: str | None = None, origin: str = "") -> P
     """The model of a built Keras model (Sequential or functional, nested or not, one input, one output).
 
     ``origin``: where it came from, for messages and the record (default: the model's name). A final
-    softmax is removed and recorded. The model's own output is compared with that of both twins
-    (`ported_models.proof`). Raises ModelSourceError for a model without a fixed graph, or one that computes
-    something else than was read, UnsupportedLayerError for a layer that the neutral graph cannot express.
+    softmax, log-softmax or sigmoid is taken off and recorded. The model's own output is compared with that of
+    both twins (`ported_models.proof`). Raises ModelSourceError for a model without a fixed graph, or one that
+    computes something else than was read, UnsupportedLayerError for a layer that the neutral graph cannot express.
     """
     reading = read_model(keras_model, name, origin)
     what = origin or _origin(keras_model)
     model = model_of(reading, origin)
-    _warn(prove(model, KerasSource(keras_model, reading, what)))
-    return model
+    return noted(model, prove(model, KerasSource(keras_model, reading, what)))
 
 
 def from_file(path: str | Path, name: str | None = None) -> PortedModel:
@@ -61,15 +60,8 @@ def from_file(path: str | Path, name: str | None = None) -> PortedModel:
     model = model_of(reading, str(path))
     own, why = _open_hdf5_model(path)
     if own is None:
-        _warn(prove_twins(model, reading.graph, str(path), why))
-    else:
-        _warn(prove(model, KerasSource(own, reading, str(path))))
-    return model
-
-
-def _warn(notes: tuple[str, ...]) -> None:
-    for note in notes:
-        warnings.warn(note, stacklevel=4)
+        return noted(model, prove_twins(model, reading.graph, str(path), why))
+    return noted(model, prove(model, KerasSource(own, reading, str(path))))
 
 
 def _check_file(path: Path) -> None:
@@ -120,7 +112,10 @@ def _origin(keras_model: Any) -> str:
 def model_of(reading: Reading, source: str) -> PortedModel:
     """The model of what was read; not proven."""
     return PortedModel.from_graph(
-        reading.graph, removed_softmax=reading.removed is not None, source=source or None
+        reading.graph,
+        removed=reading.removed,
+        notes=(*reading.notes, *ending_notes(reading.removed)),
+        source=source or None,
     )
 
 
@@ -182,16 +177,28 @@ def _read(
     config: Mapping[str, Any], weights: Weights, name: str, origin: str, constants: str = "float32"
 ) -> Reading:
     network = read_network(config, weights, origin)
-    graph, origins = _assemble(network, name, origin, constants)
-    graph, removed = without_final_softmax(graph)
-    return Reading(graph, origins, "softmax" if removed else None)
+    graph, origins, log_softmax = _assemble(network, name, origin, constants)
+    inner = next((layer for layer in graph if layer.name in log_softmax and layer.name != graph.output), None)
+    if inner is not None:
+        raise UnsupportedLayerError(
+            f"{origin}: layer {origins[inner.name]!r} (log_softmax) stands inside the network; "
+            "it is supported at the end only, where it is taken off"
+        )
+    graph, removed = without_ending(graph, graph.output in log_softmax)
+    return Reading(graph, origins, removed)
 
 
-def _assemble(network: Network, name: str, origin: str, constants: str) -> tuple[Graph, dict[str, str]]:
-    """The calls as layers of a graph: a layer and its fused activation become two, "conv" and "conv_relu"."""
+def _assemble(
+    network: Network, name: str, origin: str, constants: str
+) -> tuple[Graph, dict[str, str], set[str]]:
+    """The calls as layers of a graph, their origins, and which softmax stands for a log-softmax.
+
+    A layer and its fused activation become two, "conv" and "conv_relu".
+    """
     first, *calls = network.calls
     builder = Builder(name, _input_shape(first), input_name=first.name)
     outputs, origins = {first.name: first.name}, {first.name: first.path}
+    log_softmax: set[str] = set()
     for call in calls:
         if call.class_name == "InputLayer":
             raise ModelSourceError(f"{origin}: the model has several inputs, expected one")
@@ -200,16 +207,19 @@ def _assemble(network: Network, name: str, origin: str, constants: str) -> tuple
         outputs[call.name] = inputs[0] if not steps else call.name
         for position, step in enumerate(steps):
             layer = call.name if position == 0 else network.names.free(f"{call.name}_{step.kind}")
-            weights = step.weights
+            kind, weights = step.kind, step.weights
+            if kind == "log_softmax":
+                kind = "softmax"
+                log_softmax.add(layer)
             if step.kind == "scale":  # Keras keeps its numbers in the configuration, not in variables
                 weights = {key: array.astype(constants) for key, array in weights.items()}
             try:
-                builder.add(step.kind, layer, inputs, step.attributes, weights)
+                builder.add(kind, layer, inputs, step.attributes, weights)
             except InvalidInputError as error:
                 raise UnsupportedLayerError(f"{call.where}: {error}") from None
             origins[layer] = call.path
             inputs, outputs[call.name] = (layer,), layer
-    return builder.graph(outputs[network.output]), origins
+    return builder.graph(outputs[network.output]), origins, log_softmax
 
 
 def _input_shape(call: Call) -> tuple[int, ...]:

@@ -37,8 +37,8 @@ class Reading:
     """A source read as a graph.
 
     ``origins``: by canonical name, the name or path that the layer has in the source; layers that share
-    weights have the same origin. ``removed``: the final activation that the graph no longer has
-    (``"softmax"``, ``"log_softmax"`` or None). ``notes``: sentences about what was read otherwise than it
+    weights have the same origin. ``removed``: the ending that the graph no longer has
+    (`ported_models.endings`). ``notes``: sentences about what was read otherwise than it
     stands in the source. ``output_order``: which axis of the output layer each axis of the source's own
     output is (a torch module may return its features last), None where they are the same.
     """
@@ -49,11 +49,3 @@ class Reading:
     notes: tuple[str, ...] = ()
     output_order: tuple[int, ...] | None = None
     uses: tuple[Use, ...] = ()
-
-
-def without_final_softmax(graph: Graph) -> tuple[Graph, bool]:
-    """``graph`` without a softmax over the last axis at its end, and whether it had one."""
-    last = graph[graph.output]
-    if last.kind != "softmax" or last.attributes["axis"] != -1:
-        return graph, False
-    return Graph(graph.name, tuple(layer for layer in graph if layer is not last), last.inputs[0]), True

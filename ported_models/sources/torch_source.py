@@ -7,7 +7,6 @@ graph, and weights are read from the module.
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ import numpy as np
 
 from harness.errors import HarnessError, MissingFrameworkError, ModelSourceError, UnsupportedLayerError
 from ported_models.build import Builder
+from ported_models.endings import ending_notes, without_ending
 from ported_models.model import PortedModel
-from ported_models.proof import prove
+from ported_models.proof import noted, prove
 from ported_models.sources.names import Names, canonical
-from ported_models.sources.steps import Reading, Use, without_final_softmax
+from ported_models.sources.steps import Reading, Use
 from ported_models.sources.torch_site import Site, Value, channels_first
 
 try:
@@ -41,7 +41,7 @@ def from_module(module: nn.Module, example: Any, name: str | None = None) -> Por
     NumPy array in canonical layout (batch, ..., channel). The module's own output on it, and on noise, is
     compared with that of both twins (`ported_models.proof`). A layer is named by its
     module path or, for a function, by its name in the trace, dots replaced by underscores. A final
-    softmax or log-softmax is removed and recorded. Where training and evaluation differ and the module
+    softmax, log-softmax or sigmoid is taken off and recorded. Where training and evaluation differ and the module
     was in training mode, a warning says so.
 
     Raises ModelSourceError for a module that cannot be traced (control flow that depends on data, several
@@ -51,14 +51,12 @@ def from_module(module: nn.Module, example: Any, name: str | None = None) -> Por
     reading = read_module(module, example, name)
     model = PortedModel.from_graph(
         reading.graph,
-        removed_softmax=reading.removed is not None,
+        removed=reading.removed,
+        notes=ending_notes(reading.removed),
         source=f"torch module {type(module).__name__}",
     )
     source = TorchSource(module, example_tensor(module, example), reading, _origin(module))
-    notes = (*reading.notes, *prove(model, source))
-    for note in notes:
-        warnings.warn(note, stacklevel=2)
-    return model
+    return noted(model, (*reading.notes, *prove(model, source)))
 
 
 def _origin(module: nn.Module) -> str:
@@ -87,8 +85,7 @@ def read_module(module: nn.Module, example: Any, name: str | None = None) -> Rea
         output = walk.run(traced)
     if failure is not None:  # reading it had nothing clearer to say
         raise failure
-    graph, removed = without_final_softmax(builder.graph(output.layer))
-    kind = ("log_softmax" if output.layer in walk.log_softmax else "softmax") if removed else None
+    graph, removed = without_ending(builder.graph(output.layer), output.layer in walk.log_softmax)
     inner = [layer for layer in graph if layer.name in walk.log_softmax]
     if inner:
         raise UnsupportedLayerError(
@@ -97,7 +94,7 @@ def read_module(module: nn.Module, example: Any, name: str | None = None) -> Rea
         )
     kept = {layer.name for layer in graph}
     uses = tuple(use for use in walk.uses if use.layer in kept)
-    return Reading(graph, walk.origins, kind, tuple(walk.notes), output.order, uses)
+    return Reading(graph, walk.origins, removed, tuple(walk.notes), output.order, uses)
 
 
 def _failure(module: nn.Module, example: Any, origin: str) -> ModelSourceError | None:

@@ -13,6 +13,7 @@ import pytest
 from keras import layers as kl
 
 from harness.errors import ModelSourceError, UnsupportedLayerError
+from ported_models.endings import with_ending
 from ported_models.sources.keras_source import from_file, from_model
 from ported_models.twins.forward import LAYER_BOUND, keras_logits, relative_difference
 
@@ -108,7 +109,7 @@ def test_every_layer_computes_what_keras_computes(build: Any, suffix: str | None
         ported = from_file(tmp_path / f"m{suffix}")
     # Keras casts the input of a model to float32, whatever its layers compute in.
     x = np.random.default_rng(1).normal(size=(2, *original.input_shape[1:])).astype(np.float32)
-    found = keras_logits(ported.keras("float64"), x)
+    found = with_ending(keras_logits(ported.keras("float64"), x), ported.removed)
     assert relative_difference(found, np.asarray(original(x))) <= LAYER_BOUND
 
 
@@ -176,16 +177,48 @@ def test_parameters_of_activations(layer: Any, kind: str, attributes: dict[str, 
     assert (graph.layers[1].kind, dict(graph.layers[1].attributes)) == (kind, attributes)
 
 
-@pytest.mark.parametrize("end", [kl.Dense(3, activation="softmax"), kl.Softmax()])
-def test_the_final_softmax_is_removed_and_recorded(end: Any) -> None:
+@pytest.mark.parametrize(
+    ("end", "removed", "said"),
+    [
+        (kl.Dense(3, activation="softmax"), "softmax", "softmax"),
+        (kl.Softmax(), "softmax", "softmax"),
+        (kl.Dense(3, activation="log_softmax"), "log_softmax", "log-softmax"),
+        (kl.Dense(1, activation="sigmoid"), "sigmoid", "sigmoid"),
+        (kl.Activation("sigmoid"), "sigmoid", "sigmoid"),
+    ],
+)
+def test_the_ending_is_taken_off_and_said(end: Any, removed: str, said: str) -> None:
     ported = from_model(keras.Sequential([keras.Input((4,)), kl.Dense(3), end]))
-    assert ported.removed_softmax
-    assert "softmax" not in [layer.kind for layer in ported.layers]
+    assert ported.removed == removed
+    assert ported.notes == (f"the final {said} is taken off: what is explained is the value before it",)
+    assert {layer.kind for layer in ported.layers} == {"input", "dense"}
+
+
+def test_of_two_endings_one_is_taken_off() -> None:
+    """A softmax of a softmax is another function than one softmax: the first is part of the network."""
+    ends = [kl.Dense(3, activation="softmax"), kl.Softmax()]
+    ported = from_model(keras.Sequential([keras.Input((4,)), *ends]))
+    assert ported.removed == "softmax"
+    assert [layer.kind for layer in ported.layers] == ["input", "dense", "softmax"]
+
+
+def test_a_gate_and_a_tanh_are_no_endings() -> None:
+    source = keras.Input((4,))
+    gated = kl.Multiply()([kl.Dense(4, activation="sigmoid")(source), source])
+    ported = from_model(keras.Model(source, kl.Activation("tanh")(gated)))
+    assert (ported.removed, ported.notes) == (None, ())
+    assert [layer.kind for layer in ported.layers] == ["input", "dense", "sigmoid", "multiply", "tanh"]
+
+
+def test_a_log_softmax_inside_is_refused() -> None:
+    layers = [kl.Dense(3, activation="log_softmax", name="inner"), kl.Dense(2)]
+    with pytest.raises(UnsupportedLayerError, match=r"'inner' \(log_softmax\) stands inside the network"):
+        from_model(keras.Sequential([keras.Input((4,)), *layers]))
 
 
 def test_a_softmax_inside_stays() -> None:
     ported = from_model(keras.Sequential([keras.Input((4,)), kl.Softmax(), kl.Dense(3)]))
-    assert not ported.removed_softmax
+    assert ported.removed is None
     assert [layer.kind for layer in ported.layers] == ["input", "softmax", "dense"]
 
 
@@ -232,7 +265,7 @@ def test_a_file_of_keras_2_0_is_read(chunked: bool, tmp_path: Path) -> None:
     ported = from_file(tmp_path / "old.hdf5")
     x = np.array([1.0, 2.0, 3.0, -6.0]).reshape(1, 2, 2, 1)
     assert keras_logits(ported.keras("float64"), x).tolist() == [[3.0, 1.5]]
-    assert (ported.name, ported.removed_softmax) == ("old", True)
+    assert (ported.name, ported.removed) == ("old", "softmax")
 
 
 def test_a_sequential_of_keras_2_0_is_read(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_an_onnx_file_is_named_after_its_stem_and_loses_its_softmax(given: Any, 
     model = load_model(given(onnx_file))
     assert model.name == "classifier"
     assert [(layer.name, layer.kind) for layer in model.layers] == [("x", "input"), ("fc", "dense")]
-    assert model.removed_softmax
+    assert model.removed == "softmax"
     assert model.source == str(onnx_file)
 
 
@@ -55,7 +55,7 @@ def test_what_a_model_writes_loads_as_the_same_model(onnx_file: Path, tmp_path: 
     onnx.save_model(model.onnx, tmp_path / "again.onnx")
     again = load_model(tmp_path / "again.onnx")
     assert again.digest == model.digest
-    assert again.removed_softmax
+    assert again.removed == "softmax"
 
 
 def test_a_zoo_name_loads_from_the_zoo(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_a_keras_model_goes_through_the_keras_source() -> None:
     layers = [keras.Input((3,)), keras.layers.Dense(2, name="fc", activation="softmax")]
     model = load_model(keras.Sequential(layers, name="small"))
     assert model.name == "small"
-    assert model.removed_softmax
+    assert model.removed == "softmax"
     assert model.layers[-1].kind == "dense"
 
 

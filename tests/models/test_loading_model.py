@@ -26,7 +26,7 @@ def test_a_model_says_what_its_graph_says() -> None:
     model = PortedModel.from_graph(graph, licence="MIT", labels=["a", "b", "c"])
     assert (model.name, model.input_shape, model.classes) == ("tiny", (2,), 3)
     assert model.layers is graph.layers
-    assert (model.licence, model.labels, model.removed_softmax) == ("MIT", ("a", "b", "c"), False)
+    assert (model.licence, model.labels, model.removed) == ("MIT", ("a", "b", "c"), None)
 
 
 def test_equal_networks_have_equal_digests_whatever_their_name() -> None:
@@ -53,7 +53,7 @@ def test_the_digest_tells_types_of_weights_apart() -> None:
 
 
 def test_with_weights_moves_float64_weights_by_single_units_and_leaves_the_old_model_alone() -> None:
-    model = PortedModel(tiny(), removed_softmax=True)
+    model = PortedModel(tiny(), removed="softmax")
     seen: list[tuple[str, str]] = []
 
     def up(layer: Layer, key: str, array: np.ndarray) -> np.ndarray:
@@ -65,14 +65,14 @@ def test_with_weights_moves_float64_weights_by_single_units_and_leaves_the_old_m
     np.testing.assert_array_equal(
         moved.graph["fc"].weights["kernel"], np.nextafter(model.graph["fc"].weights["kernel"], np.inf)
     )
-    assert moved.removed_softmax
+    assert moved.removed == "softmax"
     assert model.graph["fc"].weights["kernel"][0, 0] == 1.0
 
 
 def test_the_onnx_form_comes_back_as_the_same_model() -> None:
-    model = PortedModel(tiny(), removed_softmax=True)
+    model = PortedModel(tiny(), removed="softmax")
     again = PortedModel.from_onnx(model.onnx)
-    assert (again.name, again.digest, again.removed_softmax) == (model.name, model.digest, True)
+    assert (again.name, again.digest, again.removed) == (model.name, model.digest, "softmax")
 
 
 def test_a_keras_twin_is_built_once_for_each_dtype() -> None:

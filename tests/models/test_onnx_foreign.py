@@ -16,7 +16,7 @@ from onnx import helper
 
 from harness.errors import ModelSourceError, UnsupportedLayerError
 from harness.graph import Graph
-from ported_models.onnx import graph_to_onnx, onnx_to_graph, remove_final_softmax
+from ported_models.onnx import graph_to_onnx, onnx_to_graph, read_onnx
 from ported_models.onnx.layout import channels_first_order, inverse
 from tests.models.onnx_runs import exported, ints, node, run_onnx, whole_numbers
 
@@ -369,11 +369,24 @@ class TestActivations:
         refused([one], [1, 2], message, constants=constants)
 
     def test_a_final_softmax_goes_and_is_reported(self) -> None:
-        graph = onnx_to_graph(exported([node("Relu", "x", "h"), node("Softmax", "h")], ["n", 3]), "read")
-        shorter, removed = remove_final_softmax(graph)
-        assert removed
-        assert kinds(shorter) == ["relu"]
-        assert remove_final_softmax(shorter) == (shorter, False)
+        read = read_onnx(exported([node("Relu", "x", "h"), node("Softmax", "h")], ["n", 3]), "read")
+        assert (kinds(read.graph), read.removed) == (["relu"], "softmax")
+
+    def test_a_final_log_softmax_and_a_final_sigmoid_go_too(self) -> None:
+        for operator, expected in (("LogSoftmax", "log_softmax"), ("Sigmoid", "sigmoid")):
+            proto = exported([node("Relu", "x", "h"), node(operator, "h")], ["n", 3])
+            read = read_onnx(proto, "read")
+            assert (kinds(read.graph), read.removed) == (["relu"], expected)
+
+    def test_of_two_endings_one_goes(self) -> None:
+        proto = exported(
+            [node("Relu", "x", "h"), node("Softmax", "h", "s"), node("LogSoftmax", "s")], ["n", 3]
+        )
+        read = read_onnx(proto, "read")
+        assert (kinds(read.graph), read.removed) == (["relu", "softmax"], "log_softmax")
+
+    def test_a_log_softmax_inside_is_refused(self) -> None:
+        refused([node("LogSoftmax", "x", "s"), node("Relu", "s")], ["n", 3], "stands inside the network")
 
     def test_old_softmax_over_several_axes_is_refused(self) -> None:
         refused([node("Softmax", "x", axis=1)], [1, 2, 3], "before opset 13", opset=11)

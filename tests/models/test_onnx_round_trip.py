@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from harness.errors import ModelSourceError
 from harness.graph import Graph
 from ported_models.build import Builder
-from ported_models.onnx import graph_to_onnx, onnx_to_graph, softmax_was_removed
+from ported_models.onnx import graph_to_onnx, onnx_to_graph, removed_ending
 from tests.models.graphs import LAYER_KINDS, layers, networks, random_input, single_layer_graph
 from tests.models.onnx_runs import run_onnx
 
@@ -91,10 +91,10 @@ def test_axis_names_of_the_source_survive() -> None:
     assert onnx_to_graph(graph_to_onnx(graph)).input.axes == ("batch", "token", "feature")
 
 
-@pytest.mark.parametrize("removed", [True, False])
-def test_the_file_says_whether_a_softmax_was_removed(removed: bool) -> None:
+@pytest.mark.parametrize("removed", ["softmax", "log_softmax", "sigmoid", None])
+def test_the_file_says_which_ending_was_taken_off(removed: str | None) -> None:
     graph = Builder("tiny", (3,)).graph()
-    assert softmax_was_removed(graph_to_onnx(graph, removed_softmax=removed)) is removed
+    assert removed_ending(graph_to_onnx(graph, removed)) == removed
 
 
 def test_there_is_one_node_per_layer_under_its_canonical_name() -> None:

@@ -211,12 +211,17 @@ def test_torch_flattens_channels_first() -> None:
 
 @pytest.mark.parametrize(
     ("end", "removed"),
-    [(nn.Softmax(1), "softmax"), (nn.LogSoftmax(dim=-1), "log_softmax"), (nn.Tanh(), None)],
+    [
+        (nn.Softmax(1), "softmax"),
+        (nn.LogSoftmax(dim=-1), "log_softmax"),
+        (nn.Sigmoid(), "sigmoid"),
+        (nn.Tanh(), None),
+    ],
 )
-def test_the_final_softmax_is_removed_and_recorded(end: nn.Module, removed: str | None) -> None:
+def test_the_ending_is_taken_off_and_recorded(end: nn.Module, removed: str | None) -> None:
     module = nn.Sequential(nn.Linear(3, 2), end)
     assert read_module(module, torch.zeros(1, 3)).removed == removed
-    assert from_module(module, torch.zeros(1, 3)).removed_softmax == (removed is not None)
+    assert from_module(module, torch.zeros(1, 3)).removed == removed
 
 
 def test_training_mode_is_read_as_evaluation_said_so_and_left_as_it_was() -> None:

@@ -78,7 +78,7 @@ def test_a_committed_network_carries_its_facts(name: str) -> None:
     assert model.licence
     assert model.source
     assert model.preprocessing
-    assert not model.removed_softmax
+    assert model.removed is None
     assert set(model.examples) == set(next(e for e in ENTRIES if e.name == name).examples)
 
 

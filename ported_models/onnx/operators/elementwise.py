@@ -72,6 +72,12 @@ def _softmax(reading: Reading, node: onnx.NodeProto) -> None:
     reading.emit(node, "softmax", [x], {"axis": x.order[axis] - x.rank})
 
 
+def _log_softmax(reading: Reading, node: onnx.NodeProto) -> None:
+    """Read as a softmax; only the end of a network, where it is taken off, may be one."""
+    _softmax(reading, node)
+    reading.log_softmax[reading.tensors[node.output[0]].layer] = node
+
+
 def _dropout(reading: Reading, node: onnx.NodeProto) -> None:
     training = reading.constant(node, 2, "training mode")
     if training is not None and training.any():
@@ -179,6 +185,7 @@ OPERATORS = {
     "Clip": _clip,
     "PRelu": _prelu,
     "Softmax": _softmax,
+    "LogSoftmax": _log_softmax,
     "Dropout": _dropout,
     "Identity": _identity,
     "Cast": _cast,

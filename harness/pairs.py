@@ -1,0 +1,47 @@
+"""What a pair ported by hand means for its cases: they never pass while it is not verified, and a batch norm that one
+side has folded is explained as folded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.errors import MethodDoesNotApplyError
+from harness.methods import Gradient, Method, Pass
+from harness.trace import Trace
+
+#: Under this key the provenance of a trace says why its pair is not verified.
+UNVERIFIED = "unverified"
+#: Rules under which a batch norm and the layer that took it in are explained as that one layer.
+_FOLDING = (Gradient, Pass)
+
+
+def check_applies(method: Method, model: Any) -> None:
+    """Raise where ``method`` cannot be run on ``model``: what `Method.check` raises.
+
+    And MethodDoesNotApplyError for a method with a rule of its own for a batch norm that one side of a pair has
+    folded: there is no such layer to apply it to.
+    """
+    method.check(model.graph)
+    for norm, kernel in getattr(model, "folded", {}).items():
+        graph = model.norms[norm]
+        rule = method.composite.rule_for(graph[norm], graph)
+        if not isinstance(rule, _FOLDING):
+            raise MethodDoesNotApplyError(
+                f"{method.name} has a rule of its own for batch norm ({type(rule).__name__}), and {norm!r} of "
+                f"{model.name} is folded into {kernel!r} on one side; choose a method without one, such as gradient "
+                "or lrp.gamma, or port the batch norm as a layer"
+            )
+
+
+def unverified(model: Any) -> str | None:
+    """Why the two sides of a pair are not one network; None where they are, and for every model of one source."""
+    reason = getattr(model, "unverified", None)
+    return None if reason is None else f"the pair {model.name!r} is not verified: {reason}"
+
+
+def of_model(trace: Trace, model: Any) -> Trace:
+    """``trace`` with its provenance saying so where the pair it is a run of is not verified."""
+    reason = unverified(model)
+    if reason is not None:
+        trace.provenance[UNVERIFIED] = reason
+    return trace

@@ -1,0 +1,62 @@
+"""The activation that a network ends in and explanations do not start from: softmax, log-softmax, sigmoid.
+
+One is taken off when a model is loaded, the last; a softmax before a softmax stays, because two of them
+compute something else than one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from harness.graph import Graph
+
+
+def _log_softmax(z: np.ndarray) -> np.ndarray:
+    shifted = z - z.max(axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+
+
+def _sigmoid(z: np.ndarray) -> np.ndarray:
+    """``1 / (1 + exp(-z))``, with the exponential of a negative number only."""
+    small = np.exp(-np.abs(z))
+    return np.asarray(np.where(z >= 0, 1.0, small) / (1.0 + small))
+
+
+#: By name, what an ending makes of the value before it; softmax and log-softmax over the last axis.
+ENDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "softmax": lambda z: np.exp(_log_softmax(z)),
+    "log_softmax": _log_softmax,
+    "sigmoid": _sigmoid,
+}
+#: Kinds of layer that are an ending; a log-softmax is read as a softmax, and its reader says so.
+_KINDS = ("softmax", "sigmoid")
+
+
+def without_ending(graph: Graph, log_softmax: bool = False) -> tuple[Graph, str | None]:
+    """``graph`` up to the value before its ending, and which of `ENDINGS` it had (None: none).
+
+    ``log_softmax``: the softmax at the end stands for a log-softmax. A softmax over another axis than the
+    last is no ending, and an activation that reads the input is all of its network: both stay.
+    """
+    last = graph[graph.output]
+    if last.kind not in _KINDS or last.attributes.get("axis", -1) != -1:
+        return graph, None
+    if last.inputs == (graph.input.name,):
+        return graph, None
+    layers = tuple(layer for layer in graph if layer is not last)
+    removed = "log_softmax" if log_softmax and last.kind == "softmax" else last.kind
+    return Graph(graph.name, layers, last.inputs[0]), removed
+
+
+def with_ending(value: np.ndarray, removed: str | None) -> np.ndarray:
+    """What the source returns: the ``value`` before its ending, (batch, ..., classes), with the ending on it."""
+    return value if removed is None else ENDINGS[removed](value)
+
+
+def ending_notes(removed: str | None) -> tuple[str, ...]:
+    """The sentence that says what was taken off; none where nothing was."""
+    if removed is None:
+        return ()
+    return (f"the final {removed.replace('_', '-')} is taken off: what is explained is the value before it",)

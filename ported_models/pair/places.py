@@ -1,0 +1,193 @@
+"""Which layer without weights is which, by what stands before and behind it; and where a layer stands.
+
+Layers with weights are aligned first (`ported_models.pair.align`). Two layers without weights stand in one
+place if the same of those stand before them, and the same behind them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from itertools import permutations
+
+from harness.graph import ACTIVATION_KINDS, RESHAPING_KINDS, Graph, Layer
+
+#: Kinds that a port may confuse: where the kind itself is not found, another of its group takes the place.
+_GROUPS = (
+    ACTIVATION_KINDS,
+    ("max_pool1d", "average_pool1d"),
+    ("max_pool2d", "average_pool2d"),
+    ("global_average_pool", "global_max_pool"),
+    ("flatten", "reshape"),
+    ("add", "multiply"),
+)
+#: Padding may stand in a layer or in the convolution behind it, and what only moves values may be there or not.
+_NEVER_MOVED = ("zero_pad", *RESHAPING_KINDS)
+#: The order of their inputs does not matter.
+COMMUTATIVE = ("add", "multiply")
+#: Of more branches than these, not every order is tried.
+MOST_BRANCHES = 5
+
+#: The aligned layers before and behind a layer, by their names in the Keras graph.
+Place = tuple[frozenset[str], frozenset[str]]
+
+
+def by_place(keras: Graph, torch: Graph, pairs: dict[str, str]) -> None:
+    """Add to ``pairs`` the layers without weights: in one place by kind, then by group, then moved ones by kind."""
+    inverse = {theirs: ours for ours, theirs in pairs.items()}
+    ours = _places(keras, {name: name for name in pairs})
+    theirs = _places(torch, inverse)
+    _in_one_place(keras, torch, ours, theirs, pairs, lambda kind: kind)
+    _in_one_place(keras, torch, ours, theirs, pairs, _group)
+    _moved(keras, torch, ours, theirs, pairs)
+
+
+def _group(kind: str) -> str:
+    return next((kinds[0] for kinds in _GROUPS if kind in kinds), kind)
+
+
+def _places(graph: Graph, names: Mapping[str, str]) -> dict[str, Place]:
+    """The place of every layer; ``names``: by aligned layer of ``graph``, what it is called in a place."""
+    before: dict[str, frozenset[str]] = {}
+    for layer in graph:
+        before[layer.name] = frozenset().union(
+            *(before[name] | ({names[name]} if name in names else set()) for name in layer.inputs)
+        )
+    behind: dict[str, frozenset[str]] = defaultdict(frozenset)
+    for layer in reversed(graph.layers):
+        own = behind[layer.name] | ({names[layer.name]} if layer.name in names else set())
+        for name in layer.inputs:
+            behind[name] = behind[name] | own
+    return {layer.name: (before[layer.name], behind[layer.name]) for layer in graph}
+
+
+def _open(graph: Graph, taken: set[str]) -> list[Layer]:
+    return [layer for layer in graph if not layer.weights and layer.name not in taken]
+
+
+def _in_one_place(
+    keras: Graph,
+    torch: Graph,
+    ours: Mapping[str, Place],
+    theirs: Mapping[str, Place],
+    pairs: dict[str, str],
+    group_of: Callable[[str], str],
+) -> None:
+    """As many layers of one place as keep their order."""
+    sequences: dict[Place, tuple[list[Layer], list[Layer]]] = defaultdict(lambda: ([], []))
+    for layer in _open(keras, set(pairs)):
+        sequences[ours[layer.name]][0].append(layer)
+    for layer in _open(torch, set(pairs.values())):
+        sequences[theirs[layer.name]][1].append(layer)
+    for first, second in sequences.values():
+        kinds = [[group_of(layer.kind) for layer in side] for side in (first, second)]
+        for i, j in _common(kinds[0], kinds[1]):
+            pairs[first[i].name] = second[j].name
+
+
+def _common(first: list[str], second: list[str]) -> Iterator[tuple[int, int]]:
+    """Indices of a longest common subsequence."""
+    best = [[0] * (len(second) + 1) for _ in range(len(first) + 1)]
+    for i in reversed(range(len(first))):
+        for j in reversed(range(len(second))):
+            same = best[i + 1][j + 1] + 1 if first[i] == second[j] else 0
+            best[i][j] = max(same, best[i + 1][j], best[i][j + 1])
+    i = j = 0
+    while i < len(first) and j < len(second):
+        if first[i] == second[j] and best[i][j] == best[i + 1][j + 1] + 1:
+            yield i, j
+            i, j = i + 1, j + 1
+        elif best[i][j] == best[i + 1][j]:
+            i += 1
+        else:
+            j += 1
+
+
+def _moved(
+    keras: Graph, torch: Graph, ours: Mapping[str, Place], theirs: Mapping[str, Place], pairs: dict[str, str]
+) -> None:
+    """What is left on both sides, one kind at a time: those first whose places have most in common."""
+    others = _open(torch, set(pairs.values()))
+    common = [
+        (-_alike(ours[layer.name], theirs[other.name]), i, j)
+        for i, layer in enumerate(keras)
+        if not layer.weights and layer.name not in pairs and layer.kind not in _NEVER_MOVED
+        for j, other in enumerate(others)
+        if other.kind == layer.kind
+    ]
+    for _, i, j in sorted(common):
+        name, other_name = keras.layers[i].name, others[j].name
+        if name not in pairs and other_name not in pairs.values():
+            pairs[name] = other_name
+
+
+def _alike(first: Place, second: Place) -> float:
+    """Part of the layers before and behind either that stand there for both (Jaccard index)."""
+    shared = sum(len(a & b) for a, b in zip(first, second, strict=True))
+    either = sum(len(a | b) for a, b in zip(first, second, strict=True))
+    return shared / either if either else 1.0
+
+
+def place_of(layer: Layer, pairs: Mapping[str, str], keras: Graph, torch: Graph) -> str:
+    """The torch layer that stands where ``layer`` does: its counterpart, else what its readers read instead."""
+    if layer.name in pairs:
+        return pairs[layer.name]
+    for reader in keras.consumers(layer.name):
+        if reader.name not in pairs:
+            return place_of(reader, pairs, keras, torch)
+        inputs = torch[pairs[reader.name]].inputs
+        place = reader.inputs.index(layer.name)
+        if place < len(inputs):
+            known = {pairs[name] for name in reader.inputs if name in pairs}
+            # The branches of a sum may stand in another order.
+            free = [name for name in inputs if name not in known] if reader.kind in COMMUTATIVE else []
+            return free[0] if free else inputs[place]
+    return torch.output
+
+
+def nearest_behind(graph: Graph, name: str, aligned: set[str]) -> tuple[str, ...]:
+    """The first aligned layers that the output of ``name`` reaches, in forward order; empty at the end."""
+    reached: set[str] = set()
+    pending = [name]
+    while pending:
+        for reader in graph.consumers(pending.pop()):
+            if reader.name in aligned:
+                reached.add(reader.name)
+            else:
+                pending.append(reader.name)
+    return tuple(layer.name for layer in graph if layer.name in reached)
+
+
+def _sources(graph: Graph, name: str, aligned: set[str]) -> set[str]:
+    """The aligned layers that ``name`` is or comes from, through layers that have no counterpart."""
+    if name in aligned:
+        return {name}
+    return set().union(*(_sources(graph, source, aligned) for source in graph[name].inputs))
+
+
+def elsewhere(layer: Layer, keras: Graph, torch: Graph) -> str | None:
+    """What a layer reads on the two sides, where that is not the same; both graphs have the same names.
+
+    Layers of one side alone in between do not count: they are told on their own.
+    """
+    theirs = torch[layer.name]
+    aligned = {each.name for each in keras} & {each.name for each in torch}
+    if len(theirs.inputs) != len(layer.inputs):
+        counts = f"{len(theirs.inputs)} inputs there, {len(layer.inputs)} in Keras"
+        return f"stands elsewhere in torch: it has {counts}"
+    wanted = [_sources(keras, name, aligned) for name in layer.inputs]
+    found = [_sources(torch, name, aligned) for name in theirs.inputs]
+    fits = {order: [bool(wanted[i] & found[j]) for i, j in enumerate(order)] for order in _orders(layer)}
+    best = max(fits, key=lambda order: sum(fits[order]))
+    if all(fits[best]):
+        return None
+    place = fits[best].index(False)
+    which = "its input" if len(wanted) == 1 else f"input {place + 1}"
+    there, here = theirs.inputs[best[place]], layer.inputs[place]
+    return f"stands elsewhere in torch: {which} is {there!r} there, {here!r} in Keras"
+
+
+def _orders(layer: Layer) -> list[tuple[int, ...]]:
+    """The orders in which the inputs may stand; of many, only their own."""
+    own = tuple(range(len(layer.inputs)))
+    return list(permutations(own)) if layer.kind in COMMUTATIVE and len(own) <= MOST_BRANCHES else [own]

@@ -1,0 +1,142 @@
+"""Layers that say the same in another order or number: sums of sums, lines of lines, an activation before a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from harness.graph import ACTIVATION_KINDS, RESHAPING_KINDS, Graph, Layer
+from ported_models.build import Builder
+
+#: Functions that never fall: the largest of several values stays the largest.
+_RISING = ("relu", "relu6", "leaky_relu", "elu", "selu", "sigmoid", "tanh")
+_ELEMENTWISE = tuple(kind for kind in ACTIVATION_KINDS if kind != "softmax")
+_MAXIMA = ("max_pool1d", "max_pool2d", "global_max_pool")
+
+
+def rebuilt(graph: Graph, layers: Iterable[Layer], output: str) -> Graph:
+    """A graph of ``layers`` with shapes and axes worked out anew; each stands after what it reads."""
+    source = graph.input
+    builder = Builder(graph.name, source.shape, source.axes, source.name)
+    for layer in layers:
+        if layer.kind != "input":
+            builder.add(layer.kind, layer.name, layer.inputs, layer.attributes, layer.weights)
+    return builder.graph(output)
+
+
+def substituted(graph: Graph, gone: Mapping[str, Layer | None], moved: Mapping[str, str]) -> Graph:
+    """``graph`` with layers replaced (or dropped: None); what read a ``moved`` layer reads its target."""
+    layers = []
+    for layer in graph:
+        new = gone.get(layer.name, layer)
+        if new is not None:
+            layers.append(replace(new, inputs=tuple(moved.get(name, name) for name in new.inputs)))
+    return rebuilt(graph, layers, moved.get(graph.output, graph.output))
+
+
+def _two_in_a_row(graph: Graph, kind: str) -> bool:
+    return any(graph[name].kind == kind for layer in graph if layer.kind == kind for name in layer.inputs)
+
+
+def join_scales(keras: Graph, torch: Graph) -> Graph:
+    """``k * (c * x + d) + b`` as one line ``(k c) x + (k d + b)``, where Keras has no two lines in a row."""
+    if _two_in_a_row(keras, "scale"):
+        return torch
+    while True:
+        second = next(
+            (
+                layer
+                for layer in torch
+                if layer.kind == "scale"
+                and torch[layer.inputs[0]].kind == "scale"
+                and len(torch.consumers(layer.inputs[0])) == 1
+            ),
+            None,
+        )
+        if second is None:
+            return torch
+        first = torch[second.inputs[0]]
+        c, d = (first.weights.get(key, np.float64(0)) for key in ("kernel", "bias"))
+        k, b = (second.weights.get(key, np.float64(0)) for key in ("kernel", "bias"))
+        weights = {"kernel": k * c, "bias": k * d + b}
+        joined = replace(first, weights=weights)
+        torch = substituted(torch, {first.name: joined, second.name: None}, {second.name: first.name})
+
+
+def join_sums(keras: Graph, torch: Graph) -> Graph:
+    """``(a + b) + c`` as one add of three, where Keras adds three or more and never a sum to something."""
+    wanted = any(layer.kind == "add" and len(layer.inputs) > 2 for layer in keras)
+    if not wanted or _two_in_a_row(keras, "add"):
+        return torch
+    while True:
+        found = next(
+            (
+                (outer, torch[name])
+                for outer in torch
+                if outer.kind == "add"
+                for name in outer.inputs
+                if torch[name].kind == "add"
+                and len(torch.consumers(name)) == 1
+                and outer.inputs.count(name) == 1
+            ),
+            None,
+        )
+        if found is None:
+            return torch
+        outer, inner = found
+        place = outer.inputs.index(inner.name)
+        inputs = (*outer.inputs[:place], *inner.inputs, *outer.inputs[place + 1 :])
+        torch = substituted(torch, {inner.name: None, outer.name: replace(outer, inputs=inputs)}, {})
+
+
+def exchange(keras: Graph, torch: Graph, pairs: Mapping[str, str]) -> Graph:
+    """An activation before a max pooling or a flatten in Keras and behind it in torch, or the other way round.
+
+    A function of single values that never falls gives the same before the maximum of a window as after it;
+    any function of single values gives the same before and after values are moved.
+    """
+    inverse = {theirs: ours for ours, theirs in pairs.items()}
+    for second in torch:
+        if len(second.inputs) != 1 or len(torch.consumers(second.inputs[0])) != 1:
+            continue
+        first = torch[second.inputs[0]]
+        if first.name not in inverse or second.name not in inverse or not _exchangeable(first, second):
+            continue
+        if _stands_before(keras, inverse[second.name], inverse[first.name]):
+            return exchange(keras, _swapped(torch, first, second), pairs)
+    return torch
+
+
+def _stands_before(graph: Graph, name: str, other: str) -> bool:
+    """Whether the only way back from ``other``, through layers without weights, comes to ``name``."""
+    layer = graph[other]
+    while len(layer.inputs) == 1 and not layer.weights:
+        layer = graph[layer.inputs[0]]
+        if layer.name == name:
+            return True
+    return False
+
+
+def _swapped(graph: Graph, first: Layer, second: Layer) -> Graph:
+    """``graph`` with two layers in a row in the other order; what read the second reads the first."""
+    layers = []
+    for layer in graph:
+        if layer is first:
+            layers.append(replace(second, inputs=first.inputs))
+        elif layer is second:
+            layers.append(replace(first, inputs=(second.name,)))
+        else:
+            inputs = tuple(first.name if name == second.name else name for name in layer.inputs)
+            layers.append(replace(layer, inputs=inputs))
+    return rebuilt(graph, layers, first.name if graph.output == second.name else graph.output)
+
+
+def _exchangeable(first: Layer, second: Layer) -> bool:
+    for one, other in ((first, second), (second, first)):
+        if one.kind in _RISING and other.kind in _MAXIMA:
+            return one.attributes.get("alpha", 0) >= 0
+        if one.kind in _ELEMENTWISE and other.kind in RESHAPING_KINDS:
+            return True
+    return False
