@@ -223,4 +223,7 @@ def _steps(prepared: Prepared) -> Steps | None:
 def _propagated(steps: Steps, step: Step, dtype: str) -> Arrays:
     inputs = tuple(np.ascontiguousarray(x, dtype) for x in step.inputs)
     found = steps.propagate(step.layer, inputs, np.ascontiguousarray(step.relevance, dtype), step.method)
-    return tuple(np.asarray(each) for each in found)
+    shares = tuple(np.asarray(each) for each in found)
+    for change in step.after:
+        shares = change(step, shares)
+    return shares
