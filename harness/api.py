@@ -77,6 +77,7 @@ def explain(
     require_support(chosen, resolved)
     prepared = prepared_for(model, chosen, dtype)
     trace = prepared.explain(array, resolved, wanted, layers)
+    trace.name_inputs(model.graph)
     trace.rerun = _rerun(model, array, chosen, dtype, prepared)
     return trace
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -96,7 +96,7 @@ def seen(case: Case, run: Trace, unclear: Collection[str]) -> Iterator[Introduce
     The relevance of a tensor is the sum of its readers' shares, rectified where its rule asks for it. What one
     reader passed is that sum less what the reference would pass for the others; only tensors whose readers'
     relevance is known count. A reader that reads the tensor twice shows its share alone: what differs is spread
-    evenly over the two places.
+    evenly over the two places. Shares may cancel: what differs is measured against all that was added up.
     """
     layers = run.layers
     rectified = rectified_sources(case.graph, case.method.composite.assign(case.graph))
@@ -108,15 +108,19 @@ def seen(case: Case, run: Trace, unclear: Collection[str]) -> Iterator[Introduce
         if any(reader.name in unclear for reader in readers):
             continue
         steps = [_own_step(case, reader, run) for reader in readers]
-        if name in rectified:
-            steps = [replace(step, after=(partial(_rectified, name),)) for step in steps]
         expected = [case.expected(step) for step in steps]
         passed = [
             shares_by_source(step.layer, shares, rectified)[name]
             for step, shares in zip(steps, expected, strict=True)
         ]
         total = np.asarray(sum(passed))
-        error = apart((total,), (found,))
+        parts = [
+            share
+            for step, shares in zip(steps, expected, strict=True)
+            for source, share in zip(step.layer.inputs, shares, strict=True)
+            if source == name
+        ]
+        error = _of_the_parts(apart((total,), (found,)), total, found, parts)
         least = max(case.least(step) for step in steps)
         if explained(error, least):
             continue
@@ -124,6 +128,9 @@ def seen(case: Case, run: Trace, unclear: Collection[str]) -> Iterator[Introduce
         floor = max([least, *floors])
         if explained(error, floor):
             continue
+        if name in rectified:
+            steps = [replace(step, after=(partial(_rectified, name),)) for step in steps]
+            expected = [_rectified(name, step, shares) for step, shares in zip(steps, expected, strict=True)]
         for step, shares, own in zip(steps, expected, passed, strict=True):
             rest = found - (total - own)
             places = step.layer.inputs.count(name)
@@ -132,6 +139,15 @@ def seen(case: Case, run: Trace, unclear: Collection[str]) -> Iterator[Introduce
                 for source, share in zip(step.layer.inputs, shares, strict=True)
             )
             yield Introduced(step, shares, observed, apart(shares, observed), floor)
+
+
+def _of_the_parts(error: float, total: np.ndarray, found: np.ndarray, parts: Sequence[np.ndarray]) -> float:
+    """``error``, that of ``found`` relative to ``total``, relative to all the parts of ``total`` (L2)."""
+    size = sum(float(np.linalg.norm(part)) for part in parts)
+    if not error or not np.isfinite(size) or not size:
+        return error
+    distance = float(np.linalg.norm(np.asarray(found, np.float64) - total))
+    return distance / size if np.isfinite(distance) else error
 
 
 def _rectified(name: str, step: Step, shares: Arrays) -> Arrays:

@@ -34,6 +34,7 @@ def record(
         resolved = method(name)
         require_support(backend, resolved)
         trace = prepared.explain(array, resolved)
+        trace.name_inputs(model.graph)
         yield name, save_golden(root, trace, meter.measure(trace), input_name)
 
 
@@ -56,4 +57,5 @@ def verify(path: Path, candidate: str | Backend, models: dict[str, Any]) -> Comp
         )
     require_support(backend, trace.method)
     run = prepared_for(model, backend, trace.dtype).explain(golden.x, trace.method, trace.target)
+    run.name_inputs(model.graph)
     return compare(trace, run, floor=golden.floor)

@@ -27,7 +27,7 @@ from harness.methods import (
 )
 from harness.stability import analyse
 from ported_models import PortedModel
-from ported_models.build import Builder
+from tests.models.graphs import READ_TWICE_ACTIVATIONS, read_twice_graph
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
@@ -35,52 +35,10 @@ SEEDS = range(6)
 #: signxai's guided backprop and deconvnet rectify each reader's share; the others add shares as they are.
 PER_READER = ("guided_backprop_x_sign", "deconvnet_x_sign")
 ORDINARY = ("gradient", "input_t_gradient", "lrp.epsilon:epsilon=0.25", "lrp.alpha_2_beta_1", "lrp.flat")
-ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu")
 
 
 def network(seed: int) -> PortedModel:
-    """(3,) -> ten random layers of width 3 -> a dense layer that reads what nobody has read -> 3 logits."""
-    rng = np.random.default_rng(seed)
-    b = Builder(f"read-twice-{seed}", (3,))
-    tensors, unread = ["input"], {"input"}
-
-    def kernel(inputs: int) -> dict[str, np.ndarray]:
-        scale = np.sqrt(inputs)
-        return {"kernel": rng.standard_normal((inputs, 3)) / scale, "bias": rng.standard_normal(3) / 4}
-
-    def layer(kind: str, *inputs: str) -> str:
-        name = f"{kind}_{len(tensors)}"
-        if kind == "concat":
-            b.add("concat", f"{name}_joined", list(inputs))
-            b.add("dense", name, weights=kernel(3 * len(inputs)))
-        elif kind == "dense":
-            b.add("dense", name, inputs[0], weights=kernel(3))
-        else:
-            b.add(kind, name, list(inputs))
-        tensors.append(name)
-        unread.difference_update(inputs)
-        unread.add(name)
-        return name
-
-    def activation(source: str) -> str:
-        return layer(ACTIVATIONS[rng.choice(4, p=(0.8, 0.05, 0.1, 0.05))], source)
-
-    def several(source: str) -> None:
-        other = str(rng.choice(tensors))
-        inputs = ((source, source), (source, other, source), (source, other))[
-            rng.choice(3, p=(0.6, 0.25, 0.15))
-        ]
-        layer(str(rng.choice(("add", "concat", "multiply"), p=(0.25, 0.6, 0.15))), *inputs)
-
-    activation(layer("dense", "input"))
-    for _ in range(4):
-        # An activation with several readers is where the rules differ: the last one is read often.
-        source = next(name for name in reversed(tensors) if b[name].kind in ACTIVATIONS)
-        several(source)
-        source = str(rng.choice((source, tensors[-1])))
-        activation(layer("dense", source) if rng.random() < 0.5 else source)
-    layer("concat", *sorted(unread), tensors[-1])
-    return PortedModel.from_graph(b.graph())
+    return PortedModel.from_graph(read_twice_graph(np.random.default_rng(seed)))
 
 
 def example(model: PortedModel) -> np.ndarray:
@@ -126,7 +84,7 @@ def test_the_stabilizer_form_that_a_method_has_gives_what_the_method_gives(rule:
     model = network(seed)
     composite = Composite(
         (
-            Assignment(rule, kinds=ACTIVATIONS),
+            Assignment(rule, kinds=READ_TWICE_ACTIVATIONS),
             Assignment(Epsilon(0.1), kinds=("dense",)),
             Assignment(Gradient()),
         )
