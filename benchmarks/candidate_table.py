@@ -91,7 +91,7 @@ def page(rows: list[dict[str, Any]], arguments: argparse.Namespace, facts: dict[
         lines.append(f"| {method} | {' | '.join(cells)} |")
     lines += [
         "",
-        "## Where relevance parts first (float64, from the output backwards)",
+        "## The layer whose step parts the two first (float64, from the output backwards)",
         "",
         f"| method | {' | '.join(models)} |",
         f"| --- |{' --- |' * len(models)}",

@@ -40,7 +40,11 @@ def unverified(model: Any) -> str | None:
 
 
 def of_model(trace: Trace, model: Any) -> Trace:
-    """``trace`` with its provenance saying so where the pair it is a run of is not verified."""
+    """``trace`` with what the harness knows of its model.
+
+    That is which layers each layer reads, and, in its provenance, that the pair it is a run of is not verified.
+    """
+    trace.name_inputs(model.graph)
     reason = unverified(model)
     if reason is not None:
         trace.provenance[UNVERIFIED] = reason

@@ -31,9 +31,12 @@ class Step:
     square) is then taken from ``whole``, ``rows`` has the sample that each row comes from, and ``units`` the
     output channels of ``whole`` that the excerpt keeps.
 
+    ``after``: what is done to the result, in this order: by deviations, and before them where only the positive part
+    of a reader's share can be seen.
+
     The rest is for deviations, and theirs alone to read. ``denominator``: turns ``z`` into what is divided by
-    instead of ``S(z)``; ``formula``: replaces the rule's formula altogether; ``after``: what is done to the
-    result, in this order; ``notes``: whatever else a deviation leaves for the one after it.
+    instead of ``S(z)``; ``formula``: replaces the rule's formula altogether; ``notes``: whatever else a deviation
+    leaves for the one after it.
     """
 
     layer: Layer

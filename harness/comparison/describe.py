@@ -20,20 +20,36 @@ def verdict_line(comparison: Comparison) -> str:
             f"{comparison.verdict}: activations part first at {comparison.first_divergent_forward}; {figures}"
         )
     if comparison.first_divergent is not None:
-        where = f"relevance parts first at {comparison.first_divergent} (backward order)"
-        return f"{comparison.verdict}: {where}; {figures}"
+        return f"{comparison.verdict}: {_parting(comparison)}; {figures}"
     return f"{comparison.verdict}: {figures}"
+
+
+def _parting(comparison: Comparison) -> str:
+    """Whose step parts the two, and whose relevance shows it first."""
+    step, received = comparison.first_divergent, comparison.first_different_relevance
+    if step == received:
+        return f"relevance parts first at {received} (backward order)"
+    return f"relevance parts first in the step of {step} (backward order; first seen at {received})"
 
 
 def layers_around(comparison: Comparison, count: int = 5) -> str:
     """A table of ``count`` layers around the first divergence, or around the worst layer if there is none.
 
-    Activations are shown where they part, relevances otherwise.
+    Activations are shown where they part, relevances otherwise. The arrow is at the layer whose step parts the two
+    (`Comparison.first_divergent`); its own relevance may still agree. Where both sides do not show that layer, it is
+    at the first that they show otherwise.
     """
     forward = comparison.first_divergent_forward
     rows: Sequence[Row | ForwardRow] = comparison.forward if forward is not None else comparison.rows
-    centre = forward or comparison.first_divergent or comparison.worst.layer
-    position = next((i for i, row in enumerate(rows) if row.layer == centre), 0)
+    shows = {row.layer for row in rows}
+    places = (
+        forward,
+        comparison.first_divergent,
+        comparison.first_different_relevance,
+        comparison.worst.layer,
+    )
+    centre = next((name for name in places if name in shows), rows[0].layer)
+    position = next(i for i, row in enumerate(rows) if row.layer == centre)
     start = max(0, min(position - count // 2, len(rows) - count))
     shown = rows[start : start + count]
     width = max(len(row.layer) for row in shown)

@@ -103,7 +103,7 @@ class FloorMeter:
         self._x = x
         self._reference = reference
         self._dtype = dtype
-        self._moved: list[tuple[Prepared, np.ndarray]] | None = None
+        self._moved: list[tuple[Model, Prepared, np.ndarray]] | None = None
         self._in_dtype = in_dtype or (lambda name: reference.prepare(model, name))
         self._activation: dict[str, float] | None = None
 
@@ -122,7 +122,7 @@ class FloorMeter:
             return self._movement(exact, [trace], "distance of the float32 reference from its float64 run")
         runs = [
             prepared.explain(x, trace.method, trace.target, layers=bool(trace.layers))
-            for prepared, x in self._moved_models()
+            for _, prepared, x in self.moved_models()
         ]
         return self._movement(
             trace, runs, f"largest of {RUNS} runs with weights and input moved by one unit in the last place"
@@ -150,14 +150,15 @@ class FloorMeter:
             activation_terms=longest_forward_sums(graph),
         )
 
-    def _moved_models(self) -> list[tuple[Prepared, np.ndarray]]:
+    def moved_models(self) -> list[tuple[Model, Prepared, np.ndarray]]:
+        """RUNS times: the model with every weight moved by one unit in the last place, prepared; the input, moved."""
         if self._moved is None:
             self._moved = []
             for seed in range(RUNS):
                 generator = np.random.default_rng(seed)
                 moved = self._model.with_weights(_mover(generator))
                 x = moved_one_ulp(self._x.astype(np.float64), generator)
-                self._moved.append((self._reference.prepare(moved, "float64"), x))
+                self._moved.append((moved, self._reference.prepare(moved, "float64"), x))
         return self._moved
 
 

@@ -10,7 +10,8 @@ Both are settled on equal ground: the reference's rules are run backwards throug
 candidate, which are the reference's own to within rounding. The rounding of the forward pass is then the
 same on both sides, and what still differs is the backward pass. Its floor is the distance between this run in
 float32 and in float64, on the same activations; for a float64 case that distance times the ratio of the two
-unit roundoffs, because rounding scales with it and a different rule does not.
+unit roundoffs, because rounding scales with it and a different rule does not. For a reference that computes in
+float64 alone it is how far this run moves when the weights do, by one unit in the last place.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from harness.backends.protocol import Backend, Model, Prepared, Steps
 from harness.comparison.floor import FloorMeter, NoiseFloor, unit_roundoff
 from harness.comparison.metrics import relative_l2
 from harness.comparison.summation import longest_sum
+from harness.errors import HarnessError
 from harness.graph import Graph
-from harness.methods import Backward, Head, rectifies_shares
+from harness.methods import Backward, Head
+from harness.shares import rectified_sources, shares_by_source
 from harness.trace import Trace
 
 
@@ -70,30 +73,38 @@ class Rerun:
         None where the reference cannot run single steps, the candidate kept no activations, or the method
         is more than one run backwards.
         """
-        graph = self.model.graph
-        if not isinstance(candidate.method.procedure, Backward):
+        graph, prepared = self.model.graph, self.prepared
+        if not isinstance(candidate.method.procedure, Backward) or not isinstance(prepared, Steps):
             return None
         if any(
             layer.name not in candidate.layers or candidate.layers[layer.name].activation is None
             for layer in graph
         ):
             return None
-        other = "float64" if self.dtype == "float32" else "float32"
-        sides = (self.prepared, self.in_dtype(other))
-        steps = [side for side in sides if isinstance(side, Steps)]
-        if len(steps) < len(sides):
+        others, scale = self._otherwise_rounded()
+        if not others:
             return None
-        scale = min(1.0, unit_roundoff(self.dtype) / unit_roundoff(other))
+        walks = [walk_back(side, model.graph, candidate) for model, side in others]
         floor = unit_roundoff(self.dtype) * float(np.sqrt(longest_sum(graph)))
         grounds: dict[str, Ground] = {}
-        here, there = (walk_back(side, graph, candidate) for side in steps)
-        for (name, ours), (_, otherwise) in zip(here, there, strict=True):
+        for (name, ours), *otherwise in zip(walk_back(prepared, graph, candidate), *walks, strict=True):
             # What a layer passes down is no more certain than what it received.
-            floor = max(floor, scale * relative_l2(ours, otherwise))
+            floor = max(floor, *(scale * relative_l2(ours, other) for _, other in otherwise))
             theirs, before = candidate.layers[name].relevance, reference.layers[name].relevance
             if theirs is not None and before is not None:
                 grounds[name] = Ground(relative_l2(ours, theirs), floor, relative_l2(before, ours))
         return grounds
+
+    def _otherwise_rounded(self) -> tuple[list[tuple[Model, Steps]], float]:
+        """What walks back as the reference does but for rounding, and what of its distance rounding explains."""
+        other = "float64" if self.dtype == "float32" else "float32"
+        try:
+            side = self.in_dtype(other)
+        except HarnessError:  # it computes in one dtype only
+            moved = [(model, side) for model, side, _ in self._meter.moved_models()]
+            return [(model, side) for model, side in moved if isinstance(side, Steps)], 1.0
+        scale = min(1.0, unit_roundoff(self.dtype) / unit_roundoff(other))
+        return [(self.model, side)] if isinstance(side, Steps) else [], scale
 
 
 def walk_back(prepared: Steps, graph: Graph, run: Trace) -> Iterator[tuple[str, np.ndarray]]:
@@ -102,7 +113,7 @@ def walk_back(prepared: Steps, graph: Graph, run: Trace) -> Iterator[tuple[str, 
     Only what is still to be passed down is kept. A layer that does not reach the output is left out.
     """
     method = run.method
-    rules = method.composite.assign(graph)
+    rectified = rectified_sources(graph, method.composite.assign(graph))
     waiting = {graph.output: _seed(np.asarray(run.layers[graph.output].activation), run.target, method.head)}
     for layer in reversed(graph.layers):
         if layer.name not in waiting:
@@ -113,9 +124,7 @@ def walk_back(prepared: Steps, graph: Graph, run: Trace) -> Iterator[tuple[str, 
             continue
         inputs = tuple(np.asarray(run.layers[name].activation) for name in layer.inputs)
         shares = prepared.propagate(layer, inputs, received, method)
-        for name, share in zip(layer.inputs, shares, strict=True):
-            if name in rules and rectifies_shares(rules[name]) and len(graph.consumers(name)) > 1:
-                share = np.maximum(share, 0)
+        for name, share in shares_by_source(layer, shares, rectified).items():
             waiting[name] = waiting[name] + share if name in waiting else share
 
 

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 
 #: Worst first.
 VERDICTS = ("error", "divergent", "close", "equivalent", "identical")
-#: The field's habit, which "close" reports and nothing rests on.
+#: The field's habit, which "close" reports and nothing rests on. Neither bound sees a wrong scale where all values are
+#: small, so Lin's concordance has one too.
 CLOSE_MAE = 1e-4
 CLOSE_PEARSON_R = 0.99
+CLOSE_CCC = 0.99
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,18 @@ class ForwardRow:
 
 
 def verdict_of(distance: Distance, floor: float) -> str:
-    """The verdict on one tensor, from its distance and its noise floor (both relative L2)."""
+    """The verdict on one tensor, from its distance and its noise floor (both relative L2).
+
+    Where r is not defined, because one side is constant (or zero, or one value), nothing is "close": that habit has
+    nothing to say of it.
+    """
     if not distance.same_finite:
         return "error"
     if distance.identical:
         return "identical"
     if distance.rel_l2 <= MULTIPLE * floor:
         return "equivalent"
-    if distance.mae < CLOSE_MAE and distance.pearson_r > CLOSE_PEARSON_R:
+    if distance.mae < CLOSE_MAE and distance.pearson_r > CLOSE_PEARSON_R and distance.ccc > CLOSE_CCC:
         return "close"
     return "divergent"
 

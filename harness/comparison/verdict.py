@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from harness.comparison.first_step import first_step
 from harness.comparison.floor import MULTIPLE, NoiseFloor, unit_roundoff, unmeasured
 from harness.comparison.metrics import relative_l2
 from harness.comparison.postprocess import treated
@@ -48,6 +49,13 @@ class Comparison:
     ``rows``: relevance per layer in backward order; ``forward``: activation per layer in forward order;
     ``attribution``: the result itself, after post-processing. ``unverified``: why the pair that the traces are runs
     of is not one network; such a comparison is "divergent" at best and never passes, whatever its rows say.
+
+    ``first_divergent``: the layer whose step made the first relevance that differs (is neither identical nor
+    equivalent), from the output backwards: not the layer that received it, but the one that reads that layer. It is
+    the output layer where the start of the way back differs already. Where the layer received relevance from several
+    readers, those whose own step differs count; where that cannot be told, it is the layer that received it, and a
+    note says why. None where all relevances agree, also if the attribution made of them does not;
+    :data:`ATTRIBUTION` where a candidate shows nothing else.
     """
 
     rows: tuple[Row, ...]
@@ -57,6 +65,7 @@ class Comparison:
     tolerance: Tolerance = None
     notes: tuple[str, ...] = field(default=())
     unverified: str | None = None
+    first_divergent: str | None = None
 
     @property
     def verdict(self) -> str:
@@ -72,7 +81,7 @@ class Comparison:
         return self.unverified is None and all(self._row_passed(row) for row in self._all())
 
     @property
-    def first_divergent(self) -> str | None:
+    def first_different_relevance(self) -> str | None:
         """The first layer in backward order whose relevance is neither identical nor equivalent; None if all are."""
         return next((row.layer for row in self.rows if row.verdict not in ("identical", "equivalent")), None)
 
@@ -194,8 +203,18 @@ def compare(
             source = next(iter(ours))
             if source in ground and _follows_relevance(candidate_trace, source, rerun.x):
                 ground = {**ground, ATTRIBUTION: ground[source]}
-            return _on_equal_ground(comparison, ground)
-    return comparison
+            comparison = _on_equal_ground(comparison, ground)
+    return _with_first_divergent(comparison, reference_trace, candidate_trace)
+
+
+def _with_first_divergent(comparison: Comparison, reference: Trace, candidate: Trace) -> Comparison:
+    received = comparison.first_different_relevance
+    if received is None or received == ATTRIBUTION:
+        return replace(comparison, first_divergent=received)
+    compared = {row.layer for row in comparison.rows}
+    found = first_step(received, compared, reference, candidate, comparison.floor)
+    notes = comparison.notes if found.note is None else (*comparison.notes, found.note)
+    return replace(comparison, first_divergent=found.layer, notes=notes)
 
 
 def _check_comparable(ours: Trace, theirs: Trace) -> None:

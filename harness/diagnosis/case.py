@@ -15,6 +15,7 @@ from harness.backends.protocol import Prepared, Steps
 from harness.comparison.floor import moved_one_ulp, unit_roundoff
 from harness.comparison.summation import longest_sum, rule_terms
 from harness.diagnosis.measure import MOVES, apart, explained, summation_floor
+from harness.errors import HarnessError
 from harness.graph import Graph, Layer
 from harness.methods import Method
 from harness.steps import Arrays, Deviating, Step
@@ -139,7 +140,7 @@ class Case:
 
     def _roundings(self, step: Step, expected: Arrays, error: float) -> Iterator[float]:
         other = "float64" if self.dtype == "float32" else "float32"
-        steps = _steps(prepared_for(self.model, self.reference, other))
+        steps = self._reference_steps_in(other)
         distance = np.inf
         if steps is not None and step.layer.name not in self.mended:
             scale = min(1.0, unit_roundoff(self.dtype) / unit_roundoff(other))
@@ -155,6 +156,13 @@ class Case:
             yield apart(expected, self.expected(other_relevance))
             if self.candidate_steps is not None:
                 yield apart(self.observed(step), self.observed(other_relevance))
+
+    def _reference_steps_in(self, dtype: str) -> Steps | None:
+        """The reference's single steps in another dtype; None where it has none, or does not compute in it."""
+        try:
+            return _steps(prepared_for(self.model, self.reference, dtype))
+        except HarnessError:
+            return None
 
     @cached_property
     def coupled(self) -> bool:
@@ -223,4 +231,7 @@ def _steps(prepared: Prepared) -> Steps | None:
 def _propagated(steps: Steps, step: Step, dtype: str) -> Arrays:
     inputs = tuple(np.ascontiguousarray(x, dtype) for x in step.inputs)
     found = steps.propagate(step.layer, inputs, np.ascontiguousarray(step.relevance, dtype), step.method)
-    return tuple(np.asarray(each) for each in found)
+    shares = tuple(np.asarray(each) for each in found)
+    for change in step.after:
+        shares = change(step, shares)
+    return shares

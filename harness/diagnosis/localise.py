@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from harness.diagnosis.case import Case
 from harness.diagnosis.measure import apart, explained
 from harness.graph import Layer
+from harness.shares import rectified_sources, shares_by_source
 from harness.steps import Arrays, Step
 from harness.trace import Trace
 
@@ -96,10 +98,13 @@ def of_step(case: Case, step: Step, expected: Arrays) -> Introduced:
 def seen(case: Case, run: Trace, unclear: Collection[str]) -> Iterator[Introduced]:
     """Every step as far as the candidate's own run shows it: on its own activations and relevance.
 
-    The relevance of a tensor is the sum of what all its readers pass to it. What one reader passed is that
-    sum less what the reference would pass for the others; only tensors whose readers' relevance is known count.
+    The relevance of a tensor is the sum of its readers' shares, rectified where its rule asks for it. What one
+    reader passed is that sum less what the reference would pass for the others; only tensors whose readers'
+    relevance is known count. A reader that reads the tensor twice shows its share alone: what differs is spread
+    evenly over the two places. Shares may cancel: what differs is measured against all that was added up.
     """
     layers = run.layers
+    rectified = rectified_sources(case.graph, case.method.composite.assign(case.graph))
     for name in [layer.name for layer in reversed(case.graph.layers)]:
         found = layers[name].relevance if name in layers else None
         readers = case.graph.consumers(name)
@@ -110,11 +115,17 @@ def seen(case: Case, run: Trace, unclear: Collection[str]) -> Iterator[Introduce
         steps = [_own_step(case, reader, run) for reader in readers]
         expected = [case.expected(step) for step in steps]
         passed = [
-            sum(share for source, share in zip(step.layer.inputs, shares, strict=True) if source == name)
+            shares_by_source(step.layer, shares, rectified)[name]
             for step, shares in zip(steps, expected, strict=True)
         ]
         total = np.asarray(sum(passed))
-        error = apart((total,), (found,))
+        parts = [
+            share
+            for step, shares in zip(steps, expected, strict=True)
+            for source, share in zip(step.layer.inputs, shares, strict=True)
+            if source == name
+        ]
+        error = _of_the_parts(apart((total,), (found,)), total, found, parts)
         least = max(case.least(step) for step in steps)
         if explained(error, least):
             continue
@@ -122,11 +133,36 @@ def seen(case: Case, run: Trace, unclear: Collection[str]) -> Iterator[Introduce
         floor = max([least, *floors])
         if explained(error, floor):
             continue
+        if name in rectified:
+            steps = [replace(step, after=(partial(_rectified, name),)) for step in steps]
+            expected = [_rectified(name, step, shares) for step, shares in zip(steps, expected, strict=True)]
         for step, shares, own in zip(steps, expected, passed, strict=True):
             rest = found - (total - own)
-            twice = step.layer.inputs.count(name)
-            observed = tuple(rest / twice if source == name else None for source in step.layer.inputs)
+            places = step.layer.inputs.count(name)
+            observed = tuple(
+                rest / places + (share - own / places) if source == name else None
+                for source, share in zip(step.layer.inputs, shares, strict=True)
+            )
             yield Introduced(step, shares, observed, apart(shares, observed), floor)
+
+
+def _of_the_parts(error: float, total: np.ndarray, found: np.ndarray, parts: Sequence[np.ndarray]) -> float:
+    """``error``, that of ``found`` relative to ``total``, relative to all the parts of ``total`` (L2)."""
+    size = sum(float(np.linalg.norm(part)) for part in parts)
+    if not error or not np.isfinite(size) or not size:
+        return error
+    distance = float(np.linalg.norm(np.asarray(found, np.float64) - total))
+    return distance / size if np.isfinite(distance) else error
+
+
+def _rectified(name: str, step: Step, shares: Arrays) -> Arrays:
+    """``shares`` with those of ``name`` made to sum to their positive part: no more can be seen of them."""
+    share = shares_by_source(step.layer, shares, frozenset())[name]
+    kept, places = share > 0, step.layer.inputs.count(name)
+    return tuple(
+        np.where(kept, part, part - share / places) if source == name else part
+        for source, part in zip(step.layer.inputs, shares, strict=True)
+    )
 
 
 def _known(layer: Layer, run: Trace) -> bool:

@@ -48,7 +48,7 @@ class Bench:
         self._inputs = {dtype: np.ascontiguousarray(x, dtype=dtype) for dtype in ("float32", "float64")}
         self._backends = {"reference": reference, "candidate": candidate}
         self._prepared: dict[tuple[str, str], Prepared] = {}
-        self._reruns: dict[str, Rerun] = {}
+        self._reruns: dict[tuple[str, str], Rerun] = {}
         self._exact: Trace | None = None
 
     def run(self, method: Method, dtype: str) -> Outcome:
@@ -69,15 +69,14 @@ class Bench:
                 begun = time.perf_counter()
                 traces[side] = of_model(prepared.explain(self._inputs[dtype], method, target), self.model)
                 seconds[side] = time.perf_counter() - begun
+                traces[side].rerun = self._rerun(side, dtype)
             except MemoryError:
                 raise
             except Exception as error:  # a faulty side is a finding about that side, not about the suite
                 message = f"{side} {self._backends[side].name!r} raised {_one_line(error)}"
                 return Outcome(method, dtype, None, traces.get("reference"), None, message, seconds)
             target = traces["reference"].target
-        rerun = self._rerun(dtype)
-        traces["reference"].rerun = rerun
-        floor = rerun.floor(traces["reference"], self._exact_run(method, target, dtype))
+        floor = traces["reference"].rerun.floor(traces["reference"], self._exact_run(method, target, dtype))
         if dtype == "float64":
             self._exact = traces["reference"]
         try:
@@ -94,17 +93,18 @@ class Bench:
             self._prepared[key] = self._backends[side].prepare(self.model, dtype)
         return self._prepared[key]
 
-    def _rerun(self, dtype: str) -> Rerun:
-        if dtype not in self._reruns:
-            self._reruns[dtype] = Rerun(
+    def _rerun(self, side: str, dtype: str) -> Rerun:
+        key = (side, dtype)
+        if key not in self._reruns:
+            self._reruns[key] = Rerun(
                 self.model,
                 self._inputs[dtype],
-                self._backends["reference"],
+                self._backends[side],
                 dtype,
-                self._prepare("reference", dtype),
-                lambda name: self._prepare("reference", name),
+                self._prepare(side, dtype),
+                lambda name: self._prepare(side, name),
             )
-        return self._reruns[dtype]
+        return self._reruns[key]
 
     def _exact_run(self, method: Method, target: Any, dtype: str) -> Trace | None:
         """The float64 reference run of the same method and target, if it was the last one made here."""

@@ -19,7 +19,8 @@ from harness.backends import Steps
 from harness.comparison.metrics import relative_l2
 from harness.divisions import Arrays, Division, Stage, passed_down
 from harness.graph import Graph, Layer
-from harness.methods import Method, Rule, rectifies_shares
+from harness.methods import Method
+from harness.shares import rectified_sources, shares_by_source
 from harness.stability.figures import FormAtLayer, FormName, FormResult, Forms
 
 
@@ -57,7 +58,7 @@ class FormRuns:
         self, graph: Graph, method: Method, oracle: Steps, start: np.ndarray, dtype: str, epsilon: float
     ) -> None:
         self._graph, self._method, self._oracle = graph, method, oracle
-        self._rules: dict[str, Rule] = method.composite.assign(graph)
+        self._rectified = rectified_sources(graph, method.composite.assign(graph))
         self._dtype, self._epsilon = dtype, epsilon
         self._waiting: dict[FormName, dict[str, np.ndarray]] = {
             form: {graph.output: start.astype(np.float64)} for form in FORMS
@@ -73,8 +74,9 @@ class FormRuns:
                     shares = self._divided(form, layer, stages, received)
                 else:
                     shares = self._oracle.propagate(layer, inputs, received, self._method)
-            for name, share in zip(layer.inputs, shares, strict=True):
-                self._hand(self._waiting[form], name, share)
+            waiting = self._waiting[form]
+            for name, share in shares_by_source(layer, shares, self._rectified).items():
+                waiting[name] = waiting[name] + share if name in waiting else share
 
     def results(self, of_method: np.ndarray) -> Forms | None:
         """What each run gave at the input; ``of_method`` is the relevance there as the method has it.
@@ -107,12 +109,6 @@ class FormRuns:
             received = shares[0]
         self._layers.append(noted.at(form, layer))
         return shares
-
-    def _hand(self, waiting: dict[str, np.ndarray], name: str, share: np.ndarray) -> None:
-        rectified = name in self._rules and rectifies_shares(self._rules[name])
-        if rectified and len(self._graph.consumers(name)) > 1:
-            share = np.maximum(share, 0.0)
-        waiting[name] = waiting[name] + share if name in waiting else share
 
     def _result(self, form: FormName, relevance: np.ndarray, runs: dict[str, np.ndarray]) -> FormResult:
         finite = relevance[np.isfinite(relevance)]

@@ -45,7 +45,12 @@ def save_trace(trace: Trace, path: Any, extra: Mapping[str, Any] | None = None) 
         "backend": trace.backend,
         "dtype": trace.dtype,
         "layers": [
-            {"name": layer.name, "kind": layer.kind, "axes": list(layer.axes)}
+            {
+                "name": layer.name,
+                "kind": layer.kind,
+                "axes": list(layer.axes),
+                "inputs": None if layer.inputs is None else list(layer.inputs),
+            }
             for layer in trace.layers.values()
         ],
         "provenance": trace.provenance,
@@ -91,6 +96,7 @@ def load_trace_with_facts(path: Any) -> tuple[Trace, dict[str, Any]]:
                 tuple(entry["axes"]),
                 arrays.get(f"activation/{entry['name']}"),
                 arrays.get(f"relevance/{entry['name']}"),
+                None if entry.get("inputs") is None else tuple(entry["inputs"]),
             )
             for entry in facts["layers"]
         }

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.graph import Graph
 from harness.methods import Method
 
 
@@ -15,7 +16,8 @@ class LayerTrace:
     """What happened at one layer. Arrays are batch-first, channels-last; ``axes`` names them.
 
     ``activation`` is the layer's output, ``relevance`` the relevance that reached that output (the
-    sum over everything that reads it). Either is None where the backend does not give it.
+    sum over everything that reads it). Either is None where the backend does not give it. ``inputs``: the layers whose
+    outputs it reads, None where that is not known.
     """
 
     name: str
@@ -23,6 +25,7 @@ class LayerTrace:
     axes: tuple[str, ...]
     activation: np.ndarray | None = None
     relevance: np.ndarray | None = None
+    inputs: tuple[str, ...] | None = None
 
 
 @dataclass(eq=False)
@@ -46,6 +49,12 @@ class Trace:
     provenance: dict[str, Any] = field(default_factory=dict)
     #: Runs the reference again (`harness.comparison.Rerun`); set by `explain`, lost when the trace is stored.
     rerun: Any = field(default=None, repr=False)
+
+    def name_inputs(self, graph: Graph) -> None:
+        """Say of every layer which others it reads, as ``graph`` has it."""
+        for layer in graph:
+            if layer.name in self.layers:
+                self.layers[layer.name].inputs = layer.inputs
 
     def save(self, path: Any) -> None:
         """Write ``path`` (safetensors) and, beside it, the same name ending in ``.json``; both atomically."""

@@ -58,8 +58,10 @@ def run_backward(
 ) -> Iterator[tuple[str, Tensor]]:
     """Names of layers and the relevance of their outputs, from ``start`` back to ``last`` (None: the input).
 
-    ``relevance`` is that of the output of ``start``. What a layer receives is the sum over its readers;
-    it is handed out once it is complete and not kept. Layers with no way to ``start`` are left out.
+    ``relevance`` is that of the output of ``start``. What a layer receives is the sum over its readers, of each
+    reader's share or, where the layer's rule asks for it (`rectifies_shares`), of its positive part; a layer that
+    reads another twice hands it one share. It is handed out once it is complete and not kept. Layers with no way
+    to ``start`` are left out.
     """
     graph = network.graph
     last = graph.input.name if last is None else last
@@ -71,8 +73,11 @@ def run_backward(
         yield layer.name, reached
         if layer.name == last:
             return
-        shares = propagate(forward.steps[layer.name], reached, rules[layer.name])
-        for source, share in zip(layer.inputs, shares, strict=True):
+        passed = propagate(forward.steps[layer.name], reached, rules[layer.name])
+        # A layer that reads another twice hands it one share: the sum.
+        for source in dict.fromkeys(layer.inputs):
+            parts = [part for name, part in zip(layer.inputs, passed, strict=True) if name == source]
+            share = tf.add_n(parts)
             if source in rules and rectifies_shares(rules[source]) and len(graph.consumers(source)) > 1:
                 share = tf.nn.relu(share)
             received[source] = received[source] + share if source in received else share

@@ -43,7 +43,7 @@ def test_a_right_candidate_holds_and_a_wrong_one_does_not(root) -> None:
     wrong = GradientBackend("wrong", lambda layer, r: r * 1.001 if layer == "first" else r)
     comparison = verify(only(root, "input_t_gradient"), wrong, models)
     assert not comparison.passed
-    assert comparison.first_divergent == "first"
+    assert (comparison.first_divergent, comparison.first_different_relevance) == ("second", "first")
 
 
 def test_the_stored_floor_is_the_one_applied(root) -> None:

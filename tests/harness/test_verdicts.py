@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 import harness
-from harness.comparison import MULTIPLE, NoiseFloor, compare, layers_around, verdict_line
+from harness.comparison import (
+    MULTIPLE,
+    NoiseFloor,
+    compare,
+    compare_arrays,
+    layers_around,
+    verdict_line,
+    verdict_of,
+)
 from harness.errors import InvalidInputError
 from harness.methods import method
 from tests.harness.linear_network import GradientBackend, network
@@ -59,11 +67,49 @@ def test_a_perfect_correlation_does_not_excuse_a_wrong_scale() -> None:
     assert comparison.verdict == "divergent"
 
 
-def test_the_first_divergent_layer_is_the_one_nearest_the_output() -> None:
+def test_the_first_relevance_that_differs_is_the_one_nearest_the_output() -> None:
     comparison = compare(trace(), trace(scaled(2.0, "first")), floor=flat_floor(1e-15))
-    assert comparison.first_divergent == "first"
+    assert comparison.first_different_relevance == "first"
     assert list(comparison.table["layer"]) == ["second", "first", "x"]
     assert list(comparison.table["verdict"]) == ["identical", "divergent", "divergent"]
+
+
+def verdict_between(reference: list[float], candidate: list[float]) -> str:
+    ours, theirs = np.array([reference]), np.array([candidate])
+    return verdict_of(compare_arrays(ours, theirs)[0], 1e-16)
+
+
+def test_small_values_of_the_wrong_scale_are_not_close() -> None:
+    """MAE is below 1e-4 whatever is done to values of 1e-6, and r does not see a factor."""
+    small = np.array([1.0, -2.0, 3.0, 0.5]) * 1e-6
+    assert verdict_between(small, small * (1 + 1e-3)) == "close"
+    assert verdict_between(small, small * 2) == "divergent"
+    assert verdict_between(small, small + 1e-5) == "divergent"
+
+
+def test_the_bound_on_the_scale_is_that_of_lins_concordance() -> None:
+    """Of [-1, 1] and f [-1, 1], ccc is 2 f / (1 + f^2): 0.9902 for f = 1.15, 0.9893 for f = 1.157."""
+    pair = np.array([-1e-5, 1e-5])
+    assert verdict_between(pair, 1.15 * pair) == "close"
+    assert verdict_between(pair, 1.157 * pair) == "divergent"
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "verdict"),
+    [
+        pytest.param([0, 0], [0, 0], "identical", id="both zero"),
+        pytest.param([0.0, 0], [-0.0, 0], "equivalent", id="both zero, one of another sign"),
+        pytest.param([0, 0], [1e-9, -1e-9], "divergent", id="zero in the reference alone"),
+        pytest.param([1e-9, -1e-9], [0, 0], "divergent", id="zero in the candidate alone"),
+        pytest.param([1e-6, 1e-6], [1e-6, 1e-6], "identical", id="one constant"),
+        pytest.param([1e-6, 1e-6], [2e-6, 2e-6], "divergent", id="two constants"),
+        pytest.param([1.0, 1.0], [1 + 1e-6, 1 + 1e-6], "divergent", id="two constants near each other"),
+        pytest.param([1.0], [1 + 1e-6], "divergent", id="one value each"),
+        pytest.param([1.0], [1 + 2e-16], "equivalent", id="one value each, but for rounding"),
+    ],
+)
+def test_where_r_is_not_defined_nothing_is_close(reference: list, candidate: list, verdict: str) -> None:
+    assert verdict_between(reference, candidate) == verdict
 
 
 def test_tolerance_changes_passed_and_no_verdict() -> None:

@@ -264,3 +264,53 @@ def _branching(pick: Pick, rng: np.random.Generator) -> Graph:
 
 
 _POOL = {"pool_size": (3, 3), "strides": (1, 1), "padding": "same"}
+
+
+READ_TWICE_ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu")
+
+
+def read_twice_graph(rng: np.random.Generator) -> Graph:
+    """(3,) -> random layers of width 3 -> a dense layer that reads what nobody has read -> 3 logits.
+
+    Most activations are read by several layers, some of them twice by one (add, multiply, concat).
+    """
+    b = Builder("read_twice", (3,))
+    tensors, unread = ["input"], {"input"}
+
+    def kernel(inputs: int) -> dict[str, np.ndarray]:
+        scale = np.sqrt(inputs)
+        return {"kernel": rng.standard_normal((inputs, 3)) / scale, "bias": rng.standard_normal(3) / 4}
+
+    def layer(kind: str, *inputs: str) -> str:
+        name = f"{kind}_{len(tensors)}"
+        if kind == "concat":
+            b.add("concat", f"{name}_joined", list(inputs))
+            b.add("dense", name, weights=kernel(3 * len(inputs)))
+        elif kind == "dense":
+            b.add("dense", name, inputs[0], weights=kernel(3))
+        else:
+            b.add(kind, name, list(inputs))
+        tensors.append(name)
+        unread.difference_update(inputs)
+        unread.add(name)
+        return name
+
+    def activation(source: str) -> str:
+        return layer(READ_TWICE_ACTIVATIONS[rng.choice(4, p=(0.8, 0.05, 0.1, 0.05))], source)
+
+    def several(source: str) -> None:
+        other = str(rng.choice(tensors))
+        inputs = ((source, source), (source, other, source), (source, other))[
+            rng.choice(3, p=(0.6, 0.25, 0.15))
+        ]
+        layer(str(rng.choice(("add", "concat", "multiply"), p=(0.25, 0.6, 0.15))), *inputs)
+
+    activation(layer("dense", "input"))
+    for _ in range(4):
+        # An activation with several readers is where the rules differ: the last one is read often.
+        source = next(name for name in reversed(tensors) if b[name].kind in READ_TWICE_ACTIVATIONS)
+        several(source)
+        source = str(rng.choice((source, tensors[-1])))
+        activation(layer("dense", source) if rng.random() < 0.5 else source)
+    layer("concat", *sorted(unread), tensors[-1])
+    return b.graph()

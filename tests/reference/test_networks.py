@@ -338,6 +338,20 @@ def test_shares_are_rectified_one_by_one_before_they_are_summed(
     assert_equal(trace.attribution, [at_input])
 
 
+@pytest.mark.parametrize("rule", [GuidedReLU(per_edge=True), Deconvolution(per_edge=True)], ids=str)
+def test_what_one_reader_takes_twice_is_one_share(rule: Rule) -> None:
+    # The joined values have the weights 5 and -3, together 2; the other reader has 4: 2 + 4, not 5 + 0 + 4.
+    builder = Builder("twice", (1,))
+    builder.add("relu", "h")
+    builder.add("concat", "joined", ["h", "h"])
+    builder.add("dense", "up", weights={"kernel": np.array([[5.0], [-3]])})
+    builder.add("dense", "beside", "h", weights={"kernel": np.array([[4.0]])})
+    builder.add("add", "logit", ["up", "beside"])
+    trace = explain(PortedModel.from_graph(builder.graph()), [[1]], rectified(rule))
+    assert_equal(trace.layers["h"].relevance, [[6]])
+    assert_equal(trace.attribution, [[6]])
+
+
 def test_the_share_of_an_only_reader_is_not_rectified_before_the_rule() -> None:
     builder = Builder("one reader", (2,))
     builder.add("relu", "h")
