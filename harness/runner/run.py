@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from harness.api import as_model
-from harness.backends import Backend, backend_named
+from harness.backends import Backend, backend_named, is_installed
 from harness.checks import checked_dtype, checked_input
-from harness.errors import InvalidInputError, UnknownNameError
+from harness.errors import InvalidInputError, UnknownNameError, described, is_interrupt
 from harness.files import array_digest, json_digest, source_digest, write_json
 from harness.methods import Method, method, slug, to_json
 from harness.runner.bench import Bench, Outcome
@@ -46,6 +46,24 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class Started:
+    """A case begins; ``case``: what is known of its row (model, input, method, dtype, the names of the sides)."""
+
+    case: Row
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A case has its row; ``reused``: it was done before."""
+
+    row: Row
+    reused: bool
+
+
+Event = Started | Finished | Skipped
+
+
+@dataclass(frozen=True)
 class Progress:
     """How a run tells where it is: ``started`` before each case, ``finished`` with its row after it.
 
@@ -56,48 +74,70 @@ class Progress:
     finished: Callable[[Row, bool], None] = lambda row, reused: None
     skipped: Callable[[Skipped], None] = lambda skipped: None
 
+    def tell(self, event: Event) -> None:
+        if isinstance(event, Started):
+            self.started(" ".join(event.case[key] for key in ("model", "method", "dtype")))
+        elif isinstance(event, Finished):
+            self.finished(event.row, event.reused)
+        else:
+            self.skipped(event)
+
 
 def run(selection: Selection, folder: Path, progress: Progress | None = None) -> list[Row]:
     """Run every case of ``selection`` and leave its files under ``folder``; return a row a case.
 
     A method that does not apply to a model is not run and reported as skipped. A case whose files are there
-    already, made from the same model, input, method, dtype and versions, is not run again. The summary is
-    written by the caller (harness.report).
+    already, made from the same model, input, method, dtype and code, is not run again; where a side is code of
+    the user's own (`harness.backends.is_installed`), nothing can say that it is the same, and all is run.
+    The summary is written by the caller (harness.report).
     """
     progress = progress or Progress()
+    rows: list[Row] = []
+    for event in events(selection, folder):
+        progress.tell(event)
+        if isinstance(event, Finished):
+            rows.append(event.row)
+    return rows
+
+
+def events(selection: Selection, folder: Path, passed: int = 0) -> Iterator[Event]:
+    """What `run` does, one thing after the other. The first ``passed`` cases are passed over."""
     reference, candidate = backend_named(selection.reference), backend_named(selection.candidate)
     methods = [method(name) for name in selection.methods]
     dtypes = [checked_dtype(dtype) for dtype in selection.dtypes]
-    rows: list[Row] = []
+    labels: dict[str, str] = {}
+    count = 0
     for source in selection.models:
         model = as_model(source)
+        label = _label(model, labels)
         x, input_name = chosen_input(model, selection.input)
         bench: Bench | None = None
         for each in methods:
             reason = why_not(each, model)
             if reason:
-                progress.skipped(Skipped(model.name, each.name, reason, len(dtypes)))
+                yield Skipped(label, each.name, reason, len(dtypes))
                 continue
             for dtype in dtypes:
-                stem = folder / model.name / f"{slug(each.name)}.{dtype}"
+                count += 1
+                if count <= passed:
+                    continue
+                stem = folder / _file_name(label) / f"{slug(each.name)}.{dtype}"
                 key = _key(model, x, each, dtype, reference, candidate)
                 row = _finished(stem, key, folder)
                 if row is not None:
-                    rows.append(row)
-                    progress.finished(row, True)
+                    yield Finished(row, True)
                     continue
-                progress.started(f"{model.name} {each.name} {dtype}")
+                row = {"model": label, "input": input_name, "method": each.name, "dtype": dtype}
+                row |= {"reference": reference.name, "candidate": candidate.name}
+                yield Started(dict(row))
                 bench = bench or Bench(model, x, reference, candidate)
                 outcome = bench.run(each, dtype)
-                row = {"model": model.name, "input": input_name, "method": each.name, "dtype": dtype}
-                row |= {"reference": reference.name, "candidate": candidate.name}
                 row |= row_of(outcome)
                 row["files"] = _write_files(outcome, stem, folder, row, model.graph.input.axes)
+                row = _plain(row)
                 # The result is written last: it vouches for the files beside it.
-                write_json(_result_path(stem), {"key": key, "row": _plain(row)})
-                rows.append(_plain(row))
-                progress.finished(row, False)
-    return rows
+                write_json(_result_path(stem), {"key": key, "row": row})
+                yield Finished(row, False)
 
 
 def why_not(wanted: Method, model: Any) -> str:
@@ -119,6 +159,20 @@ def chosen_input(model: Any, given: np.ndarray | None) -> tuple[np.ndarray, str]
     return checked_input(
         model, np.concatenate([np.asarray(model.examples[name]()) for name in names]), "float32"
     ), "+".join(names)
+
+
+def failed_row(case: Row, message: str) -> Row:
+    """The row of a case that nothing came of; ``case``: as in `Started`."""
+    seconds = {f"seconds_{side}": None for side in ("reference", "candidate", "total")}
+    return {
+        **case,
+        "verdict": "error",
+        "passed": False,
+        "target": None,
+        "message": message,
+        **seconds,
+        "files": [],
+    }
 
 
 def row_of(outcome: Outcome) -> Row:
@@ -159,7 +213,12 @@ def environment(backends: Sequence[Backend]) -> dict[str, str]:
 
     facts = {"python": platform.python_version(), "xai-harness": _own_version()}
     for backend in backends:
-        facts |= {f"{backend.name}: {key}": value for key, value in backend.version().items()}
+        try:
+            facts |= {f"{backend.name}: {key}": str(value) for key, value in backend.version().items()}
+        except BaseException as error:  # a backend's own code; it has computed what it was asked for
+            if is_interrupt(error):
+                raise
+            facts[f"{backend.name}: version"] = f"raised {described(error)}"
     return facts
 
 
@@ -170,8 +229,28 @@ def _own_version() -> str:
         return "not installed"
 
 
-def _key(model: Any, x: np.ndarray, each: Any, dtype: str, reference: Backend, candidate: Backend) -> str:
-    """What a finished case depends on; any change makes it run again."""
+def _label(model: Any, labels: dict[str, str]) -> str:
+    """What ``model`` is called in this run: its name, with its digest where another model has that name.
+
+    ``labels``: the digests by name so far; a name that is new is added.
+    """
+    if labels.setdefault(model.name, model.digest) == model.digest:
+        return str(model.name)
+    return f"{model.name}-{model.digest[:8]}"
+
+
+def _file_name(label: str) -> str:
+    """``label`` as the name of a folder, never a way out of the one that it is in."""
+    return slug(label).replace("\\", "+").replace("\0", "+").lstrip(".") or "model"
+
+
+def _key(
+    model: Any, x: np.ndarray, each: Any, dtype: str, reference: Backend, candidate: Backend
+) -> str | None:
+    """What a finished case depends on; any change makes it run again. None: it is not known, run it again."""
+    if not (is_installed(reference) and is_installed(candidate)):
+        return None
+    packages = {type(part).__module__.partition(".")[0] for part in (model, reference, candidate)}
     return json_digest(
         {
             "model": model.digest,
@@ -181,7 +260,7 @@ def _key(model: Any, x: np.ndarray, each: Any, dtype: str, reference: Backend, c
             "reference": reference.version(),
             "candidate": candidate.version(),
             "harness": _own_version(),
-            "comparison": source_digest("harness.comparison"),
+            "code": {name: source_digest(name) for name in sorted({"harness", *packages})},
         }
     )
 
@@ -190,8 +269,10 @@ def _result_path(stem: Path) -> Path:
     return stem.parent / f"{stem.name}.json"
 
 
-def _finished(stem: Path, key: str, folder: Path) -> Row | None:
+def _finished(stem: Path, key: str | None, folder: Path) -> Row | None:
     """The row of a case that is complete on disk under this key, or None."""
+    if key is None:
+        return None
     path = _result_path(stem)
     try:
         document = json.loads(path.read_text(encoding="utf-8"))

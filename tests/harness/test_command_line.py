@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from harness import cli
 from harness.backends import register_backend
 from harness.errors import MissingFrameworkError
 from tests.harness.linear_network import GradientBackend
@@ -29,22 +26,6 @@ class DigitsBackend:
 
     def prepare(self, model: object, dtype: str) -> object:
         raise MissingFrameworkError("torch")
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
-    """Run `xai-harness` with these words in an empty folder: (exit status, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["xai-harness", *words])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        captured = capsys.readouterr()
-        code = stopped.value.code
-        return (0 if code is None else int(code)), captured.out, captured.err
-
-    return run
 
 
 ORACLE = ("--reference", "oracle", "--candidate", "oracle", "--dtype", "float64", "--model", "digits-cnn")
