@@ -11,6 +11,7 @@ import pytest
 from harness.backends import register_backend
 from harness.errors import MissingFrameworkError
 from tests.harness.linear_network import GradientBackend
+from tests.peers.library import stand_in
 
 
 class DigitsBackend:
@@ -84,6 +85,11 @@ def test_listings_come_as_text_and_as_json(call, what: str) -> None:
 
 
 def test_a_peer_that_is_not_installed_is_no_fault_of_the_machine(call, monkeypatch, tmp_path) -> None:
+    """Nor is one that was there a moment ago: the answer of the first call is not remembered."""
+    monkeypatch.setenv("XAI_HARNESS_PEER_SIGNXAI", stand_in(tmp_path / "there"))
+    _, out, _ = call("doctor", "--json")
+    (row,) = (row for row in json.loads(out) if row["check"] == "backend signxai")
+    assert (row["ok"], row["found"]) == (True, "ready")
     monkeypatch.setenv("XAI_HARNESS_CACHE", str(tmp_path))
     for name in ("INNVESTIGATE", "SIGNXAI"):
         monkeypatch.delenv(f"XAI_HARNESS_PEER_{name}", raising=False)
