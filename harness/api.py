@@ -76,7 +76,8 @@ def explain(
     resolved.check(model.graph)
     require_support(chosen, resolved)
     prepared = prepared_for(model, chosen, dtype)
-    trace = prepared.explain(array, resolved, wanted, layers)
+    # Copies: what a backend does to its arrays must not reach the caller's, nor what runs next.
+    trace = prepared.explain(array.copy(), resolved, None if wanted is None else wanted.copy(), layers)
     trace.rerun = _rerun(model, array, chosen, dtype, prepared)
     return trace
 

@@ -13,6 +13,7 @@ from importlib.metadata import EntryPoint
 import numpy as np
 import pytest
 
+import harness
 from harness.backends import backend_named, registry
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.files import source_digest
@@ -224,28 +225,34 @@ def test_an_interrupt_by_the_user_ends_a_run(tmp_path) -> None:
         run(selection(GradientBackend("slow", interrupted)), tmp_path)
 
 
+class Destructive(GradientBackend):
+    """Writes into what it is given, once it has used it."""
+
+    def prepare(self, model, dtype):
+        inner, explain = super().prepare(model, dtype), _Prepared.explain
+
+        class Prepared:
+            def explain(self, x, method, target=None, layers=True):
+                trace = explain(inner, x, method, target, layers)
+                trace = replace(trace, target=trace.target.copy())
+                trace.layers["x"].activation = x.copy()
+                x[:] = 7.0
+                target[:] = 1
+                return trace
+
+        return Prepared()
+
+
 def test_what_a_candidate_does_to_its_arrays_reaches_nobody_else(tmp_path) -> None:
-    class Destructive(GradientBackend):
-        def prepare(self, model, dtype):
-            inner, explain = super().prepare(model, dtype), _Prepared.explain
-
-            class Prepared:
-                def explain(self, x, method, target=None, layers=True):
-                    trace = explain(inner, x, method, target, layers)
-                    trace = replace(trace, target=trace.target.copy())
-                    trace.layers["x"].activation = x.copy()
-                    x[:] = 7.0
-                    target[:] = 1
-                    return trace
-
-            return Prepared()
-
     given = np.array([[0.5, -1.0, 2.0]], np.float32)
     rows = run(selection(Destructive("destructive"), input=given), tmp_path)
     assert {row["verdict"] for row in rows} == {"identical"}
     assert given.tolist() == [[0.5, -1.0, 2.0]]
     # (0.5 - 0.5 - 2, -1 - 3 + 0.5) @ ((2, 1), (-1, 0.5)) = (-4 + 3.5, -2 - 1.75): the first logit is larger
     assert {tuple(row["target"]) for row in rows} == {(0,)}
+    target = np.array([0])
+    harness.explain(network(), given, "gradient", Destructive(), target)
+    assert (given.tolist(), target.tolist()) == ([[0.5, -1.0, 2.0]], [0])
 
 
 def test_figures_that_json_cannot_hold_do_not_break_a_run(tmp_path) -> None:

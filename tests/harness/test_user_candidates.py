@@ -14,6 +14,7 @@ import pytest
 
 #: A candidate that is the oracle but for a ``FACTOR``, and that does ``fault`` where `gradient` is explained.
 CANDIDATE = """
+from __future__ import annotations
 import os, signal, sys, time
 sys.path.insert(0, os.path.dirname(__file__))
 import {helper}
