@@ -9,10 +9,10 @@ from typing import Any
 
 from harness.backends import backend_named
 from harness.isolation import isolated_cases
+from harness.runner.kept import Row
 from harness.runner.run import (
     Finished,
     Progress,
-    Row,
     Selection,
     Skipped,
     Started,

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from harness.api import as_model
-from harness.backends import Backend, backend_named, is_installed
+from harness.backends import Backend, backend_named
 from harness.checks import checked_dtype, checked_input
 from harness.errors import InvalidInputError, UnknownNameError, described, is_interrupt
-from harness.files import array_digest, json_digest, source_digest, write_json
-from harness.methods import Method, method, slug, to_json
+from harness.methods import Method, method, slug
 from harness.runner.bench import Bench, Outcome
+from harness.runner.kept import Row, file_name, keep_row, kept_row, key_of, label_of, own_version
 from harness.runner.suites import BATCH
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,7 @@ def events(selection: Selection, folder: Path, passed: int = 0) -> Iterator[Even
     count = 0
     for source in selection.models:
         model = as_model(source)
-        label = _label(model, labels)
+        label = label_of(model, labels)
         x, input_name = chosen_input(model, selection.input)
         bench: Bench | None = None
         for each in methods:
@@ -121,9 +117,9 @@ def events(selection: Selection, folder: Path, passed: int = 0) -> Iterator[Even
                 count += 1
                 if count <= passed:
                     continue
-                stem = folder / _file_name(label) / f"{slug(each.name)}.{dtype}"
-                key = _key(model, x, each, dtype, reference, candidate)
-                row = _finished(stem, key, folder)
+                stem = folder / file_name(label) / f"{slug(each.name)}.{dtype}"
+                key = key_of(model, x, each, dtype, reference, candidate)
+                row = kept_row(stem, key, folder)
                 if row is not None:
                     yield Finished(row, True)
                     continue
@@ -135,8 +131,7 @@ def events(selection: Selection, folder: Path, passed: int = 0) -> Iterator[Even
                 row |= row_of(outcome)
                 row["files"] = _write_files(outcome, stem, folder, row, model.graph.input.axes)
                 row = _plain(row)
-                # The result is written last: it vouches for the files beside it.
-                write_json(_result_path(stem), {"key": key, "row": row})
+                keep_row(stem, key, row)
                 yield Finished(row, False)
 
 
@@ -211,7 +206,7 @@ def environment(backends: Sequence[Backend]) -> dict[str, str]:
     """Name and version of everything that computed."""
     import platform
 
-    facts = {"python": platform.python_version(), "xai-harness": _own_version()}
+    facts = {"python": platform.python_version(), "xai-harness": own_version()}
     for backend in backends:
         try:
             facts |= {f"{backend.name}: {key}": str(value) for key, value in backend.version().items()}
@@ -220,68 +215,6 @@ def environment(backends: Sequence[Backend]) -> dict[str, str]:
                 raise
             facts[f"{backend.name}: version"] = f"raised {described(error)}"
     return facts
-
-
-def _own_version() -> str:
-    try:
-        return version("xai-harness")
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _label(model: Any, labels: dict[str, str]) -> str:
-    """What ``model`` is called in this run: its name, with its digest where another model has that name.
-
-    ``labels``: the digests by name so far; a name that is new is added.
-    """
-    if labels.setdefault(model.name, model.digest) == model.digest:
-        return str(model.name)
-    return f"{model.name}-{model.digest[:8]}"
-
-
-def _file_name(label: str) -> str:
-    """``label`` as the name of a folder, never a way out of the one that it is in."""
-    return slug(label).replace("\\", "+").replace("\0", "+").lstrip(".") or "model"
-
-
-def _key(
-    model: Any, x: np.ndarray, each: Any, dtype: str, reference: Backend, candidate: Backend
-) -> str | None:
-    """What a finished case depends on; any change makes it run again. None: it is not known, run it again."""
-    if not (is_installed(reference) and is_installed(candidate)):
-        return None
-    packages = {type(part).__module__.partition(".")[0] for part in (model, reference, candidate)}
-    return json_digest(
-        {
-            "model": model.digest,
-            "input": array_digest(x),
-            "method": to_json(each),
-            "dtype": dtype,
-            "reference": reference.version(),
-            "candidate": candidate.version(),
-            "harness": _own_version(),
-            "code": {name: source_digest(name) for name in sorted({"harness", *packages})},
-        }
-    )
-
-
-def _result_path(stem: Path) -> Path:
-    return stem.parent / f"{stem.name}.json"
-
-
-def _finished(stem: Path, key: str | None, folder: Path) -> Row | None:
-    """The row of a case that is complete on disk under this key, or None."""
-    if key is None:
-        return None
-    path = _result_path(stem)
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return None
-    if document.get("key") != key:
-        return None
-    row: Row = document["row"]
-    return row if all((folder / name).is_file() for name in row["files"]) else None
 
 
 def _write_files(outcome: Outcome, stem: Path, folder: Path, row: Row, axes: tuple[str, ...]) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import time
 from dataclasses import replace
 from importlib.metadata import EntryPoint
@@ -143,6 +142,17 @@ def test_a_case_runs_again_when_its_input_changed_or_a_file_is_gone(tmp_path, in
     assert candidate_runs() == 5 + 4
 
 
+@pytest.mark.parametrize(
+    "change", [(b'"passed": true', b'"passed": frue'), (b"identical", b"divergent"), (b"{", b"[")]
+)
+def test_a_case_runs_again_when_its_row_is_not_what_was_written(tmp_path, installed, change) -> None:
+    run(installed, tmp_path)
+    path = tmp_path / "linear" / "gradient.float64.json"
+    path.write_bytes(path.read_bytes().replace(*change))
+    assert {row["verdict"] for row in run(installed, tmp_path)} == {"identical"}
+    assert candidate_runs() == 4 + 1
+
+
 @pytest.mark.parametrize("package", ["harness", "tests"])
 def test_a_case_runs_again_when_the_code_of_a_package_changed(
     tmp_path, installed, monkeypatch, package
@@ -151,9 +161,7 @@ def test_a_case_runs_again_when_the_code_of_a_package_changed(
     run(installed, tmp_path)
     digest = source_digest
     monkeypatch.setattr(
-        sys.modules["harness.runner.run"],  # the package has a function of this name
-        "source_digest",
-        lambda name: "changed" if name == package else digest(name),
+        "harness.runner.kept.source_digest", lambda name: "changed" if name == package else digest(name)
     )
     run(installed, tmp_path)
     assert candidate_runs() == 8

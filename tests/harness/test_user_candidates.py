@@ -58,6 +58,7 @@ class Candidate:
 
 {last}
 """
+ROOT = Path(__file__).parents[2] / "golden"
 RUN = ("run", "--reference", "oracle", "--candidate", "mine.py:Candidate", "--model", "digits-cnn")
 TWO = ("--method", "gradient", "--method", "lrp.z", "--dtype", "float64", "--out", "out", "--json")
 
@@ -130,20 +131,24 @@ def test_a_file_that_cannot_be_loaded_is_one_line_and_no_success(
     call, tmp_path, last, message, command
 ) -> None:
     write(tmp_path, last=last)
-    root = Path(__file__).parents[2] / "golden"
-    golden = ("golden", "verify", "--root", str(root), "--method", "gradient", "--candidate", RUN[4])
-    status, out, err = call(*((*RUN, *TWO) if command == "run" else golden))
+    status, out, err = call(*RUN, *TWO)
     assert (status, out) == (2, "")
     assert message in err.splitlines()[-1]
+
+
+def test_goldens_are_not_verified_by_a_file_that_ends_the_process(call, tmp_path) -> None:
+    write(tmp_path, last="os._exit(0)")
+    status, out, err = call("golden", "verify", "--root", str(ROOT), "--candidate", RUN[4])
+    assert (status, out) == (2, "")
+    assert "ended with exit code 0 with 0 cases finished" in err
 
 
 def test_a_golden_whose_candidate_ends_the_process_is_an_error_and_the_rest_is_verified(
     call, tmp_path
 ) -> None:
     write(tmp_path, explain="os._exit(0)")
-    root = Path(__file__).parents[2] / "golden"
     methods = ("--method", "gradient", "--method", "lrp.z")
-    status, out, _ = call("golden", "verify", "--root", str(root), *methods, "--candidate", RUN[4], "--json")
+    status, out, _ = call("golden", "verify", "--root", str(ROOT), *methods, "--candidate", RUN[4], "--json")
     bad, good = json.loads(out)["rows"]
     assert status == 1
     assert bad["message"].startswith("the process that ran this case ended with exit code 0")
