@@ -84,7 +84,9 @@ def explain(
     check_applies(resolved, model)
     require_support(chosen, resolved)
     prepared = prepared_for(model, chosen, dtype)
-    trace = of_model(prepared.explain(array, resolved, wanted, layers), model)
+    # Copies: what a backend does to its arrays must not reach the caller's, nor what runs next.
+    given = None if wanted is None else wanted.copy()
+    trace = of_model(prepared.explain(array.copy(), resolved, given, layers), model)
     trace.rerun = _rerun(model, array, chosen, dtype, prepared)
     return trace
 

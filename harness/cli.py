@@ -12,14 +12,30 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from harness.diagnose_cli import diagnose_command
-from harness.errors import HarnessError, InvalidInputError
+from harness.errors import HarnessError, InvalidInputError, described
 from harness.mutants.command import mutants_command
 from harness.peers_cli import app as peers_app
 from harness.stability.command import stability_command
 
+
+class _Commands(typer.core.TyperGroup):
+    """The commands; one that other people's code ends by `sys.exit` has not done what it was asked for."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (SystemExit, GeneratorExit) as error:
+            raise HarnessError(
+                f"ended before it was done, by {described(error)} from code that it ran; "
+                "take that out of the candidate or the model"
+            ) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Do two implementations of an explanation method compute the same thing, and if not, where do they part?",
     no_args_is_help=True,
     add_completion=False,
@@ -42,8 +58,10 @@ Methods = Annotated[
     list[str] | None, typer.Option("--method", help="Method name or glob (quote it); may be repeated.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-Candidate = Annotated[str, typer.Option(help="Backend under test.")]
-Reference = Annotated[str, typer.Option(help="Backend that is trusted.")]
+Candidate = Annotated[
+    str, typer.Option(help="Backend under test: a name, or FILE.py:NAME for one of your own.")
+]
+Reference = Annotated[str, typer.Option(help="Backend that is trusted; a name, or FILE.py:NAME.")]
 Input = Annotated[
     Path | None,
     typer.Option("--input", help="A .npy file, (batch, *input_shape), instead of the model's example."),
@@ -70,11 +88,21 @@ def run_command(
 ) -> None:
     """Run methods through reference and candidate, compare every layer, leave a report.
 
-    A run that was interrupted continues where it stopped; finished cases are not run again.
+    A run that was interrupted continues where it stopped; finished cases are not run again, unless a side is a
+    file of your own: its code may be another by now.
     """
+    from harness.backends import is_user_file
     from harness.checks import checked_dtype, read_array
     from harness.report import write_summary
-    from harness.runner import Selection, environment, known_methods, run, select_methods, suite_named
+    from harness.runner import (
+        Selection,
+        environment,
+        known_methods,
+        run,
+        run_isolated,
+        select_methods,
+        suite_named,
+    )
     from harness.terminal import RunDisplay
 
     chosen = suite_named(suite)
@@ -82,22 +110,26 @@ def run_command(
         models=tuple(_known_models(models) or chosen.models),
         methods=select_methods(methods or (), known_methods() if methods else chosen.methods),
         dtypes=tuple(checked_dtype(name) for name in dtype or chosen.dtypes),
-        reference=_backend(reference),
-        candidate=_backend(candidate),
+        reference=_known_backend(reference),
+        candidate=_known_backend(candidate),
         input=read_array(input_file),
     )
-    folder = out or Path("reports") / "runs" / f"{'models' if models else suite}-{reference}-{candidate}"
+    sides = f"{_as_file_name(reference)}-{_as_file_name(candidate)}"
+    folder = out or Path("reports") / "runs" / f"{'models' if models else suite}-{sides}"
     count = len(selection.models) * len(selection.methods) * len(selection.dtypes)
     try:
         with RunDisplay(count, to_stderr=as_json) as display:
-            rows = run(selection, folder, display.progress)
+            if is_user_file(reference) or is_user_file(candidate):
+                rows, facts = run_isolated(selection, folder, display.progress)
+            else:
+                rows = run(selection, folder, display.progress)
+                facts = environment([_backend(reference), _backend(candidate)])
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue where it stopped", file=sys.stderr)
         raise typer.Exit(130) from None
     skipped = [asdict(each) for each in display.skipped]
     if not rows:
         raise InvalidInputError(f"nothing to run: {skipped[0]['reason']}" if skipped else "nothing to run")
-    facts = environment([selection.reference, selection.candidate])  # type: ignore[list-item]
     write_summary(rows, folder, facts, skipped)
     passed = sum(bool(row["passed"]) for row in rows)
     if as_json:
@@ -151,31 +183,16 @@ def verify_command(
     as_json: AsJson = False,
 ) -> None:
     """Run the candidate against the stored goldens; the reference's framework is not needed."""
-    from harness.comparison import layers_around, verdict_line
-    from harness.golden import find_goldens, verify
+    from harness.golden import find_goldens, verify_all
 
-    backend = _backend(candidate)
-    loaded: dict[str, Any] = {}
-    rows: list[dict[str, Any]] = []
-    for path in find_goldens(root, models or (), methods or ()):
-        case = f"{path.parent.name} {path.stem}"
-        try:
-            comparison = verify(path, backend, loaded)
-        except HarnessError as error:
-            rows.append({"case": case, "verdict": "error", "passed": False, "message": str(error)})
-        else:
-            rows.append(
-                {
-                    "case": case,
-                    "verdict": comparison.verdict,
-                    "passed": comparison.passed,
-                    "message": verdict_line(comparison),
-                }
-            )
-            if not comparison.passed and not as_json:
-                print(layers_around(comparison))
+    rows = []
+    for row in verify_all(find_goldens(root, models or (), methods or ()), _known_backend(candidate)):
+        layers = row.pop("layers")
+        rows.append(row)
         if not as_json:
-            print(f"{'pass' if rows[-1]['passed'] else 'FAIL'}  {case}  {rows[-1]['message']}")
+            if layers:
+                print(layers)
+            print(f"{'pass' if row['passed'] else 'FAIL'}  {row['case']}  {row['message']}")
     passed = sum(row["passed"] for row in rows)
     if as_json:
         print(json.dumps({"passed": passed, "cases": len(rows), "rows": rows}))
@@ -267,6 +284,26 @@ def _backend(name: str) -> Any:
     from harness.backends import backend_named
 
     return backend_named(name)
+
+
+def _known_backend(name: str) -> str:
+    """``name``, checked before anything is run; a file of the user's own is run where its cases are, not here."""
+    from harness.backends import is_user_file
+
+    if not is_user_file(name):
+        _backend(name)
+    return name
+
+
+def _as_file_name(backend: str) -> str:
+    """The name of a backend as part of a file name; two files of one name are told apart by where they lie."""
+    from harness.backends import is_user_file
+    from harness.files import json_digest
+
+    if not is_user_file(backend):
+        return backend
+    file, _, name = backend.rpartition(":")
+    return f"{Path(file).name}-{name}-{json_digest(str(Path(file).resolve()))[:8]}"
 
 
 def _known_models(models: list[str] | None) -> list[str]:

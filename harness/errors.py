@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -58,3 +59,21 @@ class MissingFrameworkError(HarnessError, ImportError):
         super().__init__(
             f"{framework} is not installed; install it with: pip install 'xai-harness[{framework}]'"
         )
+
+
+def described(error: BaseException) -> str:
+    """Type and message of ``error`` on one line, cut where it runs too long to be read."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # an exception of other people's code may fail even to say what it is
+        text = ""
+    name = type(error).__name__
+    return f"{name}: {text[:300]}" if text else name
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether ``error`` is the user's Ctrl-C.
+
+    Where this process ignores SIGINT, no Ctrl-C reaches it: code has raised the KeyboardInterrupt by itself.
+    """
+    return isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN

@@ -76,9 +76,12 @@ def json_digest(value: Any) -> str:
 
 @cache
 def source_digest(package: str) -> str:
-    """sha256 over the Python sources of an importable package, in hexadecimal: changes when its code does."""
+    """sha256 over the Python sources of an importable package or module, in hexadecimal: changes when its code does."""
     digest = hashlib.sha256()
-    for folder in importlib.import_module(package).__path__:
+    module = importlib.import_module(package)
+    if not hasattr(module, "__path__"):
+        return hashlib.sha256(Path(module.__file__ or "").read_bytes()).hexdigest()
+    for folder in module.__path__:
         for path in sorted(Path(folder).rglob("*.py")):
             digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

@@ -9,14 +9,19 @@ carries the mark itself: ``@pytest.mark.torch``.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import random
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from harness.backends import registry
+from harness.backends.worker.worker import LIMIT_VARIABLE
+from harness.peers import peers, variable_of
 from tests.frameworks import FRAMEWORKS, needs_of_folder, needs_of_functions, needs_of_module
 
 # Quiet start-up of TensorFlow; Keras must not pick another backend than the one under test.
@@ -47,6 +52,27 @@ def same_weights_every_time() -> None:
     random.seed(0)  # Keras draws the seeds of its initializers from here
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def nothing_from_other_tests(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What this process remembers of one test does not reach the next: names that were registered, log levels."""
+    monkeypatch.setattr(registry, "_registered", {})
+    loggers = [logging.getLogger(), logging.getLogger("ported_models")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def nothing_from_this_machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that is not marked ``peer`` finds no peer, in this process or one that it starts, installed or not."""
+    if request.node.get_closest_marker("peer"):
+        return
+    for name in peers():
+        monkeypatch.setenv(variable_of(name), "/a test that is not marked peer finds none")
+    monkeypatch.delenv(LIMIT_VARIABLE, raising=False)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

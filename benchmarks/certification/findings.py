@@ -65,9 +65,8 @@ def hear_all(
     ``versions``: the reference's, as they were when this process began; its source may change while it runs.
     """
     court = Court(trial, reference)
-    key = json_digest(
-        [trial.model.digest, dict(versions), _judging_digest(), source_digest("harness.methods")]
-    )
+    code = [source_digest(package) for package in ("harness.comparison", "harness.methods", "ported_models")]
+    key = json_digest([trial.model.digest, dict(versions), _judging_digest(), *code])
     with Kept(folder / trial.library / f"{trial.model.name}.json", key) as kept:
         for name in trial.names:
             refusal = court.refused(name)

@@ -158,7 +158,7 @@ def subject(
         "model": model.digest,
         "input": array_digest(x),
         "backend": backend.version(),
-        "comparison": source_digest("harness.comparison"),
+        "code": [source_digest("harness"), source_digest("ported_models")],
     }
     for place, idea in enumerate(ideas, start=1):
         path = folder / slug(setting.name.replace(" ", "-")) / f"{idea.name}.json"

@@ -4,10 +4,12 @@ from harness.backends.protocol import Backend, Model, Prepared, Programs, StepPr
 from harness.backends.registry import (
     adapter_plugin,
     backend_named,
+    is_installed,
     list_backends,
     model_plugin,
     register_backend,
 )
+from harness.backends.user_file import is_user_file
 
 __all__ = [
     "Backend",
@@ -18,6 +20,8 @@ __all__ = [
     "Steps",
     "adapter_plugin",
     "backend_named",
+    "is_installed",
+    "is_user_file",
     "list_backends",
     "model_plugin",
     "register_backend",

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 from typing import Any
 
 from harness.backends.protocol import Backend
+from harness.backends.user_file import backend_of_file, is_user_file, missing_part
 from harness.errors import HarnessError, InvalidInputError, UnknownNameError
 
 _BACKENDS = "xai_harness.backends"
 _MODELS = "xai_harness.models"
 _ADAPTERS = "xai_harness.adapters"
 
+#: What `register_backend` was given, and the backends of installed packages that were asked for.
 _registered: dict[str, Backend] = {}
+_installed: dict[str, Backend] = {}
 
 
 @cache
@@ -28,59 +29,42 @@ def register_backend(name: str, backend: Backend) -> None:
 
     Raises InvalidInputError where the object lacks one of `version`, `supports` and `prepare`.
     """
-    missing = [
-        call for call in ("version", "supports", "prepare") if not callable(getattr(backend, call, None))
-    ]
-    if missing:
-        raise InvalidInputError(
-            f"backend {name!r} has no method {missing[0]!r}; see harness.backends.Backend"
-        )
+    if lacking := missing_part(backend):
+        raise InvalidInputError(f"backend {name!r} has no {lacking}; see harness.backends.Backend")
     _registered[name] = backend
 
 
 def backend_named(name: str | Backend) -> Backend:
     """The backend of a name, loaded on first use; a backend object is returned as it is.
 
-    ``FILE.py:NAME`` is the backend ``NAME`` of a Python file of one's own, or what ``NAME()`` returns.
+    ``FILE.py:NAME`` is the backend ``NAME`` of a Python file of one's own, or what ``NAME()`` returns; such a
+    file is run every time it is named, so that what is returned is what it holds now.
     """
     if not isinstance(name, str):
         return name
-    if name not in _registered and ".py:" in name:
-        register_backend(name, _from_file(name))
-    if name not in _registered:
+    if name in _registered:
+        return _registered[name]
+    if is_user_file(name):
+        backend: Backend = backend_of_file(name)
+        return backend
+    if name not in _installed:
         plugins = _plugins(_BACKENDS)
         if name not in plugins:
             raise UnknownNameError("backend", name, list_backends(), "See: xai-harness backends")
         try:
-            _registered[name] = plugins[name].load()()
+            _installed[name] = plugins[name].load()()
         except HarnessError:
             raise
         except Exception as error:  # a plugin is other people's code; whatever it raises is its fault
             raise HarnessError(
                 f"backend {name!r} ({plugins[name].value}) cannot be loaded: {type(error).__name__}: {error}"
             ) from error
-    return _registered[name]
+    return _installed[name]
 
 
-def _from_file(name: str) -> Backend:
-    """The backend ``NAME`` of ``FILE.py``; the file is run. Raises HarnessError."""
-    file, _, attribute = name.rpartition(":")
-    path = Path(file)
-    if not path.is_file():
-        raise HarnessError(f"backend {name!r}: there is no file {file}")
-    spec = spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        found = getattr(module, attribute)
-        # A class, or a function that makes a backend; a backend has these calls itself.
-        backend: Backend = found if hasattr(found, "prepare") and not isinstance(found, type) else found()
-    except AttributeError as error:
-        raise HarnessError(f"backend {name!r}: {error}") from error
-    except Exception as error:  # the file is the user's; whatever it raises is said in one line
-        raise HarnessError(f"backend {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
-    return backend
+def is_installed(backend: Backend) -> bool:
+    """Whether ``backend`` comes from an installed package, and not from code of the user's own."""
+    return any(backend is each for each in _installed.values())
 
 
 def list_backends() -> list[str]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from harness.api import as_model, prepared_for, require_support
-from harness.backends import Backend, backend_named
-from harness.comparison import Comparison, FloorMeter, compare
-from harness.errors import ModelSourceError
+from harness.backends import Backend, backend_named, is_user_file
+from harness.comparison import Comparison, FloorMeter, compare, layers_around, verdict_line
+from harness.errors import HarnessError, ModelSourceError, described, is_interrupt
 from harness.golden.store import load_golden, save_golden
+from harness.isolation import isolated_cases
 from harness.methods import method
 from harness.pairs import of_model
+from harness.trace import plain_trace
+
+Row = dict[str, Any]
 
 
 def record(
@@ -56,5 +60,54 @@ def verify(path: Path, candidate: str | Backend, models: dict[str, Any]) -> Comp
             f"(digest {str(recorded)[:12]}, now {model.digest[:12]}); record it again if that change was meant"
         )
     require_support(backend, trace.method)
-    run = prepared_for(model, backend, trace.dtype).explain(golden.x, trace.method, trace.target)
+    prepared = prepared_for(model, backend, trace.dtype)
+    # Copies: what the candidate does to its arrays must not reach what it is held against.
+    run = plain_trace(prepared.explain(golden.x.copy(), trace.method, trace.target.copy()))
     return compare(trace, of_model(run, model), floor=golden.floor)
+
+
+def verify_all(paths: Iterable[Path], candidate: str | Backend) -> Iterator[Row]:
+    """`verify` for each of ``paths``: a row each, with ``case verdict passed message layers``.
+
+    ``layers``: the layers around the divergence, as text. A golden that is damaged, and a candidate that raises,
+    is an error of that entry; the others are verified all the same. A candidate of a user's file runs in a
+    process of its own, and a case that ends it is an error too.
+    """
+    chosen = list(paths)
+    if is_user_file(candidate):
+        events = isolated_cases(_verifying, chosen, candidate, lost=_failed)
+    else:
+        events = _verifying(chosen, candidate)
+    return (value for kind, value in events if kind == "finished")
+
+
+def _verifying(paths: Sequence[Path], candidate: str | Backend, passed: int = 0) -> Iterator[tuple[str, Any]]:
+    """What is told of each entry but the first ``passed``: its name when it begins, its row when it is done."""
+    backend = backend_named(candidate)
+    models: dict[str, Any] = {}
+    for path in paths[passed:]:
+        case = f"{path.parent.name} {path.stem}"
+        yield "started", case
+        try:
+            row = _row(case, verify(path, backend, models))
+        except HarnessError as error:
+            row = _failed(case, str(error))
+        except BaseException as error:  # the candidate is other people's code
+            if is_interrupt(error):
+                raise
+            row = _failed(case, f"candidate {backend.name!r} raised {described(error)}")
+        yield "finished", row
+
+
+def _row(case: str, comparison: Comparison) -> Row:
+    return {
+        "case": case,
+        "verdict": comparison.verdict,
+        "passed": comparison.passed,
+        "message": verdict_line(comparison),
+        "layers": "" if comparison.passed else layers_around(comparison),
+    }
+
+
+def _failed(case: str, message: str) -> Row:
+    return {"case": case, "verdict": "error", "passed": False, "message": message, "layers": ""}

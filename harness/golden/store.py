@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from harness.comparison import NoiseFloor
-from harness.errors import InvalidInputError, ModelSourceError
+from harness.errors import InvalidInputError, ModelSourceError, described
 from harness.files import array_digest
 from harness.methods import slug
 from harness.trace import Trace, load_trace_with_facts, save_trace
+
+#: What to do about a golden that is damaged. Not to record it again: that would make a golden of today's code.
+_REMEDY = "restore it from version control"
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Golden:
         """The explained input: what the input layer passed on."""
         first = next(iter(self.trace.layers.values()))
         if first.activation is None:
-            raise ModelSourceError(f"{self.path} holds no input; record it again")
+            raise ModelSourceError(f"{self.path} holds no input; {_REMEDY}")
         return first.activation
 
 
@@ -62,17 +65,24 @@ def save_golden(root: Path, trace: Trace, floor: NoiseFloor, input_name: str) ->
 
 
 def load_golden(path: Path) -> Golden:
-    """Read one golden; raises ModelSourceError for a damaged file or one whose input is not what it says."""
-    trace, facts = load_trace_with_facts(path)
+    """Read one golden.
+
+    Raises ModelSourceError, which says what to do, for a golden that is damaged, is not the one its name says,
+    or is a trace without what makes a golden.
+    """
+    trace, facts = load_trace_with_facts(path, _REMEDY)
     try:
-        golden = Golden(path, trace, NoiseFloor.from_json(facts["floor"]), facts["input"]["name"])
+        golden = Golden(path, trace, NoiseFloor.from_json(facts["floor"]), str(facts["input"]["name"]))
         expected = facts["input"]["sha256"]
-    except (KeyError, TypeError) as error:
-        raise ModelSourceError(f"{path} is a trace but no golden ({error}); record it again") from None
-    if array_digest(golden.x) != expected:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelSourceError(f"{path} is a trace but no golden ({described(error)}); {_REMEDY}") from None
+    place = golden_path(path.parent.parent, trace.model, trace.method.name, trace.dtype)
+    if place != path:
         raise ModelSourceError(
-            f"{path}: the stored input is not the one it was recorded with; record it again"
+            f"{path} holds the golden that belongs in {place}; {_REMEDY}, or give it its own name"
         )
+    if array_digest(golden.x) != expected:
+        raise ModelSourceError(f"{path}: the stored input is not the one it was recorded with; {_REMEDY}")
     return golden
 
 
@@ -82,7 +92,15 @@ def find_goldens(root: Path, models: Sequence[str] = (), methods: Sequence[str] 
     Raises InvalidInputError where there is none.
     """
     found = False
-    for path in sorted(root.glob("*/*.safetensors")):
+    # Either file of an entry names it: one that has lost the other is a damaged entry, not an absent one.
+    entries = {
+        path.with_suffix(".safetensors")
+        for suffix in ("safetensors", "json")
+        for path in root.glob(f"*/*.{suffix}")
+    }
+    for path in sorted(entries):
+        if path.name.startswith("."):  # what a recording that was killed has left
+            continue
         name = path.name.rsplit(".", 2)[0]
         if models and path.parent.name not in models:
             continue

@@ -22,7 +22,7 @@ class Collection:
     """The mutants of a folder, in the order of its modules' names.
 
     ``networks``: by name, functions that make the small networks of the folder. ``digests``: by mutant, the
-    sha256 of its module and of the modules that hold no mutants, which all share.
+    sha256 of its module and of all other modules in and below the folder that hold no mutants.
     """
 
     folder: Path
@@ -59,11 +59,11 @@ def collect(folder: Path | str) -> Collection:
     if not folder.is_dir():
         raise HarnessError(f"{folder}: no such folder; name the one with the mutants: --folder tests/mutants")
     modules = _modules(folder)
-    sources = {name: (folder / f"{name}.py").read_bytes() for name in modules}
+    own = {folder / f"{name}.py" for name, module in modules.items() if hasattr(module, "MUTANTS")}
     shared = hashlib.sha256()
-    for name, module in modules.items():
-        if not hasattr(module, "MUTANTS"):
-            shared.update(name.encode() + b"\0" + sources[name])
+    for path in sorted(folder.rglob("*.py")):
+        if path not in own and not path.name.startswith("test_"):
+            shared.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
     mutants: dict[str, Mutant] = {}
     digests: dict[str, str] = {}
     for name, module in modules.items():
@@ -71,7 +71,9 @@ def collect(folder: Path | str) -> Collection:
             if mutant.name in mutants:
                 raise HarnessError(f"{folder}: two mutants have the name {mutant.name!r}; rename one")
             mutants[mutant.name] = mutant
-            digests[mutant.name] = hashlib.sha256(shared.digest() + sources[name]).hexdigest()
+            digests[mutant.name] = hashlib.sha256(
+                shared.digest() + (folder / f"{name}.py").read_bytes()
+            ).hexdigest()
     if not mutants:
         raise HarnessError(f"{folder}: no module there has a tuple MUTANTS; see tests/mutants/README.md")
     networks = getattr(modules.get("networks"), "NETWORKS", {})

@@ -21,11 +21,14 @@ _PACKAGES = (
     "harness.comparison",
     "harness.diagnosis",
     "harness.methods",
+    "harness.runner",
     "harness.trace",
     "reference_impls",
     "ported_impls",
     "ported_models",
 )
+#: Modules of `harness.mutants` that make a result; the others choose, judge and show them.
+_RUNNING = ("collection.py", "healthy.py", "mutant.py", "run.py")
 #: Modules of `harness` that change no result.
 _SHOWING = ("doctor.py", "peers.py", "terminal.py")
 _LIBRARIES = ("keras", "numpy", "tensorflow", "torch", "zennit")
@@ -78,6 +81,8 @@ def code_digest() -> str:
     for path in sorted(Path(harness.__file__ or "").parent.glob("*.py")):
         if path.name not in _SHOWING and not path.name.endswith("cli.py"):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for name in _RUNNING:
+        digest.update(name.encode() + b"\0" + Path(__file__).with_name(name).read_bytes())
     digest.update(json.dumps({name: _version(name) for name in _LIBRARIES}).encode())
     return digest.hexdigest()
 

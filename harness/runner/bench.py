@@ -10,10 +10,10 @@ import numpy as np
 
 from harness.backends import Backend, Model, Prepared
 from harness.comparison import Comparison, Rerun, compare
-from harness.errors import HarnessError
+from harness.errors import HarnessError, described, is_interrupt
 from harness.methods import Method
 from harness.pairs import of_model
-from harness.trace import Trace
+from harness.trace import Trace, plain_trace
 
 
 @dataclass(frozen=True)
@@ -54,26 +54,30 @@ class Bench:
     def run(self, method: Method, dtype: str) -> Outcome:
         """Explain through the reference, then through the candidate with the reference's target, and compare.
 
-        An exception on either side becomes an outcome with the verdict "error", so that a suite goes on.
+        Whatever a side raises, `sys.exit()` included, becomes an outcome with the verdict "error", so that a
+        suite goes on; only the user's own interrupt is passed on. Each side gets arrays of its own.
         """
         started = time.perf_counter()
         seconds: dict[str, float] = {}
         traces: dict[str, Trace] = {}
         target = None
         for side in ("reference", "candidate"):
-            if not self._backends[side].supports(method):
-                message = f"{side} {self._backends[side].name!r} does not implement {method.name!r}"
-                return Outcome(method, dtype, None, traces.get("reference"), None, message, seconds)
+            backend = self._backends[side]
             try:
+                if not backend.supports(method):
+                    message = f"{side} {backend.name!r} does not implement {method.name!r}"
+                    return Outcome(method, dtype, None, traces.get("reference"), None, message, seconds)
                 prepared = self._prepare(side, dtype)
                 begun = time.perf_counter()
-                traces[side] = of_model(prepared.explain(self._inputs[dtype], method, target), self.model)
+                given = None if target is None else target.copy()
+                run = plain_trace(prepared.explain(self._inputs[dtype].copy(), method, given))
                 seconds[side] = time.perf_counter() - begun
+                traces[side] = of_model(run, self.model)
                 traces[side].rerun = self._rerun(side, dtype)
-            except MemoryError:
-                raise
-            except Exception as error:  # a faulty side is a finding about that side, not about the suite
-                message = f"{side} {self._backends[side].name!r} raised {_one_line(error)}"
+            except BaseException as error:  # a faulty side is a finding about that side, not about the suite
+                if is_interrupt(error):
+                    raise
+                message = f"{side} {backend.name!r} raised {described(error)}"
                 return Outcome(method, dtype, None, traces.get("reference"), None, message, seconds)
             target = traces["reference"].target
         floor = traces["reference"].rerun.floor(traces["reference"], self._exact_run(method, target, dtype))
@@ -82,7 +86,7 @@ class Bench:
         try:
             comparison = compare(traces["reference"], traces["candidate"], floor=floor)
         except HarnessError as error:
-            message = f"candidate cannot be compared: {_one_line(error)}"
+            message = f"candidate cannot be compared: {described(error)}"
             return Outcome(method, dtype, None, traces["reference"], traces["candidate"], message, seconds)
         seconds["total"] = time.perf_counter() - started
         return Outcome(method, dtype, comparison, traces["reference"], traces["candidate"], "", seconds)
@@ -112,8 +116,3 @@ class Bench:
         if dtype != "float32" or exact is None or exact.method != method:
             return None
         return exact if np.array_equal(exact.target, target) else None
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +12,12 @@ import numpy as np
 from harness.api import as_model
 from harness.backends import Backend, backend_named
 from harness.checks import checked_dtype, checked_input
-from harness.errors import InvalidInputError, UnknownNameError
-from harness.files import array_digest, json_digest, source_digest, write_json
-from harness.methods import Method, method, slug, to_json
+from harness.errors import InvalidInputError, UnknownNameError, described, is_interrupt
+from harness.methods import Method, method, slug
 from harness.pairs import check_applies
 from harness.runner.bench import Bench, Outcome
+from harness.runner.kept import Row, file_name, keep_row, kept_row, key_of, label_of, own_version
 from harness.runner.suites import BATCH
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -47,6 +43,24 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class Started:
+    """A case begins; ``case``: what is known of its row (model, input, method, dtype, the names of the sides)."""
+
+    case: Row
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A case has its row; ``reused``: it was done before."""
+
+    row: Row
+    reused: bool
+
+
+Event = Started | Finished | Skipped
+
+
+@dataclass(frozen=True)
 class Progress:
     """How a run tells where it is: ``started`` before each case, ``finished`` with its row after it.
 
@@ -57,48 +71,69 @@ class Progress:
     finished: Callable[[Row, bool], None] = lambda row, reused: None
     skipped: Callable[[Skipped], None] = lambda skipped: None
 
+    def tell(self, event: Event) -> None:
+        if isinstance(event, Started):
+            self.started(" ".join(event.case[key] for key in ("model", "method", "dtype")))
+        elif isinstance(event, Finished):
+            self.finished(event.row, event.reused)
+        else:
+            self.skipped(event)
+
 
 def run(selection: Selection, folder: Path, progress: Progress | None = None) -> list[Row]:
     """Run every case of ``selection`` and leave its files under ``folder``; return a row a case.
 
     A method that does not apply to a model is not run and reported as skipped. A case whose files are there
-    already, made from the same model, input, method, dtype and versions, is not run again. The summary is
-    written by the caller (harness.report).
+    already, made from the same model, input, method, dtype and code, is not run again; where a side is code of
+    the user's own (`harness.backends.is_installed`), nothing can say that it is the same, and all is run.
+    The summary is written by the caller (harness.report).
     """
     progress = progress or Progress()
+    rows: list[Row] = []
+    for event in events(selection, folder):
+        progress.tell(event)
+        if isinstance(event, Finished):
+            rows.append(event.row)
+    return rows
+
+
+def events(selection: Selection, folder: Path, passed: int = 0) -> Iterator[Event]:
+    """What `run` does, one thing after the other. The first ``passed`` cases are passed over."""
     reference, candidate = backend_named(selection.reference), backend_named(selection.candidate)
     methods = [method(name) for name in selection.methods]
     dtypes = [checked_dtype(dtype) for dtype in selection.dtypes]
-    rows: list[Row] = []
+    labels: dict[str, str] = {}
+    count = 0
     for source in selection.models:
         model = as_model(source)
+        label = label_of(model, labels)
         x, input_name = chosen_input(model, selection.input)
         bench: Bench | None = None
         for each in methods:
             reason = why_not(each, model)
             if reason:
-                progress.skipped(Skipped(model.name, each.name, reason, len(dtypes)))
+                yield Skipped(label, each.name, reason, len(dtypes))
                 continue
             for dtype in dtypes:
-                stem = folder / model.name / f"{slug(each.name)}.{dtype}"
-                key = _key(model, x, each, dtype, reference, candidate)
-                row = _finished(stem, key, folder)
-                if row is not None:
-                    rows.append(row)
-                    progress.finished(row, True)
+                count += 1
+                if count <= passed:
                     continue
-                progress.started(f"{model.name} {each.name} {dtype}")
+                stem = folder / file_name(label) / f"{slug(each.name)}.{dtype}"
+                key = key_of(model, x, each, dtype, reference, candidate)
+                row = kept_row(stem, key, folder)
+                if row is not None:
+                    yield Finished(row, True)
+                    continue
+                row = {"model": label, "input": input_name, "method": each.name, "dtype": dtype}
+                row |= {"reference": reference.name, "candidate": candidate.name}
+                yield Started(dict(row))
                 bench = bench or Bench(model, x, reference, candidate)
                 outcome = bench.run(each, dtype)
-                row = {"model": model.name, "input": input_name, "method": each.name, "dtype": dtype}
-                row |= {"reference": reference.name, "candidate": candidate.name}
                 row |= row_of(outcome)
                 row["files"] = _write_files(outcome, stem, folder, row, model.graph.input.axes)
-                # The result is written last: it vouches for the files beside it.
-                write_json(_result_path(stem), {"key": key, "row": _plain(row)})
-                rows.append(_plain(row))
-                progress.finished(row, False)
-    return rows
+                row = _plain(row)
+                keep_row(stem, key, row)
+                yield Finished(row, False)
 
 
 def why_not(wanted: Method, model: Any) -> str:
@@ -120,6 +155,20 @@ def chosen_input(model: Any, given: np.ndarray | None) -> tuple[np.ndarray, str]
     return checked_input(
         model, np.concatenate([np.asarray(model.examples[name]()) for name in names]), "float32"
     ), "+".join(names)
+
+
+def failed_row(case: Row, message: str) -> Row:
+    """The row of a case that nothing came of; ``case``: as in `Started`."""
+    seconds = {f"seconds_{side}": None for side in ("reference", "candidate", "total")}
+    return {
+        **case,
+        "verdict": "error",
+        "passed": False,
+        "target": None,
+        "message": message,
+        **seconds,
+        "files": [],
+    }
 
 
 def row_of(outcome: Outcome) -> Row:
@@ -158,50 +207,15 @@ def environment(backends: Sequence[Backend]) -> dict[str, str]:
     """Name and version of everything that computed."""
     import platform
 
-    facts = {"python": platform.python_version(), "xai-harness": _own_version()}
+    facts = {"python": platform.python_version(), "xai-harness": own_version()}
     for backend in backends:
-        facts |= {f"{backend.name}: {key}": value for key, value in backend.version().items()}
+        try:
+            facts |= {f"{backend.name}: {key}": str(value) for key, value in backend.version().items()}
+        except BaseException as error:  # a backend's own code; it has computed what it was asked for
+            if is_interrupt(error):
+                raise
+            facts[f"{backend.name}: version"] = f"raised {described(error)}"
     return facts
-
-
-def _own_version() -> str:
-    try:
-        return version("xai-harness")
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _key(model: Any, x: np.ndarray, each: Any, dtype: str, reference: Backend, candidate: Backend) -> str:
-    """What a finished case depends on; any change makes it run again."""
-    return json_digest(
-        {
-            "model": model.digest,
-            "input": array_digest(x),
-            "method": to_json(each),
-            "dtype": dtype,
-            "reference": reference.version(),
-            "candidate": candidate.version(),
-            "harness": _own_version(),
-            "comparison": source_digest("harness.comparison"),
-        }
-    )
-
-
-def _result_path(stem: Path) -> Path:
-    return stem.parent / f"{stem.name}.json"
-
-
-def _finished(stem: Path, key: str, folder: Path) -> Row | None:
-    """The row of a case that is complete on disk under this key, or None."""
-    path = _result_path(stem)
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return None
-    if document.get("key") != key:
-        return None
-    row: Row = document["row"]
-    return row if all((folder / name).is_file() for name in row["files"]) else None
 
 
 def _write_files(outcome: Outcome, stem: Path, folder: Path, row: Row, axes: tuple[str, ...]) -> list[str]:

@@ -61,3 +61,33 @@ class Trace:
         from harness.trace.files import save_trace
 
         save_trace(self, path)
+
+
+def plain_trace(trace: Trace) -> Trace:
+    """``trace`` with NumPy's own arrays, every one of them computed by now.
+
+    Raises TypeError for what is no trace, and whatever a property of it raises that is computed when read.
+    """
+    if not isinstance(trace, Trace):
+        raise TypeError(f"explain returned {type(trace).__name__}, expected harness.trace.Trace")
+    layers = {
+        name: LayerTrace(
+            layer.name,
+            layer.kind,
+            tuple(layer.axes),
+            None if layer.activation is None else np.asarray(layer.activation),
+            None if layer.relevance is None else np.asarray(layer.relevance),
+        )
+        for name, layer in trace.layers.items()
+    }
+    return Trace(
+        model=trace.model,
+        method=trace.method,
+        backend=trace.backend,
+        dtype=trace.dtype,
+        target=np.asarray(trace.target),
+        logits=np.asarray(trace.logits),
+        attribution=np.asarray(trace.attribution),
+        layers=layers,
+        provenance=dict(trace.provenance),
+    )

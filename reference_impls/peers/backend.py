@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -79,31 +78,34 @@ class PeerBackend:
         self.adapter = adapter
         self.activations = activations
         self._limit_s = limit_s
+        self._worker: tuple[Path, Worker] | None = None
+        self._version: dict[str, str] | None = None
 
-    @cached_property
+    @property
     def worker(self) -> Worker:
-        """The process that answers. Raises PeerError where the peer is not installed."""
-        return Worker(
-            self.name,
-            python_of(self.name),
-            self.adapter.peer.adapter,
-            self._limit_s,
-            environment=_ENVIRONMENT,
-        )
+        """The process that answers, of the interpreter that is the peer's now. Raises PeerError without one."""
+        python = python_of(self.name)
+        if self._worker is None or self._worker[0] != python:
+            if self._worker is not None:
+                self._worker[1].close()
+            made = Worker(
+                self.name, python, self.adapter.peer.adapter, self._limit_s, environment=_ENVIRONMENT
+            )
+            self._worker, self._version = (python, made), None
+        return self._worker[1]
 
     def version(self) -> dict[str, str]:
         """Versions that the peer's interpreter has, `pins` and `source` (sha256 of both); PeerError without it."""
+        worker = self.worker
+        if self._version is None:
+            reply, _ = worker.request("version", {})
+            self._version = {
+                **{package: str(version) for package, version in sorted(reply["versions"].items())},
+                "activations": self.activations,
+                "pins": _digest([self.adapter.peer.constraints]),
+                "source": _digest(sorted(Path(__file__).parent.glob("*.py"))),
+            }
         return dict(self._version)
-
-    @cached_property
-    def _version(self) -> dict[str, str]:
-        reply, _ = self.worker.request("version", {})
-        return {
-            **{package: str(version) for package, version in sorted(reply["versions"].items())},
-            "activations": self.activations,
-            "pins": _digest([self.adapter.peer.constraints]),
-            "source": _digest(sorted(Path(__file__).parent.glob("*.py"))),
-        }
 
     def supports(self, method: Method) -> bool:
         """Whether the library has ``method`` under its name."""

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from harness import cli
 from harness.backends import register_backend
 from harness.errors import MissingFrameworkError
 from tests.harness.linear_network import GradientBackend
+from tests.peers.library import stand_in
 
 
 class DigitsBackend:
@@ -29,22 +27,6 @@ class DigitsBackend:
 
     def prepare(self, model: object, dtype: str) -> object:
         raise MissingFrameworkError("torch")
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
-    """Run `xai-harness` with these words in an empty folder: (exit status, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["xai-harness", *words])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        captured = capsys.readouterr()
-        code = stopped.value.code
-        return (0 if code is None else int(code)), captured.out, captured.err
-
-    return run
 
 
 ORACLE = ("--reference", "oracle", "--candidate", "oracle", "--dtype", "float64", "--model", "digits-cnn")
@@ -103,6 +85,11 @@ def test_listings_come_as_text_and_as_json(call, what: str) -> None:
 
 
 def test_a_peer_that_is_not_installed_is_no_fault_of_the_machine(call, monkeypatch, tmp_path) -> None:
+    """Nor is one that was there a moment ago: the answer of the first call is not remembered."""
+    monkeypatch.setenv("XAI_HARNESS_PEER_SIGNXAI", stand_in(tmp_path / "there"))
+    _, out, _ = call("doctor", "--json")
+    (row,) = (row for row in json.loads(out) if row["check"] == "backend signxai")
+    assert (row["ok"], row["found"]) == (True, "ready")
     monkeypatch.setenv("XAI_HARNESS_CACHE", str(tmp_path))
     for name in ("INNVESTIGATE", "SIGNXAI"):
         monkeypatch.delenv(f"XAI_HARNESS_PEER_{name}", raising=False)

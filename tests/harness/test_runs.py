@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
 
+import harness
+from harness.backends import backend_named, registry
 from harness.errors import InvalidInputError, UnknownNameError
+from harness.files import source_digest
 from harness.runner import (
     Progress,
     Selection,
@@ -18,7 +25,7 @@ from harness.runner import (
     select_methods,
     suite_named,
 )
-from tests.harness.linear_network import GradientBackend, network
+from tests.harness.linear_network import GradientBackend, LinearModel, _Prepared, network
 
 
 def selection(candidate: GradientBackend, reference: GradientBackend | None = None, **changes) -> Selection:
@@ -30,6 +37,10 @@ def selection(candidate: GradientBackend, reference: GradientBackend | None = No
         candidate=candidate,
         **changes,
     )
+
+
+def candidate_runs() -> int:
+    return backend_named("two").runs
 
 
 def test_every_case_has_a_row_and_its_files(tmp_path) -> None:
@@ -90,7 +101,19 @@ def test_a_method_the_candidate_lacks_is_an_error_that_says_so(tmp_path) -> None
     assert "does not implement 'lrp.z'" in rows[0]["message"]
 
 
-def test_an_interrupted_run_continues_where_it_stopped(tmp_path) -> None:
+@pytest.fixture
+def installed(monkeypatch) -> Selection:
+    """A selection whose backends, ``one`` and ``two``, are an installed package's."""
+    named = {
+        name: EntryPoint(name, "tests.harness.linear_network:GradientBackend", "xai_harness.backends")
+        for name in ("one", "two")
+    }
+    monkeypatch.setattr(registry, "_plugins", lambda group: named)
+    monkeypatch.setattr(registry, "_installed", {})
+    return replace(selection(GradientBackend()), reference="one", candidate="two")
+
+
+def test_an_interrupted_run_continues_where_it_stopped(tmp_path, installed) -> None:
     class Stop(Exception):
         pass
 
@@ -102,23 +125,143 @@ def test_an_interrupted_run_continues_where_it_stopped(tmp_path) -> None:
             raise Stop
 
     with pytest.raises(Stop):
-        run(selection(GradientBackend()), tmp_path, Progress(finished=finished))
+        run(installed, tmp_path, Progress(finished=finished))
+    assert candidate_runs() == 2
     reused: list[bool] = []
-    candidate = GradientBackend()
-    rows = run(selection(candidate), tmp_path, Progress(finished=lambda row, old: reused.append(old)))
+    rows = run(installed, tmp_path, Progress(finished=lambda row, old: reused.append(old)))
     assert reused == [True, True, False, False]
-    assert candidate.runs == 2
+    assert candidate_runs() == 4
     assert len(rows) == 4
 
 
-def test_a_case_runs_again_when_its_input_changed_or_a_file_is_gone(tmp_path) -> None:
-    rows = run(selection(GradientBackend()), tmp_path)
+def test_a_case_runs_again_when_its_input_changed_or_a_file_is_gone(tmp_path, installed) -> None:
+    rows = run(installed, tmp_path)
     (tmp_path / rows[0]["files"][2]).unlink()
-    candidate = GradientBackend()
-    run(selection(candidate), tmp_path)
-    assert candidate.runs == 1
-    run(selection(candidate, input=np.full((1, 3), 2.0)), tmp_path)
-    assert candidate.runs == 5
+    run(installed, tmp_path)
+    assert candidate_runs() == 4 + 1
+    run(replace(installed, input=np.full((1, 3), 2.0)), tmp_path)
+    assert candidate_runs() == 5 + 4
+
+
+@pytest.mark.parametrize(
+    "change", [(b'"passed": true', b'"passed": frue'), (b"identical", b"divergent"), (b"{", b"[")]
+)
+def test_a_case_runs_again_when_its_row_is_not_what_was_written(tmp_path, installed, change) -> None:
+    run(installed, tmp_path)
+    path = tmp_path / "linear" / "gradient.float64.json"
+    path.write_bytes(path.read_bytes().replace(*change))
+    assert {row["verdict"] for row in run(installed, tmp_path)} == {"identical"}
+    assert candidate_runs() == 4 + 1
+
+
+@pytest.mark.parametrize("package", ["harness", "tests"])
+def test_a_case_runs_again_when_the_code_of_a_package_changed(
+    tmp_path, installed, monkeypatch, package
+) -> None:
+    """``harness`` compares; the model and the backends here are of the package ``tests``."""
+    run(installed, tmp_path)
+    digest = source_digest
+    monkeypatch.setattr(
+        "harness.runner.kept.source_digest", lambda name: "changed" if name == package else digest(name)
+    )
+    run(installed, tmp_path)
+    assert candidate_runs() == 8
+
+
+def test_what_is_not_of_an_installed_package_always_runs_again(tmp_path, installed) -> None:
+    run(installed, tmp_path)
+    for sides in ({"candidate": GradientBackend("two")}, {"reference": GradientBackend("one")}):
+        reused: list[bool] = []
+        progress = Progress(finished=lambda row, old, told=reused: told.append(old))
+        for _ in range(2):
+            run(replace(installed, methods=("gradient",), **sides), tmp_path, progress)
+        assert reused == [False] * 4
+
+
+def test_a_case_of_the_users_own_candidate_is_not_taken_for_one_of_the_installed_one(
+    tmp_path, installed
+) -> None:
+    wrong = GradientBackend("two", lambda layer, r: -r)
+    assert {row["verdict"] for row in run(replace(installed, candidate=wrong), tmp_path)} == {"divergent"}
+    assert {row["verdict"] for row in run(installed, tmp_path)} == {"identical"}
+
+
+def test_two_models_of_one_name_have_rows_and_files_of_their_own(tmp_path) -> None:
+    other = network().with_weights(lambda layer, name, array: array * 2)
+    rows = run(replace(selection(GradientBackend()), models=(network(), other)), tmp_path)
+    assert [row["model"] for row in rows[::4]] == ["linear", f"linear-{other.digest[:8]}"]
+    files = [name for row in rows for name in row["files"]]
+    assert len(files) == len(set(files)) == 8 * 3
+    assert all((tmp_path / name).is_file() for name in files)
+
+
+def test_the_name_of_a_model_is_no_way_out_of_the_result_folder(tmp_path) -> None:
+    model = network()
+    model = LinearModel(replace(model.graph, name="../../up"))
+    (row, *_) = run(replace(selection(GradientBackend()), models=(model,)), tmp_path / "results")
+    assert row["model"] == "../../up"
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
+class OwnException(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), GeneratorExit(), OwnException(), MemoryError("no room")])
+def test_what_a_candidate_raises_is_an_error_of_its_case_whatever_it_is(
+    tmp_path, error: BaseException
+) -> None:
+    calls = []
+
+    def fault(layer: str, relevance: np.ndarray) -> np.ndarray:
+        calls.append(layer)
+        if len(calls) == 1:
+            raise error
+        return relevance
+
+    rows = run(selection(GradientBackend("shaky", fault)), tmp_path)
+    assert [row["verdict"] for row in rows] == ["error", "identical", "identical", "identical"]
+    assert f"raised {type(error).__name__}" in rows[0]["message"]
+
+
+def test_an_interrupt_by_the_user_ends_a_run(tmp_path) -> None:
+    def interrupted(layer: str, relevance: np.ndarray) -> np.ndarray:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+        return relevance
+
+    with pytest.raises(KeyboardInterrupt):
+        run(selection(GradientBackend("slow", interrupted)), tmp_path)
+
+
+class Destructive(GradientBackend):
+    """Writes into what it is given, once it has used it."""
+
+    def prepare(self, model, dtype):
+        inner, explain = super().prepare(model, dtype), _Prepared.explain
+
+        class Prepared:
+            def explain(self, x, method, target=None, layers=True):
+                trace = explain(inner, x, method, target, layers)
+                trace = replace(trace, target=trace.target.copy())
+                trace.layers["x"].activation = x.copy()
+                x[:] = 7.0
+                target[:] = 1
+                return trace
+
+        return Prepared()
+
+
+def test_what_a_candidate_does_to_its_arrays_reaches_nobody_else(tmp_path) -> None:
+    given = np.array([[0.5, -1.0, 2.0]], np.float32)
+    rows = run(selection(Destructive("destructive"), input=given), tmp_path)
+    assert {row["verdict"] for row in rows} == {"identical"}
+    assert given.tolist() == [[0.5, -1.0, 2.0]]
+    # (0.5 - 0.5 - 2, -1 - 3 + 0.5) @ ((2, 1), (-1, 0.5)) = (-4 + 3.5, -2 - 1.75): the first logit is larger
+    assert {tuple(row["target"]) for row in rows} == {(0,)}
+    target = np.array([0])
+    harness.explain(network(), given, "gradient", Destructive(), target)
+    assert (given.tolist(), target.tolist()) == ([[0.5, -1.0, 2.0]], [0])
 
 
 def test_figures_that_json_cannot_hold_do_not_break_a_run(tmp_path) -> None:

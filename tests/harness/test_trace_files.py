@@ -48,6 +48,9 @@ def test_missing_truncated_foreign_and_mixed_files_are_named(trace, tmp_path) ->
     path.with_suffix(".json").write_text(json.dumps(facts | {"format": 99}))
     with pytest.raises(ModelSourceError, match="has format 99"):
         harness.load_trace(path)
+    path.with_suffix(".json").write_text(json.dumps(facts | {"model": "another"}))
+    with pytest.raises(ModelSourceError, match=r"t\.json is damaged: .*; record the trace again"):
+        harness.load_trace(path)
     path.with_suffix(".json").write_text("{")
     with pytest.raises(ModelSourceError, match="no readable trace"):
         harness.load_trace(path)

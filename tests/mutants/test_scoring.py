@@ -153,6 +153,20 @@ def test_another_source_of_the_mutant_is_another_key() -> None:
 # --- the folder ---------------------------------------------------------------------------------------
 
 
+def test_a_module_below_the_folder_belongs_to_the_source_of_its_mutants(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    helper = tmp_path / "below" / "factors.py"
+    helper.write_text("FACTOR = 1.0\n", encoding="utf-8")
+    (tmp_path / "planted.py").write_text(
+        "from harness.mutants import Mutant\n"
+        "MUTANTS = (Mutant('one', 'nothing', (), lambda: None, (), (), 'by hand'),)\n",
+        encoding="utf-8",
+    )
+    before = collect(tmp_path).digests["one"]
+    helper.write_text("FACTOR = 2.0\n", encoding="utf-8")
+    assert collect(tmp_path).digests["one"] != before
+
+
 def test_a_folder_without_mutants_says_so(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="no module there has a tuple MUTANTS"):
         collect(tmp_path)

@@ -259,15 +259,14 @@ def test_a_list_of_rules_for_another_order_of_kernels_is_refused(library: PeerBa
 
 
 def test_what_the_library_raises_is_passed_on_in_its_own_words(library: PeerBackend) -> None:
-    """Deconvnet makes a copy of the layer without its activation, which a `ReLU` layer does not know."""
-    b = Builder("bounded", (2,))
+    """Its LRP checks the model first and refuses a softmax, wherever in it that stands."""
+    b = Builder("softmax_within", (2,))
     b.add("dense", "hidden", weights={"kernel": np.eye(2)})
-    b.add("relu6", "hidden_relu6")
+    b.add("softmax", "shares")
     b.add("dense", "logits", weights={"kernel": np.eye(2)})
-    with pytest.raises(
-        PeerError, match=r"innvestigate: TypeError: \('Keyword argument not understood:', 'activation'\)"
-    ):
-        _run(library, PortedModel.from_graph(b.graph()), [[1, 2]], "deconvnet")
+    said = "innvestigate: NotAnalyzeableModelException: This analysis method does not support softmax layers"
+    with pytest.raises(PeerError, match=said):
+        _run(library, PortedModel.from_graph(b.graph()), [[1, 2]], "lrp.z")
 
 
 def test_the_library_goes_on_after_an_error(library: PeerBackend) -> None:

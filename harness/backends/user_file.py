@@ -1,0 +1,65 @@
+"""``FILE.py:NAME``: a backend in a Python file of the user's own. The file is run."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from harness.errors import HarnessError, described, is_interrupt
+
+
+def is_user_file(name: Any) -> bool:
+    """Whether ``name`` is of the form ``FILE.py:NAME``."""
+    return isinstance(name, str) and ".py:" in name
+
+
+def backend_of_file(name: str) -> Any:
+    """The backend ``NAME`` of ``FILE.py``, or what ``NAME()`` returns. The file is run anew for every call.
+
+    Raises HarnessError where there is no such file or name, for whatever the file raises while it is run
+    (`sys.exit()` too), and for an object that lacks a part of `harness.backends.Backend`.
+    """
+    file, _, attribute = name.rpartition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise HarnessError(f"backend {name!r}: there is no file {file}")
+    try:
+        module = _run(path.resolve())
+        if not hasattr(module, attribute):
+            raise HarnessError(f"backend {name!r}: {file} defines no {attribute!r}")
+        found = getattr(module, attribute)
+        # A class, or a function that makes a backend; a backend has these calls itself.
+        backend = found if hasattr(found, "prepare") and not isinstance(found, type) else found()
+        lacking = missing_part(backend)
+    except HarnessError:
+        raise
+    except BaseException as error:  # the file is the user's; whatever it raises is said in one line
+        if is_interrupt(error):
+            raise
+        raise HarnessError(f"backend {name!r} cannot be loaded: {described(error)}") from error
+    if lacking:
+        raise HarnessError(f"backend {name!r} has no {lacking}; see harness.backends.Backend")
+    return backend
+
+
+def _run(path: Path) -> ModuleType:
+    """The file as a module, under a name that no other module has."""
+    spec = spec_from_file_location(f"user_file_{hashlib.sha256(bytes(path)).hexdigest()[:12]}", path)
+    assert spec is not None
+    module = module_from_spec(spec)
+    sys.modules[module.__name__] = module  # dataclasses look their module up there
+    # Not through the loader: its bytecode cache does not see a change within a second that keeps the size.
+    exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+    return module
+
+
+def missing_part(backend: Any) -> str:
+    """What ``backend`` lacks of a `harness.backends.Backend`, in words; empty where it lacks nothing."""
+    if not isinstance(getattr(backend, "name", None), str):
+        return "name that is a string"
+    missing = [c for c in ("version", "supports", "prepare") if not callable(getattr(backend, c, None))]
+    return f"method {missing[0]!r}" if missing else ""
