@@ -16,19 +16,21 @@ unit roundoffs, because rounding scales with it and a different rule does not.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from harness.backends.handing import step_on_copies
 from harness.backends.protocol import Backend, Model, Prepared, Steps
-from harness.comparison.floor import FloorMeter, NoiseFloor, unit_roundoff
+from harness.comparison.floor import MULTIPLE, FloorMeter, NoiseFloor, unit_roundoff
 from harness.comparison.metrics import relative_l2
+from harness.comparison.postprocess import treated
 from harness.comparison.summation import longest_sum
 from harness.graph import Graph
 from harness.methods import Backward, Head, rectifies_shares
-from harness.trace import Trace
+from harness.trace import LayerTrace, Trace
 
 
 class Ground(NamedTuple):
@@ -71,29 +73,63 @@ class Rerun:
         is more than one run backwards.
         """
         graph = self.model.graph
-        if not isinstance(candidate.method.procedure, Backward):
-            return None
         if any(
             layer.name not in candidate.layers or candidate.layers[layer.name].activation is None
             for layer in graph
         ):
             return None
+        grounds: dict[str, Ground] = {}
+        for name, ours, floor in self._walked_back(candidate):
+            theirs, before = candidate.layers[name].relevance, reference.layers[name].relevance
+            if theirs is not None and before is not None:
+                grounds[name] = Ground(relative_l2(ours, theirs), floor, relative_l2(before, ours))
+        return grounds or None
+
+    def result_on_activations_of(self, candidate: Trace, reference: Trace) -> Ground | None:
+        """The attribution on the candidate's activations, for one that shows no layers.
+
+        None where its activations are not known, are not the reference's to within rounding, or where
+        :meth:`on_activations_of` is None as well.
+        """
+        if candidate.activations is None or not reference.layers:
+            return None
+        shown, floor = candidate.activations(), self.floor(reference)
+        for name, layer in reference.layers.items():
+            if layer.activation is None or name not in shown:
+                return None
+            if relative_l2(layer.activation, shown[name]) > MULTIPLE * floor.of_activation(name):
+                return None
+        layers = {
+            layer.name: LayerTrace(layer.name, layer.kind, layer.axes, shown.get(layer.name))
+            for layer in self.model.graph
+        }
+        for name, relevance, allowed in self._walked_back(replace(candidate, layers=layers)):
+            if name == self.model.graph.input.name:
+                ours = treated(relevance, self.x, candidate.method.postprocess)
+                distance = relative_l2(ours, candidate.attribution)
+                return Ground(distance, allowed, relative_l2(reference.attribution, ours))
+        return None
+
+    def _walked_back(self, run: Trace) -> Iterator[tuple[str, np.ndarray, float]]:
+        """Layer, its relevance on the activations of ``run`` and the floor of that, from the output backwards.
+
+        Nothing where the reference cannot run single steps or the method is more than one run backwards.
+        """
+        graph = self.model.graph
+        if not isinstance(run.method.procedure, Backward):
+            return
         other = "float64" if self.dtype == "float32" else "float32"
         sides = (self.prepared, self.in_dtype(other))
         steps = [side for side in sides if isinstance(side, Steps)]
         if len(steps) < len(sides):
-            return None
+            return
         scale = min(1.0, unit_roundoff(self.dtype) / unit_roundoff(other))
         floor = unit_roundoff(self.dtype) * float(np.sqrt(longest_sum(graph)))
-        grounds: dict[str, Ground] = {}
-        here, there = (walk_back(side, graph, candidate) for side in steps)
+        here, there = (walk_back(side, graph, run) for side in steps)
         for (name, ours), (_, otherwise) in zip(here, there, strict=True):
             # What a layer passes down is no more certain than what it received.
             floor = max(floor, scale * relative_l2(ours, otherwise))
-            theirs, before = candidate.layers[name].relevance, reference.layers[name].relevance
-            if theirs is not None and before is not None:
-                grounds[name] = Ground(relative_l2(ours, theirs), floor, relative_l2(before, ours))
-        return grounds
+            yield name, ours, floor
 
 
 def walk_back(prepared: Steps, graph: Graph, run: Trace) -> Iterator[tuple[str, np.ndarray]]:
@@ -112,7 +148,7 @@ def walk_back(prepared: Steps, graph: Graph, run: Trace) -> Iterator[tuple[str, 
         if layer.kind == "input":
             continue
         inputs = tuple(np.asarray(run.layers[name].activation) for name in layer.inputs)
-        shares = prepared.propagate(layer, inputs, received, method)
+        shares = step_on_copies(prepared, layer, inputs, received, method)
         for name, share in zip(layer.inputs, shares, strict=True):
             if name in rules and rectifies_shares(rules[name]) and len(graph.consumers(name)) > 1:
                 share = np.maximum(share, 0)

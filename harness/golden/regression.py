@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.api import as_model, prepared_for, require_support
-from harness.backends import Backend, backend_named
+from harness.backends import Backend, backend_named, run_on_copies
 from harness.comparison import Comparison, FloorMeter, compare
 from harness.errors import ModelSourceError
 from harness.golden.store import load_golden, save_golden
@@ -33,7 +33,7 @@ def record(
     for name in methods:
         resolved = method(name)
         require_support(backend, resolved)
-        trace = prepared.explain(array, resolved)
+        trace = run_on_copies(prepared, array, resolved, None)
         yield name, save_golden(root, trace, meter.measure(trace), input_name)
 
 
@@ -55,5 +55,6 @@ def verify(path: Path, candidate: str | Backend, models: dict[str, Any]) -> Comp
             f"(digest {str(recorded)[:12]}, now {model.digest[:12]}); record it again if that change was meant"
         )
     require_support(backend, trace.method)
-    run = prepared_for(model, backend, trace.dtype).explain(golden.x, trace.method, trace.target)
+    prepared = prepared_for(model, backend, trace.dtype)
+    run = run_on_copies(prepared, golden.x, trace.method, trace.target)
     return compare(trace, run, floor=golden.floor)

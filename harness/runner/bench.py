@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend, Model, Prepared
+from harness.backends import Backend, Model, Prepared, run_on_copies
 from harness.comparison import Comparison, Rerun, compare
 from harness.errors import HarnessError
 from harness.methods import Method
@@ -66,7 +66,7 @@ class Bench:
             try:
                 prepared = self._prepare(side, dtype)
                 begun = time.perf_counter()
-                traces[side] = prepared.explain(self._inputs[dtype], method, target)
+                traces[side] = run_on_copies(prepared, self._inputs[dtype], method, target)
                 seconds[side] = time.perf_counter() - begun
             except MemoryError:
                 raise

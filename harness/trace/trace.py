@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +33,8 @@ class Trace:
     ``target``: (batch,) int64, the explained class of each sample. ``logits``: (batch, classes).
     ``attribution``: the shape of the input. ``layers``: by canonical name, in forward order, the input
     layer included (its relevance is the attribution before post-processing); empty where the run kept
-    no layers. ``provenance``: JSON-able facts (model hash, input hash, versions).
+    no layers. ``provenance``: JSON-able facts (model hash, input hash, versions; "layers":
+    why layers that were asked for are not shown; "activations": where those shown are from, if not from the run).
     """
 
     model: str
@@ -44,6 +46,9 @@ class Trace:
     attribution: np.ndarray
     layers: dict[str, LayerTrace]
     provenance: dict[str, Any] = field(default_factory=dict)
+    #: By layer, the activations that the attribution was computed on, for a run that shows no layers but is known to
+    #: have run its network once, on this very input; None where they are not known. Lost when the trace is stored.
+    activations: Callable[[], Mapping[str, np.ndarray]] | None = field(default=None, repr=False)
     #: Runs the reference again (`harness.comparison.Rerun`); set by `explain`, lost when the trace is stored.
     rerun: Any = field(default=None, repr=False)
 
