@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,16 +22,15 @@ from ported_impls.provenance import provenance
 from ported_impls.returned import TWINS_OWN, checked_attribution, checked_layers, given_layers, parted
 from ported_impls.watch import Watched, watched
 
-#: What autograd's tensors at the layers are, as the user says.
-Shown = Literal["gradient", "gradient*activation"]
 #: In unit roundoffs, relative L2: what a copy in another layout, a product or a sign may round.
 ROUNDED = 10
 
 
 @dataclass(frozen=True)
 class TorchFunction:
-    """Satisfies `Prepared`: the function's attribution; layers where it returns them, or where ``layers`` says what
-    autograd shows at them.
+    """Satisfies `Prepared`: the function's attribution, and layers where it returns them.
+
+    Or where ``layers`` ("gradient", "gradient*activation" or None) says what autograd shows at them.
     """
 
     backend: str
@@ -40,7 +39,7 @@ class TorchFunction:
     dtype: str
     function: Callable[..., Any]
     twin: torch.nn.Module
-    layers: Shown | None = None
+    layers: str | None = None
 
     def explain(
         self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True

@@ -109,9 +109,9 @@ def _other_rules(rule: Rule) -> Iterator[tuple[str, str, Rule]]:
         case Gamma():
             yield "rule-mapping", "gamma in its other form", replace(rule, signed=not rule.signed)
         case GuidedReLU() | Deconvolution():
-            for instead in (Gradient(), GuidedReLU(), Deconvolution()):
-                if instead != rule:
-                    yield "rule-mapping", f"{instead} instead of {rule}", instead
+            for other_rule in (Gradient(), GuidedReLU(), Deconvolution()):
+                if other_rule != rule:
+                    yield "rule-mapping", f"{other_rule} instead of {rule}", other_rule
         case _:
             pass
     if isinstance(rule, Z | Epsilon | StdEpsilon | AlphaBeta | Sign) and rule.bias:
