@@ -17,6 +17,7 @@ from harness.backends import (
     list_backends,
     model_plugin,
     register_backend,
+    run_on_copies,
 )
 from harness.checks import checked_dtype, checked_input, checked_target
 from harness.errors import UnsupportedMethodError
@@ -84,9 +85,7 @@ def explain(
     check_applies(resolved, model)
     require_support(chosen, resolved)
     prepared = prepared_for(model, chosen, dtype)
-    # Copies: what a backend does to its arrays must not reach the caller's, nor what runs next.
-    given = None if wanted is None else wanted.copy()
-    trace = of_model(prepared.explain(array.copy(), resolved, given, layers), model)
+    trace = of_model(run_on_copies(prepared, array, resolved, wanted, layers), model)
     trace.rerun = _rerun(model, array, chosen, dtype, prepared)
     return trace
 
@@ -133,9 +132,16 @@ def backend_from_composite(name: str, composite: Callable[..., Any], head: str =
     return backend
 
 
-def backend_from_function(name: str, function: Callable[..., Any], framework: str) -> Backend:
-    """A backend made of ``function(twin, x, target, method) -> attribution`` for ``framework``."""
-    backend: Backend = adapter_plugin("function")(name, function, framework)
+def backend_from_function(
+    name: str, function: Callable[..., Any], framework: str, layers: str | None = None
+) -> Backend:
+    """A backend made of ``function(twin, x, target, method)`` for ``framework``.
+
+    The function returns the attribution, which is all that is judged, or ``(attribution, {layer: relevance})``.
+    ``layers``: what autograd's tensors at the torch twin's layers are, "gradient" or "gradient*activation"; None:
+    nothing. Raises InvalidInputError for anything else, UnknownNameError for an unknown framework.
+    """
+    backend: Backend = adapter_plugin("function")(name, function, framework, layers=layers)
     return backend
 
 

@@ -22,7 +22,7 @@ def checked_dtype(dtype: str) -> str:
 
 
 def checked_input(model: Model, x: Any, dtype: str) -> np.ndarray:
-    """``x`` as a contiguous (batch, *input_shape) array of ``dtype``.
+    """``x`` as a contiguous (batch, *input_shape) array of ``dtype``, in memory of its own.
 
     Raises InvalidInputError for a wrong shape (naming a missing batch axis or a channels-first order
     where that is what it looks like), a non-numeric dtype, an empty batch, NaN or Inf.
@@ -35,7 +35,7 @@ def checked_input(model: Model, x: Any, dtype: str) -> np.ndarray:
         raise InvalidInputError(_shape_message(model.name, array.shape, expected))
     if array.shape[0] == 0:
         raise InvalidInputError("the input has no samples: its batch axis has length 0")
-    array = np.ascontiguousarray(array, dtype=dtype)
+    array = np.array(array, dtype=dtype, order="C", copy=True)
     finite = np.isfinite(array)
     if not finite.all():
         where = tuple(int(i) for i in np.argwhere(~finite)[0])

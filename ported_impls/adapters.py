@@ -18,7 +18,7 @@ from ported_impls.versions import (
 
 #: (twin, method) -> zennit.core.Composite; the twin is the torch module, its attribute ``graph`` the graph.
 CompositeFunction = Callable[[Any, Method], Any]
-#: (twin, x, target, method) -> attribution, see :func:`backend_from_function`.
+#: (twin, x, target, method) -> attribution or (attribution, relevance by layer), see :func:`backend_from_function`.
 AttributionFunction = Callable[[Any, Any, Any, Method], Any]
 
 #: The distributions whose versions count, by framework of a function.
@@ -28,6 +28,8 @@ _DISTRIBUTIONS = {
     "keras": ("tensorflow", "keras"),
     "numpy": (),
 }
+#: What autograd's tensors at the torch twin's layers may be.
+_LAYERS = ("gradient", "gradient*activation")
 
 
 def backend_from_composite(name: str, composite: CompositeFunction, head: Head | None = "logit") -> Backend:
@@ -49,27 +51,50 @@ def backend_from_composite(name: str, composite: CompositeFunction, head: Head |
     return _CompositeBackend(name, composite, head)
 
 
-def backend_from_function(name: str, function: AttributionFunction, framework: str) -> Backend:
-    """A backend that runs ``function(twin, x, target, method) -> attribution`` as a black box.
+def backend_from_function(
+    name: str, function: AttributionFunction, framework: str, layers: str | None = None
+) -> Backend:
+    """A backend that runs ``function(twin, x, target, method)``; what it returns is what is judged.
 
     ``framework`` decides what the function gets and returns:
 
     - ``"torch"``: the torch twin, ``x`` as a tensor and the attribution in the twin's layout (of rank 3
-      and more the channel axis is axis 1), ``target`` a LongTensor (batch,). Where the function runs the
-      twin once with gradients and goes backward once, the gradient seen at each layer's output is the
-      layer's relevance; otherwise it has none.
+      and more the channel axis is axis 1), ``target`` a LongTensor (batch,).
     - ``"tensorflow"`` or ``"keras"``: the Keras twin, ``x`` and the attribution channels last, ``x`` a
-      tensor, ``target`` an int64 tensor. Layers are not recorded.
-    - ``"numpy"``: the neutral graph (`harness.graph.Graph`) and arrays, channels last. Layers are not
-      recorded; the logits, which the function does not return, are taken from whichever twin can be built.
+      tensor, ``target`` an int64 tensor.
+    - ``"numpy"``: the neutral graph (`harness.graph.Graph`) and arrays, channels last. The logits, which the
+      function does not return, are taken from whichever twin can be built.
 
-    The attribution is taken as it is returned: head and post-processing are the function's own business.
-    Raises InvalidInputError for a function that cannot be called, UnknownNameError for another framework.
+    Arrays are copies: the function may overwrite them, and may return the same buffer each time. ``method`` is the
+    method with its parameters; where it draws noise, the samples are `harness.methods.gaussian_noise` of
+    ``method.procedure``, the same for every backend.
+
+    The attribution is taken as it is returned: head and post-processing are the function's own business. The
+    function may return ``(attribution, {layer name: relevance})`` instead; each relevance is then judged too. It is
+    (batch, *layer shape), channels last whatever the framework.
+
+    ``layers`` says what autograd's tensors at the torch twin's layers are: ``"gradient"``: the relevance of a layer
+    is the gradient of its output; ``"gradient*activation"``: that times the output. They are used where the function
+    ran the twin once with gradients, on the very batch, went back once, and the attribution is what the method
+    makes of the input's; elsewhere only the attribution is judged, and ``provenance["layers"]`` of the trace says
+    why. ``None``: nothing, only what is returned is judged.
+
+    Raises InvalidInputError for a function that cannot be called and for other ``layers``, UnknownNameError for
+    another framework.
     """
     _check_callable(name, "function", function)
     if framework not in _DISTRIBUTIONS:
         raise UnknownNameError("framework", framework, _DISTRIBUTIONS)
-    return _FunctionBackend(name, function, framework)
+    if layers is not None and layers not in _LAYERS:
+        raise InvalidInputError(
+            f"{name}: layers must be {', '.join(map(repr, _LAYERS))} or None, found {layers!r}"
+        )
+    if layers is not None and framework != "torch":
+        raise InvalidInputError(
+            f"{name}: layers={layers!r} is what autograd shows in torch, found framework {framework!r}; "
+            "return (attribution, {layer name: relevance}) to have layers judged"
+        )
+    return _FunctionBackend(name, function, framework, layers)
 
 
 @dataclass(eq=False)
@@ -111,12 +136,14 @@ class _FunctionBackend:
     name: str
     function: AttributionFunction
     framework: str
+    layers: str | None
 
     def version(self) -> dict[str, str]:
         names = ("numpy", *_DISTRIBUTIONS[self.framework])
         return {
             **distribution_versions(*names),
             "source": function_digest(self.function),
+            "layers": str(self.layers),
             "adapter": package_digest(),
         }
 
@@ -137,17 +164,17 @@ class _FunctionBackend:
             twin = model.torch(dtype)
             from ported_impls.torch_function import TorchFunction
 
-            return TorchFunction(twin=twin, **facts)
-        from ported_impls.array_function import ArrayFunction, keras_twin_logits, torch_twin_logits
+            return TorchFunction(twin=twin, layers=self.layers, **facts)
+        from ported_impls.array_function import ArrayFunction, keras_twin_forward, torch_twin_forward
 
         if self.framework == "numpy":
             try:
-                logits = torch_twin_logits(model, dtype)
+                forward = torch_twin_forward(model, dtype)
             except MissingFrameworkError:
-                logits = keras_twin_logits(model, dtype)
-            return ArrayFunction(twin=model.graph, logits=logits, as_tensors=False, **facts)
+                forward = keras_twin_forward(model, dtype)
+            return ArrayFunction(twin=model.graph, forward=forward, as_tensors=False, **facts)
         return ArrayFunction(
-            twin=model.keras(dtype), logits=keras_twin_logits(model, dtype), as_tensors=True, **facts
+            twin=model.keras(dtype), forward=keras_twin_forward(model, dtype), as_tensors=True, **facts
         )
 
 

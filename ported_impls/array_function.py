@@ -1,4 +1,4 @@
-"""A black-box function on the Keras twin or on the neutral graph; imports a framework only when it runs."""
+"""A function on the Keras twin or on the neutral graph; imports a framework only when it runs."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ from typing import Any
 import numpy as np
 
 from harness.backends.protocol import Model
-from harness.errors import InvalidInputError
 from harness.methods import Method
-from harness.trace.trace import Trace
+from harness.trace.trace import LayerTrace, Trace
 from ported_impls.heads import resolve_target
 from ported_impls.provenance import provenance
+from ported_impls.returned import TWINS_OWN, checked_attribution, checked_layers, given_layers, parted
 
-Logits = Callable[[np.ndarray], np.ndarray]
+
+@dataclass(frozen=True)
+class Forward:
+    """What a twin computes on (batch, *input shape): the logits, and by layer the activations, all canonical."""
+
+    logits: Callable[[np.ndarray], np.ndarray]
+    activations: Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class ArrayFunction:
-    """Satisfies `Prepared`: attribution and logits, no layers.
+    """Satisfies `Prepared`: attribution and logits, and the layers that the function returns.
 
     ``as_tensors``: the function gets TensorFlow's tensors, else NumPy arrays.
     """
@@ -31,27 +37,27 @@ class ArrayFunction:
     dtype: str
     function: Callable[..., Any]
     twin: Any
-    logits: Logits
+    forward: Forward
     as_tensors: bool
 
     def explain(
         self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
     ) -> Trace:
-        """Raises InvalidInputError for a target outside the classes or an attribution of another shape.
+        """Raises InvalidInputError for a target outside the classes or a result that is not what was asked for.
 
         MethodDoesNotApplyError for a method that is not meant for such a network.
         """
         method.check(self.model.graph)
-        logits = self.logits(x)
+        logits = self.forward.logits(x)
         target = resolve_target(self.model.name, logits, target)
-        if self.as_tensors:
-            import tensorflow as tf
-
-            attribution = self.function(
-                self.twin, tf.convert_to_tensor(x), tf.convert_to_tensor(target), method
-            )
-        else:
-            attribution = self.function(self.twin, x, target, method)
+        result = self.function(self.twin, *self._handed(x.copy(), target.copy()), method)
+        value, given = parted(self.backend, result)
+        attribution = checked_attribution(self.backend, value, x)
+        traces: dict[str, LayerTrace] = {}
+        if given is not None:
+            graph = self.model.graph
+            relevances = checked_layers(self.backend, graph, given, len(x), np.asarray)
+            traces = given_layers(graph, self.forward.activations(x), relevances) if layers else {}
         return Trace(
             model=self.model.name,
             method=method,
@@ -59,37 +65,52 @@ class ArrayFunction:
             dtype=self.dtype,
             target=target,
             logits=logits,
-            attribution=checked_attribution(self.backend, np.asarray(attribution), x),
-            layers={},
-            provenance=provenance(self.backend, self.versions, self.model, self.dtype, x),
+            attribution=attribution,
+            layers=traces,
+            provenance=provenance(self.backend, self.versions, self.model, self.dtype, x)
+            | ({"activations": TWINS_OWN} if traces else {}),
         )
 
+    def _handed(self, x: np.ndarray, target: np.ndarray) -> tuple[Any, Any]:
+        if not self.as_tensors:
+            return x, target
+        import tensorflow as tf
 
-def checked_attribution(backend: str, attribution: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """``attribution`` if it has the shape of ``x``; raises InvalidInputError."""
-    if attribution.shape != x.shape:
-        raise InvalidInputError(
-            f"{backend}: the function returned an attribution of shape {attribution.shape} "
-            f"(channels last), expected the shape of the input, {x.shape}"
-        )
-    return attribution
+        return tf.convert_to_tensor(x), tf.convert_to_tensor(target)
 
 
-def torch_twin_logits(model: Model, dtype: str) -> Logits:
-    """The logits of the torch twin; raises MissingFrameworkError."""
+def torch_twin_forward(model: Model, dtype: str) -> Forward:
+    """The torch twin's; raises MissingFrameworkError."""
     twin = model.torch(dtype)
     import torch
 
+    from ported_impls.capture import capture_layers
     from ported_impls.layout import to_canonical, to_twin
 
     def logits(x: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             return to_canonical(twin(to_twin(x)))
 
-    return logits
+    def activations(x: np.ndarray) -> Mapping[str, np.ndarray]:
+        with torch.no_grad(), capture_layers(twin, model.graph) as captured:
+            twin(to_twin(x))
+        return {**captured.activations, model.graph.input.name: x.copy()}
+
+    return Forward(logits, activations)
 
 
-def keras_twin_logits(model: Model, dtype: str) -> Logits:
-    """The logits of the Keras twin; raises MissingFrameworkError."""
+def keras_twin_forward(model: Model, dtype: str) -> Forward:
+    """The Keras twin's; raises MissingFrameworkError."""
     twin = model.keras(dtype)
-    return lambda x: np.asarray(twin(x, training=False))
+
+    def activations(x: np.ndarray) -> Mapping[str, np.ndarray]:
+        import tensorflow as tf
+
+        inside = [layer.name for layer in model.graph if layer.name != model.graph.input.name]
+        outputs = tf.keras.Model(twin.input, [twin.get_layer(name).output for name in inside])(
+            x, training=False
+        )
+        shown = {name: np.array(output) for name, output in zip(inside, outputs, strict=True)}
+        return {**shown, model.graph.input.name: x.copy()}
+
+    return Forward(lambda x: np.array(twin(x, training=False)), activations)

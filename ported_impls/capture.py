@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,17 +23,11 @@ Tap = Callable[[str, np.ndarray], None]
 class Captured:
     """By canonical layer name, in canonical layout: the last output and the last gradient of the output.
 
-    ``runs`` and ``arrivals`` count how often the layer ran with a way back and how often a gradient came.
+    Copies: what a composite's own hooks do in place afterwards does not show in them.
     """
 
     activations: dict[str, np.ndarray] = field(default_factory=dict)
     relevances: dict[str, np.ndarray] = field(default_factory=dict)
-    runs: Counter[str] = field(default_factory=Counter)
-    arrivals: Counter[str] = field(default_factory=Counter)
-
-    def once(self, name: str) -> bool:
-        """Whether there was one run and one gradient, which then is the layer's relevance."""
-        return self.runs[name] == 1 and self.arrivals[name] == 1
 
 
 @contextmanager
@@ -108,17 +101,15 @@ def _record(
     captured: Captured, name: str, module: torch.nn.Module, args: tuple[Any, ...], output: torch.Tensor
 ) -> torch.Tensor:
     """A forward hook; returns a view, because a module may return its input, which others read as well."""
-    captured.activations[name] = to_canonical(output)
+    captured.activations[name] = to_canonical(output).copy("K")
     seen = output.view_as(output)
     if seen.requires_grad:
-        captured.runs[name] += 1
         seen.register_hook(partial(_keep_gradient, captured, name))
     return seen
 
 
 def _keep_gradient(captured: Captured, name: str, gradient: torch.Tensor) -> None:
-    captured.arrivals[name] += 1
-    captured.relevances[name] = to_canonical(gradient)
+    captured.relevances[name] = to_canonical(gradient).copy("K")
 
 
 def layer_traces(

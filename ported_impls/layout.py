@@ -29,9 +29,12 @@ def in_twin_order(array: np.ndarray, order: np.ndarray | None) -> np.ndarray:
 
 
 def to_twin(array: np.ndarray) -> torch.Tensor:
-    """A canonical array as a contiguous tensor of its dtype; from rank 3 on the last axis goes to axis 1."""
+    """A canonical array as a contiguous tensor of its dtype, in memory of its own.
+
+    From rank 3 on the last axis goes to axis 1.
+    """
     moved = np.moveaxis(array, -1, 1) if array.ndim >= 3 else array
-    return torch.from_numpy(np.require(moved, requirements=["C", "W"]))
+    return torch.from_numpy(np.array(moved, order="C", copy=True))
 
 
 def to_canonical(tensor: torch.Tensor) -> np.ndarray:

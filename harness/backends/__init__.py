@@ -1,5 +1,6 @@
 """The plugin protocol and the registry."""
 
+from harness.backends.handing import run_on_copies, step_on_copies
 from harness.backends.protocol import Backend, Model, Prepared, Programs, StepProgram, Steps
 from harness.backends.registry import (
     adapter_plugin,
@@ -25,4 +26,6 @@ __all__ = [
     "list_backends",
     "model_plugin",
     "register_backend",
+    "run_on_copies",
+    "step_on_copies",
 ]

@@ -1,4 +1,7 @@
-"""What a backend is. Every array that crosses this boundary is NumPy, batch first, channels last."""
+"""What a backend is. Every array that crosses this boundary is NumPy, batch first, channels last.
+
+Arrays are handed over, and taken, as copies (`harness.backends.handing`): a backend may do with them what it likes.
+"""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.backends.handing import run_on_copies
 from harness.backends.protocol import Backend, Model, Prepared
 from harness.comparison.metrics import relative_l2
 from harness.comparison.summation import longest_forward_sums, longest_sum
@@ -116,17 +117,17 @@ class FloorMeter:
         """
         if self._dtype == "float32":
             if exact is None:
-                exact = self._in_dtype("float64").explain(
-                    self._x.astype(np.float64), trace.method, trace.target, layers=bool(trace.layers)
-                )
+                exact = self._run(self._in_dtype("float64"), self._x.astype(np.float64), trace)
             return self._movement(exact, [trace], "distance of the float32 reference from its float64 run")
-        runs = [
-            prepared.explain(x, trace.method, trace.target, layers=bool(trace.layers))
-            for _, prepared, x in self.moved_models()
-        ]
+        runs = [self._run(prepared, x, trace) for _, prepared, x in self.moved_models()]
         return self._movement(
             trace, runs, f"largest of {RUNS} runs with weights and input moved by one unit in the last place"
         )
+
+    @staticmethod
+    def _run(prepared: Prepared, x: np.ndarray, trace: Trace) -> Trace:
+        """The run of ``trace`` again, on ``x``."""
+        return run_on_copies(prepared, x, trace.method, trace.target, layers=bool(trace.layers))
 
     def _movement(self, base: Trace, runs: list[Trace], how: str) -> NoiseFloor:
         """The largest relative L2 distance of any run from ``base``, per tensor."""

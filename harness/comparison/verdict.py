@@ -165,7 +165,9 @@ def compare(
             notes.append("the noise floor was not measured; verdicts allow for one rounding only")
     ours, theirs = reference_trace.layers, candidate_trace.layers
     if ours and not theirs:
-        notes.append("the candidate gave no layers; only the attribution was compared")
+        why = candidate_trace.provenance.get("layers")
+        reason = f" ({why})" if why else ""
+        notes.append(f"the candidate gave no layers{reason}; only the attribution was compared")
     shared = [name for name in ours if name in theirs]
     # NumPy releases the interpreter for the sums, so the tensors are handled side by side.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
@@ -196,7 +198,9 @@ def compare(
             notes=tuple(notes),
             unverified=unverified,
         )
-    if rerun and comparison.forward and comparison.first_divergent_forward is None:
+    # A function's own activations are not known where it did not run the twin once, on the very batch.
+    own = "activations" not in candidate_trace.provenance
+    if rerun and own and comparison.forward and comparison.first_divergent_forward is None:
         doubtful = [row for row in (*comparison.rows, attribution) if _doubtful(row)]
         ground = rerun.on_activations_of(candidate_trace, reference_trace) if doubtful else None
         if ground is not None:
@@ -204,6 +208,10 @@ def compare(
             if source in ground and _follows_relevance(candidate_trace, source, rerun.x):
                 ground = {**ground, ATTRIBUTION: ground[source]}
             comparison = _on_equal_ground(comparison, ground)
+    elif rerun and not theirs and _doubtful(attribution):
+        result = rerun.result_on_activations_of(candidate_trace, reference_trace)
+        if result is not None:
+            comparison = _on_equal_ground(comparison, {ATTRIBUTION: result})
     return _with_first_divergent(comparison, reference_trace, candidate_trace)
 
 

@@ -1,143 +1,194 @@
 """A candidate that shows nothing but its attribution: whole runs of the reference, read differently, against it.
 
-What is found here is where a difference is first seen: the layer stays unknown.
+What is found here is where a difference is first seen: the layer stays unknown. A name is given only where the
+reference with that one difference gives the candidate's attribution: rounding explains what is left, and that is a
+small part of the error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 
 from harness.api import prepared_for
+from harness.backends import run_on_copies
+from harness.comparison import compare
 from harness.comparison.floor import MULTIPLE
 from harness.diagnosis.attribution import postprocess_finding
 from harness.diagnosis.case import Case
-from harness.diagnosis.findings import Finding
+from harness.diagnosis.findings import Finding, Stage
 from harness.diagnosis.head import SEEDS, head_words
-from harness.diagnosis.measure import apart, explained
-from harness.methods import (
-    AlphaBeta,
-    Bounded,
-    Composite,
-    Epsilon,
-    Flat,
-    Gamma,
-    Method,
-    Rule,
-    Sign,
-    StdEpsilon,
-    WSquare,
-    Z,
-)
+from harness.diagnosis.measure import apart, explained, summation_floor
+from harness.diagnosis.readings import Reading, readings
+from harness.diagnosis.search import LEFT, MOST
+from harness.methods import Head, Method
 
 #: Other classes that are tried as the target, the most likely first.
 TARGETS = 10
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
-    """Another reading of the method: a cause, in words, and the method itself."""
+class Difference:
+    """Two attributions in float64, how far the candidate's is from the reference's, and what rounding explains."""
 
-    cause: str
-    words: str
-    method: Method
+    reference: np.ndarray
+    candidate: np.ndarray
+    error: float
+    floor: float
+
+    def closed_by(self, residual: float) -> bool:
+        """Whether what leaves ``residual`` accounts for the difference, and not merely hides in a high floor."""
+        return explained(residual, self.floor) and residual <= min(LEFT * self.error, MOST)
+
+    def finding(self, stage: Stage, cause: str, words: str, residual: float | None = None) -> Finding:
+        """About the whole run."""
+        return Finding(stage, None, cause, words, self.error, self.floor, residual, first_seen=True)
 
 
 def black_box_finding(case: Case) -> Finding | None:
     """The first of the known differences of a whole run that reproduces the attribution; None where it is right."""
     found = np.asarray(case.theirs.attribution, np.float64)
     ours = np.asarray(case.ours.attribution, np.float64)
-    floor = case.attribution_floor
-    error = apart((ours,), (found,))
-    if explained(error, floor):
+    difference = Difference(ours, found, apart((ours,), (found,)), case.attribution_floor)
+    if explained(difference.error, difference.floor) or _agrees(case):
         return None
-    scaled = _scaled(case, ours, found, error, floor)
-    if scaled is not None:
-        return scaled
-    for target in _other_targets(case):
-        residual = _against(case, case.method, target, found)
-        if explained(residual, floor):
-            words = f"class {target.tolist()} is explained instead of {case.target.tolist()}"
-            parameters = {"found": target.tolist(), "expected": case.target.tolist()}
-            return _seen("head", "target", words, error, floor, residual, None, parameters)
-    ends = _ends(case, ours, found, error, floor)
+    for finding in (
+        _another_network(case, difference),
+        _scaled(case, difference),
+        _another_head(case, difference),
+        _another_target(case, difference),
+    ):
+        if finding is not None:
+            return finding
+    ends = _ends(case, difference)
     if ends is not None and ends.cause != "unknown":
         return ends
-    best: tuple[float, Reading] | None = None
-    for reading in readings(case.method):
-        residual = _against(case, reading.method, case.target, found)
-        if explained(residual, floor):
-            return _seen("rule", reading.cause, reading.words, error, floor, residual, None, {})
-        if best is None or residual < best[0]:
-            best = residual, reading
-    runner_up = None if best is None else (best[1].words, best[0])
-    facts = {} if ends is None else ends.facts
+    named, nearest = _reread(case, difference)
+    if named is not None:
+        return named
     words = "the attribution differs, and the candidate shows no layers"
-    unknown = _seen("rule", "unknown", words, error, floor, None, runner_up, {})
-    return replace(unknown, facts=facts)
+    unknown = difference.finding("rule", "unknown", words)
+    return replace(unknown, runner_up=nearest, facts={} if ends is None else ends.facts)
 
 
-def _seen(
-    stage: str,
-    cause: str,
-    words: str,
-    error: float,
-    floor: float,
-    residual: float | None,
-    runner_up: tuple[str, float] | None,
-    parameters: dict[str, object],
-) -> Finding:
-    return Finding(
-        stage,  # type: ignore[arg-type]
-        None,
-        cause,
-        words,
-        error,
-        floor,
-        residual,
-        runner_up,
-        first_seen=True,
-        parameters=parameters,
-    )
+def _agrees(case: Case) -> bool:
+    """Whether the attributions agree on equal ground, where rounding put a unit on the other side of a kink."""
+    return compare(case.ours, case.theirs).attribution.verdict in ("identical", "equivalent")
 
 
-def _against(case: Case, method: Method, target: np.ndarray, found: np.ndarray) -> float:
+def _run(case: Case, method: Method, target: np.ndarray) -> np.ndarray | None:
+    """The reference's attribution by ``method``, in float64; None where the network does not admit the method."""
+    prepared = prepared_for(case.model, case.reference, case.dtype)
     try:
-        run = prepared_for(case.model, case.reference, case.dtype).explain(
-            case.x, method, target, layers=False
-        )
+        run = run_on_copies(prepared, case.x, method, target, layers=False)
     except Exception:
-        return float("inf")  # a reading that this network does not admit
-    return apart((np.asarray(run.attribution, np.float64),), (found,))
+        return None
+    return np.asarray(run.attribution, np.float64)
 
 
-def _scaled(case: Case, ours: np.ndarray, found: np.ndarray, error: float, floor: float) -> Finding | None:
-    """One factor a sample: the start of the backward pass, if it is one; else a bare scale."""
-    rows = np.stack([ours.reshape(len(ours), -1), found.reshape(len(found), -1)])
+def _against(case: Case, method: Method, difference: Difference) -> float:
+    """How far the candidate is from the reference's run of ``method``."""
+    run = _run(case, method, case.target)
+    return float("inf") if run is None else apart((run,), (difference.candidate,))
+
+
+def _another_network(case: Case, difference: Difference) -> Finding | None:
+    """Where the candidate's network gives other logits, nothing can be said of its method."""
+    floor = max(
+        case.ours.rerun.floor(case.ours).of_activation(case.graph.output),
+        summation_floor(case.terms, case.dtype),
+    )
+    error = apart((np.asarray(case.ours.logits),), (np.asarray(case.theirs.logits),))
+    if explained(error, floor):
+        return None
+    words = "the candidate's network gives other logits than the reference's"
+    return replace(difference.finding("forward", "unknown", words), error=error, floor=floor)
+
+
+def _scaled(case: Case, difference: Difference) -> Finding | None:
+    """One factor a sample: the start of the backward pass, if it is one; else one factor for all, a bare scale."""
+    ours, found, floor = difference.reference, difference.candidate, difference.floor
+    rows = ours.reshape(len(ours), -1), found.reshape(len(found), -1)
+    size = np.square(rows[0]).sum(axis=1)
+    told = size > 0  # zero is zero times any factor
+    if not told.any():
+        return None
     with np.errstate(all="ignore"):
-        factors = (rows[0] * rows[1]).sum(axis=1) / np.square(rows[0]).sum(axis=1)
-    residual = apart((ours * factors.reshape(-1, *(1,) * (ours.ndim - 1)),), (found,))
-    if not explained(residual, floor):
+        factors = np.where(told, (rows[0] * rows[1]).sum(axis=1) / size, 1.0)
+
+    def left(each: np.ndarray) -> float:
+        return apart((ours * each.reshape(-1, *(1,) * (ours.ndim - 1)),), (found,))
+
+    if not difference.closed_by(left(factors)):
         return None
     logits = np.asarray(case.ours.logits, np.float64)
     own = SEEDS[head_words(case.method.head)](logits, case.target)
     for words, start in SEEDS.items():
         with np.errstate(all="ignore"):
-            wanted = start(logits, case.target) / own
-        if np.allclose(wanted, factors, rtol=MULTIPLE * floor, atol=0):
+            wanted = np.where(told, start(logits, case.target) / own, 1.0)
+        if np.isfinite(wanted).all() and difference.closed_by(left(wanted)):
             said = (
                 f"the backward pass starts from {words} instead of {head_words(case.method.head)}; "
-                f"the whole result is {factors[0]:.6g} times the reference's"
+                f"the whole result is {factors[told][0]:.6g} times the reference's"
             )
-            parameters = {"factor": (1 / factors).tolist()}
-            return _seen("head", "output-seed", said, error, floor, residual, None, parameters)
-    if np.allclose(factors, factors[0], rtol=MULTIPLE * floor, atol=0):
-        words = f"the attribution is {factors[0]:.9g} times the reference's"
-        return _seen(
-            "postprocess", "scale", words, error, floor, residual, None, {"factor": float(factors[0])}
-        )
+            return _seed(
+                case,
+                replace(
+                    difference.finding("head", "output-seed", said, left(wanted)),
+                    parameters={"factor": (1 / factors).tolist()},
+                ),
+            )
+    factor = float(factors[told][0])
+    if np.allclose(factors[told], factor, rtol=MULTIPLE * floor, atol=0):
+        words = f"the attribution is {factor:.9g} times the reference's"
+        finding = difference.finding("postprocess", "scale", words, left(np.full(len(ours), factor)))
+        return replace(finding, parameters={"factor": factor})
+    return None
+
+
+def _another_head(case: Case, difference: Difference) -> Finding | None:
+    """Another start of the backward pass where the method's own is zero for a sample, so that no factor shows it."""
+    for head in get_args(Head):
+        if head == case.method.head:
+            continue
+        residual = _against(case, replace(case.method, head=head), difference)
+        if difference.closed_by(residual):
+            words = (
+                f"the backward pass starts from {head_words(head)} instead of {head_words(case.method.head)}"
+            )
+            return _seed(case, difference.finding("head", "output-seed", words, residual))
+    return None
+
+
+def _seed(case: Case, finding: Finding) -> Finding:
+    """``finding`` about the start of the backward pass; one that depends on the batch is called that."""
+    if not case.coupled:
+        return finding
+    words = f"what the backward pass starts from depends on the batch: {finding.words}"
+    return replace(finding, cause="batch-coupling", words=words)
+
+
+def _another_target(case: Case, difference: Difference) -> Finding | None:
+    """Other classes: for each sample, of those that are tried, the one whose run comes nearest."""
+    nearest, target = difference.reference.copy(), case.target.copy()
+
+    def far(attribution: np.ndarray) -> np.ndarray:
+        return np.square(attribution - difference.candidate).reshape(len(attribution), -1).sum(axis=1)
+
+    for other in _other_targets(case):
+        run = _run(case, case.method, other)
+        if run is None:
+            continue
+        closer = far(run) < far(nearest)
+        nearest[closer], target[closer] = run[closer], other[closer]
+        residual = apart((nearest,), (difference.candidate,))
+        if difference.closed_by(residual):
+            words = f"class {target.tolist()} is explained instead of {case.target.tolist()}"
+            parameters = {"found": target.tolist(), "expected": case.target.tolist()}
+            return replace(difference.finding("head", "target", words, residual), parameters=parameters)
     return None
 
 
@@ -152,88 +203,37 @@ def _other_targets(case: Case) -> Iterator[np.ndarray]:
             yield np.full_like(case.target, value)
 
 
-def _ends(case: Case, ours: np.ndarray, found: np.ndarray, error: float, floor: float) -> Finding | None:
+def _ends(case: Case, difference: Difference) -> Finding | None:
+    """What is made of the relevance of the input; None where the reference does not show it."""
     source = case.ours.layers.get(case.graph.input.name)
     if source is None or source.relevance is None:
         return None
     relevance = np.asarray(source.relevance, np.float64)
-    finding = postprocess_finding(case, relevance, ours, found, error, floor)
-    return replace(finding, first_seen=True, layer=None)
+    finding = postprocess_finding(
+        case, relevance, difference.reference, difference.candidate, difference.error, difference.floor
+    )
+    finding = replace(finding, first_seen=True, layer=None)
+    if finding.residual is None or difference.closed_by(finding.residual):
+        return finding
+    return replace(finding, cause="unknown")
 
 
-def readings(method: Method) -> Iterator[Reading]:
-    """The method with one thing read differently at every layer where it occurs."""
-    rules = {assignment.rule for assignment in method.composite.assignments}
-    for rule in rules:
-        for cause, words, other in _other_rules(rule):
-            assignments = tuple(
-                replace(assignment, rule=other) if assignment.rule == rule else assignment
-                for assignment in method.composite.assignments
-            )
-            yield Reading(cause, words, replace(method, composite=Composite(assignments)))
+def _reread(case: Case, difference: Difference) -> tuple[Finding | None, tuple[str, float] | None]:
+    """The other reading of the method that fits best, and of those that do not fit the nearest, in words.
 
-
-def _other_rules(rule: Rule) -> Iterator[tuple[str, str, Rule]]:
-    match rule:
-        case Epsilon(epsilon=epsilon):
-            for other in (1e-12, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.25, 1.0):
-                if other != epsilon:
-                    yield (
-                        "epsilon-value",
-                        f"epsilon is {other:g} instead of {epsilon:g}",
-                        replace(rule, epsilon=other),
-                    )
-            yield "stabilizer-form", "nothing but an exact zero is replaced in the denominator", Z(rule.bias)
-        case StdEpsilon(factor=factor):
-            for other in (0.1, 0.25, 0.5, 1.0):
-                if other != factor:
-                    yield (
-                        "epsilon-value",
-                        f"the factor is {other:g} instead of {factor:g}",
-                        StdEpsilon(other, rule.bias),
-                    )
-            yield (
-                "stabilizer-form",
-                f"epsilon is {factor:g}, not times the deviation",
-                Epsilon(factor, rule.bias),
-            )
-        case AlphaBeta(alpha=alpha):
-            for first, second in ((1.0, 0.0), (2.0, 1.0), (3.0, 2.0)):
-                if first != alpha:
-                    words = (
-                        f"alpha and beta are {first:g} and {second:g} instead of {alpha:g} and {rule.beta:g}"
-                    )
-                    yield "alpha-beta", words, replace(rule, alpha=first, beta=second)
-            yield (
-                "bias-handling",
-                "the bias is shared out by its sign",
-                replace(rule, split_bias=not rule.split_bias),
-            )
-        case Sign(threshold=threshold):
-            for other in (-1.0, -0.5, 0.0, 0.5, 1.0):
-                if other != threshold:
-                    words = f"the threshold is {other:g} instead of {threshold:g}"
-                    yield "sign-threshold", words, replace(rule, threshold=other)
-        case Bounded():
-            for low, high in ((-1.0, 1.0), (0.0, 1.0)):
-                if (low, high) != (rule.low, rule.high):
-                    words = f"the bounds are {low:g} and {high:g} instead of {rule.low:g} and {rule.high:g}"
-                    yield "input-layer-rule", words, Bounded(low, high)
-        case Gamma():
-            yield "rule-mapping", "gamma in its other form", replace(rule, signed=not rule.signed)
-        case _:
-            pass
-    if isinstance(rule, Z | Epsilon | StdEpsilon | AlphaBeta | Sign) and rule.bias:
-        yield "bias-handling", "the bias is left out", replace(rule, bias=False)
-    if isinstance(rule, Z | Epsilon | AlphaBeta | Flat | WSquare | Gamma):
-        usual: tuple[Rule, ...] = (
-            Z(),
-            Epsilon(1e-7),
-            AlphaBeta(1.0, 0.0),
-            AlphaBeta(2.0, 1.0),
-            Flat(),
-            WSquare(),
-        )
-        for instead in usual:
-            if type(instead) is not type(rule):
-                yield "rule-mapping", f"{instead} instead of {rule}", instead
+    Where readings of several causes fit equally well, the cause is unknown, and the words name them.
+    """
+    tried: list[tuple[float, Reading]] = [
+        (_against(case, reading.method, difference), reading) for reading in readings(case.method)
+    ]
+    tried.sort(key=lambda each: each[0])
+    fits = [each for each in tried if difference.closed_by(each[0])]
+    if not fits:
+        return None, next(((reading.words, residual) for residual, reading in tried), None)
+    best, reading = fits[0]
+    bound = MULTIPLE * max(best, summation_floor(1, case.dtype))
+    tied = {each.cause: each for residual, each in reversed(fits) if residual <= bound}
+    if len(tied) > 1:
+        words = f"several readings fit equally well: {'; or '.join(each.words for each in tied.values())}"
+        return difference.finding(reading.stage, "unknown", words), (reading.words, best)
+    return difference.finding(reading.stage, reading.cause, reading.words, best), None

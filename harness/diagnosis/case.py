@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.api import explain, prepared_for
-from harness.backends import Backend, backend_named
+from harness.backends import Backend, backend_named, step_on_copies
 from harness.backends.protocol import Prepared, Steps
 from harness.comparison.floor import moved_one_ulp, unit_roundoff
 from harness.comparison.summation import longest_sum, rule_terms
@@ -171,10 +171,15 @@ class Case:
             return False
         alone = replace(self, x=self.x[:1], target=self.target[:1])
         together = self.theirs
+        try:
+            _ = alone.theirs
+        except Exception:
+            return False  # a candidate that takes no single sample
         pairs = [(alone.theirs.attribution, together.attribution)]
         for name, layer in alone.theirs.layers.items():
-            other = together.layers[name]
-            for one, two in ((layer.activation, other.activation), (layer.relevance, other.relevance)):
+            other = together.layers.get(name)
+            for what in ("activation", "relevance"):
+                one, two = getattr(layer, what), getattr(other, what, None)
                 if one is not None and two is not None:
                     pairs.append((one, two))
         # Another batch size is another order of summation.
@@ -230,8 +235,8 @@ def _steps(prepared: Prepared) -> Steps | None:
 
 def _propagated(steps: Steps, step: Step, dtype: str) -> Arrays:
     inputs = tuple(np.ascontiguousarray(x, dtype) for x in step.inputs)
-    found = steps.propagate(step.layer, inputs, np.ascontiguousarray(step.relevance, dtype), step.method)
-    shares = tuple(np.asarray(each) for each in found)
+    relevance = np.ascontiguousarray(step.relevance, dtype)
+    shares = step_on_copies(steps, step.layer, inputs, relevance, step.method)
     for change in step.after:
         shares = change(step, shares)
     return shares

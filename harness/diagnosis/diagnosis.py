@@ -166,39 +166,46 @@ def diagnose(
     told("running both sides")
     case = _case(model, array, resolved, sides, wanted, dtype)
     folder = None if reproduce_in is None else Path(reproduce_in)
-    unstable = repeat_finding(case)
-    if unstable is not None:
-        return Diagnosis(case, (unstable,), reproduce_in=folder)
-    misplaced = _another_target(case)
-    if misplaced is not None:
-        return Diagnosis(case, (misplaced,), reproduce_in=folder)
-    notes: tuple[str, ...] = ()
+    notes = _left_out(case.theirs)
+    first = repeat_finding(case) or _another_target(case)
+    if first is not None:
+        return Diagnosis(case, (first,), notes=notes, reproduce_in=folder)
     if dtype == "float64":
         if not _parts(case) and _agree(case):
-            return _nothing(case, folder)
+            return _nothing(case, folder, notes)
     else:
         finer = replace(case, x=case.x.astype(np.float64), dtype="float64")
         if not _doubtful(case, finer.ours):
-            return _nothing(case, folder)
+            return _nothing(case, folder, notes)
         told("running both sides in float64")
         case.forget()
         if _runs(finer) and _parts(finer):
             case = finer
         elif compare(case.ours, case.theirs).passed:
-            return _nothing(case, folder)
+            return _nothing(case, folder, notes)
         elif _runs(finer):
-            notes = ("in float64 the two agree",)
+            notes = ("in float64 the two agree", *notes)
     found = _examined(case, told)
-    if not found.findings:
-        notes += _nothing(case, folder).notes
-    return replace(found, notes=notes, reproduce_in=folder)
+    return replace(found, notes=_noted(case, found, notes), reproduce_in=folder)
 
 
-def _nothing(case: Case, folder: Path | None) -> Diagnosis:
-    """No finding; of a pair that is not verified a note says that another input shows a difference."""
+def _nothing(case: Case, folder: Path | None, notes: tuple[str, ...]) -> Diagnosis:
+    found = Diagnosis(case, (), reproduce_in=folder)
+    return replace(found, notes=_noted(case, found, notes))
+
+
+def _noted(case: Case, found: Diagnosis, notes: tuple[str, ...]) -> tuple[str, ...]:
+    """``notes``, and of a pair that is not verified, where nothing was found, that this input does not show it."""
     reason = unverified(case.model)
-    notes = () if reason is None else (f"{reason}; this input does not show it",)
-    return Diagnosis(case, (), notes=notes, reproduce_in=folder)
+    if found.findings or reason is None:
+        return notes
+    return (*notes, f"{reason}; this input does not show it")
+
+
+def _left_out(run: Trace) -> tuple[str, ...]:
+    """Why a run does not show the layers that were asked for, as a note."""
+    reason = run.provenance.get("layers")
+    return (f"only the attribution was judged: {reason}",) if reason else ()
 
 
 def _agree(case: Case) -> bool:
@@ -330,10 +337,16 @@ def _examined(case: Case, told: Progress) -> Diagnosis:
 
 
 def _single(case: Case) -> Case | None:
-    """The case of one of the runs that the method is made of; None where it has none, or the candidate cannot."""
+    """The case of one of the runs that the method is made of; None where it has none, or the candidate cannot.
+
+    A candidate without steps of its own is asked for the whole method only: what it makes of one of the method's
+    runs says nothing, because it need not look at how many runs it was asked for.
+    """
     method = single_run(case.method)
     if method is None or method is case.method:
         return case if method is not None else None
+    if case.candidate_steps is None:
+        return None
     inner = replace(case, method=method)
     try:
         _ = inner.theirs
@@ -343,16 +356,18 @@ def _single(case: Case) -> Case | None:
 
 
 def _whole_run(case: Case) -> Iterator[Finding | None]:
-    """What is left where every step is right: how runs are joined, or a candidate that shows no steps."""
-    if isinstance(case.method.procedure, IntegratedGradients | Smoothed) and _shows_relevance(case.theirs):
-        yield joined_finding(case)
-    elif not _shows_relevance(case.theirs):
+    """What is left where every step is right: how runs are joined, or a candidate that does not show all steps."""
+    if case.candidate_steps is not None:
+        if isinstance(case.method.procedure, IntegratedGradients | Smoothed):
+            yield joined_finding(case)
+    elif not (isinstance(case.method.procedure, Backward) and _shows_all(case)):
         yield black_box_finding(case)
 
 
-def _shows_relevance(run: Trace) -> bool:
-    """Whether a run shows the relevance of any layer beside the input."""
-    return any(each.relevance is not None for each in run.layers.values() if each.kind != "input")
+def _shows_all(case: Case) -> bool:
+    """Whether the candidate shows the relevance of every layer, so that its steps account for its attribution."""
+    run = case.theirs.layers
+    return all(layer.name in run and run[layer.name].relevance is not None for layer in case.graph)
 
 
 def _forward(case: Case) -> Iterator[ForwardError | Finding]:

@@ -40,8 +40,9 @@ class Finding:
     def sentence(self) -> str:
         """The finding as one sentence a developer can act on."""
         where = f"{self.layer}: " if self.layer else ""
-        seen = " (where the difference is first seen)" if self.first_seen else ""
-        how = "" if self.residual is None else f"; with it the step agrees to {self.residual:.1e}"
+        seen = " (where the difference is first seen)" if self.first_seen and self.layer else ""
+        what = "step" if self.layer or not self.first_seen else "attribution"
+        how = "" if self.residual is None else f"; with it the {what} agrees to {self.residual:.1e}"
         others = f"; the same at {len(self.also)} more: {', '.join(self.also[:6])}" if self.also else ""
         more = ", ..." if len(self.also) > 6 else ""
         return f"{where}{self.words}{seen}{how} ({self.cause}){others}{more}"

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from harness.api import prepared_for
+from harness.backends import run_on_copies
 from harness.comparison.postprocess import treated
 from harness.diagnosis.case import Case
 from harness.diagnosis.findings import Finding
@@ -55,7 +56,7 @@ def joined_finding(case: Case) -> Finding | None:
     floor = max(floor, apart((expected,), (_joined(case, procedure, layers=False)[0],)))
     if explained(error, floor):
         return None
-    for words, other in _other_procedures(procedure):
+    for words, other in other_procedures(procedure):
         value, noise = _joined(case, other)
         residual = apart((value,), (found,))
         if explained(residual, max(floor, noise)):
@@ -76,7 +77,7 @@ def _joined(
     prepared = prepared_for(case.model, case.candidate, case.dtype)
     runs = []
     for x in _points(case.x, procedure):
-        one = prepared.explain(x.astype(case.dtype), method, case.target, layers=layers)
+        one = run_on_copies(prepared, x.astype(case.dtype), method, case.target, layers)
         relevance = np.asarray(one.attribution, np.float64)
         runs.append({"abs": np.abs, "square": np.square}.get(procedure.each, np.asarray)(relevance))
     stacked = np.stack(runs)
@@ -101,9 +102,10 @@ def _points(x: np.ndarray, procedure: IntegratedGradients | Smoothed) -> Iterato
         yield procedure.baseline + k / last * (x - procedure.baseline)
 
 
-def _other_procedures(
+def other_procedures(
     procedure: IntegratedGradients | Smoothed,
 ) -> Iterator[tuple[str, IntegratedGradients | Smoothed]]:
+    """The ways in which runs are known to be joined otherwise, in words, and the procedure that does it."""
     if isinstance(procedure, IntegratedGradients):
         where = "includes" if not procedure.endpoint else "leaves out"
         yield f"the path {where} its end", replace(procedure, endpoint=not procedure.endpoint)

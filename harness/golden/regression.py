@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from harness.api import as_model, prepared_for, require_support
-from harness.backends import Backend, backend_named, is_user_file
+from harness.backends import Backend, backend_named, is_user_file, run_on_copies
 from harness.comparison import Comparison, FloorMeter, compare, layers_around, verdict_line
 from harness.errors import HarnessError, ModelSourceError, described, is_interrupt
 from harness.golden.store import load_golden, save_golden
 from harness.isolation import isolated_cases
 from harness.methods import method
 from harness.pairs import of_model
-from harness.trace import plain_trace
 
 Row = dict[str, Any]
 
@@ -38,7 +37,7 @@ def record(
     for name in methods:
         resolved = method(name)
         require_support(backend, resolved)
-        trace = of_model(prepared.explain(array, resolved), model)
+        trace = of_model(run_on_copies(prepared, array, resolved, None), model)
         yield name, save_golden(root, trace, meter.measure(trace), input_name)
 
 
@@ -61,8 +60,7 @@ def verify(path: Path, candidate: str | Backend, models: dict[str, Any]) -> Comp
         )
     require_support(backend, trace.method)
     prepared = prepared_for(model, backend, trace.dtype)
-    # Copies: what the candidate does to its arrays must not reach what it is held against.
-    run = plain_trace(prepared.explain(golden.x.copy(), trace.method, trace.target.copy()))
+    run = run_on_copies(prepared, golden.x, trace.method, trace.target)
     return compare(trace, of_model(run, model), floor=golden.floor)
 
 

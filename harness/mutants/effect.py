@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from harness.api import explain, prepared_for
-from harness.backends import Backend, backend_named
+from harness.backends import Backend, backend_named, step_on_copies
 from harness.backends.protocol import Steps
 from harness.comparison.summation import longest_sum
 from harness.diagnosis.measure import apart, explained, summation_floor
@@ -62,7 +62,7 @@ def _idle(collection: Collection, case: Case, layers: set[str]) -> set[str]:
         inputs = tuple(np.asarray(run.layers[source].activation) for source in layer.inputs)
         assert relevance is not None
         healthy, faulty = (
-            None if side is None else side.propagate(layer, inputs, relevance, method) for side in sides
+            None if side is None else step_on_copies(side, layer, inputs, relevance, method) for side in sides
         )
         return healthy is not None and faulty is not None and explained(apart(healthy, faulty), floor)
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend, Model, Prepared
+from harness.backends import Backend, Model, Prepared, run_on_copies
 from harness.comparison import Comparison, Rerun, compare
 from harness.errors import HarnessError, described, is_interrupt
 from harness.methods import Method
 from harness.pairs import of_model
-from harness.trace import Trace, plain_trace
+from harness.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ class Bench:
                     return Outcome(method, dtype, None, traces.get("reference"), None, message, seconds)
                 prepared = self._prepare(side, dtype)
                 begun = time.perf_counter()
-                given = None if target is None else target.copy()
-                run = plain_trace(prepared.explain(self._inputs[dtype].copy(), method, given))
+                run = run_on_copies(prepared, self._inputs[dtype], method, target)
                 seconds[side] = time.perf_counter() - begun
                 traces[side] = of_model(run, self.model)
                 traces[side].rerun = self._rerun(side, dtype)

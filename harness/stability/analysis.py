@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.api import as_model, class_count, prepared_for, require_support
-from harness.backends import Backend, Steps, backend_named
+from harness.backends import Backend, Steps, backend_named, run_on_copies, step_on_copies
 from harness.checks import checked_dtype, checked_input, checked_target
 from harness.comparison.summation import longest_sum
 from harness.divisions import Arrays, Dividing
@@ -64,7 +64,7 @@ def analyse(
             "use tensorflow, torch or another backend that does"
         )
     progress("the run itself")
-    trace = prepared.explain(array, resolved, wanted, layers=True)
+    trace = run_on_copies(prepared, array, resolved, wanted)
     oracle = prepared_for(model, backend_named("oracle"), "float64")
     if not (isinstance(oracle, Dividing) and isinstance(oracle, Steps)):
         raise HarnessError("backend 'oracle' is another than the project's; unregister what replaces it")
@@ -149,7 +149,7 @@ class _Run:
         """Everything about the step of one layer; its arrays are let go of before the next."""
         inputs = tuple(np.asarray(self._trace.layers[name].activation) for name in layer.inputs)
         relevance = self.relevance(layer.name)
-        passed = self._steps.propagate(layer, inputs, relevance, self._method)
+        passed = step_on_copies(self._steps, layer, inputs, relevance, self._method)
         exact_inputs: Arrays = tuple(x.astype(np.float64) for x in inputs)
         exact_relevance = relevance.astype(np.float64)
         stages = self._oracle.divisions(layer, exact_inputs, self._method)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.backends import Steps
+from harness.backends import Steps, step_on_copies
 from harness.comparison.floor import RUNS, moved_one_ulp
 from harness.comparison.metrics import relative_l2
 from harness.divisions import Arrays
@@ -41,7 +41,7 @@ def condition_of(
         noise = max(
             relative_l2(_joined(inputs), _joined(moved_inputs)), relative_l2(relevance, moved_relevance)
         )
-        again = _joined(steps.propagate(layer, moved_inputs, moved_relevance, method))
+        again = _joined(step_on_copies(steps, layer, moved_inputs, moved_relevance, method))
         largest = max(largest, relative_l2(base, again) / noise)
     return largest
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +36,8 @@ class Trace:
     ``target``: (batch,) int64, the explained class of each sample. ``logits``: (batch, classes).
     ``attribution``: the shape of the input. ``layers``: by canonical name, in forward order, the input
     layer included (its relevance is the attribution before post-processing); empty where the run kept
-    no layers. ``provenance``: JSON-able facts (model hash, input hash, versions).
+    no layers. ``provenance``: JSON-able facts (model hash, input hash, versions; "layers":
+    why layers that were asked for are not shown; "activations": where those shown are from, if not from the run).
     """
 
     model: str
@@ -47,6 +49,9 @@ class Trace:
     attribution: np.ndarray
     layers: dict[str, LayerTrace]
     provenance: dict[str, Any] = field(default_factory=dict)
+    #: By layer, the activations that the attribution was computed on, for a run that shows no layers but is known to
+    #: have run its network once, on this very input; None where they are not known. Lost when the trace is stored.
+    activations: Callable[[], Mapping[str, np.ndarray]] | None = field(default=None, repr=False)
     #: Runs the reference again (`harness.comparison.Rerun`); set by `explain`, lost when the trace is stored.
     rerun: Any = field(default=None, repr=False)
 
@@ -61,33 +66,3 @@ class Trace:
         from harness.trace.files import save_trace
 
         save_trace(self, path)
-
-
-def plain_trace(trace: Trace) -> Trace:
-    """``trace`` with NumPy's own arrays, every one of them computed by now.
-
-    Raises TypeError for what is no trace, and whatever a property of it raises that is computed when read.
-    """
-    if not isinstance(trace, Trace):
-        raise TypeError(f"explain returned {type(trace).__name__}, expected harness.trace.Trace")
-    layers = {
-        name: LayerTrace(
-            layer.name,
-            layer.kind,
-            tuple(layer.axes),
-            None if layer.activation is None else np.asarray(layer.activation),
-            None if layer.relevance is None else np.asarray(layer.relevance),
-        )
-        for name, layer in trace.layers.items()
-    }
-    return Trace(
-        model=trace.model,
-        method=trace.method,
-        backend=trace.backend,
-        dtype=trace.dtype,
-        target=np.asarray(trace.target),
-        logits=np.asarray(trace.logits),
-        attribution=np.asarray(trace.attribution),
-        layers=layers,
-        provenance=dict(trace.provenance),
-    )

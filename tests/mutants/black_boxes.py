@@ -74,7 +74,9 @@ def gradient_scaled(twin: Any, x: Any, target: Any, method: Method) -> Any:
 
 
 def _backend(name: str, function: Callable[..., Any], framework: str) -> Backend:
-    return backend_from_function(name, function, framework)
+    """Of those in torch, autograd's gradients are the relevance of the layers."""
+    layers = "gradient" if framework == "torch" else None
+    return backend_from_function(name, function, framework, layers=layers)
 
 
 def black_box(

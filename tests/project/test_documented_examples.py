@@ -56,6 +56,21 @@ def test_a_function_becomes_a_backend_that_agrees_with_the_reference(x):
     assert harness.compare(reference, candidate).passed
 
 
+@pytest.mark.parametrize(
+    ("block", "name", "asked", "shown"),
+    [(2, "smooth", "smoothgrad:augment_by_n=3", False), (3, "by_layer", "gradient", True)],
+)
+def test_functions_that_take_noise_and_show_layers_agree_with_the_reference(x, block, name, asked, shown):
+    names = run_block("docs/add-a-backend.md", 1, harness=harness)
+    names = run_block("docs/add-a-backend.md", block, **names)
+    reference = harness.explain("digits-cnn", x, asked, dtype="float64")
+    candidate = harness.explain(
+        "digits-cnn", x, asked, backend=names[name], target=reference.target, dtype="float64"
+    )
+    assert bool(candidate.layers) == shown
+    assert harness.compare(reference, candidate).passed
+
+
 def test_a_method_of_ones_own_is_explained_by_name(x):
     names = run_block("docs/add-a-method.md", 0, x=x)
     assert names["trace"].method == names["mine"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.backends import step_on_copies
 from harness.backends.protocol import Programs, StepProgram, Steps
 from harness.comparison.summation import backward_terms, forward_terms
 from harness.diagnosis.findings import Finding
@@ -92,8 +93,8 @@ def _candidate(
             reason = str(error)
     if part.kept is not None or part.relevance is None or not isinstance(candidate, Steps):
         raise HarnessError(reason)
-    found = candidate.propagate(part.layer, part.inputs, part.relevance, evidence.method)
-    return None, tuple(np.asarray(each) for each in found), reason
+    found = step_on_copies(candidate, part.layer, part.inputs, part.relevance, evidence.method)
+    return None, found, reason
 
 
 def _expected(part: Part, evidence: Evidence, graph: Graph, oracle: Deviating) -> Arrays:

@@ -1,0 +1,217 @@
+"""Candidates that return an attribution and nothing else: a name only where it closes the gap, and no layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import harness
+from harness.diagnosis.black_box import Difference
+from harness.diagnosis.readings import readings
+from harness.methods import method
+from tests.conformance.right_functions import gradient, guided_backprop, hooked, logit
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return harness.load_model("digits-cnn")
+
+
+@pytest.fixture(scope="module")
+def x(model: Any) -> np.ndarray:
+    """Two digits of different classes."""
+    return np.concatenate([each() for each in list(model.examples.values())[:2]])[:2]
+
+
+def diagnosed(model: Any, x: np.ndarray, asked: str, function: Callable[..., Any], **options: Any) -> Any:
+    candidate = harness.backend_from_function("mine", function, "torch", **options)
+    return harness.diagnose(model, x, asked, candidate=candidate, dtype="float64")
+
+
+def one_finding(diagnosis: Any) -> Any:
+    (finding,) = diagnosis.findings
+    assert finding.layer is None and finding.first_seen and finding.also == ()
+    return finding
+
+
+def test_the_start_is_named_and_closes_the_gap(model: Any, x: np.ndarray) -> None:
+    def of_one(twin: Any, x: Any, target: Any, method: Any) -> Any:
+        with hooked(twin, lambda module, passed, received: (passed[0].clamp(min=0),)):
+            return gradient(twin, x, target, method)
+
+    finding = one_finding(diagnosed(model, x, "guided_backprop", of_one))
+    assert (finding.stage, finding.cause) == ("head", "output-seed")
+    assert "starts from one instead of the logit" in finding.words
+    assert finding.residual < 1e-13
+
+
+def test_a_mean_over_the_batch_is_what_it_is(model: Any, x: np.ndarray) -> None:
+    def of_the_mean(twin: Any, x: Any, target: Any, method: Any) -> Any:
+        x = x.requires_grad_()
+        return torch.autograd.grad(logit(twin, x, target).mean(), x)[0]
+
+    finding = one_finding(diagnosed(model, x, "gradient", of_the_mean))
+    assert (finding.stage, finding.cause) == ("head", "batch-coupling")
+
+
+def test_one_factor_is_a_scale(model: Any, x: np.ndarray) -> None:
+    finding = one_finding(diagnosed(model, x, "gradient", lambda *given: 3.7 * gradient(*given)))
+    assert (finding.stage, finding.cause, finding.parameters) == (
+        "postprocess",
+        "scale",
+        {"factor": pytest.approx(3.7, rel=1e-12)},
+    )
+
+
+@pytest.mark.parametrize("shift", [1, 4])
+def test_another_class_for_each_sample_is_named(model: Any, x: np.ndarray, shift: int) -> None:
+    def of_another(twin: Any, x: Any, target: Any, method: Any) -> Any:
+        return gradient(twin, x, (target + shift) % 10, method)
+
+    diagnosis = diagnosed(model, x, "gradient", of_another)
+    finding = one_finding(diagnosis)
+    assert (finding.stage, finding.cause) == ("head", "target")
+    expected = diagnosis.case.target
+    assert finding.parameters == {
+        "found": ((expected + shift) % 10).tolist(),
+        "expected": expected.tolist(),
+    }
+
+
+def test_the_gradient_for_guided_backprop_is_another_rule(model: Any, x: np.ndarray) -> None:
+    def unguided(twin: Any, x: Any, target: Any, method: Any) -> Any:
+        return gradient(twin, x, target, method) * logit(twin, x, target).reshape(-1, 1, 1, 1)
+
+    finding = one_finding(diagnosed(model, x, "guided_backprop", unguided))
+    assert (finding.stage, finding.cause) == ("rule", "rule-mapping")
+    assert "Gradient() instead of GuidedReLU" in finding.words
+
+
+def test_another_path_is_told_in_words_without_a_name(model: Any, x: np.ndarray) -> None:
+    def to_the_end(twin: Any, x: Any, target: Any, method: Any) -> Any:
+        steps = method.procedure.steps
+        return x * sum(gradient(twin, k / (steps - 1) * x, target, method) for k in range(steps)) / steps
+
+    finding = one_finding(diagnosed(model, x, "integrated_gradients:steps=8", to_the_end))
+    assert (finding.stage, finding.cause) == ("postprocess", "unknown")
+    assert "the path includes its end" in finding.words
+
+
+def rectified_at_one_layer(twin: Any, x: Any, target: Any, method: Any) -> Any:
+    handle = twin.get_submodule("conv2").register_full_backward_hook(
+        lambda module, passed, received: tuple(each.abs() for each in passed)
+    )
+    try:
+        return gradient(twin, x, target, method)
+    finally:
+        handle.remove()
+
+
+def test_a_fault_inside_is_unknown_for_an_attribution_alone(model: Any, x: np.ndarray) -> None:
+    finding = one_finding(diagnosed(model, x, "gradient", rectified_at_one_layer))
+    assert (finding.stage, finding.cause, finding.residual) == ("rule", "unknown", None)
+
+
+def test_a_fault_inside_is_at_its_layer_where_the_user_says_what_the_layers_are(
+    model: Any, x: np.ndarray
+) -> None:
+    (finding,) = diagnosed(model, x, "gradient", rectified_at_one_layer, layers="gradient").findings
+    assert (finding.stage, finding.layer, finding.also) == ("rule", "conv2", ())
+    assert finding.first_seen
+
+
+def test_two_differences_at_once_are_not_given_the_name_of_one(model: Any, x: np.ndarray) -> None:
+    def both(*given: Any) -> Any:
+        return 3.7 * rectified_at_one_layer(*given)
+
+    assert one_finding(diagnosed(model, x, "gradient", both)).cause == "unknown"
+
+
+def test_layers_that_do_not_account_for_the_attribution_accuse_nobody(model: Any, x: np.ndarray) -> None:
+    """Scaled by the logit afterwards: right, and the gradients at the layers are those of another start."""
+    diagnosis = diagnosed(model, x, "guided_backprop", guided_backprop, layers="gradient")
+    assert diagnosis.findings == ()
+    assert "only the attribution was judged: layers='gradient' not used: " in diagnosis.explanation
+
+
+def returned(wrong: str | None, only: tuple[str, ...] | None = None) -> Callable[..., Any]:
+    """Gradients layer by layer; trebled from ``wrong`` on, as if its step had done that. ``only``: those returned."""
+
+    def function(twin: Any, x: Any, target: Any, method: Any) -> Any:
+        kept: dict[str, Any] = {}
+        handles = [
+            module.register_forward_hook(lambda module, args, output, name=name: kept.update({name: output}))
+            for name, module in twin.named_children()
+        ]
+        x = x.requires_grad_()
+        own = logit(twin, x, target).sum()
+        for handle in handles:
+            handle.remove()
+        names = [layer.name for layer in twin.graph if layer.name != "input"]
+        found = dict(
+            zip(
+                names,
+                torch.autograd.grad(own, [kept[name] for name in names], retain_graph=True),
+                strict=True,
+            )
+        )
+        found["input"] = torch.autograd.grad(own, x)[0]
+        if wrong is not None:
+            for name in ("input", *names[: names.index(wrong)]):
+                found[name] = 3 * found[name]
+        shown = {name: each.moveaxis(1, -1) if each.ndim > 2 else each for name, each in found.items()}
+        return found["input"], {n: each for n, each in shown.items() if only is None or n in only}
+
+    return function
+
+
+def test_returned_layers_are_judged_layer_by_layer(model: Any, x: np.ndarray) -> None:
+    assert diagnosed(model, x, "gradient", returned(None)).findings == ()
+    diagnosis = diagnosed(model, x, "gradient", returned("conv2"))
+    (finding,) = diagnosis.findings
+    assert (finding.stage, finding.layer, finding.cause) == ("rule", "conv2", "scale")
+    rows = diagnosis.comparison.table.set_index("layer")["verdict"]
+    assert rows["conv2"] == "equivalent" and rows["conv1_relu"] == "divergent"
+
+
+def test_where_only_some_layers_are_returned_the_attribution_is_read(model: Any, x: np.ndarray) -> None:
+    (finding,) = diagnosed(model, x, "gradient", returned("conv2", only=("conv3", "dense1"))).findings
+    assert (finding.layer, finding.cause) == (None, "scale")
+
+
+def test_a_candidate_for_the_whole_method_is_not_asked_for_one_of_its_runs(model: Any, x: np.ndarray) -> None:
+    """It does not look at the method, so that what it gave for one run would be taken for that run."""
+    asked: list[str] = []
+
+    def path(twin: Any, x: Any, target: Any, method: Any) -> Any:
+        asked.append(type(method.procedure).__name__)
+        total = sum(gradient(twin, k / 8 * x, target, method) for k in range(8)) / 8
+        return 2 * x * total, {"input": np.moveaxis((2 * x * total).numpy(), 1, -1)}
+
+    finding = one_finding(diagnosed(model, x, "integrated_gradients:steps=8", path))
+    assert (finding.cause, finding.parameters) == ("scale", {"factor": pytest.approx(2)})
+    assert set(asked) == {"IntegratedGradients"}
+
+
+def test_what_hides_in_a_high_floor_closes_no_gap() -> None:
+    """Ten floors are 1e-2: an error of 11 floors is no smaller for a residual of 9."""
+    nothing = np.zeros(1)
+    high = Difference(nothing, nothing, error=1.1e-2, floor=1e-3)
+    assert not high.closed_by(9e-3)
+    assert high.closed_by(1e-3)
+    assert not Difference(nothing, nothing, error=1.0, floor=1e-2).closed_by(0.05)
+    assert not Difference(nothing, nothing, error=1.0, floor=1e-15).closed_by(1e-13)
+
+
+def test_no_two_readings_are_one_method() -> None:
+    for name in ("lrp.epsilon", "lrp.alpha_2_beta_1", "lrp.z", "guided_backprop", "lrp.flat"):
+        asked = method(name)
+        composites = [each.method.composite for each in readings(asked)]
+        assert composites and len(set(composites)) == len(composites)
+        assert asked.composite not in composites
