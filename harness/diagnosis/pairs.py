@@ -58,7 +58,7 @@ def pair_errors(case: Case, rows: tuple[Row, ...], run: Trace) -> Iterator[Forwa
         if row is None:
             yield found
             continue
-        yield _finding(case, row, found.error, found.floor, _with_the_ports_inputs(case, layer, own, found))
+        yield _finding(row, found.error, found.floor, _with_the_ports_inputs(case, layer, own, found))
         return
     row = next((row for row in rows if not row.reaches), None)
     if row is None:
@@ -70,7 +70,7 @@ def pair_errors(case: Case, rows: tuple[Row, ...], run: Trace) -> Iterator[Forwa
         error = float("inf")  # what the layer in question should read has not its shape
     if not explained(error, floor):
         last = own.seen.get(_torch_graph(case).output)
-        yield _finding(case, row, error, floor, None if last is None else apart((last,), (run.logits,)))
+        yield _finding(row, error, floor, None if last is None else apart((last,), (run.logits,)))
 
 
 class _Values:
@@ -125,7 +125,7 @@ def _torch_graph(case: Case) -> Graph:
     return graph
 
 
-def _finding(case: Case, row: Row, error: float, floor: float, residual: float | None) -> Finding:
+def _finding(row: Row, error: float, floor: float, residual: float | None) -> Finding:
     said = row.structure or ""
     verb = "" if said.startswith("stands") else "is "
     return Finding(

@@ -119,7 +119,8 @@ def _missing_row(
     if layer.kind in _MOVES_ONLY and mine.size == other.size:
         other = other.reshape(mine.shape)
     relative = apart(mine, other)
-    ok = relative <= LAYER_BOUND
+    # A dropout does nothing in inference, whatever stands in its place.
+    ok = relative <= LAYER_BOUND or layer.kind == "dropout"
     silent = ok and layer.kind in _MOVES_ONLY
     return ForwardRow(
         layer.name,

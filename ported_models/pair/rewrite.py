@@ -141,6 +141,8 @@ def _move_padding(keras: Graph, torch: Graph, pairs: dict[str, str]) -> Graph:
     for ours in keras:
         if ours.kind not in KERNEL_KINDS or "padding" not in ours.attributes or "transpose" in ours.kind:
             continue
+        if ours.name not in pairs:
+            continue
         theirs = layers[pairs[ours.name]]
         pads, reads = keras[ours.inputs[0]], layers[theirs.inputs[0]]
         padding = theirs.attributes.get("padding")

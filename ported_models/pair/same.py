@@ -58,8 +58,8 @@ def join_scales(keras: Graph, torch: Graph) -> Graph:
         if second is None:
             return torch
         first = torch[second.inputs[0]]
-        c, d = (first.weights.get(key, np.float64(0)) for key in ("kernel", "bias"))
-        k, b = (second.weights.get(key, np.float64(0)) for key in ("kernel", "bias"))
+        c, d = (first.weights.get(key, np.zeros(1)) for key in ("kernel", "bias"))
+        k, b = (second.weights.get(key, np.zeros(1)) for key in ("kernel", "bias"))
         weights = {"kernel": k * c, "bias": k * d + b}
         joined = replace(first, weights=weights)
         torch = substituted(torch, {first.name: joined, second.name: None}, {second.name: first.name})

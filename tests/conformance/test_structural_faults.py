@@ -246,6 +246,25 @@ def test_a_fault_of_a_layers_own_before_a_missing_one_is_named_too() -> None:
     assert found == [("bn", "forward-epsilon"), ("add", "forward-layer")]
 
 
+def test_a_whole_branch_left_out_is_named_at_its_first_layer() -> None:
+    """Where the body is not read, nor is the add: the batch norm is the first layer that is missing."""
+
+    def skip_alone(m: Any, x: Tensor) -> Tensor:
+        x = F.relu(m.stem(x / 127.5 - 1))
+        return m.out(torch.tanh(m.hidden(torch.flatten(F.max_pool2d(x, 2), 1))))
+
+    pair, _ = loaded(residual(), residual_port(skip_alone))
+    assert [(each.layer, each.cause) for each in diagnosed(pair).findings] == [("bn", "forward-layer")]
+
+
+def test_a_dropout_beside_a_layer_too_many_is_not_blamed() -> None:
+    layers = [kl.Dense(4, name="a"), kl.Dropout(0.5, name="drop"), kl.Dense(3, name="b")]
+    model = randomised(keras.Sequential([keras.Input((4,)), *layers]))
+    pair, _ = loaded(model, nn.Sequential(linear(model, "a"), nn.Tanh(), linear(model, "b")))
+    assert pair.first_difference.name == "1"
+    assert [row.name for row in pair.forward_report if not row.ok] == ["1", "b"]
+
+
 def test_a_dense_layer_too_many_or_too_few_is_named() -> None:
     two = randomised(keras.Sequential([keras.Input((4,)), kl.Dense(4, name="a"), kl.Dense(3, name="b")]))
     one = randomised(keras.Sequential([keras.Input((4,)), kl.Dense(3, name="c")]))
