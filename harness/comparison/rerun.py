@@ -88,15 +88,17 @@ class Rerun:
                 grounds[name] = Ground(relative_l2(ours, theirs), floor, relative_l2(before, ours))
         return grounds or None
 
-    def result_on_activations_of(self, candidate: Trace, reference: Trace) -> Ground | None:
+    def result_on_activations_of(
+        self, candidate: Trace, reference: Trace, floor: NoiseFloor
+    ) -> Ground | None:
         """The attribution on the candidate's activations, for one that shows no layers.
 
-        None where its activations are not known, are not the reference's to within rounding, or where
+        None where its activations are not known, are not the reference's to within ``floor``, or where
         :meth:`on_activations_of` is None as well.
         """
         if candidate.activations is None or not reference.layers:
             return None
-        shown, floor = candidate.activations(), self.floor(reference)
+        shown = candidate.activations()
         for name, layer in reference.layers.items():
             if layer.activation is None or name not in shown:
                 return None

@@ -209,7 +209,7 @@ def compare(
                 ground = {**ground, ATTRIBUTION: ground[source]}
             comparison = _on_equal_ground(comparison, ground)
     elif rerun and not theirs and _doubtful(attribution):
-        result = rerun.result_on_activations_of(candidate_trace, reference_trace)
+        result = rerun.result_on_activations_of(candidate_trace, reference_trace, floor)
         if result is not None:
             comparison = _on_equal_ground(comparison, {ATTRIBUTION: result})
     return _with_first_divergent(comparison, reference_trace, candidate_trace)

@@ -72,11 +72,24 @@ class KinkSteps:
         )
 
 
-def compared(candidate: KinkSteps, dtype: str = "float64", height: float = 1e-16, times: float = 1.0):
-    """``times``: what the candidate multiplies its result by, after the relevance of the input is recorded."""
+def compared(
+    candidate: KinkSteps,
+    dtype: str = "float64",
+    height: float = 1e-16,
+    times: float = 1.0,
+    alone: bool = False,
+    known: bool = True,
+):
+    """``times``: what the candidate multiplies its result by, after the relevance of the input is recorded.
+
+    ``alone``: it shows its attribution and no layer; ``known``: the activations behind it are known all the same.
+    """
     reference = KinkSteps(0.0)
     ours, theirs = (side.explain(KINKED, method("gradient")) for side in (reference, candidate))
     theirs.attribution = theirs.attribution * times
+    if alone:
+        shown = {name: layer.activation for name, layer in theirs.layers.items()}
+        theirs.layers, theirs.activations = {}, (lambda: shown) if known else None
     ours.dtype = theirs.dtype = dtype
     ours.rerun = Rerun(KinkModel(), KINKED, None, dtype, reference, lambda _: reference)
     figures = dict.fromkeys(ours.layers, height)
@@ -126,3 +139,20 @@ def test_rounding_under_a_high_floor_still_passes() -> None:
     comparison = compared(KinkSteps(0.0, factor=1 + 1e-7), "float32", height=0.1)
     assert comparison.verdict == "equivalent"
     assert comparison.notes == ()
+
+
+def test_an_attribution_alone_is_excused_where_the_activations_behind_it_are_known() -> None:
+    """A function that ran its twin once, on the very input, and shows no layer."""
+    comparison = compared(KinkSteps(-2e-20), alone=True)
+    assert (comparison.verdict, comparison.first_divergent) == ("equivalent", None)
+    assert comparison.attribution.rel_l2 == np.sqrt(0.5)
+    assert compared(KinkSteps(-2e-20), alone=True, known=False).verdict == "divergent"
+
+
+def test_a_wrong_attribution_alone_is_not_excused_nor_hidden_by_a_high_floor() -> None:
+    assert compared(KinkSteps(-2e-20, factor=1.001), alone=True).verdict == "divergent"
+    assert compared(KinkSteps(-2e-20), times=-1.0, alone=True).verdict == "divergent"
+    assert compared(KinkSteps(-0.5), alone=True).verdict == "divergent"
+    high = compared(KinkSteps(0.0, factor=1.01), "float32", height=0.1, alone=True)
+    assert high.verdict == "divergent"
+    assert "does not agree with the candidate" in high.notes[-1]
