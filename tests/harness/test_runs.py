@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 
@@ -224,7 +225,15 @@ def test_what_a_candidate_raises_is_an_error_of_its_case_whatever_it_is(
     assert f"raised {type(error).__name__}" in rows[0]["message"]
 
 
-def test_an_interrupt_by_the_user_ends_a_run(tmp_path) -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C arrives, also where the tests were started in the background, which ignores it."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+def test_an_interrupt_by_the_user_ends_a_run(tmp_path, interruptible) -> None:
     def interrupted(layer: str, relevance: np.ndarray) -> np.ndarray:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(10)

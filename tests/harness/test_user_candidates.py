@@ -165,7 +165,10 @@ def test_code_that_calls_exit_under_a_command_for_one_case_is_no_success(call, t
 
 def test_an_interrupt_by_the_user_ends_the_run_and_its_process(tmp_path) -> None:
     write(tmp_path, explain="print(os.getpid(), file=open('pid', 'w'), flush=True); time.sleep(60)")
-    program = "import sys; sys.path.insert(0, sys.argv.pop(1)); from harness.cli import main; main()"
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "sys.path.insert(0, sys.argv.pop(1)); from harness.cli import main; main()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", program, str(Path(__file__).parents[2]), *RUN, *TWO],
         cwd=tmp_path,
