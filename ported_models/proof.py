@@ -88,8 +88,14 @@ class _Side:
     activations: Callable[[Any, Graph, np.ndarray], dict[str, np.ndarray]]
 
 
-def prove(model: PortedModel, source: Source) -> tuple[str, ...]:
+#: The packages of the two twins.
+FRAMEWORKS = ("tensorflow", "torch")
+
+
+def prove(model: PortedModel, source: Source, frameworks: tuple[str, ...] = FRAMEWORKS) -> tuple[str, ...]:
     """Compare ``source``'s own output with the twins' on its examples and on noise; returns what to note.
+
+    ``frameworks``: whose twins, of :data:`FRAMEWORKS`.
 
     Each sample counts by itself: ``|source - twin| / |source|``, norms over the sample's output, is within
     :data:`BOUND`, or it is what rounding explains: within ten times what one unit in the last place of
@@ -98,7 +104,7 @@ def prove(model: PortedModel, source: Source) -> tuple[str, ...]:
 
     Raises ModelSourceError that names the first layer at which source and twin differ, where it can be seen.
     """
-    sides, notes = _sides(model, source)
+    sides, notes = _sides(model, source, frameworks)
     for x, given in _inputs(source):
         own = source.run(x)
         if not given and not np.isfinite(own).all():
@@ -126,7 +132,7 @@ def prove_twins(model: PortedModel, graph: Graph, what: str, why: str) -> tuple[
     Raises ModelSourceError where they differ by more than rounding in float64.
     """
     x = np.random.default_rng(0).standard_normal((2, *graph.input.shape))
-    absent = [package for package in ("tensorflow", "torch") if find_spec(package) is None]
+    absent = [package for package in FRAMEWORKS if find_spec(package) is None]
     if absent:
         return (
             f"{what}: its own output was compared with nothing, because {why}, and {absent[0]} is not installed",
@@ -141,11 +147,14 @@ def prove_twins(model: PortedModel, graph: Graph, what: str, why: str) -> tuple[
     return (f"{what}: its own output was not compared with its twins', only theirs with each other: {why}",)
 
 
-def _sides(model: PortedModel, source: Source) -> tuple[list[_Side], tuple[str, ...]]:
-    known = {
+def _sides(
+    model: PortedModel, source: Source, frameworks: tuple[str, ...]
+) -> tuple[list[_Side], tuple[str, ...]]:
+    every = {
         "tensorflow": _Side("Keras", model.keras, keras_logits, keras_activations),
         "torch": _Side("torch", model.torch, torch_logits, torch_activations),
     }
+    known = {package: every[package] for package in frameworks}
     sides = [side for package, side in known.items() if find_spec(package) is not None]
     return sides, tuple(
         f"{source.what}: the {side.framework} twin was not compared with it, because {package} is not installed"

@@ -47,7 +47,7 @@ def load_pair(
     keras = read_keras(keras_model, name)
     x = example_of(example, keras.graph)
     torch, module = read_torch(torch_module, x, keras.graph.name)
-    check_keras(keras_model, keras, x)
+    unchecked = check_keras(keras_model, keras, x)
     check_torch(module, torch, x)
     ours, keras_folds = folded(keras.graph, torch.graph)
     theirs, torch_folds = folded(torch.graph, keras.graph)
@@ -60,7 +60,7 @@ def load_pair(
     pair = PortedPair(
         graph=ours,
         removed=keras.removed,
-        notes=(*keras.notes, *torch.notes, *notes),
+        notes=(*keras.notes, *torch.notes, *unchecked, *notes),
         source=f"ported by hand: {type(torch_module).__name__}",
         torch_graph=with_same_numbers(ours, named.graph, orders),
         torch_paths={layer: named.origins[layer] for layer in pairs if layer in named.origins},

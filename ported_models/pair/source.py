@@ -12,15 +12,12 @@ import numpy as np
 from harness.errors import InvalidInputError, MissingFrameworkError, ModelSourceError
 from harness.graph import Graph
 from ported_models.endings import with_ending
-from ported_models.sources.keras_source import read_file, read_model
+from ported_models.model import PortedModel
+from ported_models.proof import prove
+from ported_models.sources.keras_own import KerasSource
+from ported_models.sources.keras_source import open_model, read_file, read_model
 from ported_models.sources.steps import Reading
-from ported_models.twins.forward import (
-    LAYER_BOUND,
-    LOGITS_BOUND,
-    keras_logits,
-    relative_difference,
-    torch_logits,
-)
+from ported_models.twins.forward import LAYER_BOUND, relative_difference, torch_logits
 from ported_models.twins.layout import to_canonical, to_internal
 
 
@@ -48,29 +45,20 @@ def example_of(example: Any, graph: Graph) -> np.ndarray:
     return x
 
 
-def check_keras(keras_model: Any, reading: Reading, x: np.ndarray) -> None:
-    """Raise ModelSourceError where the graph read from a live Keras model does not compute what the model does.
+def check_keras(keras_model: Any, reading: Reading, x: np.ndarray) -> tuple[str, ...]:
+    """Raise ModelSourceError where the graph read from a Keras model does not compute what the model does.
 
-    The model runs in its own precision, ending and all. A file is not run here.
+    The model runs in its own precision, its ending included, on ``x`` and on noise. Returns a note where it
+    could not be run: a file that this Keras cannot open.
     """
-    if isinstance(keras_model, str | Path):
-        return
-    import keras
-
-    from ported_models.twins import keras_twin
-
-    own = np.asarray(
-        keras.ops.convert_to_numpy(keras_model(x.astype(np.float32), training=False)), np.float64
-    )
-    twin = keras_twin.build(reading.graph, "float64")
-    read = with_ending(keras_logits(twin, x.astype(np.float32).astype(np.float64)), reading.removed)
-    difference = relative_difference(read, own) if read.shape == own.shape else float("inf")
-    if not difference <= LOGITS_BOUND:
-        raise ModelSourceError(
-            f"Keras model {keras_model.name!r}: its own output differs by {difference:.3g} relative from that of "
-            f"the graph read from it, expected at most {LOGITS_BOUND:g}; does it change between calls, or compute in "
-            "half precision? otherwise export it to ONNX and load that"
-        )
+    model = PortedModel.from_graph(reading.graph)
+    if not isinstance(keras_model, str | Path):
+        source = KerasSource(keras_model, reading, f"Keras model {keras_model.name!r}", (x,))
+        return prove(model, source, ("tensorflow",))
+    own, why = open_model(Path(keras_model))
+    if own is None:
+        return (f"{keras_model}: its own output was not compared with its twin's, because {why}",)
+    return prove(model, KerasSource(own, reading, str(keras_model), (x,)), ("tensorflow",))
 
 
 def read_torch(torch_module: Any, x: np.ndarray, name: str) -> tuple[Reading, Any]:

@@ -22,6 +22,7 @@ class KerasSource:
     model: Any
     reading: Reading
     what: str
+    examples: tuple[np.ndarray, ...] = ()
 
     @property
     def graph(self) -> Graph:
@@ -54,10 +55,6 @@ class KerasSource:
     def batch(self) -> int:
         return int(self.model.inputs[0].shape[0] or 2)
 
-    @property
-    def examples(self) -> tuple[np.ndarray, ...]:
-        return ()
-
     def run(self, x: np.ndarray) -> np.ndarray:
         return _array(self._call(self.model, x))
 
@@ -74,6 +71,8 @@ class KerasSource:
             if self.removed is not None and layer.output is self.model.outputs[0]:
                 continue  # it includes the activation that the graph lacks
             outputs[name] = layer.output
+        if not outputs:
+            return {}
         found = self._call(keras.Model(self.model.inputs, outputs), x)
         return {name: _array(value) for name, value in found.items()}
 

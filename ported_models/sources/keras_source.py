@@ -58,7 +58,7 @@ def from_file(path: str | Path, name: str | None = None) -> PortedModel:
         return from_model(_open_archive(path), name or canonical(path.stem), str(path))
     reading = read_file(path, name)
     model = model_of(reading, str(path))
-    own, why = _open_hdf5_model(path)
+    own, why = open_model(path)
     if own is None:
         return noted(model, prove_twins(model, reading.graph, str(path), why))
     return noted(model, prove(model, KerasSource(own, reading, str(path))))
@@ -136,8 +136,10 @@ def _variables(keras_model: Any, path: tuple[str, ...]) -> Mapping[str, np.ndarr
     return found
 
 
-def _open_hdf5_model(path: Path) -> tuple[Any, str]:
-    """The model in an HDF5 file that was found free of code, or None and why there is none."""
+def open_model(path: Path) -> tuple[Any, str]:
+    """The model in a file that was read before, and so found free of code; or None, and why there is none."""
+    if path.suffix.lower() not in HDF5_SUFFIXES:
+        return _open_archive(path), ""
     try:
         import keras
     except ImportError:
