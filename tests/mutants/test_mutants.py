@@ -71,8 +71,10 @@ def test_a_layer_where_the_bug_changes_nothing_is_not_owed() -> None:
 
 
 def test_every_cause_is_planted() -> None:
+    """A mutant is a candidate for one network; a layer of another network is planted in hand ports of it instead."""
     planted = {fault.cause for mutant in COLLECTION.mutants for fault in mutant.faults}
-    assert planted == set(CAUSES)
+    in_hand_ports = {"forward-layer"}  # tests/conformance/test_structural_faults.py
+    assert planted == set(CAUSES) - in_hand_ports
 
 
 def test_every_zoo_model_has_mutants() -> None:
