@@ -1,4 +1,4 @@
-"""Layers that say the same in another order or number: sums of sums, lines of lines, an activation before a pool."""
+"""Layers that say the same in another order or number: sums of sums, lines of lines, a ReLU twice, or before a pool."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from ported_models.build import Builder
 #: Functions that never fall: the largest of several values stays the largest.
 _RISING = ("relu", "relu6", "leaky_relu", "elu", "selu", "sigmoid", "tanh")
 _ELEMENTWISE = tuple(kind for kind in ACTIVATION_KINDS if kind != "softmax")
+#: Functions that change nothing of what they, or the others here, gave, and what only moves values or adds zeros.
+_RECTIFIERS = {"relu": ("relu", "relu6"), "relu6": ("relu6",)}
+_MOVERS = (*RESHAPING_KINDS, "dropout", "zero_pad", "crop")
 _MAXIMA = ("max_pool1d", "max_pool2d", "global_max_pool")
 
 
@@ -34,6 +37,26 @@ def substituted(graph: Graph, gone: Mapping[str, Layer | None], moved: Mapping[s
         if new is not None:
             layers.append(replace(new, inputs=tuple(moved.get(name, name) for name in new.inputs)))
     return rebuilt(graph, layers, moved.get(graph.output, graph.output))
+
+
+def idle(graph: Graph, layer: Layer) -> bool:
+    """Whether ``layer`` does nothing in inference: a dropout, or a ReLU of what a ReLU gave.
+
+    Nothing on the way back either: whatever a rule makes of the second ReLU, it makes of the first.
+    """
+    if layer.kind == "dropout":
+        return True
+    if layer.kind not in _RECTIFIERS:
+        return False
+    return _rectified(graph, layer.inputs[0], _RECTIFIERS[layer.kind])
+
+
+def _rectified(graph: Graph, name: str, kinds: tuple[str, ...]) -> bool:
+    """Whether one of ``kinds`` gave all values of a layer."""
+    layer = graph[name]
+    if layer.kind in (*_MOVERS, "concat"):
+        return all(_rectified(graph, source, kinds) for source in layer.inputs)
+    return layer.kind in kinds
 
 
 def _two_in_a_row(graph: Graph, kind: str) -> bool:

@@ -47,7 +47,10 @@ def activation(call: Call, shapes: Sequence[Shape]) -> list[Step]:
             call.origin,
         )
         return ACTIVATION_LAYERS[spec["class_name"]](inner, shapes)
-    found = spec.get("config", spec) if isinstance(spec, Mapping) else spec
+    found = spec
+    if isinstance(spec, Mapping):  # a function of Keras', an activation layer, or a lambda's code
+        inside = spec.get("config", spec)
+        found = spec.get("class_name", "a function of your own") if isinstance(inside, Mapping) else inside
     raise refusal(call, "activation", found, f"one of {', '.join(_FUNCTIONS)}")
 
 
