@@ -27,12 +27,13 @@ import numpy as np
 
 from harness.api import load_model
 from harness.backends import backend_named
+from harness.case import Case
 from harness.comparison import RUNS
 from harness.comparison.floor import moved_one_ulp
 from harness.comparison.rerun import walk_back
 from harness.methods import method
 from harness.report import heatmap_figure, table_csv
-from harness.runner import Bench, chosen_input
+from harness.runner import chosen_input, run_case
 
 
 def bare_calls(model: Any, x: np.ndarray, name: str, dtype: str) -> float:
@@ -74,7 +75,8 @@ def bare_calls(model: Any, x: np.ndarray, name: str, dtype: str) -> float:
 def whole_case(model: Any, x: np.ndarray, name: str, dtype: str, folder: Path) -> float:
     """Seconds of the case as `xai-harness run` makes it, files included."""
     started = time.perf_counter()
-    outcome = Bench(model, x, backend_named("tensorflow"), backend_named("torch")).run(method(name), dtype)
+    case = Case(model, x, method(name), None, dtype)
+    outcome = run_case(case, backend_named("tensorflow"), backend_named("torch"))
     if outcome.comparison is None or outcome.reference is None or outcome.candidate is None:
         raise SystemExit(outcome.message)
     table_csv(outcome.comparison.table, folder / "case.csv")

@@ -14,8 +14,9 @@ from benchmarks.case_studies.planted import answers
 from benchmarks.case_studies.ports import Port, mend
 from harness.api import explain
 from harness.backends import backend_named
-from harness.comparison import compare, compare_arrays
+from harness.comparison import compare_arrays
 from harness.diagnosis import diagnose
+from harness.engine import compare
 from harness.files import write_json
 from harness.trace import Trace
 

@@ -14,7 +14,9 @@ import numpy as np
 from benchmarks.dialects.idea import Idea, Reading
 from benchmarks.dialects.settings import Setting
 from harness.backends import Backend, Model
-from harness.comparison import MULTIPLE, FloorMeter, compare_arrays
+from harness.case import Case
+from harness.comparison import MULTIPLE, compare_arrays
+from harness.engine import engine, floor_of
 from harness.errors import HarnessError
 from harness.files import array_digest, json_digest, source_digest, write_json
 from harness.graph import Graph
@@ -55,29 +57,24 @@ class Effect:
 
 
 class Runner:
-    """Runs of one backend on one network and input; attributions and floors are kept, each is computed once."""
+    """Runs of one backend on one network and input, each computed once (`harness.engine`)."""
 
     def __init__(self, model: Model, x: np.ndarray, backend: Backend) -> None:
         self.graph: Graph = model.graph
         self.x = x
-        self._prepared = backend.prepare(model, DTYPE)
-        self._meter = FloorMeter(model, x, backend, DTYPE)
+        self._model, self._backend = model, backend
         self._target: np.ndarray | None = None
-        self._traces: dict[Method, Trace] = {}
-        self._floors: dict[Method, float] = {}
 
     def trace(
         self, method: Method, x: np.ndarray | None = None, own_target: bool = False, layers: bool = False
     ) -> Trace:
         """See `idea.Runs`."""
         target = None if own_target else self._target
-        if x is not None or own_target or layers:
-            return self._prepared.explain(self.x if x is None else x, method, target, layers)
-        key = replace(method, name="")
-        if key not in self._traces:
-            self._traces[key] = self._prepared.explain(self.x, method, target, False)
-            self._target = self._traces[key].target
-        return self._traces[key]
+        case = Case(self._model, self.x if x is None else x, method, target, DTYPE, layers)
+        trace = engine().run(case, self._backend)
+        if self._target is None and not own_target:
+            self._target = trace.target
+        return trace
 
     def attribution(self, reading: Reading) -> np.ndarray:
         """What ``reading`` explains the input with."""
@@ -89,10 +86,7 @@ class Runner:
     def floor(self, reading: Reading) -> float:
         """The noise floor of the attribution of a reading that a method has."""
         assert reading.method is not None
-        key = replace(reading.method, name="")
-        if key not in self._floors:
-            self._floors[key] = self._meter.measure(self.trace(reading.method)).of_attribution()
-        return self._floors[key]
+        return floor_of(engine(), self.trace(reading.method)).of_attribution()
 
 
 def effects(idea: Idea, runner: Runner) -> tuple[Effect, ...]:

@@ -13,9 +13,6 @@ from typing import get_args
 
 import numpy as np
 
-from harness.api import prepared_for
-from harness.backends import run_on_copies
-from harness.comparison import compare
 from harness.comparison.floor import MULTIPLE
 from harness.diagnosis.attribution import postprocess_finding
 from harness.diagnosis.case import Case
@@ -24,6 +21,7 @@ from harness.diagnosis.head import SEEDS, head_words
 from harness.diagnosis.measure import apart, explained, summation_floor
 from harness.diagnosis.readings import Reading, readings
 from harness.diagnosis.search import LEFT, MOST
+from harness.engine import compare, engine, floor_of
 from harness.methods import Head, Method
 
 #: Other classes that are tried as the target, the most likely first.
@@ -81,9 +79,9 @@ def _agrees(case: Case) -> bool:
 
 def _run(case: Case, method: Method, target: np.ndarray) -> np.ndarray | None:
     """The reference's attribution by ``method``, in float64; None where the network does not admit the method."""
-    prepared = prepared_for(case.model, case.reference, case.dtype)
+    asked = replace(case.asked, method=method, target=target, layers=False)
     try:
-        run = run_on_copies(prepared, case.x, method, target, layers=False)
+        run = engine().run(asked, case.reference)
     except Exception:
         return None
     return np.asarray(run.attribution, np.float64)
@@ -98,7 +96,7 @@ def _against(case: Case, method: Method, difference: Difference) -> float:
 def _another_network(case: Case, difference: Difference) -> Finding | None:
     """Where the candidate's network gives other logits, nothing can be said of its method."""
     floor = max(
-        case.ours.rerun.floor(case.ours).of_activation(case.graph.output),
+        floor_of(engine(), case.ours).of_activation(case.graph.output),
         summation_floor(case.terms, case.dtype),
     )
     error = apart((np.asarray(case.ours.logits),), (np.asarray(case.theirs.logits),))

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.api import as_model, class_count, explain, require_support
+from harness.api import as_model
 from harness.backends import CANDIDATE, REFERENCE, Backend, backend_named
-from harness.checks import checked_dtype, checked_input, checked_target
-from harness.comparison import Comparison, compare
+from harness.case import Case as AskedCase
+from harness.comparison import Comparison
 from harness.comparison.floor import NoiseFloor
 from harness.comparison.verdict import HIGH_FLOOR
 from harness.diagnosis.attribution import attribution_findings, result_findings
@@ -30,11 +30,12 @@ from harness.diagnosis.measure import apart, explained, summation_floor
 from harness.diagnosis.pairs import pair_errors, structural_rows
 from harness.diagnosis.repeat import repeat_finding
 from harness.diagnosis.search import Hypothesis
+from harness.engine import compare, engine, floor_of, require_support
 from harness.errors import HarnessError
 from harness.graph import Layer
 from harness.methods import Backward, IntegratedGradients, Method, Rule, Smoothed
 from harness.methods import method as method_named
-from harness.pairs import check_applies, unverified
+from harness.pairs import unverified
 from harness.trace import Trace
 
 if TYPE_CHECKING:
@@ -156,19 +157,16 @@ def diagnose(
     Raises what `harness.explain` raises.
     """
     told = progress or (lambda what: None)
-    model = as_model(model)
     resolved = method_named(method)
     sides = (
         backend_named(REFERENCE if reference is None else reference),
         backend_named(CANDIDATE if candidate is None else candidate),
     )
-    array = checked_input(model, x, checked_dtype(dtype))
-    wanted = checked_target(target, len(array), class_count(model))
-    check_applies(resolved, model)
+    asked = AskedCase.checked(as_model(model), x, resolved, target, dtype)
     for side in sides:
         require_support(side, resolved)
     told("running both sides")
-    case = _case(model, array, resolved, sides, wanted, dtype)
+    case = _case(asked, sides)
     folder = None if reproduce_in is None else Path(reproduce_in)
     notes = _left_out(case.theirs)
     first = repeat_finding(case) or _another_target(case)
@@ -179,7 +177,7 @@ def diagnose(
             return _nothing(case, folder, notes)
     else:
         finer = replace(case, x=case.x.astype(np.float64), dtype="float64")
-        if not _doubtful(case, finer.ours):
+        if not _doubtful(case):
             return _nothing(case, folder, notes)
         told("running both sides in float64")
         case.forget()
@@ -217,13 +215,10 @@ def _agree(case: Case) -> bool:
     return not _doubtful(case) or compare(case.ours, case.theirs).passed
 
 
-def _doubtful(case: Case, exact: Trace | None = None) -> bool:
-    """Whether anything is further apart than the reference's noise floor explains, or that floor is high.
-
-    ``exact``: the reference's run in float64, for a case in float32.
-    """
+def _doubtful(case: Case) -> bool:
+    """Whether anything is further apart than the reference's noise floor explains, or that floor is high."""
     ours, theirs = case.ours, case.theirs
-    floor = ours.rerun.floor(ours, exact)
+    floor = floor_of(engine(), ours)
     return any(
         not explained(distance, allowed) or allowed > HIGH_FLOOR
         for distance, allowed in _distances(ours, theirs, floor)
@@ -244,11 +239,9 @@ def _distances(ours: Trace, theirs: Trace, floor: NoiseFloor) -> Iterator[tuple[
             yield apart((layer.relevance,), (other.relevance,)), floor.of_relevance(name)
 
 
-def _case(
-    model: Any, x: np.ndarray, method: Method, sides: tuple[Backend, Backend], target: Any, dtype: str
-) -> Case:
-    ours = explain(model, x, method, sides[0], target, dtype)
-    case = Case(model, x, method, sides[0], sides[1], ours.target, dtype)
+def _case(asked: AskedCase, sides: tuple[Backend, Backend]) -> Case:
+    ours = engine().run(asked, sides[0])
+    case = Case(asked.model, asked.x, asked.method, *sides, ours.target, asked.dtype)
     case.ours = ours
     return case
 
@@ -402,7 +395,7 @@ def _forward_run(case: Case) -> Trace:
     floor = summation_floor(case.terms, case.dtype)
     if shown or explained(apart((case.ours.logits,), (run.logits,)), floor):
         return run
-    return explain(case.model, case.x, "gradient", "torch", case.target, case.dtype)
+    return engine().run(case.asked.with_method(method_named("gradient")), backend_named("torch"))
 
 
 def _head(case: Case) -> Iterator[Finding]:

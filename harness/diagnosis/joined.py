@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.api import prepared_for
 from harness.backends import run_on_copies
 from harness.comparison.postprocess import treated
 from harness.diagnosis.case import Case
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.measure import apart, explained
+from harness.engine import engine
 from harness.methods import (
     GRADIENT,
     Backward,
@@ -74,7 +74,7 @@ def _joined(
     """
     method = single_run(case.method)
     assert method is not None
-    prepared = prepared_for(case.model, case.candidate, case.dtype)
+    prepared = engine().prepared(case.model, case.candidate, case.dtype)
     runs = []
     for x in _points(case.x, procedure):
         one = run_on_copies(prepared, x.astype(case.dtype), method, case.target, layers)

@@ -8,6 +8,7 @@ from harness.comparison.metrics import relative_l2
 from harness.diagnosis.case import Case
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.measure import apart, explained, summation_floor
+from harness.engine import engine, floor_of
 from harness.graph import Layer
 from harness.trace import LayerTrace
 
@@ -48,8 +49,7 @@ def repeat_finding(case: Case) -> Finding | None:
 
 def case_floor(case: Case, layer: Layer) -> float:
     """What rounding explains of a layer's relevance in the reference's full run."""
-    rerun = case.ours.rerun
-    return 0.0 if rerun is None else float(rerun.floor(case.ours).of_relevance(layer.name))
+    return float(floor_of(engine(), case.ours).of_relevance(layer.name))
 
 
 def _between(one: LayerTrace | None, other: LayerTrace | None, what: str) -> float:

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from harness.api import as_model, prepared_for, require_support
-from harness.backends import Backend, backend_named, is_user_file, run_on_copies
-from harness.comparison import Comparison, FloorMeter, compare, layers_around, verdict_line
+from harness.api import as_model
+from harness.backends import Backend, backend_named, is_user_file
+from harness.case import Case
+from harness.comparison import Comparison, layers_around, verdict_line
+from harness.engine import compare, engine, floor_of
 from harness.errors import HarnessError, ModelSourceError, described, is_interrupt
 from harness.golden.store import load_golden, save_golden
 from harness.isolation import isolated_cases
 from harness.methods import method
-from harness.pairs import of_model
 
 Row = dict[str, Any]
 
@@ -31,14 +32,9 @@ def record(
 ) -> Iterator[tuple[str, Path]]:
     """Explain ``x`` by every method through ``reference`` and store each run with its floor; yields as it goes."""
     model, backend = as_model(source), backend_named(reference)
-    array = np.ascontiguousarray(x, dtype=dtype)
-    prepared = backend.prepare(model, dtype)
-    meter = FloorMeter(model, array, backend, dtype)
     for name in methods:
-        resolved = method(name)
-        require_support(backend, resolved)
-        trace = of_model(run_on_copies(prepared, array, resolved, None), model)
-        yield name, save_golden(root, trace, meter.measure(trace), input_name)
+        trace = engine().run(Case.checked(model, x, method(name), None, dtype), backend)
+        yield name, save_golden(root, trace, floor_of(engine(), trace), input_name)
 
 
 def verify(path: Path, candidate: str | Backend, models: dict[str, Any]) -> Comparison:
@@ -58,10 +54,8 @@ def verify(path: Path, candidate: str | Backend, models: dict[str, Any]) -> Comp
             f"{path} was recorded with other weights or another graph of {trace.model} "
             f"(digest {str(recorded)[:12]}, now {model.digest[:12]}); record it again if that change was meant"
         )
-    require_support(backend, trace.method)
-    prepared = prepared_for(model, backend, trace.dtype)
-    run = run_on_copies(prepared, golden.x, trace.method, trace.target)
-    return compare(trace, of_model(run, model), floor=golden.floor)
+    run = engine().run(Case(model, golden.x, trace.method, trace.target, trace.dtype), backend)
+    return compare(trace, run, floor=golden.floor)
 
 
 def verify_all(paths: Iterable[Path], candidate: str | Backend) -> Iterator[Row]:

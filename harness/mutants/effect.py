@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from harness.api import explain, prepared_for
+from harness.api import explain
 from harness.backends import Backend, backend_named, step_on_copies
 from harness.backends.protocol import Steps
 from harness.comparison.summation import longest_sum
 from harness.diagnosis.measure import apart, explained, summation_floor
+from harness.engine import engine
 from harness.methods import Backward
 from harness.methods import method as method_named
 from harness.mutants.collection import Collection
@@ -69,6 +71,6 @@ def _idle(collection: Collection, case: Case, layers: set[str]) -> set[str]:
     return {name for name in layers if same(name)}
 
 
-def _steps(model: object, backend: Backend) -> Steps | None:
-    prepared = prepared_for(model, backend, DTYPE)
+def _steps(model: Any, backend: Backend) -> Steps | None:
+    prepared = engine().prepared(model, backend, DTYPE)
     return prepared if isinstance(prepared, Steps) else None

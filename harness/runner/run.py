@@ -11,12 +11,13 @@ import numpy as np
 
 from harness.api import as_model
 from harness.backends import Backend, backend_named
+from harness.case import Case
 from harness.checks import checked_dtype, checked_input
 from harness.errors import InvalidInputError, UnknownNameError, described, is_interrupt
 from harness.methods import Method, method, slug
 from harness.pairs import check_applies
-from harness.runner.bench import Bench, Outcome
 from harness.runner.kept import Row, file_name, keep_row, kept_row, key_of, label_of, own_version
+from harness.runner.outcome import Outcome, run_case
 from harness.runner.suites import BATCH
 
 
@@ -108,7 +109,6 @@ def events(selection: Selection, folder: Path, passed: int = 0) -> Iterator[Even
         model = as_model(source)
         label = label_of(model, labels)
         x, input_name = chosen_input(model, selection.input)
-        bench: Bench | None = None
         for each in methods:
             reason = why_not(each, model)
             if reason:
@@ -127,8 +127,7 @@ def events(selection: Selection, folder: Path, passed: int = 0) -> Iterator[Even
                 row = {"model": label, "input": input_name, "method": each.name, "dtype": dtype}
                 row |= {"reference": reference.name, "candidate": candidate.name}
                 yield Started(dict(row))
-                bench = bench or Bench(model, x, reference, candidate)
-                outcome = bench.run(each, dtype)
+                outcome = run_case(Case(model, x, each, None, dtype), reference, candidate)
                 row |= row_of(outcome)
                 row["files"] = _write_files(outcome, stem, folder, row, model.graph.input.axes)
                 row = _plain(row)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from harness.api import as_model, class_count, prepared_for, require_support
-from harness.backends import Backend, Steps, backend_named, run_on_copies, step_on_copies
-from harness.checks import checked_dtype, checked_input, checked_target
+from harness.api import as_model
+from harness.backends import Backend, Steps, backend_named, step_on_copies
+from harness.case import Case
 from harness.comparison.summation import longest_sum
 from harness.divisions import Arrays, Dividing
+from harness.engine import engine, require_support
 from harness.errors import HarnessError, InvalidInputError
 from harness.graph import Graph, Layer
 from harness.methods import GRADIENT, Backward, Method
 from harness.methods import method as method_named
-from harness.pairs import check_applies
 from harness.stability import origin
 from harness.stability.arrays import all_finite, by_sample, counts_of, magnitude
 from harness.stability.at_input import at_input
@@ -48,24 +49,22 @@ def analyse(
     Raises InvalidInputError for a method that is not one backward run, a backend that gives no single steps, an
     epsilon that is not above 0, and what `harness.explain` raises.
     """
-    model = as_model(model)
     chosen, resolved = backend_named(backend), method_named(method)
-    array = checked_input(model, x, checked_dtype(dtype))
-    wanted = checked_target(target, len(array), class_count(model))
-    check_applies(resolved, model)
+    case = Case.checked(as_model(model), x, resolved, target, dtype)
+    model = case.model
     _require_one_run(resolved)
     if not 0 < epsilon < np.inf:
         raise InvalidInputError(f"epsilon must be above 0 and finite, found {epsilon:g}")
     require_support(chosen, resolved)
-    prepared = prepared_for(model, chosen, dtype)
+    prepared = engine().prepared(model, chosen, dtype)
     if not isinstance(prepared, Steps):
         raise InvalidInputError(
             f"backend {chosen.name!r} gives no single steps (propagate), found {type(prepared).__name__}; "
             "use tensorflow, torch or another backend that does"
         )
     progress("the run itself")
-    trace = run_on_copies(prepared, array, resolved, wanted)
-    oracle = prepared_for(model, backend_named("oracle"), "float64")
+    trace = engine().run(case, chosen)
+    oracle = engine().prepared(model, backend_named("oracle"), "float64")
     if not (isinstance(oracle, Dividing) and isinstance(oracle, Steps)):
         raise HarnessError("backend 'oracle' is another than the project's; unregister what replaces it")
     run = _Run(model.graph, resolved, prepared, oracle, trace, dtype)
@@ -79,9 +78,10 @@ def analyse(
     entries.extend(run.arrived())
     progress("the gradient")
     relevance = run.relevance(model.graph.input.name)
-    gradient = oracle.explain(
-        array.astype(np.float64), Method("gradient", GRADIENT, "one"), trace.target, layers=False
-    ).attribution
+    of_one = replace(
+        case.in_dtype("float64"), method=Method("gradient", GRADIENT, "one"), target=trace.target
+    )
+    gradient = engine().run(replace(of_one, layers=False), backend_named("oracle")).attribution
     return Stability(
         model=model.name,
         method=resolved,
@@ -92,7 +92,7 @@ def analyse(
         layers=tuple(rows),
         ledger=tuple(entries),
         origin=run.origin,
-        input=at_input(array, gradient, relevance, model.graph.input.axes),
+        input=at_input(case.x, gradient, relevance, model.graph.input.axes),
         forms=forms.results(relevance) if forms else None,
     )
 

@@ -15,6 +15,7 @@ import pytest
 
 import harness
 from harness.backends import backend_named, registry
+from harness.engine import engine
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.files import source_digest
 from harness.runner import (
@@ -138,6 +139,7 @@ def test_an_interrupted_run_continues_where_it_stopped(tmp_path, installed) -> N
 def test_a_case_runs_again_when_its_input_changed_or_a_file_is_gone(tmp_path, installed) -> None:
     rows = run(installed, tmp_path)
     (tmp_path / rows[0]["files"][2]).unlink()
+    engine().clear()  # as in another process
     run(installed, tmp_path)
     assert candidate_runs() == 4 + 1
     run(replace(installed, input=np.full((1, 3), 2.0)), tmp_path)
@@ -151,6 +153,7 @@ def test_a_case_runs_again_when_its_row_is_not_what_was_written(tmp_path, instal
     run(installed, tmp_path)
     path = tmp_path / "linear" / "gradient.float64.json"
     path.write_bytes(path.read_bytes().replace(*change))
+    engine().clear()  # as in another process
     assert {row["verdict"] for row in run(installed, tmp_path)} == {"identical"}
     assert candidate_runs() == 4 + 1
 
@@ -165,6 +168,7 @@ def test_a_case_runs_again_when_the_code_of_a_package_changed(
     monkeypatch.setattr(
         "harness.runner.kept.source_digest", lambda name: "changed" if name == package else digest(name)
     )
+    engine().clear()  # as in another process
     run(installed, tmp_path)
     assert candidate_runs() == 8
 
