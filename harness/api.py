@@ -126,7 +126,7 @@ def _rerun(model: Any, x: np.ndarray, backend: Backend, dtype: str, prepared: Pr
     return Rerun(model, x, backend, dtype, prepared, lambda name: prepared_for(model, backend, name))
 
 
-def backend_from_composite(name: str, composite: Callable[..., Any], head: str = "logit") -> Backend:
+def backend_from_composite(name: str, composite: Callable[..., Any], head: str | None = "logit") -> Backend:
     """A backend made of a Zennit composite: ``composite(model, method)`` returns one for the torch twin ``model``."""
     backend: Backend = adapter_plugin("composite")(name, composite, head=head)
     return backend
