@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.backends import (
+    REFERENCE,
     Backend,
     Model,
     Prepared,
@@ -65,12 +66,12 @@ def explain(
     model: Any,
     x: Any,
     method: str | Method,
-    backend: str | Backend = "tensorflow",
+    backend: str | Backend | None = None,
     target: Any = None,
     dtype: str = "float32",
     layers: bool = True,
 ) -> Trace:
-    """Run ``method`` on ``x`` through ``backend`` and return the trace.
+    """Run ``method`` on ``x`` through ``backend`` (None: the method's reference, tensorflow) and return the trace.
 
     ``model``: what :func:`load_model` returns, or what it takes. ``x``: (batch, *input_shape), channels
     last. ``target``: a class index, one per sample, or None for the largest logit of each sample.
@@ -79,7 +80,7 @@ def explain(
     UnsupportedMethodError, MissingFrameworkError or PeerError.
     """
     model = as_model(model)
-    chosen, resolved = backend_named(backend), method_named(method)
+    chosen, resolved = backend_named(REFERENCE if backend is None else backend), method_named(method)
     array = checked_input(model, x, checked_dtype(dtype))
     wanted = checked_target(target, len(array), class_count(model))
     check_applies(resolved, model)

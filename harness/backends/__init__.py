@@ -3,6 +3,8 @@
 from harness.backends.handing import run_on_copies, step_on_copies
 from harness.backends.protocol import Backend, Model, Prepared, Programs, StepProgram, Steps
 from harness.backends.registry import (
+    CANDIDATE,
+    REFERENCE,
     adapter_plugin,
     backend_named,
     is_installed,
@@ -13,6 +15,8 @@ from harness.backends.registry import (
 from harness.backends.user_file import is_user_file
 
 __all__ = [
+    "CANDIDATE",
+    "REFERENCE",
     "Backend",
     "Model",
     "Prepared",

@@ -34,6 +34,10 @@ def register_backend(name: str, backend: Backend) -> None:
     _registered[name] = backend
 
 
+#: What runs where no backend is named: the reference and the candidate of every family.
+REFERENCE, CANDIDATE = "tensorflow", "torch"
+
+
 def backend_named(name: str | Backend) -> Backend:
     """The backend of a name, loaded on first use; a backend object is returned as it is.
 

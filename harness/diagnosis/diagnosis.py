@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.api import as_model, class_count, explain, require_support
-from harness.backends import Backend, backend_named
+from harness.backends import CANDIDATE, REFERENCE, Backend, backend_named
 from harness.checks import checked_dtype, checked_input, checked_target
 from harness.comparison import Comparison, compare
 from harness.comparison.floor import NoiseFloor
@@ -139,8 +139,8 @@ def diagnose(
     model: Any,
     x: Any,
     method: str | Method,
-    reference: str | Backend = "tensorflow",
-    candidate: str | Backend = "torch",
+    reference: str | Backend | None = None,
+    candidate: str | Backend | None = None,
     target: Any = None,
     dtype: str = "float32",
     reproduce_in: Path | str | None = None,
@@ -148,7 +148,8 @@ def diagnose(
 ) -> Diagnosis:
     """Say which layer of ``candidate`` does something else than ``reference``, and what.
 
-    Arguments as for `harness.explain`. The two are compared in ``dtype``; what differs is looked for in
+    Arguments as for `harness.explain`; ``reference`` and ``candidate`` are by default the method's own (tensorflow and
+    torch). The two are compared in ``dtype``; what differs is looked for in
     float64 where it shows there too, because rounding hides less. ``reproduce_in``: the folder for the
     reproducer, else one in the system's temporary folder. ``progress`` is told what is being done.
 
@@ -157,7 +158,10 @@ def diagnose(
     told = progress or (lambda what: None)
     model = as_model(model)
     resolved = method_named(method)
-    sides = backend_named(reference), backend_named(candidate)
+    sides = (
+        backend_named(REFERENCE if reference is None else reference),
+        backend_named(CANDIDATE if candidate is None else candidate),
+    )
     array = checked_input(model, x, checked_dtype(dtype))
     wanted = checked_target(target, len(array), class_count(model))
     check_applies(resolved, model)
