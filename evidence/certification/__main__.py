@@ -1,4 +1,4 @@
-"""The command: ask the libraries, judge the reference, write the report."""
+"""The command: record the libraries, run the reference against the recordings, write the report."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 
 import platformdirs
 
-from evidence.certification.docket import GROUPS, LIBRARIES, Trial, models_of, names_on, trials
-from evidence.certification.findings import hear_all
+from evidence.certification.cases import GROUPS, LIBRARIES, ModelCases, cases_of, models_of, names_on
+from evidence.certification.comparison import results_of
 from evidence.certification.page import Facts, certified, page, table
 from evidence.certification.recordings import Recordings
-from evidence.certification.trial import Finding, Status
+from evidence.certification.results import Result, Status
 from harness.backends import Backend, backend_named
 from harness.backends.worker.worker import LIMIT_VARIABLE
 from harness.errors import HarnessError, InvalidInputError
@@ -57,19 +57,19 @@ def _parser() -> argparse.ArgumentParser:
         help=f"folder of the report; if not given, {WHOLE}, or {PART} where only a sample is asked for",
     )
     parser.add_argument(
-        "--cache", type=Path, default=_default_cache(), help="folder of the libraries' answers"
+        "--cache", type=Path, default=_default_cache(), help="folder of the libraries' recordings"
     )
-    parser.add_argument("--limit", type=float, default=LIMIT_S, metavar="SECONDS", help="for one answer")
-    parser.add_argument("--retry", action="store_true", help="ask again where the library failed")
+    parser.add_argument("--limit", type=float, default=LIMIT_S, metavar="SECONDS", help="for one recording")
+    parser.add_argument("--retry", action="store_true", help="record again where the library failed")
     parser.add_argument(
         "--kept-only",
         action="store_true",
-        help="ask the libraries nothing; what no answer is kept of counts as not run",
+        help="run no library; what there is no recording of counts as not run",
     )
     parser.add_argument(
         "--trust-recordings",
         action="store_true",
-        help="also use answers that an earlier state of an adapter recorded (the report counts them)",
+        help="also use recordings made with an earlier state of an adapter (the report counts them)",
     )
     return parser
 
@@ -80,7 +80,7 @@ def _default_cache() -> Path:
 
 def certify(arguments: argparse.Namespace) -> int:
     """Run what ``arguments`` select and write the report, anew after every model; the exit status."""
-    # One limit for everything the library does: its start, its model, its answer.
+    # One limit for everything the library does: its start, its model, its run.
     os.environ[LIMIT_VARIABLE] = f"{arguments.limit:g}"
     libraries = tuple(arguments.library or LIBRARIES)
     groups = tuple(group for group in GROUPS if not arguments.model or group in arguments.model)
@@ -88,7 +88,7 @@ def certify(arguments: argparse.Namespace) -> int:
     versions = environment([reference])
     recordings = {
         library: Recordings(
-            arguments.cache / "answers",
+            arguments.cache / "recordings",
             backend_named(library),
             arguments.limit,
             trust=arguments.trust_recordings,
@@ -113,18 +113,18 @@ def certify(arguments: argparse.Namespace) -> int:
             for (library, group), chosen in names.items()
         },
     )
-    findings: list[Finding] = []
+    results: list[Result] = []
     out = arguments.out or (PART if arguments.share < 1 else WHOLE)
     for (library, group), chosen in names.items():
-        for trial in trials(library, group, chosen) if chosen else ():
-            sample = replace(trial, names=_sampled(library, trial.model.name, chosen, arguments.share))
+        for cases in cases_of(library, group, chosen) if chosen else ():
+            sample = replace(cases, names=_sampled(library, cases.model.name, chosen, arguments.share))
             if sample.names:
-                findings += _heard(
-                    sample, recordings[library], reference, versions, arguments.cache / "findings"
+                results += _with_progress(
+                    sample, recordings[library], reference, versions, arguments.cache / "results"
                 )
-        write_text(out / "certification.md", page(findings, facts))
-        write_text(out / "certification.csv", table(findings))
-    return 0 if certified(findings, facts) else 1
+        write_text(out / "certification.md", page(results, facts))
+        write_text(out / "certification.csv", table(results))
+    return 0 if certified(results, facts) else 1
 
 
 def _sampled(library: str, model: str, names: Sequence[str], share: float) -> tuple[str, ...]:
@@ -151,28 +151,28 @@ def _selected(
     return names
 
 
-def _heard(
-    trial: Trial, recordings: Recordings, reference: Backend, versions: Mapping[str, str], folder: Path
-) -> Iterator[Finding]:
-    """The findings of one trial, a line of progress each."""
-    for number, (finding, reused) in enumerate(
-        hear_all(trial, recordings, reference, versions, folder), start=1
+def _with_progress(
+    cases: ModelCases, recordings: Recordings, reference: Backend, versions: Mapping[str, str], folder: Path
+) -> Iterator[Result]:
+    """The results on one model, a line of progress each."""
+    for number, (result, reused) in enumerate(
+        results_of(cases, recordings, reference, versions, folder), start=1
     ):
-        error = "" if finding.worst is None else f"{finding.worst:.1e}"
-        before = "" if finding.begins == "" else f"from {finding.begins}"
-        known = "(done before)" if reused else "" if finding.seconds is None else f"{finding.seconds:.1f} s"
+        error = "" if result.worst is None else f"{result.worst:.1e}"
+        before = "" if result.begins == "" else f"from {result.begins}"
+        known = "(done before)" if reused else "" if result.seconds is None else f"{result.seconds:.1f} s"
         words = (
             time.strftime("%H:%M:%S"),
-            f"{trial.library} {trial.model.name} [{number}/{len(trial.names)}]",
-            finding.method,
-            finding.status,
+            f"{cases.library} {cases.model.name} [{number}/{len(cases.names)}]",
+            result.method,
+            result.status,
             error,
             before,
-            "" if finding.status in (Status.AGREES, Status.NOT_APPLICABLE) else finding.reason,
+            "" if result.status in (Status.AGREES, Status.NOT_APPLICABLE) else result.reason,
             known,
         )
         print(" ".join(word for word in words if word), flush=True)
-        yield finding
+        yield result
 
 
 if __name__ == "__main__":

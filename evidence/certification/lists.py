@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from evidence.certification.docket import SINGLE_LAYERS
+from evidence.certification.cases import SINGLE_LAYERS
 from evidence.certification.measure import BOUND
-from evidence.certification.trial import COMPARED, Finding, Status
+from evidence.certification.results import COMPARED, Result, Status
 
 #: From what weighs most to what weighs least.
 SEVERITY = (
     Status.UNEXPLAINED,
-    Status.OURS_FAILED,
+    Status.REFERENCE_FAILED,
     Status.NO_ANSWER,
     Status.KNOWN,
     Status.ILL_CONDITIONED,
@@ -37,14 +37,12 @@ class _Alike(NamedTuple):
     reason: str
 
 
-def errors_above(findings: Sequence[Finding]) -> str:
-    """All cases above the bound: a row for all names that part from ours at one layer, for one kind of reason."""
-    above = [
-        finding for finding in findings if finding.status in COMPARED and finding.status != Status.AGREES
-    ]
+def errors_above(results: Sequence[Result]) -> str:
+    """All cases above the bound: a row for all names whose error begins at one layer, for one kind of reason."""
+    above = [result for result in results if result.status in COMPARED and result.status != Status.AGREES]
     if not above:
         return f"## Above {BOUND:g}\n\nNone."
-    rows: dict[_Alike, list[Finding]] = {}
+    rows: dict[_Alike, list[Result]] = {}
     for alike, cases in _by_place(above).items():
         # Single layers at which the same names part alike share a row too.
         where = SINGLE_LAYERS if cases[0].group == SINGLE_LAYERS else cases[0].model
@@ -69,20 +67,20 @@ def errors_above(findings: Sequence[Finding]) -> str:
     return f"## Above {BOUND:g}\n\n{intro}\n\n" + markdown(header, lines)
 
 
-def _by_place(findings: Iterable[Finding]) -> dict[_Alike, list[Finding]]:
+def _by_place(results: Iterable[Result]) -> dict[_Alike, list[Result]]:
     """Cases of one model that begin at one place, for reasons that differ in their figures only."""
-    found: dict[_Alike, list[Finding]] = {}
-    for each in findings:
+    by_place: dict[_Alike, list[Result]] = {}
+    for each in results:
         place = f"{each.begins} ({each.begins_kind})" if each.begins_kind else each.begins
         kind = re.split("[:;]", each.reason)[0] if each.status == Status.ILL_CONDITIONED else each.reason
         alike = _Alike(
             SEVERITY.index(each.status), each.library, each.model, (), place, _FIGURE.sub("", kind)
         )
-        found.setdefault(alike, []).append(each)
-    return found
+        by_place.setdefault(alike, []).append(each)
+    return by_place
 
 
-def _row(alike: _Alike, cases: Sequence[Finding]) -> list[str]:
+def _row(alike: _Alike, cases: Sequence[Result]) -> list[str]:
     worst = max(cases, key=lambda each: each.worst or 0.0)
     models = dict.fromkeys(each.model for each in cases)
     which = f" (`{worst.method}`" + (f" on {worst.model})" if len(models) > 1 else ")")
@@ -106,18 +104,18 @@ def _range(values: Iterable[float | None]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def by_status(title: str, intro: str, findings: Sequence[Finding], status: Status) -> str:
-    """A section with the findings of one status and their reasons; empty without any."""
-    return joined(title, intro, [(each, each.reason) for each in findings if each.status == status])
+def by_status(title: str, intro: str, results: Sequence[Result], status: Status) -> str:
+    """A section with the results of one status and their reasons; empty without any."""
+    return joined(title, intro, [(each, each.reason) for each in results if each.status == status])
 
 
-def joined(title: str, intro: str, chosen: Sequence[tuple[Finding, str]]) -> str:
-    """A section with one row for all names and models of a library that one text is said of; empty without any."""
+def joined(title: str, intro: str, chosen: Sequence[tuple[Result, str]]) -> str:
+    """A section with one row for all names and models of a library that one text holds for; empty without any."""
     if not chosen:
         return ""
     by_text: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for each, said in chosen:
-        text = _ADDRESS.sub("", said.replace(each.method, "NAME").replace(f"; {each.model} ", "; MODEL "))
+    for each, reason in chosen:
+        text = _ADDRESS.sub("", reason.replace(each.method, "NAME").replace(f"; {each.model} ", "; MODEL "))
         by_text.setdefault((each.library, text), {}).setdefault(each.model, []).append(each.method)
     rows = []
     for (library, text), by_model in by_text.items():

@@ -1,4 +1,4 @@
-"""What a library answered, kept on disk: a certification is repeated without asking it again."""
+"""Recordings: what a library computed, kept on disk, so that a certification is repeated without running it again."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from harness.trace import Trace, load_trace
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """A trace, or why there is none. ``late``: the library was stopped at its limit of ``seconds``.
+class Recording:
+    """The trace of one case by a library, or why there is none. ``late``: it was stopped at its limit of ``seconds``.
 
-    ``digest`` changes with the answer. ``reused``: it was on disk. ``current``: by the present adapter.
+    ``digest`` changes with what was recorded. ``reused``: it was on disk. ``current``: by the present adapter.
     """
 
     trace: Trace | None
@@ -34,12 +34,12 @@ class Answer:
 
 
 class Recordings:
-    """Answers of one library, under ``folder``/library/model/method-key.
+    """The recordings of one library, under ``folder``/library/model/method-key.
 
     The key is made of the model, the input, the method's name and procedure, the target and the versions of
-    the library and its framework. An answer that an earlier state of the adapter recorded is asked for again,
-    unless ``trust``. One that came too late is asked for again where ``limit_s`` is now higher, a failure where
-    ``retry``. With ``kept_only`` the library is not asked at all.
+    the library and its framework. One that an earlier state of the adapter made is made again, unless
+    ``trust``; one that came too late, where ``limit_s`` is now higher; a failure, where ``retry``. With
+    ``kept_only`` the library is not run at all.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class Recordings:
         self._prepared: tuple[Any, Prepared] | None = None
         self.versions = backend.version()
 
-    def answer(self, model: Any, x: np.ndarray, method: Method, target: np.ndarray) -> Answer | None:
-        """The library's answer, kept or fresh; None where it is not kept and the library may not be asked."""
+    def of(self, model: Any, x: np.ndarray, method: Method, target: np.ndarray) -> Recording | None:
+        """The recording of one case, kept or made now; None where it is not kept and the library may not be run."""
         path = self._path(model, x, method, target)
         kept = self._kept(path, method)
         if kept is not None:
@@ -70,7 +70,7 @@ class Recordings:
             return None
         started = time.perf_counter()
         try:
-            trace = self._asked_twice(model, x, method, target)
+            trace = self._explained(model, x, method, target)
         except (PeerError, UnsupportedMethodError) as error:
             seconds = time.perf_counter() - started
             facts = {
@@ -84,10 +84,10 @@ class Recordings:
             return _failed(facts, reused=False, current=True)
         trace.provenance["seconds"] = time.perf_counter() - started
         trace.save(path)
-        return _came(trace, reused=False, current=True)
+        return _recorded(trace, reused=False, current=True)
 
-    def _asked_twice(self, model: Any, x: np.ndarray, method: Method, target: np.ndarray) -> Trace:
-        """The library's answer; asked again where it fails before its limit, for a process may die by chance."""
+    def _explained(self, model: Any, x: np.ndarray, method: Method, target: np.ndarray) -> Trace:
+        """The library's trace; run again where it fails before its limit, for a process may die by chance."""
         started = time.perf_counter()
         prepared = self._prepare(model)
         try:
@@ -108,15 +108,15 @@ class Recordings:
                 "model": model.digest,
                 "input": array_digest(x),
                 "target": target.tolist(),
-                # The library goes by the name; how we read it may change without its answer changing.
+                # The library goes by the name: how the harness reads it may change, and what is recorded does not.
                 "method": [method.name, to_json(method.procedure)],
                 "versions": {name: value for name, value in self.versions.items() if name != "source"},
             }
         )
         return self._folder / model.name / f"{slug(method.name)}-{key[:16]}.safetensors"
 
-    def _kept(self, path: Path, method: Method) -> Answer | None:
-        """The answer on disk, if it still counts."""
+    def _kept(self, path: Path, method: Method) -> Recording | None:
+        """The recording on disk, if it still counts."""
         try:
             facts = json.loads(_failure_path(path).read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):
@@ -133,19 +133,19 @@ class Recordings:
         except ModelSourceError:
             return None
         current = trace.provenance["versions"].get("source") == self.versions.get("source")
-        return _came(trace, reused=True, current=current) if current or self._trust else None
+        return _recorded(trace, reused=True, current=current) if current or self._trust else None
 
 
 def _failure_path(path: Path) -> Path:
     return path.with_suffix(".failure.json")
 
 
-def _failed(facts: dict[str, Any], reused: bool, current: bool) -> Answer:
-    return Answer(
+def _failed(facts: dict[str, Any], reused: bool, current: bool) -> Recording:
+    return Recording(
         None, facts["message"], facts["late"], facts["seconds"], json_digest(facts), reused, current
     )
 
 
-def _came(trace: Trace, reused: bool, current: bool) -> Answer:
+def _recorded(trace: Trace, reused: bool, current: bool) -> Recording:
     digest = json_digest([array_digest(trace.attribution), array_digest(trace.logits), trace.provenance])
-    return Answer(trace, "", False, trace.provenance["seconds"], digest, reused, current)
+    return Recording(trace, "", False, trace.provenance["seconds"], digest, reused, current)

@@ -1,6 +1,6 @@
 """Networks of one layer, and what makes a classifier of it: every kind, biased and unbiased, odd geometry.
 
-The layer under trial reads the network's input, so that the rules for input layers meet it too. Behind it
+The layer that is tested reads the network's input, so that the rules for input layers meet it too. Behind it
 stand a flattening and a dense layer with three classes. Weights and inputs are standard normal, drawn from
 a generator seeded with the network's name: about half of all values are negative.
 """
@@ -56,7 +56,7 @@ _KERNELS: dict[str, tuple[str, Shape, Shape, dict[str, Any]]] = {
     ),
 }
 
-#: Those of them that are tried without a bias too: one of each kind.
+#: Those of them that are run without a bias too: one of each kind.
 _UNBIASED = (
     "dense",
     "conv1d",
@@ -211,10 +211,10 @@ def _with_classes(builder: Builder) -> Graph:
 
 
 def _single(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """In float32, so that float64 runs of ours have the very weights that the library has."""
+    """In float32, so that the reference's float64 runs have the very weights that the library has."""
     return {key: values.astype(np.float32) for key, values in weights.items()}
 
 
 def kinds_covered() -> set[str]:
-    """The kinds of layer that stand under trial."""
+    """The kinds of layer that are tested."""
     return {graph["layer"].kind for graph in _graphs()}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from evidence.certification.docket import Trial
+from evidence.certification.cases import ModelCases
 from harness.errors import HarnessError
 from harness.methods import Method
 from harness.trace import LayerTrace, Trace
@@ -24,9 +24,9 @@ def two_layers() -> PortedModel:
     return PortedModel.from_graph(builder.graph())
 
 
-def trial_of(*names: str) -> Trial:
+def two_layer_cases(*names: str) -> ModelCases:
     """``names`` on :func:`two_layers`, x = (1, 2)."""
-    return Trial("library", "digits-cnn", two_layers(), np.array([[1.0, 2.0]], np.float32), names)
+    return ModelCases("library", "digits-cnn", two_layers(), np.array([[1.0, 2.0]], np.float32), names)
 
 
 @dataclass

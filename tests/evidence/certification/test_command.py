@@ -1,4 +1,4 @@
-"""The command: writes the report, says with its exit status what is in it, and goes on where it stopped."""
+"""The command: writes the report, its exit status is what is in it, and goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from evidence.certification import __main__ as command
 from harness.backends import Backend
 from harness.errors import PeerError
-from tests.evidence.certification.scripted import Scripted, trial_of
+from tests.evidence.certification.scripted import Scripted, two_layer_cases
 
 Run = Callable[..., int]
 
@@ -21,13 +21,13 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Runs the command on :func:`two_layers` in place of digits-cnn, with the given library and reference."""
 
     def call(library: Scripted, reference: Scripted, *arguments: str) -> int:
-        sides = {"tensorflow": reference, "signxai": library}
+        backends = {"tensorflow": reference, "signxai": library}
 
         def named(name: str) -> Backend:
-            return sides[name]  # type: ignore[return-value]
+            return backends[name]  # type: ignore[return-value]
 
         monkeypatch.setattr(command, "backend_named", named)
-        monkeypatch.setattr(command, "trials", lambda library, group, names: [trial_of(*names)])
+        monkeypatch.setattr(command, "cases_of", lambda library, group, names: [two_layer_cases(*names)])
         monkeypatch.setenv(command.LIMIT_VARIABLE, "60")
         options = [
             "--library",
@@ -91,6 +91,6 @@ def test_nothing_is_run_twice(run: Run) -> None:
     run(library, reference)
     asked = list(reference.asked)
     run(library, reference)
-    # only the target is found out again
+    # only the target is computed again
     assert reference.asked == [*asked, "gradient"]
     assert library.asked == ["lrp_z"]

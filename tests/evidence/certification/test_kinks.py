@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from evidence.certification.docket import Trial
+from evidence.certification.cases import ModelCases
+from evidence.certification.comparison import results_of
 from evidence.certification.recordings import Recordings
-from evidence.certification.trial import Court, Finding, Status
+from evidence.certification.results import Result, Status
 from harness.backends import Backend
 from harness.methods import Method
 from harness.trace import Trace
@@ -59,21 +60,22 @@ class Library:
         return trace
 
 
-def heard(library: Backend, folder: Path) -> Finding:
-    trial = Trial("library", "digits-cnn", network(2.0**-30), np.ones((1, 1), np.float32), ("gradient",))
-    court = Court(trial, InDouble())
-    return court.judge("gradient", court.ask("gradient", Recordings(folder, library, limit_s=60.0)))
+def result_of(library: Backend, folder: Path) -> Result:
+    cases = ModelCases("library", "digits-cnn", network(2.0**-30), np.ones((1, 1), np.float32), ("gradient",))
+    recordings = Recordings(folder, library, limit_s=60.0)
+    ((result, _),) = results_of(cases, recordings, InDouble(), {}, folder / "results")
+    return result
 
 
 def test_a_unit_within_rounding_of_zero_may_be_on_in_one_run_and_off_in_the_other(tmp_path: Path) -> None:
-    # ours is on (gradient 1 + 2^-30), the library's off; on its activations our gradient is 1 as well
-    finding = heard(Library(network(-(2.0**-30))), tmp_path)
-    assert finding.status == Status.ILL_CONDITIONED
-    assert "different sides of a kink" in finding.reason
+    # the reference's unit is on (gradient 1 + 2^-30), the library's off; on its activations both gradients are 1
+    result = result_of(Library(network(-(2.0**-30))), tmp_path)
+    assert result.status == Status.ILL_CONDITIONED
+    assert "different sides of a kink" in result.reason
     # first seen where the two units are told apart
-    assert finding.begins == "units"
+    assert result.begins == "units"
 
 
 def test_a_difference_that_the_librarys_own_activations_do_not_explain_stays_one(tmp_path: Path) -> None:
-    finding = heard(Library(network(-(2.0**-30)), extra=0.5), tmp_path)
-    assert finding.status == Status.UNEXPLAINED
+    result = result_of(Library(network(-(2.0**-30)), extra=0.5), tmp_path)
+    assert result.status == Status.UNEXPLAINED

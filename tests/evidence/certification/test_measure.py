@@ -19,11 +19,11 @@ def test_nan_at_the_same_places_is_no_difference() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs"),
+    ("reference", "library"),
     [([np.nan, 1.0], [1.0, 1.0]), ([1.0, 1.0], [np.inf, 1.0]), ([0.0, 1e-30], [0.0, 0.0])],
 )
-def test_what_only_one_side_has_is_an_infinite_error(ours: list[float], theirs: list[float]) -> None:
-    assert largest_error(np.array(ours), np.array(theirs)) == np.inf
+def test_what_only_one_side_has_is_an_infinite_error(reference: list[float], library: list[float]) -> None:
+    assert largest_error(np.array(reference), np.array(library)) == np.inf
 
 
 def test_two_zeros_agree() -> None:
@@ -50,6 +50,6 @@ def test_where_only_rounding_is_left_both_sides_must_round_by_the_same_amount() 
 
 
 def test_a_difference_begins_at_the_first_place_above_the_bound() -> None:
-    found = [Place("logits", 1e-7, 0.0), Place("dense", 2e-5, 0.0), Place("conv", 1.0, 0.0)]
-    assert first_above(found) is found[1]
-    assert first_above(found[:1]) is None
+    places = [Place("logits", 1e-7, 0.0), Place("dense", 2e-5, 0.0), Place("conv", 1.0, 0.0)]
+    assert first_above(places) is places[1]
+    assert first_above(places[:1]) is None

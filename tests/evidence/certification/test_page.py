@@ -8,12 +8,12 @@ import re
 from dataclasses import replace
 
 from evidence.certification.page import Facts, certified, page, table
-from evidence.certification.trial import Finding, Status
+from evidence.certification.results import Result, Status
 
 
-def finding(method: str, status: Status, group: str = "digits-cnn", **facts: object) -> Finding:
+def result(method: str, status: Status, group: str = "digits-cnn", **facts: object) -> Result:
     model = facts.pop("model", group)
-    return Finding("signxai", group, model, method, status, **facts)  # type: ignore[arg-type]
+    return Result("signxai", group, model, method, status, **facts)  # type: ignore[arg-type]
 
 
 def facts(cases: int) -> Facts:
@@ -22,8 +22,8 @@ def facts(cases: int) -> Facts:
     )
 
 
-AGREES = finding("lrp_z", Status.AGREES, error=1e-7, worst=2e-7)
-ILL = finding(
+AGREES = result("lrp_z", Status.AGREES, error=1e-7, worst=2e-7)
+ILL = result(
     "lrp_epsilon_1",
     Status.ILL_CONDITIONED,
     worst=3e-3,
@@ -31,11 +31,11 @@ ILL = finding(
     begins_kind="conv2d",
     begins_error=2e-5,
     begins_floor=1e-5,
-    reason="ours in float32 is up to 1e-3 from ours in float64 (conv1)",
+    reason="the reference in float32 is up to 1e-3 from the reference in float64 (conv1)",
 )
-FAILED = finding("grad_cam", Status.LIBRARY_FAILED, reason="signxai: KeyError: grad_cam of digits-cnn")
-REFUSED = finding("vargrad", Status.NOT_APPLICABLE, reason="vargrad is for others")
-WRONG = finding(
+FAILED = result("grad_cam", Status.LIBRARY_FAILED, reason="signxai: KeyError: grad_cam of digits-cnn")
+REFUSED = result("vargrad", Status.NOT_APPLICABLE, reason="vargrad is for others")
+WRONG = result(
     "deconvnet",
     Status.UNEXPLAINED,
     worst=0.5,
@@ -69,12 +69,12 @@ def test_an_unexplained_difference_a_missing_case_or_no_comparison_at_all_fails(
 
 
 def test_a_name_that_got_no_answer_is_not_certified() -> None:
-    assert not certified([AGREES, finding("vargrad", Status.NO_ANSWER)], facts(2))
+    assert not certified([AGREES, result("vargrad", Status.NO_ANSWER)], facts(2))
 
 
 def test_what_is_above_the_bound_is_listed_with_its_place_and_reason() -> None:
     listed = page([AGREES, ILL], facts(2)).split("## Above 1e-05")[1]
-    assert "conv1 (conv2d) | 2.0e-05 | 1.0e-05 | 3.0e-03 | ours in float32 is up to" in listed
+    assert "conv1 (conv2d) | 2.0e-05 | 1.0e-05 | 3.0e-03 | the reference in float32 is up to" in listed
     assert "lrp_z" not in listed
 
 
@@ -93,7 +93,7 @@ def test_single_layers_at_which_the_same_names_part_share_a_row() -> None:
 
 def test_what_the_library_says_of_several_names_is_said_once() -> None:
     failures = [
-        finding(name, Status.LIBRARY_FAILED, reason=f"signxai: {name} has no <Layer at 0x7f{at}>")
+        result(name, Status.LIBRARY_FAILED, reason=f"signxai: {name} has no <Layer at 0x7f{at}>")
         for at, name in enumerate(("a_1", "b_2"))
     ]
     listed = page([AGREES, *failures], facts(3)).split("## Failed in the library")[1]

@@ -1,10 +1,10 @@
-"""No name is missing, and every kind of layer is tried."""
+"""No name is missing, and every kind of layer is tested."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from evidence.certification.docket import SINGLE_LAYERS, SMALL_SETS, dialect_of, names_of, names_on, trials
+from evidence.certification.cases import SINGLE_LAYERS, SMALL_SETS, cases_of, dialect_of, names_of, names_on
 from evidence.certification.single_layers import single_layers
 from harness.graph import KERNEL_KINDS, KINDS
 from harness.methods import DIALECTS, method
@@ -12,15 +12,15 @@ from harness.methods.dialects.signxai import published_names
 
 
 def test_all_152_names_of_signxai_are_tried() -> None:
-    tried = {method(name).name.partition(":")[0] for name in names_of("signxai")}
+    names = {method(name).name.partition(":")[0] for name in names_of("signxai")}
     published = set(published_names())
     assert len(published) == 152
-    assert published <= tried
+    assert published <= names
 
 
 def test_every_analyzer_of_innvestigate_is_tried() -> None:
-    tried = {name.partition(":")[0] for name in names_of("innvestigate")}
-    assert tried == {entry.name for entry in DIALECTS["innvestigate"]}
+    names = {name.partition(":")[0] for name in names_of("innvestigate")}
+    assert names == {entry.name for entry in DIALECTS["innvestigate"]}
 
 
 def test_a_name_is_of_the_library_in_whose_dialect_it_is_read() -> None:
@@ -61,5 +61,5 @@ def test_single_layers_are_classifiers_with_negative_inputs_and_the_same_every_t
 
 
 def test_a_trial_of_the_single_layers_has_every_name() -> None:
-    trial = next(trials("signxai", SINGLE_LAYERS, names_on("signxai", SINGLE_LAYERS)))
-    assert trial.names == names_of("signxai")
+    cases = next(cases_of("signxai", SINGLE_LAYERS, names_on("signxai", SINGLE_LAYERS)))
+    assert cases.names == names_of("signxai")

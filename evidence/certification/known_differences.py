@@ -1,4 +1,4 @@
-"""What a library is known to do, read in its source: file and line."""
+"""The list of known differences: what a library is known to do, read in its source, with file and line."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from harness.methods import Bounded, Method, Smoothed
 
 
 @dataclass(frozen=True)
-class Reason:
+class KnownDifference:
     """One behaviour of ``library``. ``applies(method, graph, place)``: whether it shows there.
 
-    ``place`` is a layer's name, "forward pass" or "attribution". ``where``: file and line. ``excuses``: which
+    ``place`` is a layer's name, "forward pass" or "attribution". ``where``: file and line. ``covers``: which
     difference is no fault of the reference. None, where the reference repeats the behaviour; any, where it does not;
-    or only one at a place where nothing but rounding is left of our values.
+    or only one at a place where nothing but rounding is left of the reference's values.
     """
 
     library: str
     applies: Callable[[Method, Graph, str], bool]
     text: str
     where: str
-    excuses: Literal["none", "rounding", "any"]
+    covers: Literal["none", "rounding", "any"]
 
     def __str__(self) -> str:
         return f"{self.text} ({self.library}, {self.where})"
@@ -59,29 +59,33 @@ _LINEAR_KINDS = (
     "concat",
 )
 
-REASONS: tuple[Reason, ...] = (
-    Reason(
+KNOWN_DIFFERENCES: tuple[KnownDifference, ...] = (
+    KnownDifference(
         "signxai",
         _bounded_without_inputs,
         "the bounded rule leaves out the factors x, low and high, and the three gradients that are left cancel: "
         "the result is zero but for rounding, and on one of the two sides exactly zero",
         "methods/innvestigate/analyzer/relevance_based/relevance_rule_base.py:871-874",
-        excuses="rounding",
+        covers="rounding",
     ),
-    Reason(
+    KnownDifference(
         "signxai",
         _variance_of_equal_gradients,
-        "the gradient of a linear network is the same at every sample and its variance zero, which is ours; what the "
-        "library gives is the square of the rounding of its mean",
+        "the gradient of a linear network is the same at every sample and its variance zero, which is what the "
+        "reference gives; what the library gives is the square of the rounding of its mean",
         "methods/innvestigate/analyzer/wrapper.py:236-239",
-        excuses="any",
+        covers="any",
     ),
 )
 
 
-def reason_for(library: str, method: Method, graph: Graph, place: str) -> Reason | None:
-    """The first of :data:`REASONS` that applies."""
+def known_difference(library: str, method: Method, graph: Graph, place: str) -> KnownDifference | None:
+    """The first of :data:`KNOWN_DIFFERENCES` that applies."""
     return next(
-        (reason for reason in REASONS if reason.library == library and reason.applies(method, graph, place)),
+        (
+            reason
+            for reason in KNOWN_DIFFERENCES
+            if reason.library == library and reason.applies(method, graph, place)
+        ),
         None,
     )

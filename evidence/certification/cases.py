@@ -1,4 +1,4 @@
-"""What is tried: the names of each library, and the models they are run on."""
+"""The cases: the names of each library, and the models they are run on."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from evidence.certification.results import Result, Status
 from evidence.certification.single_layers import single_layers
 from harness.api import load_model
 from harness.methods import ALL_METHODS, DIALECTS
 from harness.runner import chosen_input
 
-#: The libraries that run as peers, in the order in which they are tried.
+#: The libraries that run as peers, in the order in which they are run.
 LIBRARIES = ("innvestigate", "signxai")
 
 #: Models of the zoo that every name is run on.
@@ -53,7 +54,7 @@ GROUPS = ("digits-cnn", "ecg-cnn1d", SINGLE_LAYERS, "fer-xception", *SMALL_SETS)
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class ModelCases:
     """A model and an input, and the names to run on them. ``group``: where its results are counted."""
 
     library: str
@@ -61,6 +62,10 @@ class Trial:
     model: Any
     x: np.ndarray
     names: tuple[str, ...]
+
+    def result(self, name: str, status: Status, **facts: Any) -> Result:
+        """The result of ``name`` on this model; ``facts``: the other fields of a result."""
+        return Result(self.library, self.group, self.model.name, name, status, **facts)
 
 
 def dialect_of(name: str) -> str:
@@ -92,11 +97,11 @@ def models_of(group: str) -> tuple[str, ...]:
     return tuple(model.name for model, _ in single_layers()) if group == SINGLE_LAYERS else (group,)
 
 
-def trials(library: str, group: str, names: tuple[str, ...]) -> Iterator[Trial]:
+def cases_of(library: str, group: str, names: tuple[str, ...]) -> Iterator[ModelCases]:
     """``names`` on the models of ``group`` with an input each, loaded one after the other."""
     if group == SINGLE_LAYERS:
         for model, x in single_layers():
-            yield Trial(library, group, model, x, names)
+            yield ModelCases(library, group, model, x, names)
     else:
         model = load_model(group)
-        yield Trial(library, group, model, chosen_input(model, None)[0], names)
+        yield ModelCases(library, group, model, chosen_input(model, None)[0], names)
