@@ -27,6 +27,7 @@ import numpy as np
 
 from harness.api import load_model
 from harness.backends import backend_named
+from harness.backends.protocol import Steps
 from harness.case import Case
 from harness.comparison import RUNS
 from harness.comparison.floor import moved_one_ulp
@@ -63,7 +64,10 @@ def bare_calls(model: Any, x: np.ndarray, name: str, dtype: str) -> float:
         seconds += time.perf_counter() - started
         target = traces[0].target
     if dtype == "float32":
-        candidate_trace, steps = traces[1], (prepared[0], prepared[2])
+        candidate_trace, steps = (
+            traces[1],
+            [side for side in (prepared[0], prepared[2]) if isinstance(side, Steps)],
+        )
         del traces
         started = time.perf_counter()
         for _ in zip(*(walk_back(side, model.graph, candidate_trace) for side in steps), strict=True):

@@ -77,7 +77,7 @@ def as_model(source: Any) -> Any:
     return source if hasattr(source, "graph") and hasattr(source, "input_shape") else load_model(source)
 
 
-def backend_from_composite(name: str, composite: Callable[..., Any], head: str = "logit") -> Backend:
+def backend_from_composite(name: str, composite: Callable[..., Any], head: str | None = "logit") -> Backend:
     """A backend made of a Zennit composite: ``composite(model, method)`` returns one for the torch twin ``model``."""
     backend: Backend = adapter_plugin("composite")(name, composite, head=head)
     return backend

@@ -16,7 +16,6 @@ import typer.core
 
 from harness.diagnose_cli import diagnose_command
 from harness.errors import HarnessError, InvalidInputError, described
-from harness.mutants.command import mutants_command
 from harness.peers_cli import app as peers_app
 from harness.stability.command import stability_command
 
@@ -49,7 +48,6 @@ app.add_typer(golden_app, name="golden")
 app.add_typer(peers_app, name="peers")
 app.command("diagnose")(diagnose_command)
 app.command("stability")(stability_command)
-app.command("mutants")(mutants_command)
 
 Models = Annotated[
     list[str] | None, typer.Option("--model", "-m", help="Zoo name or model file; may be repeated.")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("harness", "reference_impls", "ported_impls", "ported_models")
+PACKAGES = ("harness", "reference_impls", "ported_impls", "ported_models", "evidence", "benchmarks")
 LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
 
 
@@ -60,7 +60,18 @@ def test_each_breach_breaks_the_contract_that_forbids_it(skeleton):
             "from harness.comparison import verdict",
         ),
         "models know no method": ("ported_models/build.py", "from harness.methods import rules"),
-        "nothing imports tests": ("harness/graph.py", "from tests import conftest"),
+        "nothing that ships imports tests, evidence or benchmarks": (
+            "harness/graph.py",
+            "from evidence import certification",
+        ),
+        "evidence and benchmarks reach the implementations only through the registry": (
+            "evidence/certification/page.py",
+            "from reference_impls.tensorflow import backend",
+        ),
+        "evidence and benchmarks are independent": (
+            "benchmarks/overhead.py",
+            "from evidence.dialects import page",
+        ),
     }
     for module, _ in breaches.values():
         (skeleton / module).write_text("")
