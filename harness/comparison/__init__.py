@@ -1,11 +1,12 @@
 """Metrics, the noise floor, verdicts."""
 
+from harness.comparison.arrays import compare
 from harness.comparison.describe import layers_around, verdict_line
 from harness.comparison.floor import MULTIPLE, RUNS, FloorMeter, NoiseFloor
 from harness.comparison.metrics import Distance, Statistics, compare_arrays, relative_l2
 from harness.comparison.rerun import Rerun
 from harness.comparison.rows import VERDICTS, ForwardRow, Row, verdict_of
-from harness.comparison.verdict import Comparison, compare
+from harness.comparison.verdict import Comparison
 
 __all__ = [
     "MULTIPLE",

@@ -28,6 +28,7 @@ from harness.comparison.rows import (
     verdict_of,
 )
 from harness.errors import InvalidInputError
+from harness.graph import require_same_axes
 from harness.pairs import UNVERIFIED
 from harness.trace import Trace
 
@@ -44,7 +45,7 @@ HIGH_FLOOR = 1e-5
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of :func:`compare`.
+    """The result of `harness.compare`.
 
     ``rows``: relevance per layer in backward order; ``forward``: activation per layer in forward order;
     ``attribution``: the result itself, after post-processing. ``unverified``: why the pair that the traces are runs
@@ -129,7 +130,7 @@ class Comparison:
         )
 
 
-def compare(
+def compare_traces(
     reference_trace: Trace,
     candidate_trace: Trace,
     tolerance: Tolerance = None,
@@ -146,11 +147,10 @@ def compare(
     reference is run once more on the candidate's activations (harness.comparison.rerun), and the verdict
     on that relevance rests on this run.
 
-    Raises InvalidInputError where the traces are not of the same model, method, dtype, target or shape.
+    Raises InvalidInputError where the traces are not of the same model, method, dtype, target, axes or shape.
     """
     _check_comparable(reference_trace, candidate_trace)
-    if isinstance(tolerance, str) and tolerance != "close":
-        raise InvalidInputError(f"tolerance must be None, 'close' or a number, found {tolerance!r}")
+    check_tolerance(tolerance)
     rerun: Rerun | None = reference_trace.rerun
     notes: list[str] = []
     sides = (reference_trace, candidate_trace)
@@ -225,6 +225,12 @@ def _with_first_divergent(comparison: Comparison, reference: Trace, candidate: T
     return replace(comparison, first_divergent=found.layer, notes=notes)
 
 
+def check_tolerance(tolerance: Tolerance) -> None:
+    """Raise InvalidInputError for what is no tolerance."""
+    if isinstance(tolerance, str) and tolerance != "close":
+        raise InvalidInputError(f"tolerance must be None, 'close' or a number, found {tolerance!r}")
+
+
 def _check_comparable(ours: Trace, theirs: Trace) -> None:
     for what, left, right in (
         ("model", ours.model, theirs.model),
@@ -236,6 +242,8 @@ def _check_comparable(ours: Trace, theirs: Trace) -> None:
             raise InvalidInputError(
                 f"the traces differ in {what}: {left!r} and {right!r}; compare runs of the same case"
             )
+    for name in ours.layers.keys() & theirs.layers.keys():
+        require_same_axes(f"layer {name!r}", ours.layers[name].axes, theirs.layers[name].axes)
 
 
 def _doubtful(row: Row) -> bool:

@@ -3,7 +3,7 @@
 Everything here is NumPy and plain data, channels-last and batch-first.
 """
 
-from harness.graph.axes import Axes, default_axes
+from harness.graph.axes import Axes, default_axes, in_words, require_same_axes
 from harness.graph.graph import Graph, Layer
 from harness.graph.kinds import (
     ACTIVATION_KINDS,
@@ -38,8 +38,10 @@ __all__ = [
     "Walk",
     "Window",
     "default_axes",
+    "in_words",
     "kinds_where",
     "per_place",
+    "require_same_axes",
     "shares_by_source",
     "walk_back",
     "windows",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.errors import InvalidInputError
+
 #: The names of the axes of an array, ``"batch"`` first.
 Axes = tuple[str, ...]
 
@@ -20,14 +22,19 @@ def in_words(axes: Sequence[str]) -> str:
     return f"({', '.join(axes)})"
 
 
-def difference(reference: Axes, candidate: Axes) -> str | None:
-    """What the axes differ in, as the end of a sentence that has named the array; None where they are the same.
+def require_same_axes(what: str, reference: Sequence[str], candidate: Sequence[str]) -> None:
+    """Raise InvalidInputError where the axes of ``what`` are not called the same on both sides, in the same order.
 
     Axes of other names are other axes, also where the lengths agree.
     """
-    if reference == candidate:
-        return None
-    said = f"the reference has the axes {in_words(reference)}, the candidate {in_words(candidate)}"
+    if tuple(reference) == tuple(candidate):
+        return
     if sorted(reference) == sorted(candidate):
-        return f"{said}: transpose the candidate"
-    return f"{said}: these are not the same quantities, so they are not compared, whatever their lengths"
+        advice = "transpose the candidate"
+    else:
+        advice = (
+            "arrays over other axes are not compared, also where the shapes agree; compare like with like"
+        )
+    raise InvalidInputError(
+        f"{what}: the reference has the axes {in_words(reference)}, the candidate {in_words(candidate)}; {advice}"
+    )
