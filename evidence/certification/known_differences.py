@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.graph import AVERAGE_POOLING_KINDS, RESHAPING_KINDS, WEIGHTED_KINDS, Graph
+from harness.graph import Graph
 from harness.methods import Bounded, Method, Smoothed
 
 
@@ -42,22 +42,8 @@ def _variance_of_equal_gradients(method: Method, graph: Graph, place: str) -> bo
     """A variance over noisy inputs on a network without any nonlinear layer."""
     procedure = method.procedure
     varies = isinstance(procedure, Smoothed) and procedure.statistic == "variance"
-    return varies and all(layer.kind in _LINEAR_KINDS for layer in graph)
+    return varies and all(layer.traits.linear == "jointly" for layer in graph)
 
-
-#: Layers whose gradient is the same at every input.
-_LINEAR_KINDS = (
-    *WEIGHTED_KINDS,
-    *AVERAGE_POOLING_KINDS,
-    *RESHAPING_KINDS,
-    "input",
-    "batch_norm",
-    "zero_pad",
-    "crop",
-    "upsample",
-    "add",
-    "concat",
-)
 
 KNOWN_DIFFERENCES: tuple[KnownDifference, ...] = (
     KnownDifference(

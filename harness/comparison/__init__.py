@@ -1,5 +1,6 @@
 """Metrics, the noise floor, verdicts."""
 
+from harness.comparison.arrays import judge_arrays
 from harness.comparison.describe import layers_around, verdict_line
 from harness.comparison.floor import MULTIPLE, RUNS, NoiseFloor
 from harness.comparison.metrics import Distance, Statistics, compare_arrays, relative_l2
@@ -18,6 +19,7 @@ __all__ = [
     "Statistics",
     "compare_arrays",
     "judge",
+    "judge_arrays",
     "layers_around",
     "relative_l2",
     "verdict_line",

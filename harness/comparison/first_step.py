@@ -14,9 +14,8 @@ import numpy as np
 
 from harness.backends.protocol import Steps
 from harness.comparison.floor import MULTIPLE, NoiseFloor
-from harness.graph import Graph
+from harness.graph import Graph, shares_by_source
 from harness.methods import Backward
-from harness.shares import rectified_sources, shares_by_source
 from harness.trace import LayerTrace, Trace
 
 
@@ -139,7 +138,7 @@ def _apart(name: str, reference: Trace, steps: BothSteps) -> Iterator[tuple[str,
     layer = graph[name]
     inputs = tuple(np.asarray(run[source].activation) for source in layer.inputs)
     relevance = np.asarray(run[name].relevance)
-    rectified = rectified_sources(graph, reference.method.composite.assign(graph))
+    rectified = reference.method.composite.rectified_sources(graph)
     one, other = (
         shares_by_source(layer, side.propagate(layer, inputs, relevance, reference.method), rectified)
         for side in (steps.reference, steps.candidate)

@@ -23,9 +23,9 @@ import numpy as np
 
 from harness.backends.handing import step_on_copies
 from harness.backends.protocol import Steps
-from harness.graph import Graph
+from harness.graph import Graph, Layer
+from harness.graph import walk_back as walked
 from harness.methods import Head
-from harness.shares import rectified_sources, shares_by_source
 from harness.trace import Trace
 
 
@@ -42,24 +42,16 @@ class Ground(NamedTuple):
 
 
 def walk_back(prepared: Steps, graph: Graph, run: Trace) -> Iterator[tuple[str, np.ndarray]]:
-    """Relevance by layer, output first, by the steps of ``prepared`` on the activations of ``run``.
-
-    Only what is still to be passed down is kept. A layer that does not reach the output is left out.
-    """
+    """Relevance by layer, output first, by the steps of ``prepared`` on the activations of ``run``."""
     method = run.method
-    rectified = rectified_sources(graph, method.composite.assign(graph))
-    waiting = {graph.output: _seed(np.asarray(run.layers[graph.output].activation), run.target, method.head)}
-    for layer in reversed(graph.layers):
-        if layer.name not in waiting:
-            continue
-        received = waiting.pop(layer.name)
-        yield layer.name, received
-        if layer.kind == "input":
-            continue
+
+    def step(layer: Layer, received: np.ndarray) -> tuple[np.ndarray, ...]:
         inputs = tuple(np.asarray(run.layers[name].activation) for name in layer.inputs)
-        shares = step_on_copies(prepared, layer, inputs, received, method)
-        for name, share in shares_by_source(layer, shares, rectified).items():
-            waiting[name] = waiting[name] + share if name in waiting else share
+        return step_on_copies(prepared, layer, inputs, received, method)
+
+    seed = _seed(np.asarray(run.layers[graph.output].activation), run.target, method.head)
+    for layer, received in walked(graph, seed, step, method.composite.rectified_sources(graph)):
+        yield layer.name, received
 
 
 def _seed(logits: np.ndarray, target: np.ndarray, head: Head) -> np.ndarray:

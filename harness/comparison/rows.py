@@ -17,6 +17,7 @@ from harness.comparison.metrics import (
     difference_of,
 )
 from harness.errors import InvalidInputError
+from harness.graph import in_words
 from harness.trace import LayerTrace
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ def forward_row(layer: LayerTrace, theirs: Any, floor: float) -> ForwardRow:
 def _check_shapes(name: str, axes: tuple[str, ...], ours: np.ndarray, theirs: np.ndarray) -> None:
     if ours.shape != theirs.shape:
         raise InvalidInputError(
-            f"{name}: the reference has shape {ours.shape} ({', '.join(axes)}), the candidate {theirs.shape}; "
+            f"{name}: the reference has shape {ours.shape} {in_words(axes) if axes else 'of unknown axes'}, "
+            f"the candidate {theirs.shape}; "
             "bring the candidate to the canonical layout"
         )
 

@@ -24,6 +24,7 @@ from harness.comparison.rows import (
     verdict_of,
 )
 from harness.errors import InvalidInputError
+from harness.graph import require_same_axes
 from harness.pairs import UNVERIFIED
 from harness.trace import Trace
 
@@ -135,11 +136,10 @@ def judge(
     """Two traces of one method on one model and input, layer by layer: a function of these and of the floor alone.
 
     Further evidence is worked in by :func:`on_equal_ground` and :func:`with_first_divergent`. Raises
-    InvalidInputError where the traces are not of the same model, method, dtype, target or shape.
+    InvalidInputError where the traces are not of the same model, method, dtype, target, axes or shape.
     """
     check_comparable(reference_trace, candidate_trace)
-    if isinstance(tolerance, str) and tolerance != "close":
-        raise InvalidInputError(f"tolerance must be None, 'close' or a number, found {tolerance!r}")
+    check_tolerance(tolerance)
     sides = (reference_trace, candidate_trace)
     unverified = next(
         (trace.provenance[UNVERIFIED] for trace in sides if UNVERIFIED in trace.provenance), None
@@ -196,8 +196,14 @@ def with_first_divergent(
     return replace(comparison, first_divergent=found.layer, notes=notes)
 
 
+def check_tolerance(tolerance: Tolerance) -> None:
+    """Raise InvalidInputError for what is no tolerance."""
+    if isinstance(tolerance, str) and tolerance != "close":
+        raise InvalidInputError(f"tolerance must be None, 'close' or a number, found {tolerance!r}")
+
+
 def check_comparable(ours: Trace, theirs: Trace) -> None:
-    """Raise InvalidInputError where the traces are not of one model, method, dtype and target."""
+    """Raise InvalidInputError where the traces are not of one model, method, dtype and target, over the same axes."""
     for what, left, right in (
         ("model", ours.model, theirs.model),
         ("method", ours.method.name, theirs.method.name),
@@ -208,6 +214,8 @@ def check_comparable(ours: Trace, theirs: Trace) -> None:
             raise InvalidInputError(
                 f"the traces differ in {what}: {left!r} and {right!r}; compare runs of the same case"
             )
+    for name in ours.layers.keys() & theirs.layers.keys():
+        require_same_axes(f"layer {name!r}", ours.layers[name].axes, theirs.layers[name].axes)
 
 
 def doubtful(row: Row) -> bool:

@@ -49,7 +49,7 @@ def pair_errors(case: Case, rows: tuple[Row, ...], run: Trace) -> Iterator[Forwa
     """
     own = _Values(case, run)
     for layer in case.graph.layers:
-        if layer.kind == "input" or layer.name not in own.seen:
+        if not layer.inputs or layer.name not in own.seen:
             continue
         found = _found(case, layer, own)
         if found is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.comparison.arrays import GivenAxes, judge_arrays
 from harness.comparison.first_step import BothSteps
 from harness.comparison.floor import MULTIPLE, NoiseFloor, unit_roundoff
 from harness.comparison.metrics import relative_l2
@@ -20,43 +21,70 @@ from harness.comparison.verdict import (
 )
 from harness.engine.cases import Engine, engine
 from harness.engine.evidence import floor_of, ground_of, ground_of_result
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InvalidInputError
 from harness.trace import Trace
 
 
 def compare(
-    reference_trace: Trace,
-    candidate_trace: Trace,
+    reference: Trace | np.ndarray,
+    candidate: Trace | np.ndarray,
     tolerance: Tolerance = None,
-    floor: NoiseFloor | None = None,
+    floor: NoiseFloor | float | None = None,
+    axes: GivenAxes | None = None,
 ) -> Comparison:
-    """Compare two traces of one method on one model and input, layer by layer.
+    """Compare two traces of one method on one model and input, layer by layer, or two arrays.
 
-    ``floor``: the reference's noise floor. Left out, it is measured by running the reference again
+    Two traces: ``floor`` is the reference's noise floor. Left out, it is measured by running the reference again
     (a trace that came from `explain` can do that); for a trace read from a file it is one unit
-    roundoff, and a note says so. ``tolerance`` changes ``passed`` and no verdict: ``"close"``, or a
-    bound on the relative L2 difference.
+    roundoff, and a note says so. ``axes`` is not taken: traces have theirs. Where activations agree and a relevance
+    does not, or agrees only because its floor is high, the reference is run once more on the candidate's
+    activations (harness.comparison.rerun), and the verdict on that relevance rests on this run.
 
-    Where activations agree and a relevance does not, or agrees only because its floor is high, the
-    reference is run once more on the candidate's activations (harness.comparison.rerun), and the verdict
-    on that relevance rests on this run.
+    Two arrays, of one shape: the comparison has the row of the attribution alone. ``axes`` names their axes,
+    ``("batch", "height", "width", "channel")``; a pair of such tuples those of the reference and of the candidate.
+    Left out, the axes are not known, and a note says so: of arrays of one shape, nobody can then say whether they are
+    over the same things. ``floor``: the reference's own movement under rounding, relative L2; left out, it is one
+    unit roundoff of the coarser dtype, and a note says so.
 
-    Raises InvalidInputError where the traces are not of the same model, method, dtype, target or shape.
+    ``tolerance`` changes ``passed`` and no verdict: ``"close"``, or a bound on the relative L2 difference.
+
+    Raises InvalidInputError where the traces are not of the same model, method, dtype, target, axes or shape, for
+    arrays whose axes or shapes differ or that are not numeric, and for a trace beside an array.
     """
-    check_comparable(reference_trace, candidate_trace)
+    if isinstance(reference, Trace) and isinstance(candidate, Trace):
+        if axes is not None:
+            raise InvalidInputError(
+                "axes are given beside two traces, which have axes of their own; leave them out"
+            )
+        if floor is not None and not isinstance(floor, NoiseFloor):
+            raise InvalidInputError(
+                f"the floor of two traces is a NoiseFloor, a figure a layer, found {floor!r}; "
+                "leave it out to have it measured"
+            )
+        return _compared(reference, candidate, tolerance, floor)
+    if isinstance(reference, Trace) or isinstance(candidate, Trace):
+        side = "reference" if isinstance(reference, Trace) else "candidate"
+        raise InvalidInputError(
+            f"the {side} is a trace, the other side an array; compare two traces, or the array with trace.attribution"
+        )
+    return judge_arrays(reference, candidate, tolerance, floor, axes)
+
+
+def _compared(
+    reference: Trace, candidate: Trace, tolerance: Tolerance, floor: NoiseFloor | None
+) -> Comparison:
+    check_comparable(reference, candidate)
     known = engine()
     notes: tuple[str, ...] = ()
-    again = reference_trace.case is not None
+    again = reference.case is not None
     if floor is None:
-        floor = floor_of(known, reference_trace)
+        floor = floor_of(known, reference)
         if not again:
             notes = ("the noise floor was not measured; verdicts allow for one rounding only",)
-    comparison = judge(reference_trace, candidate_trace, floor, tolerance, notes)
+    comparison = judge(reference, candidate, floor, tolerance, notes)
     if again:
-        comparison = _with_ground(known, comparison, reference_trace, candidate_trace)
-    return with_first_divergent(
-        comparison, reference_trace, candidate_trace, _steps(known, reference_trace, candidate_trace)
-    )
+        comparison = _with_ground(known, comparison, reference, candidate)
+    return with_first_divergent(comparison, reference, candidate, _steps(known, reference, candidate))
 
 
 def _with_ground(known: Engine, comparison: Comparison, reference: Trace, candidate: Trace) -> Comparison:

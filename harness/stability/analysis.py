@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from harness.comparison.summation import longest_sum
 from harness.divisions import Arrays, Dividing
 from harness.engine import engine, require_support
 from harness.errors import HarnessError, InvalidInputError
-from harness.graph import Graph, Layer
+from harness.graph import Graph, Layer, Walk
 from harness.methods import GRADIENT, Backward, Method
 from harness.methods import method as method_named
 from harness.stability import origin
@@ -70,7 +70,9 @@ def analyse(
     run = _Run(model.graph, resolved, prepared, oracle, trace, dtype)
     forms = run.form_runs(epsilon) if stabilizers else None
     rows, entries = [], []
-    for layer in run.layers():
+    for layer in model.graph.backward():
+        if not layer.inputs:
+            continue
         progress(layer.name)
         row, of_layer = run.step(layer, forms)
         rows.append(row)
@@ -114,20 +116,14 @@ class _Run:
         self._graph, self._method, self._steps, self._oracle = graph, method, steps, oracle
         self._trace, self._dtype = trace, dtype
         self._rules = method.composite.assign(graph)
-        self._handed: dict[str, np.ndarray] = {}
+        # What has been passed down, (batch,): added up as it was passed, so that what rectifying takes off shows.
+        with np.errstate(all="ignore"):
+            self._passed = Walk(graph, by_sample(self.relevance(graph.output)))
         self.origin: Origin | None = origin.before_any_step(graph, trace.layers)
 
     def form_runs(self, epsilon: float) -> FormRuns:
         start = self.relevance(self._graph.output)
         return FormRuns(self._graph, self._method, self._oracle, start, self._dtype, epsilon)
-
-    def layers(self) -> Iterator[Layer]:
-        """The layers that the output depends on, but the input; in backward order."""
-        reached = {self._graph.output}
-        for layer in reversed(self._graph.layers):
-            if layer.name in reached and layer.kind != "input":
-                reached.update(layer.inputs)
-                yield layer
 
     def relevance(self, name: str) -> np.ndarray:
         return np.asarray(self._trace.layers[name].relevance)
@@ -137,7 +133,7 @@ class _Run:
         """The last entries of the ledger: what arrived at the input."""
         name = self._graph.input.name
         received = by_sample(self.relevance(name))
-        joined = received - self._handed[name]
+        joined = received - self._passed.received(self._graph.input)
         return [
             LedgerEntry(name, sample, float(each), float(each), joined=float(joined[sample]))
             for sample, each in enumerate(received)
@@ -172,9 +168,8 @@ class _Run:
         )
         received, out = by_sample(relevance), np.sum([by_sample(share) for share in passed], axis=0)
         absorbed = absorbed_by(layer, stages, exact_relevance, received - out)
-        joined = received - self._handed.pop(layer.name, received)
-        for name, share in zip(layer.inputs, passed, strict=True):
-            self._handed[name] = self._handed.get(name, 0.0) + by_sample(share)
+        joined = received - self._passed.received(layer)
+        self._passed.pass_down(layer, [by_sample(share) for share in passed])
         unexplained = received - out - absorbed.total
         entries = [
             LedgerEntry(

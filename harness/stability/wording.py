@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from harness.comparison.floor import MULTIPLE, unit_roundoff
-from harness.graph import MAX_POOLING_KINDS
+from harness.graph import KINDS
 from harness.stability.figures import LayerStability, LedgerEntry, Origin, Place
 from harness.stability.result import Stability
 
@@ -88,7 +88,7 @@ def _of_foreign_steps(found: Stability) -> str:
 
 def _of_steps(found: Stability) -> str:
     """The step that loses most digits, but for max poolings; else the one that makes most relevance."""
-    rows = [row for row in worst_layers(found, len(found.layers)) if row.kind not in MAX_POOLING_KINDS]
+    rows = [row for row in worst_layers(found, len(found.layers)) if KINDS[row.kind].family != "maximum"]
     if not rows:
         return ""
     worst, left = rows[0], digits_left(rows[0], found.dtype)
@@ -116,7 +116,7 @@ def _of_winners(found: Stability) -> str:
     names = [
         row.layer
         for row in found.layers
-        if row.kind in MAX_POOLING_KINDS
+        if KINDS[row.kind].family == "maximum"
         and math.isfinite(row.condition)
         and digits_left(row, found.dtype) < DIGITS
     ]

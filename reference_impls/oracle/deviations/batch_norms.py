@@ -210,7 +210,7 @@ def _merged(norm: Layer, step: Step) -> Step:
     def with_norm(layer: Layer, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         last = "pointwise_kernel" if "pointwise_kernel" in weights else "kernel"
         factor = kernel
-        if layer.kind.startswith("conv_transpose"):
+        if layer.traits.transposed:
             # Its kernel holds the outputs of one group; another number of groups takes them in turn.
             groups = layer.attributes["groups"]
             if groups > 1:

@@ -89,7 +89,7 @@ def narrowed(step: Step, observed: Arrays) -> tuple[Step, Arrays]:
     step, observed = telling(step, observed)
     layer = step.layer
     kept = COLUMNS if layer.kind == "dense" else CHANNELS
-    convolution = layer.kind in ("conv1d", "conv2d") and layer.attributes["groups"] == 1
+    convolution = layer.traits.plain_convolution and layer.attributes["groups"] == 1
     if not (convolution or layer.kind == "dense") or step.inputs[0].shape[-1] <= kept or "z" in step.notes:
         return step, observed
     if isinstance(step.rule, Gamma) and step.rule.signed:

@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 
-from harness.graph import CONVOLUTION_KINDS
 from harness.methods import Bounded, Flat, WSquare
 from harness.steps import Deviation, Step
 from reference_impls.oracle import linear
@@ -54,7 +53,7 @@ def _at(places: tuple[bool, bool], real: bool, step: Step, quotient: Quotient) -
 def _of_flat(step: Step) -> Iterator[Deviation]:
     words = "the absolute value of the real input stands in the denominator and in front instead of ones"
     yield deviation("flat-input", words, with_quotient(_absolute))
-    if step.layer.kind in CONVOLUTION_KINDS and np.any(step.layer.attributes["padding"]):
+    if step.layer.traits.convolution and np.any(step.layer.attributes["padding"]):
         words = "ones stand in the padding too: every denominator is that of a window without padding"
         yield deviation("flat-input", words, with_quotient(_padded))
     if has_bias(step):

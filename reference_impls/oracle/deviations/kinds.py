@@ -5,31 +5,15 @@ from __future__ import annotations
 from functools import lru_cache
 from math import prod
 
-from harness.graph import (
-    ACTIVATION_KINDS,
-    AVERAGE_POOLING_KINDS,
-    MAX_POOLING_KINDS,
-    WEIGHTED_KINDS,
-    Graph,
-    Layer,
-)
+from harness.graph import Graph, Kind, Layer
 from harness.methods import Composite, Rule
 from harness.steps import Step
 from reference_impls.oracle.deviations.wholes import whole_of
 
-#: Kinds whose rules are a matter of choice among the same ones.
-ALIKE = (
-    WEIGHTED_KINDS,
-    ACTIVATION_KINDS,
-    ("add", *AVERAGE_POOLING_KINDS),
-    MAX_POOLING_KINDS,
-    ("batch_norm",),
-)
-
 
 def has_weights(step: Step) -> bool:
     """Whether a rule may replace the weights of the layer by others."""
-    return step.layer.kind in WEIGHTED_KINDS
+    return step.layer.traits.weighted
 
 
 def has_bias(step: Step) -> bool:
@@ -41,7 +25,7 @@ def seen_by_an_output(layer: Layer) -> int:
     """How many inputs an output of the layer is the sum of, those in the padding among them."""
     weights = layer.weights
     if "kernel" in weights:
-        return 1 if layer.kind == "scale" else prod(weights["kernel"].shape[:-1])
+        return 1 if layer.traits.family == "scale" else prod(weights["kernel"].shape[:-1])
     if "depthwise_kernel" in weights:
         *space, channels, _ = weights["depthwise_kernel"].shape
         return prod((*space, channels))
@@ -58,7 +42,7 @@ def is_input_layer(step: Step) -> bool:
     layer = placed(step)
     return (
         layer is not None
-        and step.layer.kind in WEIGHTED_KINDS
+        and step.layer.traits.weighted
         and step.graph.reads_input(layer, through_padding=True)
     )
 
@@ -80,17 +64,25 @@ def assigned(composite: Composite, graph: Graph) -> dict[str, Rule]:
     return composite.assign(graph)
 
 
+def _choice(kind: Kind) -> str:
+    """The same word for kinds whose rules are a matter of choice among the same ones."""
+    if kind.weighted:
+        return "weighted"
+    if kind.sums:
+        return "sums"
+    return kind.family if kind.activation or kind.family == "maximum" else kind.name
+
+
 def neighbours(step: Step) -> list[tuple[Layer, Rule]]:
     """The other layers of such kinds and their rules, the nearest in forward order first."""
     layer = placed(step)
     if layer is None:
         return []
     rules = assigned(step.method.composite, step.graph)
-    alike = next((kinds for kinds in ALIKE if layer.kind in kinds), (layer.kind,))
     here = step.graph.index(layer)
     others = [
         (abs(place - here), place, other)
         for place, other in enumerate(step.graph.layers)
-        if other.kind in alike and place != here
+        if _choice(other.traits) == _choice(layer.traits) and place != here
     ]
     return [(other, rules[other.name]) for _, _, other in sorted(others, key=lambda each: each[:2])]

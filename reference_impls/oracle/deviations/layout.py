@@ -13,7 +13,7 @@ from math import prod
 
 import numpy as np
 
-from harness.graph import CONVOLUTION_KINDS, Layer
+from harness.graph import Layer
 from harness.steps import Deviation, Step
 from reference_impls.oracle.deviations.altering import (
     Change,
@@ -130,7 +130,7 @@ def _kernels(step: Step) -> Iterator[Deviation]:
     kernel = whole_of(step).layer.weights.get("kernel")
     if kernel is None or kernel.ndim < 2:
         return
-    if step.layer.kind in CONVOLUTION_KINDS:
+    if step.layer.traits.convolution:
         space = tuple(range(kernel.ndim - 2))
         if prod(kernel.shape[:-2]) > 1:
             words = "the kernel is flipped along its spatial axes"
@@ -153,7 +153,7 @@ def _kernel(change: Rearranged, layer: Layer, weights: dict[str, np.ndarray]) ->
 
 def _shifts(step: Step) -> Iterator[Deviation]:
     """Paddings that are cut off, or put back, on the wrong side."""
-    if step.layer.kind not in ("zero_pad", "crop"):
+    if step.layer.traits.family != "edge":
         return
     padding = step.layer.attributes["padding"]
     for words, other in (
@@ -225,7 +225,7 @@ def _flattened_before(step: Step) -> tuple[int, ...] | None:
     if step.layer.kind != "dense" or layer is None:
         return None
     before = step.graph[layer.inputs[0]]
-    while before.kind in ("dropout", "relu") and before.inputs:
+    while before.traits.elementwise or before.traits.family == "identity":
         before = step.graph[before.inputs[0]]
     shapes = before.input_shapes
     return shapes[0] if before.kind == "flatten" and len(shapes[0]) > 1 else None

@@ -7,7 +7,6 @@ from math import isclose, prod
 
 import numpy as np
 
-from harness.graph import AVERAGE_POOLING_KINDS, MAX_POOLING_KINDS
 from harness.steps import Deviation, Step
 from reference_impls.oracle.deviations.altering import deviation, then, then_all
 from reference_impls.oracle.deviations.estimating import as_it_stands, factors, residual, rounded
@@ -62,9 +61,9 @@ def _meaning(step: Step, factor: float) -> str:
 def _counts(step: Step) -> Iterator[tuple[int, str]]:
     """Numbers that a layer has and that may be divided by once too often or not at all."""
     layer = whole_of(step).layer
-    if layer.kind in (*AVERAGE_POOLING_KINDS, *MAX_POOLING_KINDS):
+    if layer.traits.pooling:
         yield pooling_windows(layer).entries, "the size of the window"
-    if layer.kind == "upsample":
+    if layer.traits.family == "resampling":
         yield prod(layer.attributes["size"]), "the number of copies"
     yield len(step.inputs), "the number of inputs of the layer"
     yield samples_of(step), "the number of samples in the batch"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.graph import ACTIVATION_KINDS, AVERAGE_POOLING_KINDS, MAX_POOLING_KINDS
+from harness.graph import Kind
 from harness.methods import (
     AlphaBeta,
     AlphaBetaX,
@@ -40,22 +40,24 @@ from reference_impls.oracle.deviations.kinds import cause_of_rule, has_weights, 
 from reference_impls.oracle.deviations.stabilizers import GRID, STABILIZING
 from reference_impls.oracle.linear import Arrays
 
-#: Kinds at which another rule is said by a subject of its own: `pooling`, `branches`, `batch_norms`.
-_ELSEWHERE = (*AVERAGE_POOLING_KINDS, *MAX_POOLING_KINDS, "add", "multiply", "concat", "batch_norm")
+
+def _elsewhere(kind: Kind) -> bool:
+    """Whether another rule is said by a subject of its own: `pooling`, `branches`, `batch_norms`."""
+    return kind.pooling or kind.joins or kind.name == "batch_norm"
 
 
 def other_rules(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """The rules of the method's other layers, the nearest first, then the rest of the catalogue."""
     seen = [_same(step.rule)]
     for layer, rule in neighbours(step):
-        if _same(rule) in seen or step.layer.kind in _ELSEWHERE or not _has_reading(step, rule):
+        if _same(rule) in seen or _elsewhere(step.layer.traits) or not _has_reading(step, rule):
             continue
         if type(rule) is type(step.rule):
             continue  # Told by the value that differs, see the subject of that value.
         seen.append(_same(rule))
         words = f"it has the rule of {layer.name}, {named(rule)}, instead of {named(step.rule)}"
         yield _mapped(step, rule, words)
-    if step.layer.kind in _ELSEWHERE:
+    if _elsewhere(step.layer.traits):
         return
     for rule in (*_usual(step), *_with_found_epsilon(step, observed)):
         if type(rule) is type(step.rule):
@@ -88,7 +90,7 @@ def _has_reading(step: Step, rule: Rule) -> bool:
         case Pass():
             return step.layer.input_shapes == (step.layer.shape,)
         case GuidedReLU() | Deconvolution():
-            return kind in ACTIVATION_KINDS
+            return step.layer.traits.activation
         case FusedBatchNorm() | BatchNormReverse():
             return kind == "batch_norm"
     return has_weights(step)

@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 
-from harness.graph import AVERAGE_POOLING_KINDS, MAX_POOLING_KINDS
 from harness.methods import Epsilon, Gradient, Pass, Z
 from harness.steps import Deviation, Step
 from reference_impls.oracle import forward
@@ -25,9 +24,9 @@ Shares = Callable[[np.ndarray], np.ndarray]
 
 def poolings(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """Other ways for max and average pooling; the other rules with a reading there are among them."""
-    if step.layer.kind in MAX_POOLING_KINDS:
+    if step.layer.traits.family == "maximum":
         yield from _of_max(step)
-    elif step.layer.kind in AVERAGE_POOLING_KINDS:
+    elif step.layer.traits.family == "average":
         yield from _of_average(step)
 
 
@@ -39,7 +38,7 @@ def _told(words: str, change: Change, **parameters: float) -> Deviation:
 
 
 def _of_max(step: Step) -> Iterator[Deviation]:
-    globally = step.layer.kind == "global_max_pool"
+    globally = step.layer.traits.places == "pooled"
     rule = "the equal largest share it equally" if globally else "the first of them gets it"
     readings: list[tuple[str, Shares]] = [
         (

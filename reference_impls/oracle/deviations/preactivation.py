@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from harness.graph import Layer
+from harness.graph import Kind, Layer
 from harness.methods import Gradient, GuidedReLU
 from harness.steps import Deviation, Step
 from reference_impls.oracle import linear
@@ -43,12 +43,15 @@ def _activations(step: Step) -> list[Layer]:
     waiting, steps = list(readers(step)), 0
     while waiting and steps < 3:
         found += [layer for layer in waiting if layer.kind in ELEMENTWISE]
-        through = [
-            layer for layer in waiting if layer.kind in ("batch_norm", "scale", "dropout", "layer_norm")
-        ]
+        through = [layer for layer in waiting if _keeps_places(layer.traits)]
         waiting = [reader for layer in through for reader in step.graph.consumers(layer.name)]
         steps += 1
     return found
+
+
+def _keeps_places(kind: Kind) -> bool:
+    """A normalisation or the like: what may stand between a layer and its activation."""
+    return kind.places == "same" and kind.family in ("normalisation", "scale", "identity")
 
 
 def _after(follower: Layer, step: Step, z: np.ndarray) -> np.ndarray:

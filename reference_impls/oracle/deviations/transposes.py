@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from harness.graph import CONVOLUTION_KINDS, Layer
+from harness.graph import Layer
 from harness.steps import Deviation, Step
 from reference_impls.oracle import linear
 from reference_impls.oracle.deviations.altering import Change, deviation, with_formula, with_relevance
@@ -23,7 +23,7 @@ _NAMES = {1: ("the only spatial axis",), 2: ("the height", "the width")}
 def transposes(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """``f^T`` with another padding, moved by one place, or without the places that no stride reaches."""
     layer = step.layer
-    if step.whole is not None or layer.kind not in CONVOLUTION_KINDS or not has_terms(step):
+    if step.whole is not None or not layer.traits.convolution or not has_terms(step):
         return
     padding: Padding = tuple((before, after) for before, after in layer.attributes["padding"])
     names = _NAMES[len(padding)]
@@ -45,7 +45,7 @@ def transposes(step: Step, observed: Arrays) -> Iterator[Deviation]:
 
 def _of_rest(layer: Layer) -> Iterator[Deviation]:
     """Strides leave a rest, which a transposed convolution has only where it is told to by its output padding."""
-    if layer.kind.startswith("conv_transpose"):
+    if layer.traits.transposed:
         rest = tuple(layer.attributes.get("output_padding", ()))
         if any(rest):
             words = "the relevance of the output padding is dropped on the way back"

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from harness.graph import ACTIVATION_KINDS, RESHAPING_KINDS
 from harness.steps import Deviation, ForwardStep
 from reference_impls.oracle.forward_deviations.altering import Pointwise, first, then, with_layer
 from reference_impls.oracle.forward_deviations.functions import (
@@ -29,14 +28,14 @@ from reference_impls.oracle.forward_deviations.numbers import (
 from reference_impls.oracle.forward_deviations.sight import Sight
 
 CAUSE = "forward-activation"
-ELEMENTWISE_KINDS = tuple(kind for kind in ACTIVATION_KINDS if kind != "softmax")
 
 
 def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     """Of an activation layer another function; of any other one function more."""
-    if step.layer.kind in ELEMENTWISE_KINDS:
+    traits = step.layer.traits
+    if traits.elementwise:
         yield from _instead(step, sight)
-    elif step.layer.kind not in ("softmax", "input", "dropout", *RESHAPING_KINDS):
+    elif not (traits.activation or traits.keeps_values or traits.family == "input"):
         yield from _besides(step, sight)
     yield from dropped(step, sight)
 

@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 
-from harness.graph import KERNEL_KINDS, RESHAPING_KINDS
 from harness.steps import Deviation, ForwardStep
 from reference_impls.oracle.forward_deviations.altering import Alteration, Pointwise, then, with_weights
 from reference_impls.oracle.forward_deviations.sight import Sight
@@ -20,11 +19,11 @@ _ORDER_IN_WORDS = 8
 def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     """Of a layer with a kernel, its output channels in another order, with or without the bias; else the output's."""
     layer = step.layer
-    if layer.kind in ("input", *RESHAPING_KINDS) or not 1 < layer.shape[-1] <= MOST_CHANNELS:
+    if layer.traits.family in ("input", "shape") or not 1 < layer.shape[-1] <= MOST_CHANNELS:
         return
     order = matched(sight.base, sight.seen)
     # With groups, another order of the outputs is not one of the kernel alone.
-    in_weights = layer.kind in KERNEL_KINDS and layer.attributes.get("groups", 1) == 1
+    in_weights = layer.traits.kernel and layer.attributes.get("groups", 1) == 1
     if order is not None and in_weights:
         words = f"its weights have their output channels in {said(order)}"
         yield _deviation("forward-weights", words, partial(_with_order, order=order), order)

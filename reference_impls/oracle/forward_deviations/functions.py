@@ -7,25 +7,22 @@ from typing import Any
 
 import numpy as np
 
+from harness.graph import ELEMENTWISE_KINDS
+from harness.graph import KINDS as TRAITS
 from reference_impls.oracle import activations
 
 Function = Callable[[np.ndarray], np.ndarray]
 
+#: What is tried of a kind's attributes, where that is more than their defaults.
+_TRIED: dict[str, tuple[Mapping[str, Any], ...]] = {
+    "leaky_relu": tuple({"alpha": slope} for slope in (0.01, 0.1, 0.2, 0.3)),
+    "gelu": ({"approximate": "none"}, {"approximate": "tanh"}),
+}
 #: Kinds of layers with what is to be said of them: (kind, attributes).
-KINDS: tuple[tuple[str, Mapping[str, Any]], ...] = (
-    ("relu", {}),
-    ("relu6", {}),
-    ("leaky_relu", {"alpha": 0.01}),
-    ("leaky_relu", {"alpha": 0.1}),
-    ("leaky_relu", {"alpha": 0.2}),
-    ("leaky_relu", {"alpha": 0.3}),
-    ("elu", {"alpha": 1.0}),
-    ("selu", {}),
-    ("sigmoid", {}),
-    ("tanh", {}),
-    ("swish", {}),
-    ("gelu", {"approximate": "none"}),
-    ("gelu", {"approximate": "tanh"}),
+KINDS: tuple[tuple[str, Mapping[str, Any]], ...] = tuple(
+    (kind, attributes)
+    for kind in ELEMENTWISE_KINDS
+    for attributes in _TRIED.get(kind, (TRAITS[kind].defaults,))
 )
 #: The kind that is no activation at all.
 IDENTITY: tuple[str, Mapping[str, Any]] = ("leaky_relu", {"alpha": 1.0})
@@ -63,8 +60,8 @@ def hard_sigmoid(x: np.ndarray) -> np.ndarray:
     return np.clip(x / 6.0 + 0.5, 0.0, 1.0)
 
 
-#: Functions that are no kind of a layer.
-OTHERS: dict[str, Function] = {
+#: Functions by the name that people know them by.
+_KNOWN: dict[str, Function] = {
     "quick gelu (x * sigmoid(1.702 * x))": lambda x: x * logistic(1.702 * x),
     "hard_swish": lambda x: x * hard_sigmoid(x),
     "hard_sigmoid": hard_sigmoid,
@@ -79,3 +76,5 @@ OTHERS: dict[str, Function] = {
     "relu of the negative": lambda x: np.maximum(-x, 0.0),
     "the negative part": lambda x: np.minimum(x, 0.0),
 }
+#: Those that are no kind of a layer.
+OTHERS = {name: function for name, function in _KNOWN.items() if name not in TRAITS}

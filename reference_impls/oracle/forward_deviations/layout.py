@@ -20,7 +20,6 @@ from reference_impls.oracle.forward_deviations.altering import (
 )
 from reference_impls.oracle.forward_deviations.sight import Sight
 
-_ONE_TO_ONE = ("flatten", "reshape", "permute", "dropout", "relu", "leaky_relu", "tanh", "sigmoid", "gelu")
 _ORDERS = {"channels_last": "channels_first", "channels_first": "channels_last"}
 
 
@@ -143,7 +142,7 @@ def _flatten_before(graph: Graph, layer: Layer) -> Layer | None:
     if before.kind == "flatten":
         (shape,) = before.input_shapes
         return before if sum(length > 1 for length in shape) > 1 else None
-    if before.kind in _ONE_TO_ONE and len(before.inputs) == 1:
+    if before.traits.keeps_values or before.traits.elementwise:
         return _flatten_before(graph, before)
     return None
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.graph import Layer
+from harness.graph import Layer, windows
 from harness.steps import Deviation, ForwardStep
 from reference_impls.oracle.forward_deviations.altering import (
     Whole,
@@ -21,7 +21,7 @@ from reference_impls.oracle.forward_deviations.altering import (
     with_layer,
 )
 from reference_impls.oracle.forward_deviations.numbers import shown
-from reference_impls.oracle.forward_deviations.sight import Sight, distance, window_size
+from reference_impls.oracle.forward_deviations.sight import Sight, distance
 
 CAUSE = "forward-padding"
 Pair = tuple[int, int]
@@ -35,38 +35,40 @@ MODES = {
     "symmetric": "reflects the input with its edge",
     "wrap": "goes on at the other end of the input",
 }
-_WINDOWED = ("conv1d", "conv2d", "separable_conv1d", "separable_conv2d")
-_POOLING = ("max_pool1d", "max_pool2d", "average_pool1d", "average_pool2d")
-_TRANSPOSED = ("conv_transpose1d", "conv_transpose2d")
 
 
 def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     """Other paddings with the output shape of the step."""
     yield from resized(step, step.layer.shape)
-    kind = step.layer.kind
+    traits = step.layer.traits
     padding = step.layer.attributes.get("padding", ())
-    if kind in (*_WINDOWED, "zero_pad") and any(map(any, padding)) and _only_at_the_edge(sight):
+    pads = step.layer.kind == "zero_pad"
+    if (
+        (pads or (traits.kernel and traits.places == "window"))
+        and any(map(any, padding))
+        and _only_at_the_edge(sight)
+    ):
         yield from _filled(step)
-    if kind in ("max_pool1d", "max_pool2d") and any(map(any, padding)):
+    if traits.family == "maximum" and traits.places == "window" and any(map(any, padding)):
         words = "pads with 0 instead of minus infinity, so that 0 may be the largest"
         yield Deviation(
             CAUSE, words, partial(_with_fill, mode="constant"), {"padding_value": 0.0, "expected": "-inf"}
         )
-    if kind == "zero_pad":
+    if pads:
         yield from _constant(step, sight)
 
 
 def resized(step: ForwardStep, shape: tuple[int, ...]) -> Iterator[Deviation]:
     """Other paddings that give an output of ``shape`` (without the batch axis)."""
     layer = step.layer
-    if layer.kind in (*_WINDOWED, *_POOLING):
+    if layer.traits.places == "window":
         options = _window_options(layer, shape)
-    elif layer.kind in (*_TRANSPOSED, "zero_pad", "crop"):
+    elif layer.traits.transposed or layer.traits.family == "edge":
         options = _shift_options(layer, shape)
     else:
         return
     was = tuple((before, after) for before, after in layer.attributes["padding"])
-    verb = "crops" if layer.kind in (*_TRANSPOSED, "crop") else "pads"
+    verb = "crops" if layer.traits.transposed or layer.kind == "crop" else "pads"
     for padding in _combinations(was, options):
         yield Deviation(
             CAUSE,
@@ -88,16 +90,13 @@ def _window_options(layer: Layer, shape: tuple[int, ...]) -> list[list[Pair]]:
     as TensorFlow's 'same' has it.
     """
     options = []
-    strides = layer.attributes["strides"]
-    dilations = layer.attributes.get("dilations", (1,) * len(strides))
-    for axis, size in enumerate(window_size(layer)):
-        reach = dilations[axis] * (size - 1) + 1
-        length = layer.input_shapes[0][axis]
+    for window, length, outputs in zip(windows(layer), layer.input_shapes[0][:-1], shape[:-1], strict=True):
         mine: list[Pair] = []
-        for before in range(reach):
-            needed = max((shape[axis] - 1) * strides[axis] + reach - length - before, 0)
+        for before in range(window.extent):
+            needed = max((outputs - 1) * window.stride + window.extent - length - before, 0)
             for after in (before, needed):
-                if after >= needed and (length + before + after - reach) // strides[axis] + 1 == shape[axis]:
+                padded = window._replace(before=before, after=after)
+                if after >= needed and padded.count(length) == outputs:
                     mine.append((before, after))
                     break
         options.append(mine)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.graph import AVERAGE_POOLING_KINDS, MAX_POOLING_KINDS, Layer
+from harness.graph import KINDS, Layer
 from harness.steps import Deviation, ForwardStep
 from reference_impls.oracle.forward_deviations.altering import (
     Pointwise,
@@ -29,11 +29,11 @@ def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     """Of a pooling layer, other poolings with the output shape of the step."""
     yield from resized(step, step.layer.shape)
     layer = step.layer
-    if layer.kind in MAX_POOLING_KINDS:
+    if layer.traits.family == "maximum":
         yield _other_kind(layer, "max", "average", "max pooling")
         yield Deviation(CAUSE, "takes the smallest value of each window, not the largest", _smallest)
         yield Deviation(CAUSE, "takes the value of largest size of each window", _largest_size)
-    if layer.kind in AVERAGE_POOLING_KINDS:
+    if layer.traits.family == "average":
         yield _other_kind(layer, "average", "max", "average pooling")
         entries = float(pooling_windows(layer).entries)
         if layer.attributes.get("count_include_pad", True) or not _padded(layer):
@@ -54,7 +54,7 @@ def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
 def resized(step: ForwardStep, shape: tuple[int, ...]) -> Iterator[Deviation]:
     """The same pooling over windows of another size or stride that come to ``shape`` (without the batch axis)."""
     layer = step.layer
-    if layer.kind not in (*MAX_POOLING_KINDS, *AVERAGE_POOLING_KINDS) or layer.kind.startswith("global"):
+    if not layer.traits.pooling or layer.traits.places == "pooled":
         return
     known = tuple(layer.attributes["pool_size"])
     strides = tuple(layer.attributes["strides"])
@@ -100,9 +100,7 @@ def _with(step: ForwardStep, shape: tuple[int, ...] | None = None, **attributes:
 
 def _other_kind(layer: Layer, was: str, becomes: str, name: str) -> Deviation:
     kind = layer.kind.replace(was, becomes)
-    attributes = dict(layer.attributes)
-    if becomes == "average" and not kind.startswith("global"):
-        attributes["count_include_pad"] = False
+    attributes = {**KINDS[kind].defaults, **layer.attributes}
     return Deviation(
         CAUSE,
         f"{becomes} pooling instead of {name}",

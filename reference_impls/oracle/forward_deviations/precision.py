@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from harness.graph import WEIGHTED_KINDS, Layer
+from harness.graph import Layer
 from harness.steps import Deviation, ForwardStep
 from reference_impls.oracle import linear
 from reference_impls.oracle.forward_deviations.altering import Pointwise, carry_forward, then, with_weights
@@ -41,10 +41,10 @@ def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     formats = [each for each in FORMATS if each.bits < own]
     stored = next((each for each in formats if each.name != "tf32" and each.holds(sight.seen)), None)
     if stored is not None:
-        for operands in (*_OPERANDS, ()) if step.layer.kind in WEIGHTED_KINDS else ((),):
+        for operands in (*_OPERANDS, ()) if step.layer.traits.weighted else ((),):
             yield _rounded(stored, operands, sight.observed)
         yield _consistent(stored, sight.observed)
-    if step.layer.kind in WEIGHTED_KINDS:
+    if step.layer.traits.weighted:
         for format in formats:
             if _large_enough(format, step, sight):
                 yield from (_rounded(format, operands, None) for operands in _OPERANDS)
@@ -121,7 +121,7 @@ def _within_rounding(step: ForwardStep, z: np.ndarray, observed: np.ndarray, for
 def rounding_of_sums(step: ForwardStep, z: np.ndarray, unit: float) -> np.ndarray:
     """``4 * sqrt(n) * unit * f(|x|; |W|, |b|)`` for sums of ``n`` products, at least ``4 * unit * |z|``."""
     layer = step.layer
-    if layer.kind not in WEIGHTED_KINDS:
+    if not layer.traits.weighted:
         return SUM_OF_ROUNDINGS * unit * np.abs(z)
     sizes = carry_forward(_of_sizes(step))
     # What comes after the layer (an activation) has the shape of the layer's output, or else no bound but |z|.

@@ -22,8 +22,6 @@ Transform = Callable[[np.ndarray], np.ndarray]
 #: torchvision's normalisation of inputs in [0, 1], and Caffe's of inputs in [0, 255] (in the order of RGB).
 IMAGENET_MEAN, IMAGENET_STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 CAFFE_MEAN = np.array([123.68, 116.779, 103.939])
-#: Layers whose output is linear in the input, up to a bias.
-_LINEAR = ("input", "zero_pad", "dense", "conv1d", "conv2d", "separable_conv1d", "separable_conv2d")
 #: Mixtures of channels are solved for up to this many of them.
 _MOST_MIXED = 4
 
@@ -37,8 +35,14 @@ def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
         yield Deviation(
             CAUSE, f"its input {words}", partial(_with_input, transform=transform), {"input": words}
         )
-    if layer.kind in _LINEAR and not step.after and np.isfinite(sight.seen).all():
+    if _is_solved(layer) and not step.after and np.isfinite(sight.seen).all():
         yield from _solved(step, sight)
+
+
+def _is_solved(layer: Layer) -> bool:
+    """Whether a scale and an offset are solved for: at the input, its padding, or a kernel that reads it."""
+    traits = layer.traits
+    return traits.family == "input" or layer.kind == "zero_pad" or (traits.kernel and not traits.transposed)
 
 
 def _reads_input(graph: Graph, layer: Layer) -> bool:

@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from harness.graph import ACTIVATION_KINDS, CONVOLUTION_KINDS, Layer
+from harness.graph import Layer, per_place, windows
 from harness.steps import ForwardStep
 from reference_impls.oracle import linear
 from reference_impls.oracle.forward_deviations.altering import Pointwise, carry_forward
@@ -23,15 +23,6 @@ Box = tuple[tuple[int, int], ...]
 AFFORDABLE = 3 * 10**7
 #: What one value of an activation costs, in multiplications of a matrix product (erf, above all).
 ELEMENTWISE_COST = 150
-
-_WINDOW_KINDS = (
-    *(kind for kind in CONVOLUTION_KINDS if "transpose" not in kind),
-    "max_pool1d",
-    "max_pool2d",
-    "average_pool1d",
-    "average_pool2d",
-)
-_POSITION_KINDS = (*ACTIVATION_KINDS, "input", "dense", "batch_norm", "scale", "dropout", "add", "multiply")
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,16 +108,9 @@ def _boxes(step: ForwardStep) -> tuple[Box, ...] | None:
 
 
 def _can_cut(step: ForwardStep) -> bool:
-    layer = step.layer
     if any(not isinstance(change, Pointwise) for change in step.after):
         return False
-    if layer.kind == "softmax":
-        return layer.attributes["axis"] == -1
-    if layer.kind == "layer_norm":
-        return layer.attributes["axes_count"] == 1
-    if layer.kind == "concat":
-        return layer.attributes["axis"] == -1
-    return layer.kind in (*_WINDOW_KINDS, *_POSITION_KINDS)
+    return step.layer.traits.places == "window" or per_place(step.layer)
 
 
 def _looked_at(step: ForwardStep, boxes: tuple[Box, ...] | None) -> np.ndarray:
@@ -159,7 +143,7 @@ def cut(step: ForwardStep, box: Box) -> ForwardStep:
         for change in step.after
         if isinstance(change, Pointwise)
     )
-    if layer.kind in _WINDOW_KINDS:
+    if layer.traits.places == "window":
         reads, padding = _reach(layer, box)
         attributes = {**layer.attributes, "padding": padding}
     else:
@@ -187,25 +171,8 @@ def cut(step: ForwardStep, box: Box) -> ForwardStep:
 def _reach(layer: Layer, box: Box) -> tuple[Box, Box]:
     """Of the input, what the windows of a box read, and what they read of the padding on either side."""
     reads, padding = [], []
-    for (first, last), length, size, stride, dilation, (before, _) in zip(
-        box,
-        layer.input_shapes[0],
-        window_size(layer),
-        layer.attributes["strides"],
-        layer.attributes.get("dilations", (1,) * len(box)),
-        layer.attributes["padding"],
-        strict=False,
-    ):
-        start = first * stride - before
-        stop = (last - 1) * stride + dilation * (size - 1) + 1 - before
+    for (first, last), length, window in zip(box, layer.input_shapes[0][:-1], windows(layer), strict=True):
+        start, stop = window.covers(first, last)
         reads.append((max(start, 0), min(stop, length)))
         padding.append((max(-start, 0), max(stop - length, 0)))
     return tuple(reads), tuple(padding)
-
-
-def window_size(layer: Layer) -> tuple[int, ...]:
-    """The entries of a window per spatial axis."""
-    if "pool_size" in layer.attributes:
-        return tuple(layer.attributes["pool_size"])
-    kernel = layer.weights["depthwise_kernel" if "depthwise_kernel" in layer.weights else "kernel"]
-    return tuple(kernel.shape[:-2])

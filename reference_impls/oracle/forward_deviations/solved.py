@@ -32,7 +32,7 @@ PROVEN = 1e-3
 def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     """The solved weights, and what they are of the layer's own: a few others, input channels in another order."""
     layer = step.layer
-    if layer.kind not in ("dense", "conv1d", "conv2d") or step.after:
+    if not (layer.traits.plain_convolution or layer.kind == "dense") or step.after:
         return
     if layer.attributes.get("groups", 1) != 1 or not np.isfinite(sight.seen).all():
         return

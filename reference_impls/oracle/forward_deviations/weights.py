@@ -8,7 +8,7 @@ from itertools import permutations
 
 import numpy as np
 
-from harness.graph import WEIGHTED_KINDS, Layer
+from harness.graph import Layer
 from harness.steps import Deviation, ForwardStep
 from reference_impls.oracle.forward_deviations.altering import weighing, with_weights
 from reference_impls.oracle.forward_deviations.numbers import STANDARD_ERRORS, shown, solved_factor
@@ -20,7 +20,7 @@ Orders = Callable[[np.ndarray], Iterator[tuple[str, np.ndarray]]]
 
 def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     """Of a layer with a kernel: the kernel rearranged, another bias, the weights of another layer, a factor."""
-    if step.layer.kind not in WEIGHTED_KINDS:
+    if not step.layer.traits.weighted:
         return
     yield from _biases(step, sight)
     yield from _rearranged(step.layer, _orders)
@@ -108,7 +108,7 @@ def _orders(kernel: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
 
 def misread(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     """The kernel with its axes in any order, or read in the shape of another order."""
-    if step.layer.kind in WEIGHTED_KINDS:
+    if step.layer.traits.weighted:
         yield from _rearranged(step.layer, _misread)
 
 

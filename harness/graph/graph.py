@@ -13,57 +13,7 @@ from typing import Any
 
 import numpy as np
 
-#: Layers with a weight kernel: the ones an LRP rule is chosen for.
-KERNEL_KINDS = (
-    "dense",
-    "conv1d",
-    "conv2d",
-    "conv_transpose1d",
-    "conv_transpose2d",
-    "separable_conv1d",
-    "separable_conv2d",
-)
-CONVOLUTION_KINDS = KERNEL_KINDS[1:]
-#: What iNNvestigate and signxai take for a layer with a kernel (`contains_kernel`): a per-channel scale has one too.
-WEIGHTED_KINDS = (*KERNEL_KINDS, "scale")
-#: Elementwise functions (``softmax`` too: it has an input and an output of one shape).
-ACTIVATION_KINDS = (
-    "relu",
-    "relu6",
-    "leaky_relu",
-    "elu",
-    "selu",
-    "sigmoid",
-    "tanh",
-    "swish",
-    "gelu",
-    "softmax",
-)
-AVERAGE_POOLING_KINDS = ("average_pool1d", "average_pool2d", "global_average_pool")
-MAX_POOLING_KINDS = ("max_pool1d", "max_pool2d", "global_max_pool")
-#: Layers that move values without changing one of them.
-RESHAPING_KINDS = ("flatten", "reshape", "permute")
-OTHER_KINDS = (
-    "input",
-    "batch_norm",
-    "scale",
-    "layer_norm",
-    "zero_pad",
-    "crop",
-    "upsample",
-    "add",
-    "multiply",
-    "concat",
-    "dropout",
-)
-KINDS = (
-    KERNEL_KINDS
-    + ACTIVATION_KINDS
-    + AVERAGE_POOLING_KINDS
-    + MAX_POOLING_KINDS
-    + RESHAPING_KINDS
-    + OTHER_KINDS
-)
+from harness.graph.kinds import KINDS, Kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +70,11 @@ class Layer:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, np.ndarray] = field(default_factory=dict)
 
+    @property
+    def traits(self) -> Kind:
+        """What the layer's kind is."""
+        return KINDS[self.kind]
+
 
 @dataclass(frozen=True, eq=False)
 class Graph:
@@ -151,6 +106,14 @@ class Graph:
         """The layers that read the output of ``name``, in forward order."""
         return tuple(layer for layer in self.layers if name in layer.inputs)
 
+    def backward(self) -> Iterator[Layer]:
+        """The layers that the output depends on, the output first, the input last."""
+        reached = {self.output}
+        for layer in reversed(self.layers):
+            if layer.name in reached:
+                reached.update(layer.inputs)
+                yield layer
+
     def index(self, layer: Layer) -> int:
         """The place of ``layer`` in forward order, the input being 0."""
         return next(place for place, each in enumerate(self.layers) if each.name == layer.name)
@@ -160,10 +123,12 @@ class Graph:
 
         With ``through_padding`` zero padding in between does not count either (signxai's `is_input_layer`).
         """
-        ignored = (*RESHAPING_KINDS, "zero_pad") if through_padding else RESHAPING_KINDS
         producers = [self[name] for name in layer.inputs]
         return bool(producers) and all(
-            producer.kind == "input"
-            or (producer.kind in ignored and self.reads_input(producer, through_padding))
+            producer.traits.family == "input"
+            or (
+                (producer.traits.family == "shape" or (through_padding and producer.kind == "zero_pad"))
+                and self.reads_input(producer, through_padding)
+            )
             for producer in producers
         )
