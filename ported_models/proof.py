@@ -30,9 +30,7 @@ TWINS_BOUND = 1e-10
 FLOORS = 10
 #: ... and this small: where rounding changes more, the output says nothing about what was read.
 LARGEST = 1e-2
-#: The same of a source that computes in half precision, whose numbers are 1e-3 to 8e-3 apart.
-LARGEST_HALF = 1e-1
-#: Where 1 and the next number are further apart than this, the precision is half.
+#: Where 1 and the next number are further apart than this, the precision is half: too coarse for the bound.
 HALF = 1e-4
 #: The inputs that are drawn: standard normal, and wide enough to reach the far sides of clipped activations.
 SCALES = (1.0, 8.0)
@@ -102,8 +100,15 @@ def prove(model: PortedModel, source: Source, frameworks: tuple[str, ...] = FRAM
     the input changes in the source, or single precision in the twin. After a softmax or sigmoid the
     logarithms are compared, in which a class of small probability counts as much as another.
 
-    Raises ModelSourceError that names the first layer at which source and twin differ, where it can be seen.
+    Raises ModelSourceError that names the first layer at which source and twin differ, where it can be seen; for
+    a source that computes in half precision; and for one whose samples are not each computed by itself.
     """
+    if source.eps > HALF:
+        raise ModelSourceError(
+            f"{source.what}: computes in half precision, in which its output cannot be told from another network's "
+            f"to {BOUND:g}; load it in single precision (torch: module.float(); Keras: "
+            "layer.dtype_policy = 'float32' for every layer; ONNX: exported so)"
+        )
     sides, notes = _sides(model, source, frameworks)
     for x, given in _inputs(source):
         own = source.run(x)
@@ -111,11 +116,7 @@ def prove(model: PortedModel, source: Source, frameworks: tuple[str, ...] = FRAM
             continue  # an overflow on an input that nobody gave says nothing about what was read
         for side in sides:
             _compare(source, side, x, own)
-    if source.eps > HALF:
-        notes += (
-            f"{source.what}: computes in half precision, its twins do not: its output was compared with theirs "
-            "only as closely as half precision tells",
-        )
+    _check_samples(source)
     return notes
 
 
@@ -168,11 +169,40 @@ def _inputs(source: Source) -> Iterator[tuple[np.ndarray, bool]]:
     for x in source.examples:
         if np.isfinite(x).all():
             yield x.astype(source.dtype), True
-    noise = np.random.default_rng(0).standard_normal((source.batch, *source.graph.input.shape))
-    whole = np.dtype(source.takes).kind in "iu"
     for scale in SCALES:
-        x = np.rint(np.abs(noise * 8)) * scale if whole else (noise * scale).astype(source.takes)
-        yield x.astype(source.dtype), False
+        yield _noise(source, source.batch, scale), False
+
+
+def _noise(source: Source, samples: int, scale: float) -> np.ndarray:
+    """Numbers that ``source`` and the twins can both take, (samples, ...)."""
+    noise = np.random.default_rng(0).standard_normal((samples, *source.graph.input.shape))
+    whole = np.dtype(source.takes).kind in "iu"
+    x = np.rint(np.abs(noise * 8)) * scale if whole else (noise * scale).astype(source.takes)
+    return x.astype(source.dtype)
+
+
+def _check_samples(source: Source) -> None:
+    """Raise ModelSourceError where what a sample gives depends on the samples beside it, or on their number.
+
+    A source that takes only one number of samples has nothing beside them.
+    """
+    x = _noise(source, source.batch + 1, SCALES[0])
+    alone = source.run(x[:-1])
+    try:
+        beside = source.run(x)[:-1]
+    except ModelSourceError:
+        return
+    if beside.shape == alone.shape:
+        difference = apart(alone, beside, alone)
+        if difference <= BOUND:
+            return
+        floor = apart(alone, source.run(_moved(x[:-1], source.eps)), alone)
+        if difference <= FLOORS * floor:
+            return
+    raise ModelSourceError(
+        f"{source.what}: its output on a batch of {source.batch} changes when one sample more is in the batch; "
+        "expected each to be computed by itself: take out what reads the batch axis or its size (in hooks too)"
+    )
 
 
 def _compare(source: Source, side: _Side, x: np.ndarray, own: np.ndarray) -> None:
@@ -192,10 +222,9 @@ def _compare(source: Source, side: _Side, x: np.ndarray, own: np.ndarray) -> Non
         exact = side.logits(side.twin("float64"), x.astype(np.float64))
         twin = [logits_as_compared(array, removed, own.dtype) for array in (exact, logits)]
         floor = max(floor, apart(twin[0], twin[1], own))
-    largest = LARGEST_HALF if source.eps > HALF else LARGEST
-    if difference <= FLOORS * floor <= largest:
+    if difference <= FLOORS * floor <= LARGEST:
         return
-    raise ModelSourceError(f"{source.what}: {_reason(source, side, x, own, difference, floor, largest)}")
+    raise ModelSourceError(f"{source.what}: {_reason(source, side, x, own, difference, floor)}")
 
 
 def _moved(x: np.ndarray, eps: float) -> np.ndarray:
@@ -211,7 +240,6 @@ def _reason(
     own: np.ndarray,
     difference: float,
     floor: float,
-    largest: float,
 ) -> str:
     again = apart(own, source.run(x), own)
     if again > BOUND:
@@ -219,7 +247,7 @@ def _reason(
             f"its own output changes from call to call, by {again:.2g} relative; take out what draws random "
             "numbers or keeps a state between calls (is a dropout active in evaluation mode?)"
         )
-    if FLOORS * floor > largest:
+    if FLOORS * floor > LARGEST:
         return (
             f"rounding alone changes its output by {floor:.2g} relative, so that it cannot be told whether it "
             f"was read rightly (it differs by {difference:.2g}); load it in double precision"

@@ -122,7 +122,7 @@ def _own_output(module: Any, x: np.ndarray) -> Any:
     with torch.no_grad():
         try:
             return module.eval()(torch.from_numpy(np.ascontiguousarray(to_internal(x))))
-        except Exception as error:  # a user's module raises whatever it raises
+        except (Exception, SystemExit) as error:  # a user's module raises whatever it raises
             raise ModelSourceError(
                 f"torch module {type(module).__name__!r} cannot be run on {x.shape} (batch, ..., channel): "
                 f"{type(error).__name__}: {' '.join(str(error).split())[:200]}; check the example, and the module"

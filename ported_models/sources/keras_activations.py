@@ -48,6 +48,8 @@ def activation(call: Call, shapes: Sequence[Shape]) -> list[Step]:
         )
         return ACTIVATION_LAYERS[spec["class_name"]](inner, shapes)
     found = spec.get("config", spec) if isinstance(spec, Mapping) else spec
+    if isinstance(found, Mapping):  # an activation layer, or a lambda's code
+        found = spec.get("class_name", "a function of your own")
     raise refusal(call, "activation", found, f"one of {', '.join(_FUNCTIONS)}")
 
 

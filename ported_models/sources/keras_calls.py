@@ -169,6 +169,12 @@ class _Flattening:
     def _functional(
         self, config: Mapping[str, Any], source: str | None, path: tuple[str, ...], training: bool
     ) -> str:
+        for what in ("input", "output"):
+            if isinstance(config[f"{what}_layers"], Mapping):
+                raise ModelSourceError(
+                    f"{self._origin}: the model has its {what}s by name, in a dictionary, expected one {what}; "
+                    "make a model of it with keras.Model(inputs, outputs)"
+                )
         inputs, outputs = _tensors(config["input_layers"]), _tensors(config["output_layers"])
         for what, found in (("input", inputs), ("output", outputs)):
             if len(found) != 1:
@@ -177,6 +183,7 @@ class _Flattening:
                     f"make a model of one {what} with keras.Model(inputs, outputs)"
                 )
         done: dict[tuple[str, int], str] = {}
+        first, first_as_output = _first_calls(config, outputs)
         # Keras lists layers by depth, so one pass is nearly always enough; a shared layer may need another.
         pending = [
             (entry, index, node)
@@ -188,6 +195,7 @@ class _Flattening:
             for entry, index, node in pending:
                 key = (_layer_name(entry), index)
                 tensors, constants = _arguments(node)
+                tensors = [(name, index - first.get(name, 0)) for name, index in tensors]
                 if any(tensor not in done for tensor in tensors):
                     waiting.append((entry, index, node))
                 elif entry["class_name"] == "InputLayer" and source is not None:
@@ -207,7 +215,8 @@ class _Flattening:
                     "save the model again"
                 )
             pending = waiting
-        return done[outputs[0]]
+        name, index = outputs[0]
+        return done[name, index - first_as_output.get(name, 0)]
 
     def _apply(
         self,
@@ -249,6 +258,29 @@ def _builtin_class(entry: Mapping[str, Any]) -> str:
     """
     own = "module" in entry and str(entry["module"]).split(".")[0] != "keras"
     return f"{entry['class_name']}, a class of your own" if own else str(entry["class_name"])
+
+
+def _first_calls(
+    config: Mapping[str, Any], outputs: list[tuple[str, int]]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """By nested model, the number of its first call where layers refer to it, and where ``output_layers`` does.
+
+    Any other layer's is 0. A functional model's own graph counts as its first call in all references of Keras 2
+    (`get_network_config`; a Sequential is one too), and in the ``output_layers`` of Keras 3
+    (`keras/src/models/functional.py`, `get_tensor_config`), not in what its layers refer to.
+    """
+    nested = {
+        _layer_name(entry): entry["class_name"]
+        for entry in config["layers"]
+        if entry["class_name"] in MODEL_CLASSES
+    }
+    nodes = [node for entry in config["layers"] for node in entry["inbound_nodes"] or []]
+    if any(isinstance(node, Mapping) for node in nodes):
+        return {}, {name: 1 for name, class_name in nested.items() if class_name != "Sequential"}
+    referred = [tensor for node in nodes for tensor in _arguments(node)[0]] + outputs
+    # Every call is referred to.
+    least = {name: min((index for own, index in referred if own == name), default=0) for name in nested}
+    return least, least
 
 
 def _tensors(references: Any) -> list[tuple[str, int]]:

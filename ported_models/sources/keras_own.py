@@ -43,7 +43,8 @@ class KerasSource:
     @property
     def _computes_in(self) -> str:
         """The lowest precision that one of its layers computes in."""
-        dtypes = {str(layer.compute_dtype) for layer in self.model._flatten_layers(include_self=False)}
+        layers = self.model._flatten_layers(include_self=False)
+        dtypes = {str(layer.compute_dtype) for layer in layers if type(layer).__name__ != "InputLayer"}
         return next((dtype for dtype in _EPS if dtype in dtypes), "float32")
 
     @property

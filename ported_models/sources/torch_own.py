@@ -39,7 +39,7 @@ def run(module: nn.Module, x: torch.Tensor, origin: str) -> torch.Tensor:
     try:
         with evaluation(module), torch.no_grad():
             output = module(x.clone())
-    except Exception as error:  # the module is the user's own code and raises whatever it likes
+    except (Exception, SystemExit) as error:  # the module is the user's own code and raises whatever it likes
         lines = str(error).strip().splitlines() or [""]
         raise ModelSourceError(
             f"{origin}: fails on an input of shape {tuple(x.shape)} ({type(error).__name__}: {lines[0][:200]}); "

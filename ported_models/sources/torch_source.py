@@ -72,6 +72,11 @@ def read_module(module: nn.Module, example: Any, name: str | None = None) -> Rea
         raise ModelSourceError(
             f"{origin}: is TorchScript, expected the module that it was made of: scripted code cannot be traced"
         )
+    meta = next((name for name, tensor in module.named_parameters() if tensor.is_meta), None)
+    if meta is not None:
+        raise ModelSourceError(
+            f"{origin}: parameter {meta!r} is on the meta device, where it has no values; load the weights first"
+        )
     batch, *sides = _canonical_shape(example, origin)
     traced, made, mode_note = _trace(module, origin)
     # Before its weights are read: hooks may make them anew in every forward pass.
@@ -145,11 +150,24 @@ def _as_it_was(module: nn.Module) -> Iterator[None]:
 
 
 class _Tracer(fx.Tracer):
-    """Also takes modules that forward makes, such as ``nn.ReLU()(x)``, where they hold no weights."""
+    """Also takes modules that forward makes, such as ``nn.ReLU()(x)``, where they hold no weights.
+
+    An argument of forward that need not be given is not: what forward does without it is what is traced.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.made: dict[str, nn.Module] = {}
+
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
+        given = list(inspect.signature(root_fn).parameters.values())[1:]
+        needed = [
+            each
+            for each in given
+            if each.default is each.empty and each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+        ]
+        inputs = [self.create_proxy("placeholder", each.name, (), {}) for each in needed or given[:1]]
+        return root_fn, [self.root, *inputs]
 
     def path_of_module(self, mod: nn.Module) -> str:
         try:
@@ -185,12 +203,13 @@ def _trace(module: nn.Module, origin: str) -> tuple[fx.Graph, dict[str, Any], st
             tensors = {name: after[name] for name in after.keys() - before}
             return graph, {**tensors, **tracer.made}, note
     except (
-        Exception
+        Exception,
+        SystemExit,
     ) as error:  # forward is the user's own code, which need not work on what a tracer hands it
         reason = (str(error).strip().splitlines() or [""])[0]
         raise ModelSourceError(
             f"{origin}: cannot be traced ({reason}); its forward must not branch or loop on "
-            " the values of tensors: take the branch out, or export the module to ONNX and load that"
+            "the values of tensors: take the branch out, or export the module to ONNX and load that"
         ) from None
 
 
@@ -273,8 +292,6 @@ class _Walk:
 
     def _input(self, node: fx.Node) -> Any:
         if len(self._results) > 0 and any(isinstance(value, Value) for value in self._results.values()):
-            if node.args:  # a parameter of forward with a default
-                return node.args[0]
             raise ModelSourceError(
                 f"{self.origin}: forward takes several inputs ({node.target!r} is one), expected one; "
                 "wrap the module in one that takes a single tensor"

@@ -14,6 +14,7 @@ from keras import layers as kl
 
 from harness.errors import ModelSourceError, UnsupportedLayerError
 from ported_models.endings import with_ending
+from ported_models.sources.keras_calls import read_network
 from ported_models.sources.keras_source import from_file, from_model
 from ported_models.twins.forward import LAYER_BOUND, keras_logits, relative_difference
 
@@ -278,6 +279,32 @@ def test_a_sequential_of_keras_2_0_is_read(tmp_path: Path) -> None:
         group.attrs["weight_names"] = [b"d/kernel:0", b"d/bias:0"]
         group["d/kernel:0"], group["d/bias:0"] = np.eye(2, 3), np.zeros(3)
     assert [layer.name for layer in from_file(tmp_path / "s.h5").layers] == ["d_input", "d", "d_relu"]
+
+
+def test_a_model_inside_a_file_of_keras_2_is_read() -> None:
+    """Keras 2 counts the calls of a model inside from one (keras 2.12, `get_network_config`).
+
+    What reads its call 2 reads two of its dense layers, what reads call 1 one; so does an output.
+    """
+
+    def entry(kind: str, name: str, config: dict, *reads: tuple[str, int]) -> dict:
+        nodes = [[[layer, call, 0, {}]] for layer, call in reads]
+        return {"class_name": kind, "name": name, "config": {**config, "name": name}, "inbound_nodes": nodes}
+
+    source = entry("InputLayer", "x", {"batch_input_shape": [None, 2]})
+    dense = entry("Dense", "double", {"activation": "linear", "use_bias": False}, ("x", 0))
+    ends = {"input_layers": [["x", 0, 0]], "output_layers": [["double", 0, 0]]}
+    inner = entry("Functional", "inner", {"layers": [source, dense], **ends}, ("x", 0), ("inner", 1))
+    for call, calls in ((2, 2), (1, 1)):
+        once = {**inner, "inbound_nodes": inner["inbound_nodes"][:calls]}
+        after = entry("Activation", "after", {"activation": "tanh"}, ("inner", call))
+        for layers, output in (
+            ([source, once, after], ["after", 0, 0]),
+            ([source, once], ["inner", call, 0]),
+        ):
+            config = {"layers": layers, "input_layers": [["x", 0, 0]], "output_layers": [output]}
+            network = read_network({"class_name": "Functional", "config": config}, lambda path: {}, "file")
+            assert [one.class_name for one in network.calls].count("Dense") == calls
 
 
 def test_nested_layers_of_one_name_find_their_own_weights(tmp_path: Path) -> None:

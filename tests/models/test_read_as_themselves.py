@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -130,6 +131,21 @@ class Counting(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
         return (x * self.calls).mean((2, 3))
+
+
+def with_defaults(
+    net: Any, x: Tensor, scale: float = 2.0, mask: Tensor | None = None, *, size: Any = (1, 3)
+) -> Any:
+    x = x.mean((2, 3)) * scale if scale > 1 else x
+    return x.view(-1, size[1]) if mask is None else x * mask
+
+
+class Defaults(nn.Module):
+    forward = with_defaults
+
+
+def on_another_device() -> nn.Module:
+    return small(lambda module: None).to("meta")
 
 
 class Subclass(nn.Linear):
@@ -273,6 +289,18 @@ TORCH: dict[str, tuple[Callable[[], nn.Module], str | None]] = {
         lambda: Net(lambda net, x: net.fc(x.mean((2, 3), keepdim=True).squeeze()), fc=nn.Linear(3, 2)),
         None,
     ),
+    "arguments that have a default": (Defaults, None),
+    "the size of the batch as a number": (
+        lambda: Net(lambda net, x: x.mean((2, 3)) * x.shape[0]),
+        "output on a batch of 2 changes when one sample more is in the batch",
+    ),
+    "a hook that ends the process": (
+        lambda: hooked(0, lambda m, args, output: sys.exit(0)),
+        r"fails on an input .*SystemExit: 0",
+    ),
+    "parameters without values": (on_another_device, "'0.weight' is on the meta device"),
+    "half precision": (lambda: small(lambda m: None).half(), "computes in half precision"),
+    "half precision of the brain": (lambda: small(lambda m: None).bfloat16(), "computes in half precision"),
     "a memory format": (lambda: small(lambda m: None).to(memory_format=torch.channels_last), None),
 }
 
@@ -358,6 +386,22 @@ def stack(*layers: Any) -> keras.Model:
     return keras.Sequential([keras.Input((6, 6, 3)), *layers])
 
 
+def mixed(policy: str, made_single: bool = False) -> keras.Model:
+    model = stack(*(kind(4, dtype=policy) for kind in (L.Dense, L.Dense)), L.Flatten())
+    for layer in model.layers if made_single else []:
+        layer.dtype_policy = "float32"
+    return model
+
+
+def ending_in_a_model(calls: int) -> keras.Model:
+    """The output is what a functional model inside gives, which Keras counts from one."""
+    x = keras.Input((6, 6, 3))
+    inner, y = keras.Model(x, L.Conv2D(3, 1)(L.ReLU()(x))), x
+    for _ in range(calls):
+        y = inner(y)
+    return keras.Model(x, y)
+
+
 def quantised() -> keras.Model:
     model = stack(L.Flatten(), L.Dense(3))
     model.quantize("int8")
@@ -389,6 +433,19 @@ KERAS: dict[str, tuple[Callable[[], Any], str | None]] = {
     "a model that overrides call": (overridden, "Overridden"),
     "a layer that is used twice": (read_twice, None),
     "int8 weights": (quantised, "."),
+    "half precision": (lambda: mixed("mixed_float16"), "computes in half precision"),
+    "half precision of the brain": (lambda: mixed("mixed_bfloat16"), "computes in half precision"),
+    "half precision made single": (lambda: mixed("mixed_float16", made_single=True), None),
+    "a model at the end": (lambda: ending_in_a_model(1), None),
+    "a model twice at the end": (lambda: ending_in_a_model(2), None),
+    "outputs by name": (
+        lambda: keras.Model(x := keras.Input((6, 6, 3)), {"a": L.Flatten()(x)}),
+        "has its outputs by name, in a dictionary",
+    ),
+    "a function of the user's": (
+        lambda: stack(L.Dense(3, activation=lambda x: 2 * x)),
+        "'a function of your own'",
+    ),
     "a regulariser and a constraint": (
         lambda: stack(L.Flatten(), L.Dense(3, kernel_constraint="non_neg", kernel_regularizer="l2")),
         None,
@@ -431,9 +488,17 @@ def dropout_in_training() -> onnx.ModelProto:
     return exported(nodes, ["n", 3], constants, opset=13)
 
 
+def half_precision() -> onnx.ModelProto:
+    proto = exported([node("MatMul", "x w", "y")], ["n", 3], {"w": whole_numbers(0, 3, 4).astype(np.float16)})
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    return proto
+
+
 ONNX: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "a file that was edited": (edited_neutral, r"first layer that differs is '1' \(relu\)"),
     "a dropout in training": (dropout_in_training, "changes from call to call|drop"),
+    "half precision": (half_precision, "computes in half precision"),
 }
 
 
@@ -470,13 +535,24 @@ def test_an_output_that_underflows_in_a_softmax_is_still_compared() -> None:
         load_model(net, example=torch.ones(1, 3))
 
 
-def test_half_precision_is_compared_as_closely_as_it_tells() -> None:
-    module = small(lambda module: None).half().eval()
-    with pytest.warns(UserWarning, match="computes in half precision"):
-        load_model(module, example=image())
-    module[1].register_forward_hook(lambda module, args, output: output * 1.5)
-    with pytest.raises(HarnessError, match=r"layer that differs is '1' \(relu\)"):
-        load_model(module, example=image())
+@pytest.mark.parametrize(
+    "hook",
+    [
+        lambda m, args, output: output * len(output),
+        lambda m, args, output: output / (1 + output.std(0, False)),
+    ],
+    ids=["by-number", "by-spread"],
+)
+def test_samples_that_depend_on_each_other_are_found_with_an_example_of_one(hook: Callable[..., Any]) -> None:
+    with pytest.raises(HarnessError, match="output on a batch of 1 changes when one sample more"):
+        load_model(hooked(1, hook), example=image()[:1])
+
+
+def test_a_module_made_for_one_number_of_samples_is_read() -> None:
+    module = Net(lambda net, x: net.fc(x.mean((2, 3)).view(2, 3)), fc=nn.Linear(3, 4))
+    check(
+        module(image()).detach().numpy(), load_model(module, example=image()), to_canonical(image().numpy())
+    )
 
 
 def test_a_module_that_drops_the_batch_axis_of_one_sample_is_refused_for_one() -> None:
