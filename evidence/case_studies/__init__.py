@@ -1,4 +1,4 @@
-"""Three ports of the background documents, rebuilt and diagnosed; writes `docs/case-studies.md`.
+"""Three ports from reports of people who ported methods, rebuilt and diagnosed; writes `docs/case-studies.md`.
 
     python -m evidence.case_studies
 

@@ -32,7 +32,7 @@ from evidence.case_studies.planted import (
 from evidence.case_studies.ports import Port
 from harness.api import load_model
 
-#: Epsilon in signxai's names, and the factor that was fitted for it (background document 003, step 2.3).
+#: Epsilon in signxai's names, and the factor that a guide from iNNvestigate to Zennit fits for it.
 FITTED = {"0_001": 21.0, "0_01": 30.0, "0_1": 20.8, "0_2": 19.0, "0_5": 4.4}
 #: signxai2 0.5.0, `LRPAnalyzer`.
 RELEASED_FACTOR = 26.197906

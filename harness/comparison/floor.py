@@ -15,8 +15,8 @@ from harness.comparison.summation import longest_forward_sums, longest_sum
 from harness.graph import Layer
 from harness.trace import Trace
 
-#: A candidate within this many floors of the reference computes the same function (DESIGN.md section 6:
-#: two independent correct implementations were measured at most 2.4 floors apart).
+#: A candidate within this many floors of the reference computes the same function: two independent
+#: correct implementations were measured at most 2.4 floors apart.
 MULTIPLE = 10.0
 #: How often the float64 reference is run again with everything moved by one unit in the last place.
 RUNS = 3

@@ -55,7 +55,9 @@ def test_another_method_target_or_version_is_another_question(tmp_path: Path) ->
     assert library.asked == ["lrp.z", "lrp.flat", "lrp.z", "lrp.z"]
 
 
-def test_another_reading_of_a_name_is_the_same_question_and_compared_as_it_is_read_now(tmp_path: Path) -> None:
+def test_another_reading_of_a_name_is_the_same_question_and_compared_as_it_is_read_now(
+    tmp_path: Path,
+) -> None:
     library, cases = Scripted(), two_layer_cases("lrp.z")
     recorded(library, tmp_path)
     now = replace(method("lrp.z"), composite=method("lrp.flat").composite)
