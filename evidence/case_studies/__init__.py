@@ -3,5 +3,5 @@
     python -m evidence.case_studies
 
 `hooks` and `ports` rebuild the ports from their descriptions, `factors`, `flat` and `heads` measure one study each, the
-modules ``*_text`` write what was measured, `page` puts the page together. Run from the root of the repository.
+modules ``*_tables`` write what was measured, `page` puts the page together. Run from the root of the repository.
 """
