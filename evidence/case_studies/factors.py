@@ -32,7 +32,7 @@ from evidence.case_studies.planted import (
 from evidence.case_studies.ports import Port
 from harness.api import load_model
 
-#: Epsilon in signxai's names, and the factor that was fitted for it (background document 003, step 2.3).
+#: Epsilon in signxai's names, and the factor that a guide from iNNvestigate to Zennit fits for it.
 FITTED = {"0_001": 21.0, "0_01": 30.0, "0_1": 20.8, "0_2": 19.0, "0_5": 4.4}
 #: signxai2 0.5.0, `LRPAnalyzer`.
 RELEASED_FACTOR = 26.197906
@@ -86,18 +86,18 @@ def measure(kept: Kept) -> None:
 
 
 def _sizes(model: Any, first: np.ndarray, second: np.ndarray, method: str) -> Json:
-    """What document 003 measures of every port, the factor before its own is left out of the count."""
+    """What the guide measures of every port; a factor that the port has of its own is left out of the count."""
     one, other = (reference_run(model, x, method) for x in (first, second))
-    ours, ours_too = summed(one.attribution), summed(other.attribution)
+    reference, second_reference = summed(one.attribution), summed(other.attribution)
     return {
         "logit": float(one.logits[0, one.target[0]]),
         "second logit": float(other.logits[0, other.target[0]]),
-        "mean": float(np.abs(ours).mean()),
+        "mean": float(np.abs(reference).mean()),
         "ports": {
             port.name: _scaled(
-                ours,
+                reference,
                 summed(port_run(model, first, method, port, one).attribution) / port.factor,
-                ours_too,
+                second_reference,
                 summed(port_run(model, second, method, port, other).attribution) / port.factor,
             )
             for port in PORTS.values()
@@ -105,22 +105,24 @@ def _sizes(model: Any, first: np.ndarray, second: np.ndarray, method: str) -> Js
     }
 
 
-def _scaled(ours: np.ndarray, theirs: np.ndarray, ours_too: np.ndarray, theirs_too: np.ndarray) -> Json:
-    factor = fitted_factor(ours, theirs)
+def _scaled(
+    reference: np.ndarray, candidate: np.ndarray, second_reference: np.ndarray, second_candidate: np.ndarray
+) -> Json:
+    factor = fitted_factor(reference, candidate)
     return {
         "factor": factor,
-        "mean": float(np.abs(theirs).mean()),
-        "before": agreement(ours, theirs),
-        "after": agreement(ours, factor * theirs),
-        "second input": agreement(ours_too, factor * theirs_too),
+        "mean": float(np.abs(candidate).mean()),
+        "before": agreement(reference, candidate),
+        "after": agreement(reference, factor * candidate),
+        "second input": agreement(second_reference, factor * second_candidate),
     }
 
 
 def summed(attribution: np.ndarray) -> np.ndarray:
-    """Over the channels, as document 003 does before it compares."""
+    """Over the channels, as the guide does before it compares."""
     return attribution.sum(axis=-1)
 
 
-def fitted_factor(ours: np.ndarray, theirs: np.ndarray) -> float:
+def fitted_factor(reference: np.ndarray, candidate: np.ndarray) -> float:
     """``mean |TF| / mean |PT|``"""
-    return float(np.abs(ours).mean() / np.abs(theirs).mean())
+    return float(np.abs(reference).mean() / np.abs(candidate).mean())

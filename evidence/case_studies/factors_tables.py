@@ -15,7 +15,7 @@ WANTED_R, WANTED_MAE = 0.99, 1e-4
 #: The epsilon whose diagnoses are shown.
 SHOWN = "0_1"
 #: What each port is, in a few words, and the letter that the tables have for it.
-SAID = {
+DESCRIPTION = {
     "from one": "right at every layer; starts from one",
     "epsilon forgotten": "starts from one; epsilon is 1e-6, whatever is asked for",
     "another composite": "signxai2 0.5.0's `epsilon`: starts from one; alpha 2, beta 1 at convolutions; a constant at "
@@ -23,7 +23,7 @@ SAID = {
     "no factor x": "signxai2 0.5.0's epsilon hook: starts from one; epsilon is 1e-6; the factor x is missing; no hook "
     "at other layers",
 }
-LETTER = dict(zip(SAID, "ABCD", strict=True))
+LETTER = dict(zip(DESCRIPTION, "ABCD", strict=True))
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def rows(cases: Cases) -> Iterator[Row]:
         for port in PORTS:
             for epsilon in FITTED:
                 sizes = cases[f"factors: {model}: {epsilon}"]
-                told = cases.get(f"factors: {model}: {epsilon}: {port}")
-                yield Row(model, f"{value(epsilon):g}", port, sizes, sizes["ports"][port], told)
+                diagnosis = cases.get(f"factors: {model}: {epsilon}: {port}")
+                yield Row(model, f"{value(epsilon):g}", port, sizes, sizes["ports"][port], diagnosis)
 
 
 def factor_table(cases: Cases) -> str:
@@ -65,7 +65,7 @@ def factor_table(cases: Cases) -> str:
 def agreement_table(cases: Cases, model: str) -> str:
     """By port and epsilon: the factor, r and MAE as the report computes them, what the harness says, what is left."""
     columns = ("port", "epsilon", "factor", "r", "MAE", "scaled", "zeros", "left", "next input")
-    told = ("the harness says", "left when mended")
+    of_diagnosis = ("the harness says", "left when mended")
     lines = [
         (
             LETTER[row.port],
@@ -77,15 +77,15 @@ def agreement_table(cases: Cases, model: str) -> str:
             number(row.sizes["mean"], 3),
             number(row.run["after"]["rel_l2"], 3),
             number(row.run["second input"]["rel_l2"], 3),
-            *_told(row.diagnosis),
+            *_of_diagnosis(row.diagnosis),
         )
         for row in rows(cases)
         if row.model == model
     ]
-    return table((*columns, *told), lines)
+    return table((*columns, *of_diagnosis), lines)
 
 
-def _told(diagnosis: Json | None) -> tuple[str, str]:
+def _of_diagnosis(diagnosis: Json | None) -> tuple[str, str]:
     """The causes named, and what mending leaves; empty where it was not diagnosed."""
     if diagnosis is None:
         return "", ""

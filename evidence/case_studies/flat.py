@@ -56,30 +56,33 @@ def measure(kept: Kept) -> None:
 
 def _growth(model: Any, x: np.ndarray) -> Json:
     """The sum of relevance before and after every kernel's step, on both sides, and what it is divided by."""
-    ours = reference_run(model, x, METHOD)
-    theirs = port_run(model, x, METHOD, HOOK_ONLY, ours)
+    reference = reference_run(model, x, METHOD)
+    candidate = port_run(model, x, METHOD, HOOK_ONLY, reference)
     twin = model.torch(DTYPE)
     rows = []
     for layer in reversed(model.graph.layers):
         if layer.kind not in KERNEL_KINDS:
             continue
         (source,) = layer.inputs
-        seen = np.asarray(ours.layers[source].activation, np.float64)
+        seen = np.asarray(reference.layers[source].activation, np.float64)
         rows.append(
             {
                 "layer": layer.name,
                 "mean input": float(seen.mean()),
                 "negative inputs": float((seen < 0).mean()),
-                "ours": _sums(ours, source, layer.name),
-                "theirs": _sums(theirs, source, layer.name),
-                **_empty(twin, layer.name, seen, np.asarray(theirs.layers[layer.name].relevance)),
+                "reference": _sums(reference, source, layer.name),
+                "candidate": _sums(candidate, source, layer.name),
+                **_empty(twin, layer.name, seen, np.asarray(candidate.layers[layer.name].relevance)),
             }
         )
     return {
         "layers": rows,
-        "logit": float(ours.logits[0, ours.target[0]]),
-        "std": {"ours": float(ours.attribution.std()), "theirs": float(theirs.attribution.std())},
-        "agreement": agreement(ours.attribution, theirs.attribution),
+        "logit": float(reference.logits[0, reference.target[0]]),
+        "std": {
+            "reference": float(reference.attribution.std()),
+            "candidate": float(candidate.attribution.std()),
+        },
+        "agreement": agreement(reference.attribution, candidate.attribution),
     }
 
 

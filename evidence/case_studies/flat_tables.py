@@ -6,7 +6,7 @@ from evidence.case_studies.flat import AS_RELEASED, HOOK_ONLY
 from evidence.case_studies.measure import Json
 from evidence.case_studies.wording import number, table
 
-SAID = {
+DESCRIPTION = {
     HOOK_ONLY.name: "the hook alone",
     AS_RELEASED.name: "as released: the hook, none at any other layer, and a start from one",
 }
@@ -18,10 +18,10 @@ def growth_table(case: Json) -> str:
     lines = [
         (
             f"`{row['layer']}`",
-            number(row["ours"][1]),
-            number(row["theirs"][0]),
-            number(row["theirs"][1]),
-            number(row["theirs"][1] / row["theirs"][0]),
+            number(row["reference"][1]),
+            number(row["candidate"][0]),
+            number(row["candidate"][1]),
+            number(row["candidate"][1] / row["candidate"][0]),
             number(1 / row["mean input"]),
             f"{row['negative inputs']:.0%}",
             f"{row['empty']:.1%}, {row['through empty']:.1%}",
@@ -33,4 +33,4 @@ def growth_table(case: Json) -> str:
 
 def deviation_growth(case: Json) -> float:
     """Standard deviation of the hook's map over that of the rule's."""
-    return float(case["std"]["theirs"] / case["std"]["ours"])
+    return float(case["std"]["candidate"] / case["std"]["reference"])

@@ -54,16 +54,16 @@ def measure(kept: Kept) -> None:
 
 def _sums(model: Any, x: np.ndarray) -> Json:
     """The sum of relevance at every layer's output, input last."""
-    ours = reference_run(model, x, METHOD)
-    theirs = port_run(model, x, METHOD, PORT, ours)
+    reference = reference_run(model, x, METHOD)
+    candidate = port_run(model, x, METHOD, PORT, reference)
     return {
-        "logit": float(ours.logits[0, ours.target[0]]),
+        "logit": float(reference.logits[0, reference.target[0]]),
         "layers": [
             {
                 "layer": layer.name,
                 "kind": layer.kind,
-                "ours": float(np.asarray(ours.layers[layer.name].relevance).sum()),
-                "theirs": float(np.asarray(theirs.layers[layer.name].relevance).sum()),
+                "reference": float(np.asarray(reference.layers[layer.name].relevance).sum()),
+                "candidate": float(np.asarray(candidate.layers[layer.name].relevance).sum()),
             }
             for layer in reversed(model.graph.layers)
         ],

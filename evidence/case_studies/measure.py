@@ -36,9 +36,9 @@ def port_run(model: Any, x: np.ndarray, method: str, port: Port, reference: Trac
     return explain(model, x, method, port.backend(), reference.target, DTYPE)
 
 
-def agreement(ours: np.ndarray, theirs: np.ndarray) -> Json:
+def agreement(reference: np.ndarray, candidate: np.ndarray) -> Json:
     """MAE, Pearson's r and relative L2 of two arrays; None where undefined."""
-    distance = compare_arrays(ours, theirs)[0]
+    distance = compare_arrays(reference, candidate)[0]
     figures = {"mae": distance.mae, "r": distance.pearson_r, "rel_l2": distance.rel_l2}
     return {name: float(value) if np.isfinite(value) else None for name, value in figures.items()}
 
@@ -46,14 +46,14 @@ def agreement(ours: np.ndarray, theirs: np.ndarray) -> Json:
 def diagnosed(model: Any, x: np.ndarray, method: str, port: Port) -> Json:
     """What the harness says of a port, and how far it is from the reference with all of that mended."""
     started = time.monotonic()
-    found = diagnose(model, x, method, candidate=port.backend(), dtype=DTYPE)
+    diagnosis = diagnose(model, x, method, candidate=port.backend(), dtype=DTYPE)
     seconds = time.monotonic() - started
-    ours = found.case.ours
-    mended = port_run(model, x, method, mend(port, found.findings), ours)
+    reference = diagnosis.case.ours
+    mended = port_run(model, x, method, mend(port, diagnosis.findings), reference)
     return {
-        **answers(port.planted, found.findings, found.case.graph),
-        "left": agreement(ours.attribution, mended.attribution)["rel_l2"],
-        "verdict": compare(ours, mended).verdict,
+        **answers(port.planted, diagnosis.findings, diagnosis.case.graph),
+        "left": agreement(reference.attribution, mended.attribution)["rel_l2"],
+        "verdict": compare(reference, mended).verdict,
         "seconds": round(seconds, 1),
     }
 

@@ -40,7 +40,7 @@ def page(cases: Mapping[str, Json], environment: Mapping[str, str]) -> str:
 
 
 def _besides(cases: Mapping[str, Json], study: str) -> list[str]:
-    """What the harness said in a study that was not built in."""
+    """What the harness named in a study and was not built in."""
     return [
         each for name, case in cases.items() if name.startswith(study) for each in case.get("besides", ())
     ]

@@ -52,7 +52,7 @@ _KERNELS = partial(_of_kind, KERNEL_KINDS)
 _CONVOLUTIONS = partial(_of_kind, CONVOLUTION_KINDS)
 _POOLINGS = partial(_of_kind, AVERAGE_POOLING_KINDS)
 _NORMS = partial(_of_kind, ("batch_norm",))
-#: Zennit's default stabilizer, wherever it is said.
+#: Zennit's default stabilizer, wherever it is named.
 _SIGNED = (
     ("stabilizer-form", "z + 1e-06 on the side"),
     ("rule-mapping", "SignedEpsilon(epsilon=1e-06)"),

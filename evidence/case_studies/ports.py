@@ -100,14 +100,14 @@ class _Multiplied:
     def explain(
         self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
     ) -> Trace:
-        found: Trace = self.inner.explain(x, method, target, layers)
-        return replace(found, attribution=found.attribution * self.factor)
+        trace: Trace = self.inner.explain(x, method, target, layers)
+        return replace(trace, attribution=trace.attribution * self.factor)
 
     def propagate(
         self, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
     ) -> tuple[np.ndarray, ...]:
-        found: tuple[np.ndarray, ...] = self.inner.propagate(layer, inputs, relevance, method)
-        return found
+        relevances: tuple[np.ndarray, ...] = self.inner.propagate(layer, inputs, relevance, method)
+        return relevances
 
 
 # Composites ------------------------------------------------------------------------------------------------

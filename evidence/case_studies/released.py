@@ -18,7 +18,7 @@ from evidence.case_studies.ports import Port
 from harness.api import explain, load_model
 
 MODEL, EPSILON = "digits-cnn", "0_5"
-#: Port, our method for it, and the released analyzer that it stands for: (package, twin, epsilon) -> analyzer.
+#: Port, the method for it, and the released analyzer that it stands for: (package, twin, epsilon) -> analyzer.
 PAIRS: tuple[tuple[Port, str, Callable[[Any, torch.nn.Module, float], Any]], ...] = (
     (
         factors.PORTS["another composite"],
@@ -44,14 +44,14 @@ def measure(folder: Path) -> Json:
     model = load_model(MODEL)
     x = np.asarray(next(iter(model.examples.values()))(), DTYPE)
     seen = torch.from_numpy(np.moveaxis(x, -1, 1).copy())
-    found = {}
+    apart = {}
     for port, method, analyzer in PAIRS:
-        ours = explain(model, x, method, port.backend(), None, DTYPE)
-        theirs = analyzer(package, model.torch(DTYPE), factors.value(EPSILON)).analyze(
-            seen, int(ours.target[0])
+        rebuilt = explain(model, x, method, port.backend(), None, DTYPE)
+        released = analyzer(package, model.torch(DTYPE), factors.value(EPSILON)).analyze(
+            seen, int(rebuilt.target[0])
         )
-        found[port.name] = agreement(np.moveaxis(theirs, 1, -1), ours.attribution)["rel_l2"]
-    return found
+        apart[port.name] = agreement(np.moveaxis(released, 1, -1), rebuilt.attribution)["rel_l2"]
+    return apart
 
 
 def _package(folder: Path) -> ModuleType:

@@ -46,12 +46,12 @@ def _places(sources: Iterable[Source]) -> str:
 
 
 def answer(diagnosis: Mapping[str, Any]) -> str:
-    """What was built in, and what the harness called it; all else that it said; what is left when that is mended."""
+    """What was built in, and what the harness called it; all else that it named; what is left when that is mended."""
     rows = []
     for fault in diagnosis["planted"]:
         where = fault["layers"]
-        found = [name for name in where if name in fault["named at"]]
-        share = f" at {len(found)} of {len(where)}" if len(found) < len(where) else ""
+        named = [name for name in where if name in fault["named at"]]
+        share = f" at {len(named)} of {len(where)}" if len(named) < len(where) else ""
         causes = ", ".join(f"`{cause}`" for cause in fault["causes"])
         rows.append(
             (
@@ -63,7 +63,7 @@ def answer(diagnosis: Mapping[str, Any]) -> str:
     parts = [table(("built in", "at", "the harness says"), rows)]
     if diagnosis["besides"]:
         parts += [
-            "It also said, which is not what was built in:",
+            "It also named, which is not what was built in:",
             "\n".join(f"- {each}" for each in diagnosis["besides"]),
         ]
     left = number(diagnosis["left"], 2)

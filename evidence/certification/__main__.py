@@ -57,19 +57,22 @@ def _parser() -> argparse.ArgumentParser:
         help=f"folder of the report; if not given, {WHOLE}, or {PART} where only a sample is asked for",
     )
     parser.add_argument(
-        "--cache", type=Path, default=_default_cache(), help="folder of the libraries' recordings"
+        "--cache", type=Path, default=_default_cache(), help="folder of what is kept between runs"
+    )
+    parser.add_argument(
+        "--recordings", type=Path, help="folder of the libraries' recordings; if not given, in the cache"
     )
     parser.add_argument("--limit", type=float, default=LIMIT_S, metavar="SECONDS", help="for one recording")
     parser.add_argument("--retry", action="store_true", help="record again where the library failed")
     parser.add_argument(
         "--kept-only",
         action="store_true",
-        help="run no library; what there is no recording of counts as not run",
+        help="run no library, which need not be installed; what there is no recording of counts as not run",
     )
     parser.add_argument(
         "--trust-recordings",
         action="store_true",
-        help="also use recordings made with an earlier state of an adapter (the report counts them)",
+        help="also use recordings that an adapter as it is here did not make (the report counts them)",
     )
     return parser
 
@@ -88,7 +91,7 @@ def certify(arguments: argparse.Namespace) -> int:
     versions = environment([reference])
     recordings = {
         library: Recordings(
-            arguments.cache / "recordings",
+            arguments.recordings or arguments.cache / "recordings",
             backend_named(library),
             arguments.limit,
             trust=arguments.trust_recordings,

@@ -118,7 +118,7 @@ def _heading(results: Sequence[Result], facts: Facts) -> str:
         )
     earlier = sum(not result.current for result in results)
     if earlier:
-        lines.append(f"- {earlier} recordings of a library were made with an earlier state of its adapter")
+        lines.append(f"- {earlier} recordings of a library were not made with its adapter as it is here")
     return "\n".join(lines)
 
 

@@ -16,6 +16,9 @@ from harness.files import array_digest, json_digest, write_json
 from harness.methods import Method, slug, to_json
 from harness.trace import Trace, load_trace
 
+#: What the library's versions are kept in, beside its recordings.
+_VERSIONS = "versions.json"
+
 
 @dataclass(frozen=True, eq=False)
 class Recording:
@@ -39,7 +42,11 @@ class Recordings:
     The key is made of the model, the input, the method's name and procedure, the target and the versions of
     the library and its framework. One that an earlier state of the adapter made is made again, unless
     ``trust``; one that came too late, where ``limit_s`` is now higher; a failure, where ``retry``. With
-    ``kept_only`` the library is not run at all.
+    ``kept_only`` the library is not run at all, and need not be installed: its versions are then those that
+    `versions.json` in the folder names, of when it was last recorded, and no recording counts as the present
+    adapter's.
+
+    Raises PeerError where the library is not installed, but for that.
     """
 
     def __init__(
@@ -58,7 +65,7 @@ class Recordings:
         self._retry = retry
         self._kept_only = kept_only
         self._prepared: tuple[Any, Prepared] | None = None
-        self.versions = backend.version()
+        self.versions = self._versions()
 
     def of(self, model: Any, x: np.ndarray, method: Method, target: np.ndarray) -> Recording | None:
         """The recording of one case, kept or made now; None where it is not kept and the library may not be run."""
@@ -86,6 +93,19 @@ class Recordings:
         trace.save(path)
         return _recorded(trace, reused=False, current=True)
 
+    def _versions(self) -> dict[str, str]:
+        """The library's, or those in the folder where it is not installed and need not be, without the adapter's."""
+        try:
+            return self._backend.version()
+        except PeerError:
+            try:
+                there = json.loads((self._folder / _VERSIONS).read_text(encoding="utf-8"))
+            except (OSError, json.JSONDecodeError):
+                there = None
+            if not self._kept_only or there is None:
+                raise
+            return {name: version for name, version in there.items() if name != "source"}
+
     def _explained(self, model: Any, x: np.ndarray, method: Method, target: np.ndarray) -> Trace:
         """The library's trace; run again where it fails before its limit, for a process may die by chance."""
         started = time.perf_counter()
@@ -99,6 +119,7 @@ class Recordings:
 
     def _prepare(self, model: Any) -> Prepared:
         if self._prepared is None or self._prepared[0] is not model:
+            write_json(self._folder / _VERSIONS, self.versions)
             self._prepared = (model, self._backend.prepare(model, "float32"))
         return self._prepared[1]
 

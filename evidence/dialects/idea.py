@@ -143,8 +143,8 @@ def wrong_citations(ideas: Iterable[Idea], roots: Iterable[Path]) -> tuple[list[
     folders = list(roots)
     for idea in ideas:
         for source in idea.sources:
-            found = [root / source.path for root in folders if source.path and (root / source.path).is_file()]
-            for path in found[:1]:
+            files = [root / source.path for root in folders if source.path and (root / source.path).is_file()]
+            for path in files[:1]:
                 seen += 1
                 first, last = source.lines
                 text = "".join(path.read_text(encoding="utf-8").splitlines()[first - 1 : last])

@@ -93,17 +93,17 @@ def effects(idea: Idea, runner: Runner) -> tuple[Effect, ...]:
     """One for each reading, in order. A reading that cannot be run has the reason in place of figures."""
     first = runner.attribution(idea.readings[0])
     floor = runner.floor(idea.readings[0])
-    found = []
+    measured = []
     for reading in idea.readings:
         try:
-            found.append(effect(first, runner.attribution(reading), floor))
+            measured.append(effect(first, runner.attribution(reading), floor))
         except HarnessError as error:
-            found.append(Effect(error=str(error)))
-    return tuple(found)
+            measured.append(Effect(error=str(error)))
+    return tuple(measured)
 
 
 def effect(first: np.ndarray, this: np.ndarray, floor: float) -> Effect:
-    """``this`` held against ``first``, two attributions of one shape."""
+    """``this`` compared with ``first``, two attributions of one shape."""
     distance, _, statistics = compare_arrays(first, this)
     both = np.isfinite(first) & np.isfinite(this)
     length = float(np.linalg.norm(first[both]))
@@ -138,16 +138,16 @@ def subject(
     ideas: Sequence[Idea],
     backend: Backend,
     folder: Path,
-    tell: Callable[[str], None] = lambda line: None,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> Subject:
     """Measure ``ideas`` on one setting.
 
     Every idea's figures are kept in a file under ``folder``, and not computed again as long as model, input,
-    readings, backend and comparison are the same. ``tell`` is called before each idea.
+    readings, backend and comparison are the same. ``progress`` is called before each idea.
     """
     model, x = setting.load()
     runner: Runner | None = None
-    found: dict[str, tuple[Effect, ...]] = {}
+    by_idea: dict[str, tuple[Effect, ...]] = {}
     depends = {
         "model": model.digest,
         "input": array_digest(x),
@@ -158,14 +158,14 @@ def subject(
         path = folder / slug(setting.name.replace(" ", "-")) / f"{idea.name}.json"
         key = json_digest({**depends, "readings": [_what_runs(reading) for reading in idea.readings]})
         known = _kept(path, key)
-        tell(f"{setting.name}  {place}/{len(ideas)}  {idea.name}{'  (kept)' if known else ''}")
+        progress(f"{setting.name}  {place}/{len(ideas)}  {idea.name}{'  (kept)' if known else ''}")
         if known is None:
             runner = runner or Runner(model, x, backend)
             known = effects(idea, runner)
             write_json(path, {"key": key, "effects": [asdict(each) for each in known]})
-        found[idea.name] = known
+        by_idea[idea.name] = known
     return Subject(
-        setting.name, setting.what, found, {idea.name: idea.absent(model.graph, x) for idea in ideas}
+        setting.name, setting.what, by_idea, {idea.name: idea.absent(model.graph, x) for idea in ideas}
     )
 
 

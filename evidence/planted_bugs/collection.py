@@ -43,10 +43,10 @@ class Collection:
 
     def named(self, name: str) -> Mutant:
         """Raises UnknownNameError."""
-        found = {mutant.name: mutant for mutant in self.mutants}
-        if name not in found:
-            raise UnknownNameError("mutant", name, found)
-        return found[name]
+        by_name = {mutant.name: mutant for mutant in self.mutants}
+        if name not in by_name:
+            raise UnknownNameError("mutant", name, by_name)
+        return by_name[name]
 
 
 def collect(folder: Path | str) -> Collection:
@@ -94,5 +94,5 @@ def _modules(folder: Path) -> dict[str, ModuleType]:
         return {name: importlib.import_module(f"{package}.{name}") for name in names}
     except HarnessError:
         raise
-    except Exception as error:  # the folder is the user's; whatever its modules raise is said in one line
+    except Exception as error:  # the folder is the user's; whatever its modules raise becomes one line
         raise HarnessError(f"{folder}: cannot be imported: {type(error).__name__}: {error}") from error

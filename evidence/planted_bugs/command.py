@@ -25,8 +25,8 @@ from harness.errors import InvalidInputError
 WHOLE, PART = Path("reports/mutants.md"), Path("reports/runs/mutants.md")
 #: The mutants of this package.
 BUGS = Path(__file__).parent / "bugs"
-#: What a finished case tells: the row, and whether it was done before.
-Told = Callable[[Scored, bool], None]
+#: What is called with a finished case: its row, and whether it was done before.
+Finished = Callable[[Scored, bool], None]
 
 
 def planted_bugs(
@@ -116,7 +116,11 @@ def planted_bugs(
 
 
 def _scored(
-    collection: Collection, planned: Sequence[Case], store: Store, started: Callable[[str], None], told: Told
+    collection: Collection,
+    planned: Sequence[Case],
+    store: Store,
+    started: Callable[[str], None],
+    finished: Finished,
 ) -> Iterator[Scored]:
     """Each case with its result, from the store or now."""
     for case in planned:
@@ -131,7 +135,7 @@ def _scored(
             store.add(key, case.label, result)
         expected = owed(collection, case, result) if is_mutant else ()
         row = Scored(replace(case, expected=expected), result, score(expected, result))
-        told(row, kept is not None)
+        finished(row, kept is not None)
         yield row
 
 
@@ -173,10 +177,12 @@ class _Display:
         self._bar.update(self._task, description=label)
 
     def finished(self, row: Scored, reused: bool) -> None:
-        said = "; ".join(each.sentence for each in row.result.found) or row.result.error or "nothing found"
+        words = (
+            "; ".join(each.sentence for each in row.result.findings) or row.result.error or "nothing found"
+        )
         right = row.score.cause_right
         before = " (done before)" if reused else f" ({row.result.seconds:.1f} s)"
-        self._console.print(f"{'right' if right else 'WRONG'}  {row.case.label}: {said}{before}")
+        self._console.print(f"{'right' if right else 'WRONG'}  {row.case.label}: {words}{before}")
         self._bar.advance(self._task)
 
 

@@ -31,7 +31,7 @@ def owed(collection: Collection, case: Case, result: Result) -> tuple[Expected, 
     reference's activations and relevance. A bias of another sign changes nothing where all outputs that have
     relevance have one of the same sign. A bug that changes nothing anywhere is owed as it stands.
     """
-    named = {layer for each in result.found if each.stage == "rule" for layer in each.layers}
+    named = {layer for each in result.findings if each.stage == "rule" for layer in each.layers}
     missing = {
         layer
         for one in case.expected

@@ -50,7 +50,7 @@ class Fault:
         return (self.cause, *self.or_cause)
 
     def at(self, graph: Graph, method: Method) -> Expected:
-        """What is to be found on this network."""
+        """The finding that is owed on this network."""
         layers = None if self.site is None else self.site(graph, method)
         instead = () if self.or_site is None else self.or_site(graph, method)
         return Expected(self.stage, layers, self.causes, instead)

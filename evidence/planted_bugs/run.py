@@ -1,4 +1,4 @@
-"""One mutant on one model with one method: diagnosed, and what was found beside what was owed."""
+"""One mutant on one model with one method: diagnosed: the findings, beside those that are expected."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Found:
+class Finding:
     """A finding, as plain values. ``layers``: all that it is about; empty where it is about the whole run."""
 
     stage: str
@@ -45,9 +45,9 @@ class Found:
 
 @dataclass(frozen=True)
 class Result:
-    """What a diagnosis said, or the ``error`` that ended it. ``seconds``: of the diagnosis alone."""
+    """The findings of a diagnosis, or the ``error`` that ended it. ``seconds``: of the diagnosis alone."""
 
-    found: tuple[Found, ...]
+    findings: tuple[Finding, ...]
     seconds: float
     error: str | None = None
 
@@ -56,8 +56,8 @@ class Result:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Result:
-        found = tuple(Found(**{**each, "layers": tuple(each["layers"])}) for each in value["found"])
-        return cls(found, value["seconds"], value["error"])
+        findings = tuple(Finding(**{**each, "layers": tuple(each["layers"])}) for each in value["findings"])
+        return cls(findings, value["seconds"], value["error"])
 
 
 def cases(collection: Collection, patterns: Sequence[str] = (), models: Sequence[str] = ()) -> Iterator[Case]:
@@ -133,8 +133,8 @@ def diagnosed(model: Any, x: Any, method: str, candidate: Any, dtype: str) -> Re
         return Result((), time.perf_counter() - start, f"{type(error).__name__}: {error}")
     except Exception as error:  # an error of the diagnosis itself must not end a run of hours
         return Result((), time.perf_counter() - start, f"{type(error).__name__}: {error}")
-    found = tuple(
-        Found(
+    findings = tuple(
+        Finding(
             stage=each.stage,
             layers=(() if each.layer is None else (each.layer, *each.also)),
             cause=each.cause,
@@ -143,4 +143,4 @@ def diagnosed(model: Any, x: Any, method: str, candidate: Any, dtype: str) -> Re
         )
         for each in diagnosis.findings
     )
-    return Result(found, time.perf_counter() - start)
+    return Result(findings, time.perf_counter() - start)

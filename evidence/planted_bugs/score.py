@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import permutations
 
 from evidence.planted_bugs.mutant import Expected
-from evidence.planted_bugs.run import Found, Result
+from evidence.planted_bugs.run import Finding, Result
 
 UNKNOWN = "unknown"
 
@@ -19,7 +19,7 @@ class Score:
     ``detected``: anything was found. ``layer_right``: the stages and layers found are those expected, no
     more and no fewer. ``cause_right``: the layers are right and each has its cause. ``wrong_names``: how many
     findings have a name, other than ``unknown``, that belongs to no fault of the case: what was planted is
-    another cause, is in no list (``unknown`` was right), or is nothing at all. ``unknown_answers``: how many
+    another cause, is in no list (``unknown`` was right), or is nothing at all. ``unnamed``: how many
     findings say ``unknown`` where a cause was planted.
     """
 
@@ -27,39 +27,39 @@ class Score:
     layer_right: bool
     cause_right: bool
     wrong_names: int
-    unknown_answers: int
+    unnamed: int
 
 
 def score(expected: Sequence[Expected], result: Result) -> Score:
     """The score of ``result``; for a healthy port (nothing expected) nothing found is right."""
-    found = merged(result.found)
-    owed = _merged_faults(_settled(expected, found))
+    findings = merged(result.findings)
+    owed = _merged_faults(_settled(expected, findings))
     return Score(
-        detected=bool(found),
-        layer_right=result.error is None and _places_agree(owed, found),
-        cause_right=result.error is None and _names_agree(owed, found),
+        detected=bool(findings),
+        layer_right=result.error is None and _places_agree(owed, findings),
+        cause_right=result.error is None and _names_agree(owed, findings),
         wrong_names=sum(
-            each.cause != UNKNOWN and not any(each.cause in one.causes for one in owed) for each in found
+            each.cause != UNKNOWN and not any(each.cause in one.causes for one in owed) for each in findings
         ),
-        unknown_answers=0
+        unnamed=0
         if any(UNKNOWN in one.causes for one in owed)
-        else sum(each.cause == UNKNOWN for each in found),
+        else sum(each.cause == UNKNOWN for each in findings),
     )
 
 
-def merged(found: Sequence[Found]) -> list[Found]:
-    """Findings of one stage and cause as one, with the layers of all: a fault at several layers may be told twice."""
-    by_name: dict[tuple[str, str], Found] = {}
-    for each in found:
+def merged(findings: Sequence[Finding]) -> list[Finding]:
+    """Findings of one stage and cause as one, with the layers of all: a fault at several layers may make two."""
+    by_name: dict[tuple[str, str], Finding] = {}
+    for each in findings:
         known = by_name.get((each.stage, each.cause))
         layers = each.layers if known is None else (*known.layers, *each.layers)
         by_name[each.stage, each.cause] = replace(each, layers=tuple(dict.fromkeys(layers)))
     return list(by_name.values())
 
 
-def _settled(expected: Sequence[Expected], found: Sequence[Found]) -> list[Expected]:
+def _settled(expected: Sequence[Expected], findings: Sequence[Finding]) -> list[Expected]:
     """Each fault at its other place, where it has one and was found there."""
-    places = {(each.stage, layer) for each in found for layer in each.layers}
+    places = {(each.stage, layer) for each in findings for layer in each.layers}
     return [
         replace(one, layers=one.or_layers)
         if one.or_layers and {(one.stage, layer) for layer in one.or_layers} <= places
@@ -79,14 +79,15 @@ def _merged_faults(expected: Sequence[Expected]) -> list[Expected]:
     return list(by_name.values())
 
 
-def _names_agree(owed: Sequence[Expected], found: Sequence[Found]) -> bool:
+def _names_agree(owed: Sequence[Expected], findings: Sequence[Finding]) -> bool:
     """Whether each finding is one of the faults, and the other way round."""
-    return len(owed) == len(found) and any(
-        all(_meets(one, each) for one, each in zip(owed, order, strict=True)) for order in permutations(found)
+    return len(owed) == len(findings) and any(
+        all(_meets(one, each) for one, each in zip(owed, order, strict=True))
+        for order in permutations(findings)
     )
 
 
-def _meets(one: Expected, each: Found) -> bool:
+def _meets(one: Expected, each: Finding) -> bool:
     return (
         each.cause in one.causes
         and one.stage in (None, each.stage)
@@ -94,13 +95,13 @@ def _meets(one: Expected, each: Found) -> bool:
     )
 
 
-def _places_agree(owed: Sequence[Expected], found: Sequence[Found]) -> bool:
+def _places_agree(owed: Sequence[Expected], findings: Sequence[Finding]) -> bool:
     """Layers are compared in those stages in which every fault has layers; in the others anything found will do."""
     free = {one.stage for one in owed if one.layers is None}
     places = {(one.stage, layer) for one in owed if one.stage not in free for layer in one.layers or ()}
-    seen = {(each.stage, layer) for each in found for layer in each.layers}
+    seen = {(each.stage, layer) for each in findings for layer in each.layers}
     if None in free:
-        return bool(found) and places <= seen
+        return bool(findings) and places <= seen
     return places == {place for place in seen if place[0] not in free} and (
-        {each.stage for each in found} == {one.stage for one in owed}
+        {each.stage for each in findings} == {one.stage for one in owed}
     )

@@ -27,7 +27,7 @@ _PACKAGES = (
     "ported_impls",
     "ported_models",
 )
-#: Modules of `evidence.planted_bugs` that make a result; the others choose, judge and show them.
+#: Modules of `evidence.planted_bugs` that make a result; the others choose, score and show them.
 _RUNNING = ("collection.py", "healthy.py", "mutant.py", "run.py")
 #: Modules of `harness` that change no result.
 _SHOWING = ("doctor.py", "peers.py", "terminal.py")
@@ -71,7 +71,7 @@ class Store:
 
 
 def key_of(mutant: str, digest: str, model: str, method: str, dtype: str) -> str:
-    """What a result is found by, beside the code of the harness; ``digest``: of the mutant's own code."""
+    """What a result is kept under, beside the code of the harness; ``digest``: of the mutant's own code."""
     return json_digest([mutant, digest, model, method, dtype])
 
 

@@ -29,7 +29,7 @@ class Totals:
     layer_right: int
     cause_right: int
     wrong_names: int
-    unknown_answers: int
+    unnamed: int
     seconds: float
 
 
@@ -42,7 +42,7 @@ def totals(rows: Sequence[Scored]) -> Totals:
         layer_right=sum(each.layer_right for each in scores),
         cause_right=sum(each.cause_right for each in scores),
         wrong_names=sum(each.wrong_names for each in scores),
-        unknown_answers=sum(each.unknown_answers for each in scores),
+        unnamed=sum(each.unnamed for each in scores),
         seconds=sum(row.result.seconds for row in rows) / len(rows) if rows else 0.0,
     )
 
@@ -58,7 +58,7 @@ def markdown(
 
     ``mutants``: how many different ones. ``missing``: cases that belong here and have not been run.
     """
-    alarms = [row for row in healthy if row.result.found or row.result.error]
+    alarms = [row for row in healthy if row.result.findings or row.result.error]
     parts = [
         "# Planted bugs",
         f"How well `harness.diagnose` names faults that are known. {environment}",
@@ -67,7 +67,7 @@ def markdown(
         "well. A layer at which the planted bug changes nothing on that input is not owed (the mutant's step and "
         "the healthy port's are compared there). *Wrong names*: findings with a name that "
         "belongs to no fault of the case. "
-        "*Said unknown*: findings without a name where one was planted.",
+        "*Unnamed*: findings that are `unknown` where a cause was planted.",
         *_missing(missing),
         "## Summary",
         _summary(rows, healthy, len(alarms), mutants),
@@ -89,7 +89,7 @@ def document(rows: Sequence[Scored], healthy: Sequence[Scored]) -> dict[str, Any
         "summary": asdict(totals(rows)),
         "cases": [_document(row) for row in rows],
         "healthy": [_document(row) for row in healthy],
-        "false_alarms": sum(bool(row.result.found or row.result.error) for row in healthy),
+        "false_alarms": sum(bool(row.result.findings or row.result.error) for row in healthy),
     }
 
 
@@ -121,7 +121,7 @@ def _summary(rows: Sequence[Scored], healthy: Sequence[Scored], alarms: int, mut
         ("layer right", _share(sums.layer_right, sums.cases), _share(hard.layer_right, hard.cases)),
         ("cause right", _share(sums.cause_right, sums.cases), _share(hard.cause_right, hard.cases)),
         ("wrong names", str(sums.wrong_names), str(hard.wrong_names)),
-        ("said unknown", str(sums.unknown_answers), str(hard.unknown_answers)),
+        ("unnamed", str(sums.unnamed), str(hard.unnamed)),
         ("seconds a case", f"{sums.seconds:.1f}", f"{hard.seconds:.1f}"),
         ("false alarms", f"{alarms} of {len(healthy)}" if healthy else "not run", ""),
     ]
@@ -135,12 +135,12 @@ def _by_cause(rows: Sequence[Scored]) -> str:
 def _grouped(name: str, rows: Sequence[Scored], groups: Any) -> str:
     names = sorted({group for row in rows for group in groups(row)})
     lines: list[tuple[str, ...]] = [
-        (name, "cases", "detected", "layer right", "cause right", "wrong names", "said unknown", "seconds")
+        (name, "cases", "detected", "layer right", "cause right", "wrong names", "unnamed", "seconds")
     ]
     for group in names:
         sums = totals([row for row in rows if group in groups(row)])
         figures = (sums.cases, sums.detected, sums.layer_right, sums.cause_right)
-        more = (sums.wrong_names, sums.unknown_answers)
+        more = (sums.wrong_names, sums.unnamed)
         lines.append((group, *map(str, figures), *map(str, more), f"{sums.seconds:.1f}"))
     return _table(lines)
 
@@ -157,7 +157,7 @@ def _cases(rows: Sequence[Scored]) -> str:
                 case.model,
                 f"`{case.method}`",
                 "; ".join(map(_owed, case.expected)),
-                _said(row.result),
+                _findings(row.result),
                 _mark(row.score.layer_right),
                 _mark(row.score.cause_right),
                 f"{row.result.seconds:.1f}",
@@ -171,11 +171,11 @@ def _owed(one: Expected) -> str:
     return f"{' or '.join(one.causes)} at {where}{'' if one.stage is None else f' ({one.stage})'}"
 
 
-def _said(result: Result) -> str:
+def _findings(result: Result) -> str:
     if result.error is not None:
         return f"error: {result.error}"
-    said = [f"{each.cause} at {_names(each.layers) or 'the run'} ({each.stage})" for each in result.found]
-    return "; ".join(said) or "nothing"
+    named = [f"{each.cause} at {_names(each.layers) or 'the run'} ({each.stage})" for each in result.findings]
+    return "; ".join(named) or "nothing"
 
 
 def _names(layers: Sequence[str]) -> str:
@@ -190,8 +190,8 @@ def _healthy(healthy: Sequence[Scored], alarms: Sequence[Scored]) -> str:
         of_model = [row for row in healthy if row.case.model == model]
         false = sum(row in alarms for row in of_model)
         lines.append((model, str(len(of_model)), str(false), f"{totals(of_model).seconds:.1f}"))
-    told = [f"- {row.case.model}, `{row.case.method}`: {_said(row.result)}" for row in alarms]
-    return "\n\n".join([_table(lines), *(["\n".join(told)] if told else [])])
+    alarms_listed = [f"- {row.case.model}, `{row.case.method}`: {_findings(row.result)}" for row in alarms]
+    return "\n\n".join([_table(lines), *(["\n".join(alarms_listed)] if alarms_listed else [])])
 
 
 def _share(part: int, whole: int) -> str:

@@ -157,7 +157,7 @@ def _named(index: tuple[int, ...] | None, axes: tuple[str, ...]) -> dict[str, in
 
 
 def relevance_frame(rows: Sequence[Row]) -> pandas.DataFrame:
-    """Relevance, a row a layer (columns: DESIGN.md section 5)."""
+    """Relevance, a row a layer; the columns are those of `Row`."""
     import pandas
 
     records = []

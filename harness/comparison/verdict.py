@@ -91,7 +91,7 @@ class Comparison:
 
     @cached_property
     def table(self) -> pandas.DataFrame:
-        """Relevance, a row a layer in backward order (columns: DESIGN.md section 5)."""
+        """Relevance, a row a layer in backward order; the columns are those of `harness.comparison.rows.Row`."""
         return relevance_frame(self.rows)
 
     @cached_property

@@ -122,7 +122,7 @@ def test_one_equal_reading_among_others_says_so_in_its_row():
     assert "| other | 0.5 | - | - | - | - |  |" in text
 
 
-def test_values_that_are_no_numbers_and_errors_are_told():
+def test_values_that_are_no_numbers_and_errors_are_written():
     made = idea(reading("one"), reading("broken"), reading("refused"))
     text = page_of(made, Effect(0.0, identical=True), Effect(0.5, not_finite=7), Effect(error="not for this"))
     assert "| broken | 0.5 | - | - | - | - | 7 values are NaN or infinite |" in text

@@ -72,7 +72,7 @@ _ENDS = Idea(
 _STEPS = Idea(
     "path-defaults",
     "Integrated Gradients as it ships",
-    "The same method under the same name, with what each library does when nothing else is said.",
+    "The same method under the same name, with what each library does when nothing else is given.",
     (
         Reading(
             "64 points without the input",

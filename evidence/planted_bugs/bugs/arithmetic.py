@@ -60,8 +60,8 @@ def back(module: nn.Module, x: Tensor, s: Tensor, kernel: Change = keep) -> Tens
     """``f^T(s; kernel(W))``, in the shape of ``x``."""
     with torch.enable_grad(), changed(module, kernel, keep):
         seen = x.detach().requires_grad_()
-        (found,) = torch.autograd.grad(module.forward(seen), seen, s)
-    return found
+        (gradient,) = torch.autograd.grad(module.forward(seen), seen, s)
+    return gradient
 
 
 def sign(z: Tensor) -> Tensor:

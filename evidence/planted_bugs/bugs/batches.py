@@ -93,7 +93,7 @@ MUTANTS = (
         ),
         methods=("lrp.epsilon:epsilon=0.25",),
         models=("digits-cnn", "ecg-cnn1d", "slopes-net"),
-        source="background 001: (dividend**2).mean()**.5 of a batch",
+        source="notebook of rodrigobdz/lrp: (dividend**2).mean()**.5 of a batch",
         hard=True,
     ),
     mutant(

@@ -45,7 +45,7 @@ MUTANTS = (
         formula(convolutions("middle", biased), "bias-handling", partial(epsilon_with_bias, times=0)),
         methods=("lrp.epsilon",),
         models=("digits-cnn", "ecg-cnn1d", "fer-xception", "vgg16-mri", "slopes-net"),
-        source="background 004: zs without bias",
+        source="documentation of signxai2's hooks: zs without bias",
     ),
     mutant(
         "bias-left-out-everywhere",
@@ -63,7 +63,7 @@ MUTANTS = (
         formula(dense("first", biased), "bias-handling", partial(epsilon_with_bias, times=2)),
         methods=("lrp.epsilon",),
         models=(*WITH_DENSE, "tokens-net"),
-        source="issue text",
+        source="usual slip",
         hard=True,
     ),
     mutant(
@@ -72,7 +72,7 @@ MUTANTS = (
         formula(convolutions("first", biased), "bias-handling", partial(epsilon_with_bias, times=2)),
         methods=("lrp.epsilon",),
         models=("digits-cnn", "ecg-cnn1d", "fer-xception", "vgg16-mri"),
-        source="issue text",
+        source="usual slip",
         hard=True,
     ),
     mutant(
@@ -124,7 +124,7 @@ MUTANTS = (
         formula(kernels(having=biased, ruled=(WSquare,)), "bias-handling", w_square_with_bias),
         methods=("lrp.w_square",),
         models=("digits-cnn", "ecg-cnn1d", "vgg16-mri"),
-        source="background 003: w2 methods",
+        source="guide from iNNvestigate to Zennit: w2 methods",
     ),
     mutant(
         "alpha-and-beta-exchanged",
@@ -132,7 +132,7 @@ MUTANTS = (
         formula(kernels(having=biased, ruled=(AlphaBeta,)), "alpha-beta", partial(weighted, alpha=1, beta=2)),
         methods=("lrp.alpha_2_beta_1",),
         models=(*BIASED, "ecg-cnn1d"),
-        source="background 004: alpha and beta by position",
+        source="documentation of signxai2's hooks: alpha and beta by position",
     ),
     mutant(
         "beta-added",
@@ -150,6 +150,6 @@ MUTANTS = (
         formula(dense("first", ruled=(AlphaBeta,)), "alpha-beta", partial(weighted, alpha=1, beta=0)),
         methods=("lrp.alpha_2_beta_1",),
         models=(*WITH_DENSE, "tokens-net"),
-        source="background 000: activation_master without alpha and beta",
+        source="DLBacktrace chronicle: activation_master without alpha and beta",
     ),
 )

@@ -16,7 +16,9 @@ from harness.methods import Method
 
 from .sites import convolutions, inner, output
 
-FUNCTIONS = "issue text: a black-box function; background 003: wrappers around whole methods"
+FUNCTIONS = (
+    "usual slip: a black-box function; guide from iNNvestigate to Zennit: wrappers around whole methods"
+)
 
 
 def logit(twin: nn.Module, x: Tensor, target: Tensor) -> Tensor:
@@ -26,15 +28,15 @@ def logit(twin: nn.Module, x: Tensor, target: Tensor) -> Tensor:
 def gradient_of_the_square(twin: nn.Module, x: Tensor, target: Tensor, method: Method) -> Tensor:
     """The gradient of half the logit's square: as if it started from the logit."""
     x.requires_grad_()
-    (found,) = torch.autograd.grad((logit(twin, x, target) ** 2 / 2).sum(), x)
-    return found
+    (gradient,) = torch.autograd.grad((logit(twin, x, target) ** 2 / 2).sum(), x)
+    return gradient
 
 
 def gradient_of_the_next_class(twin: nn.Module, x: Tensor, target: Tensor, method: Method) -> Tensor:
     x.requires_grad_()
     following = (target + 1) % twin(x.detach()).shape[1]
-    (found,) = torch.autograd.grad(logit(twin, x, following).sum(), x)
-    return found
+    (gradient,) = torch.autograd.grad(logit(twin, x, following).sum(), x)
+    return gradient
 
 
 def gradient_tripled_at_one_layer(
@@ -44,13 +46,13 @@ def gradient_tripled_at_one_layer(
     x.requires_grad_()
     (name,) = site(twin.graph, method)
     handle = twin.get_submodule(name).register_full_backward_hook(
-        lambda module, found, given: tuple(3 * each for each in found)
+        lambda module, inside, outside: tuple(3 * each for each in inside)
     )
     try:
-        (found,) = torch.autograd.grad(logit(twin, x, target).sum(), x)
+        (gradient,) = torch.autograd.grad(logit(twin, x, target).sum(), x)
     finally:
         handle.remove()
-    return found
+    return gradient
 
 
 def absolute_gradient(twin: Any, x: Any, target: Any, method: Method) -> Any:

@@ -9,7 +9,7 @@ from .planting import finished, mutant, seeded
 from .seeds import at, logit_of, own, probability, second, the_next
 from .sites import output
 
-FACTORS = "background 003: factors fitted by hand (4.4, 19, 20.8, 21, 30)"
+FACTORS = "guide from iNNvestigate to Zennit: factors fitted by hand (4.4, 19, 20.8, 21, 30)"
 
 
 def spread_to_one(attribution: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -46,7 +46,7 @@ MUTANTS = (
         seeded(output, "output-seed", lambda logits, target: at(logits, target, own(logits, target))),
         methods=("gradient",),
         models=(*ZOO, "tokens-net"),
-        source="background 003: magnitude differences",
+        source="guide from iNNvestigate to Zennit: magnitude differences",
     ),
     mutant(
         "starts-from-the-probability",
@@ -54,7 +54,7 @@ MUTANTS = (
         seeded(output, "output-seed", lambda logits, target: at(logits, target, probability(logits, target))),
         methods=("lrp.epsilon",),
         models=("digits-cnn", "ecg-cnn1d", "fer-xception", "vgg16-mri", "slopes-net"),
-        source="background 003: softmax removed on one side only",
+        source="guide from iNNvestigate to Zennit: softmax removed on one side only",
     ),
     mutant(
         "starts-from-minus-the-logit",
@@ -70,7 +70,7 @@ MUTANTS = (
         seeded(output, "target", lambda logits, target: logit_of(logits, second(logits))),
         methods=("lrp.epsilon",),
         models=ZOO,
-        source="issue text: a wrong target",
+        source="usual slip: a wrong target",
     ),
     mutant(
         "explains-the-next-class",
@@ -78,7 +78,7 @@ MUTANTS = (
         seeded(output, "target", lambda logits, target: at(logits, the_next(logits, target), 1.0)),
         methods=("gradient",),
         models=("digits-cnn", "ecg-cnn1d", "fer-xception", "vgg16-mri", "tokens-net"),
-        source="background 003: neuron_selection_mode=int(target_class)",
+        source="guide from iNNvestigate to Zennit: neuron_selection_mode=int(target_class)",
     ),
     mutant(
         "explains-class-zero",
@@ -86,7 +86,7 @@ MUTANTS = (
         seeded(output, "target", lambda logits, target: logit_of(logits, 0 * target)),
         methods=("lrp.epsilon",),
         models=("vgg16-mri", "efficientnet-lite0", "fer-xception"),
-        source="background 003: target_class lost among filtered_kwargs",
+        source="guide from iNNvestigate to Zennit: target_class lost among filtered_kwargs",
     ),
     mutant(
         "scaled-by-a-fitted-factor",
@@ -110,7 +110,7 @@ MUTANTS = (
         finished("scale", spread_to_one),
         methods=("lrp.epsilon",),
         models=("digits-cnn", "ecg-cnn1d", "vgg16-mri"),
-        source="background 003: heatmaps prepared for display",
+        source="guide from iNNvestigate to Zennit: heatmaps prepared for display",
         x=first_example,
     ),
     mutant(
@@ -119,7 +119,7 @@ MUTANTS = (
         finished("absolute-contributions", lambda attribution, x: np.abs(attribution)),
         methods=("gradient", "lrp.epsilon"),
         models=ZOO,
-        source="background 003: red and white heatmaps",
+        source="guide from iNNvestigate to Zennit: red and white heatmaps",
     ),
     mutant(
         "attribution-clipped",
@@ -127,7 +127,7 @@ MUTANTS = (
         finished("negative-clipped", lambda attribution, x: np.maximum(attribution, 0)),
         methods=("lrp.epsilon",),
         models=ZOO,
-        source="background 000: clamp both sides so that they agree",
+        source="DLBacktrace chronicle: clamp both sides so that they agree",
     ),
     mutant(
         "times-sign-with-zero",
@@ -135,7 +135,7 @@ MUTANTS = (
         finished("sign-threshold", zero_at_zero),
         methods=("gradient_x_sign", "gradient_x_sign_mu_0"),
         models=("digits-cnn", "vgg16-mri"),
-        source="issue text: sign(0) counted as 0",
+        source="usual slip: sign(0) counted as 0",
         hard=True,
     ),
     mutant(
@@ -144,7 +144,7 @@ MUTANTS = (
         finished("sign-threshold", minus_at_zero),
         methods=("gradient_x_sign_mu_0",),
         models=("digits-cnn", "vgg16-mri"),
-        source="background 003: calculate_sign_mu",
+        source="guide from iNNvestigate to Zennit: calculate_sign_mu",
         hard=True,
     ),
 )

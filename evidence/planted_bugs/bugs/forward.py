@@ -16,7 +16,9 @@ from .networks import ZOO
 from .planting import Plant, Rebuild, mutant, rebuilt
 from .sites import Where, biased, both, convolutions, inner, output
 
-PORTING = "background 004: weights, preprocessing and forward pass of both sides have to match"
+PORTING = (
+    "documentation of signxai2's hooks: weights, preprocessing and forward pass of both sides have to match"
+)
 
 
 def uneven(layer: Layer, graph: Graph) -> bool:
@@ -127,7 +129,7 @@ MUTANTS = (
         rebuilt(Where(("max_pool2d",), "first", having=uneven), "forward-padding", padded_at_the_other_end),
         methods=("gradient",),
         models=("fer-xception",),
-        source="asymmetric 'same' padding of TensorFlow; background 000: calculate_padding",
+        source="asymmetric 'same' padding of TensorFlow; DLBacktrace chronicle: calculate_padding",
         hard=True,
     ),
     mutant(
@@ -144,7 +146,7 @@ MUTANTS = (
         rebuilt(Where(("average_pool2d",), "first", having=uneven), "forward-padding", counting, "pooling"),
         methods=("gradient", "lrp.epsilon"),
         models=("slopes-net",),
-        source="issue text",
+        source="usual slip",
         hard=True,
     ),
     mutant(
@@ -178,7 +180,7 @@ MUTANTS = (
         rebuilt(named("norm1"), "forward-epsilon", partial(with_epsilon, 1e-5)),
         methods=("gradient", "lrp.epsilon"),
         models=("tokens-net",),
-        source="Keras's default against torch's; background 002: LRP_LayerNorm",
+        source="Keras's default against torch's; report on LRP for MaskDINO: LRP_LayerNorm",
         hard=True,
     ),
     mutant(
@@ -191,7 +193,7 @@ MUTANTS = (
         ),
         methods=("lrp.epsilon",),
         models=("digits-cnn", "fer-xception", "vgg16-mri", "slopes-net"),
-        source=PORTING + "; background 000: kernels as (h, w, in, out)",
+        source=PORTING + "; DLBacktrace chronicle: kernels as (h, w, in, out)",
     ),
     mutant(
         "kernel-input-channels-reversed",
@@ -213,7 +215,7 @@ MUTANTS = (
         rebuilt(Where(("dense",), "first"), "forward-weights", partial(with_weight, outputs_shifted)),
         methods=("gradient",),
         models=("digits-cnn", "ecg-cnn1d", "vgg16-mri", "tokens-net"),
-        source="background 000: load_pretrained_vgg adapts the classifier",
+        source="DLBacktrace chronicle: load_pretrained_vgg adapts the classifier",
     ),
     mutant(
         "bias-not-loaded",
@@ -221,7 +223,7 @@ MUTANTS = (
         rebuilt(Where(("dense",), "first", having=biased), "forward-weights", without_bias),
         methods=("lrp.epsilon",),
         models=("digits-cnn", "ecg-cnn1d", "vgg16-mri"),
-        source="background 004: loading VGG16's weights",
+        source="documentation of signxai2's hooks: loading VGG16's weights",
         hard=True,
     ),
     mutant(
@@ -238,7 +240,7 @@ MUTANTS = (
         rebuilt(Where(("gelu",)), "forward-activation", instead(lambda: nn.GELU("tanh"))),
         methods=("gradient", "lrp.epsilon"),
         models=("tokens-net",),
-        source="issue text",
+        source="usual slip",
         hard=True,
     ),
     mutant(
@@ -247,7 +249,7 @@ MUTANTS = (
         rebuilt(Where(("leaky_relu",)), "forward-activation", instead(lambda: nn.LeakyReLU(0.01))),
         methods=("gradient", "lrp.epsilon"),
         models=("slopes-net",),
-        source="issue text",
+        source="usual slip",
     ),
     mutant(
         "elu-for-relu",
@@ -255,7 +257,7 @@ MUTANTS = (
         rebuilt(Where(("relu",), "middle"), "forward-activation", instead(nn.ELU)),
         methods=("gradient",),
         models=("digits-cnn", "ecg-cnn1d", "fer-xception", "vgg16-mri"),
-        source="background 003: layer processing",
+        source="guide from iNNvestigate to Zennit: layer processing",
     ),
     mutant(
         "relu-for-relu6",
@@ -263,7 +265,7 @@ MUTANTS = (
         rebuilt(Where(("relu6",), "first"), "forward-activation", instead(nn.ReLU)),
         methods=("gradient",),
         models=("efficientnet-lite0",),
-        source="background 003: layer processing",
+        source="guide from iNNvestigate to Zennit: layer processing",
     ),
     mutant(
         "softmax-kept",
@@ -271,6 +273,6 @@ MUTANTS = (
         Plant(Fault("softmax-kept", output, "forward"), whole=keeps_softmax),
         methods=("gradient", "lrp.epsilon"),
         models=(*ZOO, "tokens-net"),
-        source="background 003: remove_softmax",
+        source="guide from iNNvestigate to Zennit: remove_softmax",
     ),
 )

@@ -11,7 +11,7 @@ from harness.methods import Rule
 from .planting import after, finished, formula, mutant, rebuilt
 from .sites import Where, both, convolutions, inner, ordinary, spread_out, square
 
-AXES = "background 002 and 003: NHWC against NCHW, (T, B, C) against (B, T, C)"
+AXES = "report on LRP for MaskDINO; guide from iNNvestigate to Zennit: NHWC against NCHW, (T, B, C) against (B, T, C)"
 FLATTEN = Where(("flatten",), having=spread_out)
 
 
@@ -88,7 +88,7 @@ MUTANTS = (
         after(Where(("dense",), "middle"), "layout", batch_for_time, "batch-coupling"),
         methods=("lrp.epsilon",),
         models=("tokens-net",),
-        source="background 002: shape mismatch in the decoder",
+        source="report on LRP for MaskDINO: shape mismatch in the decoder",
         hard=True,
     ),
     mutant(
@@ -113,7 +113,7 @@ MUTANTS = (
         rebuilt(FLATTEN, "flatten-order", flattened_otherwise),
         methods=("gradient", "lrp.epsilon"),
         models=("digits-cnn", "vgg16-mri", "slopes-net", "groups-net"),
-        source="issue text; background 003: memory layout",
+        source="usual slip; guide from iNNvestigate to Zennit: memory layout",
         hard=True,
     ),
     mutant(
@@ -122,7 +122,7 @@ MUTANTS = (
         formula(FLATTEN, "flatten-order", unflattened_otherwise, "layout"),
         methods=("lrp.epsilon",),
         models=("digits-cnn", "vgg16-mri", "slopes-net", "groups-net", "tokens-net"),
-        source="background 000: calculate_wt_rshp",
+        source="DLBacktrace chronicle: calculate_wt_rshp",
         hard=True,
     ),
 )

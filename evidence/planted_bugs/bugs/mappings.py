@@ -28,7 +28,7 @@ from .networks import ZOO
 from .planting import exchange, formula, mutant
 from .sites import Where, convolutions, dense, first_kernel
 
-DOC_4 = "background 004: InnvestigateFlatHook with the real input"
+FLAT_HOOK = "documentation of signxai2's hooks: InnvestigateFlatHook with the real input"
 
 
 def w_square(rule: Rule, module: nn.Module, x: Tensor, relevance: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ MUTANTS = (
         formula(dense("first", ruled=(Epsilon,)), "rule-mapping", alpha_one),
         methods=("lrp.sequential_preset_a",),
         models=THREE,
-        source="issue text; background 003: layer rule mapping",
+        source="usual slip; guide from iNNvestigate to Zennit: layer rule mapping",
         hard=True,
     ),
     mutant(
@@ -103,7 +103,7 @@ MUTANTS = (
         formula(LAST_CONVOLUTION, "rule-mapping", signed(0.1)),
         methods=("lrp.sequential_preset_a",),
         models=ZOO,
-        source="background 003: composite methods; background 001: rules by layer index",
+        source="guide from iNNvestigate to Zennit: composite methods; notebook of rodrigobdz/lrp: rules by index",
     ),
     mutant(
         "z-among-alpha-beta",
@@ -111,7 +111,7 @@ MUTANTS = (
         formula(convolutions("middle", ruled=(AlphaBeta,)), "rule-mapping", z_rule),
         methods=("lrp.alpha_1_beta_0",),
         models=THREE,
-        source="background 000: implicit choice of the rule by the activation's name",
+        source="DLBacktrace chronicle: implicit choice of the rule by the activation's name",
     ),
     mutant(
         "flat-in-the-middle",
@@ -123,7 +123,7 @@ MUTANTS = (
         ),
         methods=("lrp.epsilon",),
         models=("digits-cnn", "ecg-cnn1d"),
-        source="background 003: input layer rule routed to other layers",
+        source="guide from iNNvestigate to Zennit: input layer rule routed to other layers",
     ),
     mutant(
         "gradient-through-relu",
@@ -140,7 +140,7 @@ MUTANTS = (
         formula(Where(ACTIVATION_KINDS, ruled=(GuidedReLU,)), "rule-mapping", rectified_relevance),
         methods=("guided_backprop",),
         models=(*THREE, "groups-net"),
-        source="background 004: guided backpropagation",
+        source="documentation of signxai2's hooks: guided backpropagation",
     ),
     mutant(
         "guided-for-deconvolution",
@@ -148,7 +148,7 @@ MUTANTS = (
         formula(Where(ACTIVATION_KINDS, ruled=(Deconvolution,)), "rule-mapping", guided),
         methods=("deconvnet",),
         models=(*THREE, "groups-net"),
-        source="background 004: guided backpropagation",
+        source="documentation of signxai2's hooks: guided backpropagation",
     ),
     mutant(
         "guided-at-one-relu",
@@ -164,7 +164,7 @@ MUTANTS = (
         formula(first_kernel, "input-layer-rule", signed(1e-7)),
         methods=("lrp.epsilon:input_layer_rule=flat",),
         models=ZOO,
-        source="background 003: input layer rule methods",
+        source="guide from iNNvestigate to Zennit: input layer rule methods",
     ),
     mutant(
         "w-square-for-flat-at-the-input",
@@ -172,7 +172,7 @@ MUTANTS = (
         formula(first_kernel, "input-layer-rule", w_square),
         methods=("lrp.sequential_preset_a_flat",),
         models=ZOO,
-        source="background 003: flat and w2 methods",
+        source="guide from iNNvestigate to Zennit: flat and w2 methods",
     ),
     mutant(
         "bounded-by-other-numbers",
@@ -180,7 +180,7 @@ MUTANTS = (
         formula(Where((), "all", (Bounded,)), "input-layer-rule", partial(bounded, low=0.0, high=1.0)),
         methods=("lrp.epsilon:input_layer_rule=bounded",),
         models=ZOO,
-        source="background 001: bounds of the normalised image",
+        source="notebook of rodrigobdz/lrp: bounds of the normalised image",
         hard=True,
     ),
     mutant(
@@ -189,7 +189,7 @@ MUTANTS = (
         formula(first_kernel, "flat-input", partial(with_real_input, kernel=ones_like_kernel)),
         methods=("lrp.epsilon:input_layer_rule=flat",),
         models=ZOO,
-        source=DOC_4,
+        source=FLAT_HOOK,
         hard=True,
     ),
     mutant(
@@ -198,7 +198,7 @@ MUTANTS = (
         formula(convolutions(ruled=(Flat,)), "flat-input", partial(with_real_input, kernel=ones_like_kernel)),
         methods=("lrp.flat",),
         models=("digits-cnn", "ecg-cnn1d"),
-        source=DOC_4,
+        source=FLAT_HOOK,
     ),
     mutant(
         "w-square-with-the-real-input",
@@ -206,7 +206,7 @@ MUTANTS = (
         formula(Where((), "first", (WSquare,)), "flat-input", partial(with_real_input, kernel=square)),
         methods=("lrp.epsilon:input_layer_rule=w_square",),
         models=ZOO,
-        source="background 004: InnvestigateWSquareHook",
+        source="documentation of signxai2's hooks: InnvestigateWSquareHook",
     ),
     mutant(
         "sign-of-zero-is-zero",
@@ -214,7 +214,7 @@ MUTANTS = (
         formula(Where((), "all", (Sign,)), "sign-threshold", partial(signs, of=torch.sign)),
         methods=("lrpsign_z",),
         models=("digits-cnn", "vgg16-mri"),
-        source="issue text; background 003: sign-based methods",
+        source="usual slip; guide from iNNvestigate to Zennit: sign-based methods",
         hard=True,
     ),
     mutant(
@@ -227,7 +227,7 @@ MUTANTS = (
         ),
         methods=("lrpsign_epsilon_0_1",),
         models=("digits-cnn", "vgg16-mri"),
-        source="issue text; background 003: thresholding functions",
+        source="usual slip; guide from iNNvestigate to Zennit: thresholding functions",
         hard=True,
     ),
     mutant(
@@ -240,7 +240,7 @@ MUTANTS = (
         ),
         methods=("lrpsign_epsilon_100_mu_0_5",),
         models=ZOO,
-        source="issue text; background 003: calculate_sign_mu",
+        source="usual slip; guide from iNNvestigate to Zennit: calculate_sign_mu",
         hard=True,
         x=lambda model: with_values_at(model, 0.5),
     ),
@@ -250,6 +250,6 @@ MUTANTS = (
         formula(Where((), "all", (Sign,)), "sign-threshold", partial(signs, of=sign)),
         methods=("lrpsign_epsilon_100_mu_0_5",),
         models=ZOO,
-        source="background 003: parameter routing of mu",
+        source="guide from iNNvestigate to Zennit: parameter routing of mu",
     ),
 )

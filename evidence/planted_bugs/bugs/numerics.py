@@ -19,7 +19,7 @@ from .planting import after, finished, formula, mutant, rebuilt
 from .sites import Where, convolutions, dense, inner, kernels, readers_of_the_input, source
 
 Round = Callable[[Tensor], Tensor]
-FORMATS = "issue text; background 003: numerical precision handling"
+FORMATS = "usual slip; guide from iNNvestigate to Zennit: numerical precision handling"
 
 
 def through(dtype: torch.dtype, x: Tensor) -> Tensor:
@@ -54,11 +54,11 @@ def all_in(rule: Rule, module: nn.Module, x: Tensor, relevance: Tensor, to: Roun
 
 
 class _Instead(torch.autograd.Function):
-    """``found`` for ``right``, which alone is gone back through."""
+    """``rounded`` for ``right``, which alone is gone back through."""
 
     @staticmethod
-    def forward(ctx: Any, right: Tensor, found: Tensor) -> Tensor:
-        return found.clone()
+    def forward(ctx: Any, right: Tensor, rounded: Tensor) -> Tensor:
+        return rounded.clone()
 
     @staticmethod
     def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None]:
@@ -201,7 +201,7 @@ MUTANTS = (
         after(convolutions("middle", inner), "nan", multiplied_and_divided),
         methods=("lrp.epsilon",),
         models=("digits-cnn", "ecg-cnn1d", "vgg16-mri", "groups-net"),
-        source="background 001: MulBackward0 returned nan values",
+        source="notebook of rodrigobdz/lrp: MulBackward0 returned nan values",
     ),
     mutant(
         "nan-from-torch-sign",
@@ -211,7 +211,7 @@ MUTANTS = (
         ),
         methods=("lrp.epsilon",),
         models=("ecg-cnn1d", "efficientnet-lite0"),
-        source="background 001: (dividend == 0).to(dividend) is there for a reason",
+        source="notebook of rodrigobdz/lrp: (dividend == 0).to(dividend) is there for a reason",
         hard=True,
         x=with_blank_part,
     ),
@@ -221,7 +221,7 @@ MUTANTS = (
         finished("nan", divided_by_row_sums),
         methods=("lrp.epsilon",),
         models=("digits-cnn", "ecg-cnn1d"),
-        source="background 002: normalisation of relevance maps, sum = 1",
+        source="report on LRP for MaskDINO: normalisation of relevance maps, sum = 1",
         x=with_blank_part,
     ),
     mutant(
@@ -230,7 +230,7 @@ MUTANTS = (
         rebuilt(Where(("dropout",)), "nondeterminism", trained),
         methods=("gradient", "lrp.epsilon"),
         models=("groups-net",),
-        source="issue text; background 000: dropout1 and dropout2 of VGG19",
+        source="usual slip; DLBacktrace chronicle: dropout1 and dropout2 of VGG19",
     ),
     mutant(
         "unseeded-noise-on-the-input",
@@ -238,7 +238,7 @@ MUTANTS = (
         rebuilt(source, "nondeterminism", noisy_input, or_site=readers_of_the_input),
         methods=("gradient",),
         models=("digits-cnn", "ecg-cnn1d", "tokens-net"),
-        source="background 004: SmoothGrad is not deterministic",
+        source="documentation of signxai2's hooks: SmoothGrad is not deterministic",
     ),
     mutant(
         "noise-in-one-step",
@@ -246,7 +246,7 @@ MUTANTS = (
         after(convolutions("middle", inner), "nondeterminism", noisy),
         methods=("lrp.epsilon",),
         models=("digits-cnn", "ecg-cnn1d", "fer-xception", "vgg16-mri"),
-        source="background 004: SmoothGrad is not deterministic",
+        source="documentation of signxai2's hooks: SmoothGrad is not deterministic",
     ),
     mutant(
         "noise-on-the-attribution",
@@ -257,6 +257,6 @@ MUTANTS = (
         ),
         methods=("lrp.epsilon",),
         models=("digits-cnn", "ecg-cnn1d", "tokens-net"),
-        source="background 004: SmoothGrad is not deterministic",
+        source="documentation of signxai2's hooks: SmoothGrad is not deterministic",
     ),
 )

@@ -234,10 +234,12 @@ class Followed(zennit.core.Hook):
         backward, change = hook.backward, self.change
 
         def changed(module: nn.Module, *gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            found = backward(module, *gradients)
+            relevances = backward(module, *gradients)
             inputs = hook.stored_tensors.get("input", gradients[0])
             with torch.no_grad():
-                return tuple(change(module, x.detach(), each) for x, each in zip(inputs, found, strict=True))
+                return tuple(
+                    change(module, x.detach(), each) for x, each in zip(inputs, relevances, strict=True)
+                )
 
         hook.backward = changed
         # A chain of plants copies the copy: each has to follow the one before.

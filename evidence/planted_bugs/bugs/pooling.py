@@ -43,8 +43,8 @@ def by_shares(module: nn.Module, x: Tensor, relevance: Tensor, shares: object) -
         seen = x.detach().requires_grad_()
         values = windows(module, seen)
         weights = shares(values.detach())  # type: ignore[operator]
-        (found,) = torch.autograd.grad(values, seen, weights * relevance[..., None, None])
-    return found
+        (gradient,) = torch.autograd.grad(values, seen, weights * relevance[..., None, None])
+    return gradient
 
 
 def largest(values: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ def times_groups(module: nn.Module, x: Tensor, relevance: Tensor) -> Tensor:
 FUSED = Where(("batch_norm",), ruled=(FusedBatchNorm,))
 REVERSED = Where(("batch_norm",), ruled=(BatchNormReverse,))
 AVERAGE = Where(AVERAGE_POOLING_KINDS, "all", (Z,))
-TIES = "issue text; reduce_max of TensorFlow shares ties, max_pool does not"
+TIES = "usual slip; reduce_max of TensorFlow shares ties, max_pool does not"
 
 MUTANTS = (
     mutant(
@@ -187,7 +187,7 @@ MUTANTS = (
         formula(LAST_MAX_POOL, "pooling", like_an_average),
         methods=("lrp.epsilon",),
         models=("digits-cnn", "fer-xception", "vgg16-mri", "groups-net"),
-        source="background 000: calculate_wt_maxpool",
+        source="DLBacktrace chronicle: calculate_wt_maxpool",
     ),
     mutant(
         "max-pooling-in-proportion",
@@ -211,7 +211,7 @@ MUTANTS = (
         formula(Where(("average_pool2d",), "first"), "pooling", counting_padding),
         methods=("gradient",),
         models=("slopes-net",),
-        source="issue text",
+        source="usual slip",
         hard=True,
     ),
     mutant(
@@ -254,7 +254,7 @@ MUTANTS = (
         formula(REVERSED, "batchnorm", with_beta),
         methods=("lrp_epsilon_0_1",),
         models=WITH_BATCH_NORM,
-        source="background 003: different approaches to layer-wise propagation",
+        source="guide from iNNvestigate to Zennit: different approaches to layer-wise propagation",
         hard=True,
     ),
     mutant(
@@ -275,6 +275,6 @@ MUTANTS = (
         ),
         methods=("lrp.epsilon", "lrp.alpha_1_beta_0"),
         models=("groups-net",),
-        source="background 002: splat_to_level without R / H_heads",
+        source="report on LRP for MaskDINO: splat_to_level without R / H_heads",
     ),
 )

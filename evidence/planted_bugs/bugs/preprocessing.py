@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from .planting import Plant, mutant, rebuilt
 from .sites import readers_of_the_input, source
 
-DOC_3 = "background 003: input processing"
+INPUTS = "guide from iNNvestigate to Zennit: input processing"
 IMAGES = ("efficientnet-lite0", "vgg16-mri", "slopes-net")
 
 
@@ -48,7 +48,7 @@ MUTANTS = (
         prepared(lambda x: x.flip(1)),
         methods=("gradient", "lrp.epsilon"),
         models=("ecg-cnn1d", *IMAGES),
-        source=DOC_3,
+        source=INPUTS,
     ),
     mutant(
         "divided-by-255-again",
@@ -56,7 +56,7 @@ MUTANTS = (
         prepared(lambda x: x / 255),
         methods=("gradient",),
         models=("digits-cnn", "fer-xception", *IMAGES),
-        source=DOC_3,
+        source=INPUTS,
     ),
     mutant(
         "standardised-for-another-network",
@@ -64,7 +64,7 @@ MUTANTS = (
         prepared(standardised),
         methods=("gradient", "lrp.epsilon"),
         models=IMAGES,
-        source="background 001: norm.ImageNetNorm; background 003",
+        source="notebook of rodrigobdz/lrp: norm.ImageNetNorm; guide from iNNvestigate to Zennit",
     ),
     mutant(
         "moved-to-another-range",
@@ -72,6 +72,6 @@ MUTANTS = (
         prepared(in_half_range),
         methods=("gradient",),
         models=("digits-cnn", "vgg16-mri"),
-        source=DOC_3,
+        source=INPUTS,
     ),
 )

@@ -14,8 +14,8 @@ from .networks import ZOO
 from .planting import Formula, after, formula, mutant
 from .sites import Where, biased, both, convolutions, dense, inner, kernels, ordinary
 
-CLAMP = "background 000: relevance_map = np.maximum(0, rel_from_pos)"
-ABSOLUTE = "background 000: torch.abs(negative_contributions) in vgg_layers.py"
+CLAMP = "DLBacktrace chronicle: relevance_map = np.maximum(0, rel_from_pos)"
+ABSOLUTE = "DLBacktrace chronicle: torch.abs(negative_contributions) in vgg_layers.py"
 
 
 def magnitude(x: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ MUTANTS = (
         after(dense("first"), "negative-clipped", clipped),
         methods=("lrp.epsilon", "lrp.alpha_2_beta_1"),
         models=("digits-cnn", "ecg-cnn1d", "tokens-net"),
-        source="background 000: result_ = np.maximum(0, result_) in calculate_wt_fc",
+        source="DLBacktrace chronicle: result_ = np.maximum(0, result_) in calculate_wt_fc",
     ),
     mutant(
         "incoming-relevance-clipped",
@@ -96,7 +96,7 @@ MUTANTS = (
         formula(convolutions("last", inner, (Epsilon,)), "negative-clipped", incoming_clipped),
         methods=("lrp.epsilon",),
         models=("digits-cnn", "ecg-cnn1d", "vgg16-mri"),
-        source="background 000: negative R_j multiplied through the Z+ rule",
+        source="DLBacktrace chronicle: negative R_j multiplied through the Z+ rule",
         hard=True,
     ),
     mutant(
@@ -129,7 +129,7 @@ MUTANTS = (
         formula(dense("first", biased), "absolute-contributions", absolute_denominator),
         methods=("lrp.epsilon",),
         models=("digits-cnn", "ecg-cnn1d", "vgg16-mri", "tokens-net"),
-        source="background 000: sum_positive + sum_negative_abs + bias in the denominator",
+        source="DLBacktrace chronicle: sum_positive + sum_negative_abs + bias in the denominator",
         hard=True,
     ),
     mutant(
@@ -151,7 +151,7 @@ MUTANTS = (
         ),
         methods=("lrp.epsilon",),
         models=("slopes-net",),
-        source="issue text; background 004: self.forward_output in the denominator",
+        source="usual slip; documentation of signxai2's hooks: self.forward_output in the denominator",
         hard=True,
     ),
     mutant(
@@ -169,7 +169,7 @@ MUTANTS = (
         ),
         methods=("lrp.epsilon",),
         models=("slopes-net",),
-        source="background 004: self.forward_output in the denominator",
+        source="documentation of signxai2's hooks: self.forward_output in the denominator",
     ),
     mutant(
         "gelu-output-in-the-denominator",
@@ -181,7 +181,7 @@ MUTANTS = (
         ),
         methods=("lrp.epsilon",),
         models=("tokens-net",),
-        source="background 004: self.forward_output in the denominator",
+        source="documentation of signxai2's hooks: self.forward_output in the denominator",
     ),
     mutant(
         "one-layer-scaled",
@@ -189,6 +189,6 @@ MUTANTS = (
         after(convolutions("middle", both(inner, ordinary)), "scale", partial(times, 4.4)),
         methods=("lrp.epsilon",),
         models=("digits-cnn", "ecg-cnn1d", "fer-xception", "vgg16-mri"),
-        source="background 003: scale factors fitted by hand, one of them inside a hook",
+        source="guide from iNNvestigate to Zennit: scale factors fitted by hand, one of them inside a hook",
     ),
 )

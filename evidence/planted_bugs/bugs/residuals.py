@@ -83,7 +83,7 @@ MUTANTS = (
         exchange(Where(("add",), "first", (Z,)), "residual-split", sharing(first_only)),
         methods=("lrp.epsilon",),
         models=WITH_ADDS,
-        source="background 002: relevance taken along one path of a residual layer",
+        source="report on LRP for MaskDINO: relevance taken along one path of a residual layer",
     ),
     mutant(
         "add-with-alpha-beta",
@@ -108,7 +108,7 @@ MUTANTS = (
         exchange(ADDS, "residual-split", sharing(by_magnitude), "absolute-contributions"),
         methods=("lrp.epsilon",),
         models=WITH_ADDS,
-        source="background 000: absolute contributions",
+        source="DLBacktrace chronicle: absolute contributions",
         hard=True,
     ),
 )

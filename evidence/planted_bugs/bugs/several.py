@@ -17,7 +17,7 @@ from .planting import Plant, after, exchange, finished, formula, mutant, rebuilt
 from .seeds import at
 from .sites import Where, biased, convolutions, dense, first_kernel, inner, output
 
-SOURCE = "issue text: two faults at once"
+SOURCE = "usual slip: two faults at once"
 SMALL = ("digits-cnn", "ecg-cnn1d")
 
 
@@ -91,7 +91,7 @@ MUTANTS = (
         formula(Where((), "all", (Epsilon,)), "epsilon-value", signed(1e-6)),
         methods=("lrp.epsilon",),
         models=(*SMALL, "fer-xception", "vgg16-mri"),
-        source=SOURCE + "; background 003: a factor hides an epsilon",
+        source=SOURCE + "; guide from iNNvestigate to Zennit: a factor hides an epsilon",
         hard=True,
     ),
     mutant(
@@ -110,7 +110,7 @@ MUTANTS = (
         finished("scale", lambda attribution, x: 21 * attribution),
         methods=("lrp.epsilon",),
         models=SMALL,
-        source=SOURCE + "; background 003",
+        source=SOURCE + "; guide from iNNvestigate to Zennit",
     ),
     mutant(
         "flat-input-and-alpha-beta",
@@ -119,7 +119,7 @@ MUTANTS = (
         formula(convolutions("last", ruled=(AlphaBeta,)), "alpha-beta", partial(weighted, alpha=2, beta=1)),
         methods=("lrp.sequential_preset_a_flat",),
         models=(*SMALL, "vgg16-mri"),
-        source=SOURCE + "; background 004",
+        source=SOURCE + "; documentation of signxai2's hooks",
     ),
     mutant(
         "seed-bias-and-absolute-value",
@@ -155,7 +155,7 @@ MUTANTS = (
         *pair(convolutions("last", biased), ("stabilizer-form", "bias-handling"), plain_without_bias),
         methods=("lrp_epsilon_0_1",),
         models=(*SMALL, "vgg16-mri"),
-        source=SOURCE + "; background 001 and 004",
+        source=SOURCE + "; notebook of rodrigobdz/lrp; documentation of signxai2's hooks",
         hard=True,
     ),
     mutant(
@@ -164,7 +164,7 @@ MUTANTS = (
         *pair(FIRST_DENSE, ("bias-handling", "negative-clipped"), without_bias_clipped),
         methods=("lrp.epsilon",),
         models=(*SMALL, *BIASED[1:]),
-        source=SOURCE + "; background 000",
+        source=SOURCE + "; DLBacktrace chronicle",
         hard=True,
     ),
 )

@@ -63,7 +63,7 @@ def negative_too(layer: Layer, graph: Graph) -> bool:
     """Relevance reaches its negative outputs: it is not the output, and no ReLU reads it.
 
     Nor is it a map of classes that is averaged into the logits: relevance is at the target's map alone, which
-    is positive wherever a target was found well.
+    is positive wherever a target was predicted well.
     """
     readers = graph.consumers(layer.name)
     return bool(readers) and not any(

@@ -42,7 +42,7 @@ def reverse_of_batch_norm(rule: Rule, module: nn.Module, x: Tensor, relevance: T
 
 
 EPSILON_7 = kernels(ruled=(Epsilon,))
-NOTEBOOK = "background 001: three forms of stabilizer"
+NOTEBOOK = "notebook of rodrigobdz/lrp: three forms of stabilizer"
 
 MUTANTS = (
     mutant(
@@ -51,7 +51,7 @@ MUTANTS = (
         formula(EPSILON_7, "epsilon-value", signed(1e-6)),
         methods=("lrp.epsilon",),
         models=(*ZOO, "tokens-net"),
-        source="issue text; background 004 recommends 1e-6",
+        source="usual slip; documentation of signxai2's hooks recommends 1e-6",
         hard=True,
     ),
     mutant(
@@ -60,7 +60,7 @@ MUTANTS = (
         formula(convolutions("middle", ruled=(Epsilon,)), "epsilon-value", signed(1e-6)),
         methods=("lrp.epsilon",),
         models=ZOO,
-        source="issue text",
+        source="usual slip",
         hard=True,
     ),
     mutant(
@@ -69,7 +69,7 @@ MUTANTS = (
         formula(dense("first", ruled=(Epsilon,)), "epsilon-value", signed(0.02)),
         methods=("lrp_epsilon_0_2",),
         models=(*WITH_DENSE, "tokens-net"),
-        source="background 003: parameter routing (one default for all epsilons)",
+        source="guide from iNNvestigate to Zennit: parameter routing (one default for all epsilons)",
     ),
     mutant(
         "epsilon-of-another-method",
@@ -77,7 +77,7 @@ MUTANTS = (
         formula(EPSILON_7, "epsilon-value", signed(0.25)),
         methods=("lrp_epsilon_0_1",),
         models=ZOO,
-        source="background 003: filtered_kwargs drops the caller's epsilon",
+        source="guide from iNNvestigate to Zennit: filtered_kwargs drops the caller's epsilon",
     ),
     mutant(
         "epsilon-of-batch-norm-reverse",
@@ -99,7 +99,7 @@ MUTANTS = (
         formula(kernels(ruled=(StdEpsilon,)), "epsilon-value", std_of(0.25, lambda x, z: deviation(0, x))),
         methods=("lrp_epsilon_0_5_std_x",),
         models=("digits-cnn", "ecg-cnn1d", "fer-xception"),
-        source="background 003: stdfactor and epsilon routed into one another",
+        source="guide from iNNvestigate to Zennit: stdfactor and epsilon routed into one another",
     ),
     mutant(
         "std-ddof-1",
@@ -107,7 +107,7 @@ MUTANTS = (
         formula(kernels(ruled=(StdEpsilon,)), "std-ddof", std_of(0.5, lambda x, z: deviation(1, x))),
         methods=("lrp_epsilon_0_5_std_x",),
         models=(*ZOO, "tokens-net"),
-        source="issue text; background 003: epsilon = factor * std(x)",
+        source="usual slip; guide from iNNvestigate to Zennit: epsilon = factor * std(x)",
         hard=True,
     ),
     mutant(
@@ -120,7 +120,7 @@ MUTANTS = (
         ),
         methods=("lrp_epsilon_0_25_std_x",),
         models=("digits-cnn", "ecg-cnn1d", "fer-xception"),
-        source="issue text",
+        source="usual slip",
         hard=True,
     ),
     mutant(
@@ -133,7 +133,7 @@ MUTANTS = (
         ),
         methods=("lrp_epsilon_0_5_std_x",),
         models=("digits-cnn", "ecg-cnn1d", "fer-xception"),
-        source="background 004: stabiliser computed from the output",
+        source="documentation of signxai2's hooks: stabiliser computed from the output",
         hard=True,
     ),
     mutant(
@@ -178,7 +178,7 @@ MUTANTS = (
         formula(dense("first", ruled=(Epsilon,)), "stabilizer-form", divided(lambda x, z: z)),
         methods=("lrp_epsilon_0_5",),
         models=WITH_DENSE,
-        source="background 004: overflow in the epsilon method",
+        source="documentation of signxai2's hooks: overflow in the epsilon method",
     ),
     mutant(
         "clamped-from-below",
@@ -211,7 +211,7 @@ MUTANTS = (
         formula(kernels(ruled=(Z,)), "stabilizer-form", signed(1e-6), "rule-mapping"),
         methods=("lrp.z",),
         models=("digits-cnn", "ecg-cnn1d", "fer-xception", "vgg16-mri"),
-        source="background 003: Zennit 0.5.1 against iNNvestigate",
+        source="guide from iNNvestigate to Zennit: Zennit 0.5.1 against iNNvestigate",
         hard=True,
     ),
     mutant(
@@ -224,7 +224,7 @@ MUTANTS = (
         ),
         methods=("lrp.alpha_1_beta_0",),
         models=("digits-cnn", "ecg-cnn1d", "vgg16-mri"),
-        source="background 000: + eps in the Z+ handlers",
+        source="DLBacktrace chronicle: + eps in the Z+ handlers",
         hard=True,
     ),
 )

@@ -98,7 +98,7 @@ def _centred(x: np.ndarray) -> np.ndarray:
 
 
 def heads(step: Step, observed: Arrays) -> Iterator[Deviation]:
-    """The number of groups of a convolution, or of heads, multiplied or divided by (background document 002)."""
+    """The number of groups of a convolution, or of heads, multiplied or divided by."""
     attributes = whole_of(step).layer.attributes
     for name in ("groups", "heads"):
         count = attributes.get(name, 1)

@@ -161,7 +161,7 @@ def _cut_off(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
 
 
 def _rms(over: str, epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
-    """``z + epsilon * rms(z) + 1e-9``: background document 001, after Montavon et al. 2019."""
+    """``z + epsilon * rms(z) + 1e-9``: `stabilize` of rodrigobdz/lrp, after Montavon et al. 2019."""
     return z + epsilon * of_rows(step, spread_of_z(step, z, "rms", over, carry_out), z) + 1e-9
 
 

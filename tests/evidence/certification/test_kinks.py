@@ -72,7 +72,7 @@ def test_a_unit_within_rounding_of_zero_may_be_on_in_one_run_and_off_in_the_othe
     result = result_of(Library(network(-(2.0**-30))), tmp_path)
     assert result.status == Status.ILL_CONDITIONED
     assert "different sides of a kink" in result.reason
-    # first seen where the two units are told apart
+    # first seen where the two units differ
     assert result.begins == "units"
 
 

@@ -32,7 +32,7 @@ BY_SPEED = (
 SLOW = BY_SPEED[6:]
 
 
-def trials() -> Iterator[object]:
+def cases() -> Iterator[object]:
     """Every mutant, model and method; the first method on the fastest model on every push, the rest nightly."""
     for mutant in COLLECTION.mutants:
         models = sorted(mutant.models, key=BY_SPEED.index)
@@ -43,17 +43,19 @@ def trials() -> Iterator[object]:
                 yield pytest.param(mutant.name, model, method, marks=marks)
 
 
-@pytest.mark.parametrize(("mutant", "model", "method"), list(trials()))
+@pytest.mark.parametrize(("mutant", "model", "method"), list(cases()))
 def test_the_fault_is_found_and_named(mutant: str, model: str, method: str) -> None:
     case = case_of(COLLECTION, COLLECTION.named(mutant), model, method)
     assert case is not None, f"{mutant} has no place in {model}: take the model off its list"
     result = run_case(COLLECTION, case)
-    told = "; ".join(each.sentence for each in result.found) or result.error or "nothing found"
+    words = "; ".join(each.sentence for each in result.findings) or result.error or "nothing found"
     scored = score(owed(COLLECTION, case, result), result)
-    assert scored.detected, told
-    assert scored.layer_right, f"expected {case.expected}, found: {told}"
-    assert scored.cause_right, f"expected {case.expected}, found: {told}"
-    assert not case.first_seen or all(each.first_seen for each in result.found if each.stage == "rule"), told
+    assert scored.detected, words
+    assert scored.layer_right, f"expected {case.expected}, found: {words}"
+    assert scored.cause_right, f"expected {case.expected}, found: {words}"
+    assert not case.first_seen or all(each.first_seen for each in result.findings if each.stage == "rule"), (
+        words
+    )
 
 
 @pytest.mark.tensorflow

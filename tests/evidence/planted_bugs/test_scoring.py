@@ -13,7 +13,7 @@ import typer
 
 from evidence.planted_bugs import Expected, Fault, Result, cases, collect, score
 from evidence.planted_bugs.command import BUGS, planted_bugs
-from evidence.planted_bugs.run import Case, Found
+from evidence.planted_bugs.run import Case, Finding
 from evidence.planted_bugs.store import Store, key_of
 from evidence.planted_bugs.table import Scored, markdown, totals
 from harness.errors import HarnessError, InvalidInputError, UnknownNameError
@@ -22,67 +22,67 @@ ROOT = Path(__file__).parents[3]
 OWED = (Expected("rule", ("conv2",), ("bias-handling",)),)
 
 
-def found(stage: str, cause: str, *layers: str) -> Found:
-    return Found(stage, layers, cause, "words", False)
+def finding(stage: str, cause: str, *layers: str) -> Finding:
+    return Finding(stage, layers, cause, "words", False)
 
 
-def result(*findings: Found) -> Result:
+def result(*findings: Finding) -> Result:
     return Result(findings, 1.0)
 
 
 def test_the_right_cause_at_the_right_layer_is_right() -> None:
-    right = score(OWED, result(found("rule", "bias-handling", "conv2")))
+    right = score(OWED, result(finding("rule", "bias-handling", "conv2")))
     assert (right.detected, right.layer_right, right.cause_right) == (True, True, True)
-    assert (right.wrong_names, right.unknown_answers) == (0, 0)
+    assert (right.wrong_names, right.unnamed) == (0, 0)
 
 
 def test_another_layer_is_wrong_although_the_cause_is_right() -> None:
-    elsewhere = score(OWED, result(found("rule", "bias-handling", "conv3")))
+    elsewhere = score(OWED, result(finding("rule", "bias-handling", "conv3")))
     assert (elsewhere.detected, elsewhere.layer_right, elsewhere.cause_right) == (True, False, False)
 
 
 def test_a_further_layer_is_wrong() -> None:
-    assert not score(OWED, result(found("rule", "bias-handling", "conv2", "conv3"))).layer_right
+    assert not score(OWED, result(finding("rule", "bias-handling", "conv2", "conv3"))).layer_right
 
 
 def test_another_stage_is_wrong() -> None:
-    assert not score(OWED, result(found("forward", "bias-handling", "conv2"))).layer_right
+    assert not score(OWED, result(finding("forward", "bias-handling", "conv2"))).layer_right
 
 
 def test_unknown_where_a_cause_was_planted_is_counted_and_is_no_wrong_name() -> None:
-    modest = score(OWED, result(found("rule", "unknown", "conv2")))
+    modest = score(OWED, result(finding("rule", "unknown", "conv2")))
     assert (modest.layer_right, modest.cause_right) == (True, False)
-    assert (modest.wrong_names, modest.unknown_answers) == (0, 1)
+    assert (modest.wrong_names, modest.unnamed) == (0, 1)
 
 
 def test_another_cause_is_a_wrong_name() -> None:
-    wrong = score(OWED, result(found("rule", "scale", "conv2")))
+    wrong = score(OWED, result(finding("rule", "scale", "conv2")))
     assert (wrong.layer_right, wrong.cause_right, wrong.wrong_names) == (True, False, 1)
 
 
 def test_a_name_where_unknown_was_planted_is_a_wrong_name() -> None:
     owed = (Expected("rule", ("conv2",), ("unknown",)),)
-    assert score(owed, result(found("rule", "scale", "conv2"))).wrong_names == 1
-    honest = score(owed, result(found("rule", "unknown", "conv2")))
-    assert (honest.cause_right, honest.wrong_names, honest.unknown_answers) == (True, 0, 0)
+    assert score(owed, result(finding("rule", "scale", "conv2"))).wrong_names == 1
+    honest = score(owed, result(finding("rule", "unknown", "conv2")))
+    assert (honest.cause_right, honest.wrong_names, honest.unnamed) == (True, 0, 0)
 
 
 def test_a_second_name_that_is_true_is_right() -> None:
     owed = (Expected("rule", ("conv2",), ("layout", "flatten-order")),)
-    assert score(owed, result(found("rule", "flatten-order", "conv2"))).cause_right
+    assert score(owed, result(finding("rule", "flatten-order", "conv2"))).cause_right
 
 
 def test_a_second_place_that_cannot_be_told_apart_is_right_but_not_both() -> None:
     owed = (Expected("forward", ("input",), ("preprocessing",), or_layers=("conv1",)),)
-    assert score(owed, result(found("forward", "preprocessing", "conv1"))).cause_right
-    assert score(owed, result(found("forward", "preprocessing", "input"))).cause_right
-    assert not score(owed, result(found("forward", "preprocessing", "input", "conv1"))).layer_right
+    assert score(owed, result(finding("forward", "preprocessing", "conv1"))).cause_right
+    assert score(owed, result(finding("forward", "preprocessing", "input"))).cause_right
+    assert not score(owed, result(finding("forward", "preprocessing", "input", "conv1"))).layer_right
 
 
-def test_one_fault_told_in_two_findings_is_one() -> None:
+def test_one_fault_in_two_findings_is_one() -> None:
     owed = (Expected("rule", ("conv1", "conv2"), ("pooling",)),)
-    told = result(found("rule", "pooling", "conv1"), found("rule", "pooling", "conv2"))
-    assert score(owed, told).cause_right
+    twice = result(finding("rule", "pooling", "conv1"), finding("rule", "pooling", "conv2"))
+    assert score(owed, twice).cause_right
 
 
 def test_two_faults_of_one_layer_need_both_names() -> None:
@@ -90,23 +90,23 @@ def test_two_faults_of_one_layer_need_both_names() -> None:
         Expected("rule", ("dense",), ("bias-handling",)),
         Expected("rule", ("dense",), ("epsilon-value",)),
     )
-    one = found("rule", "bias-handling", "dense")
-    both = (one, found("rule", "epsilon-value", "dense"))
+    one = finding("rule", "bias-handling", "dense")
+    both = (one, finding("rule", "epsilon-value", "dense"))
     assert score(owed, result(*both)).cause_right
     half = score(owed, result(one))
     assert (half.layer_right, half.cause_right) == (True, False)
 
 
 def test_a_finding_too_many_is_wrong() -> None:
-    more = score(OWED, result(found("rule", "bias-handling", "conv2"), found("head", "scale", "out")))
+    more = score(OWED, result(finding("rule", "bias-handling", "conv2"), finding("head", "scale", "out")))
     assert (more.layer_right, more.cause_right, more.wrong_names) == (False, False, 1)
 
 
 def test_a_fault_of_the_result_is_right_at_any_layer_or_none() -> None:
     owed = (Expected("postprocess", None, ("scale",)),)
-    assert score(owed, result(found("postprocess", "scale"))).cause_right
-    assert score(owed, result(found("postprocess", "scale", "input"))).cause_right
-    assert not score(owed, result(found("rule", "scale", "conv2"))).layer_right
+    assert score(owed, result(finding("postprocess", "scale"))).cause_right
+    assert score(owed, result(finding("postprocess", "scale", "input"))).cause_right
+    assert not score(owed, result(finding("rule", "scale", "conv2"))).layer_right
 
 
 def test_a_diagnosis_that_raised_detected_nothing() -> None:
@@ -116,7 +116,7 @@ def test_a_diagnosis_that_raised_detected_nothing() -> None:
 
 def test_a_healthy_port_is_right_only_with_nothing_found() -> None:
     assert score((), result()).cause_right
-    alarm = score((), result(found("rule", "scale", "conv2")))
+    alarm = score((), result(finding("rule", "scale", "conv2")))
     assert (alarm.detected, alarm.cause_right, alarm.wrong_names) == (True, False, 1)
 
 
@@ -129,7 +129,7 @@ def test_a_cause_that_does_not_exist_is_refused() -> None:
 
 
 def test_results_are_found_again_and_the_half_line_of_a_killed_run_is_left_out(tmp_path: Path) -> None:
-    kept = result(found("rule", "scale", "conv2"))
+    kept = result(finding("rule", "scale", "conv2"))
     Store(tmp_path).add("whole", "label", kept)
     with open(Store(tmp_path).path, "a", encoding="utf-8") as file:
         file.write('{"key": "half", "resu')
@@ -178,7 +178,7 @@ def test_a_folder_that_does_not_exist_says_which_option_names_one(tmp_path: Path
         collect(tmp_path / "nothing")
 
 
-def test_a_module_that_cannot_be_imported_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_module_that_cannot_be_imported_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("1 / 0\n", encoding="utf-8")
     with pytest.raises(HarnessError, match="cannot be imported: ZeroDivisionError"):
         collect(tmp_path)
@@ -203,7 +203,7 @@ def test_a_mutant_has_no_case_where_it_has_no_place() -> None:
 
 
 def test_the_report_counts_and_names_what_is_wrong() -> None:
-    good, bad = result(found("rule", "bias-handling", "conv2")), result(found("rule", "scale", "conv2"))
+    good, bad = result(finding("rule", "bias-handling", "conv2")), result(finding("rule", "scale", "conv2"))
     case = Case("bias-lost", "digits-cnn", "lrp.epsilon", OWED)
     rows = [Scored(case, each, score(OWED, each)) for each in (good, bad)]
     alarm = Case("healthy port", "digits-cnn", "lrp.z", ())
