@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from harness.methods import Gradient
-from reference_impls.oracle.deviations import formats as backwards
-from reference_impls.oracle.forward_deviations import formats as forwards
+from reference_impls.deviations.backward import formats as backwards
+from reference_impls.deviations.forward import formats as forwards
 from tests.oracle.layers import dense
 from tests.oracle.steps import cause_of, step
 
