@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ported_models.sources.keras_calls import Call
 from ported_models.sources.keras_parameters import Shape, negative_axis, number, refusal
@@ -47,9 +48,11 @@ def activation(call: Call, shapes: Sequence[Shape]) -> list[Step]:
             call.origin,
         )
         return ACTIVATION_LAYERS[spec["class_name"]](inner, shapes)
-    found = spec.get("config", spec) if isinstance(spec, Mapping) else spec
-    if isinstance(found, Mapping):  # an activation layer, or a lambda's code
-        found = spec.get("class_name", "a function of your own")
+    found: Any = spec
+    if isinstance(spec, Mapping):
+        found = spec.get("config", spec)
+        if isinstance(found, Mapping):  # an activation layer, or a lambda's code
+            found = spec.get("class_name", "a function of your own")
     raise refusal(call, "activation", found, f"one of {', '.join(_FUNCTIONS)}")
 
 
