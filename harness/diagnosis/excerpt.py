@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.graph import Layer, Window, windows
+from harness.graph import Layer, Window, windows, with_channels
 from harness.steps import Arrays, Step
 
 #: Multiplications in one application of a layer from which an excerpt is worth its while.
@@ -74,10 +74,9 @@ def channels_of(step: Step, observe: Callable[[Step], Arrays]) -> Iterator[Excer
     for kept in _groups(np.abs(step.relevance).sum(axis=axes), CHANNELS):
         masked = np.zeros_like(step.relevance)
         masked[..., kept] = step.relevance[..., kept]
-        weights = {name: np.ascontiguousarray(array[..., kept]) for name, array in layer.weights.items()}
         small = replace(
             step,
-            layer=replace(layer, shape=(*layer.shape[:-1], len(kept)), weights=weights),
+            layer=with_channels(layer, kept),
             relevance=step.relevance[..., kept],
             whole=step,
             rows=np.arange(len(masked)),
@@ -99,18 +98,17 @@ def _groups(weight: np.ndarray, size: int) -> Iterator[np.ndarray]:
 
 
 def _dense(step: Step, kernel: np.ndarray, units: np.ndarray) -> Layer:
-    weights = {"kernel": np.ascontiguousarray(kernel[:, units])}
-    if "bias" in step.layer.weights:
-        weights["bias"] = step.layer.weights["bias"][units]
-    return replace(
+    """The dense layer of the rows of ``kernel`` (in, out), with ``units`` of its outputs."""
+    whole = replace(
         step.layer,
         kind="dense",
         input_shapes=((len(kernel),),),
-        shape=(len(units),),
+        shape=(kernel.shape[-1],),
         axes=("batch", "feature"),
         attributes={},
-        weights=weights,
+        weights={**step.layer.weights, "kernel": kernel},
     )
+    return with_channels(whole, units)
 
 
 def _of_dense(step: Step, observe: Callable[[Step], Arrays]) -> Iterator[Excerpt]:

@@ -18,7 +18,17 @@ from harness.graph.kinds import (
     Kind,
     kinds_where,
 )
-from harness.graph.region import Window, per_place, windows
+from harness.graph.region import (
+    Box,
+    Window,
+    has_boxes,
+    has_channels,
+    in_box,
+    per_place,
+    windows,
+    with_box,
+    with_channels,
+)
 from harness.graph.walk import Walk, shares_by_source, walk_back
 
 __all__ = [
@@ -32,12 +42,16 @@ __all__ = [
     "SUM_KINDS",
     "WEIGHTED_KINDS",
     "Axes",
+    "Box",
     "Graph",
     "Kind",
     "Layer",
     "Walk",
     "Window",
     "default_axes",
+    "has_boxes",
+    "has_channels",
+    "in_box",
     "in_words",
     "kinds_where",
     "per_place",
@@ -45,4 +59,6 @@ __all__ = [
     "shares_by_source",
     "walk_back",
     "windows",
+    "with_box",
+    "with_channels",
 ]

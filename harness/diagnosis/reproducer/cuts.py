@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 
 from harness.diagnosis.reproducer.evidence import Evidence
-from harness.graph import Layer, per_place, windows
+from harness.graph import Layer, has_channels, per_place, windows, with_channels
 from harness.steps import Arrays
 
 #: Output channels, or units of a layer without space, that are kept.
@@ -109,20 +109,13 @@ def _channels(part: Part) -> Part | None:
     layer = part.layer
     count = layer.shape[-1]
     limit = UNITS if len(layer.shape) == 1 and not layer.traits.one_kernel else CHANNELS
-    kernel = layer.traits.one_kernel and layer.attributes.get("groups", 1) == 1
-    if count <= limit or not (kernel or _channelwise(layer)):
+    if count <= limit or not has_channels(layer):
         return None
-    kept = _loudest(part, kernel, limit)
-    if kernel:
-        inputs, shapes = part.inputs, layer.input_shapes
-    else:
-        inputs = tuple(x[..., kept] if x.shape[-1] == count else x for x in part.inputs)
-        shapes = tuple(x.shape[1:] for x in inputs)
-    smaller = replace(
-        layer,
-        input_shapes=shapes,
-        shape=(*layer.shape[:-1], len(kept)),
-        weights={name: weight[..., kept] for name, weight in layer.weights.items()},
+    kept = _loudest(part, limit)
+    smaller = with_channels(layer, kept)
+    inputs = tuple(
+        x if x.shape[1:] == shape else x[..., kept]
+        for x, shape in zip(part.inputs, smaller.input_shapes, strict=True)
     )
     return replace(
         part,
@@ -134,16 +127,11 @@ def _channels(part: Part) -> Part | None:
     )
 
 
-def _channelwise(layer: Layer) -> bool:
-    sides = {shape[-1] for shape in layer.input_shapes}
-    return layer.traits.channels == "each" and layer.shape[-1] in sides and sides <= {1, layer.shape[-1]}
-
-
-def _loudest(part: Part, kernel: bool, limit: int) -> np.ndarray:
+def _loudest(part: Part, limit: int) -> np.ndarray:
     """Ascending indices of the channels with the most relevance; forwards, of the largest inputs or weights."""
     if part.relevance is not None:
         loudness = part.relevance
-    elif kernel:
+    elif part.layer.traits.one_kernel:
         loudness = part.layer.weights["kernel"]
     else:
         loudness = next(x for x in part.inputs if x.shape[-1] == part.layer.shape[-1])

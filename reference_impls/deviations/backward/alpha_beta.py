@@ -12,7 +12,6 @@ from reference_impls.deviations.backward.carrying import carry_out
 from reference_impls.deviations.backward.estimating import (
     factors,
     is_as_specified,
-    residual,
     rounded,
     rounded_alike,
     solved,
@@ -20,6 +19,7 @@ from reference_impls.deviations.backward.estimating import (
 )
 from reference_impls.deviations.backward.kinds import cause_of_rule, has_weights
 from reference_impls.deviations.backward.signed_shares import is_taken_apart, with_factors
+from reference_impls.deviations.distance import where_finite
 from reference_impls.oracle.linear import Arrays
 
 Factors = tuple[float, ...]
@@ -98,7 +98,7 @@ def _rounded(step: Step, observed: Arrays, pair: Factors) -> Factors:
 
         def error(value: float, place: int = place) -> float:
             tried = (*values[:place], value, *values[place + 1 :])
-            return residual(carry_out(with_factors(*tried)(step)), observed)
+            return where_finite(carry_out(with_factors(*tried)(step)), observed)
 
         values[place] = rounded(values[place], error, observed)
         if error(0.0) <= error(values[place]):

@@ -11,7 +11,8 @@ import numpy as np
 from harness.methods import Gradient, GuidedReLU
 from harness.steps import Deviation, Step
 from reference_impls.deviations.backward.altering import deviation, with_formula
-from reference_impls.deviations.backward.estimating import is_as_specified, residual, rounded
+from reference_impls.deviations.backward.estimating import is_as_specified, rounded
+from reference_impls.deviations.distance import where_finite
 from reference_impls.oracle.activations import ELEMENTWISE
 from reference_impls.oracle.linear import Arrays
 
@@ -131,7 +132,7 @@ def _found(step: Step, observed: Arrays, curve: Slope) -> float | None:
     found = float(unit[below] @ seen[below]) / size
 
     def error(alpha: float) -> float:
-        return residual(_times(partial(_sloped, curve, alpha), step), observed)
+        return where_finite(_times(partial(_sloped, curve, alpha), step), observed)
 
     return rounded(found, error, observed)
 

@@ -16,6 +16,7 @@ from harness.methods import Gamma
 from harness.steps import Step
 from reference_impls.deviations.backward.altering import Change
 from reference_impls.deviations.backward.carrying import carry_out
+from reference_impls.deviations.distance import where_finite
 from reference_impls.oracle.linear import Arrays, weights_of
 
 #: Rows that a value is looked for on: it is one number, and each row has as many as the layer has inputs.
@@ -31,22 +32,6 @@ _CARRIED: WeakKeyDictionary[Step, Arrays] = WeakKeyDictionary()
 _ROUNDING = float(np.finfo(np.float64).eps)
 
 
-def residual(found: Arrays, observed: Arrays) -> float:
-    """``|found - observed| / |observed|`` (L2) over all inputs, where ``observed`` is finite; inf where only it is."""
-    distance, size = 0.0, 0.0
-    for one, other in zip(found, observed, strict=True):
-        if one.shape != other.shape:
-            return math.inf
-        seen = np.isfinite(other)
-        if not np.isfinite(one[seen]).all():
-            return math.inf
-        distance += float(((one - other)[seen] ** 2).sum())
-        size += float((other[seen] ** 2).sum())
-    if distance == 0:
-        return 0.0
-    return math.inf if size == 0 else math.sqrt(distance / size)
-
-
 def as_it_stands(step: Step) -> Arrays:
     """`carry_out` of ``step``, computed once."""
     if step not in _CARRIED:
@@ -56,7 +41,7 @@ def as_it_stands(step: Step) -> Arrays:
 
 def is_as_specified(step: Step, observed: Arrays) -> bool:
     """Whether there is nothing to estimate: the step as it stands is the observation, but for a few roundings."""
-    return residual(as_it_stands(step), observed) <= 16 * _ROUNDING
+    return where_finite(as_it_stands(step), observed) <= 16 * _ROUNDING
 
 
 def telling(step: Step, observed: Arrays) -> tuple[Step, Arrays]:
@@ -137,20 +122,20 @@ def solved(
     def carried(value: float) -> Arrays:
         return carry_out(make(value)(step))
 
-    errors = [residual(carried(value), observed) for value in grid]
+    errors = [where_finite(carried(value), observed) for value in grid]
     if not math.isfinite(min(errors)) or max(errors) == min(errors):
         return None
     best, least = 0.0, math.inf
     for start in np.argsort(errors, kind="stable")[:_STARTS]:
         value = _refined(carried, observed, grid[start], errors[start])
-        error = residual(carried(value), observed)
+        error = where_finite(carried(value), observed)
         if error < least:
             best, least = value, error
         if error < _CLOSE * errors[start]:
             break
-    if least > HELPS * residual(as_it_stands(step), observed):
+    if least > HELPS * where_finite(as_it_stands(step), observed):
         return None
-    return rounded(best, lambda each: residual(carried(each), observed), observed)
+    return rounded(best, lambda each: where_finite(carried(each), observed), observed)
 
 
 def _refined(carried: Callable[[float], Arrays], observed: Arrays, value: float, error: float) -> float:
@@ -166,11 +151,11 @@ def _refined(carried: Callable[[float], Arrays], observed: Arrays, value: float,
         # No more than a factor of ten at a time: far away the slope says little.
         move = float(np.clip(-(slope @ here[seen]) / steepness, -math.log(10), math.log(10)))
         moved = value * math.exp(move)
-        improved = residual(carried(moved), observed)
+        improved = where_finite(carried(moved), observed)
         while improved > error and abs(move) > nudge:
             move /= 2
             moved = value * math.exp(move)
-            improved = residual(carried(moved), observed)
+            improved = where_finite(carried(moved), observed)
         if improved >= error:
             break
         # Where there is a value that fits, the error falls faster with every step; elsewhere it creeps.

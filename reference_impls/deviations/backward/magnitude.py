@@ -9,9 +9,10 @@ import numpy as np
 
 from harness.steps import Deviation, Step
 from reference_impls.deviations.backward.altering import deviation, then, then_all
-from reference_impls.deviations.backward.estimating import as_it_stands, factors, residual, rounded
+from reference_impls.deviations.backward.estimating import as_it_stands, factors, rounded
 from reference_impls.deviations.backward.kinds import seen_by_an_output
 from reference_impls.deviations.backward.wholes import samples_of, whole_of
+from reference_impls.deviations.distance import where_finite
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.windows import pooling_windows
 
@@ -23,7 +24,7 @@ def scales(step: Step, observed: Arrays) -> Iterator[Deviation]:
     if found is not None and found[0] not in (0.0, 1.0):
 
         def error(value: float) -> float:
-            return residual(tuple(value * part for part in specified), observed)
+            return where_finite(tuple(value * part for part in specified), observed)
 
         factor = rounded(float(found[0]), error, observed)
         if factor != 1:

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from harness.graph import Layer
 from harness.steps import Deviation, Step
 from reference_impls.deviations.backward.altering import (
     Change,
@@ -20,23 +21,26 @@ from reference_impls.deviations.backward.altering import (
     with_z,
 )
 from reference_impls.deviations.backward.estimating import as_it_stands
-from reference_impls.deviations.backward.formats import (
-    FORMATS,
-    Format,
-    format_of,
-    operands_only,
-    rounded_weights,
-    to_float16,
-    to_float32,
-)
 from reference_impls.deviations.backward.stabilizers import has_denominator
 from reference_impls.deviations.backward.terms import has_terms
+from reference_impls.deviations.formats import FLOAT16, FLOAT32, FORMATS, Rounding
 from reference_impls.oracle.linear import Arrays
+
+#: The formats of operands first: of two that come to the same, tensor cores are the more usual.
+OPERANDS_FIRST = sorted(FORMATS, key=lambda each: not each.operands_only)
+
+
+def rounded_weights(
+    rounding: Rounding, layer: Layer, weights: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """All weights of a layer, the bias among them, rounded."""
+    return {name: rounding(weight) for name, weight in weights.items()}
 
 
 def formats(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """Each format in each place where numbers are handed on."""
-    for name, rounding in FORMATS.items():
+    for each in OPERANDS_FIRST:
+        rounding = each.round
         operands = chained(with_inputs(rounding), with_weights(partial(rounded_weights, rounding)))
         quotients: tuple[Change, ...] = (with_divisor(partial(_rounded_quotient, rounding)),)
         if not has_denominator(step.rule):
@@ -50,7 +54,7 @@ def formats(step: Step, observed: Arrays) -> Iterator[Deviation]:
             ("the inputs are", with_inputs(rounding)),
             ("the weights are", with_weights(partial(rounded_weights, rounding))),
         )
-        if not operands_only(name):
+        if not each.operands_only:
             everything = chained(
                 operands, with_relevance(rounding), *_between(step, rounding), then(rounding)
             )
@@ -63,10 +67,10 @@ def formats(step: Step, observed: Arrays) -> Iterator[Deviation]:
                 ("relevance of output and inputs is", chained(with_relevance(rounding), then(rounding))),
             )
         for said, change in places:
-            yield deviation("precision", f"{said} rounded to {name}", change, {"format": format_of(name)})
+            yield deviation("precision", f"{said} rounded to {each.said}", change, {"format": each.name})
 
 
-def _between(step: Step, rounding: Format) -> tuple[Change, ...]:
+def _between(step: Step, rounding: Rounding) -> tuple[Change, ...]:
     """``z``, ``S(z)`` and the quotient rounded, where the rule divides."""
     if not has_denominator(step.rule):
         return ()
@@ -77,7 +81,7 @@ def _between(step: Step, rounding: Format) -> tuple[Change, ...]:
     )
 
 
-def _rounded_quotient(rounding: Format, step: Step, divisor: np.ndarray) -> np.ndarray:
+def _rounded_quotient(rounding: Rounding, step: Step, divisor: np.ndarray) -> np.ndarray:
     """What ``R`` has to be divided by for the rounded ``R / S(z)`` to come out."""
     quotient = rounding(step.relevance / divisor)
     usable = np.isfinite(quotient) & (quotient != 0)
@@ -98,9 +102,9 @@ def missing_numbers(step: Step, observed: Arrays) -> Iterator[Deviation]:
     yield deviation(
         "nan", words, with_relevance(lambda part: np.where(part == 0, np.nan, part)), generic=True
     )
-    for name, rounding in (("float16", to_float16), ("float32", to_float32)):
-        words = f"values beyond the range of {name} have become infinite"
-        yield deviation("nan", words, then(partial(_overflowing, rounding)))
+    for each in (FLOAT16, FLOAT32):
+        words = f"values beyond the range of {each.name} have become infinite"
+        yield deviation("nan", words, then(partial(_overflowing, each.round)))
     if all(np.isnan(part).all() for part in observed):
         yield deviation(
             "nan",
@@ -114,5 +118,5 @@ def _finite(x: np.ndarray) -> np.ndarray:
     return np.nan_to_num(x, posinf=0.0, neginf=0.0)
 
 
-def _overflowing(rounding: Format, x: np.ndarray) -> np.ndarray:
+def _overflowing(rounding: Rounding, x: np.ndarray) -> np.ndarray:
     return np.where(np.isinf(rounding(x)), rounding(x), x)

@@ -16,15 +16,10 @@ from reference_impls.deviations.backward.altering import (
     with_relevance,
     with_weights,
 )
-from reference_impls.deviations.backward.formats import (
-    FORMATS,
-    Format,
-    format_of,
-    operands_only,
-    rounded_weights,
-)
 from reference_impls.deviations.backward.kinds import has_bias
+from reference_impls.deviations.backward.precision import OPERANDS_FIRST, rounded_weights
 from reference_impls.deviations.backward.terms import Arithmetic, carried, has_terms
+from reference_impls.deviations.formats import Rounding
 from reference_impls.oracle.linear import Arrays
 
 
@@ -35,12 +30,12 @@ def products(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """
     if not has_terms(step):
         return
-    for name, rounding in FORMATS.items():
-        for words, change in _readings(rounding, has_bias(step), operands_only(name)):
-            yield deviation("precision", words.format(name), change, {"format": format_of(name)})
+    for each in OPERANDS_FIRST:
+        for words, change in _readings(each.round, has_bias(step), each.operands_only):
+            yield deviation("precision", words.format(each.said), change, {"format": each.name})
 
 
-def _readings(rounding: Format, bias: bool, nothing_stored: bool) -> Iterator[tuple[str, Change]]:
+def _readings(rounding: Rounding, bias: bool, nothing_stored: bool) -> Iterator[tuple[str, Change]]:
     words = "the operands of every product with the weights are rounded to {}"
     alone = Arithmetic(operand=rounding)
     with_bias = Arithmetic(operand=rounding, bias=rounding)

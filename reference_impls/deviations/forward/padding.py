@@ -21,7 +21,7 @@ from reference_impls.deviations.forward.altering import (
     with_layer,
 )
 from reference_impls.deviations.forward.numbers import shown
-from reference_impls.deviations.forward.sight import Sight, distance
+from reference_impls.deviations.forward.sight import Sight
 
 CAUSE = "forward-padding"
 Pair = tuple[int, int]
@@ -150,7 +150,7 @@ def _habit(padding: Padding, was: Padding) -> str:
 
 def _only_at_the_edge(sight: Sight) -> bool:
     # What fills the padding shows at the edge only, and to carry it out takes the whole of a large layer.
-    return sight.boxes is None or sight.inner() < distance(sight.base, sight.seen)
+    return sight.boxes is None or sight.inner() < sight.outer()
 
 
 def _filled(step: ForwardStep) -> Iterator[Deviation]:

@@ -15,8 +15,8 @@ import numpy as np
 
 from harness.graph import Layer
 from harness.steps import Deviation, ForwardStep
+from reference_impls.deviations.formats import FORMATS, Format
 from reference_impls.deviations.forward.altering import Pointwise, carry_forward, then, with_weights
-from reference_impls.deviations.forward.formats import FORMATS, Format
 from reference_impls.deviations.forward.sight import Sight
 from reference_impls.oracle import linear
 
@@ -39,7 +39,7 @@ def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     own = {"float16": 11, "float32": 24}.get(sight.observed.dtype.name, 53)
     # In the format that the candidate was asked to compute in there is nothing to find.
     formats = [each for each in FORMATS if each.bits < own]
-    stored = next((each for each in formats if each.name != "tf32" and each.holds(sight.seen)), None)
+    stored = next((each for each in formats if not each.operands_only and each.holds(sight.seen)), None)
     if stored is not None:
         for operands in (*_OPERANDS, ()) if step.layer.traits.weighted else ((),):
             yield _rounded(stored, operands, sight.observed)

@@ -9,6 +9,7 @@ from itertools import chain
 import numpy as np
 
 from harness.steps import Deviation, ForwardStep
+from reference_impls.deviations.formats import FLOAT32
 from reference_impls.deviations.forward import (
     activation,
     branches,
@@ -25,7 +26,6 @@ from reference_impls.deviations.forward import (
     solved,
     weights,
 )
-from reference_impls.deviations.forward.formats import FLOAT32
 from reference_impls.deviations.forward.sight import Sight, look
 
 Reader = Callable[[ForwardStep, Sight], Iterator[Deviation]]

@@ -12,13 +12,12 @@ from math import prod
 
 import numpy as np
 
-from harness.graph import Layer, per_place, windows
+from harness.graph import Box, Layer, has_boxes, in_box, with_box
 from harness.steps import ForwardStep
+from reference_impls.deviations.distance import everywhere
 from reference_impls.deviations.forward.altering import Pointwise, carry_forward
 from reference_impls.oracle import linear
 
-#: One pair (start, stop) for each spatial axis of the output.
-Box = tuple[tuple[int, int], ...]
 #: Multiplications that one look at a step may cost: a hundredth of a second in float64.
 AFFORDABLE = 3 * 10**7
 #: What one value of an activation costs, in multiplications of a matrix product (erf, above all).
@@ -49,40 +48,24 @@ class Sight:
 
     def residual(self, step: ForwardStep) -> float:
         """How far an altered step is from what was observed."""
-        return distance(self.of(step), self.seen)
+        return everywhere((self.of(step),), (self.seen,))
+
+    def outer(self) -> float:
+        """How far the step itself is from what was observed."""
+        return everywhere((self.base,), (self.seen,))
 
     def inner(self) -> float:
         """How far the step itself is from what was observed in the middle, away from the padding."""
         if self.boxes is None:
-            return distance(self.base, self.seen)
+            return self.outer()
         middle = self.boxes[-1:]
-        return distance(_looked_at(self.step, middle), _part(self.observed, middle))
+        return everywhere((_looked_at(self.step, middle),), (_part(self.observed, middle),))
 
 
 def look(step: ForwardStep, observed: np.ndarray) -> Sight:
     """The sight of a step whose output has the shape of ``observed``."""
     boxes = _boxes(step)
     return Sight(step, observed, boxes, _looked_at(step, boxes), _part(observed, boxes))
-
-
-def distance(computed: np.ndarray, observed: np.ndarray) -> float:
-    """``||computed - observed|| / ||observed||``; infinite for other shapes, or NaN or Inf on one side only.
-
-    Where both have the same NaN or the same infinity they agree.
-    """
-    if computed.shape != observed.shape:
-        return float("inf")
-    finite = np.isfinite(observed)
-    if not finite.all():
-        if not np.array_equal(computed[~finite], observed[~finite], equal_nan=True):
-            return float("inf")
-        computed, observed = computed[finite], observed[finite]
-    error, size = float(np.linalg.norm(computed - observed)), float(np.linalg.norm(observed))
-    if not np.isfinite(error):
-        return float("inf")
-    if error == 0:
-        return 0.0
-    return error / size if size else float("inf")
 
 
 def cost(layer: Layer, batch: int) -> int:
@@ -110,7 +93,7 @@ def _boxes(step: ForwardStep) -> tuple[Box, ...] | None:
 def _can_cut(step: ForwardStep) -> bool:
     if any(not isinstance(change, Pointwise) for change in step.after):
         return False
-    return step.layer.traits.places == "window" or per_place(step.layer)
+    return has_boxes(step.layer)
 
 
 def _looked_at(step: ForwardStep, boxes: tuple[Box, ...] | None) -> np.ndarray:
@@ -127,52 +110,17 @@ def _looked_at(step: ForwardStep, boxes: tuple[Box, ...] | None) -> np.ndarray:
 def _part(array: np.ndarray, boxes: tuple[Box, ...] | None) -> np.ndarray:
     if boxes is None:
         return array
-    parts = [array[_index(box)] for box in boxes]
+    parts = [array[in_box(box)] for box in boxes]
     return np.concatenate([part.reshape(-1, part.shape[-1]) for part in parts])
 
 
-def _index(box: Box) -> tuple[slice, ...]:
-    return (slice(None), *(slice(start, stop) for start, stop in box))
-
-
 def cut(step: ForwardStep, box: Box) -> ForwardStep:
-    """The step that computes only ``box`` of the output, its padding what of it lies within reach."""
-    layer = step.layer
+    """The step that computes only ``box`` of the output."""
     after = tuple(
-        Pointwise(change.change, tuple(array[_index(box)] for array in change.arrays))
+        Pointwise(change.change, tuple(array[in_box(box)] for array in change.arrays))
         for change in step.after
         if isinstance(change, Pointwise)
     )
-    if layer.traits.places == "window":
-        reads, padding = _reach(layer, box)
-        attributes = {**layer.attributes, "padding": padding}
-    else:
-        reads, attributes = box, dict(layer.attributes)
-    # An input of length one along an axis is repeated along it: it has nothing to cut.
-    inputs = tuple(
-        x[
-            (
-                slice(None),
-                *(
-                    slice(None) if length == 1 else slice(start, stop)
-                    for length, (start, stop) in zip(x.shape[1:], reads, strict=False)
-                ),
-            )
-        ]
-        for x in step.inputs
-    )
-    shape = (*(stop - start for start, stop in box), layer.shape[-1])
-    small = replace(
-        layer, attributes=attributes, input_shapes=tuple(x.shape[1:] for x in inputs), shape=shape
-    )
+    small, reads = with_box(step.layer, box)
+    inputs = tuple(x[index] for x, index in zip(step.inputs, reads, strict=True))
     return replace(step, layer=small, inputs=inputs, after=after)
-
-
-def _reach(layer: Layer, box: Box) -> tuple[Box, Box]:
-    """Of the input, what the windows of a box read, and what they read of the padding on either side."""
-    reads, padding = [], []
-    for (first, last), length, window in zip(box, layer.input_shapes[0][:-1], windows(layer), strict=True):
-        start, stop = window.covers(first, last)
-        reads.append((max(start, 0), min(stop, length)))
-        padding.append((max(-start, 0), max(stop - length, 0)))
-    return tuple(reads), tuple(padding)

@@ -14,10 +14,11 @@ import numpy as np
 
 from harness.graph import Layer
 from harness.steps import Deviation, ForwardStep
+from reference_impls.deviations.distance import everywhere
 from reference_impls.deviations.forward.altering import weighing, with_weights
 from reference_impls.deviations.forward.channels import matched, said
 from reference_impls.deviations.forward.numbers import STANDARD_ERRORS, shown
-from reference_impls.deviations.forward.sight import Sight, distance
+from reference_impls.deviations.forward.sight import Sight
 from reference_impls.oracle.windows import convolution_windows
 
 CAUSE = "forward-weights"
@@ -114,7 +115,7 @@ def _solved(
     inverse = np.linalg.pinv(design[fitted], rcond=1e-7)
     change = inverse @ difference[fitted]
     left = difference[held_out] - design[held_out] @ change
-    if distance(difference[held_out] - left, difference[held_out]) > PROVEN:
+    if everywhere((difference[held_out] - left,), (difference[held_out],)) > PROVEN:
         return None
     noise = np.sqrt((left**2).mean(axis=0))
     error = np.sqrt((inverse**2).sum(axis=1))[:, None] * noise

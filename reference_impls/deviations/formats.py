@@ -1,4 +1,4 @@
-"""Rounding to the number formats of accelerators, from float64."""
+"""The number formats of accelerators: rounding to each, from float64 to the float64 that is its nearest number."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ class Format:
         """Name and manner."""
         return self.name + self.how
 
+    @property
+    def operands_only(self) -> bool:
+        """Whether tensor cores read their operands in it, and nothing is stored in it."""
+        return self.name == "tf32"
+
     def holds(self, values: np.ndarray) -> bool:
         """Whether every value is one of this format."""
         finite = values[np.isfinite(values)]
@@ -33,13 +38,13 @@ class Format:
 def to_float32(values: np.ndarray) -> np.ndarray:
     """To the nearest float32, ties to even; too large ones become infinite."""
     with np.errstate(over="ignore"):
-        return values.astype(np.float32).astype(np.float64)
+        return np.asarray(values, np.float64).astype(np.float32).astype(np.float64)
 
 
 def to_float16(values: np.ndarray) -> np.ndarray:
     """To the nearest float16, ties to even; too large ones become infinite, tiny ones subnormal."""
     with np.errstate(over="ignore"):
-        return values.astype(np.float16).astype(np.float64)
+        return np.asarray(values, np.float64).astype(np.float16).astype(np.float64)
 
 
 def to_bfloat16(values: np.ndarray) -> np.ndarray:
@@ -55,7 +60,7 @@ def to_tf32(values: np.ndarray) -> np.ndarray:
 def to_tf32_away(values: np.ndarray) -> np.ndarray:
     """To the nearest TF32, ties away from zero, as tensor cores are fed (PTX `cvt.rna.tf32.f32`)."""
     with np.errstate(over="ignore"):
-        single = values.astype(np.float32)
+        single = np.asarray(values, np.float64).astype(np.float32)
     bits = single.view(np.uint32).astype(np.uint64)
     shortened = ((bits + np.uint64(0x1000)) & np.uint64(0xFFFFE000)).astype(np.uint32).view(np.float32)
     return np.where(np.isfinite(single), shortened, single).astype(np.float64)
@@ -64,7 +69,7 @@ def to_tf32_away(values: np.ndarray) -> np.ndarray:
 def to_tf32_cut(values: np.ndarray) -> np.ndarray:
     """To TF32 towards zero: what a tensor core reads of a float32 that nobody has rounded (PTX ISA, `mma`)."""
     with np.errstate(over="ignore"):
-        single = values.astype(np.float32)
+        single = np.asarray(values, np.float64).astype(np.float32)
     cut = (single.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
     return np.where(np.isfinite(single), cut, single).astype(np.float64)
 
@@ -72,7 +77,7 @@ def to_tf32_cut(values: np.ndarray) -> np.ndarray:
 def _shortened(values: np.ndarray, dropped: int) -> np.ndarray:
     """float32 without its last ``dropped`` bits, rounded to nearest, ties to even; NaN and Inf stay."""
     with np.errstate(over="ignore"):
-        single = values.astype(np.float32)
+        single = np.asarray(values, np.float64).astype(np.float32)
     bits = single.view(np.uint32).astype(np.uint64)
     half = np.uint64((1 << (dropped - 1)) - 1)
     rounded = bits + half + ((bits >> np.uint64(dropped)) & np.uint64(1))
@@ -81,6 +86,7 @@ def _shortened(values: np.ndarray, dropped: int) -> np.ndarray:
     return np.where(np.isfinite(single), shortened, single).astype(np.float64)
 
 
+FLOAT16 = Format("float16", 11, to_float16)
 FLOAT32 = Format("float32", 24, to_float32)
 #: From the coarsest to the finest; of those with 11 bits, the ones that only round operands are first.
 FORMATS = (
@@ -88,6 +94,6 @@ FORMATS = (
     Format("tf32", 11, to_tf32_away),
     Format("tf32", 11, to_tf32, " (ties to even)"),
     Format("tf32", 10, to_tf32_cut, " (the last bits cut off)"),
-    Format("float16", 11, to_float16),
+    FLOAT16,
     FLOAT32,
 )
