@@ -99,8 +99,10 @@ def _differing(
     places: Collection[str], suspects: tuple[str, ...], reference: Trace, candidate: Trace, floor: NoiseFloor
 ) -> list[str] | None:
     """Those of ``suspects`` whose steps pass something else to one of ``places``; None where no steps can be run."""
-    ours, theirs = (trace.rerun and trace.rerun.prepared for trace in (reference, candidate))
-    if not (isinstance(ours, Steps) and isinstance(theirs, Steps)):
+    reference_steps, candidate_steps = (
+        trace.rerun and trace.rerun.prepared for trace in (reference, candidate)
+    )
+    if not (isinstance(reference_steps, Steps) and isinstance(candidate_steps, Steps)):
         return None
     if not isinstance(reference.method.procedure, Backward):
         return None
@@ -111,7 +113,7 @@ def _differing(
             for name in suspects
             if any(
                 not distance <= MULTIPLE * floor.of_relevance(place)
-                for place, distance in _apart(name, graph, reference, ours, theirs)
+                for place, distance in _apart(name, graph, reference, reference_steps, candidate_steps)
                 if place in places
             )
         ]
@@ -120,7 +122,7 @@ def _differing(
 
 
 def _apart(
-    name: str, graph: Graph, reference: Trace, ours: Steps, theirs: Steps
+    name: str, graph: Graph, reference: Trace, reference_steps: Steps, candidate_steps: Steps
 ) -> Iterator[tuple[str, float]]:
     """How far what one step passes to each input differs, relative to all that the input receives (L2)."""
     layer, run = graph[name], reference.layers
@@ -129,7 +131,7 @@ def _apart(
     rectified = rectified_sources(graph, reference.method.composite.assign(graph))
     one, other = (
         shares_by_source(layer, side.propagate(layer, inputs, relevance, reference.method), rectified)
-        for side in (ours, theirs)
+        for side in (reference_steps, candidate_steps)
     )
     for source, share in one.items():
         size = float(np.linalg.norm(np.asarray(run[source].relevance, np.float64)))

@@ -82,10 +82,11 @@ class Rerun:
         ):
             return None
         grounds: dict[str, Ground] = {}
-        for name, ours, floor in self._walked_back(candidate):
-            theirs, before = candidate.layers[name].relevance, reference.layers[name].relevance
-            if theirs is not None and before is not None:
-                grounds[name] = Ground(relative_l2(ours, theirs), floor, relative_l2(before, ours))
+        for name, relevance, floor in self._walked_back(candidate):
+            received, before = candidate.layers[name].relevance, reference.layers[name].relevance
+            if received is not None and before is not None:
+                distance = relative_l2(relevance, received)
+                grounds[name] = Ground(distance, floor, relative_l2(before, relevance))
         return grounds or None
 
     def result_on_activations_of(
@@ -110,9 +111,9 @@ class Rerun:
         }
         for name, relevance, allowed in self._walked_back(replace(candidate, layers=layers)):
             if name == self.model.graph.input.name:
-                ours = treated(relevance, self.x, candidate.method.postprocess)
-                distance = relative_l2(ours, candidate.attribution)
-                return Ground(distance, allowed, relative_l2(reference.attribution, ours))
+                result = treated(relevance, self.x, candidate.method.postprocess)
+                distance = relative_l2(result, candidate.attribution)
+                return Ground(distance, allowed, relative_l2(reference.attribution, result))
         return None
 
     def _walked_back(self, run: Trace) -> Iterator[tuple[str, np.ndarray, float]]:
@@ -128,10 +129,10 @@ class Rerun:
             return
         walks = [walk_back(side, model.graph, run) for model, side in others]
         floor = unit_roundoff(self.dtype) * float(np.sqrt(longest_sum(graph)))
-        for (name, ours), *otherwise in zip(walk_back(prepared, graph, run), *walks, strict=True):
+        for (name, relevance), *otherwise in zip(walk_back(prepared, graph, run), *walks, strict=True):
             # What a layer passes down is no more certain than what it received.
-            floor = max(floor, *(scale * relative_l2(ours, other) for _, other in otherwise))
-            yield name, ours, floor
+            floor = max(floor, *(scale * relative_l2(relevance, other) for _, other in otherwise))
+            yield name, relevance, floor
 
     def _otherwise_rounded(self) -> tuple[list[tuple[Model, Steps]], float]:
         """What walks back as the reference does but for rounding, and what of its distance rounding explains."""

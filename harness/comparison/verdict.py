@@ -163,28 +163,28 @@ def compare(
         floor = rerun.floor(reference_trace) if rerun else unmeasured(reference_trace.dtype)
         if not rerun:
             notes.append("the noise floor was not measured; verdicts allow for one rounding only")
-    ours, theirs = reference_trace.layers, candidate_trace.layers
-    if ours and not theirs:
+    reference, candidate = reference_trace.layers, candidate_trace.layers
+    if reference and not candidate:
         why = candidate_trace.provenance.get("layers")
         reason = f" ({why})" if why else ""
         notes.append(f"the candidate gave no layers{reason}; only the attribution was compared")
-    shared = [name for name in ours if name in theirs]
+    shared = [name for name in reference if name in candidate]
     # NumPy releases the interpreter for the sums, so the tensors are handled side by side.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         relevances = [
-            pool.submit(relevance_row, ours[name], theirs[name].relevance, floor.of_relevance(name))
+            pool.submit(relevance_row, reference[name], candidate[name].relevance, floor.of_relevance(name))
             for name in reversed(shared)
-            if ours[name].relevance is not None and theirs[name].relevance is not None
+            if reference[name].relevance is not None and candidate[name].relevance is not None
         ]
         activations = [
-            pool.submit(forward_row, ours[name], theirs[name].activation, floor.of_activation(name))
+            pool.submit(forward_row, reference[name], candidate[name].activation, floor.of_activation(name))
             for name in shared
-            if ours[name].activation is not None and theirs[name].activation is not None
+            if reference[name].activation is not None and candidate[name].activation is not None
         ]
         attribution = row_of_arrays(
             ATTRIBUTION,
             ATTRIBUTION,
-            next(iter(ours.values())).axes if ours else (),
+            next(iter(reference.values())).axes if reference else (),
             reference_trace.attribution,
             candidate_trace.attribution,
             floor.of_attribution(),
@@ -204,11 +204,11 @@ def compare(
         doubtful = [row for row in (*comparison.rows, attribution) if _doubtful(row)]
         ground = rerun.on_activations_of(candidate_trace, reference_trace) if doubtful else None
         if ground is not None:
-            source = next(iter(ours))
+            source = next(iter(reference))
             if source in ground and _follows_relevance(candidate_trace, source, rerun.x):
                 ground = {**ground, ATTRIBUTION: ground[source]}
             comparison = _on_equal_ground(comparison, ground)
-    elif rerun and not theirs and _doubtful(attribution):
+    elif rerun and not candidate and _doubtful(attribution):
         result = rerun.result_on_activations_of(candidate_trace, reference_trace, floor)
         if result is not None:
             comparison = _on_equal_ground(comparison, {ATTRIBUTION: result})
@@ -225,12 +225,12 @@ def _with_first_divergent(comparison: Comparison, reference: Trace, candidate: T
     return replace(comparison, first_divergent=found.layer, notes=notes)
 
 
-def _check_comparable(ours: Trace, theirs: Trace) -> None:
+def _check_comparable(reference: Trace, candidate: Trace) -> None:
     for what, left, right in (
-        ("model", ours.model, theirs.model),
-        ("method", ours.method.name, theirs.method.name),
-        ("dtype", ours.dtype, theirs.dtype),
-        ("target", ours.target.tolist(), theirs.target.tolist()),
+        ("model", reference.model, candidate.model),
+        ("method", reference.method.name, candidate.method.name),
+        ("dtype", reference.dtype, candidate.dtype),
+        ("target", reference.target.tolist(), candidate.target.tolist()),
     ):
         if left != right:
             raise InvalidInputError(
