@@ -73,7 +73,7 @@ def explain(
 
 
 def as_model(source: Any) -> Any:
-    """``source`` if it is a model of ours already, else what :func:`load_model` makes of it."""
+    """``source`` if it is a `PortedModel` already, else what :func:`load_model` makes of it."""
     return source if hasattr(source, "graph") and hasattr(source, "input_shape") else load_model(source)
 
 

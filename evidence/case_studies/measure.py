@@ -48,7 +48,7 @@ def diagnosed(model: Any, x: np.ndarray, method: str, port: Port) -> Json:
     started = time.monotonic()
     diagnosis = diagnose(model, x, method, candidate=port.backend(), dtype=DTYPE)
     seconds = time.monotonic() - started
-    reference = diagnosis.case.ours
+    reference = diagnosis.case.reference_run
     mended = port_run(model, x, method, mend(port, diagnosis.findings), reference)
     return {
         **answers(port.planted, diagnosis.findings, diagnosis.case.graph),

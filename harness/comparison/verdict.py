@@ -146,28 +146,28 @@ def judge(
     )
     if unverified is not None:
         notes = (f"{unverified}: its cases never pass", *notes)
-    ours, theirs = reference_trace.layers, candidate_trace.layers
-    if ours and not theirs:
+    reference, candidate = reference_trace.layers, candidate_trace.layers
+    if reference and not candidate:
         why = candidate_trace.provenance.get("layers")
         reason = f" ({why})" if why else ""
         notes = (*notes, f"the candidate gave no layers{reason}; only the attribution was compared")
-    shared = [name for name in ours if name in theirs]
+    shared = [name for name in reference if name in candidate]
     # NumPy releases the interpreter for the sums, so the tensors are handled side by side.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         relevances = [
-            pool.submit(relevance_row, ours[name], theirs[name].relevance, floor.of_relevance(name))
+            pool.submit(relevance_row, reference[name], candidate[name].relevance, floor.of_relevance(name))
             for name in reversed(shared)
-            if ours[name].relevance is not None and theirs[name].relevance is not None
+            if reference[name].relevance is not None and candidate[name].relevance is not None
         ]
         activations = [
-            pool.submit(forward_row, ours[name], theirs[name].activation, floor.of_activation(name))
+            pool.submit(forward_row, reference[name], candidate[name].activation, floor.of_activation(name))
             for name in shared
-            if ours[name].activation is not None and theirs[name].activation is not None
+            if reference[name].activation is not None and candidate[name].activation is not None
         ]
         attribution = row_of_arrays(
             ATTRIBUTION,
             ATTRIBUTION,
-            next(iter(ours.values())).axes if ours else (),
+            next(iter(reference.values())).axes if reference else (),
             reference_trace.attribution,
             candidate_trace.attribution,
             floor.of_attribution(),
@@ -202,20 +202,20 @@ def check_tolerance(tolerance: Tolerance) -> None:
         raise InvalidInputError(f"tolerance must be None, 'close' or a number, found {tolerance!r}")
 
 
-def check_comparable(ours: Trace, theirs: Trace) -> None:
+def check_comparable(reference: Trace, candidate: Trace) -> None:
     """Raise InvalidInputError where the traces are not of one model, method, dtype and target, over the same axes."""
     for what, left, right in (
-        ("model", ours.model, theirs.model),
-        ("method", ours.method.name, theirs.method.name),
-        ("dtype", ours.dtype, theirs.dtype),
-        ("target", ours.target.tolist(), theirs.target.tolist()),
+        ("model", reference.model, candidate.model),
+        ("method", reference.method.name, candidate.method.name),
+        ("dtype", reference.dtype, candidate.dtype),
+        ("target", reference.target.tolist(), candidate.target.tolist()),
     ):
         if left != right:
             raise InvalidInputError(
                 f"the traces differ in {what}: {left!r} and {right!r}; compare runs of the same case"
             )
-    for name in ours.layers.keys() & theirs.layers.keys():
-        require_same_axes(f"layer {name!r}", ours.layers[name].axes, theirs.layers[name].axes)
+    for name in reference.layers.keys() & candidate.layers.keys():
+        require_same_axes(f"layer {name!r}", reference.layers[name].axes, candidate.layers[name].axes)
 
 
 def doubtful(row: Row) -> bool:

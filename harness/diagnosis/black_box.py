@@ -48,9 +48,9 @@ class Difference:
 
 def black_box_finding(case: Case) -> Finding | None:
     """The first of the known differences of a whole run that reproduces the attribution; None where it is right."""
-    found = np.asarray(case.theirs.attribution, np.float64)
-    ours = np.asarray(case.ours.attribution, np.float64)
-    difference = Difference(ours, found, apart((ours,), (found,)), case.attribution_floor)
+    found = np.asarray(case.candidate_run.attribution, np.float64)
+    reference = np.asarray(case.reference_run.attribution, np.float64)
+    difference = Difference(reference, found, apart((reference,), (found,)), case.attribution_floor)
     if explained(difference.error, difference.floor) or _agrees(case):
         return None
     for finding in (
@@ -74,7 +74,7 @@ def black_box_finding(case: Case) -> Finding | None:
 
 def _agrees(case: Case) -> bool:
     """Whether the attributions agree on equal ground, where rounding put a unit on the other side of a kink."""
-    return compare(case.ours, case.theirs).attribution.verdict in ("identical", "equivalent")
+    return compare(case.reference_run, case.candidate_run).attribution.verdict in ("identical", "equivalent")
 
 
 def _run(case: Case, method: Method, target: np.ndarray) -> np.ndarray | None:
@@ -96,10 +96,10 @@ def _against(case: Case, method: Method, difference: Difference) -> float:
 def _another_network(case: Case, difference: Difference) -> Finding | None:
     """Where the candidate's network gives other logits, nothing can be said of its method."""
     floor = max(
-        floor_of(engine(), case.ours).of_activation(case.graph.output),
+        floor_of(engine(), case.reference_run).of_activation(case.graph.output),
         summation_floor(case.terms, case.dtype),
     )
-    error = apart((np.asarray(case.ours.logits),), (np.asarray(case.theirs.logits),))
+    error = apart((np.asarray(case.reference_run.logits),), (np.asarray(case.candidate_run.logits),))
     if explained(error, floor):
         return None
     words = "the candidate's network gives other logits than the reference's"
@@ -108,8 +108,8 @@ def _another_network(case: Case, difference: Difference) -> Finding | None:
 
 def _scaled(case: Case, difference: Difference) -> Finding | None:
     """One factor a sample: the start of the backward pass, if it is one; else one factor for all, a bare scale."""
-    ours, found, floor = difference.reference, difference.candidate, difference.floor
-    rows = ours.reshape(len(ours), -1), found.reshape(len(found), -1)
+    reference, found, floor = difference.reference, difference.candidate, difference.floor
+    rows = reference.reshape(len(reference), -1), found.reshape(len(found), -1)
     size = np.square(rows[0]).sum(axis=1)
     told = size > 0  # zero is zero times any factor
     if not told.any():
@@ -118,11 +118,11 @@ def _scaled(case: Case, difference: Difference) -> Finding | None:
         factors = np.where(told, (rows[0] * rows[1]).sum(axis=1) / size, 1.0)
 
     def left(each: np.ndarray) -> float:
-        return apart((ours * each.reshape(-1, *(1,) * (ours.ndim - 1)),), (found,))
+        return apart((reference * each.reshape(-1, *(1,) * (reference.ndim - 1)),), (found,))
 
     if not difference.closed_by(left(factors)):
         return None
-    logits = np.asarray(case.ours.logits, np.float64)
+    logits = np.asarray(case.reference_run.logits, np.float64)
     own = SEEDS[head_words(case.method.head)](logits, case.target)
     for words, start in SEEDS.items():
         with np.errstate(all="ignore"):
@@ -142,7 +142,7 @@ def _scaled(case: Case, difference: Difference) -> Finding | None:
     factor = float(factors[told][0])
     if np.allclose(factors[told], factor, rtol=MULTIPLE * floor, atol=0):
         words = f"the attribution is {factor:.9g} times the reference's"
-        finding = difference.finding("postprocess", "scale", words, left(np.full(len(ours), factor)))
+        finding = difference.finding("postprocess", "scale", words, left(np.full(len(reference), factor)))
         return replace(finding, parameters={"factor": factor})
     return None
 
@@ -192,7 +192,7 @@ def _another_target(case: Case, difference: Difference) -> Finding | None:
 
 def _other_targets(case: Case) -> Iterator[np.ndarray]:
     """The other classes, the most likely first, one after the other for all samples."""
-    order = np.argsort(-np.asarray(case.ours.logits), axis=1, kind="stable")
+    order = np.argsort(-np.asarray(case.reference_run.logits), axis=1, kind="stable")
     for rank in range(min(TARGETS, order.shape[1])):
         if not np.array_equal(order[:, rank], case.target):
             yield order[:, rank]
@@ -203,7 +203,7 @@ def _other_targets(case: Case) -> Iterator[np.ndarray]:
 
 def _ends(case: Case, difference: Difference) -> Finding | None:
     """What is made of the relevance of the input; None where the reference does not show it."""
-    source = case.ours.layers.get(case.graph.input.name)
+    source = case.reference_run.layers.get(case.graph.input.name)
     if source is None or source.relevance is None:
         return None
     relevance = np.asarray(source.relevance, np.float64)

@@ -50,25 +50,25 @@ class Case:
         return graph
 
     @cached_property
-    def ours(self) -> Trace:
+    def reference_run(self) -> Trace:
         """The reference's run."""
         return self._run(self.reference)
 
     @cached_property
-    def theirs(self) -> Trace:
+    def candidate_run(self) -> Trace:
         """The candidate's run."""
         return self._run(self.candidate)
 
     def forget(self) -> None:
         """Let go of both runs, which are large; they are made again where they are asked for."""
-        for name, backend in (("ours", self.reference), ("theirs", self.candidate)):
+        for name, backend in (("reference_run", self.reference), ("candidate_run", self.candidate)):
             self.__dict__.pop(name, None)
             engine().forget(self.asked, backend)
 
     def with_mended(self, mended: Mapping[str, Layer]) -> Case:
         """The same runs, judged by other layers."""
         other = replace(self, mended=mended)
-        other.__dict__.update(ours=self.ours, theirs=self.theirs)
+        other.__dict__.update(reference_run=self.reference_run, candidate_run=self.candidate_run)
         return other
 
     def again(self) -> Trace:
@@ -117,7 +117,7 @@ class Case:
         if step.layer.name in self.mended or len(sources) != 1 or not step.relevance.any():
             return None
         (source,) = sources
-        found = self.ours.layers[source].relevance
+        found = self.reference_run.layers[source].relevance
         return None if found is None or len(self.graph.consumers(source)) != 1 else (found,)
 
     def observed(self, step: Step) -> Arrays:
@@ -177,13 +177,13 @@ class Case:
         if len(self.x) < 2:
             return False
         alone = replace(self, x=self.x[:1], target=self.target[:1])
-        together = self.theirs
+        together = self.candidate_run
         try:
-            _ = alone.theirs
+            _ = alone.candidate_run
         except Exception:
             return False  # a candidate that takes no single sample
-        pairs = [(alone.theirs.attribution, together.attribution)]
-        for name, layer in alone.theirs.layers.items():
+        pairs = [(alone.candidate_run.attribution, together.attribution)]
+        for name, layer in alone.candidate_run.layers.items():
             other = together.layers.get(name)
             for what in ("activation", "relevance"):
                 one, two = getattr(layer, what), getattr(other, what, None)
@@ -201,7 +201,7 @@ class Case:
     @cached_property
     def attribution_floor(self) -> float:
         """What rounding explains of the attribution, in the reference's full run."""
-        measured = float(floor_of(engine(), self.ours).of_attribution())
+        measured = float(floor_of(engine(), self.reference_run).of_attribution())
         return max(measured, summation_floor(self.terms, self.dtype))
 
     def step(self, layer: Layer, inputs: Arrays, relevance: np.ndarray) -> Step:

@@ -86,7 +86,7 @@ class Diagnosis:
     @cached_property
     def comparison(self) -> Comparison:
         """Of the two full runs, in the dtype in which the difference was looked for. Raises InvalidInputError."""
-        return compare(self.case.ours, self.case.theirs)
+        return compare(self.case.reference_run, self.case.candidate_run)
 
     @property
     def residual(self) -> float | None:
@@ -101,10 +101,13 @@ class Diagnosis:
         """
         import pandas
 
-        ours, theirs = self.case.ours.layers, self.case.theirs.layers
+        reference, candidate = self.case.reference_run.layers, self.case.candidate_run.layers
 
         def inherited(layer: str) -> float:
-            one, other = ours[layer].relevance, theirs[layer].relevance if layer in theirs else None
+            one, other = (
+                reference[layer].relevance,
+                candidate[layer].relevance if layer in candidate else None,
+            )
             return float("nan") if one is None or other is None else apart((one,), (other,))
 
         rows = [
@@ -168,7 +171,7 @@ def diagnose(
     told("running both sides")
     case = _case(asked, sides)
     folder = None if reproduce_in is None else Path(reproduce_in)
-    notes = _left_out(case.theirs)
+    notes = _left_out(case.candidate_run)
     first = repeat_finding(case) or _another_target(case)
     if first is not None:
         return Diagnosis(case, (first,), notes=notes, reproduce_in=folder)
@@ -183,7 +186,7 @@ def diagnose(
         case.forget()
         if _runs(finer) and _parts(finer):
             case = finer
-        elif compare(case.ours, case.theirs).passed:
+        elif compare(case.reference_run, case.candidate_run).passed:
             return _nothing(case, folder, notes)
         elif _runs(finer):
             notes = ("in float64 the two agree", *notes)
@@ -212,25 +215,28 @@ def _left_out(run: Trace) -> tuple[str, ...]:
 
 def _agree(case: Case) -> bool:
     """Whether no more than rounding lies between the sides, on equal ground where the floor is high."""
-    return not _doubtful(case) or compare(case.ours, case.theirs).passed
+    return not _doubtful(case) or compare(case.reference_run, case.candidate_run).passed
 
 
 def _doubtful(case: Case) -> bool:
     """Whether anything is further apart than the reference's noise floor explains, or that floor is high."""
-    ours, theirs = case.ours, case.theirs
-    floor = floor_of(engine(), ours)
+    reference, candidate = case.reference_run, case.candidate_run
+    floor = floor_of(engine(), reference)
     return any(
         not explained(distance, allowed) or allowed > HIGH_FLOOR
-        for distance, allowed in _distances(ours, theirs, floor)
+        for distance, allowed in _distances(reference, candidate, floor)
     )
 
 
-def _distances(ours: Trace, theirs: Trace, floor: NoiseFloor) -> Iterator[tuple[float, float]]:
+def _distances(reference: Trace, candidate: Trace, floor: NoiseFloor) -> Iterator[tuple[float, float]]:
     """Every tensor that both runs show: how far apart, and the floor."""
-    yield apart((ours.attribution,), (theirs.attribution,)), floor.of_attribution()
-    yield apart((ours.logits,), (theirs.logits,)), floor.of_activation(next(reversed(ours.layers), ""))
-    for name, layer in ours.layers.items():
-        other = theirs.layers.get(name)
+    yield apart((reference.attribution,), (candidate.attribution,)), floor.of_attribution()
+    yield (
+        apart((reference.logits,), (candidate.logits,)),
+        floor.of_activation(next(reversed(reference.layers), "")),
+    )
+    for name, layer in reference.layers.items():
+        other = candidate.layers.get(name)
         if other is None:
             continue
         if layer.activation is not None and other.activation is not None:
@@ -240,19 +246,19 @@ def _distances(ours: Trace, theirs: Trace, floor: NoiseFloor) -> Iterator[tuple[
 
 
 def _case(asked: AskedCase, sides: tuple[Backend, Backend]) -> Case:
-    ours = engine().run(asked, sides[0])
-    case = Case(asked.model, asked.x, asked.method, *sides, ours.target, asked.dtype)
-    case.ours = ours
+    reference = engine().run(asked, sides[0])
+    case = Case(asked.model, asked.x, asked.method, *sides, reference.target, asked.dtype)
+    case.reference_run = reference
     return case
 
 
 def _another_target(case: Case) -> Finding | None:
     """Where the candidate says itself that it explained another class."""
-    asked, explained_class = case.target, case.theirs.target
+    asked, explained_class = case.target, case.candidate_run.target
     if np.array_equal(asked, explained_class):
         return None
     words = f"class {explained_class.tolist()} is explained instead of {asked.tolist()}"
-    error = apart((case.ours.attribution,), (case.theirs.attribution,))
+    error = apart((case.reference_run.attribution,), (case.candidate_run.attribution,))
     parameters = {"found": explained_class.tolist(), "expected": asked.tolist()}
     return Finding("head", case.graph.output, "target", words, error, 0.0, parameters=parameters)
 
@@ -260,7 +266,7 @@ def _another_target(case: Case) -> Finding | None:
 def _runs(case: Case) -> bool:
     """Whether the candidate can be run in the dtype of ``case``."""
     try:
-        _ = case.theirs
+        _ = case.candidate_run
     except HarnessError:
         return False
     return True
@@ -273,7 +279,7 @@ FAR = 1e-9
 def _parts(case: Case) -> bool:
     """Whether the sides are further apart than float64 rounding could be expected to bring them."""
     nothing = NoiseFloor(case.dtype, "", 0.0)
-    return any(distance > FAR for distance, _ in _distances(case.ours, case.theirs, nothing))
+    return any(distance > FAR for distance, _ in _distances(case.reference_run, case.candidate_run, nothing))
 
 
 #: After so many layers of one kind and rule for which there is no name, pairs of deviations are not tried any more.
@@ -346,7 +352,7 @@ def _single(case: Case) -> Case | None:
         return None
     inner = replace(case, method=method)
     try:
-        _ = inner.theirs
+        _ = inner.candidate_run
     except Exception:
         return None  # a candidate made for the whole method need not take one of its runs
     return inner
@@ -363,7 +369,7 @@ def _whole_run(case: Case) -> Iterator[Finding | None]:
 
 def _shows_all(case: Case) -> bool:
     """Whether the candidate shows the relevance of every layer, so that its steps account for its attribution."""
-    run = case.theirs.layers
+    run = case.candidate_run.layers
     return all(layer.name in run and run[layer.name].relevance is not None for layer in case.graph)
 
 
@@ -376,37 +382,37 @@ def _forward(case: Case) -> Iterator[ForwardError | Finding]:
     if rows:
         yield from pair_errors(case, rows, _forward_run(case))
         return
-    ours, theirs = case.ours, case.theirs
+    reference, candidate = case.reference_run, case.candidate_run
     for layer in case.graph.layers:
-        if layer.name not in theirs.layers or layer.name not in ours.layers:
+        if layer.name not in candidate.layers or layer.name not in reference.layers:
             continue
-        one, other = ours.layers[layer.name].activation, theirs.layers[layer.name].activation
+        one, other = reference.layers[layer.name].activation, candidate.layers[layer.name].activation
         if one is None or other is None:
             continue
         if not explained(apart((one,), (other,)), summation_floor(case.terms, case.dtype)):
-            yield from forward_errors(case, theirs, layer.name)
+            yield from forward_errors(case, candidate, layer.name)
             return
 
 
 def _forward_run(case: Case) -> Trace:
     """A run that shows the candidate's activations; where it shows none and computes other logits, the port's."""
-    run = case.theirs
+    run = case.candidate_run
     shown = any(layer.activation is not None for layer in run.layers.values())
     floor = summation_floor(case.terms, case.dtype)
-    if shown or explained(apart((case.ours.logits,), (run.logits,)), floor):
+    if shown or explained(apart((case.reference_run.logits,), (run.logits,)), floor):
         return run
     return engine().run(case.asked.with_method(method_named("gradient")), backend_named("torch"))
 
 
 def _head(case: Case) -> Iterator[Finding]:
     output = case.graph.output
-    found = case.theirs.layers.get(output)
+    found = case.candidate_run.layers.get(output)
     if found is None or found.relevance is None:
         return
     # A softmax sums over the classes; the other starts are copies.
-    floor = summation_floor(case.theirs.logits.shape[-1], case.dtype)
+    floor = summation_floor(case.candidate_run.logits.shape[-1], case.dtype)
     findings = head_findings(
-        case.theirs.logits, case.target, case.method.head, np.asarray(found.relevance), output, floor
+        case.candidate_run.logits, case.target, case.method.head, np.asarray(found.relevance), output, floor
     )
     for finding in findings:
         if finding.cause in ("output-seed", "unknown") and case.coupled:
@@ -418,7 +424,7 @@ def _head(case: Case) -> Iterator[Finding]:
 def _steps(case: Case, unclear: set[str]) -> Iterator[Introduced]:
     """Every layer's step, with the layer as the candidate has it; those whose forward pass is unclear left out."""
     if case.candidate_steps is None:
-        yield from seen(case, case.theirs, unclear)
+        yield from seen(case, case.candidate_run, unclear)
         return
     any_introduced = False
     for found in introduced(case, unclear):
@@ -426,4 +432,4 @@ def _steps(case: Case, unclear: set[str]) -> Iterator[Introduced]:
         yield found
     if not any_introduced:
         # Between the steps: how shares are summed where several layers read one.
-        yield from seen(case, case.theirs, unclear)
+        yield from seen(case, case.candidate_run, unclear)

@@ -96,9 +96,9 @@ def explain_step(
     if found.message is not None:
         finding = replace(where.finding("unknown", found.message), facts={"raised": found.message})
         return Explained((finding,), None)
-    for ours, theirs in zip(found.expected, found.observed, strict=True):
-        if theirs is not None and theirs.shape != ours.shape:
-            words = f"the relevance has the shape {theirs.shape} instead of {ours.shape}"
+    for reference, candidate in zip(found.expected, found.observed, strict=True):
+        if candidate is not None and candidate.shape != reference.shape:
+            words = f"the relevance has the shape {candidate.shape} instead of {reference.shape}"
             return Explained((where.finding("layout", words),), None)
     part = _excerpt(case, found)
     known = _same_as_before(case, found, part, before)
@@ -140,7 +140,11 @@ def _told_otherwise(case: Case, found: Introduced, where: _Found) -> Finding | N
 
 def _stored(case: Case, pairs: Iterable[tuple[np.ndarray, np.ndarray | None]], error: float) -> str | None:
     """The format that all the candidate's arrays are stored in, if it is a shorter one than was asked for."""
-    formats = {stored_format(theirs, ours, error, case.dtype) for ours, theirs in pairs if theirs is not None}
+    formats = {
+        stored_format(candidate, reference, error, case.dtype)
+        for reference, candidate in pairs
+        if candidate is not None
+    }
     return formats.pop() if len(formats) == 1 else None
 
 
@@ -420,12 +424,12 @@ def _unknown(where: _Found, outcome: Outcome, words: str, known: Mapping[str, An
 
 def _nan_words(found: Introduced) -> str | None:
     """Where the candidate has NaN or infinity and the reference has none."""
-    for ours, theirs in zip(found.expected, found.observed, strict=True):
-        if theirs is None:
+    for reference, candidate in zip(found.expected, found.observed, strict=True):
+        if candidate is None:
             continue
-        bad = ~np.isfinite(theirs) & np.isfinite(ours)
+        bad = ~np.isfinite(candidate) & np.isfinite(reference)
         if bad.any():
-            nan = int(np.isnan(theirs[bad]).sum())
+            nan = int(np.isnan(candidate[bad]).sum())
             return f"{nan} NaN and {int(bad.sum()) - nan} infinite values where the reference has none"
     return None
 

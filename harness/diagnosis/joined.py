@@ -46,7 +46,7 @@ def joined_finding(case: Case) -> Finding | None:
     if not isinstance(procedure, IntegratedGradients | Smoothed):
         return None
     expected, floor = _joined(case, procedure)
-    found = np.asarray(case.theirs.attribution, np.float64)
+    found = np.asarray(case.candidate_run.attribution, np.float64)
     error = apart((expected,), (found,))
     floor = max(floor, case.attribution_floor)
     if explained(error, floor):

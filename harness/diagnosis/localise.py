@@ -47,7 +47,7 @@ def introduced(case: Case, unclear: Collection[str]) -> Iterator[Introduced]:
 
     Only the results of layers that differ are worth keeping: they are large.
     """
-    where = case.ours
+    where = case.reference_run
     for layer in reversed(case.graph.layers):
         if not layer.inputs or layer.name in unclear or _lacks(case, layer):
             continue
@@ -63,7 +63,7 @@ def introduced(case: Case, unclear: Collection[str]) -> Iterator[Introduced]:
 
 def _lacks(case: Case, layer: Layer) -> bool:
     """Whether the candidate is a port without this layer, which changes nothing on this input."""
-    return bool(case.theirs.layers) and layer.name not in case.theirs.layers
+    return bool(case.candidate_run.layers) and layer.name not in case.candidate_run.layers
 
 
 def _kept(relevance: np.ndarray) -> np.ndarray:

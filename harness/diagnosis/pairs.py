@@ -109,10 +109,10 @@ def _found(case: Case, layer: Layer, own: _Values) -> ForwardError | None:
 
 def _with_the_ports_inputs(case: Case, layer: Layer, own: _Values, found: ForwardError) -> float | None:
     """How far the layer is from what it should be, once it reads what it reads in the port."""
-    theirs = _torch_graph(case)[layer.name]
-    if any(name not in own.seen for name in theirs.inputs):
+    candidate = _torch_graph(case)[layer.name]
+    if any(name not in own.seen for name in candidate.inputs):
         return None
-    step = ForwardStep(layer, tuple(own.seen[name] for name in theirs.inputs), case.graph)
+    step = ForwardStep(layer, tuple(own.seen[name] for name in candidate.inputs), case.graph)
     try:
         residual = apart((case.oracle.carry_forward(step),), (found.observed,))
     except Exception:

@@ -55,7 +55,7 @@ def evidence(case: Case, finding: Finding, shown: ForwardError | Introduced | No
             layer=shown.layer,
             relevance=shown.step.relevance,
         )
-    run, source = case.theirs, case.graph.input.name
+    run, source = case.candidate_run, case.graph.input.name
     output = run.layers.get(case.graph.output)
     if finding.stage == "head" and output is not None and output.relevance is not None:
         return Evidence(
@@ -80,4 +80,4 @@ def evidence(case: Case, finding: Finding, shown: ForwardError | Introduced | No
         )
     if finding.cause == "nondeterminism":
         return Evidence(case.method, case.dtype, (case.x,), (case.again().attribution,), (run.attribution,))
-    return Evidence(case.method, case.dtype, (case.x,), (run.attribution,), (case.ours.attribution,))
+    return Evidence(case.method, case.dtype, (case.x,), (run.attribution,), (case.reference_run.attribution,))

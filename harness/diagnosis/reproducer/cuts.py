@@ -71,10 +71,10 @@ def parts(evidence: Evidence, layer: Layer) -> Iterator[Part]:
 
 def _error(evidence: Evidence) -> np.ndarray:
     """Where the two sides differ: (batch, ...) absolute, in the first array that both have, NaN as the most."""
-    for ours, theirs in zip(evidence.expected, evidence.found, strict=True):
-        if theirs is not None and ours.shape == theirs.shape:
+    for reference, candidate in zip(evidence.expected, evidence.found, strict=True):
+        if candidate is not None and reference.shape == candidate.shape:
             with np.errstate(invalid="ignore", over="ignore"):
-                error = np.abs(np.asarray(theirs, np.float64) - ours)
+                error = np.abs(np.asarray(candidate, np.float64) - reference)
             largest = float(error[np.isfinite(error)].max(initial=0.0))
             return np.where(np.isfinite(error), error, 2 * largest + 1)
     return np.ones_like(evidence.expected[0], dtype=np.float64)
