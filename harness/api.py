@@ -18,6 +18,7 @@ from harness.backends import (
     model_plugin,
     register_backend,
     run_on_copies,
+    to_watch,
 )
 from harness.checks import checked_dtype, checked_input, checked_target
 from harness.errors import UnsupportedMethodError
@@ -85,7 +86,8 @@ def explain(
     check_applies(resolved, model)
     require_support(chosen, resolved)
     prepared = prepared_for(model, chosen, dtype)
-    trace = of_model(run_on_copies(prepared, array, resolved, wanted, layers), model)
+    run = run_on_copies(prepared, array, resolved, wanted, layers, watched=to_watch(chosen, model))
+    trace = of_model(run, model)
     trace.rerun = _rerun(model, array, chosen, dtype, prepared)
     return trace
 

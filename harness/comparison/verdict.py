@@ -29,6 +29,7 @@ from harness.comparison.rows import (
 )
 from harness.errors import InvalidInputError
 from harness.pairs import UNVERIFIED
+from harness.state import PUT_BACK, STATE
 from harness.trace import Trace
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Comparison:
     ``rows``: relevance per layer in backward order; ``forward``: activation per layer in forward order;
     ``attribution``: the result itself, after post-processing. ``unverified``: why the pair that the traces are runs
     of is not one network; such a comparison is "divergent" at best and never passes, whatever its rows say.
+    ``state``: which side leaves the model, its input or what all code of the process shares changed, and what of
+    it; such a comparison is an "error" and never passes.
 
     ``first_divergent``: the layer whose step made the first relevance that differs (is neither identical nor
     equivalent), from the output backwards: not the layer that received it, but the one that reads that layer. It is
@@ -66,6 +69,7 @@ class Comparison:
     notes: tuple[str, ...] = field(default=())
     unverified: str | None = None
     first_divergent: str | None = None
+    state: str | None = None
 
     @property
     def verdict(self) -> str:
@@ -73,12 +77,15 @@ class Comparison:
         verdicts = [row.verdict for row in self._all()]
         if self.unverified is not None:
             verdicts.append("divergent")
+        if self.state is not None:
+            verdicts.append("error")
         return min(verdicts, key=VERDICTS.index)
 
     @property
     def passed(self) -> bool:
         """True for "identical" and "equivalent", and for what ``tolerance`` explicitly allows beyond."""
-        return self.unverified is None and all(self._row_passed(row) for row in self._all())
+        sound = self.unverified is None and self.state is None
+        return sound and all(self._row_passed(row) for row in self._all())
 
     @property
     def first_different_relevance(self) -> str | None:
@@ -159,6 +166,14 @@ def compare(
     )
     if unverified is not None:
         notes.append(f"{unverified}: its cases never pass")
+    state = _state(reference_trace, candidate_trace)
+    if state is not None:
+        notes.append(state)
+    notes += [
+        f"{side} {trace.backend!r}: {trace.provenance[PUT_BACK]}"
+        for side, trace in zip(("reference", "candidate"), sides, strict=True)
+        if PUT_BACK in trace.provenance
+    ]
     if floor is None:
         floor = rerun.floor(reference_trace) if rerun else unmeasured(reference_trace.dtype)
         if not rerun:
@@ -169,6 +184,12 @@ def compare(
         reason = f" ({why})" if why else ""
         notes.append(f"the candidate gave no layers{reason}; only the attribution was compared")
     shared = [name for name in ours if name in theirs]
+    if theirs and len(shared) < len(ours):
+        missing = [name for name in ours if name not in theirs]
+        notes.append(
+            f"the candidate shows {len(shared)} of {len(ours)} layers; not compared: {', '.join(missing[:5])}"
+            + (", ..." if len(missing) > 5 else "")
+        )
     # NumPy releases the interpreter for the sums, so the tensors are handled side by side.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         relevances = [
@@ -197,6 +218,7 @@ def compare(
             tolerance=tolerance,
             notes=tuple(notes),
             unverified=unverified,
+            state=state,
         )
     # A function's own activations are not known where it did not run the twin once, on the very batch.
     own = "activations" not in candidate_trace.provenance
@@ -213,6 +235,16 @@ def compare(
         if result is not None:
             comparison = _on_equal_ground(comparison, {ATTRIBUTION: result})
     return _with_first_divergent(comparison, reference_trace, candidate_trace)
+
+
+def _state(reference: Trace, candidate: Trace) -> str | None:
+    """What a side leaves changed, as a sentence; None where neither does."""
+    said = [
+        f"{side} {trace.backend!r} {trace.provenance[STATE]} (state)"
+        for side, trace in (("reference", reference), ("candidate", candidate))
+        if STATE in trace.provenance
+    ]
+    return "; ".join(said) or None
 
 
 def _with_first_divergent(comparison: Comparison, reference: Trace, candidate: Trace) -> Comparison:

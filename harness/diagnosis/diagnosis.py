@@ -35,6 +35,7 @@ from harness.graph import Layer
 from harness.methods import Backward, IntegratedGradients, Method, Rule, Smoothed
 from harness.methods import method as method_named
 from harness.pairs import check_applies, unverified
+from harness.state import STATE
 from harness.trace import Trace
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Diagnosis:
 
     @property
     def stage(self) -> str | None:
-        """ "forward", "head", "rule" or "postprocess"; None where nothing is wrong."""
+        """ "forward", "head", "rule", "postprocess" or "run"; None where nothing is wrong."""
         return self.findings[0].stage if self.findings else None
 
     @property
@@ -167,7 +168,7 @@ def diagnose(
     case = _case(model, array, resolved, sides, wanted, dtype)
     folder = None if reproduce_in is None else Path(reproduce_in)
     notes = _left_out(case.theirs)
-    first = repeat_finding(case) or _another_target(case)
+    first = _state_finding(case) or repeat_finding(case) or _another_target(case)
     if first is not None:
         return Diagnosis(case, (first,), notes=notes, reproduce_in=folder)
     if dtype == "float64":
@@ -247,6 +248,15 @@ def _case(
     case = Case(model, x, method, sides[0], sides[1], ours.target, dtype)
     case.ours = ours
     return case
+
+
+def _state_finding(case: Case) -> Finding | None:
+    """What the candidate's run leaves changed: the next run is of another model, input or arithmetic."""
+    said = case.theirs.provenance.get(STATE)
+    if said is None:
+        return None
+    error = apart((case.ours.attribution,), (case.theirs.attribution,))
+    return Finding("run", None, "state", f"the candidate {said}", error, case.attribution_floor)
 
 
 def _another_target(case: Case) -> Finding | None:

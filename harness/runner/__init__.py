@@ -1,7 +1,6 @@
 """Suites, the bench a case runs on, runs that resume."""
 
 from harness.runner.bench import Bench, Outcome
-from harness.runner.isolated import run_isolated
 from harness.runner.run import Progress, Selection, Skipped, chosen_input, environment, row_of, run, why_not
 from harness.runner.suites import SUITES, Suite, known_methods, select_methods, suite_named
 
@@ -18,7 +17,6 @@ __all__ = [
     "known_methods",
     "row_of",
     "run",
-    "run_isolated",
     "select_methods",
     "suite_named",
     "why_not",

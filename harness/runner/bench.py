@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend, Model, Prepared, run_on_copies
+from harness.backends import Backend, Model, Prepared, run_on_copies, to_watch
 from harness.comparison import Comparison, Rerun, compare
-from harness.errors import HarnessError, described, is_interrupt
+from harness.errors import blamed, described, is_interrupt
 from harness.methods import Method
 from harness.pairs import of_model
 from harness.trace import Trace
@@ -69,22 +69,27 @@ class Bench:
                     return Outcome(method, dtype, None, traces.get("reference"), None, message, seconds)
                 prepared = self._prepare(side, dtype)
                 begun = time.perf_counter()
-                run = run_on_copies(prepared, self._inputs[dtype], method, target)
+                x, watched = self._inputs[dtype], to_watch(backend, self.model)
+                run = run_on_copies(prepared, x, method, target, watched=watched)
                 seconds[side] = time.perf_counter() - begun
                 traces[side] = of_model(run, self.model)
                 traces[side].rerun = self._rerun(side, dtype)
             except BaseException as error:  # a faulty side is a finding about that side, not about the suite
                 if is_interrupt(error):
                     raise
-                message = f"{side} {backend.name!r} raised {described(error)}"
+                message = blamed(side, backend.name, error)
                 return Outcome(method, dtype, None, traces.get("reference"), None, message, seconds)
             target = traces["reference"].target
-        floor = traces["reference"].rerun.floor(traces["reference"], self._exact_run(method, target, dtype))
         if dtype == "float64":
             self._exact = traces["reference"]
         try:
+            floor = traces["reference"].rerun.floor(
+                traces["reference"], self._exact_run(method, target, dtype)
+            )
             comparison = compare(traces["reference"], traces["candidate"], floor=floor)
-        except HarnessError as error:
+        except BaseException as error:  # single steps of both sides are run here
+            if is_interrupt(error):
+                raise
             message = f"candidate cannot be compared: {described(error)}"
             return Outcome(method, dtype, None, traces["reference"], traces["candidate"], message, seconds)
         seconds["total"] = time.perf_counter() - started
