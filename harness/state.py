@@ -33,7 +33,7 @@ class Part:
 
     words: str
     read: Callable[[], Any]
-    restore: Callable[[Any], None]
+    restore: Callable[[Any], object]
     decides: bool = True
     known: Any = None
 
@@ -62,7 +62,8 @@ class Watch:
 
     def put_back(self) -> Left:
         """Put everything back that is not as it was, and say what that was."""
-        faults, notes = [], []
+        faults: list[str] = []
+        notes: list[str] = []
         for part, before in self._before:
             after = part.read()
             if not _same(before, after):

@@ -42,7 +42,8 @@ def layer_from_wire(facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray], 
 
 def graph_to_wire(graph: Graph) -> tuple[dict[str, Any], Arrays]:
     """A graph as JSON, and its weights."""
-    layers, arrays = [], {}
+    layers: list[dict[str, Any]] = []
+    arrays: Arrays = {}
     for place, layer in enumerate(graph):
         facts, weights = layer_to_wire(layer, str(place))
         layers.append(facts)
