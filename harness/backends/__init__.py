@@ -1,6 +1,6 @@
 """The plugin protocol and the registry."""
 
-from harness.backends.handing import run_on_copies, step_on_copies
+from harness.backends.handing import run_on_copies, step_on_copies, to_watch
 from harness.backends.protocol import Backend, Model, Prepared, Programs, StepProgram, Steps
 from harness.backends.registry import (
     CANDIDATE,
@@ -34,4 +34,5 @@ __all__ = [
     "register_backend",
     "run_on_copies",
     "step_on_copies",
+    "to_watch",
 ]

@@ -26,6 +26,7 @@ from harness.comparison.rows import (
 from harness.errors import InvalidInputError
 from harness.graph import require_same_axes
 from harness.pairs import UNVERIFIED
+from harness.state import PUT_BACK, STATE
 from harness.trace import Trace
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Comparison:
     ``rows``: relevance per layer in backward order; ``forward``: activation per layer in forward order;
     ``attribution``: the result itself, after post-processing. ``unverified``: why the pair that the traces are runs
     of is not one network; such a comparison is "divergent" at best and never passes, whatever its rows say.
+    ``state``: which side leaves the model, its input or what all code of the process shares changed, and what of
+    it; such a comparison is an "error" and never passes.
 
     ``first_divergent``: the layer whose step made the first relevance that differs (is neither identical nor
     equivalent), from the output backwards: not the layer that received it, but the one that reads that layer. It is
@@ -63,6 +66,7 @@ class Comparison:
     notes: tuple[str, ...] = field(default=())
     unverified: str | None = None
     first_divergent: str | None = None
+    state: str | None = None
 
     @property
     def verdict(self) -> str:
@@ -70,12 +74,15 @@ class Comparison:
         verdicts = [row.verdict for row in self._all()]
         if self.unverified is not None:
             verdicts.append("divergent")
+        if self.state is not None:
+            verdicts.append("error")
         return min(verdicts, key=VERDICTS.index)
 
     @property
     def passed(self) -> bool:
         """True for "identical" and "equivalent", and for what ``tolerance`` explicitly allows beyond."""
-        return self.unverified is None and all(self._row_passed(row) for row in self._all())
+        sound = self.unverified is None and self.state is None
+        return sound and all(self._row_passed(row) for row in self._all())
 
     @property
     def first_different_relevance(self) -> str | None:
@@ -146,12 +153,26 @@ def judge(
     )
     if unverified is not None:
         notes = (f"{unverified}: its cases never pass", *notes)
+    state = _state(reference_trace, candidate_trace)
+    if state is not None:
+        notes = (*notes, state)
+    put_back = [
+        f"{side} {trace.backend!r}: {trace.provenance[PUT_BACK]}"
+        for side, trace in zip(("reference", "candidate"), sides, strict=True)
+        if PUT_BACK in trace.provenance
+    ]
+    notes = (*notes, *put_back)
     reference, candidate = reference_trace.layers, candidate_trace.layers
     if reference and not candidate:
         why = candidate_trace.provenance.get("layers")
         reason = f" ({why})" if why else ""
         notes = (*notes, f"the candidate gave no layers{reason}; only the attribution was compared")
     shared = [name for name in reference if name in candidate]
+    if candidate and len(shared) < len(reference):
+        missing = [name for name in reference if name not in candidate]
+        withheld = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        shown = f"the candidate shows {len(shared)} of {len(reference)} layers"
+        notes = (*notes, f"{shown}; not compared: {withheld}")
     # NumPy releases the interpreter for the sums, so the tensors are handled side by side.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         relevances = [
@@ -180,7 +201,18 @@ def judge(
             tolerance=tolerance,
             notes=notes,
             unverified=unverified,
+            state=state,
         )
+
+
+def _state(reference: Trace, candidate: Trace) -> str | None:
+    """What a side leaves changed, as a sentence; None where neither does."""
+    said = [
+        f"{side} {trace.backend!r} {trace.provenance[STATE]} (state)"
+        for side, trace in (("reference", reference), ("candidate", candidate))
+        if STATE in trace.provenance
+    ]
+    return "; ".join(said) or None
 
 
 def with_first_divergent(

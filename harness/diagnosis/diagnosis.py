@@ -36,6 +36,7 @@ from harness.graph import Layer
 from harness.methods import Backward, IntegratedGradients, Method, Rule, Smoothed
 from harness.methods import method as method_named
 from harness.pairs import unverified
+from harness.state import STATE
 from harness.trace import Trace
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Diagnosis:
 
     @property
     def stage(self) -> str | None:
-        """ "forward", "head", "rule" or "postprocess"; None where nothing is wrong."""
+        """ "forward", "head", "rule", "postprocess" or "run"; None where nothing is wrong."""
         return self.findings[0].stage if self.findings else None
 
     @property
@@ -172,7 +173,7 @@ def diagnose(
     case = _case(asked, sides)
     folder = None if reproduce_in is None else Path(reproduce_in)
     notes = _left_out(case.candidate_run)
-    first = repeat_finding(case) or _another_target(case)
+    first = _state_finding(case) or repeat_finding(case) or _another_target(case)
     if first is not None:
         return Diagnosis(case, (first,), notes=notes, reproduce_in=folder)
     if dtype == "float64":
@@ -250,6 +251,15 @@ def _case(asked: AskedCase, sides: tuple[Backend, Backend]) -> Case:
     case = Case(asked.model, asked.x, asked.method, *sides, reference.target, asked.dtype)
     case.reference_run = reference
     return case
+
+
+def _state_finding(case: Case) -> Finding | None:
+    """What the candidate's run leaves changed: the next run is of another model, input or arithmetic."""
+    said = case.candidate_run.provenance.get(STATE)
+    if said is None:
+        return None
+    error = apart((case.reference_run.attribution,), (case.candidate_run.attribution,))
+    return Finding("run", None, "state", f"the candidate {said}", error, case.attribution_floor)
 
 
 def _another_target(case: Case) -> Finding | None:

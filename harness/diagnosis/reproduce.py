@@ -14,7 +14,7 @@ from harness.diagnosis.forward import ForwardError
 from harness.diagnosis.head import seed
 from harness.diagnosis.localise import Introduced
 from harness.diagnosis.reproducer import Evidence, write
-from harness.methods import slug
+from harness.naming import file_name
 
 
 def reproduce(
@@ -25,7 +25,7 @@ def reproduce(
     ``shown``: the layer's forward pass or step that the finding is about, where it is about one.
     """
     if folder is None:
-        prefix = f"{case.model.name}-{slug(case.method.name)}-{finding.cause}-"
+        prefix = f"{file_name(f'{case.model.name}-{case.method.name}-{finding.cause}')}-"
         folder = Path(tempfile.mkdtemp(prefix=prefix))
     return write(
         folder,

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend, Model, Prepared, Steps, installed_name, run_on_copies
+from harness.backends import Backend, Model, Prepared, Steps, installed_name, run_on_copies, to_watch
 from harness.case import Case
 from harness.comparison.floor import RUNS, NoiseFloor, moved_one_ulp
 from harness.engine.memo import Memo
@@ -76,7 +76,8 @@ class Engine:
         known = None if key is None or again else self.memo.get(key)
         if known is None:
             prepared = self.prepared(case.model, backend, case.dtype)
-            run = run_on_copies(prepared, case.x, case.method, case.target, case.layers)
+            watched = to_watch(backend, case.model)
+            run = run_on_copies(prepared, case.x, case.method, case.target, case.layers, watched)
             known = of_model(run, case.model)
             if key is not None and keep:
                 self.memo.put(key, _read_only(known))

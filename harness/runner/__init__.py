@@ -1,6 +1,5 @@
 """Suites, cases through both sides, runs that resume."""
 
-from harness.runner.isolated import run_isolated
 from harness.runner.outcome import Outcome, run_case
 from harness.runner.run import Progress, Selection, Skipped, chosen_input, environment, row_of, run, why_not
 from harness.runner.suites import SUITES, Suite, known_methods, select_methods, suite_named
@@ -18,7 +17,6 @@ __all__ = [
     "row_of",
     "run",
     "run_case",
-    "run_isolated",
     "select_methods",
     "suite_named",
     "why_not",

@@ -9,7 +9,7 @@ from harness.backends import Backend
 from harness.case import Case
 from harness.comparison import Comparison
 from harness.engine import compare, engine
-from harness.errors import HarnessError, described, is_interrupt
+from harness.errors import blamed, described, is_interrupt
 from harness.methods import Method
 from harness.trace import Trace
 
@@ -59,12 +59,13 @@ def run_case(case: Case, reference: Backend, candidate: Backend) -> Outcome:
         except BaseException as error:  # a faulty side is a finding about that side, not about the suite
             if is_interrupt(error):
                 raise
-            message = f"{side} {backend.name!r} raised {described(error)}"
-            return _failed(case, traces, message, seconds)
+            return _failed(case, traces, blamed(side, backend.name, error), seconds)
         case = case.with_target(traces[0].target)
     try:
         comparison = compare(traces[0], traces[1])
-    except HarnessError as error:
+    except BaseException as error:  # single steps of both sides are run here
+        if is_interrupt(error):
+            raise
         return _failed(case, traces, f"candidate cannot be compared: {described(error)}", seconds)
     seconds["total"] = time.perf_counter() - started
     return Outcome(case.method, case.dtype, comparison, traces[0], traces[1], "", seconds)

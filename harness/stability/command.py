@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.naming import printable
+from harness.sides import InProcess, Sides, Timeout
+
 if TYPE_CHECKING:
     from harness.methods import Method
     from harness.stability.result import Stability
@@ -31,10 +34,13 @@ def stability_command(
     out: Annotated[
         Path | None, typer.Option(help="Folder for layers.csv, ledger.csv, forms.csv and stability.json.")
     ] = None,
+    in_process: InProcess = False,
+    timeout: Timeout = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
     """Say where relevance becomes extreme or NaN, and why. Exit status 1 if something is not finite."""
     from rich.console import Console
+    from rich.text import Text
 
     from harness.api import as_model
     from harness.checks import checked_dtype, read_array
@@ -50,10 +56,13 @@ def stability_command(
     x, _ = chosen_input(loaded, given)
     console = Console(stderr=True, highlight=False, markup=False)
     try:
-        with console.status("starting") as status:
-            found = analyse(
-                loaded, x, wanted, backend, target, dtype, stabilizers, epsilon, progress=status.update
-            )
+        named = Sides(in_process, timeout).named(backend)
+        with named as (chosen,), console.status("starting") as status:
+
+            def told(what: str) -> None:
+                status.update(Text(printable(what)))
+
+            found = analyse(loaded, x, wanted, chosen, target, dtype, stabilizers, epsilon, progress=told)
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         raise typer.Exit(130) from None

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from harness.naming import printable
 from harness.stability.figures import THRESHOLDS, LayerStability, LedgerEntry
 from harness.stability.result import Stability
 from harness.stability.wording import worst_layers
@@ -17,8 +18,9 @@ SHOWN = 6
 
 def show(found: Stability) -> None:
     """Print ``found``; everything that is left out here is in its tables and its JSON."""
-    print(f"{found.model}, {found.method.name}, {found.backend} {found.dtype}, target {_targets(found)}")
-    print(found.sentence)
+    head = f"{found.model}, {found.method.name}, {found.backend} {found.dtype}, target {_targets(found)}"
+    print(printable(head))
+    print(printable(found.sentence, lines=True))
     _heading(
         "Worst steps (condition: noise out / noise in; the last columns: share of relevance divided by less)"
     )
@@ -59,7 +61,7 @@ def show(found: Stability) -> None:
         for other, distance in result.distance.items()
         if other == "method" or other in [each.form for each in found.forms.results[:place]]
     )
-    print(f"Relative L2 distance at the input: {', '.join(pairs)}")
+    print(printable(f"Relative L2 distance at the input: {', '.join(pairs)}"))
 
 
 def _unbalanced(found: Stability) -> list[LedgerEntry]:

@@ -268,7 +268,9 @@ class Destructive(GradientBackend):
 def test_what_a_candidate_does_to_its_arrays_reaches_nobody_else(tmp_path) -> None:
     given = np.array([[0.5, -1.0, 2.0]], np.float32)
     rows = run(selection(Destructive("destructive"), input=given), tmp_path)
-    assert {row["verdict"] for row in rows} == {"identical"}
+    assert {row["verdict"] for row in rows} == {"error"}
+    assert {row["message"] for row in rows} == {"candidate 'destructive' leaves changed: its input (state)"}
+    assert {row["attribution_mae"] for row in rows} == {0.0}
     assert given.tolist() == [[0.5, -1.0, 2.0]]
     # (0.5 - 0.5 - 2, -1 - 3 + 0.5) @ ((2, 1), (-1, 0.5)) = (-4 + 3.5, -2 - 1.75): the first logit is larger
     assert {tuple(row["target"]) for row in rows} == {(0,)}

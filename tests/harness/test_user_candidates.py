@@ -86,8 +86,8 @@ ENDINGS = {
     "raise Own('word')": "raised Own: word",
     "trace.__class__ = Lazy": "raised SystemExit: 0",
     "return None": "raised TypeError: explain returned NoneType, expected harness.trace.Trace",
-    "os._exit(0)": "the process that ran this case ended with exit code 0",
-    "os.kill(os.getpid(), signal.SIGSEGV)": "the process that ran this case was killed by SIGSEGV",
+    "os._exit(0)": "failed: its process ended with exit code 0 during 'explain'",
+    "os.kill(os.getpid(), signal.SIGSEGV)": "failed: its process was killed by SIGSEGV during 'explain'",
 }
 
 
@@ -121,7 +121,7 @@ def test_a_candidate_that_ends_before_its_run_begins_is_an_error_of_every_case(c
         ("raise KeyboardInterrupt", "cannot be loaded: KeyboardInterrupt"),
         ("Candidate.__init__ = lambda self: sys.exit(0)", "cannot be loaded: SystemExit: 0"),
         ("Candidate.name = property(lambda self: sys.exit(0))", "cannot be loaded: SystemExit: 0"),
-        ("os._exit(0)", "ended with exit code 0 with 0 cases finished"),
+        ("os._exit(0)", "cannot be loaded: failed: its process ended with exit code 0 during 'load'"),
         ("Candidate = None", "cannot be loaded: TypeError"),
         ("del Candidate", "mine.py defines no 'Candidate'"),
     ],
@@ -140,7 +140,7 @@ def test_goldens_are_not_verified_by_a_file_that_ends_the_process(call, tmp_path
     write(tmp_path, last="os._exit(0)")
     status, out, err = call("golden", "verify", "--root", str(ROOT), "--candidate", RUN[4])
     assert (status, out) == (2, "")
-    assert "ended with exit code 0 with 0 cases finished" in err
+    assert "cannot be loaded: failed: its process ended with exit code 0 during 'load'" in err
 
 
 def test_a_golden_whose_candidate_ends_the_process_is_an_error_and_the_rest_is_verified(
@@ -151,7 +151,9 @@ def test_a_golden_whose_candidate_ends_the_process_is_an_error_and_the_rest_is_v
     status, out, _ = call("golden", "verify", "--root", str(ROOT), *methods, "--candidate", RUN[4], "--json")
     bad, good = json.loads(out)["rows"]
     assert status == 1
-    assert bad["message"].startswith("the process that ran this case ended with exit code 0")
+    assert bad["message"].startswith(
+        "candidate 'mine' failed: its process ended with exit code 0 during 'explain'"
+    )
     assert good["passed"]
 
 
@@ -159,6 +161,8 @@ def test_code_that_calls_exit_under_a_command_for_one_case_is_no_success(call, t
     write(tmp_path, explain="sys.exit(0)")
     sides = ("--reference", "oracle", "--candidate", RUN[4])
     status, _, err = call("diagnose", "digits-cnn", "gradient", *sides, "--dtype", "float64")
+    assert (status, err) == (2, "error: mine.py:Candidate raised SystemExit: 0\n")
+    status, _, err = call("diagnose", "digits-cnn", "gradient", *sides, "--dtype", "float64", "--in-process")
     assert status == 2
     assert err.startswith("error: ended before it was done, by SystemExit: 0 ")
 
