@@ -39,7 +39,7 @@ def test_the_contracts_hold():
 
 def test_each_breach_breaks_the_contract_that_forbids_it(skeleton):
     breaches = {
-        "harness imports no framework": ("harness/graph.py", "import torch"),
+        "harness imports no framework": ("harness/files.py", "import torch"),
         "harness reaches the other packages only through its registry": (
             "harness/api.py",
             "import ported_models",
@@ -52,8 +52,15 @@ def test_each_breach_breaks_the_contract_that_forbids_it(skeleton):
             "reference_impls/oracle/backend.py",
             "from reference_impls.tensorflow import backend",
         ),
+        "deviations are made of the oracle, not of the TensorFlow reference": (
+            "reference_impls/deviations/__init__.py",
+            "from reference_impls.tensorflow import backend",
+        ),
         "the reference uses no torch": ("reference_impls/tensorflow/backend.py", "import torchvision"),
-        "the oracle uses no framework at all": ("reference_impls/oracle/backend.py", "import keras"),
+        "the oracle and its deviations use no framework at all": (
+            "reference_impls/oracle/backend.py",
+            "import keras",
+        ),
         "the port uses no TensorFlow": ("ported_impls/backend.py", "from tensorflow import math"),
         "implementations and models use the harness's data types, not its comparison": (
             "ported_impls/backend.py",
@@ -61,7 +68,7 @@ def test_each_breach_breaks_the_contract_that_forbids_it(skeleton):
         ),
         "models know no method": ("ported_models/build.py", "from harness.methods import rules"),
         "nothing that ships imports tests, evidence or benchmarks": (
-            "harness/graph.py",
+            "harness/files.py",
             "from evidence import certification",
         ),
         "evidence and benchmarks reach the implementations only through the registry": (
