@@ -39,7 +39,7 @@ def test_the_contracts_hold():
 
 def test_each_breach_breaks_the_contract_that_forbids_it(skeleton):
     breaches = {
-        "harness imports no framework": ("harness/graph.py", "import torch"),
+        "harness imports no framework": ("harness/graph/graph.py", "import torch"),
         "harness reaches the other packages only through its registry": (
             "harness/api.py",
             "import ported_models",
@@ -53,14 +53,21 @@ def test_each_breach_breaks_the_contract_that_forbids_it(skeleton):
             "from reference_impls.tensorflow import backend",
         ),
         "the reference uses no torch": ("reference_impls/tensorflow/backend.py", "import torchvision"),
-        "the oracle uses no framework at all": ("reference_impls/oracle/backend.py", "import keras"),
+        "deviations are made of the oracle, not of the TensorFlow reference": (
+            "reference_impls/deviations/formats.py",
+            "from reference_impls.tensorflow import layers",
+        ),
+        "the oracle and its deviations use no framework at all": (
+            "reference_impls/oracle/backend.py",
+            "import keras",
+        ),
         "the port uses no TensorFlow": ("ported_impls/backend.py", "from tensorflow import math"),
         "implementations and models use the harness's data types, not its comparison": (
             "ported_impls/backend.py",
             "from harness.comparison import verdict",
         ),
         "models know no method": ("ported_models/build.py", "from harness.methods import rules"),
-        "nothing imports tests": ("harness/graph.py", "from tests import conftest"),
+        "nothing imports tests": ("harness/graph/graph.py", "from tests import conftest"),
     }
     for module, _ in breaches.values():
         (skeleton / module).write_text("")
