@@ -23,7 +23,7 @@ _MOST_BRANCHES = 4
 def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     """Other ways to put the inputs of an add or multiply layer together in the forward pass."""
     kind = step.layer.kind
-    if kind not in ("add", "multiply"):
+    if not step.layer.traits.commutative:
         return
     other, verb, instead = (
         ("multiply", "multiplies its inputs", "adding")
