@@ -32,7 +32,7 @@ aten = torch.ops.aten
 def to_torch(array):
     """Channels last, as in the file, to channels on axis 1, as in torch."""
     moved = np.moveaxis(array, -1, 1) if array.ndim >= 3 else array
-    return torch.from_numpy(np.require(moved, requirements=["C", "W"]))
+    return torch.from_numpy(np.array(moved, order="C", copy=True))
 
 
 def to_numpy(tensor):

@@ -60,7 +60,7 @@ def test_a_port_in_a_file_of_ones_own_is_diagnosed(tmp_path: Path, name: str) ->
     ("candidate", "said"),
     [
         ("missing.py:backend", "there is no file missing.py"),
-        ("{port}:nothing", "has no attribute 'nothing'"),
+        ("{port}:nothing", "defines no 'nothing'"),
         ("{broken}:backend", "cannot be loaded: ZeroDivisionError"),
         ("nobody", "unknown backend 'nobody'"),
     ],
