@@ -227,11 +227,11 @@ def then_times_x(own: Postprocess) -> Treatment:
 
 
 def _treatment_words(name: str, own: Postprocess) -> str:
-    said = {
+    words = {
         "none": "the relevance of the input is taken as it is",
         "times_input": "the relevance of the input is multiplied by the input",
         "abs": "absolute values are taken of the relevance of the input",
         "square": "the relevance of the input is squared",
     }
     instead = "what the sign of the input asks for" if isinstance(own, TimesSign) else f"{own!r}"
-    return f"{said[name]} instead of {instead}"
+    return f"{words[name]} instead of {instead}"

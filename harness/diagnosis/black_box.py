@@ -111,11 +111,11 @@ def _scaled(case: Case, difference: Difference) -> Finding | None:
     reference, found, floor = difference.reference, difference.candidate, difference.floor
     rows = reference.reshape(len(reference), -1), found.reshape(len(found), -1)
     size = np.square(rows[0]).sum(axis=1)
-    told = size > 0  # zero is zero times any factor
-    if not told.any():
+    nonzero = size > 0  # zero is zero times any factor
+    if not nonzero.any():
         return None
     with np.errstate(all="ignore"):
-        factors = np.where(told, (rows[0] * rows[1]).sum(axis=1) / size, 1.0)
+        factors = np.where(nonzero, (rows[0] * rows[1]).sum(axis=1) / size, 1.0)
 
     def left(each: np.ndarray) -> float:
         return apart((reference * each.reshape(-1, *(1,) * (reference.ndim - 1)),), (found,))
@@ -126,21 +126,21 @@ def _scaled(case: Case, difference: Difference) -> Finding | None:
     own = SEEDS[head_words(case.method.head)](logits, case.target)
     for words, start in SEEDS.items():
         with np.errstate(all="ignore"):
-            wanted = np.where(told, start(logits, case.target) / own, 1.0)
+            wanted = np.where(nonzero, start(logits, case.target) / own, 1.0)
         if np.isfinite(wanted).all() and difference.closed_by(left(wanted)):
-            said = (
+            sentence = (
                 f"the backward pass starts from {words} instead of {head_words(case.method.head)}; "
-                f"the whole result is {factors[told][0]:.6g} times the reference's"
+                f"the whole result is {factors[nonzero][0]:.6g} times the reference's"
             )
             return _seed(
                 case,
                 replace(
-                    difference.finding("head", "output-seed", said, left(wanted)),
+                    difference.finding("head", "output-seed", sentence, left(wanted)),
                     parameters={"factor": (1 / factors).tolist()},
                 ),
             )
-    factor = float(factors[told][0])
-    if np.allclose(factors[told], factor, rtol=MULTIPLE * floor, atol=0):
+    factor = float(factors[nonzero][0])
+    if np.allclose(factors[nonzero], factor, rtol=MULTIPLE * floor, atol=0):
         words = f"the attribution is {factor:.9g} times the reference's"
         finding = difference.finding("postprocess", "scale", words, left(np.full(len(reference), factor)))
         return replace(finding, parameters={"factor": factor})

@@ -156,11 +156,11 @@ def diagnose(
     Arguments as for `harness.explain`; ``reference`` and ``candidate`` are by default the method's own (tensorflow and
     torch). The two are compared in ``dtype``; what differs is looked for in
     float64 where it shows there too, because rounding hides less. ``reproduce_in``: the folder for the
-    reproducer, else one in the system's temporary folder. ``progress`` is told what is being done.
+    reproducer, else one in the system's temporary folder. ``progress`` is called with what is being done.
 
     Raises what `harness.explain` raises.
     """
-    told = progress or (lambda what: None)
+    report = progress or (lambda what: None)
     resolved = method_named(method)
     sides = (
         backend_named(REFERENCE if reference is None else reference),
@@ -169,7 +169,7 @@ def diagnose(
     asked = AskedCase.checked(as_model(model), x, resolved, target, dtype)
     for side in sides:
         require_support(side, resolved)
-    told("running both sides")
+    report("running both sides")
     case = _case(asked, sides)
     folder = None if reproduce_in is None else Path(reproduce_in)
     notes = _left_out(case.candidate_run)
@@ -183,7 +183,7 @@ def diagnose(
         finer = replace(case, x=case.x.astype(np.float64), dtype="float64")
         if not _doubtful(case):
             return _nothing(case, folder, notes)
-        told("running both sides in float64")
+        report("running both sides in float64")
         case.forget()
         if _runs(finer) and _parts(finer):
             case = finer
@@ -191,7 +191,7 @@ def diagnose(
             return _nothing(case, folder, notes)
         elif _runs(finer):
             notes = ("in float64 the two agree", *notes)
-    found = _examined(case, told)
+    found = _examined(case, report)
     return replace(found, notes=_noted(case, found, notes), reproduce_in=folder)
 
 
@@ -296,8 +296,8 @@ def _parts(case: Case) -> bool:
 UNNAMED = 2
 
 
-def _examined(case: Case, told: Progress) -> Diagnosis:
-    told("forward pass")
+def _examined(case: Case, report: Progress) -> Diagnosis:
+    report("forward pass")
     explanations: list[Explained] = []
     mended: dict[str, Layer] = {}
     unclear: set[str] = set()
@@ -307,7 +307,7 @@ def _examined(case: Case, told: Progress) -> Diagnosis:
             # Behind a layer that is missing, extra or elsewhere the layers of the two sides do not correspond.
             return Diagnosis(case, (*grouped(explanations), each), shown=shown)
         shown = shown or each
-        told(f"forward pass: {each.layer.name}")
+        report(f"forward pass: {each.layer.name}")
         explanation = explain_forward(case, each)
         explanations.append(explanation)
         layer = mended_layer(each.step, explanation.hypothesis)
@@ -318,7 +318,7 @@ def _examined(case: Case, told: Progress) -> Diagnosis:
     forward = grouped(explanations)
     ends = tuple(result_findings(case))
     forward += ends
-    told("start of the backward pass")
+    report("start of the backward pass")
     inner = _single(case.with_mended(mended))
     # Behind a softmax that should not be there, the way back starts from its derivative.
     head = () if inner is None or ends else tuple(_head(inner))
@@ -328,7 +328,7 @@ def _examined(case: Case, told: Progress) -> Diagnosis:
     unnamed: Counter[tuple[str, Rule]] = Counter()
     for found in () if inner is None else _steps(inner, unclear):
         steps.append((found.layer.name, found.layer.kind, found.error, found.floor))
-        told(f"step of {found.layer.name}")
+        report(f"step of {found.layer.name}")
         if not found.differs:
             continue
         assert inner is not None

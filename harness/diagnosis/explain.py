@@ -107,17 +107,17 @@ def explain_step(
     search = _search(case, found, part)
     outcome = _singly(case, found, search, part)
     if not outcome.fits:
-        # What can be told without the search for pairs, which is long.
-        told = _told_otherwise(case, found, where)
-        if told is not None:
-            return Explained((replace(told, facts=_facts(case, found)),), None)
+        # What shows without the search for pairs, which is long.
+        plain = _shown_by_itself(case, found, where)
+        if plain is not None:
+            return Explained((replace(plain, facts=_facts(case, found)),), None)
         if pairs and (
             part is not None or multiplications(found.layer, len(found.step.relevance)) <= PAIRS_UP_TO
         ):
             firsts = FIRSTS_EVERYWHERE if part is not None and part.everywhere else FIRSTS
             outcome = _verified(case, found, search.paired(firsts), part)
     if outcome.fits:
-        return _named(where, _told_apart(case, found, outcome.fits), outcome, _nan_words(found))
+        return _named(where, _that_fits_elsewhere(case, found, outcome.fits), outcome, _nan_words(found))
     nan = _nan_words(found)
     if nan is not None:
         return Explained((replace(where.finding("nan", nan), facts=_facts(case, found)),), None)
@@ -127,7 +127,7 @@ def explain_step(
     return _unknown(where, outcome, words, _facts(case, found))
 
 
-def _told_otherwise(case: Case, found: Introduced, where: _Found) -> Finding | None:
+def _shown_by_itself(case: Case, found: Introduced, where: _Found) -> Finding | None:
     """What the candidate's results show by themselves: a shorter format, or that samples depend on one another."""
     stored = _stored(case, zip(found.expected, found.observed, strict=True), found.error)
     if stored is not None:
@@ -301,7 +301,7 @@ def _here(problem: Problem, earlier: Hypothesis) -> tuple[Deviation, ...]:
     return tuple(kept)
 
 
-def _told_apart(case: Case, found: Introduced, fits: Sequence[Hypothesis]) -> Hypothesis:
+def _that_fits_elsewhere(case: Case, found: Introduced, fits: Sequence[Hypothesis]) -> Hypothesis:
     """Of several that fit the data of the layer, the one that fits the candidate on other data too."""
     causes = {each.causes for each in fits}
     if len(causes) == 1 or case.candidate_steps is None:

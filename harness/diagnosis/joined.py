@@ -120,5 +120,5 @@ def other_procedures(
         yield f"the {other} of the runs is taken", replace(procedure, statistic=other)  # type: ignore[arg-type]
     for each in ("none", "abs", "square"):
         if each != procedure.each:
-            said = {"none": "as they are", "abs": "as absolute values", "square": "squared"}[each]
-            yield f"the runs are joined {said}", replace(procedure, each=each)
+            form = {"none": "as they are", "abs": "as absolute values", "square": "squared"}[each]
+            yield f"the runs are joined {form}", replace(procedure, each=each)

@@ -126,8 +126,8 @@ def _torch_graph(case: Case) -> Graph:
 
 
 def _finding(row: Row, error: float, floor: float, residual: float | None) -> Finding:
-    said = row.structure or ""
-    verb = "" if said.startswith("stands") else "is "
+    structure = row.structure or ""
+    verb = "" if structure.startswith("stands") else "is "
     return Finding(
-        "forward", row.name, "forward-layer", f"this {row.kind} {verb}{said}", error, floor, residual
+        "forward", row.name, "forward-layer", f"this {row.kind} {verb}{structure}", error, floor, residual
     )

@@ -44,7 +44,7 @@ def analyse(
     """Where the relevance of a run becomes extreme or NaN, and why.
 
     ``model``, ``x``, ``method``, ``backend``, ``target``, ``dtype``: as for `harness.explain`. ``stabilizers``: also
-    try the three stabilizer forms with ``epsilon``, the time of three more runs. ``progress`` is told what comes next.
+    try the three stabilizer forms with ``epsilon``, the time of three more runs. ``progress``: what comes next.
 
     Raises InvalidInputError for a method that is not one backward run, a backend that gives no single steps, an
     epsilon that is not above 0, and what `harness.explain` raises.
