@@ -99,7 +99,7 @@ RETURNS = {
     "layers of objects": (
         "next(iter(trace.layers.values())).relevance = np.array([None, None])", "has dtype object"
     ),
-    "a provenance that is no JSON": ("trace.provenance = {'x': object()}", "raised TypeError"),
+    "a provenance that is no JSON": ("trace.provenance = {'x': object()}", "TypeError: Object of type object"),
     "NaN": ("trace.attribution[:] = np.nan", ""),
     "another dtype by name": ("trace.dtype = 'float16'", "the traces differ in dtype"),
 }  # fmt: skip
