@@ -55,6 +55,15 @@ def gradient_tripled_at_one_layer(
     return gradient
 
 
+def gradient_that_leaves_weights_changed(twin: nn.Module, x: Tensor, target: Tensor, method: Method) -> Tensor:
+    """The gradient is right; afterwards one weight of the twin is another, for whoever runs it next."""
+    x.requires_grad_()
+    (gradient,) = torch.autograd.grad(logit(twin, x, target).sum(), x)
+    with torch.no_grad():
+        next(twin.parameters()).mul_(1.001)
+    return gradient
+
+
 def absolute_gradient(twin: Any, x: Any, target: Any, method: Method) -> Any:
     """On the Keras twin."""
     import tensorflow as tf
@@ -119,6 +128,14 @@ MUTANTS = (
         "torch",
         models=("digits-cnn", "ecg-cnn1d"),
         hard=True,
+    ),
+    black_box(
+        "function-leaves-weights-changed",
+        "the gradient, after which one weight of the model is another",
+        Fault("state", None, "run"),
+        gradient_that_leaves_weights_changed,
+        "torch",
+        models=SMALL,
     ),
     black_box(
         "function-returns-the-absolute-gradient",
