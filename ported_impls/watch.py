@@ -79,9 +79,15 @@ def _run(
 ) -> None:
     if output.requires_grad:
         given = args[0] if len(args) == 1 else None
-        seen.same.append(
-            isinstance(given, torch.Tensor) and given.dtype == x.dtype and torch.equal(given.detach(), x)
-        )
+        seen.same.append(isinstance(given, torch.Tensor) and _equal(given.detach(), x))
+
+
+def _equal(given: torch.Tensor, x: torch.Tensor) -> bool:
+    """Whether two tensors are equal bit for bit; those of `torch.func.vmap` stand for one sample and have no values."""
+    try:
+        return given.dtype == x.dtype and torch.equal(given, x)
+    except RuntimeError:
+        return False
 
 
 def _layer(
@@ -91,7 +97,10 @@ def _layer(
     shown = output.view_as(output)
     if shown.requires_grad:
         seen.runs[name] += 1
-        seen.activations[name] = to_canonical(output).copy("K")
+        try:
+            seen.activations[name] = to_canonical(output).copy("K")
+        except RuntimeError:  # as in `_equal`; such a run is not on the batch
+            return shown
         shown.register_hook(partial(_gradient, seen, name))
     return shown
 

@@ -6,7 +6,7 @@ compute something else than one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -34,19 +34,24 @@ ENDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 _KINDS = ("softmax", "sigmoid")
 
 
-def without_ending(graph: Graph, log_softmax: bool = False) -> tuple[Graph, str | None]:
+def without_ending(graph: Graph, log_softmax: Collection[str] = ()) -> tuple[Graph, str | None]:
     """``graph`` up to the value before its ending, and which of `ENDINGS` it had (None: none).
 
-    ``log_softmax``: the softmax at the end stands for a log-softmax. A softmax over another axis than the
-    last is no ending, and an activation that reads the input is all of its network: both stay.
+    ``log_softmax``: the layers, each a softmax, that stand for a log-softmax. A softmax over another axis than the
+    last is no ending, and an activation that reads the input is all of its network: both stay. A dropout behind the
+    ending, which is nothing in inference, goes with it.
     """
     last = graph[graph.output]
+    dropouts = set()
+    while last.kind == "dropout":
+        dropouts.add(last.name)
+        last = graph[last.inputs[0]]
     if last.kind not in _KINDS or last.attributes.get("axis", -1) != -1:
         return graph, None
     if last.inputs == (graph.input.name,):
         return graph, None
-    layers = tuple(layer for layer in graph if layer is not last)
-    removed = "log_softmax" if log_softmax and last.kind == "softmax" else last.kind
+    layers = tuple(layer for layer in graph if layer is not last and layer.name not in dropouts)
+    removed = "log_softmax" if last.name in log_softmax else last.kind
     return Graph(graph.name, layers, last.inputs[0]), removed
 
 

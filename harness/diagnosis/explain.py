@@ -60,6 +60,9 @@ def explain_forward(case: Case, error: ForwardError) -> Explained:
     if outcome.fits:
         return _named(found, outcome.fits[0], outcome, None)
     expected = (oracle.carry_forward(error.step),)
+    if error.observed.shape != expected[0].shape:
+        words = f"the output has the shape {error.observed.shape} instead of {expected[0].shape}"
+        return Explained((found.finding("layout", words),), None)
     stored = _stored(case, [(expected[0], error.observed)], error.error)
     if stored is not None:
         words = f"every value of the output is a {stored} number: the layer is computed in {stored}"
@@ -371,10 +374,10 @@ def _coupled(case: Case, found: Introduced) -> bool:
         found.step, inputs=tuple(x[:1] for x in found.step.inputs), relevance=found.step.relevance[:1]
     )
     try:
-        one = case.observed(alone)
+        one, every = case.observed(alone), case.observed(found.step)
     except Exception:
         return False
-    together = tuple(None if each is None else each[:1] for each in found.observed)
+    together = tuple(None if each is None else each[:1] for each in every)
     return not explained(apart(one, together), found.floor)
 
 

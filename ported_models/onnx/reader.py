@@ -58,13 +58,14 @@ def read_onnx(proto: onnx.ModelProto, name: str | None = None, file: str | None 
         tensors = {**inside, proto.graph.input[0].name: given}
         graph, ending = without_ending(graph)
         return ReadFile(graph, ending or removed_ending(proto), ending, tensors)
-    graph, log_softmax, tensors = _foreign(proto, name, file)
-    graph, ending = without_ending(graph, log_softmax)
+    graph, ending, tensors = _foreign(proto, name, file)
     return ReadFile(graph, ending, ending, tensors)
 
 
-def _foreign(proto: onnx.ModelProto, name: str, file: str | None) -> tuple[Graph, bool, dict[str, Tensor]]:
-    """An exporter's file as a graph, whether the softmax at its end stands for a log-softmax, and its tensors."""
+def _foreign(
+    proto: onnx.ModelProto, name: str, file: str | None
+) -> tuple[Graph, str | None, dict[str, Tensor]]:
+    """An exporter's file as a graph without its ending, the ending, and its tensors."""
     if proto.functions:
         proto = inliner.inline_local_functions(proto)
     reading = Reading(proto, name, file or name)
@@ -85,13 +86,13 @@ def _foreign(proto: onnx.ModelProto, name: str, file: str | None) -> tuple[Graph
     if output.order not in (canonical_order(output.rank), channels_first_order(output.rank)):
         output = reading.arranged(reading.nodes[-1], output, canonical_order(output.rank))
         reading.tensors[reading.output] = output
-    graph = reading.builder.graph(output.layer)
+    graph, ending = without_ending(reading.builder.graph(output.layer), reading.log_softmax)
     for layer in graph:
-        if layer.name in reading.log_softmax and layer.name != graph.output:
+        if layer.name in reading.log_softmax:
             reading.unsupported(
                 reading.log_softmax[layer.name], "it stands inside the network, expected at the end only"
             )
-    return graph, graph.output in reading.log_softmax, reading.tensors
+    return graph, ending, reading.tensors
 
 
 def _reads_only_constants(reading: Reading, node: onnx.NodeProto) -> bool:

@@ -16,7 +16,7 @@ def align(keras: Reading, torch: Reading, layer_map: Mapping[str, str]) -> dict[
     """By name of a layer of the Keras graph, the name of its layer in the torch graph.
 
     ``layer_map`` (Keras layer to torch module path) decides first; then equal weights, ties in graph order;
-    then kernels whose weights differ, where exactly their place between aligned ones tells; then layers
+    then kernels whose weights differ, where their place between aligned ones tells, or their size alone; then layers
     without weights, by what stands before and behind them (`ported_models.pair.places`). Layers without a
     counterpart are left out: those that a port forgot, or has in addition.
 
@@ -144,6 +144,21 @@ def _by_gaps(keras: Graph, torch: Graph, pairs: dict[str, str]) -> None:
             if match is not None:
                 pairs[layer.name] = match.name
                 del others[: others.index(match) + 1]
+    _alone(keras, torch, pairs)
+
+
+def _alone(keras: Graph, torch: Graph, pairs: dict[str, str]) -> None:
+    """Layers whose weights differ, where exactly one of their kind and size is left on either side.
+
+    Branches stand in any order in a graph, so that what stands before such a layer does not always tell.
+    """
+    theirs = _open(torch, set(pairs.values()))
+    ours = _open(keras, set(pairs))
+    for layer in ours:
+        matches = [other for other in theirs if _same_size(layer, other)]
+        rivals = [other for other in ours if other is not layer and _same_size(other, layer)]
+        if len(matches) == 1 and not rivals:
+            pairs[layer.name] = matches[0].name
 
 
 def _same_size(ours: Layer, theirs: Layer) -> bool:

@@ -13,22 +13,24 @@ import numpy as np
 
 from harness.graph import Graph, Layer
 from ported_models.pair.align import same_values
-from ported_models.pair.places import place_of
-from ported_models.pair.same import exchange, join_scales, join_sums, rebuilt, substituted
+from ported_models.pair.insert import inserted
+from ported_models.pair.ones import with_the_same_ones
+from ported_models.pair.same import exchange, idle, join_scales, join_sums, rebuilt, substituted
 from ported_models.sources.names import Names
 from ported_models.sources.steps import Reading
 
 
 def before_alignment(keras: Graph, torch: Graph) -> Graph:
-    """What Keras has as one layer as one layer, and no dropout, which is nothing in inference."""
-    torch = _without_dropouts(torch)
+    """What Keras has as one layer as one layer, and nothing that does nothing in inference."""
+    torch = _without_idle(torch)
     torch = _join_global_pools(keras, _join_separable(keras, torch))
     return join_sums(keras, join_scales(keras, torch))
 
 
 def after_alignment(keras: Graph, torch: Graph, pairs: dict[str, str]) -> Graph:
-    """Padding, activations and dropouts where the Keras graph has them; ``pairs`` gains what is added."""
-    return _add_dropouts(keras, exchange(keras, _move_padding(keras, torch, pairs), pairs), pairs)
+    """Padding, axes of one, activations and what does nothing where Keras has them; ``pairs`` gains what is added."""
+    torch = with_the_same_ones(keras, _move_padding(keras, torch, pairs), pairs)
+    return inserted(keras, exchange(keras, torch, pairs), pairs, lambda layer: idle(keras, layer))
 
 
 def renamed(torch: Graph, pairs: Mapping[str, str], name: str, origins: Mapping[str, str]) -> Reading:
@@ -49,11 +51,11 @@ def renamed(torch: Graph, pairs: Mapping[str, str], name: str, origins: Mapping[
     )
 
 
-def _without_dropouts(torch: Graph) -> Graph:
+def _without_idle(torch: Graph) -> Graph:
     gone: dict[str, Layer | None] = {}
     moved: dict[str, str] = {}
     for layer in torch:
-        if layer.kind == "dropout":
+        if idle(torch, layer):
             (source,) = layer.inputs
             gone[layer.name], moved[layer.name] = None, moved.get(source, source)
     return substituted(torch, gone, moved) if gone else torch
@@ -171,26 +173,3 @@ def _move_padding(keras: Graph, torch: Graph, pairs: dict[str, str]) -> Graph:
         ordered += [added[name]] if name in added else []
         ordered += [] if name in dropped else [layer]
     return rebuilt(torch, ordered, torch.output)
-
-
-def _add_dropouts(keras: Graph, torch: Graph, pairs: dict[str, str]) -> Graph:
-    """A dropout that only Keras has, which is nothing in inference, between the layers it stands between."""
-    for ours in keras:
-        if ours.kind != "dropout" or ours.name in pairs:
-            continue
-        source = place_of(keras[ours.inputs[0]], pairs, keras, torch)
-        readers = {pairs[layer.name] for layer in keras.consumers(ours.name) if layer.name in pairs}
-        readers &= {layer.name for layer in torch.consumers(source)}
-        name = Names(layer.name for layer in torch).free(ours.name)
-        layers = []
-        for layer in torch:
-            if layer.name in readers:
-                inputs = tuple(name if reads == source else reads for reads in layer.inputs)
-                layer = replace(layer, inputs=inputs)
-            layers.append(layer)
-            if layer.name == source:
-                layers.append(replace(ours, name=name, inputs=(source,)))
-        if readers:
-            torch = rebuilt(torch, layers, torch.output)
-            pairs[ours.name] = name
-    return torch

@@ -1,4 +1,4 @@
-"""Layers that say the same in another order or number: sums of sums, lines of lines, an activation before a pool."""
+"""Layers that say the same in another order or number: sums of sums, lines of lines, a ReLU twice, or before a pool."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ import numpy as np
 
 from harness.graph import Graph, Layer
 from ported_models.build import Builder
+
+#: Functions that change nothing of what they, or the others here, gave.
+_RECTIFIERS = {"relu": ("relu", "relu6"), "relu6": ("relu6",)}
+#: Families of layers that only move values, put them side by side, or add zeros.
+_MOVERS = ("shape", "identity", "edge", "concat")
 
 
 def rebuilt(graph: Graph, layers: Iterable[Layer], output: str) -> Graph:
@@ -29,6 +34,26 @@ def substituted(graph: Graph, gone: Mapping[str, Layer | None], moved: Mapping[s
         if new is not None:
             layers.append(replace(new, inputs=tuple(moved.get(name, name) for name in new.inputs)))
     return rebuilt(graph, layers, moved.get(graph.output, graph.output))
+
+
+def idle(graph: Graph, layer: Layer) -> bool:
+    """Whether ``layer`` does nothing in inference: a dropout, or a ReLU of what a ReLU gave.
+
+    Nothing on the way back either: whatever a rule makes of the second ReLU, it makes of the first.
+    """
+    if layer.kind == "dropout":
+        return True
+    if layer.kind not in _RECTIFIERS:
+        return False
+    return _rectified(graph, layer.inputs[0], _RECTIFIERS[layer.kind])
+
+
+def _rectified(graph: Graph, name: str, kinds: tuple[str, ...]) -> bool:
+    """Whether one of ``kinds`` gave all values of a layer."""
+    layer = graph[name]
+    if layer.traits.family in _MOVERS:
+        return all(_rectified(graph, source, kinds) for source in layer.inputs)
+    return layer.kind in kinds
 
 
 def _two_in_a_row(graph: Graph, kind: str) -> bool:

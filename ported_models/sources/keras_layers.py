@@ -245,6 +245,11 @@ def _dropout(call: Call, _: Sequence[Shape]) -> list[Step]:
     return [Step("dropout", {"rate": float(call.config.get("rate") or 0.0)})]
 
 
+def _log_softmax(call: Call, shapes: Sequence[Shape]) -> list[Step]:
+    axis = negative_axis(call, call.config.get("axis", -1), shapes[0])
+    return [Step("log_softmax", {"axis": axis})]
+
+
 def _plain(kind: str) -> Translate:
     return lambda call, _: [Step(kind)]
 
@@ -282,6 +287,7 @@ _TRANSLATIONS: dict[str, Translate] = {
     "Sigmoid": _plain("sigmoid"),
     "Tanh": _plain("tanh"),
     "Silu": _plain("swish"),
+    "LogSoftmax": _log_softmax,
     "Identity": _nothing,
     "ActivityRegularization": _nothing,
     **dict.fromkeys(_DROPOUTS, _dropout),

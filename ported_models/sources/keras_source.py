@@ -180,13 +180,13 @@ def _read(
 ) -> Reading:
     network = read_network(config, weights, origin)
     graph, origins, log_softmax = _assemble(network, name, origin, constants)
-    inner = next((layer for layer in graph if layer.name in log_softmax and layer.name != graph.output), None)
+    graph, removed = without_ending(graph, log_softmax)
+    inner = next((layer for layer in graph if layer.name in log_softmax), None)
     if inner is not None:
         raise UnsupportedLayerError(
             f"{origin}: layer {origins[inner.name]!r} (log_softmax) stands inside the network; "
             "it is supported at the end only, where it is taken off"
         )
-    graph, removed = without_ending(graph, graph.output in log_softmax)
     return Reading(graph, origins, removed)
 
 

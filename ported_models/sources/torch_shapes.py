@@ -73,6 +73,19 @@ def unsqueeze(site: Site, input: Value, dim: int) -> Value:
     return reshape(site, input, [*input.shape[:position], 1, *input.shape[position:]])
 
 
+def index(site: Site, input: Value, at: Any) -> Value:
+    """``x[:, :, None]``: axes of one, and every axis of the input whole."""
+    items = at if isinstance(at, tuple) else (at,)
+    if any(item is not None and item is not Ellipsis and item != slice(None) for item in items):
+        raise site.refuse(f"the index {at!r}", "whole axes and None only")
+    named = sum(item == slice(None) for item in items)
+    rest = [slice(None)] * (input.rank - named)
+    place = next((i for i, item in enumerate(items) if item is Ellipsis), len(items))
+    whole = [*items[:place], *rest, *items[place + 1 :]]
+    sides = iter(input.shape)
+    return reshape(site, input, [1 if item is None else next(sides) for item in whole])
+
+
 def permute(site: Site, input: Value, *dims: Any) -> Value:
     order = dims[0] if len(dims) == 1 and not isinstance(dims[0], int) else dims
     return _with_batch_first(site, permuted(input, [int(dim) % input.rank for dim in order]))

@@ -90,7 +90,7 @@ def read_module(module: nn.Module, example: Any, name: str | None = None) -> Rea
         output = walk.run(traced)
     if failure is not None:  # reading it had nothing clearer to say
         raise failure
-    graph, removed = without_ending(builder.graph(output.layer), output.layer in walk.log_softmax)
+    graph, removed = without_ending(builder.graph(output.layer), walk.log_softmax)
     inner = [layer for layer in graph if layer.name in walk.log_softmax]
     if inner:
         raise UnsupportedLayerError(

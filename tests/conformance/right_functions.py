@@ -25,6 +25,12 @@ def gradient(twin: nn.Module, x: Tensor, target: Tensor, method: Method) -> Tens
     return torch.autograd.grad(logit(twin, x, target).sum(), x)[0]
 
 
+def gradient_by_vmap(twin: nn.Module, x: Tensor, target: Tensor, method: Method) -> Tensor:
+    """Sample by sample, by function transforms."""
+    own = torch.func.grad(lambda sample, chosen: twin(sample[None])[0].gather(0, chosen[None])[0])
+    return torch.func.vmap(own)(x, target)
+
+
 def gradient_times_input(twin: nn.Module, x: Tensor, target: Tensor, method: Method) -> Tensor:
     return x * gradient(twin, x, target, method)
 
@@ -153,6 +159,7 @@ PATH = "integrated_gradients:steps=8"
 SMOOTH = "smoothgrad:augment_by_n=6"
 RIGHT = (
     Right(gradient, "gradient"),
+    Right(gradient_by_vmap, "gradient"),
     Right(gradient_times_input, "input_t_gradient"),
     Right(path_loop, PATH),
     Right(path_batch, PATH),

@@ -337,6 +337,19 @@ def right_relu_behind_pool(m: Any, x: Tensor) -> Tensor:
     return m.out(torch.tanh(m.hidden(F.relu(torch.flatten(x, 1)))))
 
 
+def rectified_twice(in_keras: bool) -> tuple[keras.Model, nn.Module]:
+    """The second ReLU, behind what only moves values, changes nothing."""
+    layers = [kl.Conv2D(3, 3, activation="relu", name="conv"), kl.ZeroPadding2D(1), kl.Flatten()]
+    layers += [kl.ReLU()] if in_keras else []
+    model = randomised(keras.Sequential([keras.Input((6, 6, 2)), *layers, kl.Dense(3, name="out")]))
+
+    def forward(m: Any, x: Tensor) -> Tensor:
+        x = F.pad(F.relu(m.conv(x)), (1, 1, 1, 1)).flatten(1)
+        return m.out(x if in_keras else F.relu(x))
+
+    return model, Port(forward, conv=conv(model, "conv"), out=linear(model, "out", (6, 6, 3)))
+
+
 def nested_sums() -> tuple[keras.Model, nn.Module]:
     """Keras adds three at once, torch two and one."""
     source = keras.Input((4,))
@@ -375,8 +388,19 @@ def gated() -> tuple[keras.Model, nn.Module]:
         lambda: (series(), series_port(right_series)),
         nested_sums,
         gated,
+        lambda: rectified_twice(in_keras=False),
+        lambda: rectified_twice(in_keras=True),
     ],
-    ids=["residual", "dropouts", "relu-behind-pool", "two-branches", "nested-sums", "gated"],
+    ids=[
+        "residual",
+        "dropouts",
+        "relu-behind-pool",
+        "two-branches",
+        "nested-sums",
+        "gated",
+        "relu-twice-in-torch",
+        "relu-twice-in-keras",
+    ],
 )
 def test_a_right_port_is_silent(make: Callable[[], tuple[keras.Model, nn.Module]]) -> None:
     pair, said = loaded(*make())

@@ -35,6 +35,25 @@ def test_a_softmax_over_another_axis_and_one_that_reads_the_input_stay() -> None
         assert without_ending(graph) == (graph, None)
 
 
+def test_a_dropout_behind_an_ending_goes_with_it() -> None:
+    builder = Builder("m", (3,))
+    builder.add("dense", "fc", weights={"kernel": np.ones((3, 2))})
+    before = builder.graph()
+    builder.add("softmax", "ending", attributes={"axis": -1})
+    builder.add("dropout", "drop", attributes={"rate": 0.5})
+    graph, removed = without_ending(builder.graph(), {"ending"})
+    assert ([layer.name for layer in graph], graph.output) == ([layer.name for layer in before], "fc")
+    assert removed == "log_softmax"
+
+
+def test_a_dropout_behind_a_layer_that_is_no_ending_stays() -> None:
+    builder = Builder("m", (3,))
+    builder.add("dense", "fc", weights={"kernel": np.ones((3, 2))})
+    builder.add("dropout", "drop", attributes={"rate": 0.5})
+    graph = builder.graph()
+    assert without_ending(graph) == (graph, None)
+
+
 def test_a_file_of_the_first_format_still_says_that_a_softmax_was_removed() -> None:
     builder = Builder("m", (3,))
     builder.add("dense", "fc", weights={"kernel": np.ones((3, 2), np.float32)})

@@ -290,6 +290,14 @@ TORCH: dict[str, tuple[Callable[[], nn.Module], str | None]] = {
         None,
     ),
     "arguments that have a default": (Defaults, None),
+    "axes of one by index": (
+        lambda: Net(lambda net, x: (x * x.mean((2, 3))[:, :, None, None]).flatten(1)[..., None].squeeze(2)),
+        None,
+    ),
+    "a part by index": (
+        lambda: Net(lambda net, x: x.mean((2, 3))[:, 1:]),
+        "expected whole axes and None only",
+    ),
     "the size of the batch as a number": (
         lambda: Net(lambda net, x: x.mean((2, 3)) * x.shape[0]),
         "output on a batch of 2 changes when one sample more is in the batch",

@@ -55,7 +55,9 @@ def gradient_tripled_at_one_layer(
     return gradient
 
 
-def gradient_that_leaves_weights_changed(twin: nn.Module, x: Tensor, target: Tensor, method: Method) -> Tensor:
+def gradient_that_leaves_weights_changed(
+    twin: nn.Module, x: Tensor, target: Tensor, method: Method
+) -> Tensor:
     """The gradient is right; afterwards one weight of the twin is another, for whoever runs it next."""
     x.requires_grad_()
     (gradient,) = torch.autograd.grad(logit(twin, x, target).sum(), x)
