@@ -32,9 +32,7 @@ def changes_a_weight(twin: Any) -> None:
 
 
 def changes_a_layer(twin: Any) -> None:
-    twin.get_submodule(
-        "conv1" if "conv1" in dict(twin.named_modules()) else twin.graph.layers[1].name
-    ).stride = (1, 1)
+    twin.get_submodule("conv1").dilation = (3, 3)
 
 
 def trains(twin: Any) -> None:
