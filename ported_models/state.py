@@ -24,6 +24,9 @@ _HOOKS = (
     "_load_state_dict_post_hooks",
 )
 
+#: Types of what a module is set up with: strides, paddings, an epsilon, an order.
+_PLAIN = (bool, int, float, str, tuple, type(None))
+
 
 def twin_state(framework: str, twin: Any) -> dict[str, Any]:
     """By name, everything of a twin that decides what it computes; values that are equal where the twin is."""
@@ -75,8 +78,8 @@ def _torch_twin_state(twin: Any) -> dict[str, Any]:
             (kind, tuple(hooks)) for kind in _HOOKS if (hooks := getattr(module, kind, None))
         )
         for key, value in vars(module).items():
-            if not key.startswith("_") and key != "training":
-                state[f"{key} of {at}"] = id(value)
+            if not key.startswith("_") and key != "training" and isinstance(value, _PLAIN):
+                state[f"{key} of {at}"] = value
     for name, tensor in (*twin.named_parameters(), *twin.named_buffers()):
         state[name] = (str(tensor.dtype), tuple(tensor.shape), _digest(tensor.detach().cpu().numpy()))
         state[f"hooks of {name}"] = tuple(getattr(tensor, "_backward_hooks", None) or ())

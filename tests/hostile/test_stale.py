@@ -118,6 +118,7 @@ def test_changed_code_gets_no_verdict_of_before(
     change: Callable[[Path, int], None],
 ) -> None:
     monkeypatch.setenv("FACTOR_OF_MINE", "0")
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     (tmp_path / "handed_on.py").write_text("from package import FACTOR\n")
     (tmp_path / "mine.py").write_text(CANDIDATE.format(imports=imports, factor=factor))
     for value, expected in ((1, "identical"), (2, "divergent"), (1, "identical")):

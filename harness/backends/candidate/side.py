@@ -20,6 +20,7 @@ from harness.api import load_model
 from harness.backends import Model, Prepared, backend_named, run_on_copies, step_on_copies
 from harness.backends.candidate import wire
 from harness.backends.protocol import Programs, Steps
+from harness.backends.user_file import import_from_sources
 from harness.errors import HarnessError, described
 
 Arrays = dict[str, np.ndarray]
@@ -44,6 +45,7 @@ def handle(op: str, payload: dict[str, Any], arrays: Arrays) -> Answer:
 
 def _load(payload: dict[str, Any], arrays: Arrays) -> Answer:
     global _backend
+    import_from_sources()
     os.chdir(payload["folder"])
     _backend = backend_named(payload["backend"])
     return {"name": _backend.name}, {}
