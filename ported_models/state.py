@@ -81,6 +81,8 @@ def _torch_twin_state(twin: Any) -> dict[str, Any]:
             if not key.startswith("_") and key != "training" and isinstance(value, _PLAIN):
                 state[f"{key} of {at}"] = value
     for name, tensor in (*twin.named_parameters(), *twin.named_buffers()):
+        if name.endswith("num_batches_tracked"):  # counts, and decides nothing that is computed here
+            continue
         state[name] = (str(tensor.dtype), tuple(tensor.shape), _digest(tensor.detach().cpu().numpy()))
         state[f"hooks of {name}"] = tuple(getattr(tensor, "_backward_hooks", None) or ())
     return state
