@@ -7,7 +7,6 @@ the run (cause ``state``); the rest is put back and said in a note, because impo
 from __future__ import annotations
 
 import os
-import random
 import signal
 import sys
 import warnings
@@ -73,7 +72,10 @@ class Watch:
 
 
 def _process() -> list[Part]:
-    """What Python and NumPy keep for the whole process."""
+    """What Python and NumPy keep for the whole process.
+
+    Not the random generators: put back after each run, they would hide that a candidate draws from them.
+    """
     return [
         Part(
             "NumPy's handling of floating-point errors (numpy.seterr)",
@@ -85,8 +87,6 @@ def _process() -> list[Part]:
         Part("sys.stdout or sys.stderr", lambda: (sys.stdout, sys.stderr), _restore_streams),
         Part("handlers of signals", _handlers, _restore_handlers),
         Part("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
-        Part("NumPy's random state", lambda: _hashable(np.random.get_state()), _seed_numpy, False),
-        Part("Python's random state", random.getstate, random.setstate, False),
         Part("environment variables", lambda: dict(os.environ), _restore_environment, False),
         Part("sys.path", lambda: list(sys.path), lambda old: sys.path.__setitem__(slice(None), old), False),
         Part("the filters of warnings", lambda: list(warnings.filters), _restore_filters, False),
@@ -121,16 +121,6 @@ def _restore_filters(old: list[Any]) -> None:
     warnings.filters[:] = old  # type: ignore[index]
     warnings.filterwarnings("default", append=True)  # what is remembered of the others is out of date
     warnings.filters.pop()  # type: ignore[attr-defined]
-
-
-def _hashable(state: Any) -> tuple[Any, ...]:
-    name, keys, *rest = state
-    return (name, keys.tobytes(), *rest)
-
-
-def _seed_numpy(old: tuple[Any, ...]) -> None:
-    name, keys, *rest = old
-    np.random.set_state((name, np.frombuffer(keys, np.uint32), *rest))
 
 
 def _same(before: Any, after: Any) -> bool:

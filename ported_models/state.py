@@ -174,17 +174,12 @@ def _torch_parts(torch: Any) -> Iterable[Part]:
         Part("torch's anomaly detection", torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
         Part("torch's flushing of denormals", _flushes(torch), torch.set_flush_denormal),
         Part("torch's global module hooks", hooks, put_back),
-        Part("torch's random state", lambda: torch.get_rng_state().numpy().tobytes(), _seeder(torch), False),
     )
 
 
 def _flushes(torch: Any) -> Any:
     """Whether a product that is denormal becomes zero."""
     return lambda: bool((torch.tensor([1e-310], dtype=torch.float64) * 0.5 == 0).item())
-
-
-def _seeder(torch: Any) -> Any:
-    return lambda old: torch.set_rng_state(torch.frombuffer(bytearray(old), dtype=torch.uint8))
 
 
 def _tensorflow_parts(keras: Any, tensorflow: Any) -> Iterable[Part]:

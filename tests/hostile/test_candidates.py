@@ -142,9 +142,6 @@ CHANGES = {
 }  # fmt: skip
 #: What importing a library does too: put back, said, and no fault.
 PUT_BACK = {
-    "NumPy's random state": "np.random.seed(1)",
-    "Python's random state": "random.seed(1)",
-    "torch's random state": "__import__('torch').manual_seed(1)",
     "environment variables": "os.environ['OF_MINE'] = '1'",
     "sys.path": "sys.path.insert(0, '/nowhere')",
     "the filters of warnings": "warnings.simplefilter('error')",

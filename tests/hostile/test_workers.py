@@ -5,6 +5,7 @@ What is sent is answered by the request after it, whatever the one before did; n
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import time
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from harness.backends.worker import Worker, folder
+from harness.backends.worker import worker as worker_module
 from harness.errors import PeerError
 
 ADAPTER = Path(__file__).with_name("worker_adapter.py")
@@ -96,7 +98,6 @@ WAYS = {
 AFTERWARDS = {
     "answers twice": "reply({n}); reply({n})",
     "answers late": "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.3), reply({n}))).start()",
-    "answers the next one in advance": "reply({n}); reply({n} + 1)",
     "removes its folder and answers": "import shutil\nshutil.rmtree(folder)",
     "is in the way of the next request": "import os\nos.mkfifo(folder + '/request-%d.safetensors' % ({n} + 1))",
     "links the next request elsewhere": (
@@ -105,6 +106,8 @@ AFTERWARDS = {
     "leaves a process": "import subprocess\nsubprocess.Popen(['sleep', '613'], start_new_session=True)",
     "leaves files": "open(folder + '/left', 'w').write('x' * 10**6)",
 }
+#: In the environment of the worker and all that it starts.
+MARK = "XAI_HARNESS_TEST_OF"
 QUICK = (
     "drips",
     "streams byte by byte",
@@ -121,22 +124,26 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     place = tmp_path / "temporary"
     place.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(place))
+    monkeypatch.setenv(MARK, str(place))
+    monkeypatch.setattr(worker_module, "_step", lambda: 1)  # so that the ways know the number they answer to
     with Worker("fake", PYTHON, ADAPTER, limit_s=30) as started:
         started.request("echo", {})
         yield started
     assert list(place.iterdir()) == []
-    assert left_running() == []
+    assert left_running(place) == []
 
 
-def left_running() -> list[str]:
+def left_running(place: Path) -> list[str]:
+    """The command lines of what this test has started: other tests may run beside it."""
     found = []
     for each in Path("/proc").glob("[0-9]*"):
         try:
             words = (each / "cmdline").read_text()
+            environment = (each / "environ").read_text(errors="replace")
             state = (each / "stat").read_text().rsplit(")", 1)[1].split()[0]
         except (OSError, IndexError):
             continue
-        if ("\x00613" in words or "worker_adapter.py" in words) and state != "Z":
+        if f"{MARK}={place}" in environment.split("\0") and state != "Z":
             found.append(words)
     return found
 
@@ -182,6 +189,15 @@ def test_what_is_done_beside_an_answer_does_not_reach_the_next(
     time.sleep(0.5)
     is_right(worker)
     assert victim.read_text() == "mine"
+
+
+def test_an_answer_given_in_advance_is_taken_for_no_other() -> None:
+    """A request's number cannot be guessed; one that is answered to a guess ends the process, and the next is right."""
+    with Worker("fake", PYTHON, ADAPTER, limit_s=30) as started:
+        for _ in range(3):
+            with contextlib.suppress(PeerError):
+                started.request("do", {"code": "for n in range(1, 50): reply(n)"}, limit_s=10)
+        is_right(started)
 
 
 def test_a_file_that_is_read_slowly_ends_at_the_limit(tmp_path: Path) -> None:
