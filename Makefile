@@ -7,7 +7,7 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format types imports golden-verify clean
+.PHONY: help setup run test lint format types imports golden-verify scores clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,14 @@ imports: $(STAMP) ## check who imports whom
 
 golden-verify: $(STAMP) ## run the port against the stored golden outputs
 	$(BIN)/xai-harness golden verify
+
+scores: $(STAMP) ## score every planted bug and certify the reference, in full: hours; reports/mutants.md, certification.md
+	$(BIN)/xai-harness peers install innvestigate
+	$(BIN)/xai-harness peers install signxai
+	@status=0; \
+	$(BIN)/python -m evidence.planted_bugs --healthy catalogue || status=$$?; \
+	$(BIN)/python -m evidence.certification || status=$$?; \
+	exit $$status
 
 clean: ## remove .venv, caches and run reports
 	rm -rf $(VENV) .tox .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info reports/runs

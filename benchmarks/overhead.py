@@ -27,12 +27,14 @@ import numpy as np
 
 from harness.api import load_model
 from harness.backends import backend_named
+from harness.backends.protocol import Steps
+from harness.case import Case
 from harness.comparison import RUNS
 from harness.comparison.floor import moved_one_ulp
 from harness.comparison.rerun import walk_back
 from harness.methods import method
 from harness.report import heatmap_figure, table_csv
-from harness.runner import Bench, chosen_input
+from harness.runner import chosen_input, run_case
 
 
 def bare_calls(model: Any, x: np.ndarray, name: str, dtype: str) -> float:
@@ -62,7 +64,10 @@ def bare_calls(model: Any, x: np.ndarray, name: str, dtype: str) -> float:
         seconds += time.perf_counter() - started
         target = traces[0].target
     if dtype == "float32":
-        candidate_trace, steps = traces[1], (prepared[0], prepared[2])
+        candidate_trace, steps = (
+            traces[1],
+            [side for side in (prepared[0], prepared[2]) if isinstance(side, Steps)],
+        )
         del traces
         started = time.perf_counter()
         for _ in zip(*(walk_back(side, model.graph, candidate_trace) for side in steps), strict=True):
@@ -74,7 +79,8 @@ def bare_calls(model: Any, x: np.ndarray, name: str, dtype: str) -> float:
 def whole_case(model: Any, x: np.ndarray, name: str, dtype: str, folder: Path) -> float:
     """Seconds of the case as `xai-harness run` makes it, files included."""
     started = time.perf_counter()
-    outcome = Bench(model, x, backend_named("tensorflow"), backend_named("torch")).run(method(name), dtype)
+    case = Case(model, x, method(name), None, dtype)
+    outcome = run_case(case, backend_named("tensorflow"), backend_named("torch"))
     if outcome.comparison is None or outcome.reference is None or outcome.candidate is None:
         raise SystemExit(outcome.message)
     table_csv(outcome.comparison.table, folder / "case.csv")

@@ -137,10 +137,10 @@ def _slices(figures: dict[str, Any]) -> str:
     rows = []
     for name, run in figures["runs"].items():
         counts, origin = run["input"]["counts"], run["origin"]
-        found = f"{origin['kind']} at {origin['layer']}, {origin['count']} outputs" if origin else "none"
+        where = f"{origin['kind']} at {origin['layer']}, {origin['count']} outputs" if origin else "none"
         total = run["totals"][0]
         signs = [str(counts[key]) for key in ("negative", "zero", "positive", "nan")]
-        rows.append([name, found, *signs, _number(total["received"]), _number(total["passed"])])
+        rows.append([name, where, *signs, _number(total["received"]), _number(total["passed"])])
     columns = ["slice, method", "NaN from", "negative", "zero", "positive", "NaN", "sum at the output"]
     return _table([*columns, "sum at the input"], rows)
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
         load_pair,
         register_backend,
     )
-    from harness.comparison import Comparison, NoiseFloor, compare
+    from harness.comparison import Comparison, NoiseFloor
     from harness.diagnosis import Diagnosis, Finding, diagnose
+    from harness.engine import compare
     from harness.errors import HarnessError
     from harness.trace import Trace, load_trace
 
@@ -37,7 +38,8 @@ _HOME = {
         "load_pair",
         "register_backend",
     ),
-    "harness.comparison": ("Comparison", "NoiseFloor", "compare"),
+    "harness.comparison": ("Comparison", "NoiseFloor"),
+    "harness.engine": ("compare",),
     "harness.diagnosis": ("Diagnosis", "Finding", "diagnose"),
     "harness.errors": ("HarnessError",),
     "harness.trace": ("Trace", "load_trace"),

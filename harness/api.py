@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
-
-import numpy as np
 
 from harness.backends import (
     REFERENCE,
     Backend,
-    Model,
-    Prepared,
     adapter_plugin,
     backend_named,
     list_backends,
     model_plugin,
     register_backend,
-    run_on_copies,
 )
-from harness.checks import checked_dtype, checked_input, checked_target
-from harness.errors import UnsupportedMethodError
+from harness.case import Case
+from harness.engine import engine
 from harness.methods import CATALOGUE, Method
 from harness.methods import method as method_named
-from harness.pairs import check_applies, of_model
 from harness.trace import Trace
-
-#: As many prepared backends are kept for a model, the last ones used: a large network takes gigabytes in each.
-KEPT = 8
-#: (backend, dtype) and what it prepared, by the backend's identity and the dtype, the last used last.
-_Kept = dict[tuple[int, str], tuple[Backend, Prepared]]
-_prepared: weakref.WeakKeyDictionary[Any, _Kept] = weakref.WeakKeyDictionary()
 
 
 def load_model(source: Any, name: str | None = None, example: Any = None) -> Any:
     """Make a `PortedModel` of a zoo name, an ``.onnx``, ``.keras`` or ``.h5`` path, a ``keras.Model``, an
     ``onnx.ModelProto``, or a ``torch.nn.Module`` (with ``example``, an input for it).
 
-    The final softmax is removed, and the model says so. Raises UnknownNameError, ModelSourceError or
-    UnsupportedLayerError.
+    A final softmax, log-softmax or sigmoid is taken off, and a note of the model says so. What is loaded proves
+    itself: the source's own output is compared with that of both twins. Raises UnknownNameError,
+    UnsupportedLayerError, and ModelSourceError for what is no model or computes something else than was read.
     """
     return model_plugin("load_model")(source, name=name, example=example)
 
@@ -79,55 +67,17 @@ def explain(
     MethodDoesNotApplyError, for a method that is not meant for such a network), UnknownNameError,
     UnsupportedMethodError, MissingFrameworkError or PeerError.
     """
-    model = as_model(model)
     chosen, resolved = backend_named(REFERENCE if backend is None else backend), method_named(method)
-    array = checked_input(model, x, checked_dtype(dtype))
-    wanted = checked_target(target, len(array), class_count(model))
-    check_applies(resolved, model)
-    require_support(chosen, resolved)
-    prepared = prepared_for(model, chosen, dtype)
-    trace = of_model(run_on_copies(prepared, array, resolved, wanted, layers), model)
-    trace.rerun = _rerun(model, array, chosen, dtype, prepared)
-    return trace
+    case = Case.checked(as_model(model), x, resolved, target, dtype, layers)
+    return engine().run(case, chosen, again=True, keep=False)
 
 
 def as_model(source: Any) -> Any:
-    """``source`` if it is a model of ours already, else what :func:`load_model` makes of it."""
+    """``source`` if it is a `PortedModel` already, else what :func:`load_model` makes of it."""
     return source if hasattr(source, "graph") and hasattr(source, "input_shape") else load_model(source)
 
 
-def class_count(model: Model) -> int:
-    """The number of logits."""
-    return int(np.prod(model.graph[model.graph.output].shape))
-
-
-def require_support(backend: Backend, method: Method) -> None:
-    """Raise UnsupportedMethodError where ``backend`` cannot run ``method``."""
-    if not backend.supports(method):
-        raise UnsupportedMethodError(
-            f"backend {backend.name!r} does not implement {method.name!r}; see: xai-harness methods"
-        )
-
-
-def prepared_for(model: Any, backend: Backend, dtype: str) -> Prepared:
-    """``backend`` prepared for ``model`` and ``dtype``; the last :data:`KEPT` of a model are kept while it lives."""
-    kept = _prepared.setdefault(model, {})
-    key = (id(backend), dtype)
-    # The backend is kept beside what it prepared: while it is there, no other object has its identity.
-    found = kept.pop(key, None) or (backend, backend.prepare(model, dtype))
-    kept[key] = found
-    while len(kept) > KEPT:
-        del kept[next(iter(kept))]
-    return found[1]
-
-
-def _rerun(model: Any, x: np.ndarray, backend: Backend, dtype: str, prepared: Prepared) -> Any:
-    from harness.comparison import Rerun
-
-    return Rerun(model, x, backend, dtype, prepared, lambda name: prepared_for(model, backend, name))
-
-
-def backend_from_composite(name: str, composite: Callable[..., Any], head: str = "logit") -> Backend:
+def backend_from_composite(name: str, composite: Callable[..., Any], head: str | None = "logit") -> Backend:
     """A backend made of a Zennit composite: ``composite(model, method)`` returns one for the torch twin ``model``."""
     backend: Backend = adapter_plugin("composite")(name, composite, head=head)
     return backend
@@ -160,14 +110,11 @@ __all__ = [
     "as_model",
     "backend_from_composite",
     "backend_from_function",
-    "class_count",
     "explain",
     "list_backends",
     "list_methods",
     "list_models",
     "load_model",
     "load_pair",
-    "prepared_for",
     "register_backend",
-    "require_support",
 ]

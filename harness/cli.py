@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,8 +16,9 @@ import typer.core
 
 from harness.diagnose_cli import diagnose_command
 from harness.errors import HarnessError, InvalidInputError, described
-from harness.mutants.command import mutants_command
+from harness.naming import printable
 from harness.peers_cli import app as peers_app
+from harness.sides import InProcess, Sides, Timeout
 from harness.stability.command import stability_command
 
 
@@ -49,7 +50,6 @@ app.add_typer(golden_app, name="golden")
 app.add_typer(peers_app, name="peers")
 app.command("diagnose")(diagnose_command)
 app.command("stability")(stability_command)
-app.command("mutants")(mutants_command)
 
 Models = Annotated[
     list[str] | None, typer.Option("--model", "-m", help="Zoo name or model file; may be repeated.")
@@ -84,6 +84,8 @@ def run_command(
     dtype: Annotated[list[str] | None, typer.Option(help="float32 or float64; both if left out.")] = None,
     out: Annotated[Path | None, typer.Option(help="Result folder; left out, one under reports/runs.")] = None,
     input_file: Input = None,
+    in_process: InProcess = False,
+    timeout: Timeout = None,
     as_json: AsJson = False,
 ) -> None:
     """Run methods through reference and candidate, compare every layer, leave a report.
@@ -91,7 +93,6 @@ def run_command(
     A run that was interrupted continues where it stopped; finished cases are not run again, unless a side is a
     file of your own: its code may be another by now.
     """
-    from harness.backends import is_user_file
     from harness.checks import checked_dtype, read_array
     from harness.report import write_summary
     from harness.runner import (
@@ -99,7 +100,6 @@ def run_command(
         environment,
         known_methods,
         run,
-        run_isolated,
         select_methods,
         suite_named,
     )
@@ -110,20 +110,16 @@ def run_command(
         models=tuple(_known_models(models) or chosen.models),
         methods=select_methods(methods or (), known_methods() if methods else chosen.methods),
         dtypes=tuple(checked_dtype(name) for name in dtype or chosen.dtypes),
-        reference=_known_backend(reference),
-        candidate=_known_backend(candidate),
         input=read_array(input_file),
     )
     sides = f"{_as_file_name(reference)}-{_as_file_name(candidate)}"
     folder = out or Path("reports") / "runs" / f"{'models' if models else suite}-{sides}"
     count = len(selection.models) * len(selection.methods) * len(selection.dtypes)
+    sides_of = Sides(in_process, timeout, per_case=True)
     try:
-        with RunDisplay(count, to_stderr=as_json) as display:
-            if is_user_file(reference) or is_user_file(candidate):
-                rows, facts = run_isolated(selection, folder, display.progress)
-            else:
-                rows = run(selection, folder, display.progress)
-                facts = environment([_backend(reference), _backend(candidate)])
+        with sides_of.named(reference, candidate) as (first, second), RunDisplay(count, as_json) as display:
+            rows = run(replace(selection, reference=first, candidate=second), folder, display.progress)
+            facts = environment([first, second])
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue where it stopped", file=sys.stderr)
         raise typer.Exit(130) from None
@@ -144,7 +140,7 @@ def run_command(
     else:
         not_run = sum(each["cases"] for each in skipped)
         left_out = f", {not_run} do not apply" if not_run else ""
-        print(f"{passed} of {len(rows)} cases passed{left_out}. Report: {folder / 'summary.md'}")
+        print(printable(f"{passed} of {len(rows)} cases passed{left_out}. Report: {folder / 'summary.md'}"))
     raise typer.Exit(0 if passed == len(rows) else 1)
 
 
@@ -156,6 +152,8 @@ def record_command(
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float64",
     root: Annotated[Path, typer.Option(help="Folder of the goldens.")] = GOLDEN_ROOT,
     input_file: Input = None,
+    in_process: InProcess = False,
+    timeout: Timeout = None,
 ) -> None:
     """Store the reference's traces with their noise floors (all suite methods on digits-cnn unless selected)."""
     from harness.api import as_model
@@ -166,12 +164,13 @@ def record_command(
 
     names = select_methods(methods or (), known_methods() if methods else SUITE_METHODS)
     checked_dtype(dtype)
-    backend = _backend(reference)
-    for source in _known_models(models) or ["digits-cnn"]:
-        model = as_model(source)
-        x, input_name = chosen_input(model, read_array(input_file))
-        for name, path in record(root, model, x, input_name, names, backend, dtype):
-            print(f"recorded {model.name} {name}: {path}")
+    sources = _known_models(models) or ["digits-cnn"]
+    with Sides(in_process, timeout, per_case=True).named(reference) as (backend,):
+        for source in sources:
+            model = as_model(source)
+            x, input_name = chosen_input(model, read_array(input_file))
+            for name, path in record(root, model, x, input_name, names, backend, dtype):
+                print(printable(f"recorded {model.name} {name}: {path}"))
 
 
 @golden_app.command("verify")
@@ -180,19 +179,24 @@ def verify_command(
     methods: Methods = None,
     candidate: Candidate = "torch",
     root: Annotated[Path, typer.Option(help="Folder of the goldens.")] = GOLDEN_ROOT,
+    in_process: InProcess = False,
+    timeout: Timeout = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the candidate against the stored goldens; the reference's framework is not needed."""
     from harness.golden import find_goldens, verify_all
 
     rows = []
-    for row in verify_all(find_goldens(root, models or (), methods or ()), _known_backend(candidate)):
-        layers = row.pop("layers")
-        rows.append(row)
-        if not as_json:
-            if layers:
-                print(layers)
-            print(f"{'pass' if row['passed'] else 'FAIL'}  {row['case']}  {row['message']}")
+    goldens = find_goldens(root, models or (), methods or ())
+    files = [each for each in models or () if Path(each).suffix]
+    with Sides(in_process, timeout, per_case=True).named(candidate) as (backend,):
+        for row in verify_all(goldens, backend, files):
+            layers = row.pop("layers")
+            rows.append(row)
+            if not as_json:
+                if layers:
+                    print(printable(layers, lines=True))
+                print(printable(f"{'pass' if row['passed'] else 'FAIL'}  {row['case']}  {row['message']}"))
     passed = sum(row["passed"] for row in rows)
     if as_json:
         print(json.dumps({"passed": passed, "cases": len(rows), "rows": rows}))
@@ -280,30 +284,16 @@ def doctor_command(as_json: AsJson = False) -> None:
     raise typer.Exit(0 if all(row["ok"] for row in rows) else 1)
 
 
-def _backend(name: str) -> Any:
-    from harness.backends import backend_named
-
-    return backend_named(name)
-
-
-def _known_backend(name: str) -> str:
-    """``name``, checked before anything is run; a file of the user's own is run where its cases are, not here."""
-    from harness.backends import is_user_file
-
-    if not is_user_file(name):
-        _backend(name)
-    return name
-
-
 def _as_file_name(backend: str) -> str:
     """The name of a backend as part of a file name; two files of one name are told apart by where they lie."""
     from harness.backends import is_user_file
     from harness.files import json_digest
+    from harness.naming import file_name
 
     if not is_user_file(backend):
-        return backend
+        return file_name(backend)
     file, _, name = backend.rpartition(":")
-    return f"{Path(file).name}-{name}-{json_digest(str(Path(file).resolve()))[:8]}"
+    return file_name(f"{Path(file).name}-{name}-{json_digest(str(Path(file).resolve()))[:8]}")
 
 
 def _known_models(models: list[str] | None) -> list[str]:
@@ -350,7 +340,7 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    print("error: " + printable(" ".join(message.split())), file=sys.stderr)
     sys.exit(2)
 
 

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.naming import printable
+from harness.sides import InProcess, Sides, Timeout
+
 if TYPE_CHECKING:
     from harness.diagnosis import Diagnosis, Finding
 
@@ -30,34 +33,39 @@ def diagnose_command(
         Path | None,
         typer.Option("--reproduce", help="Write a folder that shows the first finding on its own."),
     ] = None,
+    in_process: InProcess = False,
+    timeout: Timeout = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
     """Say which layer of the candidate does something else than the reference, and what."""
     from rich.console import Console
+    from rich.text import Text
 
     from harness.api import as_model
-    from harness.backends import backend_named
     from harness.checks import read_array
     from harness.diagnosis import diagnose
     from harness.runner import chosen_input
 
-    sides = backend_named(reference), backend_named(candidate)
     loaded = as_model(model)
     x, source = chosen_input(loaded, read_array(input_file))
     console = Console(stderr=True, highlight=False, markup=False)
     try:
-        with console.status("starting") as status:
+        named = Sides(in_process, timeout).named(reference, candidate)
+        with named as (first, second), console.status("starting") as status:
             diagnosis = diagnose(
                 loaded,
                 x,
                 method,
-                *sides,
+                first,
+                second,
                 target=target,
                 dtype=dtype,
                 reproduce_in=reproduce,
-                progress=status.update,
+                progress=lambda what: status.update(Text(printable(what))),
             )
             folder = diagnosis.reproducer if reproduce is not None else None
+            # All that is left to compute: the candidate's process ends with this block.
+            _ = diagnosis.introduced
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         raise typer.Exit(130) from None
@@ -72,26 +80,30 @@ def _show(diagnosis: Diagnosis, source: str, folder: Path | None) -> None:
     from harness.terminal import print_table
 
     case = diagnosis.case
-    print(
+    _say(
         f"{case.candidate.name} against {case.reference.name}: {case.model.name}, {case.method.name}, {source}"
     )
     for note in diagnosis.notes:
-        print(f"note: {note}")
+        _say(f"note: {note}")
     if not diagnosis.findings:
         print("Nothing is done differently.")
         return
     for number, finding in enumerate(diagnosis.findings, start=1):
         print()
-        print(f"{number}. {finding.layer or 'the whole run'} ({finding.stage}): {finding.cause}")
+        _say(f"{number}. {finding.layer or 'the whole run'} ({finding.stage}): {finding.cause}")
         for line in _lines(finding):
-            print(f"   {line}")
+            _say(f"   {line}")
     rows = _rows(diagnosis)
     if rows:
         print()
         print_table(rows, ("layer", "kind", "introduced", "inherited", "rounding"))
     if folder is not None:
         print()
-        print(f"Reproducer: {folder / 'reproduce.py'}")
+        _say(f"Reproducer: {folder / 'reproduce.py'}")
+
+
+def _say(line: str) -> None:
+    print(printable(line))
 
 
 def _lines(finding: Finding) -> list[str]:

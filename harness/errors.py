@@ -48,6 +48,14 @@ class PeerError(HarnessError):
     """A peer library's interpreter that is missing, crashed, ran out of time or answered with rubbish."""
 
 
+class CandidateError(HarnessError):
+    """What code of a user's own did in its process; ``what``: its verb and the rest, "raised ValueError: ..."."""
+
+    def __init__(self, who: str, what: str) -> None:
+        super().__init__(f"{who} {what}")
+        self.what = what
+
+
 class ModelSourceError(HarnessError):
     """A file or object that is no model, is truncated, or cannot be fetched."""
 
@@ -77,3 +85,9 @@ def is_interrupt(error: BaseException) -> bool:
     Where this process ignores SIGINT, no Ctrl-C reaches it: code has raised the KeyboardInterrupt by itself.
     """
     return isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+def blamed(side: str, name: str, error: BaseException) -> str:
+    """What went wrong on one side, in one line: which side, which backend, and what it did."""
+    did = error.what if isinstance(error, CandidateError) else f"raised {described(error)}"
+    return f"{side} {name!r} {did}"

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from harness.naming import printable
 from harness.report import case_line
 from harness.runner import Progress, Skipped
 
@@ -18,9 +19,9 @@ class RunDisplay:
     """A progress bar on the terminal and one line per finished case above it."""
 
     def __init__(self, cases: int, to_stderr: bool = False) -> None:
-        self._console = Console(stderr=to_stderr, soft_wrap=True, highlight=False)
+        self._console = Console(stderr=to_stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
         self._bar = Bar(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -44,7 +45,7 @@ class RunDisplay:
         self._bar.stop()
 
     def _started(self, case: str) -> None:
-        self._bar.update(self._task, description=case)
+        self._bar.update(self._task, description=printable(case))
 
     def _finished(self, row: dict[str, Any], reused: bool) -> None:
         line = case_line(row)
@@ -60,10 +61,11 @@ class RunDisplay:
 
 def print_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
     """``rows`` as a plain table with these columns; values that are missing are left empty."""
+    # Cells hold names: a bracket in one is no markup.
     table = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        table.add_row(*(_text(row.get(column)) for column in columns))
-    Console(soft_wrap=False, highlight=False).print(table)
+        table.add_row(*(printable(_text(row.get(column))) for column in columns))
+    Console(soft_wrap=False, highlight=False, markup=False, emoji=False).print(table)
 
 
 def _text(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.errors import UnsupportedMethodError
-from harness.graph import ACTIVATION_KINDS, AVERAGE_POOLING_KINDS, KERNEL_KINDS, Graph, Layer
+from harness.graph import Graph, Layer
 from harness.methods import (
     AlphaBeta,
     AlphaBetaX,
@@ -32,8 +32,6 @@ from ported_impls import batch_norm, hooks
 from ported_impls.steps import ReadAs
 from ported_impls.torchvision_shim import zennit
 
-_LINEAR_WITHOUT_KERNEL = ("add", *AVERAGE_POOLING_KINDS)
-
 
 def method_composite(method: Method, graph: Graph) -> zennit.core.Composite:
     """The Zennit composite that hooks each layer's module with the rule that ``method`` has for it.
@@ -57,7 +55,7 @@ def hook_for(rule: Rule, layer: Layer) -> zennit.core.Hook | None:
             raise _misplaced(rule, layer, "needs one input of the shape of its output")
         return zennit.rules.Pass()
     if isinstance(rule, GuidedReLU | Deconvolution):
-        if layer.kind not in ACTIVATION_KINDS:
+        if not layer.traits.activation:
             raise _misplaced(rule, layer, "needs an activation")
         return hooks.guided() if isinstance(rule, GuidedReLU) else hooks.deconvolution()
     if isinstance(rule, FusedBatchNorm | BatchNormReverse):
@@ -67,9 +65,9 @@ def hook_for(rule: Rule, layer: Layer) -> zennit.core.Hook | None:
             return batch_norm.reverse(rule.epsilon)
         lines = batch_norm.one_line if rule.mode == "one_linear" else batch_norm.two_lines
         return _kernel_hook(rule.rule, lines)
-    if layer.kind in _LINEAR_WITHOUT_KERNEL and isinstance(rule, Z | Epsilon):
+    if layer.traits.sums and isinstance(rule, Z | Epsilon):
         return hooks.proportional(_stabilizer(rule), bias=True)
-    if layer.kind not in (*KERNEL_KINDS, "scale"):
+    if not layer.traits.weighted:
         raise _misplaced(rule, layer, "needs a layer with a kernel")
     return _kernel_hook(rule, None)
 

@@ -129,7 +129,7 @@ class HookedTwin:
         self, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
     ) -> tuple[np.ndarray, ...]:
         """The layer's module with its hook alone, on ``inputs`` and the ``relevance`` of its output."""
-        if layer.kind == "input":
+        if not layer.inputs:
             return ()
         known = feature_orders(self.model)
         orders = [known.get(name) for name in layer.inputs]

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from harness.graph import ACTIVATION_KINDS, AVERAGE_POOLING_KINDS, KERNEL_KINDS, Graph, Layer
+from harness.graph import ACTIVATION_KINDS, AVERAGE_POOLING_KINDS, Graph, Layer
 from harness.methods import (
     AlphaBeta,
     Bounded,
@@ -58,7 +58,7 @@ def zennit_composite(graph: Graph, method: Method, merge_batch_norms: bool = Fal
     name_map = [
         (_kernel_modules(layer), zennit_rule(rules[layer.name], method))
         for layer in graph
-        if layer.kind in KERNEL_KINDS
+        if layer.traits.kernel
     ]
     return zennit.composites.NameLayerMapComposite(
         name_map=name_map, layer_map=_layer_map(graph, rules, method), canonizers=canonizers
@@ -151,7 +151,7 @@ def _layer_map(graph: Graph, rules: dict[str, Rule], method: Method) -> list[tup
 
 def _kernel_modules(layer: Layer) -> tuple[str, ...]:
     """Names of the modules of the twin that hold the layer's kernels, in forward order."""
-    if layer.kind.startswith("separable"):
+    if layer.traits.kernel and not layer.traits.one_kernel:
         return f"{layer.name}.depthwise", f"{layer.name}.pointwise"
     return (layer.name,)
 
@@ -176,6 +176,6 @@ def batch_norm_pairs(graph: Graph) -> list[tuple[str, str]]:
     pairs = []
     for layer in graph:
         source = graph[layer.inputs[0]] if layer.kind == "batch_norm" else None
-        if source is not None and source.kind in KERNEL_KINDS and graph.consumers(source.name) == (layer,):
+        if source is not None and source.traits.kernel and graph.consumers(source.name) == (layer,):
             pairs.append((_kernel_modules(source)[-1], layer.name))
     return pairs

@@ -8,49 +8,11 @@ from typing import Any
 import numpy as np
 
 from harness.errors import InvalidInputError, UnknownNameError, UnsupportedLayerError
-from harness.graph import KERNEL_KINDS, KINDS, Graph, Layer
-from ported_models.shapes import default_axes, output_shape, resolve_target, same_padding, same_transposed
+from harness.graph import KINDS, Axes, Graph, Kind, Layer, default_axes
+from ported_models.shapes import output_shape, resolve_target, same_padding, same_transposed
 
 Attributes = dict[str, Any]
 Shapes = tuple[tuple[int, ...], ...]
-
-#: Attributes that have no default, by kind.
-_REQUIRED = {
-    **dict.fromkeys(("max_pool1d", "max_pool2d", "average_pool1d", "average_pool2d"), ("pool_size",)),
-    "reshape": ("target",),
-    "permute": ("dims",),
-    "zero_pad": ("padding",),
-    "crop": ("padding",),
-    "upsample": ("size",),
-}
-#: Attributes with a default that does not depend on the input, by kind.
-_DEFAULTS: dict[str, Attributes] = {
-    "batch_norm": {"epsilon": 1e-3},
-    "layer_norm": {"epsilon": 1e-3, "axes_count": 1},
-    "leaky_relu": {"alpha": 0.3},
-    "elu": {"alpha": 1.0},
-    "gelu": {"approximate": "none"},
-    "softmax": {"axis": -1},
-    "average_pool1d": {"count_include_pad": False},
-    "average_pool2d": {"count_include_pad": False},
-    "global_average_pool": {"keepdims": False},
-    "global_max_pool": {"keepdims": False},
-    "flatten": {"order": "channels_last"},
-    "reshape": {"order": "channels_last"},
-    "upsample": {"interpolation": "nearest"},
-    "concat": {"axis": -1},
-    "dropout": {"rate": 0.5},
-}
-_CONVOLUTIONS = KERNEL_KINDS[1:5]
-_SEPARABLE = KERNEL_KINDS[5:]
-_POOLS = ("max_pool1d", "max_pool2d", "average_pool1d", "average_pool2d")
-#: ``(required, optional)`` weights, by kind.
-_WEIGHTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    **dict.fromkeys(("dense", *_CONVOLUTIONS, "scale"), (("kernel",), ("bias",))),
-    **dict.fromkeys(_SEPARABLE, (("depthwise_kernel", "pointwise_kernel"), ("bias",))),
-    "batch_norm": (("mean", "variance"), ("gamma", "beta")),
-    "layer_norm": ((), ("gamma", "beta")),
-}
 
 
 class Builder:
@@ -129,9 +91,8 @@ class Builder:
             raise InvalidInputError(
                 f"layer {name!r} ({kind}): input {shapes[0]} leaves an empty output {shape}"
             )
-        # A layer that keeps the number of axes keeps their names; only the input's may be a caller's own.
         first = self._layers[sources[0]]
-        axes = first.axes if len(first.shape) == len(shape) else default_axes(shape)
+        axes = _axes(KINDS[kind], first, shape, complete)
         self._layers[name] = Layer(name, kind, sources, shapes, shape, axes, complete, arrays)
         return name
 
@@ -161,65 +122,62 @@ def _check_name(name: str) -> None:
 
 def _check_inputs(name: str, kind: str, shapes: Shapes) -> None:
     """Number and ranks of the inputs."""
-    if kind in ("add", "multiply", "concat"):
-        if len(shapes) < 2:
-            raise InvalidInputError(f"layer {name!r} ({kind}): needs two or more inputs, found {len(shapes)}")
-        if len({len(shape) for shape in shapes}) > 1:
-            raise InvalidInputError(
-                f"layer {name!r} ({kind}): inputs have different ranks {shapes}; reshape them first"
-            )
-    elif len(shapes) != 1:
-        raise InvalidInputError(f"layer {name!r} ({kind}): takes one input, found {len(shapes)}")
-    space = _space(kind)
-    if space is not None and len(shapes[0]) != space + 1:
+    least, most = KINDS[kind].inputs
+    if not least <= len(shapes) <= (most or len(shapes)):
+        wanted = "takes one input" if most == 1 else "needs two or more inputs"
+        raise InvalidInputError(f"layer {name!r} ({kind}): {wanted}, found {len(shapes)}")
+    if len({len(shape) for shape in shapes}) > 1:
         raise InvalidInputError(
-            f"layer {name!r} ({kind}): needs {space} spatial axes and a channel axis, "
+            f"layer {name!r} ({kind}): inputs have different ranks {shapes}; reshape them first"
+        )
+    space = KINDS[kind].space
+    if space and len(shapes[0]) - 1 not in space:
+        raise InvalidInputError(
+            f"layer {name!r} ({kind}): needs {' or '.join(map(str, space))} spatial axes and a channel axis, "
             f"found input shape {shapes[0]} (batch axis left out)"
         )
-    if kind in ("zero_pad", "crop", "upsample", "global_average_pool", "global_max_pool") and len(
-        shapes[0]
-    ) not in (2, 3):
-        raise InvalidInputError(
-            f"layer {name!r} ({kind}): needs one or two spatial axes, found input shape {shapes[0]}"
-        )
 
 
-def _space(kind: str) -> int | None:
-    """Number of spatial axes that the kind fixes by its name."""
-    return int(kind[-2]) if kind.endswith(("1d", "2d")) else None
+def _axes(kind: Kind, source: Layer, shape: tuple[int, ...], attributes: Attributes) -> Axes:
+    """The names of the output's axes: those of the input, where the layer does not make others of them."""
+    if kind.name == "permute":
+        return ("batch", *(source.axes[axis] for axis in attributes["dims"]))
+    kept = shape == source.shape if kind.family == "shape" else len(shape) == len(source.shape)
+    return source.axes if kept else default_axes(shape)
 
 
 def _check_weights(
     name: str, kind: str, shapes: Shapes, weights: Mapping[str, np.ndarray], attributes: Mapping[str, Any]
 ) -> None:
     """Which weights there are, and whether their shapes fit the input."""
-    required, optional = _WEIGHTS.get(kind, ((), ()))
+    traits = KINDS[kind]
+    required, optional = traits.weights, traits.optional_weights
     for key in required:
         if key not in weights:
             raise InvalidInputError(f"layer {name!r} ({kind}): weight {key!r} is missing")
     for key in weights:
         if key not in required + optional:
             raise UnknownNameError(f"weight of layer {name!r} ({kind})", key, required + optional)
-    channels, groups, space = shapes[0][-1], attributes.get("groups", 1), _space(kind)
+    channels, groups, places = shapes[0][-1], attributes.get("groups", 1), (None,) * max((0, *traits.space))
     expected: dict[str, tuple[int | None, ...]] = {}
-    if kind in ("conv1d", "conv2d"):
-        expected["kernel"] = (*(None,) * (space or 0), channels // groups, None)
+    if traits.plain_convolution:
+        expected["kernel"] = (*places, channels // groups, None)
         outputs = weights["kernel"].shape[-1]
         if channels % groups or outputs % groups:
             raise InvalidInputError(
                 f"layer {name!r} ({kind}): {groups} groups must divide the channels, "
                 f"found {channels} in and {outputs} out"
             )
-    elif kind in ("conv_transpose1d", "conv_transpose2d"):
-        expected["kernel"] = (*(None,) * (space or 0), channels, None)
+    elif traits.transposed:
+        expected["kernel"] = (*places, channels, None)
         outputs = weights["kernel"].shape[-1] * groups
         if channels % groups:
             raise InvalidInputError(
                 f"layer {name!r} ({kind}): {groups} groups do not divide {channels} channels"
             )
-    elif kind in _SEPARABLE:
+    elif traits.convolution:
         depthwise = weights["depthwise_kernel"].shape
-        expected["depthwise_kernel"] = (*(None,) * (space or 0), channels, None)
+        expected["depthwise_kernel"] = (*places, channels, None)
         expected["pointwise_kernel"] = (channels * depthwise[-1], None)
         outputs = weights["pointwise_kernel"].shape[-1]
     elif kind == "dense":
@@ -250,9 +208,9 @@ def _complete(
     name: str, kind: str, shapes: Shapes, given: Attributes, weights: Mapping[str, np.ndarray]
 ) -> Attributes:
     """All attributes of the kind, as numbers and tuples."""
-    defaults = _space_defaults(kind, shapes[0], given, weights) | _DEFAULTS.get(kind, {})
-    known = {*defaults, *_REQUIRED.get(kind, ())}
-    for key in _REQUIRED.get(kind, ()):
+    defaults = _space_defaults(kind, shapes[0], given, weights) | dict(KINDS[kind].defaults)
+    known = {*defaults, *KINDS[kind].attributes}
+    for key in KINDS[kind].attributes:
         if key not in given:
             raise InvalidInputError(f"layer {name!r} ({kind}): attribute {key!r} is missing")
     for key in given:
@@ -267,9 +225,9 @@ def _complete(
     if kind == "reshape":
         target = resolve_target(tuple(complete["target"]), int(np.prod(shapes[0])))
         complete["target"] = tuple(int(side) for side in target)
-    if kind in ("softmax", "concat") and complete["axis"] >= 0:
+    if "axis" in complete and complete["axis"] >= 0:
         complete["axis"] -= len(shapes[0]) + 1
-    if kind in _POOLS:
+    if "pool_size" in complete:
         for (before, after), window in zip(complete["padding"], complete["pool_size"], strict=True):
             if max(before, after) >= window and not complete.get("count_include_pad", False):
                 raise InvalidInputError(
@@ -283,22 +241,22 @@ def _space_defaults(
     kind: str, shape: tuple[int, ...], given: Attributes, weights: Mapping[str, np.ndarray]
 ) -> Attributes:
     """Strides, dilations, groups and padding; replaces a padding name in ``given`` by its numbers."""
-    space = _space(kind)
-    if space is None:
+    traits = KINDS[kind]
+    if traits.places != "window" and not traits.transposed:
         return {}
+    (space,) = traits.space
     ones = (1,) * space
-    if kind in _POOLS:
+    if traits.pooling:
         window: tuple[int, ...] = tuple(given.get("pool_size", ones))
         defaults: Attributes = {"strides": window}
     else:
-        kernel = weights["depthwise_kernel" if kind in _SEPARABLE else "kernel"]
-        window = kernel.shape[:space]
+        window = weights[traits.weights[0]].shape[:space]
         defaults = {"strides": ones, "dilations": ones}
-        if kind in _CONVOLUTIONS:
+        if traits.one_kernel:
             defaults["groups"] = 1
     strides = tuple(given["strides"] if "strides" in given else defaults["strides"])
     dilations = tuple(given.get("dilations", ones))
-    transposed = kind in ("conv_transpose1d", "conv_transpose2d")
+    transposed = traits.transposed
     named = str(given.pop("padding")) if isinstance(given.get("padding"), str) else None
     if named not in (None, "same", "valid"):
         raise UnknownNameError(f"padding of a {kind}", named, ("same", "valid"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import InvalidInputError, ModelSourceError, UnknownNameError
+from harness.graph import Graph
 from ported_models.model import PortedModel
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ SUFFIXES = (".onnx", ".keras", ".h5", ".hdf5")
 
 
 def load_model(source: Any, name: str | None = None, example: Any = None) -> PortedModel:
-    """The model that ``source`` is: a zoo name, a file, a Keras model, a torch module or an ONNX proto.
+    """The model that ``source`` is: a zoo name, a file, a Keras model, a torch module, an ONNX proto or a graph.
 
     ``name`` is the model's own by default (the file's stem, the class's name). ``example`` is one input for
     a torch module, batch first: a torch tensor in torch's own layout, a NumPy array channels-last; other
@@ -36,6 +37,10 @@ def load_model(source: Any, name: str | None = None, example: Any = None) -> Por
         )
     if isinstance(source, PortedModel):
         return _renamed(source, name)
+    if isinstance(
+        source, Graph
+    ):  # what every other source is read as: there is nothing else to hold it against
+        return _renamed(PortedModel.from_graph(source), name)
     if isinstance(source, (str, Path)):
         return _from_path_or_name(source, name)
     if _is_torch(source):

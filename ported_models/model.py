@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.errors import InvalidInputError, MissingFrameworkError
 from harness.graph import Graph, Layer
+from harness.state import Part
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -42,6 +43,7 @@ class PortedModel:
     input_range: tuple[float, float] | None = None
     examples: Mapping[str, Callable[[], np.ndarray]] = field(default_factory=dict)
     _twins: dict[tuple[str, str], Any] = field(default_factory=dict, init=False, repr=False)
+    _built: dict[tuple[str, str], Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.labels is not None:
@@ -135,7 +137,26 @@ class PortedModel:
         if (framework, dtype) not in self._twins:
             twin = importlib.import_module(f"ported_models.twins.{module}")
             self._twins[framework, dtype] = twin.build(self.graph, dtype)
+            state = importlib.import_module("ported_models.state")
+            self._built[framework, dtype] = state.twin_state(framework, self._twins[framework, dtype])
         return self._twins[framework, dtype]
+
+    def parts(self) -> Iterator[Part]:
+        """What code that is given this model may change: its weights, the twins made so far, the frameworks."""
+        from ported_models import state
+
+        graph = self.graph
+        weights = state.copies_of_weights(graph)
+
+        def put_weights_back(old: Any) -> None:
+            for layer in graph:
+                for key, array in layer.weights.items():
+                    array[...] = weights[f"{layer.name} {key}"]
+
+        yield Part("the weights of the model", lambda: state.graph_state(graph), put_weights_back)
+        for (framework, dtype), twin in self._twins.items():
+            yield from state.twin_parts(framework, dtype, twin, self._built[framework, dtype], graph)
+        yield from state.framework_parts()
 
 
 def _structure(layer: Layer) -> bytes:

@@ -12,16 +12,10 @@ from typing import Any
 import numpy as np
 
 from harness.errors import InvalidInputError
+from harness.graph import KINDS
 
 Shape = tuple[int, ...]
 Padding = tuple[tuple[int, int], ...]
-
-
-def default_axes(shape: Sequence[int]) -> tuple[str, ...]:
-    """Names of the axes (``"batch"`` first) of an array of this shape, by its rank alone."""
-    names = {1: ("feature",), 2: ("time", "channel"), 3: ("height", "width", "channel")}
-    rank = len(shape)
-    return ("batch", *names.get(rank, (*(f"axis_{i}" for i in range(1, rank)), "channel")))
 
 
 def dilated(kernel: int, dilation: int) -> int:
@@ -114,19 +108,11 @@ def output_shape(
     kind: str, input_shapes: Sequence[Shape], attributes: Mapping[str, Any], weights: Mapping[str, np.ndarray]
 ) -> Shape:
     """Shape of the output of a layer with complete attributes; kinds not named here keep their input's."""
-    shape = input_shapes[0]
+    shape, traits = input_shapes[0], KINDS[kind]
     *space, channels = shape
     if kind == "dense":
         return (*space, weights["kernel"].shape[-1])
-    if kind in ("conv1d", "conv2d", "separable_conv1d", "separable_conv2d"):
-        first = weights["kernel"] if "kernel" in weights else weights["depthwise_kernel"]
-        last = weights["kernel"] if "kernel" in weights else weights["pointwise_kernel"]
-        strides, padding, dilations = (attributes[key] for key in ("strides", "padding", "dilations"))
-        return (
-            *window_outputs(space, first.shape[: len(space)], strides, padding, dilations),
-            last.shape[-1],
-        )
-    if kind in ("conv_transpose1d", "conv_transpose2d"):
+    if traits.transposed:
         kernel = weights["kernel"].shape
         outputs = transposed_outputs(
             space,
@@ -137,11 +123,18 @@ def output_shape(
             attributes["output_padding"],
         )
         return (*outputs, kernel[-1] * attributes["groups"])
-    if kind in ("max_pool1d", "max_pool2d", "average_pool1d", "average_pool2d"):
+    if traits.convolution:
+        first, last = (weights[traits.weights[place]] for place in (0, -1))
+        strides, padding, dilations = (attributes[key] for key in ("strides", "padding", "dilations"))
+        return (
+            *window_outputs(space, first.shape[: len(space)], strides, padding, dilations),
+            last.shape[-1],
+        )
+    if traits.places == "pooled":
+        return (*(1 for _ in space), channels) if attributes["keepdims"] else (channels,)
+    if traits.pooling:
         window, strides, padding = (attributes[key] for key in ("pool_size", "strides", "padding"))
         return (*window_outputs(space, window, strides, padding, (1,) * len(space)), channels)
-    if kind in ("global_average_pool", "global_max_pool"):
-        return (*(1 for _ in space), channels) if attributes["keepdims"] else (channels,)
     if kind == "flatten":
         return (math.prod(shape),)
     if kind == "reshape":
@@ -149,13 +142,13 @@ def output_shape(
         return (*target[1:], target[0]) if attributes["order"] == "channels_first" else target
     if kind == "permute":
         return tuple(shape[axis - 1] for axis in attributes["dims"])
-    if kind in ("zero_pad", "crop"):
+    if traits.family == "edge":
         sign = 1 if kind == "zero_pad" else -1
         pairs = zip(space, attributes["padding"], strict=True)
         return (*(size + sign * (before + after) for size, (before, after) in pairs), channels)
     if kind == "upsample":
         return (*(size * factor for size, factor in zip(space, attributes["size"], strict=True)), channels)
-    if kind in ("add", "multiply"):
+    if traits.commutative:
         return tuple(np.broadcast_shapes(*input_shapes))
     if kind == "concat":
         axis = attributes["axis"]

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, settings
 
 from harness.backends import registry
 from harness.backends.worker.worker import LIMIT_VARIABLE
+from harness.engine import engine
 from harness.peers import peers, variable_of
 from tests.frameworks import FRAMEWORKS, needs_of_folder, needs_of_functions, needs_of_module
 
@@ -56,8 +57,9 @@ def same_weights_every_time() -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_from_other_tests(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What this process remembers of one test does not reach the next: names that were registered, log levels."""
+    """What this process remembers of one test does not reach the next: names, results of cases, log levels."""
     monkeypatch.setattr(registry, "_registered", {})
+    engine().clear()
     loggers = [logging.getLogger(), logging.getLogger("ported_models")]
     levels = [logger.level for logger in loggers]
     yield

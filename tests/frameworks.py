@@ -22,10 +22,11 @@ IMPORT_NEEDS = {
     "ported_impls": {"torch"},
     "ported_models.twins.torch_": {"torch"},
     "ported_models.sources.torch_": {"torch"},
+    "evidence.planted_bugs.bugs": {"torch"},
 }
 #: What every test below a folder asks for.
 FOLDER_NEEDS = {
-    "mutants": {"tensorflow", "torch"},
+    "evidence/planted_bugs": {"tensorflow", "torch"},
     "reference": {"tensorflow"},
     "port": {"torch"},
 }
@@ -61,8 +62,9 @@ def needs_of_module(path: Path) -> frozenset[str]:
 
 def needs_of_folder(folder: Path) -> set[str]:
     """The frameworks that every test below ``folder`` needs."""
-    parts = folder.relative_to(TESTS).parts if folder.is_relative_to(TESTS) else ()
-    return FOLDER_NEEDS.get(parts[0], set()) if parts else set()
+    return set().union(
+        *(needs for name, needs in FOLDER_NEEDS.items() if folder.is_relative_to(TESTS / name))
+    )
 
 
 @functools.cache

@@ -1,12 +1,13 @@
 """The plugin protocol and the registry."""
 
-from harness.backends.handing import run_on_copies, step_on_copies
+from harness.backends.handing import run_on_copies, step_on_copies, to_watch
 from harness.backends.protocol import Backend, Model, Prepared, Programs, StepProgram, Steps
 from harness.backends.registry import (
     CANDIDATE,
     REFERENCE,
     adapter_plugin,
     backend_named,
+    installed_name,
     is_installed,
     list_backends,
     model_plugin,
@@ -25,6 +26,7 @@ __all__ = [
     "Steps",
     "adapter_plugin",
     "backend_named",
+    "installed_name",
     "is_installed",
     "is_user_file",
     "list_backends",
@@ -32,4 +34,5 @@ __all__ = [
     "register_backend",
     "run_on_copies",
     "step_on_copies",
+    "to_watch",
 ]

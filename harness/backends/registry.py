@@ -66,9 +66,14 @@ def backend_named(name: str | Backend) -> Backend:
     return _installed[name]
 
 
+def installed_name(backend: Backend) -> str | None:
+    """The name under which an installed package declares ``backend``; None for code of the user's own."""
+    return next((name for name, each in _installed.items() if backend is each), None)
+
+
 def is_installed(backend: Backend) -> bool:
     """Whether ``backend`` comes from an installed package, and not from code of the user's own."""
-    return any(backend is each for each in _installed.values())
+    return installed_name(backend) is not None
 
 
 def list_backends() -> list[str]:

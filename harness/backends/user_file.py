@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
+import sysconfig
+from importlib.machinery import (
+    BYTECODE_SUFFIXES,
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    SourceFileLoader,
+    SourcelessFileLoader,
+)
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from harness.errors import HarnessError, described, is_interrupt
+
+#: This project's packages: they change when it is installed anew.
+_OWN = ("harness", "reference_impls", "ported_impls", "ported_models")
 
 
 def is_user_file(name: Any) -> bool:
@@ -55,6 +69,35 @@ def _run(path: Path) -> ModuleType:
     # Not through the loader: its bytecode cache does not see a change within a second that keeps the size.
     exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
     return module
+
+
+class _FromSource(SourceFileLoader):
+    """Compiles a module anew: bytecode does not see a change within a second that keeps the size."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        code: CodeType = compile(self.get_data(path), path, "exec", dont_inherit=True)
+        return code
+
+
+def import_from_sources() -> None:
+    """From now on, in this process, every module that is not installed is compiled from its source."""
+    here = Path(__file__).parents[2]
+    installed = (*set(sysconfig.get_paths().values()), *(str(here / name) for name in _OWN))
+    places = tuple(os.path.realpath(each) + os.sep for each in installed)
+
+    def finder(path: str) -> FileFinder:
+        if not os.path.isdir(path) or (os.path.realpath(path) + os.sep).startswith(places):
+            raise ImportError(f"{path} is no folder of the user's own")  # the next finder is asked
+        return FileFinder(
+            path,
+            (ExtensionFileLoader, EXTENSION_SUFFIXES),
+            (_FromSource, SOURCE_SUFFIXES),
+            (SourcelessFileLoader, BYTECODE_SUFFIXES),
+        )
+
+    sys.path_hooks.insert(0, finder)
+    sys.path_importer_cache.clear()
 
 
 def missing_part(backend: Any) -> str:

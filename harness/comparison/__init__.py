@@ -1,11 +1,11 @@
 """Metrics, the noise floor, verdicts."""
 
+from harness.comparison.arrays import judge_arrays
 from harness.comparison.describe import layers_around, verdict_line
-from harness.comparison.floor import MULTIPLE, RUNS, FloorMeter, NoiseFloor
+from harness.comparison.floor import MULTIPLE, RUNS, NoiseFloor
 from harness.comparison.metrics import Distance, Statistics, compare_arrays, relative_l2
-from harness.comparison.rerun import Rerun
 from harness.comparison.rows import VERDICTS, ForwardRow, Row, verdict_of
-from harness.comparison.verdict import Comparison, compare
+from harness.comparison.verdict import Comparison, judge
 
 __all__ = [
     "MULTIPLE",
@@ -13,14 +13,13 @@ __all__ = [
     "VERDICTS",
     "Comparison",
     "Distance",
-    "FloorMeter",
     "ForwardRow",
     "NoiseFloor",
-    "Rerun",
     "Row",
     "Statistics",
-    "compare",
     "compare_arrays",
+    "judge",
+    "judge_arrays",
     "layers_around",
     "relative_l2",
     "verdict_line",

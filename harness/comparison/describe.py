@@ -15,6 +15,8 @@ def verdict_line(comparison: Comparison) -> str:
         f"relative L2 {worst.rel_l2:.2e} is {worst.ratio:.3g} noise floors "
         f"of {worst.floor:.1e} at {worst.layer}"
     )
+    if comparison.state is not None:
+        return f"{comparison.verdict}: {comparison.state}; {figures}"
     if comparison.first_divergent_forward is not None:
         return (
             f"{comparison.verdict}: activations part first at {comparison.first_divergent_forward}; {figures}"

@@ -14,9 +14,8 @@ import numpy as np
 
 from harness.backends.protocol import Steps
 from harness.comparison.floor import MULTIPLE, NoiseFloor
-from harness.graph import Graph
+from harness.graph import Graph, shares_by_source
 from harness.methods import Backward
-from harness.shares import rectified_sources, shares_by_source
 from harness.trace import LayerTrace, Trace
 
 
@@ -27,11 +26,25 @@ class FirstStep(NamedTuple):
     note: str | None = None
 
 
+class BothSteps(NamedTuple):
+    """The single steps of both sides, and the graph that they are run on."""
+
+    graph: Graph
+    reference: Steps
+    candidate: Steps
+
+
 def first_step(
-    received: str, compared: Collection[str], reference: Trace, candidate: Trace, floor: NoiseFloor
+    received: str,
+    compared: Collection[str],
+    reference: Trace,
+    candidate: Trace,
+    floor: NoiseFloor,
+    steps: BothSteps | None,
 ) -> FirstStep:
     """Whose step made the relevance of ``received``, the first that differs from the output backwards.
 
+    ``steps``: None where a side has none.
     ``compared``: the layers whose relevance both sides show. A reader that is not among them may have inherited what
     differs, from its own readers: those are asked as well.
 
@@ -57,7 +70,7 @@ def first_step(
         return FirstStep(suspects[0] if suspects else received)
     said = f"the relevance of {received} comes from {' and '.join(suspects)}"
     places = {received, *(name for name in suspects if name not in compared)}
-    differing = _differing(places, suspects, reference, candidate, floor)
+    differing = None if steps is None else _differing(places, suspects, reference, floor, steps)
     if differing is None:
         return FirstStep(received, f"{said}; which of them differs cannot be told without their single steps")
     if not differing:
@@ -96,22 +109,22 @@ def _suspects(
 
 
 def _differing(
-    places: Collection[str], suspects: tuple[str, ...], reference: Trace, candidate: Trace, floor: NoiseFloor
+    places: Collection[str],
+    suspects: tuple[str, ...],
+    reference: Trace,
+    floor: NoiseFloor,
+    steps: BothSteps,
 ) -> list[str] | None:
     """Those of ``suspects`` whose steps pass something else to one of ``places``; None where no steps can be run."""
-    ours, theirs = (trace.rerun and trace.rerun.prepared for trace in (reference, candidate))
-    if not (isinstance(ours, Steps) and isinstance(theirs, Steps)):
-        return None
     if not isinstance(reference.method.procedure, Backward):
         return None
-    graph: Graph = reference.rerun.model.graph
     try:
         return [
             name
             for name in suspects
             if any(
                 not distance <= MULTIPLE * floor.of_relevance(place)
-                for place, distance in _apart(name, graph, reference, ours, theirs)
+                for place, distance in _apart(name, reference, steps)
                 if place in places
             )
         ]
@@ -119,17 +132,16 @@ def _differing(
         return None
 
 
-def _apart(
-    name: str, graph: Graph, reference: Trace, ours: Steps, theirs: Steps
-) -> Iterator[tuple[str, float]]:
+def _apart(name: str, reference: Trace, steps: BothSteps) -> Iterator[tuple[str, float]]:
     """How far what one step passes to each input differs, relative to all that the input receives (L2)."""
-    layer, run = graph[name], reference.layers
+    graph, run = steps.graph, reference.layers
+    layer = graph[name]
     inputs = tuple(np.asarray(run[source].activation) for source in layer.inputs)
     relevance = np.asarray(run[name].relevance)
-    rectified = rectified_sources(graph, reference.method.composite.assign(graph))
+    rectified = reference.method.composite.rectified_sources(graph)
     one, other = (
         shares_by_source(layer, side.propagate(layer, inputs, relevance, reference.method), rectified)
-        for side in (ours, theirs)
+        for side in (steps.reference, steps.candidate)
     )
     for source, share in one.items():
         size = float(np.linalg.norm(np.asarray(run[source].relevance, np.float64)))

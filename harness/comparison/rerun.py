@@ -16,24 +16,17 @@ float64 alone it is how far this run moves when the weights do, by one unit in t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from harness.backends.handing import step_on_copies
-from harness.backends.protocol import Backend, Model, Prepared, Steps
-from harness.comparison.floor import MULTIPLE, FloorMeter, NoiseFloor, unit_roundoff
-from harness.comparison.metrics import relative_l2
-from harness.comparison.postprocess import treated
-from harness.comparison.summation import longest_sum
-from harness.errors import HarnessError
-from harness.graph import Graph
-from harness.methods import Backward, Head
-from harness.shares import rectified_sources, shares_by_source
-from harness.trace import LayerTrace, Trace
+from harness.backends.protocol import Steps
+from harness.graph import Graph, Layer
+from harness.graph import walk_back as walked
+from harness.methods import Head
+from harness.trace import Trace
 
 
 class Ground(NamedTuple):
@@ -48,122 +41,17 @@ class Ground(NamedTuple):
     moved: float
 
 
-@dataclass(eq=False)
-class Rerun:
-    """Runs one reference backend again on one model and input. ``in_dtype`` prepares it in a dtype."""
-
-    model: Model
-    x: np.ndarray
-    backend: Backend
-    dtype: str
-    prepared: Prepared
-    in_dtype: Callable[[str], Prepared]
-
-    def __post_init__(self) -> None:
-        self._meter = FloorMeter(self.model, self.x, self.backend, self.dtype, self.in_dtype)
-        self._floors: WeakKeyDictionary[Trace, NoiseFloor] = WeakKeyDictionary()
-
-    def floor(self, trace: Trace, exact: Trace | None = None) -> NoiseFloor:
-        """The noise floor of ``trace``, measured once; ``exact`` is its float64 run, if that is at hand."""
-        if trace not in self._floors:
-            self._floors[trace] = self._meter.measure(trace, exact)
-        return self._floors[trace]
-
-    def on_activations_of(self, candidate: Trace, reference: Trace) -> dict[str, Ground] | None:
-        """Every layer's relevance on the candidate's activations, from the output backwards.
-
-        None where the reference cannot run single steps, the candidate kept no activations, or the method
-        is more than one run backwards.
-        """
-        graph = self.model.graph
-        if any(
-            layer.name not in candidate.layers or candidate.layers[layer.name].activation is None
-            for layer in graph
-        ):
-            return None
-        grounds: dict[str, Ground] = {}
-        for name, ours, floor in self._walked_back(candidate):
-            theirs, before = candidate.layers[name].relevance, reference.layers[name].relevance
-            if theirs is not None and before is not None:
-                grounds[name] = Ground(relative_l2(ours, theirs), floor, relative_l2(before, ours))
-        return grounds or None
-
-    def result_on_activations_of(
-        self, candidate: Trace, reference: Trace, floor: NoiseFloor
-    ) -> Ground | None:
-        """The attribution on the candidate's activations, for one that shows no layers.
-
-        None where its activations are not known, are not the reference's to within ``floor``, or where
-        :meth:`on_activations_of` is None as well.
-        """
-        if candidate.activations is None or not reference.layers:
-            return None
-        shown = candidate.activations()
-        for name, layer in reference.layers.items():
-            if layer.activation is None or name not in shown:
-                return None
-            if relative_l2(layer.activation, shown[name]) > MULTIPLE * floor.of_activation(name):
-                return None
-        layers = {
-            layer.name: LayerTrace(layer.name, layer.kind, layer.axes, shown.get(layer.name))
-            for layer in self.model.graph
-        }
-        for name, relevance, allowed in self._walked_back(replace(candidate, layers=layers)):
-            if name == self.model.graph.input.name:
-                ours = treated(relevance, self.x, candidate.method.postprocess)
-                distance = relative_l2(ours, candidate.attribution)
-                return Ground(distance, allowed, relative_l2(reference.attribution, ours))
-        return None
-
-    def _walked_back(self, run: Trace) -> Iterator[tuple[str, np.ndarray, float]]:
-        """Layer, its relevance on the activations of ``run`` and the floor of that, from the output backwards.
-
-        Nothing where the reference cannot run single steps or the method is more than one run backwards.
-        """
-        graph, prepared = self.model.graph, self.prepared
-        if not isinstance(run.method.procedure, Backward) or not isinstance(prepared, Steps):
-            return
-        others, scale = self._otherwise_rounded()
-        if not others:
-            return
-        walks = [walk_back(side, model.graph, run) for model, side in others]
-        floor = unit_roundoff(self.dtype) * float(np.sqrt(longest_sum(graph)))
-        for (name, ours), *otherwise in zip(walk_back(prepared, graph, run), *walks, strict=True):
-            # What a layer passes down is no more certain than what it received.
-            floor = max(floor, *(scale * relative_l2(ours, other) for _, other in otherwise))
-            yield name, ours, floor
-
-    def _otherwise_rounded(self) -> tuple[list[tuple[Model, Steps]], float]:
-        """What walks back as the reference does but for rounding, and what of its distance rounding explains."""
-        other = "float64" if self.dtype == "float32" else "float32"
-        try:
-            side = self.in_dtype(other)
-        except HarnessError:  # it computes in one dtype only
-            moved = [(model, side) for model, side, _ in self._meter.moved_models()]
-            return [(model, side) for model, side in moved if isinstance(side, Steps)], 1.0
-        scale = min(1.0, unit_roundoff(self.dtype) / unit_roundoff(other))
-        return [(self.model, side)] if isinstance(side, Steps) else [], scale
-
-
 def walk_back(prepared: Steps, graph: Graph, run: Trace) -> Iterator[tuple[str, np.ndarray]]:
-    """Relevance by layer, output first, by the steps of ``prepared`` on the activations of ``run``.
-
-    Only what is still to be passed down is kept. A layer that does not reach the output is left out.
-    """
+    """Relevance by layer, output first, by the steps of ``prepared`` on the activations of ``run``."""
     method = run.method
-    rectified = rectified_sources(graph, method.composite.assign(graph))
-    waiting = {graph.output: _seed(np.asarray(run.layers[graph.output].activation), run.target, method.head)}
-    for layer in reversed(graph.layers):
-        if layer.name not in waiting:
-            continue
-        received = waiting.pop(layer.name)
-        yield layer.name, received
-        if layer.kind == "input":
-            continue
+
+    def step(layer: Layer, received: np.ndarray) -> tuple[np.ndarray, ...]:
         inputs = tuple(np.asarray(run.layers[name].activation) for name in layer.inputs)
-        shares = step_on_copies(prepared, layer, inputs, received, method)
-        for name, share in shares_by_source(layer, shares, rectified).items():
-            waiting[name] = waiting[name] + share if name in waiting else share
+        return step_on_copies(prepared, layer, inputs, received, method)
+
+    seed = _seed(np.asarray(run.layers[graph.output].activation), run.target, method.head)
+    for layer, received in walked(graph, seed, step, method.composite.rectified_sources(graph)):
+        yield layer.name, received
 
 
 def _seed(logits: np.ndarray, target: np.ndarray, head: Head) -> np.ndarray:

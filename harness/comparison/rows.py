@@ -17,6 +17,7 @@ from harness.comparison.metrics import (
     difference_of,
 )
 from harness.errors import InvalidInputError
+from harness.graph import in_words
 from harness.trace import LayerTrace
 
 if TYPE_CHECKING:
@@ -94,26 +95,26 @@ def verdict_of(distance: Distance, floor: float) -> str:
     return "divergent"
 
 
-def relevance_row(layer: LayerTrace, theirs: Any, floor: float) -> Row:
+def relevance_row(layer: LayerTrace, candidate: Any, floor: float) -> Row:
     """The row of a layer's relevance against the candidate's. Raises InvalidInputError where shapes differ."""
-    return row_of_arrays(layer.name, layer.kind, layer.axes, layer.relevance, theirs, floor)
+    return row_of_arrays(layer.name, layer.kind, layer.axes, layer.relevance, candidate, floor)
 
 
 def row_of_arrays(
-    name: str, kind: str, axes: tuple[str, ...], ours: Any, theirs: np.ndarray, floor: float
+    name: str, kind: str, axes: tuple[str, ...], reference: Any, candidate: np.ndarray, floor: float
 ) -> Row:
     """The row of any two tensors of one shape."""
-    _check_shapes(name, axes, ours, theirs)
-    distance, reference, candidate = compare_arrays(ours, theirs)
+    _check_shapes(name, axes, reference, candidate)
+    distance, of_reference, of_candidate = compare_arrays(reference, candidate)
     verdict = verdict_of(distance, floor)
-    return Row(name, kind, axes, ours.shape, distance, reference, candidate, floor, verdict)
+    return Row(name, kind, axes, reference.shape, distance, of_reference, of_candidate, floor, verdict)
 
 
-def forward_row(layer: LayerTrace, theirs: Any, floor: float) -> ForwardRow:
+def forward_row(layer: LayerTrace, candidate: Any, floor: float) -> ForwardRow:
     """The row of a layer's activation; the costly figures are computed only where the cheap ones differ."""
-    ours: Any = layer.activation
-    _check_shapes(layer.name, layer.axes, ours, theirs)
-    difference = difference_of(ours, theirs)
+    reference: Any = layer.activation
+    _check_shapes(layer.name, layer.axes, reference, candidate)
+    difference = difference_of(reference, candidate)
     if not difference.same_finite:
         verdict = "error"
     elif difference.identical:
@@ -121,14 +122,15 @@ def forward_row(layer: LayerTrace, theirs: Any, floor: float) -> ForwardRow:
     elif difference.rel_l2 <= MULTIPLE * floor:
         verdict = "equivalent"
     else:
-        verdict = verdict_of(compare_arrays(ours, theirs)[0], floor)
-    return ForwardRow(layer.name, layer.kind, layer.axes, ours.shape, difference, floor, verdict)
+        verdict = verdict_of(compare_arrays(reference, candidate)[0], floor)
+    return ForwardRow(layer.name, layer.kind, layer.axes, reference.shape, difference, floor, verdict)
 
 
-def _check_shapes(name: str, axes: tuple[str, ...], ours: np.ndarray, theirs: np.ndarray) -> None:
-    if ours.shape != theirs.shape:
+def _check_shapes(name: str, axes: tuple[str, ...], reference: np.ndarray, candidate: np.ndarray) -> None:
+    if reference.shape != candidate.shape:
         raise InvalidInputError(
-            f"{name}: the reference has shape {ours.shape} ({', '.join(axes)}), the candidate {theirs.shape}; "
+            f"{name}: the reference has shape {reference.shape} {in_words(axes) if axes else 'of unknown axes'}, "
+            f"the candidate {candidate.shape}; "
             "bring the candidate to the canonical layout"
         )
 
@@ -155,7 +157,7 @@ def _named(index: tuple[int, ...] | None, axes: tuple[str, ...]) -> dict[str, in
 
 
 def relevance_frame(rows: Sequence[Row]) -> pandas.DataFrame:
-    """Relevance, a row a layer (columns: DESIGN.md section 5)."""
+    """Relevance, a row a layer; the columns are those of `Row`."""
     import pandas
 
     records = []

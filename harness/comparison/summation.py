@@ -11,24 +11,24 @@ from __future__ import annotations
 
 import math
 
-from harness.graph import AVERAGE_POOLING_KINDS, KERNEL_KINDS, Graph, Layer
+from harness.graph import Graph, Layer
 from harness.methods import Rule, StdEpsilon
 
 
 def forward_terms(layer: Layer) -> int:
     """The number of terms in the longest sum that ``layer`` forms for one entry of its output."""
-    if layer.kind in KERNEL_KINDS:
+    if layer.traits.kernel:
         return max(array.size // array.shape[-1] for name, array in layer.weights.items() if name != "bias")
-    if layer.kind in AVERAGE_POOLING_KINDS:
+    if layer.traits.family == "average":
         return math.prod(layer.attributes.get("pool_size", layer.input_shapes[0][:-1]))
-    if layer.kind in ("layer_norm", "softmax"):
+    if layer.traits.linear == "no" and layer.traits.channels == "mixed":
         return math.prod(layer.shape)
     return max(1, len(layer.inputs))
 
 
 def backward_terms(layer: Layer) -> int:
     """The number of terms in the longest sum that the transpose of ``layer`` forms for one entry of an input."""
-    if layer.kind in KERNEL_KINDS:
+    if layer.traits.kernel:
         return max(array.size // array.shape[-2] for name, array in layer.weights.items() if name != "bias")
     return forward_terms(layer)
 

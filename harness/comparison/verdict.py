@@ -9,13 +9,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from harness.comparison.first_step import first_step
-from harness.comparison.floor import MULTIPLE, NoiseFloor, unit_roundoff, unmeasured
-from harness.comparison.metrics import relative_l2
-from harness.comparison.postprocess import treated
-from harness.comparison.rerun import Ground, Rerun
+from harness.comparison.first_step import BothSteps, first_step
+from harness.comparison.floor import MULTIPLE, NoiseFloor
+from harness.comparison.rerun import Ground
 from harness.comparison.rows import (
     VERDICTS,
     ForwardRow,
@@ -28,7 +24,9 @@ from harness.comparison.rows import (
     verdict_of,
 )
 from harness.errors import InvalidInputError
+from harness.graph import require_same_axes
 from harness.pairs import UNVERIFIED
+from harness.state import PUT_BACK, STATE
 from harness.trace import Trace
 
 if TYPE_CHECKING:
@@ -44,11 +42,13 @@ HIGH_FLOOR = 1e-5
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of :func:`compare`.
+    """The result of `harness.compare`.
 
     ``rows``: relevance per layer in backward order; ``forward``: activation per layer in forward order;
     ``attribution``: the result itself, after post-processing. ``unverified``: why the pair that the traces are runs
     of is not one network; such a comparison is "divergent" at best and never passes, whatever its rows say.
+    ``state``: which side leaves the model, its input or what all code of the process shares changed, and what of
+    it; such a comparison is an "error" and never passes.
 
     ``first_divergent``: the layer whose step made the first relevance that differs (is neither identical nor
     equivalent), from the output backwards: not the layer that received it, but the one that reads that layer. It is
@@ -66,6 +66,7 @@ class Comparison:
     notes: tuple[str, ...] = field(default=())
     unverified: str | None = None
     first_divergent: str | None = None
+    state: str | None = None
 
     @property
     def verdict(self) -> str:
@@ -73,12 +74,15 @@ class Comparison:
         verdicts = [row.verdict for row in self._all()]
         if self.unverified is not None:
             verdicts.append("divergent")
+        if self.state is not None:
+            verdicts.append("error")
         return min(verdicts, key=VERDICTS.index)
 
     @property
     def passed(self) -> bool:
         """True for "identical" and "equivalent", and for what ``tolerance`` explicitly allows beyond."""
-        return self.unverified is None and all(self._row_passed(row) for row in self._all())
+        sound = self.unverified is None and self.state is None
+        return sound and all(self._row_passed(row) for row in self._all())
 
     @property
     def first_different_relevance(self) -> str | None:
@@ -94,7 +98,7 @@ class Comparison:
 
     @cached_property
     def table(self) -> pandas.DataFrame:
-        """Relevance, a row a layer in backward order (columns: DESIGN.md section 5)."""
+        """Relevance, a row a layer in backward order; the columns are those of `harness.comparison.rows.Row`."""
         return relevance_frame(self.rows)
 
     @cached_property
@@ -129,140 +133,136 @@ class Comparison:
         )
 
 
-def compare(
+def judge(
     reference_trace: Trace,
     candidate_trace: Trace,
+    floor: NoiseFloor,
     tolerance: Tolerance = None,
-    floor: NoiseFloor | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Comparison:
-    """Compare two traces of one method on one model and input, layer by layer.
+    """Two traces of one method on one model and input, layer by layer: a function of these and of the floor alone.
 
-    ``floor``: the reference's noise floor. Left out, it is measured by running the reference again
-    (a trace that came from `explain` can do that); for a trace read from a file it is one unit
-    roundoff, and a note says so. ``tolerance`` changes ``passed`` and no verdict: ``"close"``, or a
-    bound on the relative L2 difference.
-
-    Where activations agree and a relevance does not, or agrees only because its floor is high, the
-    reference is run once more on the candidate's activations (harness.comparison.rerun), and the verdict
-    on that relevance rests on this run.
-
-    Raises InvalidInputError where the traces are not of the same model, method, dtype, target or shape.
+    Further evidence is worked in by :func:`on_equal_ground` and :func:`with_first_divergent`. Raises
+    InvalidInputError where the traces are not of the same model, method, dtype, target, axes or shape.
     """
-    _check_comparable(reference_trace, candidate_trace)
-    if isinstance(tolerance, str) and tolerance != "close":
-        raise InvalidInputError(f"tolerance must be None, 'close' or a number, found {tolerance!r}")
-    rerun: Rerun | None = reference_trace.rerun
-    notes: list[str] = []
+    check_comparable(reference_trace, candidate_trace)
+    check_tolerance(tolerance)
     sides = (reference_trace, candidate_trace)
     unverified = next(
         (trace.provenance[UNVERIFIED] for trace in sides if UNVERIFIED in trace.provenance), None
     )
     if unverified is not None:
-        notes.append(f"{unverified}: its cases never pass")
-    if floor is None:
-        floor = rerun.floor(reference_trace) if rerun else unmeasured(reference_trace.dtype)
-        if not rerun:
-            notes.append("the noise floor was not measured; verdicts allow for one rounding only")
-    ours, theirs = reference_trace.layers, candidate_trace.layers
-    if ours and not theirs:
+        notes = (f"{unverified}: its cases never pass", *notes)
+    state = _state(reference_trace, candidate_trace)
+    if state is not None:
+        notes = (*notes, state)
+    put_back = [
+        f"{side} {trace.backend!r}: {trace.provenance[PUT_BACK]}"
+        for side, trace in zip(("reference", "candidate"), sides, strict=True)
+        if PUT_BACK in trace.provenance
+    ]
+    notes = (*notes, *put_back)
+    reference, candidate = reference_trace.layers, candidate_trace.layers
+    if reference and not candidate:
         why = candidate_trace.provenance.get("layers")
         reason = f" ({why})" if why else ""
-        notes.append(f"the candidate gave no layers{reason}; only the attribution was compared")
-    shared = [name for name in ours if name in theirs]
+        notes = (*notes, f"the candidate gave no layers{reason}; only the attribution was compared")
+    shared = [name for name in reference if name in candidate]
+    if candidate and len(shared) < len(reference):
+        missing = [name for name in reference if name not in candidate]
+        withheld = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        shown = f"the candidate shows {len(shared)} of {len(reference)} layers"
+        notes = (*notes, f"{shown}; not compared: {withheld}")
     # NumPy releases the interpreter for the sums, so the tensors are handled side by side.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         relevances = [
-            pool.submit(relevance_row, ours[name], theirs[name].relevance, floor.of_relevance(name))
+            pool.submit(relevance_row, reference[name], candidate[name].relevance, floor.of_relevance(name))
             for name in reversed(shared)
-            if ours[name].relevance is not None and theirs[name].relevance is not None
+            if reference[name].relevance is not None and candidate[name].relevance is not None
         ]
         activations = [
-            pool.submit(forward_row, ours[name], theirs[name].activation, floor.of_activation(name))
+            pool.submit(forward_row, reference[name], candidate[name].activation, floor.of_activation(name))
             for name in shared
-            if ours[name].activation is not None and theirs[name].activation is not None
+            if reference[name].activation is not None and candidate[name].activation is not None
         ]
         attribution = row_of_arrays(
             ATTRIBUTION,
             ATTRIBUTION,
-            next(iter(ours.values())).axes if ours else (),
+            next(iter(reference.values())).axes if reference else (),
             reference_trace.attribution,
             candidate_trace.attribution,
             floor.of_attribution(),
         )
-        comparison = Comparison(
+        return Comparison(
             rows=tuple(row.result() for row in relevances) or (attribution,),
             forward=tuple(row.result() for row in activations),
             attribution=attribution,
             floor=floor,
             tolerance=tolerance,
-            notes=tuple(notes),
+            notes=notes,
             unverified=unverified,
+            state=state,
         )
-    # A function's own activations are not known where it did not run the twin once, on the very batch.
-    own = "activations" not in candidate_trace.provenance
-    if rerun and own and comparison.forward and comparison.first_divergent_forward is None:
-        doubtful = [row for row in (*comparison.rows, attribution) if _doubtful(row)]
-        ground = rerun.on_activations_of(candidate_trace, reference_trace) if doubtful else None
-        if ground is not None:
-            source = next(iter(ours))
-            if source in ground and _follows_relevance(candidate_trace, source, rerun.x):
-                ground = {**ground, ATTRIBUTION: ground[source]}
-            comparison = _on_equal_ground(comparison, ground)
-    elif rerun and not theirs and _doubtful(attribution):
-        result = rerun.result_on_activations_of(candidate_trace, reference_trace, floor)
-        if result is not None:
-            comparison = _on_equal_ground(comparison, {ATTRIBUTION: result})
-    return _with_first_divergent(comparison, reference_trace, candidate_trace)
 
 
-def _with_first_divergent(comparison: Comparison, reference: Trace, candidate: Trace) -> Comparison:
+def _state(reference: Trace, candidate: Trace) -> str | None:
+    """What a side leaves changed, as a sentence; None where neither does."""
+    said = [
+        f"{side} {trace.backend!r} {trace.provenance[STATE]} (state)"
+        for side, trace in (("reference", reference), ("candidate", candidate))
+        if STATE in trace.provenance
+    ]
+    return "; ".join(said) or None
+
+
+def with_first_divergent(
+    comparison: Comparison, reference: Trace, candidate: Trace, steps: BothSteps | None
+) -> Comparison:
+    """``comparison`` with the layer whose step made the first relevance that differs; ``steps``: of both sides."""
     received = comparison.first_different_relevance
     if received is None or received == ATTRIBUTION:
         return replace(comparison, first_divergent=received)
     compared = {row.layer for row in comparison.rows}
-    found = first_step(received, compared, reference, candidate, comparison.floor)
+    found = first_step(received, compared, reference, candidate, comparison.floor, steps)
     notes = comparison.notes if found.note is None else (*comparison.notes, found.note)
     return replace(comparison, first_divergent=found.layer, notes=notes)
 
 
-def _check_comparable(ours: Trace, theirs: Trace) -> None:
+def check_tolerance(tolerance: Tolerance) -> None:
+    """Raise InvalidInputError for what is no tolerance."""
+    if isinstance(tolerance, str) and tolerance != "close":
+        raise InvalidInputError(f"tolerance must be None, 'close' or a number, found {tolerance!r}")
+
+
+def check_comparable(reference: Trace, candidate: Trace) -> None:
+    """Raise InvalidInputError where the traces are not of one model, method, dtype and target, over the same axes."""
     for what, left, right in (
-        ("model", ours.model, theirs.model),
-        ("method", ours.method.name, theirs.method.name),
-        ("dtype", ours.dtype, theirs.dtype),
-        ("target", ours.target.tolist(), theirs.target.tolist()),
+        ("model", reference.model, candidate.model),
+        ("method", reference.method.name, candidate.method.name),
+        ("dtype", reference.dtype, candidate.dtype),
+        ("target", reference.target.tolist(), candidate.target.tolist()),
     ):
         if left != right:
             raise InvalidInputError(
                 f"the traces differ in {what}: {left!r} and {right!r}; compare runs of the same case"
             )
+    for name in reference.layers.keys() & candidate.layers.keys():
+        require_same_axes(f"layer {name!r}", reference.layers[name].axes, candidate.layers[name].axes)
 
 
-def _doubtful(row: Row) -> bool:
+def doubtful(row: Row) -> bool:
     """Whether a relevance differs by more than its floor explains, or its floor is too high to say."""
     return row.verdict in ("close", "divergent") or (row.verdict == "equivalent" and row.floor > HIGH_FLOOR)
 
 
-def _follows_relevance(run: Trace, source: str, x: np.ndarray) -> bool:
-    """Whether the attribution is what the method makes of the relevance of the input, and stands or falls with it.
-
-    That of a black box need not be: what autograd shows at the input is then not what it returned.
-    """
-    relevance = run.layers[source].relevance
-    if relevance is None:
-        return False
-    expected = treated(relevance, x, run.method.postprocess)
-    return relative_l2(expected, run.attribution) <= MULTIPLE * unit_roundoff(run.dtype)
-
-
-def _on_equal_ground(comparison: Comparison, ground: Mapping[str, Ground]) -> Comparison:
+def on_equal_ground(comparison: Comparison, ground: Mapping[str, Ground]) -> Comparison:
     """``comparison`` with the verdicts on doubtful relevances as the run on equal ground has them."""
     excused: list[str] = []
     convicted: list[str] = []
 
     def judged(row: Row) -> Row:
         there = ground.get(row.layer)
-        if there is None or not _doubtful(row):
+        if there is None or not doubtful(row):
             return row
         if there.distance <= MULTIPLE * there.floor:
             if row.verdict != "equivalent":

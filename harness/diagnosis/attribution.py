@@ -18,7 +18,7 @@ from harness.methods import Postprocess, TimesSign
 
 def result_findings(case: Case) -> Iterator[Finding]:
     """The logits that the candidate reports against the output of its last layer: is there a softmax behind it?"""
-    run = case.theirs
+    run = case.candidate_run
     last = run.layers.get(case.graph.output)
     if last is None or last.activation is None:
         return
@@ -39,7 +39,7 @@ def result_findings(case: Case) -> Iterator[Finding]:
 
 def attribution_findings(case: Case) -> Iterator[Finding]:
     """What the candidate makes of the relevance that reached its input."""
-    run, source = case.theirs, case.graph.input.name
+    run, source = case.candidate_run, case.graph.input.name
     if source not in run.layers or run.layers[source].relevance is None:
         return
     relevance = np.asarray(run.layers[source].relevance, np.float64)
@@ -199,8 +199,8 @@ def _other_signs(own: TimesSign, case: Case) -> Iterator[tuple[str, str, Treatme
         above,
     )
     yield "sign-threshold", f"the sign of an input equal to the threshold {mu:g} is 0 instead of 1", with_zero
-    found = np.asarray(case.theirs.attribution, np.float64)
-    run = case.theirs.layers.get(case.graph.input.name)
+    found = np.asarray(case.candidate_run.attribution, np.float64)
+    run = case.candidate_run.layers.get(case.graph.input.name)
     known = {-1.0, -0.5, 0.0, 0.5, 1.0}
     if run is not None and run.relevance is not None:
         sign = np.sign(found * np.asarray(run.relevance, np.float64))
@@ -227,11 +227,11 @@ def then_times_x(own: Postprocess) -> Treatment:
 
 
 def _treatment_words(name: str, own: Postprocess) -> str:
-    said = {
+    words = {
         "none": "the relevance of the input is taken as it is",
         "times_input": "the relevance of the input is multiplied by the input",
         "abs": "absolute values are taken of the relevance of the input",
         "square": "the relevance of the input is squared",
     }
     instead = "what the sign of the input asks for" if isinstance(own, TimesSign) else f"{own!r}"
-    return f"{said[name]} instead of {instead}"
+    return f"{words[name]} instead of {instead}"

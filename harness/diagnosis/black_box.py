@@ -13,9 +13,6 @@ from typing import get_args
 
 import numpy as np
 
-from harness.api import prepared_for
-from harness.backends import run_on_copies
-from harness.comparison import compare
 from harness.comparison.floor import MULTIPLE
 from harness.diagnosis.attribution import postprocess_finding
 from harness.diagnosis.case import Case
@@ -24,6 +21,7 @@ from harness.diagnosis.head import SEEDS, head_words
 from harness.diagnosis.measure import apart, explained, summation_floor
 from harness.diagnosis.readings import Reading, readings
 from harness.diagnosis.search import LEFT, MOST
+from harness.engine import compare, engine, floor_of
 from harness.methods import Head, Method
 
 #: Other classes that are tried as the target, the most likely first.
@@ -50,9 +48,9 @@ class Difference:
 
 def black_box_finding(case: Case) -> Finding | None:
     """The first of the known differences of a whole run that reproduces the attribution; None where it is right."""
-    found = np.asarray(case.theirs.attribution, np.float64)
-    ours = np.asarray(case.ours.attribution, np.float64)
-    difference = Difference(ours, found, apart((ours,), (found,)), case.attribution_floor)
+    found = np.asarray(case.candidate_run.attribution, np.float64)
+    reference = np.asarray(case.reference_run.attribution, np.float64)
+    difference = Difference(reference, found, apart((reference,), (found,)), case.attribution_floor)
     if explained(difference.error, difference.floor) or _agrees(case):
         return None
     for finding in (
@@ -76,14 +74,14 @@ def black_box_finding(case: Case) -> Finding | None:
 
 def _agrees(case: Case) -> bool:
     """Whether the attributions agree on equal ground, where rounding put a unit on the other side of a kink."""
-    return compare(case.ours, case.theirs).attribution.verdict in ("identical", "equivalent")
+    return compare(case.reference_run, case.candidate_run).attribution.verdict in ("identical", "equivalent")
 
 
 def _run(case: Case, method: Method, target: np.ndarray) -> np.ndarray | None:
     """The reference's attribution by ``method``, in float64; None where the network does not admit the method."""
-    prepared = prepared_for(case.model, case.reference, case.dtype)
+    asked = replace(case.asked, method=method, target=target, layers=False)
     try:
-        run = run_on_copies(prepared, case.x, method, target, layers=False)
+        run = engine().run(asked, case.reference)
     except Exception:
         return None
     return np.asarray(run.attribution, np.float64)
@@ -98,10 +96,10 @@ def _against(case: Case, method: Method, difference: Difference) -> float:
 def _another_network(case: Case, difference: Difference) -> Finding | None:
     """Where the candidate's network gives other logits, nothing can be said of its method."""
     floor = max(
-        case.ours.rerun.floor(case.ours).of_activation(case.graph.output),
+        floor_of(engine(), case.reference_run).of_activation(case.graph.output),
         summation_floor(case.terms, case.dtype),
     )
-    error = apart((np.asarray(case.ours.logits),), (np.asarray(case.theirs.logits),))
+    error = apart((np.asarray(case.reference_run.logits),), (np.asarray(case.candidate_run.logits),))
     if explained(error, floor):
         return None
     words = "the candidate's network gives other logits than the reference's"
@@ -110,41 +108,41 @@ def _another_network(case: Case, difference: Difference) -> Finding | None:
 
 def _scaled(case: Case, difference: Difference) -> Finding | None:
     """One factor a sample: the start of the backward pass, if it is one; else one factor for all, a bare scale."""
-    ours, found, floor = difference.reference, difference.candidate, difference.floor
-    rows = ours.reshape(len(ours), -1), found.reshape(len(found), -1)
+    reference, found, floor = difference.reference, difference.candidate, difference.floor
+    rows = reference.reshape(len(reference), -1), found.reshape(len(found), -1)
     size = np.square(rows[0]).sum(axis=1)
-    told = size > 0  # zero is zero times any factor
-    if not told.any():
+    nonzero = size > 0  # zero is zero times any factor
+    if not nonzero.any():
         return None
     with np.errstate(all="ignore"):
-        factors = np.where(told, (rows[0] * rows[1]).sum(axis=1) / size, 1.0)
+        factors = np.where(nonzero, (rows[0] * rows[1]).sum(axis=1) / size, 1.0)
 
     def left(each: np.ndarray) -> float:
-        return apart((ours * each.reshape(-1, *(1,) * (ours.ndim - 1)),), (found,))
+        return apart((reference * each.reshape(-1, *(1,) * (reference.ndim - 1)),), (found,))
 
     if not difference.closed_by(left(factors)):
         return None
-    logits = np.asarray(case.ours.logits, np.float64)
+    logits = np.asarray(case.reference_run.logits, np.float64)
     own = SEEDS[head_words(case.method.head)](logits, case.target)
     for words, start in SEEDS.items():
         with np.errstate(all="ignore"):
-            wanted = np.where(told, start(logits, case.target) / own, 1.0)
+            wanted = np.where(nonzero, start(logits, case.target) / own, 1.0)
         if np.isfinite(wanted).all() and difference.closed_by(left(wanted)):
-            said = (
+            sentence = (
                 f"the backward pass starts from {words} instead of {head_words(case.method.head)}; "
-                f"the whole result is {factors[told][0]:.6g} times the reference's"
+                f"the whole result is {factors[nonzero][0]:.6g} times the reference's"
             )
             return _seed(
                 case,
                 replace(
-                    difference.finding("head", "output-seed", said, left(wanted)),
+                    difference.finding("head", "output-seed", sentence, left(wanted)),
                     parameters={"factor": (1 / factors).tolist()},
                 ),
             )
-    factor = float(factors[told][0])
-    if np.allclose(factors[told], factor, rtol=MULTIPLE * floor, atol=0):
+    factor = float(factors[nonzero][0])
+    if np.allclose(factors[nonzero], factor, rtol=MULTIPLE * floor, atol=0):
         words = f"the attribution is {factor:.9g} times the reference's"
-        finding = difference.finding("postprocess", "scale", words, left(np.full(len(ours), factor)))
+        finding = difference.finding("postprocess", "scale", words, left(np.full(len(reference), factor)))
         return replace(finding, parameters={"factor": factor})
     return None
 
@@ -194,7 +192,7 @@ def _another_target(case: Case, difference: Difference) -> Finding | None:
 
 def _other_targets(case: Case) -> Iterator[np.ndarray]:
     """The other classes, the most likely first, one after the other for all samples."""
-    order = np.argsort(-np.asarray(case.ours.logits), axis=1, kind="stable")
+    order = np.argsort(-np.asarray(case.reference_run.logits), axis=1, kind="stable")
     for rank in range(min(TARGETS, order.shape[1])):
         if not np.array_equal(order[:, rank], case.target):
             yield order[:, rank]
@@ -205,7 +203,7 @@ def _other_targets(case: Case) -> Iterator[np.ndarray]:
 
 def _ends(case: Case, difference: Difference) -> Finding | None:
     """What is made of the relevance of the input; None where the reference does not show it."""
-    source = case.ours.layers.get(case.graph.input.name)
+    source = case.reference_run.layers.get(case.graph.input.name)
     if source is None or source.relevance is None:
         return None
     relevance = np.asarray(source.relevance, np.float64)

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from harness.api import explain, prepared_for
 from harness.backends import Backend, backend_named, step_on_copies
 from harness.backends.protocol import Prepared, Steps
+from harness.case import Case as AskedCase
 from harness.comparison.floor import moved_one_ulp, unit_roundoff
 from harness.comparison.summation import longest_sum, rule_terms
 from harness.diagnosis.measure import MOVES, apart, explained, summation_floor
+from harness.engine import engine, floor_of
 from harness.errors import HarnessError
 from harness.graph import Graph, Layer
 from harness.methods import Method
@@ -49,32 +50,38 @@ class Case:
         return graph
 
     @cached_property
-    def ours(self) -> Trace:
+    def reference_run(self) -> Trace:
         """The reference's run."""
         return self._run(self.reference)
 
     @cached_property
-    def theirs(self) -> Trace:
+    def candidate_run(self) -> Trace:
         """The candidate's run."""
         return self._run(self.candidate)
 
     def forget(self) -> None:
         """Let go of both runs, which are large; they are made again where they are asked for."""
-        self.__dict__.pop("ours", None)
-        self.__dict__.pop("theirs", None)
+        for name, backend in (("reference_run", self.reference), ("candidate_run", self.candidate)):
+            self.__dict__.pop(name, None)
+            engine().forget(self.asked, backend)
 
     def with_mended(self, mended: Mapping[str, Layer]) -> Case:
         """The same runs, judged by other layers."""
         other = replace(self, mended=mended)
-        other.__dict__.update(ours=self.ours, theirs=self.theirs)
+        other.__dict__.update(reference_run=self.reference_run, candidate_run=self.candidate_run)
         return other
 
     def again(self) -> Trace:
         """Another run of the candidate."""
-        return self._run(self.candidate)
+        return engine().run(self.asked, self.candidate, again=True, keep=False)
+
+    @property
+    def asked(self) -> AskedCase:
+        """What both sides are asked to compute."""
+        return AskedCase(self.model, self.x, self.method, self.target, self.dtype)
 
     def _run(self, backend: Backend) -> Trace:
-        return explain(self.model, self.x, self.method, backend, self.target, self.dtype)
+        return engine().run(self.asked, backend)
 
     @cached_property
     def oracle(self) -> Deviating:
@@ -88,12 +95,12 @@ class Case:
 
     @cached_property
     def candidate_prepared(self) -> Prepared:
-        return prepared_for(self.model, self.candidate, self.dtype)
+        return engine().prepared(self.model, self.candidate, self.dtype)
 
     @cached_property
     def reference_steps(self) -> Steps | None:
         """The reference's single steps; None where it has none."""
-        return _steps(prepared_for(self.model, self.reference, self.dtype))
+        return _steps(engine().prepared(self.model, self.reference, self.dtype))
 
     def expected(self, step: Step) -> Arrays:
         """The reference's result of a step, or the oracle's where the reference runs none."""
@@ -110,7 +117,7 @@ class Case:
         if step.layer.name in self.mended or len(sources) != 1 or not step.relevance.any():
             return None
         (source,) = sources
-        found = self.ours.layers[source].relevance
+        found = self.reference_run.layers[source].relevance
         return None if found is None or len(self.graph.consumers(source)) != 1 else (found,)
 
     def observed(self, step: Step) -> Arrays:
@@ -160,7 +167,7 @@ class Case:
     def _reference_steps_in(self, dtype: str) -> Steps | None:
         """The reference's single steps in another dtype; None where it has none, or does not compute in it."""
         try:
-            return _steps(prepared_for(self.model, self.reference, dtype))
+            return _steps(engine().prepared(self.model, self.reference, dtype))
         except HarnessError:
             return None
 
@@ -170,13 +177,13 @@ class Case:
         if len(self.x) < 2:
             return False
         alone = replace(self, x=self.x[:1], target=self.target[:1])
-        together = self.theirs
+        together = self.candidate_run
         try:
-            _ = alone.theirs
+            _ = alone.candidate_run
         except Exception:
             return False  # a candidate that takes no single sample
-        pairs = [(alone.theirs.attribution, together.attribution)]
-        for name, layer in alone.theirs.layers.items():
+        pairs = [(alone.candidate_run.attribution, together.attribution)]
+        for name, layer in alone.candidate_run.layers.items():
             other = together.layers.get(name)
             for what in ("activation", "relevance"):
                 one, two = getattr(layer, what), getattr(other, what, None)
@@ -194,8 +201,7 @@ class Case:
     @cached_property
     def attribution_floor(self) -> float:
         """What rounding explains of the attribution, in the reference's full run."""
-        rerun = self.ours.rerun
-        measured = 0.0 if rerun is None else float(rerun.floor(self.ours).of_attribution())
+        measured = float(floor_of(engine(), self.reference_run).of_attribution())
         return max(measured, summation_floor(self.terms, self.dtype))
 
     def step(self, layer: Layer, inputs: Arrays, relevance: np.ndarray) -> Step:
@@ -224,7 +230,7 @@ def moved(step: Step, dtype: str, seed: int, inputs: bool = True) -> Step:
 
 def oracle_for(model: Any) -> Deviating:
     """The oracle with ``model``."""
-    prepared = prepared_for(model, backend_named("oracle"), "float64")
+    prepared = engine().prepared(model, backend_named("oracle"), "float64")
     assert isinstance(prepared, Deviating)
     return prepared
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.api import as_model, class_count, explain, require_support
+from harness.api import as_model
 from harness.backends import CANDIDATE, REFERENCE, Backend, backend_named
-from harness.checks import checked_dtype, checked_input, checked_target
-from harness.comparison import Comparison, compare
+from harness.case import Case as AskedCase
+from harness.comparison import Comparison
 from harness.comparison.floor import NoiseFloor
 from harness.comparison.verdict import HIGH_FLOOR
 from harness.diagnosis.attribution import attribution_findings, result_findings
@@ -30,11 +30,13 @@ from harness.diagnosis.measure import apart, explained, summation_floor
 from harness.diagnosis.pairs import pair_errors, structural_rows
 from harness.diagnosis.repeat import repeat_finding
 from harness.diagnosis.search import Hypothesis
+from harness.engine import compare, engine, floor_of, require_support
 from harness.errors import HarnessError
 from harness.graph import Layer
 from harness.methods import Backward, IntegratedGradients, Method, Rule, Smoothed
 from harness.methods import method as method_named
-from harness.pairs import check_applies, unverified
+from harness.pairs import unverified
+from harness.state import STATE
 from harness.trace import Trace
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ class Diagnosis:
 
     @property
     def stage(self) -> str | None:
-        """ "forward", "head", "rule" or "postprocess"; None where nothing is wrong."""
+        """ "forward", "head", "rule", "postprocess" or "run"; None where nothing is wrong."""
         return self.findings[0].stage if self.findings else None
 
     @property
@@ -85,7 +87,7 @@ class Diagnosis:
     @cached_property
     def comparison(self) -> Comparison:
         """Of the two full runs, in the dtype in which the difference was looked for. Raises InvalidInputError."""
-        return compare(self.case.ours, self.case.theirs)
+        return compare(self.case.reference_run, self.case.candidate_run)
 
     @property
     def residual(self) -> float | None:
@@ -100,10 +102,13 @@ class Diagnosis:
         """
         import pandas
 
-        ours, theirs = self.case.ours.layers, self.case.theirs.layers
+        reference, candidate = self.case.reference_run.layers, self.case.candidate_run.layers
 
         def inherited(layer: str) -> float:
-            one, other = ours[layer].relevance, theirs[layer].relevance if layer in theirs else None
+            one, other = (
+                reference[layer].relevance,
+                candidate[layer].relevance if layer in candidate else None,
+            )
             return float("nan") if one is None or other is None else apart((one,), (other,))
 
         rows = [
@@ -151,27 +156,24 @@ def diagnose(
     Arguments as for `harness.explain`; ``reference`` and ``candidate`` are by default the method's own (tensorflow and
     torch). The two are compared in ``dtype``; what differs is looked for in
     float64 where it shows there too, because rounding hides less. ``reproduce_in``: the folder for the
-    reproducer, else one in the system's temporary folder. ``progress`` is told what is being done.
+    reproducer, else one in the system's temporary folder. ``progress`` is called with what is being done.
 
     Raises what `harness.explain` raises.
     """
-    told = progress or (lambda what: None)
-    model = as_model(model)
+    report = progress or (lambda what: None)
     resolved = method_named(method)
     sides = (
         backend_named(REFERENCE if reference is None else reference),
         backend_named(CANDIDATE if candidate is None else candidate),
     )
-    array = checked_input(model, x, checked_dtype(dtype))
-    wanted = checked_target(target, len(array), class_count(model))
-    check_applies(resolved, model)
+    asked = AskedCase.checked(as_model(model), x, resolved, target, dtype)
     for side in sides:
         require_support(side, resolved)
-    told("running both sides")
-    case = _case(model, array, resolved, sides, wanted, dtype)
+    report("running both sides")
+    case = _case(asked, sides)
     folder = None if reproduce_in is None else Path(reproduce_in)
-    notes = _left_out(case.theirs)
-    first = repeat_finding(case) or _another_target(case)
+    notes = _left_out(case.candidate_run)
+    first = _state_finding(case) or repeat_finding(case) or _another_target(case)
     if first is not None:
         return Diagnosis(case, (first,), notes=notes, reproduce_in=folder)
     if dtype == "float64":
@@ -179,17 +181,17 @@ def diagnose(
             return _nothing(case, folder, notes)
     else:
         finer = replace(case, x=case.x.astype(np.float64), dtype="float64")
-        if not _doubtful(case, finer.ours):
+        if not _doubtful(case):
             return _nothing(case, folder, notes)
-        told("running both sides in float64")
+        report("running both sides in float64")
         case.forget()
         if _runs(finer) and _parts(finer):
             case = finer
-        elif compare(case.ours, case.theirs).passed:
+        elif compare(case.reference_run, case.candidate_run).passed:
             return _nothing(case, folder, notes)
         elif _runs(finer):
             notes = ("in float64 the two agree", *notes)
-    found = _examined(case, told)
+    found = _examined(case, report)
     return replace(found, notes=_noted(case, found, notes), reproduce_in=folder)
 
 
@@ -214,28 +216,28 @@ def _left_out(run: Trace) -> tuple[str, ...]:
 
 def _agree(case: Case) -> bool:
     """Whether no more than rounding lies between the sides, on equal ground where the floor is high."""
-    return not _doubtful(case) or compare(case.ours, case.theirs).passed
+    return not _doubtful(case) or compare(case.reference_run, case.candidate_run).passed
 
 
-def _doubtful(case: Case, exact: Trace | None = None) -> bool:
-    """Whether anything is further apart than the reference's noise floor explains, or that floor is high.
-
-    ``exact``: the reference's run in float64, for a case in float32.
-    """
-    ours, theirs = case.ours, case.theirs
-    floor = ours.rerun.floor(ours, exact)
+def _doubtful(case: Case) -> bool:
+    """Whether anything is further apart than the reference's noise floor explains, or that floor is high."""
+    reference, candidate = case.reference_run, case.candidate_run
+    floor = floor_of(engine(), reference)
     return any(
         not explained(distance, allowed) or allowed > HIGH_FLOOR
-        for distance, allowed in _distances(ours, theirs, floor)
+        for distance, allowed in _distances(reference, candidate, floor)
     )
 
 
-def _distances(ours: Trace, theirs: Trace, floor: NoiseFloor) -> Iterator[tuple[float, float]]:
+def _distances(reference: Trace, candidate: Trace, floor: NoiseFloor) -> Iterator[tuple[float, float]]:
     """Every tensor that both runs show: how far apart, and the floor."""
-    yield apart((ours.attribution,), (theirs.attribution,)), floor.of_attribution()
-    yield apart((ours.logits,), (theirs.logits,)), floor.of_activation(next(reversed(ours.layers), ""))
-    for name, layer in ours.layers.items():
-        other = theirs.layers.get(name)
+    yield apart((reference.attribution,), (candidate.attribution,)), floor.of_attribution()
+    yield (
+        apart((reference.logits,), (candidate.logits,)),
+        floor.of_activation(next(reversed(reference.layers), "")),
+    )
+    for name, layer in reference.layers.items():
+        other = candidate.layers.get(name)
         if other is None:
             continue
         if layer.activation is not None and other.activation is not None:
@@ -244,22 +246,29 @@ def _distances(ours: Trace, theirs: Trace, floor: NoiseFloor) -> Iterator[tuple[
             yield apart((layer.relevance,), (other.relevance,)), floor.of_relevance(name)
 
 
-def _case(
-    model: Any, x: np.ndarray, method: Method, sides: tuple[Backend, Backend], target: Any, dtype: str
-) -> Case:
-    ours = explain(model, x, method, sides[0], target, dtype)
-    case = Case(model, x, method, sides[0], sides[1], ours.target, dtype)
-    case.ours = ours
+def _case(asked: AskedCase, sides: tuple[Backend, Backend]) -> Case:
+    reference = engine().run(asked, sides[0])
+    case = Case(asked.model, asked.x, asked.method, *sides, reference.target, asked.dtype)
+    case.reference_run = reference
     return case
+
+
+def _state_finding(case: Case) -> Finding | None:
+    """What the candidate's run leaves changed: the next run is of another model, input or arithmetic."""
+    said = case.candidate_run.provenance.get(STATE)
+    if said is None:
+        return None
+    error = apart((case.reference_run.attribution,), (case.candidate_run.attribution,))
+    return Finding("run", None, "state", f"the candidate {said}", error, case.attribution_floor)
 
 
 def _another_target(case: Case) -> Finding | None:
     """Where the candidate says itself that it explained another class."""
-    asked, explained_class = case.target, case.theirs.target
+    asked, explained_class = case.target, case.candidate_run.target
     if np.array_equal(asked, explained_class):
         return None
     words = f"class {explained_class.tolist()} is explained instead of {asked.tolist()}"
-    error = apart((case.ours.attribution,), (case.theirs.attribution,))
+    error = apart((case.reference_run.attribution,), (case.candidate_run.attribution,))
     parameters = {"found": explained_class.tolist(), "expected": asked.tolist()}
     return Finding("head", case.graph.output, "target", words, error, 0.0, parameters=parameters)
 
@@ -267,7 +276,7 @@ def _another_target(case: Case) -> Finding | None:
 def _runs(case: Case) -> bool:
     """Whether the candidate can be run in the dtype of ``case``."""
     try:
-        _ = case.theirs
+        _ = case.candidate_run
     except HarnessError:
         return False
     return True
@@ -280,15 +289,15 @@ FAR = 1e-9
 def _parts(case: Case) -> bool:
     """Whether the sides are further apart than float64 rounding could be expected to bring them."""
     nothing = NoiseFloor(case.dtype, "", 0.0)
-    return any(distance > FAR for distance, _ in _distances(case.ours, case.theirs, nothing))
+    return any(distance > FAR for distance, _ in _distances(case.reference_run, case.candidate_run, nothing))
 
 
 #: After so many layers of one kind and rule for which there is no name, pairs of deviations are not tried any more.
 UNNAMED = 2
 
 
-def _examined(case: Case, told: Progress) -> Diagnosis:
-    told("forward pass")
+def _examined(case: Case, report: Progress) -> Diagnosis:
+    report("forward pass")
     explanations: list[Explained] = []
     mended: dict[str, Layer] = {}
     unclear: set[str] = set()
@@ -298,7 +307,7 @@ def _examined(case: Case, told: Progress) -> Diagnosis:
             # Behind a layer that is missing, extra or elsewhere the layers of the two sides do not correspond.
             return Diagnosis(case, (*grouped(explanations), each), shown=shown)
         shown = shown or each
-        told(f"forward pass: {each.layer.name}")
+        report(f"forward pass: {each.layer.name}")
         explanation = explain_forward(case, each)
         explanations.append(explanation)
         layer = mended_layer(each.step, explanation.hypothesis)
@@ -309,7 +318,7 @@ def _examined(case: Case, told: Progress) -> Diagnosis:
     forward = grouped(explanations)
     ends = tuple(result_findings(case))
     forward += ends
-    told("start of the backward pass")
+    report("start of the backward pass")
     inner = _single(case.with_mended(mended))
     # Behind a softmax that should not be there, the way back starts from its derivative.
     head = () if inner is None or ends else tuple(_head(inner))
@@ -319,7 +328,7 @@ def _examined(case: Case, told: Progress) -> Diagnosis:
     unnamed: Counter[tuple[str, Rule]] = Counter()
     for found in () if inner is None else _steps(inner, unclear):
         steps.append((found.layer.name, found.layer.kind, found.error, found.floor))
-        told(f"step of {found.layer.name}")
+        report(f"step of {found.layer.name}")
         if not found.differs:
             continue
         assert inner is not None
@@ -353,7 +362,7 @@ def _single(case: Case) -> Case | None:
         return None
     inner = replace(case, method=method)
     try:
-        _ = inner.theirs
+        _ = inner.candidate_run
     except Exception:
         return None  # a candidate made for the whole method need not take one of its runs
     return inner
@@ -370,7 +379,7 @@ def _whole_run(case: Case) -> Iterator[Finding | None]:
 
 def _shows_all(case: Case) -> bool:
     """Whether the candidate shows the relevance of every layer, so that its steps account for its attribution."""
-    run = case.theirs.layers
+    run = case.candidate_run.layers
     return all(layer.name in run and run[layer.name].relevance is not None for layer in case.graph)
 
 
@@ -383,37 +392,37 @@ def _forward(case: Case) -> Iterator[ForwardError | Finding]:
     if rows:
         yield from pair_errors(case, rows, _forward_run(case))
         return
-    ours, theirs = case.ours, case.theirs
+    reference, candidate = case.reference_run, case.candidate_run
     for layer in case.graph.layers:
-        if layer.name not in theirs.layers or layer.name not in ours.layers:
+        if layer.name not in candidate.layers or layer.name not in reference.layers:
             continue
-        one, other = ours.layers[layer.name].activation, theirs.layers[layer.name].activation
+        one, other = reference.layers[layer.name].activation, candidate.layers[layer.name].activation
         if one is None or other is None:
             continue
         if not explained(apart((one,), (other,)), summation_floor(case.terms, case.dtype)):
-            yield from forward_errors(case, theirs, layer.name)
+            yield from forward_errors(case, candidate, layer.name)
             return
 
 
 def _forward_run(case: Case) -> Trace:
     """A run that shows the candidate's activations; where it shows none and computes other logits, the port's."""
-    run = case.theirs
+    run = case.candidate_run
     shown = any(layer.activation is not None for layer in run.layers.values())
     floor = summation_floor(case.terms, case.dtype)
-    if shown or explained(apart((case.ours.logits,), (run.logits,)), floor):
+    if shown or explained(apart((case.reference_run.logits,), (run.logits,)), floor):
         return run
-    return explain(case.model, case.x, "gradient", "torch", case.target, case.dtype)
+    return engine().run(case.asked.with_method(method_named("gradient")), backend_named("torch"))
 
 
 def _head(case: Case) -> Iterator[Finding]:
     output = case.graph.output
-    found = case.theirs.layers.get(output)
+    found = case.candidate_run.layers.get(output)
     if found is None or found.relevance is None:
         return
     # A softmax sums over the classes; the other starts are copies.
-    floor = summation_floor(case.theirs.logits.shape[-1], case.dtype)
+    floor = summation_floor(case.candidate_run.logits.shape[-1], case.dtype)
     findings = head_findings(
-        case.theirs.logits, case.target, case.method.head, np.asarray(found.relevance), output, floor
+        case.candidate_run.logits, case.target, case.method.head, np.asarray(found.relevance), output, floor
     )
     for finding in findings:
         if finding.cause in ("output-seed", "unknown") and case.coupled:
@@ -425,7 +434,7 @@ def _head(case: Case) -> Iterator[Finding]:
 def _steps(case: Case, unclear: set[str]) -> Iterator[Introduced]:
     """Every layer's step, with the layer as the candidate has it; those whose forward pass is unclear left out."""
     if case.candidate_steps is None:
-        yield from seen(case, case.theirs, unclear)
+        yield from seen(case, case.candidate_run, unclear)
         return
     any_introduced = False
     for found in introduced(case, unclear):
@@ -433,4 +442,4 @@ def _steps(case: Case, unclear: set[str]) -> Iterator[Introduced]:
         yield found
     if not any_introduced:
         # Between the steps: how shares are summed where several layers read one.
-        yield from seen(case, case.theirs, unclear)
+        yield from seen(case, case.candidate_run, unclear)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.graph import Layer
+from harness.graph import Layer, Window, windows, with_channels
 from harness.steps import Arrays, Step
 
 #: Multiplications in one application of a layer from which an excerpt is worth its while.
@@ -56,7 +56,7 @@ def excerpts(step: Step, observe: Callable[[Step], Arrays]) -> Iterator[Excerpt]
         return
     if layer.kind == "dense" and len(layer.shape) == 1:
         yield from _of_dense(step, observe)
-    elif layer.kind in ("conv1d", "conv2d") and layer.attributes["groups"] == 1:
+    elif layer.traits.plain_convolution and layer.attributes["groups"] == 1:
         yield from _of_convolution(step, observe)
 
 
@@ -68,16 +68,15 @@ def channels_of(step: Step, observe: Callable[[Step], Arrays]) -> Iterator[Excer
     layer = step.layer
     if multiplications(layer, len(step.relevance)) < LARGE:
         return
-    if layer.kind not in ("conv1d", "conv2d") or layer.attributes["groups"] != 1:
+    if not layer.traits.plain_convolution or layer.attributes["groups"] != 1:
         return
     axes = tuple(range(step.relevance.ndim - 1))
     for kept in _groups(np.abs(step.relevance).sum(axis=axes), CHANNELS):
         masked = np.zeros_like(step.relevance)
         masked[..., kept] = step.relevance[..., kept]
-        weights = {name: np.ascontiguousarray(array[..., kept]) for name, array in layer.weights.items()}
         small = replace(
             step,
-            layer=replace(layer, shape=(*layer.shape[:-1], len(kept)), weights=weights),
+            layer=with_channels(layer, kept),
             relevance=step.relevance[..., kept],
             whole=step,
             rows=np.arange(len(masked)),
@@ -99,18 +98,17 @@ def _groups(weight: np.ndarray, size: int) -> Iterator[np.ndarray]:
 
 
 def _dense(step: Step, kernel: np.ndarray, units: np.ndarray) -> Layer:
-    weights = {"kernel": np.ascontiguousarray(kernel[:, units])}
-    if "bias" in step.layer.weights:
-        weights["bias"] = step.layer.weights["bias"][units]
-    return replace(
+    """The dense layer of the rows of ``kernel`` (in, out), with ``units`` of its outputs."""
+    whole = replace(
         step.layer,
         kind="dense",
         input_shapes=((len(kernel),),),
-        shape=(len(units),),
+        shape=(kernel.shape[-1],),
         axes=("batch", "feature"),
         attributes={},
-        weights=weights,
+        weights={**step.layer.weights, "kernel": kernel},
     )
+    return with_channels(whole, units)
 
 
 def _of_dense(step: Step, observe: Callable[[Step], Arrays]) -> Iterator[Excerpt]:
@@ -131,21 +129,15 @@ def _of_dense(step: Step, observe: Callable[[Step], Arrays]) -> Iterator[Excerpt
 def _of_convolution(step: Step, observe: Callable[[Step], Arrays]) -> Iterator[Excerpt]:
     layer, (x,), relevance = step.layer, step.inputs, step.relevance
     kernel = layer.weights["kernel"]
-    lengths = kernel.shape[:-2]
-    attributes = layer.attributes
-    extents = [(n - 1) * d + 1 for n, d in zip(lengths, attributes["dilations"], strict=True)]
-    before = [pad[0] for pad in attributes["padding"]]
-    strides = attributes["strides"]
-    places = _places(np.abs(relevance).sum(axis=-1), x.shape[1:-1], extents, strides, before)
+    axes = windows(layer)
+    places = _places(np.abs(relevance).sum(axis=-1), x.shape[1:-1], axes)
     if not len(places):
         return
 
     def patch(array: np.ndarray, place: np.ndarray) -> np.ndarray:
         index = tuple(
-            slice(p * s - b, p * s - b + e, d)
-            for p, s, b, e, d in zip(
-                place[1:], strides, before, extents, attributes["dilations"], strict=True
-            )
+            slice(*window.covers(p, p + 1), window.dilation)
+            for p, window in zip(place[1:], axes, strict=True)
         )
         return array[(place[0], *index)].reshape(-1)
 
@@ -171,25 +163,20 @@ def _of_convolution(step: Step, observe: Callable[[Step], Arrays]) -> Iterator[E
         yield Excerpt(small, (observed,), stray if stray > 1e-6 else 0.0)
 
 
-def _places(
-    loudness: np.ndarray,
-    space: tuple[int, ...],
-    extents: list[int],
-    strides: tuple[int, ...],
-    before: list[int],
-) -> np.ndarray:
+def _places(loudness: np.ndarray, space: tuple[int, ...], axes: tuple[Window, ...]) -> np.ndarray:
     """Places (patch, [sample, *space]) whose patches lie inside the input and do not meet, the loudest first.
 
     ``loudness``: (batch, *output space), the relevance of all outputs of a place.
     """
     inside = [
-        [p for p in range(count) if p * s - b >= 0 and p * s - b + e <= length]
-        for count, length, e, s, b in zip(loudness.shape[1:], space, extents, strides, before, strict=True)
+        [p for p in range(count) if window.covers(p, p + 1)[0] >= 0 and window.covers(p, p + 1)[1] <= length]
+        for count, length, window in zip(loudness.shape[1:], space, axes, strict=True)
     ]
     if not all(inside):
         return np.zeros((0, loudness.ndim), int)
     grid = [
-        range(each[0], each[-1] + 1, -(-e // s)) for each, e, s in zip(inside, extents, strides, strict=True)
+        range(each[0], each[-1] + 1, -(-window.extent // window.stride))
+        for each, window in zip(inside, axes, strict=True)
     ]
     index = np.ix_(range(len(loudness)), *grid)
     flat = loudness[index]

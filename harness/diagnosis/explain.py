@@ -99,9 +99,9 @@ def explain_step(
     if found.message is not None:
         finding = replace(where.finding("unknown", found.message), facts={"raised": found.message})
         return Explained((finding,), None)
-    for ours, theirs in zip(found.expected, found.observed, strict=True):
-        if theirs is not None and theirs.shape != ours.shape:
-            words = f"the relevance has the shape {theirs.shape} instead of {ours.shape}"
+    for reference, candidate in zip(found.expected, found.observed, strict=True):
+        if candidate is not None and candidate.shape != reference.shape:
+            words = f"the relevance has the shape {candidate.shape} instead of {reference.shape}"
             return Explained((where.finding("layout", words),), None)
     part = _excerpt(case, found)
     known = _same_as_before(case, found, part, before)
@@ -110,17 +110,17 @@ def explain_step(
     search = _search(case, found, part)
     outcome = _singly(case, found, search, part)
     if not outcome.fits:
-        # What can be told without the search for pairs, which is long.
-        told = _told_otherwise(case, found, where)
-        if told is not None:
-            return Explained((replace(told, facts=_facts(case, found)),), None)
+        # What shows without the search for pairs, which is long.
+        plain = _shown_by_itself(case, found, where)
+        if plain is not None:
+            return Explained((replace(plain, facts=_facts(case, found)),), None)
         if pairs and (
             part is not None or multiplications(found.layer, len(found.step.relevance)) <= PAIRS_UP_TO
         ):
             firsts = FIRSTS_EVERYWHERE if part is not None and part.everywhere else FIRSTS
             outcome = _verified(case, found, search.paired(firsts), part)
     if outcome.fits:
-        return _named(where, _told_apart(case, found, outcome.fits), outcome, _nan_words(found))
+        return _named(where, _that_fits_elsewhere(case, found, outcome.fits), outcome, _nan_words(found))
     nan = _nan_words(found)
     if nan is not None:
         return Explained((replace(where.finding("nan", nan), facts=_facts(case, found)),), None)
@@ -130,7 +130,7 @@ def explain_step(
     return _unknown(where, outcome, words, _facts(case, found))
 
 
-def _told_otherwise(case: Case, found: Introduced, where: _Found) -> Finding | None:
+def _shown_by_itself(case: Case, found: Introduced, where: _Found) -> Finding | None:
     """What the candidate's results show by themselves: a shorter format, or that samples depend on one another."""
     stored = _stored(case, zip(found.expected, found.observed, strict=True), found.error)
     if stored is not None:
@@ -143,7 +143,11 @@ def _told_otherwise(case: Case, found: Introduced, where: _Found) -> Finding | N
 
 def _stored(case: Case, pairs: Iterable[tuple[np.ndarray, np.ndarray | None]], error: float) -> str | None:
     """The format that all the candidate's arrays are stored in, if it is a shorter one than was asked for."""
-    formats = {stored_format(theirs, ours, error, case.dtype) for ours, theirs in pairs if theirs is not None}
+    formats = {
+        stored_format(candidate, reference, error, case.dtype)
+        for reference, candidate in pairs
+        if candidate is not None
+    }
     return formats.pop() if len(formats) == 1 else None
 
 
@@ -300,7 +304,7 @@ def _here(problem: Problem, earlier: Hypothesis) -> tuple[Deviation, ...]:
     return tuple(kept)
 
 
-def _told_apart(case: Case, found: Introduced, fits: Sequence[Hypothesis]) -> Hypothesis:
+def _that_fits_elsewhere(case: Case, found: Introduced, fits: Sequence[Hypothesis]) -> Hypothesis:
     """Of several that fit the data of the layer, the one that fits the candidate on other data too."""
     causes = {each.causes for each in fits}
     if len(causes) == 1 or case.candidate_steps is None:
@@ -423,12 +427,12 @@ def _unknown(where: _Found, outcome: Outcome, words: str, known: Mapping[str, An
 
 def _nan_words(found: Introduced) -> str | None:
     """Where the candidate has NaN or infinity and the reference has none."""
-    for ours, theirs in zip(found.expected, found.observed, strict=True):
-        if theirs is None:
+    for reference, candidate in zip(found.expected, found.observed, strict=True):
+        if candidate is None:
             continue
-        bad = ~np.isfinite(theirs) & np.isfinite(ours)
+        bad = ~np.isfinite(candidate) & np.isfinite(reference)
         if bad.any():
-            nan = int(np.isnan(theirs[bad]).sum())
+            nan = int(np.isnan(candidate[bad]).sum())
             return f"{nan} NaN and {int(bad.sum()) - nan} infinite values where the reference has none"
     return None
 

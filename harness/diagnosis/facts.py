@@ -21,27 +21,33 @@ def facts(
 
     Of the input that is furthest off. ``axes``: names of its axes, ``"batch"`` first.
     """
-    pairs = [(ours, theirs) for ours, theirs in zip(expected, found, strict=True) if theirs is not None]
+    pairs = [
+        (reference, candidate)
+        for reference, candidate in zip(expected, found, strict=True)
+        if candidate is not None
+    ]
     if not pairs:
         return {}
-    ours, theirs = max(pairs, key=lambda pair: np.nan_to_num(relative_l2(*pair), nan=np.inf))
-    distance, reference, candidate = compare_arrays(ours, theirs)
+    reference, candidate = max(pairs, key=lambda pair: np.nan_to_num(relative_l2(*pair), nan=np.inf))
+    distance, of_reference, of_candidate = compare_arrays(reference, candidate)
     known: dict[str, Any] = {
         "best_scale": distance.best_scale,
         "rel_l2_after_scale": distance.rel_l2_after_scale,
         "pearson_r": distance.pearson_r,
         "sign_agreement": distance.sign_agreement,
-        "ref_negative_zero_positive": (reference.negative, reference.zero, reference.positive),
-        "cand_negative_zero_positive": (candidate.negative, candidate.zero, candidate.positive),
-        "ref_sum": reference.sum,
-        "cand_sum": candidate.sum,
-        "cand_nan": candidate.nan,
-        "cand_inf": candidate.inf,
+        "ref_negative_zero_positive": (of_reference.negative, of_reference.zero, of_reference.positive),
+        "cand_negative_zero_positive": (of_candidate.negative, of_candidate.zero, of_candidate.positive),
+        "ref_sum": of_reference.sum,
+        "cand_sum": of_candidate.sum,
+        "cand_nan": of_candidate.nan,
+        "cand_inf": of_candidate.inf,
     }
-    nearest = min(_arrangements(ours, axes), key=lambda each: relative_l2(theirs, each[1]), default=None)
+    nearest = min(
+        _arrangements(reference, axes), key=lambda each: relative_l2(candidate, each[1]), default=None
+    )
     if nearest is not None:
-        known["nearest_arrangement"] = (nearest[0], relative_l2(theirs, nearest[1]))
-    known["largest_errors"] = _largest(ours, theirs, axes)
+        known["nearest_arrangement"] = (nearest[0], relative_l2(candidate, nearest[1]))
+    known["largest_errors"] = _largest(reference, candidate, axes)
     return known
 
 
@@ -58,13 +64,13 @@ def _arrangements(array: np.ndarray, axes: Sequence[str]) -> Iterator[tuple[str,
             yield f"{axes[axis]} reversed", np.flip(array, axis)
 
 
-def _largest(ours: np.ndarray, theirs: np.ndarray, axes: Sequence[str]) -> list[dict[str, Any]]:
+def _largest(reference: np.ndarray, candidate: np.ndarray, axes: Sequence[str]) -> list[dict[str, Any]]:
     with np.errstate(all="ignore"):
-        error = np.nan_to_num(np.abs(theirs - ours), nan=np.inf)
+        error = np.nan_to_num(np.abs(candidate - reference), nan=np.inf)
     places = np.argsort(-error, axis=None, kind="stable")[:5]
     listed = []
     for flat in places:
         index = np.unravel_index(flat, error.shape)
         where = {name: int(i) for name, i in zip(axes, index, strict=True)}
-        listed.append({"at": where, "expected": float(ours[index]), "found": float(theirs[index])})
+        listed.append({"at": where, "expected": float(reference[index]), "found": float(candidate[index])})
     return listed

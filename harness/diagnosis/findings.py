@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Stage = Literal["forward", "head", "rule", "postprocess"]
+Stage = Literal["forward", "head", "rule", "postprocess", "run"]
 
 
 @dataclass(frozen=True)
 class Finding:
     """One fault.
 
-    ``stage``: where in the run it sits. ``layer``: the canonical name of the layer that introduces it; None for
-    the whole run (nondeterminism, a black box that shows no layers). ``cause``: one of `causes.CAUSES`.
-    ``words``: what is done differently. ``error``: how far the candidate's step is from the reference's (relative L2).
+    ``stage``: where in the run it sits; "run" for what is about the run itself. ``layer``: the canonical name of the
+    layer that introduces it; None for the whole run (nondeterminism, a black box that shows no layers). ``cause``: one
+    of `causes.CAUSES`. ``words``: what is done differently. ``error``: how far the candidate's step is from the
+    reference's (relative L2).
     ``residual``: how far it is from the reference's step with the deviation; None where nothing was found.
     ``floor``: what rounding explains of either. ``runner_up``: the next best deviation, in words, with its
     residual. ``first_seen``: True where the candidate gives no steps of its own, so that the layer is where the

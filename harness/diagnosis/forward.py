@@ -36,7 +36,7 @@ def forward_errors(case: Case, run: Trace, since: str) -> Iterator[ForwardError]
     """The layers from ``since`` on, in forward order, that introduce an error of their own in ``run``."""
     names = [layer.name for layer in case.graph.layers]
     for layer in case.graph.layers[names.index(since) :]:
-        if layer.kind == "input":
+        if not layer.inputs:
             continue
         inputs = [run.layers[name].activation if name in run.layers else None for name in layer.inputs]
         output = run.layers[layer.name].activation if layer.name in run.layers else None

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.api import prepared_for
 from harness.backends import run_on_copies
 from harness.comparison.postprocess import treated
 from harness.diagnosis.case import Case
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.measure import apart, explained
+from harness.engine import engine
 from harness.methods import (
     GRADIENT,
     Backward,
@@ -46,7 +46,7 @@ def joined_finding(case: Case) -> Finding | None:
     if not isinstance(procedure, IntegratedGradients | Smoothed):
         return None
     expected, floor = _joined(case, procedure)
-    found = np.asarray(case.theirs.attribution, np.float64)
+    found = np.asarray(case.candidate_run.attribution, np.float64)
     error = apart((expected,), (found,))
     floor = max(floor, case.attribution_floor)
     if explained(error, floor):
@@ -74,7 +74,7 @@ def _joined(
     """
     method = single_run(case.method)
     assert method is not None
-    prepared = prepared_for(case.model, case.candidate, case.dtype)
+    prepared = engine().prepared(case.model, case.candidate, case.dtype)
     runs = []
     for x in _points(case.x, procedure):
         one = run_on_copies(prepared, x.astype(case.dtype), method, case.target, layers)
@@ -120,5 +120,5 @@ def other_procedures(
         yield f"the {other} of the runs is taken", replace(procedure, statistic=other)  # type: ignore[arg-type]
     for each in ("none", "abs", "square"):
         if each != procedure.each:
-            said = {"none": "as they are", "abs": "as absolute values", "square": "squared"}[each]
-            yield f"the runs are joined {said}", replace(procedure, each=each)
+            form = {"none": "as they are", "abs": "as absolute values", "square": "squared"}[each]
+            yield f"the runs are joined {form}", replace(procedure, each=each)

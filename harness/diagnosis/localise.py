@@ -10,8 +10,7 @@ import numpy as np
 
 from harness.diagnosis.case import Case
 from harness.diagnosis.measure import apart, explained
-from harness.graph import Layer
-from harness.shares import rectified_sources, shares_by_source
+from harness.graph import Layer, shares_by_source
 from harness.steps import Arrays, Step
 from harness.trace import Trace
 
@@ -48,9 +47,9 @@ def introduced(case: Case, unclear: Collection[str]) -> Iterator[Introduced]:
 
     Only the results of layers that differ are worth keeping: they are large.
     """
-    where = case.ours
+    where = case.reference_run
     for layer in reversed(case.graph.layers):
-        if layer.kind == "input" or layer.name in unclear or _lacks(case, layer):
+        if not layer.inputs or layer.name in unclear or _lacks(case, layer):
             continue
         relevance = where.layers[layer.name].relevance
         inputs = [where.layers[name].activation for name in layer.inputs]
@@ -64,7 +63,7 @@ def introduced(case: Case, unclear: Collection[str]) -> Iterator[Introduced]:
 
 def _lacks(case: Case, layer: Layer) -> bool:
     """Whether the candidate is a port without this layer, which changes nothing on this input."""
-    return bool(case.theirs.layers) and layer.name not in case.theirs.layers
+    return bool(case.candidate_run.layers) and layer.name not in case.candidate_run.layers
 
 
 def _kept(relevance: np.ndarray) -> np.ndarray:
@@ -104,7 +103,7 @@ def seen(case: Case, run: Trace, unclear: Collection[str]) -> Iterator[Introduce
     evenly over the two places. Shares may cancel: what differs is measured against all that was added up.
     """
     layers = run.layers
-    rectified = rectified_sources(case.graph, case.method.composite.assign(case.graph))
+    rectified = case.method.composite.rectified_sources(case.graph)
     for name in [layer.name for layer in reversed(case.graph.layers)]:
         found = layers[name].relevance if name in layers else None
         readers = case.graph.consumers(name)
@@ -157,7 +156,7 @@ def _of_the_parts(error: float, total: np.ndarray, found: np.ndarray, parts: Seq
 
 def _rectified(name: str, step: Step, shares: Arrays) -> Arrays:
     """``shares`` with those of ``name`` made to sum to their positive part: no more can be seen of them."""
-    share = shares_by_source(step.layer, shares, frozenset())[name]
+    share = shares_by_source(step.layer, shares)[name]
     kept, places = share > 0, step.layer.inputs.count(name)
     return tuple(
         np.where(kept, part, part - share / places) if source == name else part

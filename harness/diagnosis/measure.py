@@ -20,7 +20,9 @@ def apart(expected: Sequence[np.ndarray], found: Sequence[np.ndarray | None]) ->
     A pair of which nothing was found is left out.
     """
     distances = [
-        _distance(ours, theirs) for ours, theirs in zip(expected, found, strict=True) if theirs is not None
+        _distance(reference, candidate)
+        for reference, candidate in zip(expected, found, strict=True)
+        if candidate is not None
     ]
     return max(distances, default=0.0)
 

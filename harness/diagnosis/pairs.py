@@ -49,7 +49,7 @@ def pair_errors(case: Case, rows: tuple[Row, ...], run: Trace) -> Iterator[Forwa
     """
     own = _Values(case, run)
     for layer in case.graph.layers:
-        if layer.kind == "input" or layer.name not in own.seen:
+        if not layer.inputs or layer.name not in own.seen:
             continue
         found = _found(case, layer, own)
         if found is None:
@@ -109,10 +109,10 @@ def _found(case: Case, layer: Layer, own: _Values) -> ForwardError | None:
 
 def _with_the_ports_inputs(case: Case, layer: Layer, own: _Values, found: ForwardError) -> float | None:
     """How far the layer is from what it should be, once it reads what it reads in the port."""
-    theirs = _torch_graph(case)[layer.name]
-    if any(name not in own.seen for name in theirs.inputs):
+    candidate = _torch_graph(case)[layer.name]
+    if any(name not in own.seen for name in candidate.inputs):
         return None
-    step = ForwardStep(layer, tuple(own.seen[name] for name in theirs.inputs), case.graph)
+    step = ForwardStep(layer, tuple(own.seen[name] for name in candidate.inputs), case.graph)
     try:
         residual = apart((case.oracle.carry_forward(step),), (found.observed,))
     except Exception:
@@ -126,8 +126,8 @@ def _torch_graph(case: Case) -> Graph:
 
 
 def _finding(row: Row, error: float, floor: float, residual: float | None) -> Finding:
-    said = row.structure or ""
-    verb = "" if said.startswith("stands") else "is "
+    structure = row.structure or ""
+    verb = "" if structure.startswith("stands") else "is "
     return Finding(
-        "forward", row.name, "forward-layer", f"this {row.kind} {verb}{said}", error, floor, residual
+        "forward", row.name, "forward-layer", f"this {row.kind} {verb}{structure}", error, floor, residual
     )

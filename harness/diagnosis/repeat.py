@@ -8,6 +8,7 @@ from harness.comparison.metrics import relative_l2
 from harness.diagnosis.case import Case
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.measure import apart, explained, summation_floor
+from harness.engine import engine, floor_of
 from harness.graph import Layer
 from harness.trace import LayerTrace
 
@@ -20,7 +21,7 @@ def repeat_finding(case: Case) -> Finding | None:
 
     A difference in the order of summation (threads) is rounding and no finding.
     """
-    first = case.theirs
+    first = case.candidate_run
     floor = summation_floor(case.terms, case.dtype)
     for _ in range(REPEATS):
         second = case.again()
@@ -48,8 +49,7 @@ def repeat_finding(case: Case) -> Finding | None:
 
 def case_floor(case: Case, layer: Layer) -> float:
     """What rounding explains of a layer's relevance in the reference's full run."""
-    rerun = case.ours.rerun
-    return 0.0 if rerun is None else float(rerun.floor(case.ours).of_relevance(layer.name))
+    return float(floor_of(engine(), case.reference_run).of_relevance(layer.name))
 
 
 def _between(one: LayerTrace | None, other: LayerTrace | None, what: str) -> float:
@@ -69,7 +69,7 @@ def _passed_by(case: Case, layer: Layer) -> Layer:
 
 
 def _differs_from_itself(case: Case, layer: Layer) -> bool:
-    run = case.theirs.layers
+    run = case.candidate_run.layers
     relevance = run[layer.name].relevance if layer.name in run else None
     inputs = [run[name].activation if name in run else None for name in layer.inputs]
     if case.candidate_steps is None or relevance is None or any(x is None for x in inputs):
@@ -82,11 +82,11 @@ def _forward_words(case: Case, layer: Layer, one: LayerTrace, other: LayerTrace)
     """What two different outputs of one layer for equal inputs look like."""
     first, second = np.asarray(one.activation), np.asarray(other.activation)
     zeros = float(np.mean(first == 0))
-    ours = case.ours.layers[layer.name].activation
+    reference = case.reference_run.layers[layer.name].activation
     if layer.kind == "dropout":
         return f"dropout is left on: two runs give different outputs, {zeros:.0%} of the first are zero"
-    if ours is not None and np.mean((first == 0) & (np.asarray(ours) != 0)) > 0.01:
-        dropped = float(np.mean((first == 0) & (np.asarray(ours) != 0)))
+    if reference is not None and np.mean((first == 0) & (np.asarray(reference) != 0)) > 0.01:
+        dropped = float(np.mean((first == 0) & (np.asarray(reference) != 0)))
         return f"two runs give different outputs; {dropped:.0%} of the values are dropped: dropout is left on"
     return f"two runs give different outputs, {relative_l2(first, second):.1e} apart: something is drawn at random"
 

@@ -14,7 +14,7 @@ from harness.diagnosis.forward import ForwardError
 from harness.diagnosis.head import seed
 from harness.diagnosis.localise import Introduced
 from harness.diagnosis.reproducer import Evidence, write
-from harness.methods import slug
+from harness.naming import file_name
 
 
 def reproduce(
@@ -25,7 +25,7 @@ def reproduce(
     ``shown``: the layer's forward pass or step that the finding is about, where it is about one.
     """
     if folder is None:
-        prefix = f"{case.model.name}-{slug(case.method.name)}-{finding.cause}-"
+        prefix = f"{file_name(f'{case.model.name}-{case.method.name}-{finding.cause}')}-"
         folder = Path(tempfile.mkdtemp(prefix=prefix))
     return write(
         folder,
@@ -55,7 +55,7 @@ def evidence(case: Case, finding: Finding, shown: ForwardError | Introduced | No
             layer=shown.layer,
             relevance=shown.step.relevance,
         )
-    run, source = case.theirs, case.graph.input.name
+    run, source = case.candidate_run, case.graph.input.name
     output = run.layers.get(case.graph.output)
     if finding.stage == "head" and output is not None and output.relevance is not None:
         return Evidence(
@@ -80,4 +80,4 @@ def evidence(case: Case, finding: Finding, shown: ForwardError | Introduced | No
         )
     if finding.cause == "nondeterminism":
         return Evidence(case.method, case.dtype, (case.x,), (case.again().attribution,), (run.attribution,))
-    return Evidence(case.method, case.dtype, (case.x,), (run.attribution,), (case.ours.attribution,))
+    return Evidence(case.method, case.dtype, (case.x,), (run.attribution,), (case.reference_run.attribution,))

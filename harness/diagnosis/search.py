@@ -158,9 +158,9 @@ class SkippedReadingWarning(RuntimeWarning):
 
 
 def _skipped(problem: Problem, words: str, error: Exception) -> None:
-    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    message = f"{type(error).__name__}: {' '.join(str(error).split())}"
     warnings.warn(
-        f"{problem.step.layer.name}: not tried ({words}): {said}; please report this",
+        f"{problem.step.layer.name}: not tried ({words}): {message}; please report this",
         SkippedReadingWarning,
         stacklevel=2,
     )

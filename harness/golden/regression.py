@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from harness.api import as_model, prepared_for, require_support
-from harness.backends import Backend, backend_named, is_user_file, run_on_copies
-from harness.comparison import Comparison, FloorMeter, compare, layers_around, verdict_line
-from harness.errors import HarnessError, ModelSourceError, described, is_interrupt
+from harness.api import as_model
+from harness.backends import Backend, backend_named
+from harness.case import Case
+from harness.comparison import Comparison, layers_around, verdict_line
+from harness.engine import compare, engine, floor_of
+from harness.errors import CandidateError, HarnessError, ModelSourceError, blamed, is_interrupt
 from harness.golden.store import load_golden, save_golden
-from harness.isolation import isolated_cases
 from harness.methods import method
-from harness.pairs import of_model
 
 Row = dict[str, Any]
 
@@ -31,70 +31,60 @@ def record(
 ) -> Iterator[tuple[str, Path]]:
     """Explain ``x`` by every method through ``reference`` and store each run with its floor; yields as it goes."""
     model, backend = as_model(source), backend_named(reference)
-    array = np.ascontiguousarray(x, dtype=dtype)
-    prepared = backend.prepare(model, dtype)
-    meter = FloorMeter(model, array, backend, dtype)
     for name in methods:
-        resolved = method(name)
-        require_support(backend, resolved)
-        trace = of_model(run_on_copies(prepared, array, resolved, None), model)
-        yield name, save_golden(root, trace, meter.measure(trace), input_name)
+        trace = engine().run(Case.checked(model, x, method(name), None, dtype), backend)
+        yield name, save_golden(root, trace, floor_of(engine(), trace), input_name)
 
 
 def verify(path: Path, candidate: str | Backend, models: dict[str, Any]) -> Comparison:
     """Run ``candidate`` on the case of a golden and compare it with what is stored.
 
-    ``models`` holds the models loaded so far, by name. Raises ModelSourceError where the model's
-    weights are no longer those the golden was recorded with.
+    ``models`` holds the models loaded so far, by what they were loaded from. Raises ModelSourceError where none of
+    them has the weights that the golden was recorded with, nor the zoo's model of its name.
     """
     golden = load_golden(path)
     trace = golden.trace
-    if trace.model not in models:
-        models[trace.model] = as_model(trace.model)
-    model, backend = models[trace.model], backend_named(candidate)
+    backend = backend_named(candidate)
     recorded = trace.provenance.get("model_digest")
+    named = [model for model in models.values() if model.name == trace.model]
+    if not named:
+        models[trace.model] = as_model(trace.model)
+        named = [models[trace.model]]
+    model = next((each for each in named if each.digest == recorded), named[0])
     if model.digest != recorded:
         raise ModelSourceError(
             f"{path} was recorded with other weights or another graph of {trace.model} "
-            f"(digest {str(recorded)[:12]}, now {model.digest[:12]}); record it again if that change was meant"
+            f"(digest {str(recorded)[:12]}, now {model.digest[:12]}); "
+            "remove it and record it again if that change was meant"
         )
-    require_support(backend, trace.method)
-    prepared = prepared_for(model, backend, trace.dtype)
-    run = run_on_copies(prepared, golden.x, trace.method, trace.target)
-    return compare(trace, of_model(run, model), floor=golden.floor)
+    run = engine().run(Case(model, golden.x, trace.method, trace.target, trace.dtype), backend)
+    return compare(trace, run, floor=golden.floor)
 
 
-def verify_all(paths: Iterable[Path], candidate: str | Backend) -> Iterator[Row]:
+def verify_all(paths: Iterable[Path], candidate: str | Backend, files: Iterable[str] = ()) -> Iterator[Row]:
     """`verify` for each of ``paths``: a row each, with ``case verdict passed message layers``.
 
-    ``layers``: the layers around the divergence, as text. A golden that is damaged, and a candidate that raises,
-    is an error of that entry; the others are verified all the same. A candidate of a user's file runs in a
-    process of its own, and a case that ends it is an error too.
+    ``layers``: the layers around the divergence, as text. ``files``: the models that goldens were recorded on, where
+    those are not of the zoo. A golden that is damaged, and a candidate that raises, is an error of that entry; the
+    others are verified all the same.
     """
-    chosen = list(paths)
-    if is_user_file(candidate):
-        events = isolated_cases(_verifying, chosen, candidate, lost=_failed)
-    else:
-        events = _verifying(chosen, candidate)
-    return (value for kind, value in events if kind == "finished")
+    backend, loaded = backend_named(candidate), {file: as_model(file) for file in files}
+    for path in paths:
+        yield _verified(path, backend, loaded)
 
 
-def _verifying(paths: Sequence[Path], candidate: str | Backend, passed: int = 0) -> Iterator[tuple[str, Any]]:
-    """What is told of each entry but the first ``passed``: its name when it begins, its row when it is done."""
-    backend = backend_named(candidate)
-    models: dict[str, Any] = {}
-    for path in paths[passed:]:
-        case = f"{path.parent.name} {path.stem}"
-        yield "started", case
-        try:
-            row = _row(case, verify(path, backend, models))
-        except HarnessError as error:
-            row = _failed(case, str(error))
-        except BaseException as error:  # the candidate is other people's code
-            if is_interrupt(error):
-                raise
-            row = _failed(case, f"candidate {backend.name!r} raised {described(error)}")
-        yield "finished", row
+def _verified(path: Path, backend: Backend, models: dict[str, Any]) -> Row:
+    case = f"{path.parent.name} {path.stem}"
+    try:
+        return _row(case, verify(path, backend, models))
+    except CandidateError as error:
+        return _failed(case, blamed("candidate", backend.name, error))
+    except HarnessError as error:
+        return _failed(case, str(error))
+    except BaseException as error:  # the candidate is other people's code
+        if is_interrupt(error):
+            raise
+        return _failed(case, blamed("candidate", backend.name, error))
 
 
 def _row(case: str, comparison: Comparison) -> Row:

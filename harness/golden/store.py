@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,6 +14,7 @@ from harness.comparison import NoiseFloor
 from harness.errors import InvalidInputError, ModelSourceError, described
 from harness.files import array_digest
 from harness.methods import slug
+from harness.naming import file_name
 from harness.trace import Trace, load_trace_with_facts, save_trace
 
 #: What to do about a golden that is damaged. Not to record it again: that would make a golden of today's code.
@@ -39,18 +41,40 @@ class Golden:
 
 def golden_path(root: Path, model: str, method: str, dtype: str) -> Path:
     """Where the golden of a case lies under ``root``."""
-    return root / model / f"{slug(method)}.{dtype}.safetensors"
+    return root / file_name(model) / f"{file_name(slug(method))}.{dtype}.safetensors"
+
+
+def _own_place(root: Path, trace: Trace) -> Path:
+    """Where ``trace`` goes: `golden_path`, but beside the goldens of another network of that name, never over them."""
+    path = golden_path(root, trace.model, trace.method.name, trace.dtype)
+    digest = trace.provenance.get("model_digest")
+    others = (_recorded_digest(each) for each in path.parent.glob("*.json"))
+    return path if all(other == digest for other in others) else _beside(path, digest)
+
+
+def _beside(path: Path, digest: object) -> Path:
+    """The place of a golden whose network, of this digest, has the name of another's."""
+    return path.parent.with_name(f"{path.parent.name}-{str(digest)[:8]}") / path.name
+
+
+def _recorded_digest(sidecar: Path) -> object:
+    """The digest of the network that a golden was recorded with; None where its facts cannot be read."""
+    try:
+        return json.loads(sidecar.read_bytes())["provenance"]["model_digest"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def save_golden(root: Path, trace: Trace, floor: NoiseFloor, input_name: str) -> Path:
     """Store a run of the reference with its provenance; returns the path of the arrays.
 
-    The provenance says which backend and versions made it, on which model and input (by digest), for
+    A golden of the same network, method and dtype is replaced; one of another network with the same name is left
+    where it is. The provenance says which backend and versions made it, on which model and input (by digest), for
     which target, with the method as data.
     """
     if not trace.layers:
         raise InvalidInputError("a golden needs every layer; explain with layers=True")
-    path = golden_path(root, trace.model, trace.method.name, trace.dtype)
+    path = _own_place(root, trace)
     first = next(iter(trace.layers.values()))
     extra = {
         "input": {
@@ -77,7 +101,7 @@ def load_golden(path: Path) -> Golden:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ModelSourceError(f"{path} is a trace but no golden ({described(error)}); {_REMEDY}") from None
     place = golden_path(path.parent.parent, trace.model, trace.method.name, trace.dtype)
-    if place != path:
+    if path not in (place, _beside(place, trace.provenance.get("model_digest"))):
         raise ModelSourceError(
             f"{path} holds the golden that belongs in {place}; {_REMEDY}, or give it its own name"
         )
@@ -89,7 +113,8 @@ def load_golden(path: Path) -> Golden:
 def find_goldens(root: Path, models: Sequence[str] = (), methods: Sequence[str] = ()) -> Iterator[Path]:
     """Paths of the goldens under ``root``, of these models, whose method matches any of these globs; sorted.
 
-    Raises InvalidInputError where there is none.
+    ``models``: names, or files, whose goldens have the name of the file without its suffix. Raises InvalidInputError
+    where there is none.
     """
     found = False
     # Either file of an entry names it: one that has lost the other is a damaged entry, not an absent one.
@@ -102,9 +127,11 @@ def find_goldens(root: Path, models: Sequence[str] = (), methods: Sequence[str] 
         if path.name.startswith("."):  # what a recording that was killed has left
             continue
         name = path.name.rsplit(".", 2)[0]
-        if models and path.parent.name not in models:
+        if models and not any(_is_of(path.parent.name, model) for model in models):
             continue
-        if methods and not any(fnmatchcase(name, slug(pattern)) for pattern in methods):
+        if methods and not any(
+            fnmatchcase(name, slug(each)) or name == file_name(slug(each)) for each in methods
+        ):
             continue
         found = True
         yield path
@@ -113,3 +140,9 @@ def find_goldens(root: Path, models: Sequence[str] = (), methods: Sequence[str] 
         raise InvalidInputError(
             f"no golden{f' for {wanted}' if wanted else ''} under {root}; make one with: xai-harness golden record"
         )
+
+
+def _is_of(folder: str, model: str) -> bool:
+    """Whether ``folder`` holds goldens of ``model``, or of another network with its name."""
+    stems = {file_name(model), file_name(Path(model).stem)}
+    return folder in stems or (folder[-9:-8] == "-" and folder[:-9] in stems)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.errors import InvalidInputError
-from harness.graph import WEIGHTED_KINDS, Graph, Layer
-from harness.methods.rules import Gradient, Rule
+from harness.graph import Graph, Layer
+from harness.methods.rules import Gradient, Rule, rectifies_shares
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Assignment:
 
 
 def _kernel_layers(graph: Graph) -> list[Layer]:
-    return [layer for layer in graph if layer.kind in WEIGHTED_KINDS]
+    return [layer for layer in graph if layer.traits.weighted]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,18 @@ class Composite:
         """
         for assignment in self.assignments:
             assignment.check(graph)
-        return {layer.name: self.rule_for(layer, graph) for layer in graph if layer.kind != "input"}
+        return {layer.name: self.rule_for(layer, graph) for layer in graph if layer.inputs}
+
+    def rectified_sources(self, graph: Graph) -> frozenset[str]:
+        """The layers that get the positive part of each reader's share: their rule asks for it, and several read them.
+
+        Raises what :meth:`assign` raises.
+        """
+        return frozenset(
+            name
+            for name, rule in self.assign(graph).items()
+            if rectifies_shares(rule) and len(graph.consumers(name)) > 1
+        )
 
 
 GRADIENT = Composite((Assignment(Gradient()),))

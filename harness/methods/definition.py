@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from harness.errors import MethodDoesNotApplyError
-from harness.graph import ACTIVATION_KINDS, Graph
+from harness.graph import Graph
 from harness.methods.composite import Composite
 from harness.methods.procedures import Backward, GradCam, Procedure, UniformNoise, cam_layer
 
@@ -67,7 +67,7 @@ class Method:
         if not self.activations:
             return
         for layer in graph:
-            if layer.kind in ACTIVATION_KINDS and layer.kind not in self.activations:
+            if layer.traits.activation and layer.kind not in self.activations:
                 raise MethodDoesNotApplyError(
                     f"{self.name} is for networks with {' or '.join(self.activations)} only; "
                     f"{graph.name} has {layer.kind} ({layer.name})"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.errors import InvalidInputError, UnknownNameError
-from harness.graph import ACTIVATION_KINDS, CONVOLUTION_KINDS, Graph, Layer
+from harness.graph import Graph, Layer
 
 #: What is done to the result of each single run before the runs are joined.
 Each = Literal["none", "abs", "square"]
@@ -124,7 +124,7 @@ def cam_layer(graph: Graph, name: str | None) -> Layer:
     """
     names = [layer.name for layer in graph]
     if name is None:
-        convolutions = [layer for layer in graph if layer.kind in CONVOLUTION_KINDS]
+        convolutions = [layer for layer in graph if layer.traits.convolution]
         if not convolutions:
             raise InvalidInputError(f"{graph.name} has no convolution for Grad-CAM; name a layer: layer=...")
         name = convolutions[-1].name
@@ -132,7 +132,7 @@ def cam_layer(graph: Graph, name: str | None) -> Layer:
         raise UnknownNameError("Grad-CAM layer", name, names)
     layer = graph[name]
     for reader in graph.consumers(name):
-        if reader.kind in ACTIVATION_KINDS and reader.name == f"{name}_{reader.kind}":
+        if reader.traits.activation and reader.name == f"{name}_{reader.kind}":
             layer = reader
     if len(layer.shape) < 2:
         raise InvalidInputError(

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from harness.errors import InvalidInputError
 from harness.files import replacing
+from harness.naming import printable
 
 RED, WHITE, BLUE, GRAY = "#ff0000", "#ffffff", "#0000ff", "#808080"
 #: Blue for negative, white for exactly zero (an odd number of entries has a middle one), red for positive,
@@ -25,6 +26,8 @@ RELEVANCE_COLORS = LinearSegmentedColormap.from_list("relevance", [BLUE, WHITE, 
 
 _SIZE_INCHES = (11.0, 4.2)
 _DOTS_PER_INCH = 100
+#: In characters; more do not fit beside each other.
+_LONGEST_TITLE = 160
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def heatmap_figure(
             ("candidate - reference", difference),
         )
     ]
-    figure = _drawn(panels, f"{title}\n{_largest_difference(difference)}")
+    figure = _drawn(panels, f"{_shortened(printable(title))}\n{_largest_difference(difference)}")
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
 
@@ -119,11 +122,16 @@ def _largest_difference(difference: np.ndarray) -> str:
     return f"largest |difference| {_largest(difference):.3g}"
 
 
+def _shortened(title: str) -> str:
+    return title if len(title) <= _LONGEST_TITLE else f"{title[: _LONGEST_TITLE - 3]}..."
+
+
 def _drawn(panels: list[_Panel], title: str) -> Figure:
     limit = max(_largest(panel.values) for panel in panels) or 1.0
     figure = Figure(figsize=_SIZE_INCHES, dpi=_DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=11)
+    # A title holds names: a dollar sign in one begins no formula, whatever the user's own settings are.
+    figure.suptitle(title, fontsize=11, parse_math=False, usetex=False)
     places = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
     scale = Normalize(-limit, limit)
     for place, panel in zip(places, panels, strict=True):

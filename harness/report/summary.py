@@ -11,6 +11,7 @@ import pandas as pd
 
 from harness.comparison.rows import VERDICTS
 from harness.files import write_text
+from harness.naming import code_span, markdown, shell
 from harness.report.tables import SEPARATOR, Row, rows_table, table_csv, table_parquet
 
 _MEANINGS = {
@@ -87,7 +88,7 @@ def _result(table: pd.DataFrame) -> str:
     sides = sorted({f"{row.candidate} against {row.reference}" for row in table.itertuples()})
     verb = "passed" if passed == len(table) else "passed; what did not is listed below"
     return (
-        f"{passed} of {_count(len(table), 'case')} {verb} ({', '.join(sides)}). "
+        f"{passed} of {_count(len(table), 'case')} {verb} ({markdown(', '.join(sides))}). "
         f"Time: {table['seconds_total'].sum():.1f} s, of it {table['seconds_reference'].sum():.1f} s in the "
         f"reference and {table['seconds_candidate'].sum():.1f} s in the candidate."
     )
@@ -129,10 +130,9 @@ def _failures(table: pd.DataFrame) -> str:
         f"- **{verdict}**: {step}" for verdict, step in _NEXT_STEPS.items() if verdict in found
     )
     first = failed.iloc[0]
-    again = (
-        f"xai-harness run --model {first['model']} --method '{first['method']}' --dtype {first['dtype']} "
-        f"--reference {first['reference']} --candidate {first['candidate']}"
-    )
+    options = ("model", "method", "dtype", "reference", "candidate")
+    words = (word for each in options for word in (f"--{each}", str(first[each])))
+    again = shell(("xai-harness", "run", *words))
     return _section(
         "What did not pass", f"{cases}\n\nWhat to do next:\n\n{bullets}\n\nOne case again:\n\n    {again}"
     )
@@ -143,12 +143,12 @@ def _cautions(table: pd.DataFrame) -> str:
     loose = table[table["largest_floor"] > ILL_CONDITIONED]
     noted = table[table["passed"] & (table["notes"] != "")]
     lines = [
-        f"- {row['model']}, {_plain(row['method'])}, {row['dtype']}: rounding alone moves the reference by "
-        f"{_number(row['largest_floor'])} (relative L2) at `{row['largest_floor_layer']}`"
+        f"- {markdown(row['model'])}, {markdown(row['method'])}, {row['dtype']}: rounding alone moves the reference by "
+        f"{_number(row['largest_floor'])} (relative L2) at {code_span(row['largest_floor_layer'])}"
         for row in loose.to_dict("records")
     ]
     lines += [
-        f"- {row['model']}, {_plain(row['method'])}, {row['dtype']}: {_plain(row['notes'])}"
+        f"- {markdown(row['model'])}, {markdown(row['method'])}, {row['dtype']}: {markdown(row['notes'])}"
         for row in noted.to_dict("records")
     ]
     if not lines:
@@ -170,16 +170,18 @@ def _skipped(skipped: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _failure(row: Mapping[Any, Any]) -> str:
-    name = ", ".join(_plain(row[key]) for key in ("model", "method", "dtype", "input") if row[key])
+    name = ", ".join(markdown(row[key]) for key in ("model", "method", "dtype", "input") if row[key])
     details = []
     if row["first_divergent_forward"]:
         where = row["first_divergent_forward"]
-        details.append(f"activations part first at `{where}`: the two models differ, not the methods")
+        details.append(
+            f"activations part first at {code_span(where)}: the two models differ, not the methods"
+        )
     if row["first_divergent"]:
-        details.append(f"first divergent layer `{row['first_divergent']}`")
+        details.append(f"first divergent layer {code_span(row['first_divergent'])}")
     if row["worst_layer"]:
         details.append(
-            f"worst `{row['worst_layer']}`: relative L2 {_number(row['worst_rel_l2'])}, "
+            f"worst {code_span(row['worst_layer'])}: relative L2 {_number(row['worst_rel_l2'])}, "
             f"{_number(row['worst_ratio'])} times its noise floor of {_number(row['worst_floor'])}"
         )
     if row["attribution_mae"] == row["attribution_mae"]:
@@ -188,7 +190,7 @@ def _failure(row: Mapping[Any, Any]) -> str:
             f"{_number(row['attribution_max_abs'])}, r {_number(row['attribution_pearson_r'])}"
         )
     if row["message"]:
-        details.append(_plain(row["message"]))
+        details.append(markdown(row["message"]))
     if row["files"]:
         details.append(", ".join(f"[{name}](<{name}>)" for name in row["files"].split(SEPARATOR)))
     return "\n".join((f"- {name}: **{row['verdict']}**", *(f"  - {detail}" for detail in details)))
@@ -212,13 +214,9 @@ def _section(title: str, body: str) -> str:
 
 
 def _grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(_plain(cell) for cell in line)} |" for line in lines)
-
-
-def _plain(text: object) -> str:
-    """``text`` on one line and harmless in a Markdown table."""
-    return " ".join(str(text).split()).replace("|", "\\|")
+    lines = [[markdown(str(cell)) for cell in line] for line in (header, *rows)]
+    lines.insert(1, ["---"] * len(header))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _count(number_of: int, what: str) -> str:

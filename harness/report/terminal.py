@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
+from harness.naming import printable
 from harness.report.tables import Row
 
 _STYLES = {
@@ -22,18 +23,19 @@ def case_line(row: Row) -> Text:
     """
     verdict = str(row["verdict"])
     line = Text(f"{verdict:<10}", style=_STYLES[verdict])
-    line.append(f"  {row['model']}  {row['method']}  {row['dtype']}", style="default not bold")
+    line.append(printable(f"  {row['model']}  {row['method']}  {row['dtype']}"), style="default not bold")
     if row.get("input"):
-        line.append(f"  {row['input']}", style="default not bold dim")
+        line.append(printable(f"  {row['input']}"), style="default not bold dim")
     if row.get("worst_layer") and _is_number(row.get("worst_rel_l2")):
         ratio = f", {row['worst_ratio']:.2g} floors" if _is_number(row.get("worst_ratio")) else ""
         line.append(
-            f"  worst {row['worst_layer']} {row['worst_rel_l2']:.1e}{ratio}", style="default not bold"
+            printable(f"  worst {row['worst_layer']} {row['worst_rel_l2']:.1e}{ratio}"),
+            style="default not bold",
         )
     if row.get("first_divergent"):
-        line.append(f"  first divergent {row['first_divergent']}", style="red not bold")
+        line.append(printable(f"  first divergent {row['first_divergent']}"), style="red not bold")
     if row.get("message"):
-        line.append(f"  {' '.join(str(row['message']).split())}", style="red not bold")
+        line.append(printable(f"  {' '.join(str(row['message']).split())}"), style="red not bold")
     if _is_number(row.get("seconds_total")):
         line.append(f"  {row['seconds_total']:.1f} s", style="default not bold dim")
     return line

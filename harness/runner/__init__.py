@@ -1,13 +1,11 @@
-"""Suites, the bench a case runs on, runs that resume."""
+"""Suites, cases through both sides, runs that resume."""
 
-from harness.runner.bench import Bench, Outcome
-from harness.runner.isolated import run_isolated
+from harness.runner.outcome import Outcome, run_case
 from harness.runner.run import Progress, Selection, Skipped, chosen_input, environment, row_of, run, why_not
 from harness.runner.suites import SUITES, Suite, known_methods, select_methods, suite_named
 
 __all__ = [
     "SUITES",
-    "Bench",
     "Outcome",
     "Progress",
     "Selection",
@@ -18,7 +16,7 @@ __all__ = [
     "known_methods",
     "row_of",
     "run",
-    "run_isolated",
+    "run_case",
     "select_methods",
     "suite_named",
     "why_not",

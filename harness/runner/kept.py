@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.backends import Backend, is_installed
 from harness.files import array_digest, json_digest, source_digest, write_json
-from harness.methods import slug, to_json
+from harness.methods import to_json
 
 Row = dict[str, Any]
 
@@ -19,16 +19,12 @@ Row = dict[str, Any]
 def label_of(model: Any, labels: dict[str, str]) -> str:
     """What ``model`` is called in this run: its name, with its digest where another model has that name.
 
-    ``labels``: the digests by name so far; a name that is new is added.
+    ``labels``: the digests by label so far; a label that is new is added.
     """
-    if labels.setdefault(model.name, model.digest) == model.digest:
-        return str(model.name)
-    return f"{model.name}-{model.digest[:8]}"
-
-
-def file_name(label: str) -> str:
-    """``label`` as the name of a folder, never a way out of the one that it is in."""
-    return slug(label).replace("\\", "+").replace("\0", "+").lstrip(".") or "model"
+    label = str(model.name)
+    while labels.setdefault(label, model.digest) != model.digest:
+        label += f"-{model.digest[:8]}"
+    return label
 
 
 def key_of(

@@ -11,12 +11,14 @@ import numpy as np
 
 from harness.api import as_model
 from harness.backends import Backend, backend_named
+from harness.case import Case
 from harness.checks import checked_dtype, checked_input
 from harness.errors import InvalidInputError, UnknownNameError, described, is_interrupt
 from harness.methods import Method, method, slug
+from harness.naming import file_name
 from harness.pairs import check_applies
-from harness.runner.bench import Bench, Outcome
-from harness.runner.kept import Row, file_name, keep_row, kept_row, key_of, label_of, own_version
+from harness.runner.kept import Row, keep_row, kept_row, key_of, label_of, own_version
+from harness.runner.outcome import Outcome, run_case
 from harness.runner.suites import BATCH
 
 
@@ -97,28 +99,23 @@ def run(selection: Selection, folder: Path, progress: Progress | None = None) ->
     return rows
 
 
-def events(selection: Selection, folder: Path, passed: int = 0) -> Iterator[Event]:
-    """What `run` does, one thing after the other. The first ``passed`` cases are passed over."""
+def events(selection: Selection, folder: Path) -> Iterator[Event]:
+    """What `run` does, one thing after the other."""
     reference, candidate = backend_named(selection.reference), backend_named(selection.candidate)
     methods = [method(name) for name in selection.methods]
     dtypes = [checked_dtype(dtype) for dtype in selection.dtypes]
     labels: dict[str, str] = {}
-    count = 0
     for source in selection.models:
         model = as_model(source)
         label = label_of(model, labels)
         x, input_name = chosen_input(model, selection.input)
-        bench: Bench | None = None
         for each in methods:
             reason = why_not(each, model)
             if reason:
                 yield Skipped(label, each.name, reason, len(dtypes))
                 continue
             for dtype in dtypes:
-                count += 1
-                if count <= passed:
-                    continue
-                stem = folder / file_name(label) / f"{slug(each.name)}.{dtype}"
+                stem = folder / file_name(label) / f"{file_name(slug(each.name))}.{dtype}"
                 key = key_of(model, x, each, dtype, reference, candidate)
                 row = kept_row(stem, key, folder)
                 if row is not None:
@@ -127,8 +124,7 @@ def events(selection: Selection, folder: Path, passed: int = 0) -> Iterator[Even
                 row = {"model": label, "input": input_name, "method": each.name, "dtype": dtype}
                 row |= {"reference": reference.name, "candidate": candidate.name}
                 yield Started(dict(row))
-                bench = bench or Bench(model, x, reference, candidate)
-                outcome = bench.run(each, dtype)
+                outcome = run_case(Case(model, x, each, None, dtype), reference, candidate)
                 row |= row_of(outcome)
                 row["files"] = _write_files(outcome, stem, folder, row, model.graph.input.axes)
                 row = _plain(row)
@@ -157,27 +153,13 @@ def chosen_input(model: Any, given: np.ndarray | None) -> tuple[np.ndarray, str]
     ), "+".join(names)
 
 
-def failed_row(case: Row, message: str) -> Row:
-    """The row of a case that nothing came of; ``case``: as in `Started`."""
-    seconds = {f"seconds_{side}": None for side in ("reference", "candidate", "total")}
-    return {
-        **case,
-        "verdict": "error",
-        "passed": False,
-        "target": None,
-        "message": message,
-        **seconds,
-        "files": [],
-    }
-
-
 def row_of(outcome: Outcome) -> Row:
     """The figures of one outcome, as plain values."""
     row: Row = {
         "verdict": outcome.verdict,
         "passed": outcome.passed,
         "target": outcome.reference.target.tolist() if outcome.reference else None,
-        "message": outcome.message,
+        "message": outcome.message or (outcome.comparison.state if outcome.comparison else None) or "",
         **{f"seconds_{side}": outcome.seconds.get(side) for side in ("reference", "candidate", "total")},
     }
     comparison = outcome.comparison
@@ -241,8 +223,12 @@ def _write_files(outcome: Outcome, stem: Path, folder: Path, row: Row, axes: tup
 
 
 def _plain(row: Row) -> Row:
-    """``row`` with what JSON cannot hold (NaN, infinities) as None."""
-    return {
-        key: None if isinstance(value, float) and not np.isfinite(value) else value
-        for key, value in row.items()
-    }
+    """``row`` with what JSON cannot hold (NaN, infinities) as None, and names as text that a file can hold."""
+    return {key: _storable(value) for key, value in row.items()}
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    # A name made of bytes that are no UTF-8 has halves of pairs in it.
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

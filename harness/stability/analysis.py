@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from harness.api import as_model, class_count, prepared_for, require_support
-from harness.backends import Backend, Steps, backend_named, run_on_copies, step_on_copies
-from harness.checks import checked_dtype, checked_input, checked_target
+from harness.api import as_model
+from harness.backends import Backend, Steps, backend_named, step_on_copies
+from harness.case import Case
 from harness.comparison.summation import longest_sum
 from harness.divisions import Arrays, Dividing
+from harness.engine import engine, require_support
 from harness.errors import HarnessError, InvalidInputError
-from harness.graph import Graph, Layer
+from harness.graph import Graph, Layer, Walk
 from harness.methods import GRADIENT, Backward, Method
 from harness.methods import method as method_named
-from harness.pairs import check_applies
 from harness.stability import origin
 from harness.stability.arrays import all_finite, by_sample, counts_of, magnitude
 from harness.stability.at_input import at_input
@@ -43,35 +44,35 @@ def analyse(
     """Where the relevance of a run becomes extreme or NaN, and why.
 
     ``model``, ``x``, ``method``, ``backend``, ``target``, ``dtype``: as for `harness.explain`. ``stabilizers``: also
-    try the three stabilizer forms with ``epsilon``, the time of three more runs. ``progress`` is told what comes next.
+    try the three stabilizer forms with ``epsilon``, the time of three more runs. ``progress``: what comes next.
 
     Raises InvalidInputError for a method that is not one backward run, a backend that gives no single steps, an
     epsilon that is not above 0, and what `harness.explain` raises.
     """
-    model = as_model(model)
     chosen, resolved = backend_named(backend), method_named(method)
-    array = checked_input(model, x, checked_dtype(dtype))
-    wanted = checked_target(target, len(array), class_count(model))
-    check_applies(resolved, model)
+    case = Case.checked(as_model(model), x, resolved, target, dtype)
+    model = case.model
     _require_one_run(resolved)
     if not 0 < epsilon < np.inf:
         raise InvalidInputError(f"epsilon must be above 0 and finite, found {epsilon:g}")
     require_support(chosen, resolved)
-    prepared = prepared_for(model, chosen, dtype)
+    prepared = engine().prepared(model, chosen, dtype)
     if not isinstance(prepared, Steps):
         raise InvalidInputError(
             f"backend {chosen.name!r} gives no single steps (propagate), found {type(prepared).__name__}; "
             "use tensorflow, torch or another backend that does"
         )
     progress("the run itself")
-    trace = run_on_copies(prepared, array, resolved, wanted)
-    oracle = prepared_for(model, backend_named("oracle"), "float64")
+    trace = engine().run(case, chosen)
+    oracle = engine().prepared(model, backend_named("oracle"), "float64")
     if not (isinstance(oracle, Dividing) and isinstance(oracle, Steps)):
         raise HarnessError("backend 'oracle' is another than the project's; unregister what replaces it")
     run = _Run(model.graph, resolved, prepared, oracle, trace, dtype)
     forms = run.form_runs(epsilon) if stabilizers else None
     rows, entries = [], []
-    for layer in run.layers():
+    for layer in model.graph.backward():
+        if not layer.inputs:
+            continue
         progress(layer.name)
         row, of_layer = run.step(layer, forms)
         rows.append(row)
@@ -79,9 +80,10 @@ def analyse(
     entries.extend(run.arrived())
     progress("the gradient")
     relevance = run.relevance(model.graph.input.name)
-    gradient = oracle.explain(
-        array.astype(np.float64), Method("gradient", GRADIENT, "one"), trace.target, layers=False
-    ).attribution
+    of_one = replace(
+        case.in_dtype("float64"), method=Method("gradient", GRADIENT, "one"), target=trace.target
+    )
+    gradient = engine().run(replace(of_one, layers=False), backend_named("oracle")).attribution
     return Stability(
         model=model.name,
         method=resolved,
@@ -92,7 +94,7 @@ def analyse(
         layers=tuple(rows),
         ledger=tuple(entries),
         origin=run.origin,
-        input=at_input(array, gradient, relevance, model.graph.input.axes),
+        input=at_input(case.x, gradient, relevance, model.graph.input.axes),
         forms=forms.results(relevance) if forms else None,
     )
 
@@ -114,20 +116,14 @@ class _Run:
         self._graph, self._method, self._steps, self._oracle = graph, method, steps, oracle
         self._trace, self._dtype = trace, dtype
         self._rules = method.composite.assign(graph)
-        self._handed: dict[str, np.ndarray] = {}
+        # What has been passed down, (batch,): added up as it was passed, so that what rectifying takes off shows.
+        with np.errstate(all="ignore"):
+            self._passed = Walk(graph, by_sample(self.relevance(graph.output)))
         self.origin: Origin | None = origin.before_any_step(graph, trace.layers)
 
     def form_runs(self, epsilon: float) -> FormRuns:
         start = self.relevance(self._graph.output)
         return FormRuns(self._graph, self._method, self._oracle, start, self._dtype, epsilon)
-
-    def layers(self) -> Iterator[Layer]:
-        """The layers that the output depends on, but the input; in backward order."""
-        reached = {self._graph.output}
-        for layer in reversed(self._graph.layers):
-            if layer.name in reached and layer.kind != "input":
-                reached.update(layer.inputs)
-                yield layer
 
     def relevance(self, name: str) -> np.ndarray:
         return np.asarray(self._trace.layers[name].relevance)
@@ -137,7 +133,7 @@ class _Run:
         """The last entries of the ledger: what arrived at the input."""
         name = self._graph.input.name
         received = by_sample(self.relevance(name))
-        joined = received - self._handed[name]
+        joined = received - self._passed.received(self._graph.input)
         return [
             LedgerEntry(name, sample, float(each), float(each), joined=float(joined[sample]))
             for sample, each in enumerate(received)
@@ -172,9 +168,8 @@ class _Run:
         )
         received, out = by_sample(relevance), np.sum([by_sample(share) for share in passed], axis=0)
         absorbed = absorbed_by(layer, stages, exact_relevance, received - out)
-        joined = received - self._handed.pop(layer.name, received)
-        for name, share in zip(layer.inputs, passed, strict=True):
-            self._handed[name] = self._handed.get(name, 0.0) + by_sample(share)
+        joined = received - self._passed.received(layer)
+        self._passed.pass_down(layer, [by_sample(share) for share in passed])
         unexplained = received - out - absorbed.total
         entries = [
             LedgerEntry(

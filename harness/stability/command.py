@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.naming import printable
+from harness.sides import InProcess, Sides, Timeout
+
 if TYPE_CHECKING:
     from harness.methods import Method
     from harness.stability.result import Stability
@@ -31,10 +34,13 @@ def stability_command(
     out: Annotated[
         Path | None, typer.Option(help="Folder for layers.csv, ledger.csv, forms.csv and stability.json.")
     ] = None,
+    in_process: InProcess = False,
+    timeout: Timeout = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
     """Say where relevance becomes extreme or NaN, and why. Exit status 1 if something is not finite."""
     from rich.console import Console
+    from rich.text import Text
 
     from harness.api import as_model
     from harness.checks import checked_dtype, read_array
@@ -50,33 +56,38 @@ def stability_command(
     x, _ = chosen_input(loaded, given)
     console = Console(stderr=True, highlight=False, markup=False)
     try:
-        with console.status("starting") as status:
-            found = analyse(
-                loaded, x, wanted, backend, target, dtype, stabilizers, epsilon, progress=status.update
+        named = Sides(in_process, timeout).named(backend)
+        with named as (chosen,), console.status("starting") as status:
+
+            def report(what: str) -> None:
+                status.update(Text(printable(what)))
+
+            stability = analyse(
+                loaded, x, wanted, chosen, target, dtype, stabilizers, epsilon, progress=report
             )
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         raise typer.Exit(130) from None
     if out is not None:
-        write_tables(found, out)
+        write_tables(stability, out)
     if as_json:
-        print(json.dumps(found.to_json(), allow_nan=False))
+        print(json.dumps(stability.to_json(), allow_nan=False))
     else:
-        show(found)
+        show(stability)
         if out is not None:
             print(f"\nTables: {out}")
-    raise typer.Exit(1 if found.origin is not None else 0)
+    raise typer.Exit(1 if stability.origin is not None else 0)
 
 
-def write_tables(found: Stability, folder: Path) -> None:
-    """Write what was found into ``folder``, each file atomically; forms.csv only where forms were tried."""
+def write_tables(stability: Stability, folder: Path) -> None:
+    """Write its tables into ``folder``, each file atomically; forms.csv only where forms were tried."""
     from harness.files import write_json, write_text
 
-    write_text(folder / "layers.csv", found.table.to_csv(index=False))
-    write_text(folder / "ledger.csv", found.ledger_table.to_csv(index=False))
-    if found.forms is not None:
-        write_text(folder / "forms.csv", found.forms_table.to_csv(index=False))
-    write_json(folder / "stability.json", found.to_json())
+    write_text(folder / "layers.csv", stability.table.to_csv(index=False))
+    write_text(folder / "ledger.csv", stability.ledger_table.to_csv(index=False))
+    if stability.forms is not None:
+        write_text(folder / "forms.csv", stability.forms_table.to_csv(index=False))
+    write_json(folder / "stability.json", stability.to_json())
 
 
 def _read_method(name: str) -> Method:

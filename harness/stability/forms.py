@@ -18,9 +18,8 @@ import numpy as np
 from harness.backends import Steps
 from harness.comparison.metrics import relative_l2
 from harness.divisions import Arrays, Division, Stage, passed_down
-from harness.graph import Graph, Layer
+from harness.graph import Graph, Layer, Walk
 from harness.methods import Method
-from harness.shares import rectified_sources, shares_by_source
 from harness.stability.figures import FormAtLayer, FormName, FormResult, Forms
 
 
@@ -58,25 +57,21 @@ class FormRuns:
         self, graph: Graph, method: Method, oracle: Steps, start: np.ndarray, dtype: str, epsilon: float
     ) -> None:
         self._graph, self._method, self._oracle = graph, method, oracle
-        self._rectified = rectified_sources(graph, method.composite.assign(graph))
         self._dtype, self._epsilon = dtype, epsilon
-        self._waiting: dict[FormName, dict[str, np.ndarray]] = {
-            form: {graph.output: start.astype(np.float64)} for form in FORMS
-        }
+        rectified = method.composite.rectified_sources(graph)
+        self._walks = {form: Walk(graph, start.astype(np.float64), rectified) for form in FORMS}
         self._layers: list[FormAtLayer] = []
 
     def step(self, layer: Layer, inputs: Arrays, stages: tuple[Stage, ...]) -> None:
         """The step of ``layer``, with each form; ``inputs`` in float64."""
         for form in FORMS:
-            received = self._waiting[form].pop(layer.name)
+            received = self._walks[form].received(layer)
             with np.errstate(all="ignore"):
                 if stages:
                     shares = self._divided(form, layer, stages, received)
                 else:
                     shares = self._oracle.propagate(layer, inputs, received, self._method)
-            waiting = self._waiting[form]
-            for name, share in shares_by_source(layer, shares, self._rectified).items():
-                waiting[name] = waiting[name] + share if name in waiting else share
+            self._walks[form].pass_down(layer, shares)
 
     def results(self, of_method: np.ndarray) -> Forms | None:
         """What each run gave at the input; ``of_method`` is the relevance there as the method has it.
@@ -85,7 +80,7 @@ class FormRuns:
         """
         if not self._layers:
             return None
-        at_input = {form: waiting[self._graph.input.name] for form, waiting in self._waiting.items()}
+        at_input = {form: walk.received(self._graph.input) for form, walk in self._walks.items()}
         runs = {"method": of_method} | {str(form): relevance for form, relevance in at_input.items()}
         return Forms(
             self._epsilon,

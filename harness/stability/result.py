@@ -137,18 +137,18 @@ def _layer_record(row: LayerStability) -> dict[str, Any]:
         if field.name not in ("counts", "denominators")
     }
     record |= asdict(row.counts)
-    found = row.denominators
+    denominators = row.denominators
     nan = float("nan")
     record |= {
-        "denominator_min": found.smallest if found else nan,
+        "denominator_min": denominators.smallest if denominators else nan,
         **{
-            f"denominator_q{quantile:g}": found.quantiles[place] if found else nan
+            f"denominator_q{quantile:g}": denominators.quantiles[place] if denominators else nan
             for place, quantile in enumerate(QUANTILES)
         },
-        "denominator_rms": found.rms if found else nan,
-        "denominator_zeros": found.zeros if found else 0,
+        "denominator_rms": denominators.rms if denominators else nan,
+        "denominator_zeros": denominators.zeros if denominators else 0,
         **{
-            f"through_{threshold:g}": found.passing[place] if found else nan
+            f"through_{threshold:g}": denominators.passing[place] if denominators else nan
             for place, threshold in enumerate(THRESHOLDS)
         },
     }

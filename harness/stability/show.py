@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from harness.naming import printable
 from harness.stability.figures import THRESHOLDS, LayerStability, LedgerEntry
 from harness.stability.result import Stability
 from harness.stability.wording import worst_layers
@@ -15,30 +16,31 @@ from harness.terminal import print_table
 SHOWN = 6
 
 
-def show(found: Stability) -> None:
-    """Print ``found``; everything that is left out here is in its tables and its JSON."""
-    print(f"{found.model}, {found.method.name}, {found.backend} {found.dtype}, target {_targets(found)}")
-    print(found.sentence)
+def show(stability: Stability) -> None:
+    """Print ``stability``; everything that is left out here is in its tables and its JSON."""
+    side = f"{stability.backend} {stability.dtype}"
+    print(printable(f"{stability.model}, {stability.method.name}, {side}, target {_targets(stability)}"))
+    print(printable(stability.sentence, lines=True))
     _heading(
         "Worst steps (condition: noise out / noise in; the last columns: share of relevance divided by less)"
     )
-    _table(_layer(row) for row in worst_layers(found, SHOWN))
+    _table(_layer(row) for row in worst_layers(stability, SHOWN))
     _heading(
         "Conservation: where most is absorbed, and all of it (difference = received - passed; negative: added)"
     )
-    _table(_entries([*_unbalanced(found), *found.totals]))
-    _heading(f"Input: {_counts(found)}")
+    _table(_entries([*_unbalanced(stability), *stability.totals]))
+    _heading(f"Input: {_counts(stability)}")
     _table(
         {
             "": f"{each.end} {each.of}",
             " ".join(each.place): " ".join(str(index) for index in each.place.values()),
             **{name: _number(getattr(each, name)) for name in ("input", "gradient", "relevance")},
         }
-        for each in found.input.extremes
+        for each in stability.input.extremes
     )
-    if found.forms is None:
+    if stability.forms is None:
         return
-    _heading(f"Stabilizer forms, epsilon {found.forms.epsilon:g} at every layer that divides")
+    _heading(f"Stabilizer forms, epsilon {stability.forms.epsilon:g} at every layer that divides")
     _table(
         {
             "form": result.form,
@@ -51,40 +53,40 @@ def show(found: Stability) -> None:
             "nan": str(result.nan),
             "inf": str(result.inf),
         }
-        for result in found.forms.results
+        for result in stability.forms.results
     )
     pairs = (
         f"{result.form} from {other} {_number(distance)}"
-        for place, result in enumerate(found.forms.results)
+        for place, result in enumerate(stability.forms.results)
         for other, distance in result.distance.items()
-        if other == "method" or other in [each.form for each in found.forms.results[:place]]
+        if other == "method" or other in [each.form for each in stability.forms.results[:place]]
     )
-    print(f"Relative L2 distance at the input: {', '.join(pairs)}")
+    print(printable(f"Relative L2 distance at the input: {', '.join(pairs)}"))
 
 
-def _unbalanced(found: Stability) -> list[LedgerEntry]:
+def _unbalanced(stability: Stability) -> list[LedgerEntry]:
     """The entries where most is absorbed or added, in backward order; those that are no number count as most."""
 
     def size(entry: LedgerEntry) -> float:
         return abs(entry.difference) if math.isfinite(entry.difference) else math.inf
 
-    largest = sorted((entry for entry in found.ledger if size(entry) > 0), key=lambda entry: -size(entry))
+    largest = sorted((entry for entry in stability.ledger if size(entry) > 0), key=lambda entry: -size(entry))
     chosen = {id(entry) for entry in largest[:SHOWN]}
-    return [entry for entry in found.ledger if id(entry) in chosen]
+    return [entry for entry in stability.ledger if id(entry) in chosen]
 
 
 def _layer(row: LayerStability) -> dict[str, str]:
-    found = row.denominators
+    denominators = row.denominators
     return {
         "layer": row.layer,
         "rule": row.rule.split("(")[0],
         "condition": _number(row.condition),
         "growth": _number(row.growth),
         "largest |R|": _number(row.largest),
-        "min |S(z)|": _number(found.smallest if found else None),
-        "rms z": _number(found.rms if found else None),
+        "min |S(z)|": _number(denominators.smallest if denominators else None),
+        "rms z": _number(denominators.rms if denominators else None),
         **{
-            f"< {threshold:g} rms": _number(found.passing[place] if found else None)
+            f"< {threshold:g} rms": _number(denominators.passing[place] if denominators else None)
             for place, threshold in enumerate(THRESHOLDS)
         },
     }
@@ -104,12 +106,12 @@ def _entries(entries: list[LedgerEntry]) -> list[dict[str, str]]:
     ]
 
 
-def _targets(found: Stability) -> str:
-    return " ".join(map(str, found.target))
+def _targets(stability: Stability) -> str:
+    return " ".join(map(str, stability.target))
 
 
-def _counts(found: Stability) -> str:
-    counts = found.input.counts
+def _counts(stability: Stability) -> str:
+    counts = stability.input.counts
     return (
         f"relevance negative {counts.negative}, zero {counts.zero}, positive {counts.positive}, "
         f"NaN {counts.nan}, infinite {counts.inf}"

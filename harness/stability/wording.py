@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from harness.comparison.floor import MULTIPLE, unit_roundoff
-from harness.graph import MAX_POOLING_KINDS
+from harness.graph import KINDS
 from harness.stability.figures import LayerStability, LedgerEntry, Origin, Place
 from harness.stability.result import Stability
 
@@ -43,61 +43,68 @@ _NEXT = {
 }
 
 
-def sentence(found: Stability) -> str:
+def sentence(stability: Stability) -> str:
     """The origin of NaN if there is one, else the worst step, else that nothing is wrong."""
-    if found.origin is not None:
-        return _of_origin(found.origin, found.dtype)
-    if not any(math.isfinite(row.condition) for row in found.layers):
+    if stability.origin is not None:
+        return _of_origin(stability.origin, stability.dtype)
+    if not any(math.isfinite(row.condition) for row in stability.layers):
         return "No relevance arrives anywhere: the run starts from zero; choose another target."
-    parts = (_of_foreign_steps(found), _of_steps(found), _of_winners(found), _of_ledger(found))
-    said = [each for each in parts if each]
-    calm = len(said) == 1 and said[0].startswith("Nothing")
-    return " ".join([*said, "Nothing to do."] if calm else said)
+    parts = (
+        _of_foreign_steps(stability),
+        _of_steps(stability),
+        _of_winners(stability),
+        _of_ledger(stability),
+    )
+    sentences = [each for each in parts if each]
+    calm = len(sentences) == 1 and sentences[0].startswith("Nothing")
+    return " ".join([*sentences, "Nothing to do."] if calm else sentences)
 
 
-def foreign_steps(found: Stability) -> list[LedgerEntry]:
+def foreign_steps(stability: Stability) -> list[LedgerEntry]:
     """Entries with more unexplained than rounding can be: the backend's step is another than the rule's.
 
     Rounding explains ten times (`harness.comparison.MULTIPLE`) what a unit roundoff of the operands does to the
     step, ``condition``, on the scale of all that it handles, ``sqrt(terms)`` times for the order of its sums.
     """
-    rows = {row.layer: row for row in found.layers if math.isfinite(row.condition)}
-    roundoffs = MULTIPLE * math.sqrt(found.terms) * unit_roundoff(found.dtype)
+    rows = {row.layer: row for row in stability.layers if math.isfinite(row.condition)}
+    roundoffs = MULTIPLE * math.sqrt(stability.terms) * unit_roundoff(stability.dtype)
 
     def rounding(row: LayerStability) -> float:
         return roundoffs * max(row.condition, 1.0) * row.magnitude * max(row.growth, 1.0)
 
     return [
         entry
-        for entry in found.ledger
+        for entry in stability.ledger
         if entry.layer in rows and abs(entry.unexplained) > rounding(rows[entry.layer])
     ]
 
 
-def _of_foreign_steps(found: Stability) -> str:
-    entries = foreign_steps(found)
+def _of_foreign_steps(stability: Stability) -> str:
+    entries = foreign_steps(stability)
     if not entries:
         return ""
     most = max(entries, key=lambda entry: abs(entry.unexplained))
     names = dict.fromkeys(entry.layer for entry in entries)
     return (
-        f"{found.backend} does not compute the rule of {', '.join(names)}: {most.unexplained:.3g} of relevance at "
+        f"{stability.backend} does not compute the rule of {', '.join(names)}: {most.unexplained:.3g} of relevance at "
         f"{most.layer} is in no column of the ledger; run xai-harness diagnose."
     )
 
 
-def _of_steps(found: Stability) -> str:
+def _of_steps(stability: Stability) -> str:
     """The step that loses most digits, but for max poolings; else the one that makes most relevance."""
-    rows = [row for row in worst_layers(found, len(found.layers)) if row.kind not in MAX_POOLING_KINDS]
+    rows = [
+        row for row in worst_layers(stability, len(stability.layers)) if KINDS[row.kind].family != "maximum"
+    ]
     if not rows:
         return ""
-    worst, left = rows[0], digits_left(rows[0], found.dtype)
-    grown = max(found.layers, key=lambda row: row.growth if math.isfinite(row.growth) else 0.0)
+    worst, left = rows[0], digits_left(rows[0], stability.dtype)
+    grown = max(stability.layers, key=lambda row: row.growth if math.isfinite(row.growth) else 0.0)
     if left < DIGITS:
         advice = "raise the epsilon of its rule" if worst.denominators else "look at the layer behind it"
-        wider = ", or compute in float64" if found.dtype == "float32" else ""
+        wider = ", or compute in float64" if stability.dtype == "float32" else ""
         return (
-            f"{worst.layer} multiplies rounding by {worst.condition:.2g}: of the digits of {found.dtype} "
+            f"{worst.layer} multiplies rounding by {worst.condition:.2g}: of the digits of {stability.dtype} "
             f"{max(left, 0.0):.1f} are left{_through(worst)}; {advice}{wider}."
         )
     if grown.growth >= GROWTH:
@@ -107,18 +114,18 @@ def _of_steps(found: Stability) -> str:
         )
     return (
         f"Nothing extreme: every value is finite, and the worst step, {worst.layer}, multiplies rounding by "
-        f"{worst.condition:.2g} ({left:.1f} digits of {found.dtype} are left)."
+        f"{worst.condition:.2g} ({left:.1f} digits of {stability.dtype} are left)."
     )
 
 
-def _of_winners(found: Stability) -> str:
+def _of_winners(stability: Stability) -> str:
     """The max poolings where rounding decides who gets the relevance."""
     names = [
         row.layer
-        for row in found.layers
-        if row.kind in MAX_POOLING_KINDS
+        for row in stability.layers
+        if KINDS[row.kind].family == "maximum"
         and math.isfinite(row.condition)
-        and digits_left(row, found.dtype) < DIGITS
+        and digits_left(row, stability.dtype) < DIGITS
     ]
     if not names:
         return ""
@@ -128,21 +135,21 @@ def _of_winners(found: Stability) -> str:
     )
 
 
-def _of_ledger(found: Stability) -> str:
+def _of_ledger(stability: Stability) -> str:
     """Who absorbs or adds most of the sum, where a share of it that counts is gone."""
-    if not any(row.denominators for row in found.layers):
+    if not any(row.denominators for row in stability.layers):
         return ""
-    total = max(found.totals, key=lambda entry: abs(entry.difference))
+    total = max(stability.totals, key=lambda entry: abs(entry.difference))
     if not abs(total.difference) > LOST * abs(total.received):
         return ""
     who = max(ABSORBERS, key=lambda name: abs(getattr(total, name)))
     where = max(
-        (entry for entry in found.ledger if entry.sample == total.sample),
+        (entry for entry in stability.ledger if entry.sample == total.sample),
         key=lambda entry: abs(getattr(entry, who)),
     )
     return (
         f"The sum goes from {total.received:.3g} at the output to {total.passed:.3g} at the input"
-        f"{f' (sample {total.sample})' if len(found.target) > 1 else ''}; {ABSORBERS[who]} "
+        f"{f' (sample {total.sample})' if len(stability.target) > 1 else ''}; {ABSORBERS[who]} "
         f"{_did(getattr(total, who))}, most at {where.layer} ({_did(getattr(where, who))}): see the ledger."
     )
 
@@ -156,9 +163,9 @@ def digits_left(row: LayerStability, dtype: str) -> float:
     return -math.log10(max(row.condition, 1.0) * unit_roundoff(dtype))
 
 
-def worst_layers(found: Stability, count: int) -> list[LayerStability]:
+def worst_layers(stability: Stability, count: int) -> list[LayerStability]:
     """The layers of the largest condition, largest first; those without one are left out."""
-    rows = [row for row in found.layers if math.isfinite(row.condition)]
+    rows = [row for row in stability.layers if math.isfinite(row.condition)]
     return sorted(rows, key=lambda row: -row.condition)[:count]
 
 

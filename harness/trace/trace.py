@@ -52,8 +52,11 @@ class Trace:
     #: By layer, the activations that the attribution was computed on, for a run that shows no layers but is known to
     #: have run its network once, on this very input; None where they are not known. Lost when the trace is stored.
     activations: Callable[[], Mapping[str, np.ndarray]] | None = field(default=None, repr=False)
-    #: Runs the reference again (`harness.comparison.Rerun`); set by `explain`, lost when the trace is stored.
-    rerun: Any = field(default=None, repr=False)
+    #: The `harness.case.Case` that was computed, its target resolved, and the backend that did; None for a stored run.
+    case: Any = field(default=None, repr=False)
+    executed_by: Any = field(default=None, repr=False)
+    #: The noise floor that was measured for this run (`harness.comparison.NoiseFloor`).
+    floor: Any = field(default=None, repr=False)
 
     def name_inputs(self, graph: Graph) -> None:
         """Say of every layer which others it reads, as ``graph`` has it."""

@@ -12,6 +12,8 @@ from math import prod
 
 import numpy as np
 
+from harness.graph import KINDS
+
 Order = tuple[int, ...]
 
 
@@ -44,9 +46,9 @@ def weight_to_onnx(kind: str, key: str, array: np.ndarray, rank: int) -> np.ndar
     (channel, 1...) beside channels-first tensors. Everything else as it is.
     """
     spatial = rank - 2
-    if key == "kernel" and kind.startswith("conv_transpose"):
+    if key == "kernel" and KINDS[kind].transposed:
         return np.transpose(array, (spatial, spatial + 1, *range(spatial)))
-    if key == "kernel" and kind.startswith("conv"):
+    if key == "kernel" and KINDS[kind].convolution:
         return np.transpose(array, (spatial + 1, spatial, *range(spatial)))
     if key == "depthwise_kernel":
         return np.transpose(array, (spatial, spatial + 1, *range(spatial))).reshape(
@@ -54,7 +56,7 @@ def weight_to_onnx(kind: str, key: str, array: np.ndarray, rank: int) -> np.ndar
         )
     if key == "pointwise_kernel":
         return np.transpose(array).reshape(*array.shape[::-1], *(1,) * spatial)
-    if kind == "scale" and rank >= 3:
+    if KINDS[kind].family == "scale" and rank >= 3:
         return array.reshape(-1, *(1,) * spatial)
     return array
 
@@ -62,15 +64,15 @@ def weight_to_onnx(kind: str, key: str, array: np.ndarray, rank: int) -> np.ndar
 def weight_from_onnx(kind: str, key: str, array: np.ndarray, rank: int, channels: int) -> np.ndarray:
     """The inverse of `weight_to_onnx`; ``channels`` is the layer's number of input channels."""
     spatial = rank - 2
-    if key == "kernel" and kind.startswith("conv_transpose"):
+    if key == "kernel" and KINDS[kind].transposed:
         return np.transpose(array, (*range(2, 2 + spatial), 0, 1))
-    if key == "kernel" and kind.startswith("conv"):
+    if key == "kernel" and KINDS[kind].convolution:
         return np.transpose(array, (*range(2, 2 + spatial), 1, 0))
     if key == "depthwise_kernel":
         space = array.shape[2:]
         return np.transpose(array.reshape(channels, -1, *space), (*range(2, 2 + spatial), 0, 1))
     if key == "pointwise_kernel":
         return np.transpose(array.reshape(array.shape[0], prod(array.shape[1:])))
-    if kind == "scale":
+    if KINDS[kind].family == "scale":
         return array.reshape(-1)
     return array

@@ -7,18 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from harness.errors import ModelSourceError, UnknownNameError
-from harness.graph import KERNEL_KINDS, Graph, Layer
+from harness.graph import Graph, Layer
 from ported_models.pair.places import by_place
 from ported_models.sources.steps import Reading
-
-#: The weights that tell a layer from another of its kind; what may be absent on one side is left out.
-_TELLING = {
-    "batch_norm": ("mean", "variance"),
-    "layer_norm": ("gamma", "beta"),
-    "scale": ("kernel",),
-    "separable_conv1d": ("depthwise_kernel", "pointwise_kernel"),
-    "separable_conv2d": ("depthwise_kernel", "pointwise_kernel"),
-}
 
 
 def align(keras: Reading, torch: Reading, layer_map: Mapping[str, str]) -> dict[str, str]:
@@ -85,7 +76,9 @@ def apart(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _telling(layer: Layer) -> list[np.ndarray]:
-    return [layer.weights[key] for key in _TELLING.get(layer.kind, ("kernel",)) if key in layer.weights]
+    """The weights that tell the layer from another of its kind; what may be absent on one side tells nothing."""
+    keys = layer.traits.weights or layer.traits.optional_weights
+    return [layer.weights[key] for key in keys if key in layer.weights]
 
 
 def _same_weights(ours: Layer, theirs: Layer) -> bool:
@@ -187,9 +180,9 @@ def _gaps(graph: Graph, aligned: set[str]) -> dict[int, list[Layer]]:
 
 def _check_kernels(keras: Reading, torch: Reading, pairs: Mapping[str, str]) -> None:
     """Kernels of one side alone are layers that the other side lacks; those of both are nobody knows what."""
-    ours = [layer for layer in _open(keras.graph, set(pairs)) if layer.kind in KERNEL_KINDS]
-    theirs = [layer for layer in _open(torch.graph, set(pairs.values())) if layer.kind in KERNEL_KINDS]
-    aligned = any(keras.graph[name].kind in KERNEL_KINDS for name in pairs)
+    ours = [layer for layer in _open(keras.graph, set(pairs)) if layer.traits.kernel]
+    theirs = [layer for layer in _open(torch.graph, set(pairs.values())) if layer.traits.kernel]
+    aligned = any(keras.graph[name].traits.kernel for name in pairs)
     if (ours and theirs) or ((ours or theirs) and not aligned):
         raise ModelSourceError(
             f"the layers cannot be aligned by their weights; unmatched in Keras: {_listed(keras, ours)}; "

@@ -12,19 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.graph import ACTIVATION_KINDS, Graph, Layer
+from harness.graph import Graph, Layer
 from ported_models.pair.same import substituted
 
-#: Their kernels end in the output channels (a transposed one's too, where it has no groups).
-_KINDS = (
-    "dense",
-    "conv1d",
-    "conv2d",
-    "conv_transpose1d",
-    "conv_transpose2d",
-    "separable_conv1d",
-    "separable_conv2d",
-)
 #: Roundings of a fold in float32: the epsilon, the sum below the root, the root, its inverse, two products, and the
 #: result as it is stored; a root is good to two units.
 _ROUNDINGS = 8
@@ -50,7 +40,7 @@ def folded(graph: Graph, other: Graph) -> tuple[Graph, tuple[Fold, ...]]:
         if norm.kind != "batch_norm":
             continue
         kernel = graph[norm.inputs[0]]
-        if kernel.kind not in _KINDS or len(graph.consumers(kernel.name)) != 1:
+        if not kernel.traits.kernel or len(graph.consumers(kernel.name)) != 1:
             continue
         for theirs in other:
             if theirs.kind != kernel.kind or theirs.name in taken:
@@ -105,7 +95,7 @@ def _as_folded(graph: Graph, kernel: Layer, norm: Layer, theirs: Layer) -> Mappi
 def _row_orders(graph: Graph, kernel: Layer) -> list[np.ndarray | None]:
     """The orders in which the other side may have the rows of a dense kernel: behind a flatten, any of two."""
     source = graph[kernel.inputs[0]]
-    while source.kind in (*ACTIVATION_KINDS, "batch_norm", "scale", "dropout"):
+    while source.traits.activation or (source.traits.per_value and len(source.inputs) == 1):
         source = graph[source.inputs[0]]
     if kernel.kind != "dense" or source.kind != "flatten":
         return [None]

@@ -10,21 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from itertools import permutations
 
-from harness.graph import ACTIVATION_KINDS, RESHAPING_KINDS, Graph, Layer
+from harness.graph import KINDS, Graph, Layer
 
-#: Kinds that a port may confuse: where the kind itself is not found, another of its group takes the place.
-_GROUPS = (
-    ACTIVATION_KINDS,
-    ("max_pool1d", "average_pool1d"),
-    ("max_pool2d", "average_pool2d"),
-    ("global_average_pool", "global_max_pool"),
-    ("flatten", "reshape"),
-    ("add", "multiply"),
-)
-#: Padding may stand in a layer or in the convolution behind it, and what only moves values may be there or not.
-_NEVER_MOVED = ("zero_pad", *RESHAPING_KINDS)
-#: The order of their inputs does not matter.
-COMMUTATIVE = ("add", "multiply")
 #: Of more branches than these, not every order is tried.
 MOST_BRANCHES = 5
 
@@ -43,7 +30,18 @@ def by_place(keras: Graph, torch: Graph, pairs: dict[str, str]) -> None:
 
 
 def _group(kind: str) -> str:
-    return next((kinds[0] for kinds in _GROUPS if kind in kinds), kind)
+    """One word for kinds that a port may confuse: where a kind is not found, another of its group takes the place."""
+    traits = KINDS[kind]
+    if traits.activation or traits.commutative:
+        return "activation" if traits.activation else "commutative"
+    if traits.pooling:
+        return f"{traits.places} over {traits.space}"
+    return "reshape" if kind == "flatten" else kind
+
+
+def _never_moved(layer: Layer) -> bool:
+    """Padding may stand in a layer or in the convolution behind it; what only moves values may be there or not."""
+    return layer.kind == "zero_pad" or layer.traits.family == "shape"
 
 
 def _places(graph: Graph, names: Mapping[str, str]) -> dict[str, Place]:
@@ -111,7 +109,7 @@ def _moved(
     common = [
         (-_alike(ours[layer.name], theirs[other.name]), i, j)
         for i, layer in enumerate(keras)
-        if not layer.weights and layer.name not in pairs and layer.kind not in _NEVER_MOVED
+        if not layer.weights and layer.name not in pairs and not _never_moved(layer)
         for j, other in enumerate(others)
         if other.kind == layer.kind
     ]
@@ -140,7 +138,7 @@ def place_of(layer: Layer, pairs: Mapping[str, str], keras: Graph, torch: Graph)
         if place < len(inputs):
             known = {pairs[name] for name in reader.inputs if name in pairs}
             # The branches of a sum may stand in another order.
-            free = [name for name in inputs if name not in known] if reader.kind in COMMUTATIVE else []
+            free = [name for name in inputs if name not in known] if reader.traits.commutative else []
             return free[0] if free else inputs[place]
     return torch.output
 
@@ -190,4 +188,4 @@ def elsewhere(layer: Layer, keras: Graph, torch: Graph) -> str | None:
 def _orders(layer: Layer) -> list[tuple[int, ...]]:
     """The orders in which the inputs may stand; of many, only their own."""
     own = tuple(range(len(layer.inputs)))
-    return list(permutations(own)) if layer.kind in COMMUTATIVE and len(own) <= MOST_BRANCHES else [own]
+    return list(permutations(own)) if layer.traits.commutative and len(own) <= MOST_BRANCHES else [own]

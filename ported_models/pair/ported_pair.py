@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.graph import Graph
+from harness.state import Part
 from ported_models.model import PortedModel
 from ported_models.twins.forward import LAYER_BOUND, LOGITS_BOUND
 
@@ -98,6 +99,11 @@ class PortedPair(PortedModel):
         """sha256 (hex) of both graphs: another port of the same Keras model is another pair."""
         both = super().digest + self._torch_side.digest
         return hashlib.sha256(both.encode()).hexdigest()
+
+    def parts(self) -> Iterator[Part]:
+        """What code that is given this pair may change, on both sides."""
+        yield from super().parts()
+        yield from self._torch_side.parts()
 
     def torch(self, dtype: str = "float32") -> Any:
         """The user's module as a twin, layers under canonical names. Raises `MissingFrameworkError`."""

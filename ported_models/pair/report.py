@@ -7,23 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.graph import ACTIVATION_KINDS, RESHAPING_KINDS, Graph, Layer
+from harness.graph import Graph, Layer
 from ported_models.pair.places import elsewhere, nearest_behind, place_of
 from ported_models.pair.ported_pair import ForwardRow, PortedPair
 from ported_models.pair.structure import difference
 from ported_models.twins.forward import LAYER_BOUND, keras_activations, relative_difference, torch_activations
 
 Activations = Mapping[str, np.ndarray]
-
-#: What moves no value to another place of the last axis and mixes none of its entries.
-_KEEPS_ORDER = (
-    *(kind for kind in ACTIVATION_KINDS if kind != "softmax"),
-    *("batch_norm", "scale", "dropout", "add", "multiply"),
-)
-
-
-#: What one side may have and the other not, as long as the values after it are the same.
-_MOVES_ONLY = (*RESHAPING_KINDS, "dropout")
 
 
 def feature_orders(keras: Graph, torch: Graph) -> dict[str, np.ndarray]:
@@ -43,7 +33,7 @@ def feature_orders(keras: Graph, torch: Graph) -> dict[str, np.ndarray]:
             same = expected is not None and expected.attributes.get("order") == "channels_first"
             if not same and not np.array_equal(indices, np.arange(len(indices))):
                 orders[layer.name] = indices
-        elif layer.kind in _KEEPS_ORDER and layer.inputs and all(name in orders for name in layer.inputs):
+        elif layer.traits.per_value and layer.inputs and all(name in orders for name in layer.inputs):
             orders[layer.name] = orders[layer.inputs[0]]
     return orders
 
@@ -74,7 +64,7 @@ def compared(pair: PortedPair, x: np.ndarray) -> PortedPair:
     extra = [
         excused(_extra_row(pair, layer, theirs, aligned))
         for layer in pair.torch_graph
-        if layer.name not in aligned and layer.kind not in _MOVES_ONLY
+        if layer.name not in aligned and not layer.traits.keeps_values
     ]
     report: list[ForwardRow] = []
     for layer in pair.graph:
@@ -116,12 +106,12 @@ def _missing_row(
     """Against what stands in the layer's place."""
     place = place_of(layer, {name: name for name in aligned}, pair.graph, pair.torch_graph)
     mine, other = ours[layer.name], theirs[place]
-    if layer.kind in _MOVES_ONLY and mine.size == other.size:
+    if layer.traits.keeps_values and mine.size == other.size:
         other = other.reshape(mine.shape)
     relative = apart(mine, other)
     # A dropout does nothing in inference, whatever stands in its place.
-    ok = relative <= LAYER_BOUND or layer.kind == "dropout"
-    silent = ok and layer.kind in _MOVES_ONLY
+    ok = relative <= LAYER_BOUND or layer.traits.family == "identity"
+    silent = ok and layer.traits.keeps_values
     return ForwardRow(
         layer.name,
         layer.kind,

@@ -11,15 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.graph import KERNEL_KINDS, Graph, Layer
+from harness.graph import Graph, Layer
 from ported_models.pair.align import same_values
 from ported_models.pair.insert import inserted
 from ported_models.pair.ones import with_the_same_ones
 from ported_models.pair.same import exchange, idle, join_scales, join_sums, rebuilt, substituted
 from ported_models.sources.names import Names
 from ported_models.sources.steps import Reading
-
-_CONVOLUTIONS = ("conv1d", "conv2d")
 
 
 def before_alignment(keras: Graph, torch: Graph) -> Graph:
@@ -65,10 +63,10 @@ def _without_idle(torch: Graph) -> Graph:
 
 def _join_separable(keras: Graph, torch: Graph) -> Graph:
     """A depthwise and the 1x1 convolution after it as one separable convolution, where Keras has its weights."""
-    wanted = [layer for layer in keras if layer.kind.startswith("separable_conv")]
+    wanted = [layer for layer in keras if layer.traits.convolution and not layer.traits.one_kernel]
     gone: dict[str, Layer | None] = {}
     for depthwise in torch:
-        if not wanted or depthwise.kind not in _CONVOLUTIONS or "bias" in depthwise.weights:
+        if not wanted or not depthwise.traits.plain_convolution or "bias" in depthwise.weights:
             continue
         readers = torch.consumers(depthwise.name)
         channels = depthwise.input_shapes[0][-1]
@@ -104,7 +102,7 @@ def _join_separable(keras: Graph, torch: Graph) -> Graph:
 
 
 def _is_pointwise(layer: Layer) -> bool:
-    if layer.kind not in _CONVOLUTIONS:
+    if not layer.traits.plain_convolution:
         return False
     attributes, space = layer.attributes, layer.weights["kernel"].shape[:-2]
     return (
@@ -116,14 +114,14 @@ def _is_pointwise(layer: Layer) -> bool:
 
 def _join_global_pools(keras: Graph, torch: Graph) -> Graph:
     """A global pool that keeps its axes, and the flatten after it, as a global pool that drops them."""
-    if not any(layer.kind.startswith("global_") and not layer.attributes["keepdims"] for layer in keras):
+    if not any(layer.traits.places == "pooled" and not layer.attributes["keepdims"] for layer in keras):
         return torch
     gone: dict[str, Layer | None] = {}
     moved: dict[str, str] = {}
     for pool in torch:
         readers = torch.consumers(pool.name)
         if (
-            pool.kind.startswith("global_")
+            pool.traits.places == "pooled"
             and pool.attributes["keepdims"]
             and len(readers) == 1
             and readers[0].kind == "flatten"
@@ -141,7 +139,7 @@ def _move_padding(keras: Graph, torch: Graph, pairs: dict[str, str]) -> Graph:
     dropped: set[str] = set()
     added: dict[str, Layer] = {}
     for ours in keras:
-        if ours.kind not in KERNEL_KINDS or "padding" not in ours.attributes or "transpose" in ours.kind:
+        if not ours.traits.convolution or ours.traits.transposed:
             continue
         if ours.name not in pairs:
             continue

@@ -7,16 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.graph import ACTIVATION_KINDS, RESHAPING_KINDS, Graph, Layer
+from harness.graph import Graph, Layer
 from ported_models.build import Builder
 
-#: Functions that never fall: the largest of several values stays the largest.
-_RISING = ("relu", "relu6", "leaky_relu", "elu", "selu", "sigmoid", "tanh")
-_ELEMENTWISE = tuple(kind for kind in ACTIVATION_KINDS if kind != "softmax")
-#: Functions that change nothing of what they, or the others here, gave, and what only moves values or adds zeros.
+#: Functions that change nothing of what they, or the others here, gave.
 _RECTIFIERS = {"relu": ("relu", "relu6"), "relu6": ("relu6",)}
-_MOVERS = (*RESHAPING_KINDS, "dropout", "zero_pad", "crop")
-_MAXIMA = ("max_pool1d", "max_pool2d", "global_max_pool")
+#: Families of layers that only move values, put them side by side, or add zeros.
+_MOVERS = ("shape", "identity", "edge", "concat")
 
 
 def rebuilt(graph: Graph, layers: Iterable[Layer], output: str) -> Graph:
@@ -24,7 +21,7 @@ def rebuilt(graph: Graph, layers: Iterable[Layer], output: str) -> Graph:
     source = graph.input
     builder = Builder(graph.name, source.shape, source.axes, source.name)
     for layer in layers:
-        if layer.kind != "input":
+        if layer.inputs:
             builder.add(layer.kind, layer.name, layer.inputs, layer.attributes, layer.weights)
     return builder.graph(output)
 
@@ -54,7 +51,7 @@ def idle(graph: Graph, layer: Layer) -> bool:
 def _rectified(graph: Graph, name: str, kinds: tuple[str, ...]) -> bool:
     """Whether one of ``kinds`` gave all values of a layer."""
     layer = graph[name]
-    if layer.kind in (*_MOVERS, "concat"):
+    if layer.traits.family in _MOVERS:
         return all(_rectified(graph, source, kinds) for source in layer.inputs)
     return layer.kind in kinds
 
@@ -158,8 +155,9 @@ def _swapped(graph: Graph, first: Layer, second: Layer) -> Graph:
 
 def _exchangeable(first: Layer, second: Layer) -> bool:
     for one, other in ((first, second), (second, first)):
-        if one.kind in _RISING and other.kind in _MAXIMA:
+        if one.traits.rising and other.traits.family == "maximum":
+            # What never falls leaves the largest of several values the largest; with a slope below 0 it does fall.
             return one.attributes.get("alpha", 0) >= 0
-        if one.kind in _ELEMENTWISE and other.kind in RESHAPING_KINDS:
+        if one.traits.elementwise and other.traits.family == "shape":
             return True
     return False

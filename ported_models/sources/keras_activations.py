@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ported_models.sources.keras_calls import Call
 from ported_models.sources.keras_parameters import Shape, negative_axis, number, refusal
@@ -47,7 +48,7 @@ def activation(call: Call, shapes: Sequence[Shape]) -> list[Step]:
             call.origin,
         )
         return ACTIVATION_LAYERS[spec["class_name"]](inner, shapes)
-    found = spec
+    found: Any = spec
     if isinstance(spec, Mapping):  # a function of Keras', an activation layer, or a lambda's code
         inside = spec.get("config", spec)
         found = spec.get("class_name", "a function of your own") if isinstance(inside, Mapping) else inside

@@ -60,7 +60,7 @@ def _weights(layer: Layer, module: Any) -> list[np.ndarray]:
     """The layer's weights in Keras' order and with Keras' axes."""
     order = ("kernel", "depthwise_kernel", "pointwise_kernel", "gamma", "beta", "bias", "mean", "variance")
     arrays = {key: layer.weights[key] for key in order if key in layer.weights}
-    if layer.kind in ("conv_transpose1d", "conv_transpose2d"):
+    if layer.traits.transposed:
         # Keras keeps the channels that come out before those that go in.
         arrays["kernel"] = np.swapaxes(arrays["kernel"], -1, -2)
     if "pointwise_kernel" in arrays:

@@ -18,7 +18,8 @@ from harness.graph import Graph, Layer
 from harness.methods import Method, TimesSign
 from harness.steps import Deviation, ForwardStep, Step
 from harness.trace.trace import Trace
-from reference_impls.oracle import denominators, deviations, forward_deviations, rules, run
+from reference_impls.deviations import backward, forward
+from reference_impls.oracle import denominators, rules, run
 from reference_impls.oracle.backward import HEADS
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.memory import Remembered
@@ -49,23 +50,23 @@ class PreparedOracle:
 
     def carry_out(self, step: Step) -> Arrays:
         """The relevance of each input of the layer of ``step``; see `harness.steps.Deviating`."""
-        return deviations.carry_out(step)
+        return backward.carry_out(step)
 
     def deviations(self, step: Step, observed: Arrays) -> Iterator[Deviation]:
         """What that step may do differently so that ``observed`` comes out."""
-        return deviations.deviations(step, observed)
+        return backward.deviations(step, observed)
 
     def deviations_of_places(self, step: Step, observed: Arrays) -> Iterator[Deviation]:
         """Those of them that an excerpt without all of the layer's input may not have."""
-        return deviations.deviations_of_places(step, observed)
+        return backward.deviations_of_places(step, observed)
 
     def carry_forward(self, step: ForwardStep) -> np.ndarray:
         """The output of the layer of ``step``; see `harness.steps.Deviating`."""
-        return forward_deviations.carry_forward(step)
+        return forward.carry_forward(step)
 
     def forward_deviations(self, step: ForwardStep, observed: np.ndarray) -> list[Deviation]:
         """What its forward pass may do differently so that ``observed`` comes out."""
-        return forward_deviations.forward_deviations(step, observed)
+        return forward.forward_deviations(step, observed)
 
 
 class OracleBackend:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import UnsupportedMethodError
-from harness.graph import AVERAGE_POOLING_KINDS, KERNEL_KINDS, Layer
+from harness.graph import SUM_KINDS, Layer, kinds_where
 from harness.methods import ReplaceZero, SignedEpsilon, Stabilizer
 from reference_impls.oracle import linear
 from reference_impls.oracle.linear import Arrays, Weights
@@ -23,9 +23,9 @@ RuleFunction = Callable[[Layer, Arrays, np.ndarray, Any], Arrays]
 Denominator = Callable[[np.ndarray], np.ndarray]
 
 #: Layers whose weights a rule may replace by others.
-WEIGHTED_KINDS = (*KERNEL_KINDS, "scale")
+WEIGHTED_KINDS = kinds_where(lambda kind: kind.weighted)
 #: Linear layers without weights.
-WEIGHTLESS_KINDS = ("add", *AVERAGE_POOLING_KINDS)
+WEIGHTLESS_KINDS = SUM_KINDS
 
 
 def stabilize(z: np.ndarray, stabilizer: Stabilizer | Denominator) -> np.ndarray:

@@ -91,7 +91,7 @@ def convolution_windows(layer: Layer, kernel_shape: Shape) -> Windows:
 
 def pooling_windows(layer: Layer) -> Windows:
     """The windows of a max or average pooling; of a global one, a single window over the whole space."""
-    if layer.kind.startswith("global_"):
+    if layer.traits.places == "pooled":
         space = layer.input_shapes[0][:-1]
         ones = (1,) * len(space)
         return Windows(space, ones, ones, ((0, 0),) * len(space))

@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from harness.graph import KERNEL_KINDS, Layer
+from harness.graph import Layer
 
 Tensor = Any
 Tensors = tuple[Any, ...]
@@ -106,7 +106,7 @@ def twin_layer(layer: Layer, keras_layer: Any, dtype: str) -> TwinLayer:
     def function(*inputs: Tensor) -> Tensor:
         return keras_layer(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
 
-    if layer.kind in KERNEL_KINDS:
+    if layer.traits.kernel:
         return TwinLayer(layer, function, _kernel_affine(layer, keras_layer, dtype))
     if layer.kind == "scale":
         kernel = tf.constant(layer.weights["kernel"], dtype)

@@ -70,7 +70,7 @@ class PreparedTensorFlow:
         layers = {
             layer.name: twin_layer(layer, keras_model.get_layer(layer.name), dtype)
             for layer in graph
-            if layer.kind != "input"
+            if layer.inputs
         }
         self._network = Network(graph, layers, dtype)
         self._forward: tuple[Input, Forward] | None = None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import tensorflow as tf
 
 from harness.errors import UnsupportedMethodError
-from harness.graph import ACTIVATION_KINDS, AVERAGE_POOLING_KINDS
 from harness.methods import (
     BatchNormReverse,
     Deconvolution,
@@ -28,9 +27,6 @@ from reference_impls.tensorflow.kernel_rules import kernel_shares
 from reference_impls.tensorflow.layers import Step, Tensor, Tensors
 from reference_impls.tensorflow.stabilizers import stabilized
 
-#: Linear layers without a kernel, whose output is the `z` of the Z rule.
-_SUMS = ("add", *AVERAGE_POOLING_KINDS)
-
 
 def propagate(step: Step, relevance: Tensor, rule: Rule) -> Tensors:
     """Relevance of each input of a layer under ``rule``, from the ``relevance`` of its output.
@@ -45,18 +41,18 @@ def propagate(step: Step, relevance: Tensor, rule: Rule) -> Tensors:
         case Gradient():
             return step.pullback(relevance)
         case GuidedReLU():
-            _require(step, rule, ACTIVATION_KINDS, "an activation")
+            _require(step, rule, step.layer.traits.activation, "an activation")
             return step.pullback(tf.nn.relu(relevance))
         case Deconvolution():
-            _require(step, rule, ACTIVATION_KINDS, "an activation")
+            _require(step, rule, step.layer.traits.activation, "an activation")
             return (tf.nn.relu(relevance),)
         case FusedBatchNorm():
-            _require(step, rule, ("batch_norm",), "a batch norm")
+            _require(step, rule, step.layer.kind == "batch_norm", "a batch norm")
             return _fused(step, relevance, rule)
         case BatchNormReverse():
-            _require(step, rule, ("batch_norm",), "a batch norm")
+            _require(step, rule, step.layer.kind == "batch_norm", "a batch norm")
             return (reversed_batch_norm(step, relevance, rule.epsilon),)
-        case Z() | Epsilon() if step.affine is None and step.layer.kind in _SUMS:
+        case Z() | Epsilon() if step.affine is None and step.layer.traits.sums:
             stabilizer = SignedEpsilon(rule.epsilon) if isinstance(rule, Epsilon) else rule.stabilizer
             return _sum_shares(step, relevance, stabilizer)
     if step.affine is None:
@@ -64,8 +60,8 @@ def propagate(step: Step, relevance: Tensor, rule: Rule) -> Tensors:
     return (kernel_shares(step.affine, step.inputs[0], step.output, relevance, rule),)
 
 
-def _require(step: Step, rule: Rule, kinds: tuple[str, ...], needed: str) -> None:
-    if step.layer.kind not in kinds:
+def _require(step: Step, rule: Rule, fits: bool, needed: str) -> None:
+    if not fits:
         raise _unfit(rule, step, needed)
 
 

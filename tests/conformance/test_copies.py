@@ -76,7 +76,7 @@ def test_a_function_that_overwrites_its_arguments_changes_no_one_elses(
     assert target.tolist() == trace.target.tolist() == [3, 2]
     assert trace.provenance["input_digest"] == reference.provenance["input_digest"]
     np.testing.assert_array_equal(reference.layers["input"].activation, before)
-    np.testing.assert_array_equal(trace.rerun.x, before)
+    np.testing.assert_array_equal(trace.case.x, before)
     np.testing.assert_allclose(trace.logits, reference.logits, rtol=1e-12)
 
 
@@ -160,7 +160,7 @@ def test_a_backend_of_a_third_party_cannot_change_what_the_harness_holds(
     attribution, inside = first.attribution.copy(), np.array(first.layers["head"].relevance)
     harness.explain(model, x, "gradient", "unruly", dtype="float64")
     np.testing.assert_array_equal(x, before)
-    np.testing.assert_array_equal(first.rerun.x, before)
+    np.testing.assert_array_equal(first.case.x, before)
     np.testing.assert_array_equal(first.attribution, attribution)
     np.testing.assert_array_equal(first.layers["head"].relevance, inside)
 

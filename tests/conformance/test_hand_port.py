@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import harness
+from harness.engine import engine
 from harness.methods import SUITE_METHODS
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
@@ -71,7 +72,7 @@ def test_the_steps_of_a_port_take_and_give_the_canonical_order(example: ModuleTy
         (x,) = (reference.layers[source].activation for source in layer.inputs)
         relevance = reference.layers[name].relevance
         ours, theirs = (
-            trace.rerun.prepared.propagate(layer, (x,), relevance, trace.method)[0]
+            engine().steps(trace.case, trace.executed_by).propagate(layer, (x,), relevance, trace.method)[0]
             for trace in (reference, candidate)
         )
         return x, relevance, ours, theirs

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
+import numpy as np
 import pytest
 
 from harness.api import load_model
 from harness.backends import backend_named
+from harness.case import Case
 from harness.comparison import layers_around, verdict_line
 from harness.methods import ALL_METHODS, SUITE_METHODS, method
-from harness.runner import SUITES, Bench, chosen_input, why_not
+from harness.runner import SUITES, chosen_input, run_case, why_not
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
@@ -21,10 +24,9 @@ SMALL = ("digits-cnn", "ecg-cnn1d")
 
 
 @functools.cache
-def bench(model_name: str) -> Bench:
+def model_and_input(model_name: str) -> tuple[Any, np.ndarray]:
     model = load_model(model_name)
-    x, _ = chosen_input(model, None)
-    return Bench(model, x, backend_named("tensorflow"), backend_named("torch"))
+    return model, chosen_input(model, None)[0]
 
 
 @pytest.mark.parametrize(
@@ -44,11 +46,13 @@ def bench(model_name: str) -> Bench:
     ],
 )
 def test_port_computes_what_the_reference_computes(model_name: str, method_name: str) -> None:
-    reason = why_not(method(method_name), bench(model_name).model)
+    model, x = model_and_input(model_name)
+    reason = why_not(method(method_name), model)
     if reason:
         pytest.skip(reason)
     for dtype in ("float64", "float32"):
-        outcome = bench(model_name).run(method(method_name), dtype)
+        case = Case(model, x, method(method_name), None, dtype)
+        outcome = run_case(case, backend_named("tensorflow"), backend_named("torch"))
         if not outcome.passed:
             comparison = outcome.comparison
             assert comparison is not None, outcome.message

@@ -70,7 +70,7 @@ def test_a_right_function_is_equivalent_and_nothing_is_named(
     diagnosis = harness.diagnose(model, x, method, candidate=candidate, dtype=dtype)
     named = [(each.stage, each.layer, each.cause) for each in diagnosis.findings]
     assert named == ([("head", None, "output-seed")] if right.seed_only else []), diagnosis
-    reference, floor = diagnosis.case.ours, diagnosis.comparison.floor
+    reference, floor = diagnosis.case.reference_run, diagnosis.comparison.floor
     for layers in (True, False):
         trace = harness.explain(
             model, x, method, candidate, target=reference.target, dtype=reference.dtype, layers=layers

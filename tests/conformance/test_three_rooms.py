@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.backends import backend_named
+from harness.case import Case
 from harness.comparison import MULTIPLE, layers_around, verdict_line
 from harness.comparison.floor import moved_one_ulp, unit_roundoff
 from harness.comparison.summation import longest_sum
 from harness.graph import KERNEL_KINDS, Graph
 from harness.methods import SUITE_METHODS, method
-from harness.runner import Bench
+from harness.runner import run_case
 from ported_models import PortedModel
 from tests.models.graphs import layers, networks, random_input
 
@@ -124,9 +125,9 @@ def test_a_random_network_is_explained_alike_in_all_three(graph: Graph, seed: in
     model = PortedModel.from_graph(graph)
     x = random_input(graph, np.random.default_rng(seed))
     for side in ("tensorflow", "torch"):
-        bench = Bench(model, x, backend_named("oracle"), backend_named(side))
         for name in SUITE_METHODS:
-            outcome = bench.run(method(name), "float64")
+            case = Case(model, x, method(name), None, "float64")
+            outcome = run_case(case, backend_named("oracle"), backend_named(side))
             if not outcome.passed:
                 comparison = outcome.comparison
                 assert comparison is not None, outcome.message

@@ -26,7 +26,9 @@ def case_of(attribution: np.ndarray, postprocess: Postprocess = "none", logits: 
     run = SimpleNamespace(layers=layers, attribution=attribution, logits=output if logits is None else logits)
     method = SimpleNamespace(postprocess=postprocess)
     graph = Graph("small", (source,), "logits")
-    return SimpleNamespace(theirs=run, graph=graph, method=method, x=X, dtype="float64", candidate_steps=None)
+    return SimpleNamespace(
+        candidate_run=run, graph=graph, method=method, x=X, dtype="float64", candidate_steps=None
+    )
 
 
 def cause_of(attribution: np.ndarray, postprocess: Postprocess = "none") -> tuple[str, str]:

@@ -27,9 +27,9 @@ from harness.methods import (
     method,
 )
 from harness.steps import Arrays, Deviation, Step
+from reference_impls.deviations.backward import carry_out, deviations, deviations_of_places
+from reference_impls.deviations.backward.layout import layouts
 from reference_impls.oracle import rules
-from reference_impls.oracle.deviations import carry_out, deviations, deviations_of_places
-from reference_impls.oracle.deviations.layout import layouts
 
 EPS = float(np.finfo(np.float64).eps)
 RANDOM = np.random.default_rng(5)

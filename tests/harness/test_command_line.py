@@ -228,7 +228,7 @@ def test_an_interrupt_says_how_to_go_on(call, monkeypatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("harness.runner.bench.Bench.run", interrupted)
+    monkeypatch.setattr("harness.engine.cases.Engine.run", interrupted)
     status, _, err = call("run", *ORACLE, "--method", "gradient", "--out", "o")
     assert status == 130
     assert "run the same command again" in err

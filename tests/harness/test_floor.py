@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.comparison import RUNS, FloorMeter, NoiseFloor
+from harness.case import Case
+from harness.comparison import RUNS, NoiseFloor
 from harness.comparison.floor import moved_one_ulp, unit_roundoff
+from harness.engine import engine, floor_of
 from harness.methods import method
 from tests.harness.linear_network import GradientBackend, network
 
@@ -29,10 +31,8 @@ def test_every_value_moves_by_exactly_one_unit_and_zero_stays() -> None:
 
 def test_in_float64_the_floor_is_the_largest_movement_of_the_moved_runs() -> None:
     backend = GradientBackend()
-    x = X.astype(np.float64)
-    meter = FloorMeter(network(), x, backend, "float64")
-    trace = backend.prepare(network(), "float64").explain(x, method("gradient"))
-    floor = meter.measure(trace)
+    trace = engine().run(Case(network(), X, method("gradient"), None, "float64"), backend)
+    floor = floor_of(engine(), trace)
     assert backend.runs == 1 + RUNS
     # dx = seed @ W2^T @ W1^T with weights of order 1, each moved by one unit: a few units together.
     assert 0 < floor.relevance["x"] < 8 * np.finfo(np.float64).eps
@@ -40,21 +40,18 @@ def test_in_float64_the_floor_is_the_largest_movement_of_the_moved_runs() -> Non
     assert floor.relevance["second"] == 0.0
     # The longest sum of the network has three terms.
     assert floor.of_relevance("second") == unit_roundoff("float64") * np.sqrt(3)
-    assert meter.measure(trace) == floor
+    assert floor_of(engine(), trace) == floor
 
 
 def test_in_float32_the_floor_is_the_distance_from_the_float64_run() -> None:
     backend = GradientBackend()
-    x = (X / 3).astype(np.float32)
-    trace = backend.prepare(network(), "float32").explain(x, method("gradient"))
-    exact = backend.prepare(network(), "float64").explain(
-        x.astype(np.float64), method("gradient"), trace.target
-    )
-    floor = FloorMeter(network(), x, backend, "float32").measure(trace)
+    case = Case(network(), (X / 3).astype(np.float32), method("gradient"), None, "float32")
+    trace = engine().run(case, backend)
+    exact = engine().run(case.with_target(trace.target).in_dtype("float64"), backend)
+    floor = floor_of(engine(), trace)
     difference = trace.layers["first"].activation - exact.layers["first"].activation
     expected = np.linalg.norm(difference) / np.linalg.norm(exact.layers["first"].activation)
     assert floor.activation["first"] == pytest.approx(expected, rel=1e-12)
-    assert FloorMeter(network(), x, backend, "float32").measure(trace, exact) == floor
 
 
 def test_a_floor_survives_json() -> None:

@@ -6,7 +6,7 @@ import gc
 import weakref
 from typing import Any
 
-from harness.api import KEPT, prepared_for
+from harness.engine import KEPT, Engine
 
 
 class Model:
@@ -27,24 +27,24 @@ class Counting:
 
 
 def test_one_backend_is_prepared_once_for_a_model_and_dtype() -> None:
-    model, backend = Model(), Counting()
-    first = prepared_for(model, backend, "float32")  # type: ignore[arg-type]
-    assert prepared_for(model, backend, "float32") is first  # type: ignore[arg-type]
-    assert prepared_for(model, backend, "float64") is not first  # type: ignore[arg-type]
+    known, model, backend = Engine(), Model(), Counting()
+    first = known.prepared(model, backend, "float32")  # type: ignore[arg-type]
+    assert known.prepared(model, backend, "float32") is first  # type: ignore[arg-type]
+    assert known.prepared(model, backend, "float64") is not first  # type: ignore[arg-type]
     assert backend.times == 2
 
 
 def test_two_backends_of_one_name_are_two() -> None:
-    model, one, other = Model(), Counting(), Counting()
-    assert prepared_for(model, one, "float32") is not prepared_for(model, other, "float32")  # type: ignore[arg-type]
+    known, model, one, other = Engine(), Model(), Counting(), Counting()
+    assert known.prepared(model, one, "float32") is not known.prepared(model, other, "float32")  # type: ignore[arg-type]
 
 
 def test_the_oldest_is_let_go_and_the_last_used_stays() -> None:
-    model, often = Model(), Counting()
-    oldest = weakref.ref(prepared_for(model, Counting(), "float32"))  # type: ignore[arg-type]
+    known, model, often = Engine(), Model(), Counting()
+    oldest = weakref.ref(known.prepared(model, Counting(), "float32"))  # type: ignore[arg-type]
     for _ in range(2 * KEPT):
-        prepared_for(model, often, "float32")  # type: ignore[arg-type]
-        prepared_for(model, Counting(), "float32")  # type: ignore[arg-type]
+        known.prepared(model, often, "float32")  # type: ignore[arg-type]
+        known.prepared(model, Counting(), "float32")  # type: ignore[arg-type]
     gc.collect()
     assert oldest() is None
     assert often.times == 1

@@ -15,6 +15,7 @@ import pytest
 
 import harness
 from harness.backends import backend_named, registry
+from harness.engine import engine
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.files import source_digest
 from harness.runner import (
@@ -138,6 +139,7 @@ def test_an_interrupted_run_continues_where_it_stopped(tmp_path, installed) -> N
 def test_a_case_runs_again_when_its_input_changed_or_a_file_is_gone(tmp_path, installed) -> None:
     rows = run(installed, tmp_path)
     (tmp_path / rows[0]["files"][2]).unlink()
+    engine().clear()  # as in another process
     run(installed, tmp_path)
     assert candidate_runs() == 4 + 1
     run(replace(installed, input=np.full((1, 3), 2.0)), tmp_path)
@@ -151,6 +153,7 @@ def test_a_case_runs_again_when_its_row_is_not_what_was_written(tmp_path, instal
     run(installed, tmp_path)
     path = tmp_path / "linear" / "gradient.float64.json"
     path.write_bytes(path.read_bytes().replace(*change))
+    engine().clear()  # as in another process
     assert {row["verdict"] for row in run(installed, tmp_path)} == {"identical"}
     assert candidate_runs() == 4 + 1
 
@@ -165,6 +168,7 @@ def test_a_case_runs_again_when_the_code_of_a_package_changed(
     monkeypatch.setattr(
         "harness.runner.kept.source_digest", lambda name: "changed" if name == package else digest(name)
     )
+    engine().clear()  # as in another process
     run(installed, tmp_path)
     assert candidate_runs() == 8
 
@@ -264,7 +268,9 @@ class Destructive(GradientBackend):
 def test_what_a_candidate_does_to_its_arrays_reaches_nobody_else(tmp_path) -> None:
     given = np.array([[0.5, -1.0, 2.0]], np.float32)
     rows = run(selection(Destructive("destructive"), input=given), tmp_path)
-    assert {row["verdict"] for row in rows} == {"identical"}
+    assert {row["verdict"] for row in rows} == {"error"}
+    assert {row["message"] for row in rows} == {"candidate 'destructive' leaves changed: its input (state)"}
+    assert {row["attribution_mae"] for row in rows} == {0.0}
     assert given.tolist() == [[0.5, -1.0, 2.0]]
     # (0.5 - 0.5 - 2, -1 - 3 + 0.5) @ ((2, 1), (-1, 0.5)) = (-4 + 3.5, -2 - 1.75): the first logit is larger
     assert {tuple(row["target"]) for row in rows} == {(0,)}

@@ -58,6 +58,8 @@ class Candidate:
 
 {last}
 """
+#: Makes it run single steps too.
+STEPS = "Prepared.propagate = lambda self, *operands: self.inner.propagate(*operands)"
 ROOT = Path(__file__).parents[2] / "golden"
 RUN = ("run", "--reference", "oracle", "--candidate", "mine.py:Candidate", "--model", "digits-cnn")
 TWO = ("--method", "gradient", "--method", "lrp.z", "--dtype", "float64", "--out", "out", "--json")
@@ -86,8 +88,8 @@ ENDINGS = {
     "raise Own('word')": "raised Own: word",
     "trace.__class__ = Lazy": "raised SystemExit: 0",
     "return None": "raised TypeError: explain returned NoneType, expected harness.trace.Trace",
-    "os._exit(0)": "the process that ran this case ended with exit code 0",
-    "os.kill(os.getpid(), signal.SIGSEGV)": "the process that ran this case was killed by SIGSEGV",
+    "os._exit(0)": "failed: its process ended with exit code 0 during 'explain'",
+    "os.kill(os.getpid(), signal.SIGSEGV)": "failed: its process was killed by SIGSEGV during 'explain'",
 }
 
 
@@ -121,7 +123,7 @@ def test_a_candidate_that_ends_before_its_run_begins_is_an_error_of_every_case(c
         ("raise KeyboardInterrupt", "cannot be loaded: KeyboardInterrupt"),
         ("Candidate.__init__ = lambda self: sys.exit(0)", "cannot be loaded: SystemExit: 0"),
         ("Candidate.name = property(lambda self: sys.exit(0))", "cannot be loaded: SystemExit: 0"),
-        ("os._exit(0)", "ended with exit code 0 with 0 cases finished"),
+        ("os._exit(0)", "cannot be loaded: failed: its process ended with exit code 0 during 'load'"),
         ("Candidate = None", "cannot be loaded: TypeError"),
         ("del Candidate", "mine.py defines no 'Candidate'"),
     ],
@@ -140,7 +142,7 @@ def test_goldens_are_not_verified_by_a_file_that_ends_the_process(call, tmp_path
     write(tmp_path, last="os._exit(0)")
     status, out, err = call("golden", "verify", "--root", str(ROOT), "--candidate", RUN[4])
     assert (status, out) == (2, "")
-    assert "ended with exit code 0 with 0 cases finished" in err
+    assert "cannot be loaded: failed: its process ended with exit code 0 during 'load'" in err
 
 
 def test_a_golden_whose_candidate_ends_the_process_is_an_error_and_the_rest_is_verified(
@@ -151,7 +153,9 @@ def test_a_golden_whose_candidate_ends_the_process_is_an_error_and_the_rest_is_v
     status, out, _ = call("golden", "verify", "--root", str(ROOT), *methods, "--candidate", RUN[4], "--json")
     bad, good = json.loads(out)["rows"]
     assert status == 1
-    assert bad["message"].startswith("the process that ran this case ended with exit code 0")
+    assert bad["message"].startswith(
+        "candidate 'mine' failed: its process ended with exit code 0 during 'explain'"
+    )
     assert good["passed"]
 
 
@@ -159,8 +163,72 @@ def test_code_that_calls_exit_under_a_command_for_one_case_is_no_success(call, t
     write(tmp_path, explain="sys.exit(0)")
     sides = ("--reference", "oracle", "--candidate", RUN[4])
     status, _, err = call("diagnose", "digits-cnn", "gradient", *sides, "--dtype", "float64")
+    assert (status, err) == (2, "error: mine.py:Candidate raised SystemExit: 0\n")
+    status, _, err = call("diagnose", "digits-cnn", "gradient", *sides, "--dtype", "float64", "--in-process")
     assert status == 2
     assert err.startswith("error: ended before it was done, by SystemExit: 0 ")
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("os._exit(0)", "failed: its process ended with exit code 0 during 'explain'"),
+        (
+            "time.sleep(600)",
+            "failed: no answer to 'explain' within 5 s; if it only needs longer, raise the limit: ",
+        ),
+        ("raise Own('word')", "raised Own: word"),
+    ],
+)
+def test_under_a_command_for_one_case_such_a_file_is_one_line_and_no_success(
+    call, tmp_path, fault, said
+) -> None:
+    write(tmp_path, explain=fault, last=STEPS)
+    sides, more = ("--reference", "oracle", "--candidate", RUN[4]), ("--dtype", "float64", "--timeout", "5")
+    for words in (
+        ("diagnose", "digits-cnn", "gradient", *sides),
+        ("stability", "digits-cnn", "gradient", "--backend", RUN[4]),
+    ):
+        status, out, err = call(*words, *more)
+        assert (status, out) == (2, "")
+        assert f"error: mine.py:Candidate {said}" in err
+        assert "Traceback" not in err
+
+
+def test_a_file_is_diagnosed_and_its_stability_analysed_as_an_installed_backend_is(call, tmp_path) -> None:
+    write(tmp_path, "helper_of_two", last=STEPS)
+    (tmp_path / "helper_of_two.py").write_text("FACTOR = 2.0\n")
+    sides = ("--reference", "oracle", "--candidate", RUN[4], "--dtype", "float64", "--json")
+    found = []
+    for more in ((), ("--in-process",)):
+        status, out, _ = call("diagnose", "digits-cnn", "lrp.z", *sides, *more)
+        assert status == 1
+        found.append(json.loads(out))
+    assert found[0] == found[1]
+    documents = []
+    for more in ((), ("--in-process",)):
+        words = ("stability", "digits-cnn", "lrp.z", "--backend", RUN[4], "--dtype", "float64", "--json")
+        status, out, _ = call(*words, *more)
+        assert status == 0
+        documents.append(json.loads(out))
+    assert documents[0] == documents[1]
+
+
+def test_a_time_limit_is_a_number_above_0_of_a_process_of_its_own(call, tmp_path) -> None:
+    write(tmp_path)
+    assert call(*RUN, *TWO, "--timeout", "0")[0] == 2
+    status, _, err = call(*RUN, *TWO, "--timeout", "5", "--in-process")
+    assert (status, err) == (
+        2,
+        "error: --timeout needs a process of the candidate's own; leave out --in-process or --timeout\n",
+    )
+
+
+def test_what_a_file_prints_goes_to_standard_error(call, tmp_path) -> None:
+    write(tmp_path, explain=r"print('hello \x1b[2J')")
+    status, out, err = call(*RUN, *TWO)
+    assert (status, len(json.loads(out)["rows"])) == (0, 2)
+    assert r"hello \x1b[2J" in err
 
 
 def test_an_interrupt_by_the_user_ends_the_run_and_its_process(tmp_path) -> None:

@@ -9,12 +9,12 @@ import harness
 from harness.comparison import (
     MULTIPLE,
     NoiseFloor,
-    compare,
     compare_arrays,
     layers_around,
     verdict_line,
     verdict_of,
 )
+from harness.engine import compare
 from harness.errors import InvalidInputError
 from harness.methods import method
 from tests.harness.linear_network import GradientBackend, network

@@ -10,7 +10,7 @@ import numpy as np
 from harness.diagnosis.causes import CAUSES
 from harness.graph import Graph, Layer
 from harness.steps import Deviation, ForwardStep
-from reference_impls.oracle.forward_deviations import carry_forward, forward_deviations
+from reference_impls.deviations.forward import carry_forward, forward_deviations
 from tests.oracle.layers import dense, graph, layer
 
 #: One rounding for each of at most 100 operations that lead to any value of these tests.

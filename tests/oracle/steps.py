@@ -7,7 +7,7 @@ import numpy as np
 from harness.graph import Layer
 from harness.methods import Assignment, Composite, Gradient, Method, Rule
 from harness.steps import Arrays, Deviation, Step
-from reference_impls.oracle.deviations import carry_out, deviations
+from reference_impls.deviations.backward import carry_out, deviations
 from tests.oracle.layers import graph
 
 EPS = np.finfo(np.float64).eps

@@ -22,7 +22,7 @@ from harness.methods import (
     Z,
     ZPlusFast,
 )
-from reference_impls.oracle.deviations import deviations
+from reference_impls.deviations.backward import deviations
 from tests.oracle.layers import dense
 from tests.oracle.steps import cause_of, roundings, step
 

@@ -278,7 +278,7 @@ def test_relevance_with_height_and_width_exchanged_is_found() -> None:
 def test_batch_and_tokens_exchanged_as_they_lie_are_found() -> None:
     relevance = integers(14, 2, 5, 3)
     fc = layer("dense", (5, 2), (5, 3), inputs=("x",), name="fc", kernel=integers(15, 2, 3))
-    # (T, B, C) memory read as (B, T, C): background document 002.
+    # (T, B, C) memory read as (B, T, C).
     read = relevance.swapaxes(0, 1).reshape(2, 5, 3)
     observed = np.einsum("btj,ij->bti", read, fc.weights["kernel"])
     cause, words = cause_of(step(fc, Gradient(), integers(16, 2, 5, 2), relevance), observed, 0.0)

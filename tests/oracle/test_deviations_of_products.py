@@ -24,8 +24,8 @@ from harness.methods import (
     Z,
     ZPlusFast,
 )
-from reference_impls.oracle.deviations import carry_out
-from reference_impls.oracle.deviations.terms import Arithmetic, carried
+from reference_impls.deviations.backward import carry_out
+from reference_impls.deviations.backward.terms import Arithmetic, carried
 from tests.oracle.layers import dense
 from tests.oracle.steps import cause_of, distance, roundings, step
 

@@ -25,7 +25,7 @@ from harness.methods import (
     Z,
     ZPlusFast,
 )
-from reference_impls.oracle.deviations import carry_out, deviations
+from reference_impls.deviations.backward import carry_out, deviations
 from tests.oracle.layers import dense, layer
 from tests.oracle.steps import EPS, cause_of, roundings, step
 

@@ -148,7 +148,7 @@ def test_the_absolute_denominator_is_found() -> None:
 def test_the_real_input_under_flat_and_w_square_is_found(
     rule: Any, kernel: np.ndarray, in_front: bool, below: bool, said: str
 ) -> None:
-    # Sums of the inputs that are not zero: background document 004 divides by them.
+    # Sums of the inputs that are not zero: signxai2's flat hook divides by them.
     ones = np.ones(X.shape)
     cause, words = found(rule, X if in_front else ones, (X if below else ones) @ kernel, kernel)
     assert (cause, said in words) == ("flat-input", True)

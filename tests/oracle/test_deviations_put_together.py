@@ -34,8 +34,8 @@ from harness.methods import (
     ZPlusFast,
 )
 from harness.steps import Step
+from reference_impls.deviations.backward import carry_out, deviations
 from reference_impls.oracle import propagate
-from reference_impls.oracle.deviations import carry_out, deviations
 from tests.oracle.layers import dense, layer
 from tests.oracle.steps import EPS, distance, step
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from harness.steps import Deviating, ForwardStep
+from reference_impls.deviations.forward import carry_forward, forward_deviations
+from reference_impls.deviations.forward.sight import look
 from reference_impls.oracle import PreparedOracle
-from reference_impls.oracle.forward_deviations import carry_forward, forward_deviations
-from reference_impls.oracle.forward_deviations.sight import look
 from tests.oracle.forward_steps import (
     ROUNDING,
     SINGLE,

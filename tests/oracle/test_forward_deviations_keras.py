@@ -7,7 +7,7 @@ import numpy as np
 
 from harness.graph import Layer
 from harness.steps import ForwardStep
-from reference_impls.oracle.forward_deviations import carry_forward, forward_deviations
+from reference_impls.deviations.forward import carry_forward, forward_deviations
 from tests.oracle.layers import dense, graph, layer
 
 #: Half a unit of float32 for each of a hundred operations.

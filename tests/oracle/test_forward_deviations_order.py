@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.steps import ForwardStep
-from reference_impls.oracle.forward_deviations import forward_deviations
+from reference_impls.deviations.forward import forward_deviations
 from tests.oracle.forward_steps import (
     conv,
     conv_case,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reference_impls.oracle.forward_deviations import forward_deviations
+from reference_impls.deviations.forward import forward_deviations
 from tests.oracle.forward_steps import (
     ROUNDING,
     conv,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("harness", "reference_impls", "ported_impls", "ported_models")
+PACKAGES = ("harness", "reference_impls", "ported_impls", "ported_models", "evidence", "benchmarks")
 LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
 
 
@@ -39,7 +39,7 @@ def test_the_contracts_hold():
 
 def test_each_breach_breaks_the_contract_that_forbids_it(skeleton):
     breaches = {
-        "harness imports no framework": ("harness/graph.py", "import torch"),
+        "harness imports no framework": ("harness/files.py", "import torch"),
         "harness reaches the other packages only through its registry": (
             "harness/api.py",
             "import ported_models",
@@ -52,15 +52,33 @@ def test_each_breach_breaks_the_contract_that_forbids_it(skeleton):
             "reference_impls/oracle/backend.py",
             "from reference_impls.tensorflow import backend",
         ),
+        "deviations are made of the oracle, not of the TensorFlow reference": (
+            "reference_impls/deviations/__init__.py",
+            "from reference_impls.tensorflow import backend",
+        ),
         "the reference uses no torch": ("reference_impls/tensorflow/backend.py", "import torchvision"),
-        "the oracle uses no framework at all": ("reference_impls/oracle/backend.py", "import keras"),
+        "the oracle and its deviations use no framework at all": (
+            "reference_impls/oracle/backend.py",
+            "import keras",
+        ),
         "the port uses no TensorFlow": ("ported_impls/backend.py", "from tensorflow import math"),
         "implementations and models use the harness's data types, not its comparison": (
             "ported_impls/backend.py",
             "from harness.comparison import verdict",
         ),
         "models know no method": ("ported_models/build.py", "from harness.methods import rules"),
-        "nothing imports tests": ("harness/graph.py", "from tests import conftest"),
+        "nothing that ships imports tests, evidence or benchmarks": (
+            "harness/files.py",
+            "from evidence import certification",
+        ),
+        "evidence and benchmarks reach the implementations only through the registry": (
+            "evidence/certification/page.py",
+            "from reference_impls.tensorflow import backend",
+        ),
+        "evidence and benchmarks are independent": (
+            "benchmarks/overhead.py",
+            "from evidence.dialects import page",
+        ),
     }
     for module, _ in breaches.values():
         (skeleton / module).write_text("")

@@ -107,7 +107,7 @@ def test_what_did_not_pass_is_listed_with_its_layer_figures_and_command():
     assert "digits-cnn, lrp.flat, float32, three: **divergent**" in failures
     assert "first divergent layer `dense_1`" in failures
     assert "worst `dense`: relative L2 0.5, 5e+06 times its noise floor of 1e-07" in failures
-    assert "xai-harness run --model digits-cnn --method 'lrp.flat' --dtype float32" in failures
+    assert "xai-harness run --model digits-cnn --method lrp.flat --dtype float32" in failures
     assert "[lrp.z.csv](<lrp.z.csv>), [lrp.z.png](<lrp.z.png>)" in failures
     assert "float64" not in failures
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -13,6 +12,9 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from harness.backends.worker.folder import kill_those_of, remove
+from harness.backends.worker.log import Log
 
 #: How often a wait looks whether the process still lives, in seconds: a process it forked may hold its pipe open.
 _LOOK_S = 0.25
@@ -33,30 +35,32 @@ class Child:
 
     def __init__(self, command: Callable[[int, Path], Sequence[str]], environment: Mapping[str, str]) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="xai-harness-worker-"))
-        self._log = self.folder / "log.txt"
         self._answers, write_end = os.pipe()
+        reading, writing = os.pipe()
         try:
-            with open(self._log, "wb") as log:
-                self.process = subprocess.Popen(
-                    command(write_end, self.folder),
-                    stdin=subprocess.PIPE,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    bufsize=0,
-                    pass_fds=(write_end,),
-                    cwd=self.folder,
-                    # What the library leaves in the temporary folder goes when the folder goes.
-                    env={**environment, "TMPDIR": str(self.folder)},
-                    start_new_session=True,
-                )
+            self.process = subprocess.Popen(
+                command(write_end, self.folder),
+                stdin=subprocess.PIPE,
+                stdout=writing,
+                stderr=subprocess.STDOUT,
+                bufsize=0,
+                pass_fds=(write_end,),
+                cwd=self.folder,
+                # What the library leaves in the temporary folder goes when the folder goes.
+                env={**environment, "TMPDIR": str(self.folder)},
+                start_new_session=True,
+            )
         except BaseException:
             os.close(self._answers)
-            shutil.rmtree(self.folder, ignore_errors=True)
+            os.close(reading)
+            remove(self.folder)
             raise
         finally:
             os.close(write_end)
-        self._rest = b""
-        self._said_before = 0
+            os.close(writing)
+        self._log = Log(reading)
+        self._rest = bytearray()
+        self._scanned = 0
         assert self.process.stdin is not None
         self._requests = self.process.stdin.fileno()
         os.set_blocking(self._requests, False)
@@ -67,7 +71,7 @@ class Child:
 
     def send(self, line: bytes, deadline: float) -> None:
         """Write ``line``; ``deadline`` on the clock of `time.monotonic`. Raises Ended, TimeoutError."""
-        self._said_before = self._log.stat().st_size
+        self._log.mark()
         left = memoryview(line)
         while left:
             self._wait(self._requests, select.POLLOUT, deadline)
@@ -80,16 +84,29 @@ class Child:
 
     def receive(self, deadline: float) -> bytes:
         """The next line, without its end. Raises Ended, TimeoutError, ValueError for a line without an end."""
-        while b"\n" not in self._rest:
-            if len(self._rest) > _LONGEST_LINE:
+        late = False
+        while (end := self._rest.find(b"\n", self._scanned)) < 0:
+            self._scanned = len(self._rest)
+            if self._scanned > _LONGEST_LINE:
                 raise ValueError(f"a line of more than {_LONGEST_LINE} bytes")
+            if late:  # what does not end by then is no answer in time, however much of it there is
+                raise TimeoutError
+            late = time.monotonic() > deadline
             self._wait(self._answers, select.POLLIN, deadline)
             read = os.read(self._answers, 2**20)
             if not read:
                 raise Ended
             self._rest += read
-        line, self._rest = self._rest.split(b"\n", 1)
+        line = bytes(self._rest[:end])
+        del self._rest[: end + 1]
+        self._scanned = 0
         return line
+
+    def unread(self) -> bool:
+        """Whether it has said something that nobody has received."""
+        poll = select.poll()
+        poll.register(self._answers, select.POLLIN)
+        return bool(self._rest or poll.poll(0))
 
     def status(self) -> str:
         """How it ended, in words. Waits a moment for a process that has closed its pipe and is about to go."""
@@ -105,11 +122,14 @@ class Child:
 
     def last_words(self) -> str:
         """The last line of its log that says something and was written since the last `send`; "" without one."""
-        with contextlib.suppress(OSError), open(self._log, "rb") as log:
-            log.seek(max(self._said_before, log.seek(0, os.SEEK_END) - 8192))
-            lines = log.read().decode(errors="replace").split("\n")
-            return next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return ""
+        if not self.alive():
+            self._log.drain()
+        lines = self._log.text().split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+    def printed(self) -> str:
+        """What it has written to standard output and error since the last `send`."""
+        return self._log.text().rstrip()
 
     def end(self) -> None:
         """Kill the process and all of its group, remove the folder. Again: nothing happens."""
@@ -136,10 +156,11 @@ def _end(process: subprocess.Popen[bytes], answers: int, folder: Path) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    kill_those_of(folder)
     if process.stdin is not None:
         process.stdin.close()
     os.close(answers)
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
 
 
 def _signal_name(number: int) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import secrets
 import threading
 import time
 from collections.abc import Mapping
@@ -13,10 +15,12 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save
 
 from harness.backends.worker.child import Child, Ended
+from harness.backends.worker.folder import read_regular, write_new
 from harness.errors import InvalidInputError, PeerError
+from harness.naming import printable
 
 #: Seconds to wait for a worker's start and for each answer, in place of the limits set in code.
 LIMIT_VARIABLE = "XAI_HARNESS_LIMIT_S"
@@ -32,7 +36,8 @@ class Worker:
     ``name`` stands at the head of every error; ``python`` is the interpreter; ``adapter`` a file that defines
     ``handle(op, payload, arrays)``, see `serve.py`; ``limit_s`` the seconds an answer may take and
     ``start_limit_s`` the seconds from the start to the end of the adapter's import (the environment variable
-    XAI_HARNESS_LIMIT_S, where set, replaces both); ``environment`` is added to this process's.
+    XAI_HARNESS_LIMIT_S, where set, replaces both, unless ``option`` names what sets the limits instead);
+    ``environment`` is added to this process's.
 
     Requests of several threads are answered one after the other. The process lives in a group of its own and goes
     with all it has started when the worker is closed or collected, and when this process ends, however it ends.
@@ -46,6 +51,7 @@ class Worker:
         limit_s: float = 600.0,
         start_limit_s: float = 180.0,
         environment: Mapping[str, str] | None = None,
+        option: str | None = None,
     ) -> None:
         self.name = name
         self._python = Path(python)
@@ -53,6 +59,7 @@ class Worker:
         self._limit_s = limit_s
         self._start_limit_s = start_limit_s
         self._environment = dict(environment or {})
+        self._option = option
         self._child: Child | None = None
         self._asked = 0
         self._lock = threading.Lock()
@@ -71,23 +78,27 @@ class Worker:
         rubbish (the next request then starts it again), and where ``handle`` raises (it lives on).
         """
         with self._lock:
-            child = self._started()
-            self._asked += 1
-            sent = child.folder / f"request-{self._asked}.safetensors"
-            if arrays:
-                save_file({key: _plain(array) for key, array in arrays.items()}, sent)
-            line = {"id": self._asked, "op": op, "payload": payload, "arrays": str(sent) if arrays else None}
-            reply = self._reply(
-                child,
-                self._asked,
-                json.dumps(line).encode() + b"\n",
-                _limit(self._limit_s if limit_s is None else limit_s),
-                repr(op),
-            )
-            sent.unlink(missing_ok=True)
+            child, sent = self._handed(arrays or {})
+            line = {
+                "id": self._asked,
+                "op": op,
+                "payload": payload,
+                "arrays": None if sent is None else str(sent),
+            }
+            limit = self._limit(self._limit_s if limit_s is None else limit_s)
+            deadline = time.monotonic() + limit
+            text = json.dumps(line).encode() + b"\n"
+            reply, answered = self._reply(child, self._asked, text, deadline, limit, repr(op))
+            if sent is not None:
+                with contextlib.suppress(OSError):
+                    sent.unlink()
             if not reply["ok"]:
                 raise PeerError(f"{self.name}: {_said(reply['error'])}")
-            return reply["payload"], self._arrays(child, reply["arrays"])
+            return reply["payload"], answered
+
+    def printed(self) -> str:
+        """What the process has printed since the last request, its end where that is long; "" where it has ended."""
+        return "" if self._child is None else self._child.printed()
 
     def close(self) -> None:
         """End the process, if there is one, and remove its files."""
@@ -103,7 +114,8 @@ class Worker:
         self.close()
 
     def _started(self) -> Child:
-        if self._child is not None and self._child.alive():
+        # Something that nobody waits for is in the channel: what comes next would not be the answer to what comes next.
+        if self._child is not None and self._child.alive() and not self._child.unread():
             return self._child
         self._end()
         surroundings = {key: value for key, value in os.environ.items() if key not in _NOT_INHERITED}
@@ -123,8 +135,10 @@ class Worker:
                 f"{self.name}: the interpreter {self._python} cannot be started ({error.strerror or error}); "
                 "is the peer installed? See: xai-harness peers list"
             ) from None
-        limit = _limit(self._start_limit_s)
-        greeting = self._reply(self._child, 0, b"", limit, f"the import of {self._adapter.name}")
+        limit = self._limit(self._start_limit_s)
+        deadline = time.monotonic() + limit
+        asked = f"the import of {self._adapter.name}"
+        greeting, _ = self._reply(self._child, 0, b"", deadline, limit, asked)
         if not greeting["ok"]:
             self._end()
             raise PeerError(
@@ -132,46 +146,86 @@ class Worker:
             )
         return self._child
 
-    def _reply(self, child: Child, number: int, line: bytes, limit: float, asked: str) -> dict[str, Any]:
-        """Send ``line`` (if any) and wait for the reply numbered ``number``; without one, the process is ended."""
-        deadline = time.monotonic() + limit
+    def _handed(self, arrays: Mapping[str, np.ndarray]) -> tuple[Child, Path | None]:
+        """The process, and the file with ``arrays`` in its folder; one that spoilt its folder is begun anew, once."""
+        content = save({key: _plain(array) for key, array in arrays.items()}) if arrays else b""
+        for attempt in (1, 2):
+            child = self._started()
+            self._asked += _step() if self._asked else 1
+            if not content:
+                return child, None
+            sent = child.folder / f"request-{self._asked}.safetensors"
+            try:
+                write_new(sent, content)
+            except (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
+                self._end()
+                if attempt == 2:
+                    raise PeerError(
+                        f"{self.name}: its folder cannot be written to ({error.strerror})"
+                    ) from None
+                continue
+            return child, sent
+        raise AssertionError("the second attempt returns or raises")
+
+    def _reply(
+        self, child: Child, number: int, line: bytes, deadline: float, limit: float, asked: str
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Send ``line`` (if any) and wait for the reply numbered ``number`` and its arrays.
+
+        Without one within the limit the process is ended, and PeerError raised. A second reply to an earlier request is
+        passed over.
+        """
         try:
             if line:
                 child.send(line, deadline)
-            text = child.receive(deadline)
-            return _checked(text, number)
+            while (reply := _checked(child.receive(deadline), number)) is None:
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+            path = reply.get("arrays")
+            return reply, {} if path is None else self._arrays(child, path, deadline)
         except TimeoutError:
+            raised = f"{self._option} {2 * limit:g}" if self._option else f"{LIMIT_VARIABLE}={2 * limit:g}"
             message = (
                 f"no answer to {asked} within {limit:g} s; if it only needs longer, raise the limit: "
-                f"{LIMIT_VARIABLE}={2 * limit:g}{_quoted(child)}"
+                f"{raised}{_quoted(child)}"
             )
         except Ended:
             message = f"its process {child.status()} during {asked}{_quoted(child)}"
         except ValueError as error:
             message = f"rubbish in place of an answer to {asked}: {error}{_quoted(child)}"
+        except PeerError:
+            raise
         except BaseException:  # an interrupt: a later request must not find this one's reply
             self._end()
             raise
         self._end()
         raise PeerError(f"{self.name}: {message}")
 
-    def _arrays(self, child: Child, path: str | None) -> dict[str, np.ndarray]:
-        """The arrays of an answer; the file is removed. A file that cannot be read ends the process."""
-        if path is None:
-            return {}
+    def _arrays(self, child: Child, path: str, deadline: float) -> dict[str, np.ndarray]:
+        """The arrays of an answer; the file is removed. A file that cannot be read ends the process.
+
+        Raises TimeoutError, and PeerError for what is no file of arrays.
+        """
         file = Path(path)
         try:
-            if file.parent != child.folder:
+            if file.parent != child.folder or file.name == "..":
                 raise ValueError("it lies outside the worker's folder")
-            arrays: dict[str, np.ndarray] = load_file(file)
+            # Not mapped: a file that is cut short while it is mapped ends the process that maps it.
+            read = load(read_regular(file, deadline))
             file.unlink()
-        except (OSError, ValueError, SafetensorError) as error:
+            return {key: np.array(array) for key, array in read.items()}
+        except TimeoutError:
+            raise
+        except (OSError, ValueError, KeyError, MemoryError, OverflowError, SafetensorError) as error:
             quoted = _quoted(child)
             self._end()
             raise PeerError(
-                f"{self.name}: rubbish in place of an answer's arrays: {file.name} cannot be read ({error}){quoted}"
+                f"{self.name}: rubbish in place of an answer's arrays: {printable(file.name)} cannot be read "
+                f"({_shortened(str(error))}){quoted}"
             ) from None
-        return arrays
+
+    def _limit(self, seconds: float) -> float:
+        return seconds if self._option else _limit(seconds)
 
     def _end(self) -> None:
         if self._child is not None:
@@ -179,15 +233,23 @@ class Worker:
             self._child = None
 
 
-def _checked(text: bytes, number: int) -> dict[str, Any]:
-    """The reply in ``text``. Raises ValueError where it is none, or one to another request."""
+def _step() -> int:
+    """How far the number of a request is beyond the last one's: nobody can answer a request before it is made."""
+    return 1 + secrets.randbelow(2**32)
+
+
+def _checked(text: bytes, number: int) -> dict[str, Any] | None:
+    """The reply in ``text``; None for one to an earlier request. Raises ValueError where it is neither."""
     try:
         reply = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError(f"{_shortened(text.decode(errors='replace'))!r} is not JSON") from None
     if not isinstance(reply, dict):
         raise ValueError(f"a JSON {type(reply).__name__}, expected an object")
-    if reply.get("id") != number:
+    found = reply.get("id")
+    if type(found) is int and 0 <= found < number:
+        return None
+    if type(found) is not int or found != number:
         raise ValueError(f"a reply to request {reply.get('id')!r}, expected {number}")
     if reply.get("ok") is True:
         expected: dict[str, tuple[type, ...]] = {"payload": (dict,), "arrays": (str, type(None))}
@@ -223,7 +285,7 @@ def _plain(array: np.ndarray) -> np.ndarray:
 
 
 def _said(error: dict[str, Any]) -> str:
-    return f"{error.get('type', 'Error')}: {_shortened(str(error.get('message', '')))}"
+    return f"{_shortened(str(error.get('type', 'Error')))}: {_shortened(str(error.get('message', '')))}"
 
 
 def _quoted(child: Child) -> str:
@@ -233,5 +295,5 @@ def _quoted(child: Child) -> str:
 
 def _shortened(text: str) -> str:
     """``text`` on one line, cut where it runs too long to be read."""
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     return line if len(line) <= _LONGEST_QUOTE else line[:_LONGEST_QUOTE] + "..."

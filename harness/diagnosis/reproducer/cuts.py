@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 
 from harness.diagnosis.reproducer.evidence import Evidence
-from harness.graph import ACTIVATION_KINDS, AVERAGE_POOLING_KINDS, MAX_POOLING_KINDS, Layer
+from harness.graph import Layer, has_channels, per_place, windows, with_channels
 from harness.steps import Arrays
 
 #: Output channels, or units of a layer without space, that are kept.
@@ -18,30 +18,6 @@ CHANNELS = 4
 UNITS = 16
 #: Places of the input that a window has: 64 along one axis, 8 x 8 along two.
 PLACES = 64
-
-_KERNELS = ("dense", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d")
-_POOLS = (*MAX_POOLING_KINDS, *AVERAGE_POOLING_KINDS)
-_WINDOWED = (
-    "conv1d",
-    "conv2d",
-    "separable_conv1d",
-    "separable_conv2d",
-    *(kind for kind in _POOLS if not kind.startswith("global_")),
-)
-#: Layers that treat each channel on its own.
-_CHANNELWISE = (
-    *(kind for kind in ACTIVATION_KINDS if kind != "softmax"),
-    *_POOLS,
-    "batch_norm",
-    "scale",
-    "add",
-    "multiply",
-    "dropout",
-    "upsample",
-    "zero_pad",
-    "crop",
-)
-_POINTWISE = (*ACTIVATION_KINDS, "dense", "batch_norm", "scale", "add", "multiply", "concat", "dropout")
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,10 +71,10 @@ def parts(evidence: Evidence, layer: Layer) -> Iterator[Part]:
 
 def _error(evidence: Evidence) -> np.ndarray:
     """Where the two sides differ: (batch, ...) absolute, in the first array that both have, NaN as the most."""
-    for ours, theirs in zip(evidence.expected, evidence.found, strict=True):
-        if theirs is not None and ours.shape == theirs.shape:
+    for reference, candidate in zip(evidence.expected, evidence.found, strict=True):
+        if candidate is not None and reference.shape == candidate.shape:
             with np.errstate(invalid="ignore", over="ignore"):
-                error = np.abs(np.asarray(theirs, np.float64) - ours)
+                error = np.abs(np.asarray(candidate, np.float64) - reference)
             largest = float(error[np.isfinite(error)].max(initial=0.0))
             return np.where(np.isfinite(error), error, 2 * largest + 1)
     return np.ones_like(evidence.expected[0], dtype=np.float64)
@@ -132,21 +108,14 @@ def _channels(part: Part) -> Part | None:
     """The channels of the output with the most relevance; None where they cannot be cut, or are few already."""
     layer = part.layer
     count = layer.shape[-1]
-    limit = UNITS if len(layer.shape) == 1 and layer.kind not in _KERNELS else CHANNELS
-    kernel = layer.kind in _KERNELS and layer.attributes.get("groups", 1) == 1
-    if count <= limit or not (kernel or _channelwise(layer)):
+    limit = UNITS if len(layer.shape) == 1 and not layer.traits.one_kernel else CHANNELS
+    if count <= limit or not has_channels(layer):
         return None
-    kept = _loudest(part, kernel, limit)
-    if kernel:
-        inputs, shapes = part.inputs, layer.input_shapes
-    else:
-        inputs = tuple(x[..., kept] if x.shape[-1] == count else x for x in part.inputs)
-        shapes = tuple(x.shape[1:] for x in inputs)
-    smaller = replace(
-        layer,
-        input_shapes=shapes,
-        shape=(*layer.shape[:-1], len(kept)),
-        weights={name: weight[..., kept] for name, weight in layer.weights.items()},
+    kept = _loudest(part, limit)
+    smaller = with_channels(layer, kept)
+    inputs = tuple(
+        x if x.shape[1:] == shape else x[..., kept]
+        for x, shape in zip(part.inputs, smaller.input_shapes, strict=True)
     )
     return replace(
         part,
@@ -158,16 +127,11 @@ def _channels(part: Part) -> Part | None:
     )
 
 
-def _channelwise(layer: Layer) -> bool:
-    sides = {shape[-1] for shape in layer.input_shapes}
-    return layer.kind in _CHANNELWISE and layer.shape[-1] in sides and sides <= {1, layer.shape[-1]}
-
-
-def _loudest(part: Part, kernel: bool, limit: int) -> np.ndarray:
+def _loudest(part: Part, limit: int) -> np.ndarray:
     """Ascending indices of the channels with the most relevance; forwards, of the largest inputs or weights."""
     if part.relevance is not None:
         loudness = part.relevance
-    elif kernel:
+    elif part.layer.traits.one_kernel:
         loudness = part.layer.weights["kernel"]
     else:
         loudness = next(x for x in part.inputs if x.shape[-1] == part.layer.shape[-1])
@@ -226,7 +190,7 @@ def _window(
     if all(cut == slice(0, length) for cut, length in zip(taken, space, strict=True)):
         return None
     inputs = tuple(x[(slice(None), *taken)] if x.shape[1:-1] == space else x for x in part.inputs)
-    pooled = layer.kind.startswith("global_")
+    pooled = layer.traits.places == "pooled"
     inside = layer.shape[:-1] if pooled else tuple(cut.stop - cut.start for cut in given)
     relevance = part.relevance
     if relevance is not None and not pooled:
@@ -262,44 +226,17 @@ def _axes(layer: Layer) -> list[_Axis] | None:
     attributes = layer.attributes
     if not lengths:
         return None
-    if layer.kind in _WINDOWED:
-        size = attributes.get("pool_size") or _kernel(layer).shape[: len(lengths)]
-        dilations = attributes.get("dilations", (1,) * len(lengths))
-        return [
-            _Axis(stride, 1, reach, partial(_windows, sum(padding), reach, stride))
-            for reach, stride, padding in zip(
-                [(n - 1) * d + 1 for n, d in zip(size, dilations, strict=True)],
-                attributes["strides"],
-                attributes["padding"],
-                strict=True,
-            )
-        ]
-    if layer.kind in ("conv_transpose1d", "conv_transpose2d", "upsample"):
-        factors = attributes["size" if layer.kind == "upsample" else "strides"]
+    if layer.traits.places == "window":
+        return [_Axis(window.stride, 1, window.extent, window.count) for window in windows(layer)]
+    if layer.traits.places == "stretched":
+        factors = attributes["size" if "size" in attributes else "strides"]
         return [
             _Axis(1, factor, 1, partial(_stretched, longer, length, factor))
             for factor, length, longer in zip(factors, lengths, layer.shape[:-1], strict=True)
         ]
-    if layer.kind.startswith("global_") or _pointwise(layer):
+    if layer.traits.places == "pooled" or per_place(layer):
         return [_Axis(1, 1, 1, int) for _ in lengths]
     return None
-
-
-def _pointwise(layer: Layer) -> bool:
-    """Whether each place of the output depends on that place of the inputs alone."""
-    if layer.kind in ("softmax", "concat"):
-        return bool(layer.attributes["axis"] == -1)
-    if layer.kind == "layer_norm":
-        return bool(layer.attributes["axes_count"] == 1)
-    return layer.kind in _POINTWISE
-
-
-def _kernel(layer: Layer) -> np.ndarray:
-    return layer.weights["depthwise_kernel" if "depthwise_kernel" in layer.weights else "kernel"]
-
-
-def _windows(padded: int, reach: int, stride: int, length: int) -> int:
-    return (length + padded - reach) // stride + 1
 
 
 def _stretched(longer: int, length: int, factor: int, count: int) -> int:

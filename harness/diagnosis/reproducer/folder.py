@@ -61,8 +61,8 @@ def _require_free(folder: Path) -> None:
     if not folder.is_dir():
         raise InvalidInputError(f"{folder} is a file; name a folder for the reproducer")
     entries = {path.name for path in folder.iterdir()}
-    ours = (folder / README).is_file() and (folder / README).read_bytes().startswith(b"# Reproducer\n")
-    if entries and not ours:
+    own = (folder / README).is_file() and (folder / README).read_bytes().startswith(b"# Reproducer\n")
+    if entries and not own:
         raise InvalidInputError(
             f"{folder} is not empty and holds no reproducer ({sorted(entries)[0]}); name another folder"
         )

@@ -216,7 +216,7 @@ def _function(body: str, one: bool = True) -> str:
 def _map(layer: Layer) -> str | None:
     if layer.kind == "dense":
         return _DENSE
-    if layer.kind not in ("conv1d", "conv2d") or layer.attributes["groups"] != 1:
+    if not layer.traits.plain_convolution or layer.attributes["groups"] != 1:
         return None
     space, padding = layer.input_shapes[0][:-1], tuple(layer.attributes["padding"])
     padded = ", ".join(str(n + sum(pair)) for n, pair in zip(space, padding, strict=True))

@@ -13,6 +13,7 @@ import numpy as np
 from harness.backends.protocol import StepProgram
 from harness.comparison.floor import MULTIPLE
 from harness.diagnosis.findings import Finding
+from harness.naming import docstring, markdown, printable
 
 _WIDTH = 108
 
@@ -179,7 +180,7 @@ def arrays(contents: Contents) -> dict[str, np.ndarray]:
 def script(contents: Contents) -> str:
     """The text of reproduce.py."""
     program = contents.program
-    needs = "NumPy alone" if program is None else f"NumPy and {program.framework} alone"
+    needs = "NumPy alone" if program is None else f"NumPy and {docstring(program.framework)} alone"
     text = _HEAD.format(what=_docstring(contents), needs=needs)
     limit = MULTIPLE * contents.floor
     text += _DATA.format(multiple=MULTIPLE, floor=contents.floor, limit=limit)
@@ -190,7 +191,7 @@ def script(contents: Contents) -> str:
     text += "\n\n# --- what the candidate does ---\n"
     if program is None:
         given = "" if contents.relevance is None else " and this relevance"
-        text += "\nCONSTANTS = {}\n" + _RECORDED.format(why=contents.why_recorded, relevance=given)
+        text += "\nCONSTANTS = {}\n" + _RECORDED.format(why=docstring(contents.why_recorded), relevance=given)
     else:
         text += f"\n{program.code}" + _constants(contents)
     return text + _COMPARISON
@@ -202,19 +203,19 @@ def readme(contents: Contents) -> str:
     lines = [
         "# Reproducer",
         "",
-        contents.finding.sentence,
+        markdown(contents.finding.sentence),
         "",
         "| | |",
         "|---|---|",
-        f"| compared | {contents.compared} |",
-        f"| case | {contents.part} |",
+        f"| compared | {markdown(contents.compared)} |",
+        f"| case | {markdown(contents.part)} |",
         f"| error here | relative L2 {contents.error:.3e}; rounding explains {contents.floor:.1e} |",
     ]
     lines += [
-        f"| {side} | {', '.join(f'{name} {_short(version)}' for name, version in found.items())} |"
+        f"| {side} | {markdown(', '.join(f'{name} {_short(version)}' for name, version in found.items()))} |"
         for side, found in contents.versions.items()
     ]
-    packages = "numpy" if program is None else f"numpy {program.framework}"
+    packages = "numpy" if program is None else f"numpy {markdown(program.framework)}"
     lines += [
         "",
         f"Run it with `python reproduce.py`, after `pip install {packages}`. It prints how far the candidate is "
@@ -223,13 +224,14 @@ def readme(contents: Contents) -> str:
     ]
     if program is None:
         lines += [
-            f"What the candidate gave is recorded in `data.npz` and not computed anew ({contents.why_recorded}). "
+            "What the candidate gave is recorded in `data.npz` and not computed anew "
+            f"({markdown(contents.why_recorded)}). "
             "To go further, put a call of the candidate into `candidate()` in `reproduce.py`.",
         ]
     else:
         lines += [
             f"`candidate()` in `reproduce.py` holds the operations that the candidate carried out, one by one, in "
-            f"{program.framework} alone. Mend it there, or put a call of the mended candidate in its place.",
+            f"{markdown(program.framework)} alone. Mend it there, or put a call of the mended candidate in its place.",
         ]
     return "\n".join(lines) + "\n"
 
@@ -240,15 +242,15 @@ def _short(version: str) -> str:
 
 
 def _docstring(contents: Contents) -> str:
-    sentence = contents.finding.sentence.replace("\\", "/").replace('"""', "'''").rstrip('"')
     what = f"Compared: {contents.compared} ({contents.part})."
-    return "\n\n".join("\n".join(textwrap.wrap(text, _WIDTH)) for text in (sentence, what))
+    texts = (contents.finding.sentence, what)
+    return "\n\n".join(docstring("\n".join(textwrap.wrap(printable(text), _WIDTH))) for text in texts)
 
 
 def _commented(text: str) -> str:
     lines = []
-    for line in text.splitlines():
-        lines += textwrap.wrap(line, _WIDTH, drop_whitespace=False, break_on_hyphens=False) or [""]
+    for line in text.split("\n"):
+        lines += textwrap.wrap(printable(line), _WIDTH, drop_whitespace=False, break_on_hyphens=False) or [""]
     return "".join(f"# {line}".rstrip() + "\n" for line in lines)
 
 
@@ -282,9 +284,14 @@ def _constants(contents: Contents) -> str:
     lines = ["\n\n#: By name, in the candidate's own layout.\nCONSTANTS = {"]
     for name in contents.program.constants:
         if name not in shared:
-            lines.append(f'    "{name}": data["candidate_{name}"],')
+            lines.append(f"    {_string(name)}: data[{_string(f'candidate_{name}')}],")
             continue
         weight, order = shared[name]
         moved = "" if order == tuple(range(len(order))) else f".transpose({', '.join(map(str, order))})"
-        lines.append(f'    "{name}": data["{weight}"]{moved},')
+        lines.append(f"    {_string(name)}: data[{_string(weight)}]{moved},")
     return "\n".join([*lines, "}"]) + "\n"
+
+
+def _string(text: str) -> str:
+    """``text`` as a string of Python in double quotes."""
+    return '"' + text.encode("unicode_escape").decode("ascii").replace('"', '\\"') + '"'

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from harness.errors import InvalidInputError
-from harness.graph import ACTIVATION_KINDS, AVERAGE_POOLING_KINDS, CONVOLUTION_KINDS, KERNEL_KINDS
+from harness.graph import CONVOLUTION_KINDS, ELEMENTWISE_KINDS, KERNEL_KINDS, SUM_KINDS
 from harness.methods.composite import Assignment, Composite
 from harness.methods.definition import Head, Method
 from harness.methods.entries import Entry, Parameters, above_zero, bounds, choice, flag, number
@@ -34,7 +34,6 @@ from harness.methods.rules import (
 DIALECT = "Zennit 0.5.1"
 
 #: `types.Activation` has every activation but softmax.
-_ACTIVATIONS = tuple(kind for kind in ACTIVATION_KINDS if kind != "softmax")
 Box = tuple[float, float]
 
 
@@ -49,8 +48,8 @@ def composite(
     return Composite(
         (
             *((first,) if first else ()),
-            Assignment(Pass(), kinds=_ACTIVATIONS),
-            Assignment(norm, kinds=("add", *AVERAGE_POOLING_KINDS)),
+            Assignment(Pass(), kinds=ELEMENTWISE_KINDS),
+            Assignment(norm, kinds=SUM_KINDS),
             Assignment(Pass(), kinds=("batch_norm",)),
             Assignment(convolution, kinds=CONVOLUTION_KINDS),
             Assignment(dense, kinds=("dense",)),
@@ -148,7 +147,7 @@ def _excitation(name: str, parameters: Parameters) -> Method:
     stabilizer = _stabilizer(name, parameters)
     made = Composite(
         (
-            Assignment(Z(stabilizer=stabilizer), kinds=("add", *AVERAGE_POOLING_KINDS)),
+            Assignment(Z(stabilizer=stabilizer), kinds=SUM_KINDS),
             Assignment(
                 AlphaBeta(
                     1,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from harness.errors import InvalidInputError
-from harness.graph import ACTIVATION_KINDS, AVERAGE_POOLING_KINDS, WEIGHTED_KINDS
+from harness.graph import ACTIVATION_KINDS, SUM_KINDS, WEIGHTED_KINDS
 from harness.methods.composite import Assignment, Composite
 from harness.methods.rules import (
     BatchNormReverse,
@@ -55,7 +55,7 @@ def lrp_composite(
             *before,
             Assignment(rule, kinds=WEIGHTED_KINDS),
             Assignment(FusedBatchNorm(rule) if batch_norm is None else batch_norm, kinds=("batch_norm",)),
-            Assignment(Z(), kinds=("add", *AVERAGE_POOLING_KINDS)),
+            Assignment(Z(), kinds=SUM_KINDS),
             *((Assignment(Gradient(), kinds=ACTIVATION_LAYERS),) if activations == "gradient" else ()),
             Assignment(Pass(), kinds=ACTIVATION_KINDS),
             Assignment(Gradient()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.graph import AVERAGE_POOLING_KINDS, WEIGHTED_KINDS
+from harness.graph import SUM_KINDS, WEIGHTED_KINDS
 from harness.methods.composite import Assignment, Composite
 from harness.methods.rules import (
     BatchNormReverse,
@@ -35,7 +35,7 @@ def lrp_composite(
             *before,
             Assignment(rule, kinds=WEIGHTED_KINDS),
             Assignment(BatchNormReverse(), kinds=("batch_norm",)),
-            Assignment(Z(), kinds=("add", *AVERAGE_POOLING_KINDS)),
+            Assignment(Z(), kinds=SUM_KINDS),
             Assignment(Pass(), same_shape=True),
             Assignment(Gradient()),
         )

@@ -26,7 +26,7 @@ def parse(name: str, parameters: Parameters) -> Method | None:
 
 
 def _explain_near_miss(name: str) -> None:
-    """Raise InvalidInputError for a name that starts like one of ours and says its numbers wrongly."""
+    """Raise InvalidInputError for a name that starts like one of this dialect and writes its numbers wrongly."""
     rule = re.match(r"(lrp|lrpsign|lrpz|zblrp|w2lrp|flatlrp)_(epsilon|alpha)_", name)
     if rule is None:
         return

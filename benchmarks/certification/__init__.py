@@ -1,6 +1,0 @@
-"""The reference on trial: every name of the real libraries, theirs against ours.
-
-    python -m benchmarks.certification [--library innvestigate|signxai] [--model NAME]... [--method GLOB]...
-
-Writes `reports/certification.md` and `.csv`; how to read them: `docs/certification.md`.
-"""

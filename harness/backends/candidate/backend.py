@@ -1,0 +1,232 @@
+"""``FILE.py:NAME`` as a backend whose code runs elsewhere: whatever it does costs the case that asked for it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.backends.candidate import wire
+from harness.backends.protocol import Model, Prepared, StepProgram
+from harness.backends.worker import Worker
+from harness.errors import CandidateError, HarnessError, PeerError
+from harness.graph import Layer
+from harness.methods import Method, to_json
+from harness.naming import printable
+from harness.state import STATE
+from harness.trace.trace import Trace
+
+#: Seconds that a case of a user's backend may take where nothing else is said.
+TIMEOUT_S = 600.0
+#: Seconds that the file may take to be run at least: it imports frameworks, which a case need not pay for.
+_LOAD_S = 180.0
+_SIDE = Path(__file__).with_name("side.py")
+_Arrays = dict[str, np.ndarray]
+
+
+class WorkerBackend:
+    """The backend ``NAME`` of ``FILE.py`` in a process that is started once and again after it has ended.
+
+    ``spec``: ``FILE.py:NAME``, relative to this process's folder. ``timeout_s``: seconds that preparing a model may
+    take, and each run; with ``per_case`` what is asked after a run (single steps, activations) shares that run's.
+    Whatever the code does beyond raising (it exits, crashes, hangs) ends its process, and the next request starts
+    another. What it prints goes to standard error.
+
+    Raises HarnessError where the file cannot be loaded, and CandidateError, in every call, for what the code does.
+    """
+
+    #: What it changes of its process is watched there.
+    runs_elsewhere = True
+
+    def __init__(self, spec: str, timeout_s: float = TIMEOUT_S, per_case: bool = False) -> None:
+        self._spec, self._timeout_s, self._per_case = spec, timeout_s, per_case
+        self._folder = os.getcwd()
+        self._left = timeout_s
+        self._runs = 0
+        self._worker = Worker(
+            printable(spec),
+            Path(sys.executable),
+            _SIDE,
+            limit_s=timeout_s,
+            start_limit_s=max(timeout_s, _LOAD_S),
+            environment=_surroundings(),
+            option="--timeout",
+        )
+        try:
+            self.name: str = self._load()
+        except CandidateError as error:
+            self.close()
+            raise HarnessError(
+                f"backend {spec!r} cannot be loaded: {error.what.removeprefix('raised ')}"
+            ) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def version(self) -> dict[str, str]:
+        found: dict[str, str] = self._ask("version", {})[0]["version"]
+        return found
+
+    def supports(self, method: Method) -> bool:
+        return bool(self._ask("supports", {"method": to_json(method)})[0]["supports"])
+
+    def prepare(self, model: Model, dtype: str) -> Prepared:
+        """Raises CandidateError, and HarnessError for a model that is not of one source."""
+        prepared = _Prepared(self, model, dtype)
+        can = self._prepared(prepared)
+        kind = _WithPrograms if can["programs"] else _WithSteps if can["steps"] else _Prepared
+        return kind(self, model, dtype)
+
+    def close(self) -> None:
+        """End the process, if there is one; the next call starts it again."""
+        self._worker.close()
+
+    def ask(self, of: _Prepared, op: str, payload: dict[str, Any], arrays: _Arrays) -> tuple[Any, _Arrays]:
+        """``op`` on what was prepared; in a new process that is prepared first."""
+        if op == "explain":
+            self._left = self._timeout_s
+        limit = self._left if self._per_case else self._timeout_s
+        began = time.monotonic()
+        payload = {"prepared": of.key, **payload}
+        answer = self._ask(op, payload, arrays, limit)
+        if "lost" in answer[0]:
+            self._prepared(of)
+            answer = self._ask(op, payload, arrays, limit)
+        self._left = max(self._left - (time.monotonic() - began), 1e-3)
+        return answer
+
+    def run_number(self) -> int:
+        """A number that no other run of this backend has."""
+        self._runs += 1
+        return self._runs
+
+    def _prepared(self, of: _Prepared) -> dict[str, Any]:
+        payload = {"prepared": of.key, "model": of.model_key, "dtype": of.dtype}
+        answer, _ = self._ask("prepare", payload)
+        if "lost" in answer:
+            facts, weights = wire.graph_to_wire(of.model.graph)
+            self._ask("model", {"model": of.model_key, "digest": of.model.digest, "graph": facts}, weights)
+            answer, _ = self._ask("prepare", payload)
+        return answer
+
+    def _load(self) -> str:
+        payload = {"backend": self._spec, "folder": self._folder}
+        return str(self._request("load", payload, {}, max(self._timeout_s, _LOAD_S))[0]["name"])
+
+    def _ask(
+        self, op: str, payload: dict[str, Any], arrays: _Arrays | None = None, limit_s: float | None = None
+    ) -> tuple[dict[str, Any], _Arrays]:
+        limit = self._timeout_s if limit_s is None else limit_s
+        answer = self._request(op, payload, arrays or {}, limit)
+        if answer[0].get("lost") == "backend":
+            self._load()
+            answer = self._request(op, payload, arrays or {}, limit)
+        return answer
+
+    def _request(
+        self, op: str, payload: dict[str, Any], arrays: _Arrays, limit_s: float
+    ) -> tuple[dict[str, Any], _Arrays]:
+        try:
+            answer, found = self._worker.request(op, payload, arrays, limit_s)
+        except PeerError as error:
+            what = str(error).removeprefix(f"{self._worker.name}: ")
+            raise CandidateError(self._spec, f"failed: {what}") from None
+        if printed := self._worker.printed():
+            print(printable(printed, lines=True), file=sys.stderr)
+        if op == "load" and "refused" in answer:
+            raise HarnessError(printable(str(answer["refused"])))
+        if "raised" in answer:
+            raise CandidateError(self._spec, f"raised {printable(str(answer['raised']))}")
+        return answer, found
+
+
+@dataclass(eq=False)
+class _Prepared:
+    """Satisfies `Prepared`."""
+
+    backend: WorkerBackend
+    model: Model
+    dtype: str
+
+    def __post_init__(self) -> None:
+        self.model_key = f"{self.model.digest} {self.model.name}"
+        self.key = f"{self.dtype} {self.model_key}"
+
+    def explain(
+        self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
+    ) -> Trace:
+        """Raises CandidateError."""
+        arrays = {"x": x} if target is None else {"x": x, "target": target}
+        run = self.backend.run_number()
+        payload = {"method": to_json(method), "layers": layers, "run": run}
+        facts, found = self.backend.ask(self, "explain", payload, arrays)
+        trace = wire.trace_from_wire(facts, found)
+        if STATE in trace.provenance:  # whatever else it left behind ends here
+            self.backend.close()
+        elif facts["activations"]:
+            trace.activations = lambda: self.backend.ask(self, "activations", {"run": run}, {})[1]
+        return trace
+
+
+class _WithSteps(_Prepared):
+    """Satisfies `Steps` too."""
+
+    def propagate(
+        self, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
+    ) -> tuple[np.ndarray, ...]:
+        """Raises CandidateError."""
+        facts, arrays = _step(layer, inputs, {"relevance": relevance})
+        answer, found = self.backend.ask(self, "propagate", {**facts, "method": to_json(method)}, arrays)
+        return tuple(found[str(place)] for place in range(answer["count"]))
+
+
+class _WithPrograms(_WithSteps):
+    """Satisfies `Programs` too."""
+
+    def step_program(
+        self,
+        layer: Layer,
+        inputs: tuple[np.ndarray, ...],
+        relevance: np.ndarray,
+        method: Method,
+        kept: np.ndarray | None = None,
+    ) -> StepProgram:
+        """Raises CandidateError."""
+        return self._program(layer, inputs, method, {"relevance": relevance}, kept)
+
+    def forward_program(
+        self, layer: Layer, inputs: tuple[np.ndarray, ...], method: Method, kept: np.ndarray | None = None
+    ) -> StepProgram:
+        """Raises CandidateError."""
+        return self._program(layer, inputs, method, {}, kept)
+
+    def _program(
+        self,
+        layer: Layer,
+        inputs: tuple[np.ndarray, ...],
+        method: Method,
+        more: _Arrays,
+        kept: np.ndarray | None,
+    ) -> StepProgram:
+        facts, arrays = _step(layer, inputs, more if kept is None else {**more, "kept": kept})
+        answer = self.backend.ask(self, "program", {**facts, "method": to_json(method)}, arrays)
+        return wire.program_from_wire(*answer)
+
+
+def _step(layer: Layer, inputs: tuple[np.ndarray, ...], more: _Arrays) -> tuple[dict[str, Any], _Arrays]:
+    facts, arrays = wire.layer_to_wire(layer, "layer")
+    arrays |= {f"input/{place}": x for place, x in enumerate(inputs)}
+    return {"layer": facts, "inputs": len(inputs)}, {**arrays, **more}
+
+
+def _surroundings() -> dict[str, str]:
+    """What makes the other process find the modules that this one finds."""
+    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
+    here = {key: os.environ[key] for key in ("PYTHONHOME", "VIRTUAL_ENV") if key in os.environ}
+    # A mark of this kind is set by its presence.
+    return {**here, "PYTHONPATH": paths, "PYTHONNOUSERSITE": os.environ.get("PYTHONNOUSERSITE", "")}

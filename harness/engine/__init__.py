@@ -1,0 +1,8 @@
+"""Computes cases, and the evidence that verdicts rest on; everything that runs a backend asks here."""
+
+from harness.engine.cases import KEPT, Engine, engine, require_support
+from harness.engine.compare import compare
+from harness.engine.evidence import floor_of
+from harness.engine.memo import Memo
+
+__all__ = ["KEPT", "Engine", "Memo", "compare", "engine", "floor_of", "require_support"]

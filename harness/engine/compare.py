@@ -1,0 +1,132 @@
+"""The public comparison: the two runs judged, and the engine asked for the evidence that is missing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.comparison.arrays import GivenAxes, judge_arrays
+from harness.comparison.first_step import BothSteps
+from harness.comparison.floor import MULTIPLE, NoiseFloor, unit_roundoff
+from harness.comparison.metrics import relative_l2
+from harness.comparison.postprocess import treated
+from harness.comparison.verdict import (
+    ATTRIBUTION,
+    Comparison,
+    Tolerance,
+    check_comparable,
+    doubtful,
+    judge,
+    on_equal_ground,
+    with_first_divergent,
+)
+from harness.engine.cases import Engine, engine
+from harness.engine.evidence import floor_of, ground_of, ground_of_result
+from harness.errors import HarnessError, InvalidInputError
+from harness.trace import Trace
+
+
+def compare(
+    reference: Trace | np.ndarray,
+    candidate: Trace | np.ndarray,
+    tolerance: Tolerance = None,
+    floor: NoiseFloor | float | None = None,
+    axes: GivenAxes | None = None,
+) -> Comparison:
+    """Compare two traces of one method on one model and input, layer by layer, or two arrays.
+
+    Two traces: ``floor`` is the reference's noise floor. Left out, it is measured by running the reference again
+    (a trace that came from `explain` can do that); for a trace read from a file it is one unit
+    roundoff, and a note says so. ``axes`` is not taken: traces have theirs. Where activations agree and a relevance
+    does not, or agrees only because its floor is high, the reference is run once more on the candidate's
+    activations (harness.comparison.rerun), and the verdict on that relevance rests on this run.
+
+    Two arrays, of one shape: the comparison has the row of the attribution alone. ``axes`` names their axes,
+    ``("batch", "height", "width", "channel")``; a pair of such tuples those of the reference and of the candidate.
+    Left out, the axes are not known, and a note says so: of arrays of one shape, nobody can then say whether they are
+    over the same things. ``floor``: the reference's own movement under rounding, relative L2; left out, it is one
+    unit roundoff of the coarser dtype, and a note says so.
+
+    ``tolerance`` changes ``passed`` and no verdict: ``"close"``, or a bound on the relative L2 difference.
+
+    Raises InvalidInputError where the traces are not of the same model, method, dtype, target, axes or shape, for
+    arrays whose axes or shapes differ or that are not numeric, and for a trace beside an array.
+    """
+    if isinstance(reference, Trace) and isinstance(candidate, Trace):
+        if axes is not None:
+            raise InvalidInputError(
+                "axes are given beside two traces, which have axes of their own; leave them out"
+            )
+        if floor is not None and not isinstance(floor, NoiseFloor):
+            raise InvalidInputError(
+                f"the floor of two traces is a NoiseFloor, a figure a layer, found {floor!r}; "
+                "leave it out to have it measured"
+            )
+        return _compared(reference, candidate, tolerance, floor)
+    if isinstance(reference, Trace) or isinstance(candidate, Trace):
+        side = "reference" if isinstance(reference, Trace) else "candidate"
+        raise InvalidInputError(
+            f"the {side} is a trace, the other side an array; compare two traces, or the array with trace.attribution"
+        )
+    return judge_arrays(reference, candidate, tolerance, floor, axes)
+
+
+def _compared(
+    reference: Trace, candidate: Trace, tolerance: Tolerance, floor: NoiseFloor | None
+) -> Comparison:
+    check_comparable(reference, candidate)
+    known = engine()
+    notes: tuple[str, ...] = ()
+    again = reference.case is not None
+    if floor is None:
+        floor = floor_of(known, reference)
+        if not again:
+            notes = ("the noise floor was not measured; verdicts allow for one rounding only",)
+    comparison = judge(reference, candidate, floor, tolerance, notes)
+    if again:
+        comparison = _with_ground(known, comparison, reference, candidate)
+    return with_first_divergent(comparison, reference, candidate, _steps(known, reference, candidate))
+
+
+def _with_ground(known: Engine, comparison: Comparison, reference: Trace, candidate: Trace) -> Comparison:
+    """``comparison`` with doubtful relevances judged on equal ground, where the forward pass agrees."""
+    # A function's own activations are not known where it did not run the twin once, on the very batch.
+    own = "activations" not in candidate.provenance
+    if own and comparison.forward and comparison.first_divergent_forward is None:
+        if not any(doubtful(row) for row in (*comparison.rows, comparison.attribution)):
+            return comparison
+        ground = ground_of(known, candidate, reference)
+        if ground is None:
+            return comparison
+        source = next(iter(reference.layers))
+        if source in ground and _follows_relevance(candidate, source, reference.case.x):
+            ground = {**ground, ATTRIBUTION: ground[source]}
+        return on_equal_ground(comparison, ground)
+    if not candidate.layers and doubtful(comparison.attribution):
+        result = ground_of_result(known, candidate, reference, comparison.floor)
+        if result is not None:
+            return on_equal_ground(comparison, {ATTRIBUTION: result})
+    return comparison
+
+
+def _steps(known: Engine, reference: Trace, candidate: Trace) -> BothSteps | None:
+    """The single steps of both sides; None where a side has none or its run was read from a file."""
+    if reference.case is None or candidate.case is None:
+        return None
+    try:
+        one = known.steps(reference.case, reference.executed_by)
+        other = known.steps(candidate.case, candidate.executed_by)
+    except HarnessError:
+        return None
+    return None if one is None or other is None else BothSteps(reference.case.model.graph, one, other)
+
+
+def _follows_relevance(run: Trace, source: str, x: np.ndarray) -> bool:
+    """Whether the attribution is what the method makes of the relevance of the input, and stands or falls with it.
+
+    That of a black box need not be: what autograd shows at the input is then not what it returned.
+    """
+    relevance = run.layers[source].relevance
+    if relevance is None:
+        return False
+    expected = treated(relevance, x, run.method.postprocess)
+    return relative_l2(expected, run.attribution) <= MULTIPLE * unit_roundoff(run.dtype)

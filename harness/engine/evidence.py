@@ -1,0 +1,144 @@
+"""What a verdict rests on beside the two runs: the noise floor, and the reference on equal ground.
+
+All of it is made of ordinary cases, asked of the engine: the same case in the other dtype, the case with everything
+moved by rounding, and single steps on the candidate's activations (`harness.comparison.rerun` says why).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from harness.backends import Steps
+from harness.case import Case
+from harness.comparison.floor import MULTIPLE, RUNS, NoiseFloor, movement, unit_roundoff, unmeasured
+from harness.comparison.metrics import relative_l2
+from harness.comparison.postprocess import treated
+from harness.comparison.rerun import Ground, walk_back
+from harness.comparison.summation import longest_sum
+from harness.engine.cases import Engine
+from harness.errors import HarnessError
+from harness.files import array_digest, json_digest
+from harness.graph import Graph
+from harness.methods import Backward
+from harness.trace import LayerTrace, Trace
+
+
+def floor_of(engine: Engine, trace: Trace) -> NoiseFloor:
+    """The noise floor of ``trace``, a run of a reference; one unit roundoff where it cannot be run again.
+
+    In float64 the reference runs RUNS times with weights and input moved by one unit in the last place; the floor
+    is the largest movement. In float32 it is the distance from the float64 run.
+    """
+    case, backend = trace.case, trace.executed_by
+    if case is None:
+        return unmeasured(trace.dtype)
+    if trace.floor is not None:
+        measured: NoiseFloor = trace.floor
+        return measured
+    key = engine.key(case, backend)
+    if key is not None and key in engine.floors:
+        return engine.floors[key]
+    case = replace(case, layers=bool(trace.layers))
+    if trace.dtype == "float32":
+        base, runs = engine.run(case.in_dtype("float64"), backend), [trace]
+        how = "distance of the float32 reference from its float64 run"
+    else:
+        base, runs = trace, [engine.run(moved, backend, keep=False) for moved in engine.moved(case)]
+        how = f"largest of {RUNS} runs with weights and input moved by one unit in the last place"
+    forward = None if key is None or not trace.layers else _forward_key(case, key)
+    known = None if forward is None else engine.activation_floors.get(forward)
+    floor = movement(base, runs, case.model.graph, how, known)
+    if forward is not None:
+        engine.activation_floors[forward] = floor.activation
+    trace.floor = floor
+    if key is not None:
+        engine.floors[key] = floor
+    return floor
+
+
+def _forward_key(case: Case, key: str) -> str:
+    """What the activations of a run depend on: its method and target do not count."""
+    return json_digest([case.model.digest, array_digest(case.x), case.dtype, key.split()[1]])
+
+
+def ground_of(engine: Engine, candidate: Trace, reference: Trace) -> dict[str, Ground] | None:
+    """Every layer's relevance on the candidate's activations, from the output backwards.
+
+    None where the reference cannot run single steps, the candidate kept no activations, or the method
+    is more than one run backwards.
+    """
+    graph = reference.case.model.graph
+    if any(
+        layer.name not in candidate.layers or candidate.layers[layer.name].activation is None
+        for layer in graph
+    ):
+        return None
+    grounds: dict[str, Ground] = {}
+    for name, relevance, floor in _walked_back(engine, reference, candidate):
+        observed, before = candidate.layers[name].relevance, reference.layers[name].relevance
+        if observed is not None and before is not None:
+            grounds[name] = Ground(relative_l2(relevance, observed), floor, relative_l2(before, relevance))
+    return grounds or None
+
+
+def ground_of_result(engine: Engine, candidate: Trace, reference: Trace, floor: NoiseFloor) -> Ground | None:
+    """The attribution on the candidate's activations, for a candidate that shows no layers.
+
+    None where its activations are not known, are not the reference's to within rounding, or where
+    :func:`ground_of` is None as well.
+    """
+    if candidate.activations is None or not reference.layers:
+        return None
+    shown = candidate.activations()
+    for name, layer in reference.layers.items():
+        if layer.activation is None or name not in shown:
+            return None
+        if relative_l2(layer.activation, shown[name]) > MULTIPLE * floor.of_activation(name):
+            return None
+    graph = reference.case.model.graph
+    layers = {
+        layer.name: LayerTrace(layer.name, layer.kind, layer.axes, shown.get(layer.name)) for layer in graph
+    }
+    for name, relevance, allowed in _walked_back(engine, reference, replace(candidate, layers=layers)):
+        if name == graph.input.name:
+            result = treated(relevance, reference.case.x, candidate.method.postprocess)
+            distance = relative_l2(result, candidate.attribution)
+            return Ground(distance, allowed, relative_l2(reference.attribution, result))
+    return None
+
+
+def _walked_back(engine: Engine, reference: Trace, run: Trace) -> Iterator[tuple[str, np.ndarray, float]]:
+    """Layer, its relevance on the activations of ``run`` and the floor of that, from the output backwards.
+
+    Nothing where the reference cannot run single steps or the method is more than one run backwards.
+    """
+    case, backend = reference.case, reference.executed_by
+    graph: Graph = case.model.graph
+    steps = engine.steps(case, backend)
+    if not isinstance(run.method.procedure, Backward) or steps is None:
+        return
+    others, scale = _otherwise_rounded(engine, reference)
+    if not others:
+        return
+    walks = [walk_back(side, other, run) for other, side in others]
+    floor = unit_roundoff(case.dtype) * float(np.sqrt(longest_sum(graph)))
+    for (name, relevance), *otherwise in zip(walk_back(steps, graph, run), *walks, strict=True):
+        # What a layer passes down is no more certain than what it received.
+        floor = max(floor, *(scale * relative_l2(relevance, other) for _, other in otherwise))
+        yield name, relevance, floor
+
+
+def _otherwise_rounded(engine: Engine, reference: Trace) -> tuple[list[tuple[Graph, Steps]], float]:
+    """What walks back as the reference does but for rounding, and what of its distance rounding explains."""
+    case, backend = reference.case, reference.executed_by
+    other = case.in_dtype("float64" if case.dtype == "float32" else "float32")
+    try:
+        steps = engine.steps(other, backend)
+    except HarnessError:  # it computes in one dtype only
+        moved = [(each.model.graph, engine.steps(each, backend)) for each in engine.moved(case)]
+        return [(graph, steps) for graph, steps in moved if steps is not None], 1.0
+    scale = min(1.0, unit_roundoff(case.dtype) / unit_roundoff(other.dtype))
+    return [(case.model.graph, steps)] if steps is not None else [], scale

@@ -1,0 +1,64 @@
+"""The neutral description of a network: layers and their kinds, axes by name, regions, the walk back.
+
+Everything here is NumPy and plain data, channels-last and batch-first.
+"""
+
+from harness.graph.axes import Axes, default_axes, in_words, require_same_axes
+from harness.graph.graph import Graph, Layer
+from harness.graph.kinds import (
+    ACTIVATION_KINDS,
+    AVERAGE_POOLING_KINDS,
+    CONVOLUTION_KINDS,
+    ELEMENTWISE_KINDS,
+    KERNEL_KINDS,
+    KINDS,
+    MAX_POOLING_KINDS,
+    SUM_KINDS,
+    WEIGHTED_KINDS,
+    Kind,
+    kinds_where,
+)
+from harness.graph.region import (
+    Box,
+    Window,
+    has_boxes,
+    has_channels,
+    in_box,
+    per_place,
+    windows,
+    with_box,
+    with_channels,
+)
+from harness.graph.walk import Walk, shares_by_source, walk_back
+
+__all__ = [
+    "ACTIVATION_KINDS",
+    "AVERAGE_POOLING_KINDS",
+    "CONVOLUTION_KINDS",
+    "ELEMENTWISE_KINDS",
+    "KERNEL_KINDS",
+    "KINDS",
+    "MAX_POOLING_KINDS",
+    "SUM_KINDS",
+    "WEIGHTED_KINDS",
+    "Axes",
+    "Box",
+    "Graph",
+    "Kind",
+    "Layer",
+    "Walk",
+    "Window",
+    "default_axes",
+    "has_boxes",
+    "has_channels",
+    "in_box",
+    "in_words",
+    "kinds_where",
+    "per_place",
+    "require_same_axes",
+    "shares_by_source",
+    "walk_back",
+    "windows",
+    "with_box",
+    "with_channels",
+]

@@ -1,0 +1,272 @@
+"""The table of layer kinds: what each is, as traits. Facts alone: how a kind is computed, each implementation knows.
+
+Code asks for traits (``layer.traits.kernel``, ``layer.traits.places == "window"``), and lists of kinds are drawn from
+the table (`kinds_where`), so that a new kind is one more entry here and one function in each implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+#: What a layer is for. ``"sum"``, ``"product"`` and ``"concat"`` join several inputs; a ``"scale"`` is a kernel of one
+#: number a channel; ``"shape"`` moves values without changing one; ``"identity"`` does nothing when a network is run.
+Family = Literal[
+    "input",
+    "kernel",
+    "scale",
+    "activation",
+    "average",
+    "maximum",
+    "shape",
+    "normalisation",
+    "edge",
+    "resampling",
+    "sum",
+    "product",
+    "concat",
+    "identity",
+]
+#: ``"jointly"``: affine in all inputs together. ``"each"``: affine in each input while the others are held. ``"no"``.
+Linear = Literal["jointly", "each", "no"]
+#: Which places of the input one place of the output reads. ``"same"``: its own. ``"window"``: those around its own, by
+#: strides and padding. ``"stretched"``: few, the output being the longer. ``"pooled"``: all, and the output has no
+#: places of its own. ``"moved"``: another one. ``"all"``: all of them.
+Places = Literal["same", "window", "stretched", "pooled", "moved", "all"]
+#: Which channels of the input one channel of the output reads.
+Channels = Literal["each", "mixed", "moved"]
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """The traits of a kind of layer. A place is an index of all axes between batch and channel, the last.
+
+    ``weights``: those a layer must have; ``optional_weights``: those it may have. ``attributes``: those that must be
+    given; ``defaults``: those with a default that does not depend on the input. (`harness.graph.Layer` says what they
+    mean.) ``space``: the numbers of spatial axes that it takes, any if empty.
+
+    ``inputs``: the least and the most tensors that it reads (None: any number). ``outputs``: how many it makes.
+    ``factors``: the inputs, by place, that enter as factors computed by the network: ``linear`` speaks of the other
+    inputs, with these held. (Attention: three inputs, linear in the values, query and key being factors.)
+
+    ``along``: the attribute that names the axes along which values are joined or normalised; where these are more
+    than the last axis, ``places`` is not what is said of it. ``sums``: it adds up values of its inputs with positive
+    factors of its own, and nothing else. ``rising``: an activation that never falls.
+    """
+
+    name: str
+    family: Family
+    linear: Linear
+    places: Places
+    channels: Channels
+    weights: tuple[str, ...] = ()
+    optional_weights: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    space: tuple[int, ...] = ()
+    inputs: tuple[int, int | None] = (1, 1)
+    outputs: int = 1
+    factors: tuple[int, ...] = ()
+    along: str | None = None
+    sums: bool = False
+    rising: bool = False
+
+    @property
+    def kernel(self) -> bool:
+        """Whether it has a kernel that mixes channels: the layers that an LRP rule is chosen for."""
+        return self.family == "kernel"
+
+    @property
+    def weighted(self) -> bool:
+        """Whether a rule may replace its weights by others: a kernel, or one number a channel."""
+        return self.family in ("kernel", "scale")
+
+    @property
+    def convolution(self) -> bool:
+        """Whether it has a kernel that is moved over the places, forwards or transposed."""
+        return self.kernel and self.places != "same"
+
+    @property
+    def one_kernel(self) -> bool:
+        """Whether it is a kernel in one array, with the output's channels last (where it has no groups)."""
+        return self.kernel and "kernel" in self.weights
+
+    @property
+    def plain_convolution(self) -> bool:
+        """Whether it is a convolution in one kernel, not transposed."""
+        return self.one_kernel and self.places == "window"
+
+    @property
+    def transposed(self) -> bool:
+        """Whether it is a convolution the other way round."""
+        return self.convolution and self.places == "stretched"
+
+    @property
+    def activation(self) -> bool:
+        return self.family == "activation"
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether it is an activation of each value alone (a softmax is none)."""
+        return self.activation and self.channels == "each"
+
+    @property
+    def pooling(self) -> bool:
+        return self.family in ("average", "maximum")
+
+    @property
+    def joins(self) -> bool:
+        """Whether it reads several tensors."""
+        return self.inputs[1] != 1 and self.inputs[0] > 0
+
+    @property
+    def commutative(self) -> bool:
+        """Whether the order of its inputs makes no difference."""
+        return self.joins and self.channels == "each"
+
+    @property
+    def per_value(self) -> bool:
+        """Whether an entry of the output reads the same entry of each input, and no other."""
+        return self.places == "same" and self.channels == "each"
+
+    @property
+    def keeps_values(self) -> bool:
+        """Whether its output has the values of its input, each once, at most in other places."""
+        return self.family in ("shape", "identity")
+
+
+def _convolution(name: str, axes: int, places: Places, *weights: str) -> Kind:
+    return Kind(name, "kernel", "jointly", places, "mixed", weights or ("kernel",), ("bias",), space=(axes,))
+
+
+def _activation(name: str, rising: bool = False, **defaults: Any) -> Kind:
+    return Kind(name, "activation", "no", "same", "each", defaults=defaults, rising=rising)
+
+
+def _pool(name: str, axes: int, family: Literal["average", "maximum"], **defaults: Any) -> Kind:
+    average = family == "average"
+    return Kind(
+        name,
+        family,
+        "jointly" if average else "no",
+        "window",
+        "each",
+        attributes=("pool_size",),
+        defaults=defaults,
+        space=(axes,),
+        sums=average,
+    )
+
+
+def _global_pool(name: str, family: Literal["average", "maximum"]) -> Kind:
+    average = family == "average"
+    linear: Linear = "jointly" if average else "no"
+    return Kind(
+        name, family, linear, "pooled", "each", defaults={"keepdims": False}, space=(1, 2), sums=average
+    )
+
+
+def _shape(name: str, *attributes: str, **defaults: Any) -> Kind:
+    return Kind(name, "shape", "jointly", "moved", "moved", attributes=attributes, defaults=defaults)
+
+
+def _edge(name: str) -> Kind:
+    return Kind(name, "edge", "jointly", "moved", "each", attributes=("padding",), space=(1, 2))
+
+
+def _join(name: str, family: Family, linear: Linear, channels: Channels, **traits: Any) -> Kind:
+    return Kind(name, family, linear, "same", channels, inputs=(2, None), **traits)
+
+
+_TABLE = (
+    Kind("dense", "kernel", "jointly", "same", "mixed", ("kernel",), ("bias",)),
+    _convolution("conv1d", 1, "window"),
+    _convolution("conv2d", 2, "window"),
+    _convolution("conv_transpose1d", 1, "stretched"),
+    _convolution("conv_transpose2d", 2, "stretched"),
+    _convolution("separable_conv1d", 1, "window", "depthwise_kernel", "pointwise_kernel"),
+    _convolution("separable_conv2d", 2, "window", "depthwise_kernel", "pointwise_kernel"),
+    _activation("relu", rising=True),
+    _activation("relu6", rising=True),
+    _activation("leaky_relu", rising=True, alpha=0.3),
+    _activation("elu", rising=True, alpha=1.0),
+    _activation("selu", rising=True),
+    _activation("sigmoid", rising=True),
+    _activation("tanh", rising=True),
+    _activation("swish"),
+    _activation("gelu", approximate="none"),
+    Kind("softmax", "activation", "no", "same", "mixed", defaults={"axis": -1}, along="axis"),
+    _pool("average_pool1d", 1, "average", count_include_pad=False),
+    _pool("average_pool2d", 2, "average", count_include_pad=False),
+    _global_pool("global_average_pool", "average"),
+    _pool("max_pool1d", 1, "maximum"),
+    _pool("max_pool2d", 2, "maximum"),
+    _global_pool("global_max_pool", "maximum"),
+    _shape("flatten", order="channels_last"),
+    _shape("reshape", "target", order="channels_last"),
+    _shape("permute", "dims"),
+    Kind("input", "input", "jointly", "same", "each", inputs=(0, 0)),
+    Kind(
+        "batch_norm",
+        "normalisation",
+        "jointly",
+        "same",
+        "each",
+        ("mean", "variance"),
+        ("gamma", "beta"),
+        defaults={"epsilon": 1e-3},
+    ),
+    Kind("scale", "scale", "jointly", "same", "each", ("kernel",), ("bias",)),
+    Kind(
+        "layer_norm",
+        "normalisation",
+        "no",
+        "same",
+        "mixed",
+        optional_weights=("gamma", "beta"),
+        defaults={"epsilon": 1e-3, "axes_count": 1},
+        along="axes_count",
+    ),
+    _edge("zero_pad"),
+    _edge("crop"),
+    Kind(
+        "upsample",
+        "resampling",
+        "jointly",
+        "stretched",
+        "each",
+        attributes=("size",),
+        defaults={"interpolation": "nearest"},
+        space=(1, 2),
+    ),
+    _join("add", "sum", "jointly", "each", sums=True),
+    _join("multiply", "product", "each", "each"),
+    _join("concat", "concat", "jointly", "moved", defaults={"axis": -1}, along="axis"),
+    Kind("dropout", "identity", "jointly", "same", "each", defaults={"rate": 0.5}),
+)
+#: Every kind by its name.
+KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in _TABLE})
+
+
+def kinds_where(trait: Callable[[Kind], bool]) -> tuple[str, ...]:
+    """The names of the kinds that have a trait, in the order of the table."""
+    return tuple(kind.name for kind in KINDS.values() if trait(kind))
+
+
+# What composites assign rules to; a composite names kinds, as it is stored by name.
+#: Layers with a weight kernel: the ones an LRP rule is chosen for.
+KERNEL_KINDS = kinds_where(lambda kind: kind.kernel)
+CONVOLUTION_KINDS = kinds_where(lambda kind: kind.convolution)
+#: What iNNvestigate and signxai take for a layer with a kernel (`contains_kernel`): a per-channel scale has one too.
+WEIGHTED_KINDS = kinds_where(lambda kind: kind.weighted)
+ACTIVATION_KINDS = kinds_where(lambda kind: kind.activation)
+ELEMENTWISE_KINDS = kinds_where(lambda kind: kind.elementwise)
+AVERAGE_POOLING_KINDS = kinds_where(lambda kind: kind.family == "average")
+MAX_POOLING_KINDS = kinds_where(lambda kind: kind.family == "maximum")
+#: Linear layers without weights, whose output is the ``z`` of the Z rule.
+SUM_KINDS = (
+    *kinds_where(lambda kind: kind.sums and kind.joins),
+    *kinds_where(lambda kind: kind.sums and not kind.joins),
+)

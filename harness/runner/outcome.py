@@ -1,0 +1,84 @@
+"""One case through both sides, compared."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from harness.backends import Backend
+from harness.case import Case
+from harness.comparison import Comparison
+from harness.engine import compare, engine
+from harness.errors import blamed, described, is_interrupt
+from harness.methods import Method
+from harness.trace import Trace
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one case: a comparison, or the message of the side that raised.
+
+    ``seconds`` are wall times: of the reference's run, the candidate's, and the whole case.
+    """
+
+    method: Method
+    dtype: str
+    comparison: Comparison | None
+    reference: Trace | None
+    candidate: Trace | None
+    message: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> str:
+        return self.comparison.verdict if self.comparison else "error"
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.comparison and self.comparison.passed)
+
+
+def run_case(case: Case, reference: Backend, candidate: Backend) -> Outcome:
+    """``case`` through the reference, then through the candidate with the reference's target, and compared.
+
+    Whatever a side raises, `sys.exit()` included, becomes an outcome with the verdict "error", so that a
+    suite goes on; only the user's own interrupt is passed on.
+    """
+    started = time.perf_counter()
+    seconds: dict[str, float] = {}
+    traces: list[Trace] = []
+    for side, backend in (("reference", reference), ("candidate", candidate)):
+        try:
+            if not backend.supports(case.method):
+                message = f"{side} {backend.name!r} does not implement {case.method.name!r}"
+                return _failed(case, traces, message, seconds)
+            engine().prepared(case.model, backend, case.dtype)
+            begun = time.perf_counter()
+            traces.append(engine().run(case, backend))
+            seconds[side] = time.perf_counter() - begun
+        except BaseException as error:  # a faulty side is a finding about that side, not about the suite
+            if is_interrupt(error):
+                raise
+            return _failed(case, traces, blamed(side, backend.name, error), seconds)
+        case = case.with_target(traces[0].target)
+    try:
+        comparison = compare(traces[0], traces[1])
+    except BaseException as error:  # single steps of both sides are run here
+        if is_interrupt(error):
+            raise
+        return _failed(case, traces, f"candidate cannot be compared: {described(error)}", seconds)
+    seconds["total"] = time.perf_counter() - started
+    return Outcome(case.method, case.dtype, comparison, traces[0], traces[1], "", seconds)
+
+
+def _failed(case: Case, traces: list[Trace], message: str, seconds: dict[str, float]) -> Outcome:
+    sides = dict(zip(("reference", "candidate"), traces, strict=False))
+    return Outcome(
+        case.method,
+        case.dtype,
+        None,
+        sides.get("reference"),
+        sides.get("candidate"),
+        message,
+        seconds,
+    )

@@ -1,0 +1,175 @@
+"""How relevance is shared among the inputs of a layer that has several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from harness.methods import Epsilon, Gradient, Rule, SignedEpsilon, Z
+from harness.steps import Deviation, Step
+from reference_impls.deviations.backward.altering import (
+    Change,
+    deviation,
+    named,
+    then,
+    with_formula,
+    with_rule,
+)
+from reference_impls.deviations.backward.kinds import neighbours
+from reference_impls.oracle import derivative, linear
+from reference_impls.oracle.linear import Arrays
+
+
+def residuals(step: Step, observed: Arrays) -> Iterator[Deviation]:
+    """At an add, a concatenation, a product: other shares for the branches."""
+    kind, count = step.layer.kind, len(step.inputs)
+    if count < 2:
+        return
+    if kind == "add":
+        yield from _of_add(step)
+    if kind == "multiply":
+        yield from _of_multiply(step)
+    if kind == "concat":
+        yield from _of_concat(step)
+    for place in range(count):
+        words = f"branch {place + 1} of {count} ({step.layer.inputs[place]}) gets no relevance"
+        yield _told(words, _then_only(tuple(each for each in range(count) if each != place)))
+    words = "the branches are exchanged: each gets the share of the other"
+    if len(set(step.layer.input_shapes)) == 1:
+        yield _told(words, _then_exchanged)
+    yield _told("every branch gets twice its share", then(lambda part: part * 2))
+    yield _told(f"the shares are divided by the {count} branches", then(lambda part: part / count))
+
+
+def _told(words: str, change: Change) -> Deviation:
+    return deviation("residual-split", words, change)
+
+
+def _of_add(step: Step) -> Iterator[Deviation]:
+    count, told = len(step.inputs), named(step.rule)
+    if not isinstance(step.rule, Gradient):
+        words = f"every branch gets the whole relevance instead of its share under {told}"
+        yield _told(words, with_rule(Gradient()))
+    yield _told(
+        f"every branch gets an equal share, R / {count}, instead of that of {told}", with_formula(_equally)
+    )
+    for place, name in enumerate(step.layer.inputs):
+        words = f"branch {place + 1} ({name}) gets the whole relevance and the others nothing"
+        yield _told(words, with_formula(partial(_to_one, place)))
+    words = "relevance is shared in proportion to the absolute values of the branches"
+    yield _told(words, with_formula(_by_absolute))
+    words = "relevance is shared in proportion to the positive values of the branches"
+    yield _told(words, with_formula(_by_positive))
+    words = "relevance is shared in proportion to the sums of the absolute values of the branches"
+    yield _told(words, with_formula(_by_size))
+    for rule in _rules(step):
+        words = f"it has the rule {named(rule)} instead of {told}"
+        yield deviation("rule-mapping", words, with_rule(rule), {"rule": named(rule)})
+
+
+def _rules(step: Step) -> list[Rule]:
+    """Z and Epsilon, in which the branches have their proportional shares, and what the method has for other adds."""
+    if isinstance(step.rule, Z | Epsilon):
+        return []
+    found: list[Rule] = [rule for _, rule in neighbours(step) if isinstance(rule, Z | Epsilon)]
+    found += [Z(), Epsilon(1e-7), Z(stabilizer=SignedEpsilon(1e-6))]
+    return list(dict.fromkeys(found))
+
+
+def _equally(step: Step) -> Arrays:
+    whole = derivative.vjp(step.layer, step.inputs, step.relevance)
+    return tuple(part / len(whole) for part in whole)
+
+
+def _to_one(place: int, step: Step) -> Arrays:
+    whole = derivative.vjp(step.layer, step.inputs, step.relevance)
+    return tuple(part if each == place else np.zeros(part.shape) for each, part in enumerate(whole))
+
+
+def _by_absolute(step: Step) -> Arrays:
+    return _in_proportion(step, tuple(np.abs(x) for x in step.inputs))
+
+
+def _by_positive(step: Step) -> Arrays:
+    return _in_proportion(step, tuple(np.maximum(x, 0.0) for x in step.inputs))
+
+
+def _in_proportion(step: Step, weights: Arrays) -> Arrays:
+    total = sum(weights, np.zeros(()))
+    s = step.relevance / np.where(total == 0, np.inf, total)
+    passed = linear.transpose(step.layer, s, {})
+    return tuple(weight * part for weight, part in zip(weights, passed, strict=True))
+
+
+def _by_size(step: Step) -> Arrays:
+    """One factor for each branch and sample: its part of the sum of ``|x|``."""
+    sizes = [np.abs(x).reshape(len(x), -1).sum(axis=1) for x in step.inputs]
+    total = np.sum(sizes, axis=0)
+    whole = derivative.vjp(step.layer, step.inputs, step.relevance)
+    return tuple(
+        part * (size / np.where(total == 0, np.inf, total)).reshape(-1, *(1 for _ in part.shape[1:]))
+        for part, size in zip(whole, sizes, strict=True)
+    )
+
+
+def _of_multiply(step: Step) -> Iterator[Deviation]:
+    count, told = len(step.inputs), named(step.rule)
+    if len(set(step.layer.input_shapes)) == 1:
+        yield _told(f"every factor gets the whole relevance instead of {told}", with_formula(_whole_each))
+        words = f"every factor gets an equal share, R / {count}, instead of {told}"
+        yield _told(words, with_formula(_equal_each))
+        for place, name in enumerate(step.layer.inputs):
+            words = f"factor {place + 1} ({name}) gets the whole relevance and the others nothing"
+            yield _told(words, with_formula(partial(_whole_to, place)))
+    yield _told(
+        f"every factor gets gradient times input instead of {told}", with_formula(_gradient_times_each)
+    )
+
+
+def _whole_each(step: Step) -> Arrays:
+    return tuple(step.relevance for _ in step.inputs)
+
+
+def _equal_each(step: Step) -> Arrays:
+    return tuple(step.relevance / len(step.inputs) for _ in step.inputs)
+
+
+def _whole_to(place: int, step: Step) -> Arrays:
+    return tuple(step.relevance if each == place else np.zeros(x.shape) for each, x in enumerate(step.inputs))
+
+
+def _gradient_times_each(step: Step) -> Arrays:
+    passed = derivative.vjp(step.layer, step.inputs, step.relevance)
+    return tuple(x * part for x, part in zip(step.inputs, passed, strict=True))
+
+
+def _of_concat(step: Step) -> Iterator[Deviation]:
+    words = "the slices are taken in the reversed order of the branches"
+    yield _told(words, with_formula(_reversed_slices))
+    words = "every branch gets the first slice of its size"
+    yield _told(words, with_formula(_first_slices))
+
+
+def _reversed_slices(step: Step) -> Arrays:
+    axis = step.layer.attributes["axis"]
+    sizes = [x.shape[axis] for x in step.inputs][::-1]
+    return tuple(np.split(step.relevance, np.cumsum(sizes)[:-1], axis=axis)[::-1])
+
+
+def _first_slices(step: Step) -> Arrays:
+    axis = step.layer.attributes["axis"]
+    return tuple(np.take(step.relevance, range(x.shape[axis]), axis=axis) for x in step.inputs)
+
+
+def _then_only(kept: tuple[int, ...]) -> Change:
+    def change(step: Step, result: Arrays) -> Arrays:
+        return tuple(part if place in kept else np.zeros(part.shape) for place, part in enumerate(result))
+
+    return lambda step: replace(step, after=(*step.after, change))
+
+
+def _then_exchanged(step: Step) -> Step:
+    return replace(step, after=(*step.after, lambda _, result: result[::-1]))

@@ -1,0 +1,112 @@
+"""Samples that depend on each other, and counts (samples, groups) multiplied or divided by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+
+from harness.steps import Deviation, Step
+from reference_impls.deviations.backward.altering import Change, deviation, then, then_all, with_relevance
+from reference_impls.deviations.backward.wholes import samples_of, whole_of
+from reference_impls.oracle.linear import Arrays
+
+
+def batches(step: Step, observed: Arrays) -> Iterator[Deviation]:
+    """What makes the result of one sample depend on the others."""
+    count = samples_of(step)
+    if count < 2:
+        return
+    yield _told(f"the result is multiplied by the {count} samples of the batch", then_all(_times_samples))
+    yield _told(f"the result is divided by the {count} samples of the batch", then_all(_over_samples))
+    if step.whole is not None:
+        return
+    for words, function in (
+        ("every sample gets the sum of the batch's results", _summed),
+        ("every sample gets the mean of the batch's results", _averaged),
+        ("every sample gets the result of the first", _first),
+        ("the results of the samples are in reversed order", _reversed),
+        ("all samples but the first get nothing", _only_first),
+        ("the result is divided by the largest absolute value of the whole batch", _over_largest),
+        ("the result is divided by its sum over the whole batch", _over_sum),
+    ):
+        yield _told(words, then(function))
+    words = "the result is scaled so that its sum over the whole batch is that of the relevance of the output"
+    yield _told(words, then_all(_conserving_together))
+    for words, function in (
+        ("the relevance of the output is summed over the batch before the step", _summed),
+        ("the relevance of the output is averaged over the batch before the step", _averaged),
+        ("the relevance of the first sample's output is taken for all", _first),
+        ("the relevance of the output is divided by its sum over the whole batch", _over_sum),
+        ("the relevance of the output is divided by its largest absolute value in the batch", _over_largest),
+        ("the mean over the batch is subtracted from the relevance of the output", _centred),
+    ):
+        yield _told(words, with_relevance(function))
+
+
+def _told(words: str, change: Change) -> Deviation:
+    return deviation("batch-coupling", words, change)
+
+
+def _times_samples(step: Step, result: Arrays) -> Arrays:
+    return tuple(part * samples_of(step) for part in result)
+
+
+def _over_samples(step: Step, result: Arrays) -> Arrays:
+    return tuple(part / samples_of(step) for part in result)
+
+
+def _summed(x: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(x.sum(axis=0, keepdims=True), x.shape).copy()
+
+
+def _averaged(x: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(x.mean(axis=0, keepdims=True), x.shape).copy()
+
+
+def _first(x: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(x[:1], x.shape).copy()
+
+
+def _reversed(x: np.ndarray) -> np.ndarray:
+    return x[::-1]
+
+
+def _only_first(x: np.ndarray) -> np.ndarray:
+    return np.concatenate([x[:1], np.zeros(x[1:].shape)])
+
+
+def _over_largest(x: np.ndarray) -> np.ndarray:
+    largest = np.abs(x).max()
+    return x / largest if largest != 0 else x
+
+
+def _over_sum(x: np.ndarray) -> np.ndarray:
+    total = x.sum()
+    return x / total if total != 0 else x
+
+
+def _conserving_together(step: Step, result: Arrays) -> Arrays:
+    total = sum(float(part.sum()) for part in result)
+    factor = float(step.relevance.sum()) / total if total != 0 else 0.0
+    return tuple(part * factor for part in result)
+
+
+def _centred(x: np.ndarray) -> np.ndarray:
+    return x - x.mean(axis=0, keepdims=True)
+
+
+def heads(step: Step, observed: Arrays) -> Iterator[Deviation]:
+    """The number of groups of a convolution, or of heads, multiplied or divided by."""
+    attributes = whole_of(step).layer.attributes
+    for name in ("groups", "heads"):
+        count = attributes.get(name, 1)
+        if count > 1:
+            parameters = {name: count}
+            words = f"the result is {count} times as large: the division by the {count} {name} is missing"
+            change = then(partial(np.multiply, float(count)))
+            yield deviation("head-normalisation", words, change, parameters)
+            words = f"the result is divided by the {count} {name}, which the rule does not do"
+            change = then(partial(np.multiply, 1.0 / count))
+            yield deviation("head-normalisation", words, change, parameters)

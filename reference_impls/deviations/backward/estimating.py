@@ -1,0 +1,214 @@
+"""Values that a deviation has, found from what was observed; its residual then judges them like any other.
+
+Nothing here makes a deviation fit: where no value reproduces the observation, the best one still does not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from harness.methods import Gamma
+from harness.steps import Step
+from reference_impls.deviations.backward.altering import Change
+from reference_impls.deviations.backward.carrying import carry_out
+from reference_impls.deviations.distance import where_finite
+from reference_impls.oracle.linear import Arrays, weights_of
+
+#: Rows that a value is looked for on: it is one number, and each row has as many as the layer has inputs.
+ROWS = 16
+#: Inputs that it is looked for on: of a dense layer, and (channels) of a convolution.
+COLUMNS, CHANNELS = 64, 8
+#: A value that leaves more than this of the error is none: the search would only be slowed down by it.
+HELPS = 0.9
+_STEPS = 20
+#: Denominators that cross zero make valleys: a start that does not get this much nearer is followed by the next best.
+_STARTS, _CLOSE = 3, 1e-3
+_CARRIED: WeakKeyDictionary[Step, Arrays] = WeakKeyDictionary()
+_ROUNDING = float(np.finfo(np.float64).eps)
+
+
+def as_it_stands(step: Step) -> Arrays:
+    """`carry_out` of ``step``, computed once."""
+    if step not in _CARRIED:
+        _CARRIED[step] = carry_out(step)
+    return _CARRIED[step]
+
+
+def is_as_specified(step: Step, observed: Arrays) -> bool:
+    """Whether there is nothing to estimate: the step as it stands is the observation, but for a few roundings."""
+    return where_finite(as_it_stands(step), observed) <= 16 * _ROUNDING
+
+
+def telling(step: Step, observed: Arrays) -> tuple[Step, Arrays]:
+    """The step and the observation, cut down to the rows that differ most: they say most about a value."""
+    rows = len(step.relevance)
+    if rows <= ROWS or any(len(part) != rows for part in observed):
+        return step, observed
+    differences = np.zeros(rows)
+    for found, seen in zip(as_it_stands(step), observed, strict=True):
+        difference = np.nan_to_num((found - seen).reshape(rows, -1), nan=0.0, posinf=0.0, neginf=0.0)
+        differences += (difference**2).sum(axis=1)
+    chosen = np.sort(np.argsort(differences)[-ROWS:])
+    of = np.arange(rows) if step.rows is None else step.rows
+    part = replace(
+        step,
+        inputs=tuple(x[chosen] for x in step.inputs),
+        relevance=step.relevance[chosen],
+        whole=step if step.whole is None else step.whole,
+        rows=of[chosen],
+    )
+    return part, tuple(each[chosen] for each in observed)
+
+
+def narrowed(step: Step, observed: Arrays) -> tuple[Step, Arrays]:
+    """The step and the observation for some of the inputs alone, ``z`` being kept as it is with all of them.
+
+    For what changes what is divided by and nothing that ``z`` is made of. The step itself where it is no
+    dense layer or convolution under a rule that divides.
+    """
+    step, observed = telling(step, observed)
+    layer = step.layer
+    kept = COLUMNS if layer.kind == "dense" else CHANNELS
+    convolution = layer.traits.plain_convolution and layer.attributes["groups"] == 1
+    if not (convolution or layer.kind == "dense") or step.inputs[0].shape[-1] <= kept or "z" in step.notes:
+        return step, observed
+    if isinstance(step.rule, Gamma) and step.rule.signed:
+        # It looks at its input twice: which of its divisions counts is no matter of what it divides by.
+        return step, observed
+    every = divisions(step)
+    if not every:
+        return step, observed
+    chosen = np.linspace(0, step.inputs[0].shape[-1] - 1, kept).astype(int)
+    weights = weights_of(layer)
+    weights["kernel"] = weights["kernel"][..., chosen, :]
+    shape = (*layer.input_shapes[0][:-1], kept)
+    part = replace(
+        step,
+        layer=replace(layer, weights=weights, input_shapes=(shape,)),
+        inputs=(step.inputs[0][..., chosen],),
+        whole=step if step.whole is None else step.whole,
+        rows=np.arange(len(step.relevance)) if step.rows is None else step.rows,
+        notes={**step.notes, "z": every},
+    )
+    return part, (observed[0][..., chosen],)
+
+
+def divisions(step: Step) -> tuple[np.ndarray, ...]:
+    """Every ``z`` that the step stabilises, in order."""
+    seen: list[np.ndarray] = []
+
+    def record(_: Step, z: np.ndarray) -> np.ndarray:
+        seen.append(z)
+        return np.ones(z.shape)
+
+    carry_out(replace(step, denominator=record))
+    return tuple(seen)
+
+
+def solved(
+    step: Step, observed: Arrays, make: Callable[[float], Change], grid: Sequence[float]
+) -> float | None:
+    """The positive value with which ``make(value)`` comes nearest to ``observed``; None where it helps little.
+
+    The best of ``grid``, then Gauss-Newton in the logarithm of the value. A round number is taken for it where
+    that is no worse, see :func:`rounded`.
+    """
+
+    def carried(value: float) -> Arrays:
+        return carry_out(make(value)(step))
+
+    errors = [where_finite(carried(value), observed) for value in grid]
+    if not math.isfinite(min(errors)) or max(errors) == min(errors):
+        return None
+    best, least = 0.0, math.inf
+    for start in np.argsort(errors, kind="stable")[:_STARTS]:
+        value = _refined(carried, observed, grid[start], errors[start])
+        error = where_finite(carried(value), observed)
+        if error < least:
+            best, least = value, error
+        if error < _CLOSE * errors[start]:
+            break
+    if least > HELPS * where_finite(as_it_stands(step), observed):
+        return None
+    return rounded(best, lambda each: where_finite(carried(each), observed), observed)
+
+
+def _refined(carried: Callable[[float], Arrays], observed: Arrays, value: float, error: float) -> float:
+    """Gauss-Newton on ``log(value)``, the slope by a difference; steps that do not help are halved."""
+    nudge = math.sqrt(_ROUNDING)
+    for _ in range(_STEPS):
+        here, beside = _joined(carried(value), observed), _joined(carried(value * (1 + nudge)), observed)
+        seen = np.isfinite(here) & np.isfinite(beside)
+        slope = (beside - here)[seen] / nudge
+        steepness = float(slope @ slope)
+        if steepness == 0:
+            break
+        # No more than a factor of ten at a time: far away the slope says little.
+        move = float(np.clip(-(slope @ here[seen]) / steepness, -math.log(10), math.log(10)))
+        moved = value * math.exp(move)
+        improved = where_finite(carried(moved), observed)
+        while improved > error and abs(move) > nudge:
+            move /= 2
+            moved = value * math.exp(move)
+            improved = where_finite(carried(moved), observed)
+        if improved >= error:
+            break
+        # Where there is a value that fits, the error falls faster with every step; elsewhere it creeps.
+        creeps = improved > error / 2 and abs(move) < 1
+        value, error = moved, improved
+        if creeps or abs(move) < _ROUNDING:
+            break
+    return value
+
+
+def _joined(found: Arrays, observed: Arrays) -> np.ndarray:
+    return np.concatenate(
+        [np.where(np.isfinite(b), a - b, 0.0).ravel() for a, b in zip(found, observed, strict=True)]
+    )
+
+
+def rounded_alike(one: float, other: float) -> bool:
+    """Whether two values are written as the same number: a sentence that has both would say nothing."""
+    return f"{one:g}" == f"{other:g}"
+
+
+def is_round(value: float) -> bool:
+    """Whether ``value`` is one that a person writes: up to three significant digits."""
+    return float(f"{value:.2e}") == value
+
+
+def rounded(value: float, error: Callable[[float], float], observed: Arrays) -> float:
+    """The number of the fewest significant digits (up to three) that is no worse than ``value``, else ``value``.
+
+    A value fitted to ``n`` numbers is nearer to them than the true one by chance: it lowers the square of the
+    residual by about ``1/n`` of it, hardly ever by more than nine times that (three standard deviations).
+    """
+    count = sum(part.size for part in observed)
+    allowed = error(value) * math.sqrt(1 + 9 / count) + 4 * _ROUNDING
+    for digits in (1, 2, 3):
+        candidate = float(f"{value:.{digits - 1}e}")
+        if error(candidate) <= allowed:
+            return candidate
+    return value
+
+
+def factors(parts: Iterable[Arrays], observed: Arrays) -> np.ndarray | None:
+    """The factors with which the sum of ``parts`` comes nearest to ``observed`` (least squares); None without any."""
+    columns = [np.concatenate([each.ravel() for each in part]) for part in parts]
+    target = np.concatenate([part.ravel() for part in observed])
+    if any(column.shape != target.shape for column in columns):
+        return None
+    seen = np.isfinite(target) & np.all([np.isfinite(column) for column in columns], axis=0)
+    matrix = np.stack([column[seen] for column in columns], axis=1)
+    if not seen.any() or not matrix.any():
+        return None
+    # Columns of very different size, as A and B of alpha-beta may be, are brought to one first.
+    sizes = np.linalg.norm(matrix, axis=0)
+    sizes[sizes == 0] = 1.0
+    solution, *_ = np.linalg.lstsq(matrix / sizes, target[seen], rcond=None)
+    return np.asarray(solution / sizes)

@@ -1,0 +1,294 @@
+"""Denominators: another epsilon, another form of the stabilizer, another standard deviation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+
+from harness.methods import (
+    BatchNormReverse,
+    Epsilon,
+    FusedBatchNorm,
+    KernelRule,
+    ReplaceZero,
+    Rule,
+    SignedEpsilon,
+    StdEpsilon,
+    Unprotected,
+    Z,
+)
+from harness.steps import Deviation, Step
+from reference_impls.deviations.backward.altering import Change, deviation, dividing_by, with_divisor
+from reference_impls.deviations.backward.carrying import carry_out
+from reference_impls.deviations.backward.estimating import (
+    divisions,
+    is_as_specified,
+    is_round,
+    narrowed,
+    rounded_alike,
+    solved,
+)
+from reference_impls.deviations.backward.wholes import of_rows, spread, spread_of_z
+from reference_impls.oracle.linear import Arrays
+from reference_impls.oracle.parts import away_from_zero
+
+#: What implementations have: library defaults, and what people write.
+COMMON = (1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.25, 1.0)
+FACTORS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0)
+#: Where a search starts: dense where epsilon is of the size of ``z``, since a sum that crosses zero makes a pole.
+GRID = (
+    *(10.0**power for power in range(-13, -3)),
+    *(digit * 10.0**power for power in range(-3, 1) for digit in (1.0, 2.0, 3.0, 5.0, 7.0)),
+    *(10.0, 100.0, 1000.0),
+)
+#: Above this, epsilon is there to absorb relevance and no longer to keep a division from failing.
+STABILIZING = 1e-4
+
+
+def has_denominator(rule: Rule) -> bool:
+    """Whether ``rule`` divides by anything."""
+    return isinstance(rule, KernelRule | BatchNormReverse | FusedBatchNorm)
+
+
+# Another epsilon -------------------------------------------------------------------------------------
+
+
+def epsilons(step: Step, observed: Arrays) -> Iterator[Deviation]:
+    """The stabilizer that the rule has, with another value."""
+    known = _value_of(step.rule)
+    if known is None or (_own_form(step.rule) is _replaced and not _divides_by_zero(step)):
+        return
+    value, sentence = known
+
+    def make(other: float) -> Change:
+        return lambda altered: replace(altered, rule=_with_value(altered.rule, other))
+
+    common = FACTORS if isinstance(step.rule, StdEpsilon) else COMMON
+    found = _solved(step, observed, make)
+    offered = [each for each in common if found is None or not rounded_alike(each, found)]
+    for other in ([] if found is None else [found]) + offered:
+        if not rounded_alike(other, value):
+            words = sentence.format(found=f"{other:g}", specified=f"{value:g}")
+            parameters = {"epsilon": other, "specified": value}
+            # A value that nobody writes down may be another form's, with a round one.
+            generic = not is_round(float(f"{other:g}"))
+            yield deviation("epsilon-value", words, make(other), parameters, generic=generic)
+
+
+def _divides_by_zero(step: Step) -> bool:
+    return any((z == 0).any() for z in divisions(step))
+
+
+def _value_of(rule: Rule) -> tuple[float, str] | None:
+    match rule:
+        case Epsilon() | BatchNormReverse():
+            return rule.epsilon, "epsilon is {found} instead of {specified}"
+        case StdEpsilon():
+            return (
+                rule.factor,
+                "epsilon is {found} times the standard deviation of the input instead of {specified}",
+            )
+        case FusedBatchNorm():
+            return _value_of(rule.rule)
+    match getattr(rule, "stabilizer", None):
+        case SignedEpsilon(epsilon):
+            return epsilon, "epsilon is {found} instead of {specified}"
+        case ReplaceZero(value):
+            return value, "an exact zero in the denominator is replaced by {found} instead of {specified}"
+    return None
+
+
+def _with_value(rule: Rule, value: float) -> Rule:
+    # Which of the rules have which of these fields is asked of the rule itself.
+    of: Any = rule
+    match rule:
+        case Epsilon() | BatchNormReverse():
+            return replace(rule, epsilon=value)
+        case StdEpsilon():
+            return replace(rule, factor=value)
+        case FusedBatchNorm():
+            return cast(Rule, replace(of, rule=_with_value(rule.rule, value)))
+    match getattr(rule, "stabilizer", None):
+        case SignedEpsilon():
+            return cast(Rule, replace(of, stabilizer=SignedEpsilon(value)))
+        case ReplaceZero():
+            return cast(Rule, replace(of, stabilizer=ReplaceZero(value)))
+    return rule
+
+
+def _solved(step: Step, observed: Arrays, make: Callable[[float], Change]) -> float | None:
+    if is_as_specified(step, observed):
+        return None
+    return solved(*narrowed(step, observed), make, GRID)
+
+
+# Another form ----------------------------------------------------------------------------------------
+
+Form = Callable[[float, Step, np.ndarray], np.ndarray]
+
+
+def _signed(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
+    return away_from_zero(z, epsilon)
+
+
+def _nothing_at_zero(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
+    return z + epsilon * np.sign(z)
+
+
+def _plain(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
+    return z + epsilon
+
+
+def _at_least(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
+    return np.where(z >= 0, 1.0, -1.0) * np.maximum(np.abs(z), epsilon)
+
+
+def _clamped(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
+    return np.maximum(z, epsilon)
+
+
+def _replaced(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
+    return np.where(z == 0, epsilon, z)
+
+
+def _cut_off(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
+    # R / inf: what is divided by less than epsilon counts as nothing.
+    return np.where(np.abs(z) < epsilon, np.inf, z)
+
+
+def _rms(over: str, epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
+    """``z + epsilon * rms(z) + 1e-9``: `stabilize` of rodrigobdz/lrp, after Montavon et al. 2019."""
+    return z + epsilon * of_rows(step, spread_of_z(step, z, "rms", over, carry_out), z) + 1e-9
+
+
+def _signed_rms(over: str, epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
+    return away_from_zero(z, epsilon * of_rows(step, spread_of_z(step, z, "rms", over, carry_out), z))
+
+
+def _signed_std(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
+    return away_from_zero(z, epsilon * of_rows(step, spread_of_z(step, z, "std", "sample", carry_out), z))
+
+
+def _of_input(statistic: str, over: str, epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
+    size = of_rows(step, spread(step, statistic=statistic, over=over), z)
+    return np.where((size == 0) & (z == 0), ReplaceZero().value, away_from_zero(z, epsilon * size))
+
+
+#: Each form with what it is in words, ``e`` standing for its epsilon.
+FORMS: tuple[tuple[str, Form], ...] = (
+    ("z + {e} on the side of the sign of z", _signed),
+    ("z + {e} * sign(z) with nothing added where z is 0", _nothing_at_zero),
+    ("z + {e} whatever the sign of z", _plain),
+    ("z, but at least {e} in size", _at_least),
+    ("max(z, {e})", _clamped),
+    ("z with an exact zero replaced by {e}", _replaced),
+    ("z + {e} * rms(z) + 1e-09, the mean over the whole tensor", partial(_rms, "batch")),
+    ("z + {e} * rms(z) + 1e-09, the mean over each sample", partial(_rms, "sample")),
+    (
+        "z + {e} * rms(z) on the side of the sign, the mean over the whole tensor",
+        partial(_signed_rms, "batch"),
+    ),
+    ("z + {e} * rms(z) on the side of the sign, the mean over each sample", partial(_signed_rms, "sample")),
+    ("z + {e} * std(x) on the side of the sign", partial(_of_input, "std", "sample")),
+    ("z + {e} * rms(x) on the side of the sign", partial(_of_input, "rms", "sample")),
+    ("z + {e} * var(x) on the side of the sign", partial(_of_input, "variance", "sample")),
+    ("z + {e} * mean|x| on the side of the sign", partial(_of_input, "mean", "sample")),
+    ("z + {e} * std(z) on the side of the sign, over each sample", _signed_std),
+    ("z + {e} * max|x| on the side of the sign", partial(_of_input, "largest", "sample")),
+)
+
+
+def forms(step: Step, observed: Arrays) -> Iterator[Deviation]:
+    """The denominator stabilised in another way; the epsilon of each form is the rule's own, or found."""
+    if not has_denominator(step.rule):
+        return
+    own = _own_form(step.rule)
+    known = _value_of(step.rule)
+    said = _in_words(step.rule)
+    # First, because every form comes to the same with an epsilon of next to nothing.
+    yield from _without(step, observed, said)
+    part = None if is_as_specified(step, observed) else narrowed(step, observed)
+    for sentence, form in FORMS:
+        if form is own or _is_std(step.rule, sentence):
+            continue
+        values = [] if known is None else [known[0]]
+        found = None if part is None else solved(*part, partial(_dividing_by, form), GRID)
+        if found is not None and not any(rounded_alike(found, each) for each in values):
+            values = [found, *values]
+        for value in values or [1e-7, 1e-9]:
+            if form is _signed and isinstance(step.rule, Z) and value > STABILIZING:
+                continue  # That is the Epsilon rule, and the layer has another rule.
+            words = f"the denominator is {sentence.format(e=f'{value:g}')} instead of {said}"
+            parameters = {"form": sentence.format(e="epsilon"), "epsilon": value}
+            change = _dividing_by(form, value)
+            yield deviation("stabilizer-form", words, change, parameters, generic=not is_round(value))
+
+
+def _dividing_by(form: Form, epsilon: float) -> Change:
+    return dividing_by(partial(form, epsilon))
+
+
+def _without(step: Step, observed: Arrays, said: str) -> Iterator[Deviation]:
+    """No stabilizer, the quotient taken as 0 where there would be none, and something added to the rule's own."""
+    if not isinstance(getattr(step.rule, "stabilizer", None), Unprotected):
+        if any(not np.isfinite(part).all() for part in observed):
+            words = f"the denominator is unprotected (0/0 gives NaN, R/0 infinity) instead of {said}"
+            yield deviation("nan", words, dividing_by(_as_it_is))
+        else:
+            words = f"the denominator is not stabilised instead of {said}"
+            yield deviation("stabilizer-form", words, dividing_by(_as_it_is))
+    words = f"where z is 0 the quotient is taken as 0, elsewhere z is not stabilised, instead of {said}"
+    yield deviation("stabilizer-form", words, dividing_by(_nothing_of_zero))
+    for added in (1e-9, 1e-12):
+        words = f"{added:g} is added to the denominator besides {said}"
+        yield deviation("stabilizer-form", words, with_divisor(partial(_plus, added)), {"added": added})
+
+
+def _as_it_is(step: Step, z: np.ndarray) -> np.ndarray:
+    return z
+
+
+def _nothing_of_zero(step: Step, z: np.ndarray) -> np.ndarray:
+    return np.where(z == 0, np.inf, z)
+
+
+def _plus(added: float, step: Step, divisor: np.ndarray) -> np.ndarray:
+    return divisor + added
+
+
+def _own_form(rule: Rule) -> Form | None:
+    match rule:
+        case Epsilon() | BatchNormReverse():
+            return _signed
+        case FusedBatchNorm():
+            return _own_form(rule.rule)
+    match getattr(rule, "stabilizer", None):
+        case SignedEpsilon():
+            return _signed
+        case ReplaceZero():
+            return _replaced
+    return None
+
+
+def _is_std(rule: Rule, sentence: str) -> bool:
+    return isinstance(rule, StdEpsilon) and "std(x)" in sentence
+
+
+def _in_words(rule: Rule) -> str:
+    match rule:
+        case Epsilon() | BatchNormReverse():
+            return f"z + {rule.epsilon:g} on the side of the sign"
+        case StdEpsilon():
+            return f"z + {rule.factor:g} * std(x) on the side of the sign"
+        case FusedBatchNorm():
+            return _in_words(rule.rule)
+    match getattr(rule, "stabilizer", None):
+        case SignedEpsilon(epsilon):
+            return f"z + {epsilon:g} on the side of the sign"
+        case ReplaceZero(value):
+            return f"z with an exact zero replaced by {value:g}"
+    return "z as it is"

@@ -1,0 +1,85 @@
+"""Where epsilon is a multiple of the input's standard deviation: other readings of that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+
+from harness.methods import ReplaceZero, StdEpsilon
+from harness.steps import Deviation, Step
+from reference_impls.deviations.backward.altering import Change, deviation, dividing_by
+from reference_impls.deviations.backward.carrying import carry_out
+from reference_impls.deviations.backward.wholes import of_rows, samples_of, spread, spread_of_z
+from reference_impls.oracle.linear import Arrays
+from reference_impls.oracle.parts import away_from_zero
+
+
+def standard_deviations(step: Step, observed: Arrays) -> Iterator[Deviation]:
+    """Where epsilon is a multiple of the input's standard deviation: another reading of that."""
+    if not isinstance(step.rule, StdEpsilon):
+        return
+    words = "the standard deviation of the input divides by n - 1 (ddof 1) instead of n"
+    yield deviation("std-ddof", words, _by_spread(lambda each: spread(each, ddof=1)), {"ddof": 1})
+    if samples_of(step) > 1:
+        words = "the standard deviation is taken over the whole batch instead of each sample"
+        yield deviation("batch-coupling", words, _by_spread(lambda each: spread(each, over="batch")))
+        words = "the standard deviation is taken over the whole batch with ddof 1 instead of each sample with ddof 0"
+        yield deviation("batch-coupling", words, _by_spread(lambda each: spread(each, ddof=1, over="batch")))
+        words = "the standard deviation of the first sample is taken for all"
+        yield deviation("batch-coupling", words, _by_spread(lambda each: spread(each)[:1]))
+    if step.whole is None and step.inputs[0].shape[:-1] == step.relevance.shape[:-1]:
+        words = "the standard deviation is taken over the channels of each place instead of the whole sample"
+        yield deviation("stabilizer-form", words, dividing_by(partial(_std_of_places, 0)))
+        words = "the standard deviation is taken over the channels of each place, with ddof 1, instead of the sample"
+        yield deviation("stabilizer-form", words, dividing_by(partial(_std_of_places, 1)))
+    yield from _of_something_else(step, step.rule.factor)
+    words = f"epsilon is {step.rule.factor:g} itself instead of {step.rule.factor:g} * std(x)"
+    yield deviation("stabilizer-form", words, _by_spread(lambda each: np.ones(1)))
+
+
+def _of_something_else(step: Step, factor: float) -> Iterator[Deviation]:
+    """The same factor times another number than the standard deviation of the input."""
+    overs = ("sample", "batch") if samples_of(step) > 1 else ("sample",)
+    for over in overs:
+        for ddof in (0, 1):
+            said = " over the whole batch" if over == "batch" else ""
+            said += ", with ddof 1," if ddof else ""
+            words = f"the standard deviation of the output{said} instead of that of the input"
+            words = f"epsilon is {factor:g} times {words}"
+            yield deviation("stabilizer-form", words, dividing_by(partial(_std_of_z, over, ddof)))
+    for words, statistic in (
+        ("the standard deviation of the positive part of the input", "upper"),
+        ("the mean of the absolute input", "mean"),
+        ("the root of the mean square of the input (no mean subtracted)", "rms"),
+    ):
+        sentence = f"epsilon is {factor:g} times {words} instead of the standard deviation of the input"
+        change = _by_spread(partial(spread, statistic=statistic))
+        yield deviation("stabilizer-form", sentence, change)
+
+
+def _std_of_z(over: str, ddof: int, step: Step, z: np.ndarray) -> np.ndarray:
+    size = of_rows(step, spread_of_z(step, z, "std", over, carry_out, ddof), z)
+    divided = away_from_zero(z, _factor(step) * size)
+    return np.where(divided == 0, ReplaceZero().value, divided)
+
+
+def _factor(step: Step) -> float:
+    if not isinstance(step.rule, StdEpsilon):
+        raise TypeError(f"expected StdEpsilon at {step.layer.name}, found {type(step.rule).__name__}")
+    return step.rule.factor
+
+
+def _by_spread(size: Callable[[Step], np.ndarray]) -> Change:
+    def divisor(step: Step, z: np.ndarray) -> np.ndarray:
+        divided = away_from_zero(z, _factor(step) * of_rows(step, size(step), z))
+        return np.where(divided == 0, ReplaceZero().value, divided)
+
+    return dividing_by(divisor)
+
+
+def _std_of_places(ddof: int, step: Step, z: np.ndarray) -> np.ndarray:
+    sizes = step.inputs[0].std(axis=-1, ddof=ddof, keepdims=True)
+    divided = away_from_zero(z, _factor(step) * sizes)
+    return np.where(divided == 0, ReplaceZero().value, divided)

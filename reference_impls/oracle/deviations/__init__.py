@@ -1,6 +1,0 @@
-"""What others do differently, one layer's step at a time: carried out in float64, with the cause by name."""
-
-from reference_impls.oracle.deviations.carrying import carry_out
-from reference_impls.oracle.deviations.registry import deviations, deviations_of_places
-
-__all__ = ["carry_out", "deviations", "deviations_of_places"]

@@ -1,0 +1,81 @@
+"""A unit that the two forward passes round to different sides of zero is not held against either."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evidence.certification.cases import ModelCases
+from evidence.certification.comparison import results_of
+from evidence.certification.recordings import Recordings
+from evidence.certification.results import Result, Status
+from harness.backends import Backend
+from harness.methods import Method
+from harness.trace import Trace
+from ported_models.build import Builder
+from ported_models.model import PortedModel
+from reference_impls.oracle import OracleBackend
+
+
+def network(second: float) -> PortedModel:
+    """(1) -> two ReLU units with pre-activations x and ``second`` * x -> their sum, and 0."""
+    builder = Builder("kink", (1,))
+    builder.add("dense", "units", weights={"kernel": np.array([[1.0, second]], np.float32)})
+    builder.add("relu", "relu")
+    builder.add("dense", "logits", weights={"kernel": np.array([[1.0, 0.0], [1.0, 0.0]], np.float32)})
+    return PortedModel.from_graph(builder.graph())
+
+
+class InDouble(OracleBackend):
+    """The oracle, in float64 whatever is asked for: its own two runs never differ."""
+
+    def prepare(self, model: Any, dtype: str) -> Any:
+        return super().prepare(model, "float64")
+
+
+class Library:
+    """Explains another network than it is given, and adds ``extra`` to the relevance of the input."""
+
+    name = "library"
+
+    def __init__(self, model: PortedModel, extra: float = 0.0) -> None:
+        self._model, self._extra = model, extra
+
+    def version(self) -> dict[str, str]:
+        return {"source": "a"}
+
+    def supports(self, method: Method) -> bool:
+        return True
+
+    def prepare(self, model: PortedModel, dtype: str) -> Library:
+        return self
+
+    def explain(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool = True) -> Trace:
+        trace = OracleBackend().prepare(self._model, "float64").explain(x, method, target)
+        trace.provenance["versions"] = self.version()
+        trace.attribution = trace.attribution + self._extra
+        trace.layers["input"].relevance = trace.attribution
+        return trace
+
+
+def result_of(library: Backend, folder: Path) -> Result:
+    cases = ModelCases("library", "digits-cnn", network(2.0**-30), np.ones((1, 1), np.float32), ("gradient",))
+    recordings = Recordings(folder, library, limit_s=60.0)
+    ((result, _),) = results_of(cases, recordings, InDouble(), {}, folder / "results")
+    return result
+
+
+def test_a_unit_within_rounding_of_zero_may_be_on_in_one_run_and_off_in_the_other(tmp_path: Path) -> None:
+    # the reference's unit is on (gradient 1 + 2^-30), the library's off; on its activations both gradients are 1
+    result = result_of(Library(network(-(2.0**-30))), tmp_path)
+    assert result.status == Status.ILL_CONDITIONED
+    assert "different sides of a kink" in result.reason
+    # first seen where the two units differ
+    assert result.begins == "units"
+
+
+def test_a_difference_that_the_librarys_own_activations_do_not_explain_stays_one(tmp_path: Path) -> None:
+    result = result_of(Library(network(-(2.0**-30)), extra=0.5), tmp_path)
+    assert result.status == Status.UNEXPLAINED
