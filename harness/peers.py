@@ -157,10 +157,10 @@ def find_python(peer: Peer) -> Path:
     for candidate in filter(None, map(shutil.which, names)):
         # A name on the PATH may be a stub of a version manager, or a Python without venv: asked, not believed.
         try:
-            said = subprocess.run((candidate, "-c", _PROBE), capture_output=True, text=True, timeout=60)
+            answer = subprocess.run((candidate, "-c", _PROBE), capture_output=True, text=True, timeout=60)
         except (OSError, subprocess.TimeoutExpired):
             continue
-        if said.returncode == 0 and tuple(map(int, said.stdout.split())) in peer.pythons:
+        if answer.returncode == 0 and tuple(map(int, said.stdout.split())) in peer.pythons:
             return Path(candidate)
     wanted = [f"{major}.{minor}" for major, minor in peer.pythons]
     raise PeerError(

@@ -207,12 +207,12 @@ def judge(
 
 def _state(reference: Trace, candidate: Trace) -> str | None:
     """What a side leaves changed, as a sentence; None where neither does."""
-    said = [
+    changed = [
         f"{side} {trace.backend!r} {trace.provenance[STATE]} (state)"
         for side, trace in (("reference", reference), ("candidate", candidate))
         if STATE in trace.provenance
     ]
-    return "; ".join(said) or None
+    return "; ".join(changed) or None
 
 
 def with_first_divergent(
