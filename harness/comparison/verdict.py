@@ -13,6 +13,7 @@ from harness.comparison.first_step import BothSteps, first_step
 from harness.comparison.floor import MULTIPLE, NoiseFloor
 from harness.comparison.rerun import Ground
 from harness.comparison.rows import (
+    PASSING,
     VERDICTS,
     ForwardRow,
     Row,
@@ -117,7 +118,7 @@ class Comparison:
         yield self.attribution
 
     def _row_passed(self, row: Row | ForwardRow) -> bool:
-        if row.verdict in ("identical", "equivalent"):
+        if row.verdict in PASSING:
             return True
         if self.tolerance == "close":
             return row.verdict == "close"
