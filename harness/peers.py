@@ -157,7 +157,7 @@ def find_python(peer: Peer) -> Path:
             answer = subprocess.run((candidate, "-c", _PROBE), capture_output=True, text=True, timeout=60)
         except (OSError, subprocess.TimeoutExpired):
             continue
-        if answer.returncode == 0 and tuple(map(int, said.stdout.split())) in peer.pythons:
+        if answer.returncode == 0 and tuple(map(int, answer.stdout.split())) in peer.pythons:
             return Path(candidate)
     wanted = [f"{major}.{minor}" for major, minor in peer.pythons]
     raise PeerError(
