@@ -88,6 +88,12 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write ``content``, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write ``value`` as indented JSON with a final newline, atomically."""
     write_text(path, json.dumps(value, indent=1, sort_keys=False, allow_nan=False) + "\n")
@@ -117,12 +123,15 @@ def json_digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def installed_version(package: str) -> str:
-    """Its version, or "not installed"."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+def installed_versions(*distributions: str) -> dict[str, str]:
+    """By name, the version that is installed; "not installed" where there is none."""
+    found = {}
+    for name in distributions:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
 
 
 @cache
@@ -147,4 +156,4 @@ def source_digest(package: str, without: tuple[str, ...] = ()) -> str:
 def code_digest(*packages: str, without: tuple[str, ...] = ()) -> str:
     """sha256 (hex) over the sources of ``packages`` (see :func:`source_digest`) and the versions of what they use."""
     sources = {package: source_digest(package, without) for package in sorted(set(packages))}
-    return json_digest([sources, platform.python_version(), *map(installed_version, LIBRARIES)])
+    return json_digest([sources, platform.python_version(), installed_versions(*LIBRARIES)])

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 
 from harness.backends.protocol import Backend, Model, Prepared
 from harness.errors import UnsupportedMethodError
+from harness.files import installed_versions, source_digest
 from harness.graph import Graph
 from harness.methods import (
     AlphaBetaX,
@@ -45,7 +46,7 @@ from harness.methods import (
     StdEpsilon,
     UniformNoise,
 )
-from ported_impls.versions import distribution_versions, package_digest, require_torch_and_zennit
+from ported_impls.versions import require_torch_and_zennit
 
 if TYPE_CHECKING:
     from ported_impls.torchvision_shim import zennit
@@ -71,7 +72,7 @@ class ZennitBackend:
     merge_batch_norms: bool
 
     def version(self) -> dict[str, str]:
-        return {**distribution_versions("torch", "zennit", "numpy"), "source": package_digest()}
+        return {**installed_versions("torch", "zennit", "numpy"), "source": source_digest("ported_impls")}
 
     def supports(self, method: Method) -> bool:
         """Whether Zennit has a counterpart of the method."""

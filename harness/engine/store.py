@@ -18,7 +18,8 @@ from typing import Any
 from harness.backends import Backend, packages_of
 from harness.case import Case
 from harness.engine.cases import engine
-from harness.files import byte_count, cache_folder, code_digest, json_digest, replacing, write_text
+from harness.files import byte_count, cache_folder, code_digest, json_digest, write_bytes, write_text
+from harness.naming import printable
 
 #: Bytes that are kept, and the environment variable that names another number.
 LIMIT, LIMIT_VARIABLE = "2G", "XAI_HARNESS_STORE_BYTES"
@@ -106,7 +107,7 @@ class Store:
     def refuse(self, key: str, why: str) -> None:
         """Remove what is kept under ``key``, and say ``why``."""
         path = self._path(key)
-        log.warning("the kept result %s %s; it is computed again", path, why)
+        log.warning("the kept result %s %s; it is computed again", printable(str(path)), why)
         with suppress(OSError):
             path.unlink()
 
@@ -178,6 +179,5 @@ def _restore(path: Path, content: bytes) -> None:
     if path.exists():
         if path.read_bytes() == content:
             return
-        log.warning("%s is not what was written there; it is written again", path)
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+        log.warning("%s is not what was written there; it is written again", printable(str(path)))
+    write_bytes(path, content)

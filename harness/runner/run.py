@@ -16,7 +16,7 @@ from harness.checks import checked_dtype, checked_input
 from harness.comparison import PASSING
 from harness.engine import Store, engine, result_key
 from harness.errors import InvalidInputError, UnknownNameError, described, is_interrupt
-from harness.files import installed_version, write_json
+from harness.files import installed_versions, write_json
 from harness.methods import Method, method, slug
 from harness.naming import file_name
 from harness.pairs import check_applies
@@ -216,7 +216,7 @@ def environment(backends: Sequence[Backend]) -> dict[str, str]:
     """Name and version of everything that computed."""
     import platform
 
-    facts = {"python": platform.python_version(), "xai-harness": installed_version("xai-harness")}
+    facts = {"python": platform.python_version(), **installed_versions("xai-harness")}
     for backend in backends:
         try:
             facts |= {f"{backend.name}: {key}": str(value) for key, value in backend.version().items()}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ import numpy as np
 from harness.backends.protocol import Model
 from harness.divisions import Stage
 from harness.errors import InvalidInputError
+from harness.files import source_digest
 from harness.graph import Graph, Layer
 from harness.methods import Method, TimesSign
 from harness.steps import Deviation, ForwardStep, Step
@@ -76,15 +75,8 @@ class OracleBackend:
 
     def version(self) -> dict[str, str]:
         """NumPy's and Python's versions, and the sha256 of this package's source."""
-        source = hashlib.sha256()
-        for path in sorted(Path(__file__).parent.rglob("*.py")):
-            source.update(path.name.encode())
-            source.update(path.read_bytes())
-        return {
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-            "source": f"sha256:{source.hexdigest()}",
-        }
+        source = source_digest("reference_impls.oracle")
+        return {"numpy": np.__version__, "python": platform.python_version(), "source": source}
 
     def supports(self, method: Method) -> bool:
         """Whether every rule, the head, the procedure and the post-processing of ``method`` are known here."""

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harness import cli
-from harness.engine import Store
+from harness.engine import Store, memo
 from harness.engine.store import LIMIT_VARIABLE
 from harness.errors import InvalidInputError
 from harness.files import byte_count, code_digest, json_digest, source_digest
@@ -102,7 +102,7 @@ def test_a_folder_that_cannot_be_written_costs_a_notice(
 WRITER = """
 import sys
 from pathlib import Path
-from harness.engine import Store
+from harness.engine import Store, memo
 from harness.files import json_digest
 store = Store(Path(sys.argv[1]))
 for number in range(150):
@@ -229,6 +229,11 @@ def test_a_limit_that_is_none_is_one_line(own_cache: Path, monkeypatch: pytest.M
     status, _, err = call("info")
     assert (status, err.count("\n")) == (2, 1)
     assert f"{LIMIT_VARIABLE} is 'lots'" in err
+    monkeypatch.setenv(memo.LIMIT_VARIABLE, "lots")
+    with pytest.raises(
+        InvalidInputError, match=f"{memo.LIMIT_VARIABLE} is 'lots'; expected a number of bytes"
+    ):
+        memo.Memo()
 
 
 # --- sizes and digests ----------------------------------------------------------------------------------

@@ -188,8 +188,8 @@ def test_a_case_runs_again_with_another_version_of_a_backend_or_library(
     monkeypatch.setattr(registry, "_installed", {})
     run(installed, tmp_path)
     assert candidate_runs() == 4  # of a new backend: all of its cases
-    version = files.installed_version
-    monkeypatch.setattr(files, "installed_version", lambda name: "2" if name == "scipy" else version(name))
+    versions = files.installed_versions
+    monkeypatch.setattr(files, "installed_versions", lambda *names: {**versions(*names), "scipy": "2"})
     engine().clear()
     run(installed, tmp_path)
     assert candidate_runs() == 4 + 4
