@@ -89,14 +89,23 @@ def measure(what: str) -> tuple[list[str], str]:
 def opened(what: str) -> Path:
     """A worktree of the present commit with the patch merged into it; one that is open already is left as it is.
 
-    Raises PatchError where git finds conflicts: they stand in the files.
+    Raises PatchError with what git says of files with conflicts, which stand in them, and of files that are gone.
     """
     tree = OPENED / what
-    if not tree.exists():
-        _git("worktree", "prune", cwd=ROOT)
-        _git("worktree", "add", "--detach", str(tree), "HEAD", cwd=ROOT)
-        if patch_of(what).exists():
-            _git("apply", "--3way", str(patch_of(what)), cwd=tree)
+    if tree.exists():
+        return tree
+    _git("worktree", "prune", cwd=ROOT)
+    _git("worktree", "add", "--detach", str(tree), "HEAD", cwd=ROOT)
+    wrong = []
+    for file in (
+        touched(what) if patch_of(what).exists() else ()
+    ):  # one by one: git applies all of it or nothing
+        try:
+            _git("apply", "--3way", f"--include={file}", str(patch_of(what)), cwd=tree)
+        except PatchError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise PatchError("\n".join(wrong))
     return tree
 
 
