@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from harness.cache_cli import app as cache_app
 from harness.diagnose_cli import diagnose_command
 from harness.errors import HarnessError, InvalidInputError, described
 from harness.naming import printable
@@ -48,6 +49,7 @@ golden_app = typer.Typer(
 )
 app.add_typer(golden_app, name="golden")
 app.add_typer(peers_app, name="peers")
+app.add_typer(cache_app, name="cache")
 app.command("diagnose")(diagnose_command)
 app.command("stability")(stability_command)
 
@@ -86,14 +88,18 @@ def run_command(
     input_file: Input = None,
     in_process: InProcess = False,
     timeout: Timeout = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Compute every case again, also where its result is kept.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run methods through reference and candidate, compare every layer, leave a report.
 
-    A run that was interrupted continues where it stopped; finished cases are not run again, unless a side is a
-    file of your own: its code may be another by now.
+    A run that was interrupted continues where it stopped; finished cases are not run again (see: xai-harness cache),
+    unless a side is a file of your own: its code may be another by now.
     """
     from harness.checks import checked_dtype, read_array
+    from harness.engine import Store
     from harness.report import write_summary
     from harness.runner import (
         Selection,
@@ -118,7 +124,8 @@ def run_command(
     sides_of = Sides(in_process, timeout, per_case=True)
     try:
         with sides_of.named(reference, candidate) as (first, second), RunDisplay(count, as_json) as display:
-            rows = run(replace(selection, reference=first, candidate=second), folder, display.progress)
+            selection = replace(selection, reference=first, candidate=second)
+            rows = run(selection, folder, display.progress, Store(force=force))
             facts = environment([first, second])
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue where it stopped", file=sys.stderr)

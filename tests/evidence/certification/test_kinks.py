@@ -12,6 +12,7 @@ from evidence.certification.comparison import results_of
 from evidence.certification.recordings import Recordings
 from evidence.certification.results import Result, Status
 from harness.backends import Backend
+from harness.engine import Store
 from harness.methods import Method
 from harness.trace import Trace
 from ported_models.build import Builder
@@ -63,7 +64,7 @@ class Library:
 def result_of(library: Backend, folder: Path) -> Result:
     cases = ModelCases("library", "digits-cnn", network(2.0**-30), np.ones((1, 1), np.float32), ("gradient",))
     recordings = Recordings(folder, library, limit_s=60.0)
-    ((result, _),) = results_of(cases, recordings, InDouble(), {}, folder / "results")
+    ((result, _),) = results_of(cases, recordings, InDouble(), {}, Store())
     return result
 
 
