@@ -72,7 +72,9 @@ def first_step(
     places = {received, *(name for name in suspects if name not in compared)}
     differing = None if steps is None else _differing(places, suspects, reference, floor, steps)
     if differing is None:
-        return FirstStep(received, f"{origin}; which of them differs cannot be told without their single steps")
+        return FirstStep(
+            received, f"{origin}; which of them differs cannot be told without their single steps"
+        )
     if not differing:
         return FirstStep(
             received, f"{origin}, whose own steps agree: what differs is how their shares are added"

@@ -14,11 +14,11 @@ from harness.divisions import Stage
 from harness.errors import InvalidInputError
 from harness.files import source_digest
 from harness.graph import Graph, Layer
-from harness.methods import Method, TimesSign
-from harness.steps import Deviation, ForwardStep, Step
+from harness.methods import Method, Rule, TimesSign
+from harness.steps import Deviation, Formula, ForwardStep, Step
 from harness.trace.trace import Trace
 from reference_impls.deviations import backward, forward
-from reference_impls.oracle import denominators, rules, run
+from reference_impls.oracle import denominators, formulas, rules, run
 from reference_impls.oracle.backward import HEADS
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.memory import Remembered
@@ -66,6 +66,10 @@ class PreparedOracle:
     def forward_deviations(self, step: ForwardStep, observed: np.ndarray) -> list[Deviation]:
         """What its forward pass may do differently so that ``observed`` comes out."""
         return forward.forward_deviations(step, observed)
+
+    def formula(self, layer: Layer, rule: Rule) -> Formula | None:
+        """What ``rule`` computes at ``layer``, as text for a reproducer."""
+        return formulas.formula(layer, rule)
 
 
 class OracleBackend:

@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(__file__).resolve().parent
 #: The most files outside ``tests/`` that the addition of one may touch.
-GOALS = {"kind": 12, "candidate": 1, "column": 2, "cause": 3}
+GOALS = {"rule": 8, "kind": 12, "candidate": 1, "column": 2, "cause": 3}
 #: Files that a command writes: a person edits what they are written from.
 WRITTEN = ("docs/case-studies.md", "docs/causes.md", "docs/dialects.md", "reports/")
 #: Where a patch is open to be changed; git ignores it.
@@ -89,14 +89,23 @@ def measure(what: str) -> tuple[list[str], str]:
 def opened(what: str) -> Path:
     """A worktree of the present commit with the patch merged into it; one that is open already is left as it is.
 
-    Raises PatchError where git finds conflicts: they stand in the files.
+    Raises PatchError with what git says of files with conflicts, which stand in them, and of files that are gone.
     """
     tree = OPENED / what
-    if not tree.exists():
-        _git("worktree", "prune", cwd=ROOT)
-        _git("worktree", "add", "--detach", str(tree), "HEAD", cwd=ROOT)
-        if patch_of(what).exists():
-            _git("apply", "--3way", str(patch_of(what)), cwd=tree)
+    if tree.exists():
+        return tree
+    _git("worktree", "prune", cwd=ROOT)
+    _git("worktree", "add", "--detach", str(tree), "HEAD", cwd=ROOT)
+    wrong = []
+    for file in (
+        touched(what) if patch_of(what).exists() else ()
+    ):  # one by one: git applies all of it or nothing
+        try:
+            _git("apply", "--3way", f"--include={file}", str(patch_of(what)), cwd=tree)
+        except PatchError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise PatchError("\n".join(wrong))
     return tree
 
 

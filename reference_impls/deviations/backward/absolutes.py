@@ -36,6 +36,7 @@ from reference_impls.deviations.backward.signs import above_zero, but_bias
 from reference_impls.deviations.backward.stabilizers import has_denominator
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.parts import own_weights, stabilize, without_bias
+from reference_impls.oracle.rules import stabilizer_of
 
 Elementwise = Callable[[np.ndarray], np.ndarray]
 
@@ -117,10 +118,7 @@ def _sums(step: Step) -> Iterator[Deviation]:
     ``D`` is stabilised as the rule does it, in another way or not at all: one deviation each, since a sum of
     absolute values is never zero where anything contributes.
     """
-    if isinstance(step.rule, Epsilon):
-        own: Stabilizer | None = SignedEpsilon(step.rule.epsilon)
-    else:
-        own = getattr(step.rule, "stabilizer", None)
+    own = stabilizer_of(step.rule)
     for absolute, words in (
         (True, "the contributions are |x * W|, and so is what they are divided by"),
         (False, "the denominator is the sum of |x * W|, the contributions x * W keep their sign"),

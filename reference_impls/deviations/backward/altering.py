@@ -38,6 +38,11 @@ def with_fields(**changes: Any) -> Change:
     return lambda step: replace(step, rule=replace(step.rule, **changes))
 
 
+def with_reading(**changes: Any) -> Change:
+    """The same rule read otherwise: a formula put in its place before was that of the other reading."""
+    return lambda step: replace(step, rule=replace(step.rule, **changes), formula=None)
+
+
 def with_formula(formula: Callable[[Step], Arrays]) -> Change:
     """Another formula. What it reads of the step may have been altered before, or be altered afterwards."""
     return lambda step: replace(step, formula=formula)

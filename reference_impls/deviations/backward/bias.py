@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from harness.graph import Layer
-from harness.methods import AlphaBeta, Bounded, Epsilon, Flat, StdEpsilon, WSquare, Z, ZPlusFast
+from harness.methods import AlphaBeta, Epsilon, StdEpsilon, WSquare, Z
 from harness.steps import Deviation, Step
 from reference_impls.deviations.backward.altering import (
     deviation,
@@ -27,13 +27,14 @@ from reference_impls.deviations.backward.wholes import whole_of
 from reference_impls.oracle import linear
 from reference_impls.oracle.linear import Arrays, weights_of
 from reference_impls.oracle.parts import without_bias
+from reference_impls.oracle.terms import terms_of
 
 
 def biases(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """Every other place for the bias, at a layer that has one and a rule that divides."""
     if not (has_weights(step) and has_bias(step) and has_denominator(step.rule)):
         return
-    if _counts_bias(step):
+    if terms_of(step.rule).counts_bias:
         yield from _counted_differently(step)
     else:
         yield from _added(step)
@@ -41,10 +42,6 @@ def biases(step: Step, observed: Arrays) -> Iterator[Deviation]:
         yield from _placed_differently(step.rule)
     if has_quotient(step) and isinstance(step.rule, Z | Epsilon | StdEpsilon):
         yield from _shared_out(step)
-
-
-def _counts_bias(step: Step) -> bool:
-    return bool(getattr(step.rule, "bias", not isinstance(step.rule, Flat | Bounded | ZPlusFast)))
 
 
 def _counted_differently(step: Step) -> Iterator[Deviation]:

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from harness.methods import Bounded, Flat, WSquare
+from harness.methods import Bounded, WSquare
 from harness.steps import Deviation, Step
 from reference_impls.deviations.backward.altering import deviation, with_fields, with_formula
 from reference_impls.deviations.backward.carrying import counted
@@ -19,6 +19,7 @@ from reference_impls.deviations.backward.wholes import whole_of
 from reference_impls.oracle import linear
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.parts import back, negative, own_weights, positive, without_bias
+from reference_impls.oracle.terms import ONES, terms_of
 
 # Flat and w-square, and what ones do elsewhere ---------------------------------------------------------
 
@@ -27,7 +28,7 @@ def ones_and_inputs(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """The real input where ones belong, ones where the input belongs."""
     if not (has_weights(step) and has_quotient(step)):
         return
-    flat = isinstance(step.rule, Flat | WSquare)
+    flat = terms_of(step.rule).terms[0].below[0].inputs == ONES
     stands, instead = ("the real input stands", "ones") if flat else ("ones stand", "the input")
     value = np.positive if flat else np.ones_like
     for places, said in (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -17,20 +17,17 @@ from harness.methods import (
     Bounded,
     Deconvolution,
     Epsilon,
-    Flat,
     FusedBatchNorm,
     Gamma,
     Gradient,
     GuidedReLU,
+    KernelRule,
     Pass,
     ReplaceZero,
     Rule,
-    Sign,
     SignedEpsilon,
     StdEpsilon,
-    WSquare,
     Z,
-    ZPlusFast,
 )
 from harness.steps import Deviation, Step
 from reference_impls.deviations.backward.altering import Change, deviation, named, with_formula, with_rule
@@ -40,6 +37,9 @@ from reference_impls.deviations.backward.stabilizers import GRID, STABILIZING
 from reference_impls.oracle import derivative
 from reference_impls.oracle.activations import ELEMENTWISE
 from reference_impls.oracle.linear import Arrays
+
+#: Rules that are offered with several values each, or with none but their own; the others as their defaults have them.
+VALUED = (Z, Epsilon, StdEpsilon, AlphaBeta, AlphaBetaX, Gamma, Bounded)
 
 
 def _elsewhere(kind: Kind) -> bool:
@@ -108,7 +108,7 @@ def _usual(step: Step) -> Iterator[Rule]:
     own = getattr(step.rule, "stabilizer", None)
     for stabilizer in {own or ReplaceZero(): None, ReplaceZero(): None}:
         of: dict[str, Any] = {"stabilizer": stabilizer}
-        yield from (Flat(**of), WSquare(**of), ZPlusFast(**of), Sign(**of))
+        yield from (each(**of) for each in get_args(KernelRule) if not issubclass(each, VALUED))
         yield from (Bounded(-1.0, 1.0, **of), Bounded(0.0, 1.0, **of))
         if not isinstance(step.rule, AlphaBeta):
             yield from (AlphaBeta(1, 0, **of), AlphaBeta(2, 1, **of))

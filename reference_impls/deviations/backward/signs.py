@@ -34,9 +34,8 @@ from reference_impls.deviations.backward.quotients import (
 )
 from reference_impls.deviations.backward.stabilizers import has_denominator
 from reference_impls.oracle import linear
-from reference_impls.oracle.input_rules import sign_of
 from reference_impls.oracle.linear import Arrays, Weights
-from reference_impls.oracle.parts import back, negative, positive, signs, without_bias
+from reference_impls.oracle.parts import back, negative, positive, sign_of, signs, without_bias
 
 Elementwise = Callable[[np.ndarray], np.ndarray]
 PartOfWeights = Callable[[Weights], Weights]
