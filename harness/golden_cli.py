@@ -275,7 +275,7 @@ def diff_command(
 
     if (Path(one) / "summary.parquet").is_file() and (Path(other) / "summary.parquet").is_file():
         rows = run_differences(Path(one), Path(other))
-        columns = ("model", "method", "dtype", "what", "A", "B")
+        columns: tuple[str, ...] = ("model", "method", "dtype", "what", "A", "B")
     else:
         apart = distances(_named(root, one), _named(other_root or root, other))
         rows = [

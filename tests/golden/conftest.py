@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from harness.golden import Models, find_goldens, inspect, record, verify_all
+from tests.harness.conftest import call as call
 from tests.harness.linear_network import GradientBackend, network
 
 X = np.array([[0.5, -1.0, 2.0]])
