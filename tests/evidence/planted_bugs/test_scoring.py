@@ -156,7 +156,7 @@ def test_everything_but_what_shows_and_installs_counts() -> None:
     }
     folders = {name.split("/")[1] for name in left_out if name.count("/") > 1}
     assert folders == {"golden", "report", "stability"}
-    shown = {"cache_cli", "cli", "diagnose_cli", "doctor", "peers", "peers_cli", "terminal"}
+    shown = {"cache_cli", "cli", "diagnose_cli", "doctor", "golden_cli", "peers", "peers_cli", "terminal"}
     assert {Path(name).stem for name in left_out if name.count("/") == 1} == shown
 
 
