@@ -134,23 +134,47 @@ def installed_versions(*distributions: str) -> dict[str, str]:
     return found
 
 
+#: What was there when a digest was taken: path, size and time of change of every file, by package.
+_read: dict[str, list[tuple[str, int, int]]] = {}
+
+
 @cache
 def source_digest(package: str, without: tuple[str, ...] = ()) -> str:
     """sha256 (hex) over the files of an importable package or module but for bytecode: changes when its code does.
 
-    ``without``: globs of files that do not count, from the top-level package on (``harness/report/*``).
+    It is taken once a process, whose modules do not change either; see :func:`code_has_changed`. ``without``: globs of
+    files that do not count, from the top-level package on (``harness/report/*``).
     """
+    _read.setdefault(package, _seen(package))
     digest = hashlib.sha256()
-    module = importlib.import_module(package)
-    if not hasattr(module, "__path__"):
-        return hashlib.sha256(Path(module.__file__ or "").read_bytes()).hexdigest()
-    for folder in map(Path, module.__path__):
-        for path in sorted(each for each in folder.rglob("*") if each.is_file() and each.suffix != ".pyc"):
-            name = f"{package.replace('.', '/')}/{path.relative_to(folder).as_posix()}"
-            if not any(fnmatchcase(name, pattern) for pattern in without):
-                content = path.read_bytes()
-                digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    for name, path in _source_files(package):
+        if not any(fnmatchcase(name, pattern) for pattern in without):
+            content = path.read_bytes()
+            digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
+
+
+def code_has_changed() -> bool:
+    """Whether a file that a digest was taken of is another by now: a module imported since then may be newer."""
+    return any(_seen(package) != before for package, before in _read.items())
+
+
+def _source_files(package: str) -> list[tuple[str, Path]]:
+    """Name, from the top-level package on, and path of every file of a package or module but bytecode."""
+    module, name = importlib.import_module(package), package.replace(".", "/")
+    if not hasattr(module, "__path__"):
+        return [(f"{name}.py", Path(module.__file__ or ""))]
+    return [
+        (f"{name}/{path.relative_to(folder).as_posix()}", path)
+        for folder in map(Path, module.__path__)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
+
+
+def _seen(package: str) -> list[tuple[str, int, int]]:
+    stats = ((name, path.stat()) for name, path in _source_files(package))
+    return [(name, each.st_size, each.st_mtime_ns) for name, each in stats]
 
 
 def code_digest(*packages: str, without: tuple[str, ...] = ()) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -15,18 +15,15 @@ from harness.report import case_line
 from harness.runner import Progress, Skipped
 
 
-class RunDisplay:
-    """A progress bar on the terminal and one line per finished case above it."""
+class _Display:
+    """A progress bar on the terminal while it is entered, and lines above it."""
 
-    def __init__(self, cases: int, to_stderr: bool = False) -> None:
+    def __init__(self, count: int, to_stderr: bool) -> None:
         self._console = Console(stderr=to_stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
         self._bar = _bar(self._console)
-        self._task = self._bar.add_task("starting", total=cases)
-        self.progress = Progress(started=self._started, finished=self._finished, skipped=self._skipped)
-        #: Methods that do not apply to a model, in the order they were met.
-        self.skipped: list[Skipped] = []
+        self._task = self._bar.add_task("starting", total=count)
 
-    def __enter__(self) -> RunDisplay:
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 
@@ -34,6 +31,16 @@ class RunDisplay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+
+
+class RunDisplay(_Display):
+    """A progress bar on the terminal and one line per finished case above it."""
+
+    def __init__(self, cases: int, to_stderr: bool = False) -> None:
+        super().__init__(cases, to_stderr)
+        self.progress = Progress(started=self._started, finished=self._finished, skipped=self._skipped)
+        #: Methods that do not apply to a model, in the order they were met.
+        self.skipped: list[Skipped] = []
 
     def _started(self, case: str) -> None:
         self._bar.update(self._task, description=printable(case))
@@ -50,23 +57,12 @@ class RunDisplay:
         self._bar.advance(self._task, skipped.cases)
 
 
-class Watch:
+class Watch(_Display):
     """A progress bar on the terminal, and above it a few lines for each thing that is done."""
 
     def __init__(self, count: int, quiet: bool = False) -> None:
-        self._console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False, stderr=quiet)
+        super().__init__(count, quiet)
         self._quiet = quiet
-        self._bar = _bar(self._console)
-        self._task = self._bar.add_task("starting", total=count)
-
-    def __enter__(self) -> Watch:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
 
     def started(self, name: str) -> None:
         """``name`` is begun."""

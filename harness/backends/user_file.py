@@ -6,6 +6,7 @@ import hashlib
 import os
 import sys
 import sysconfig
+from collections.abc import Callable
 from importlib.machinery import (
     BYTECODE_SUFFIXES,
     EXTENSION_SUFFIXES,
@@ -18,10 +19,11 @@ from importlib.machinery import (
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.errors import HarnessError, described, is_interrupt
 
+T = TypeVar("T")
 #: This project's packages: they change when it is installed anew.
 _OWN = ("harness", "reference_impls", "ported_impls", "ported_models")
 
@@ -37,27 +39,38 @@ def backend_of_file(name: str) -> Any:
     Raises HarnessError where there is no such file or name, for whatever the file raises while it is run
     (`sys.exit()` too), and for an object that lacks a part of `harness.backends.Backend`.
     """
+
+    def made(value: Any) -> tuple[Any, str]:
+        # A class, or a function that makes a backend; a backend has these calls itself.
+        backend = value if hasattr(value, "prepare") and not isinstance(value, type) else value()
+        return backend, missing_part(backend)
+
+    backend, lacking = from_file(name, "backend", made)
+    if lacking:
+        raise HarnessError(f"backend {name!r} has no {lacking}; see harness.backends.Backend")
+    return backend
+
+
+def from_file(name: str, what: str, made: Callable[[Any], T]) -> T:
+    """``made`` of the object ``NAME`` of ``FILE.py``; ``what`` it is, for messages. The file is run anew.
+
+    Raises HarnessError where there is no such file or name, and for whatever file or ``made`` raise.
+    """
     file, _, attribute = name.rpartition(":")
     path = Path(file)
     if not path.is_file():
-        raise HarnessError(f"backend {name!r}: there is no file {file}")
+        raise HarnessError(f"{what} {name!r}: there is no file {file}")
     try:
         module = _run(path.resolve())
         if not hasattr(module, attribute):
-            raise HarnessError(f"backend {name!r}: {file} defines no {attribute!r}")
-        found = getattr(module, attribute)
-        # A class, or a function that makes a backend; a backend has these calls itself.
-        backend = found if hasattr(found, "prepare") and not isinstance(found, type) else found()
-        lacking = missing_part(backend)
+            raise HarnessError(f"{what} {name!r}: {file} defines no {attribute!r}")
+        return made(getattr(module, attribute))
     except HarnessError:
         raise
     except BaseException as error:  # the file is the user's; whatever it raises is said in one line
         if is_interrupt(error):
             raise
-        raise HarnessError(f"backend {name!r} cannot be loaded: {described(error)}") from error
-    if lacking:
-        raise HarnessError(f"backend {name!r} has no {lacking}; see harness.backends.Backend")
-    return backend
+        raise HarnessError(f"{what} {name!r} cannot be loaded: {described(error)}") from error
 
 
 def _run(path: Path) -> ModuleType:

@@ -18,7 +18,15 @@ from typing import Any
 from harness.backends import Backend, packages_of
 from harness.case import Case
 from harness.engine.cases import engine
-from harness.files import byte_count, cache_folder, code_digest, json_digest, write_bytes, write_text
+from harness.files import (
+    byte_count,
+    cache_folder,
+    code_digest,
+    code_has_changed,
+    json_digest,
+    write_bytes,
+    write_text,
+)
 from harness.naming import printable
 
 #: Bytes that are kept, and the environment variable that names another number.
@@ -88,6 +96,12 @@ class Store:
         It is on the disk, whole, when this returns. ``label``: what it is of, for whoever looks into the file.
         """
         if key is None or not self.limit:
+            return
+        if code_has_changed():
+            log.warning(
+                "the code has changed since this command began; from here on its results are not kept"
+            )
+            self.limit = 0
             return
         encoded = {name: base64.b64encode((folder / name).read_bytes()).decode() for name in files}
         text = json.dumps({"key": key, "label": label, "document": document, "files": encoded})
@@ -172,7 +186,8 @@ def _opened(content: bytes, key: str) -> Any:
     if seal != hashlib.sha256(text).hexdigest().encode():
         return None
     entry = json.loads(text)
-    return entry if entry["key"] == key else None
+    inside = all(not Path(name).is_absolute() and ".." not in Path(name).parts for name in entry["files"])
+    return entry if entry["key"] == key and inside else None
 
 
 def _restore(path: Path, content: bytes) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,8 @@ import numpy as np
 
 from harness.api import as_model, list_models, load_model, load_pair
 from harness.backends import is_user_file
-from harness.errors import HarnessError, InvalidInputError, ModelSourceError, described, is_interrupt
+from harness.backends.user_file import from_file
+from harness.errors import HarnessError, InvalidInputError, ModelSourceError
 
 
 @dataclass(frozen=True)
@@ -61,29 +60,14 @@ class Source:
 def object_of_file(name: str) -> Any:
     """``NAME`` of ``FILE.py``, or what ``NAME()`` returns where that is a function or a class. The file is run.
 
-    Raises ModelSourceError where there is no such file or name, and for whatever the file raises.
+    Raises HarnessError where there is no such file or name, and for whatever the file raises.
     """
-    file, _, attribute = name.rpartition(":")
-    path = Path(file).resolve()
-    if not path.is_file():
-        raise ModelSourceError(f"{name}: there is no file {file or name!r}; expected FILE.py:NAME")
-    try:
-        spec = spec_from_file_location(f"model_{hashlib.sha256(bytes(path)).hexdigest()[:12]}", path)
-        assert spec is not None
-        module = module_from_spec(spec)
-        sys.modules[module.__name__] = module
-        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
-        if not hasattr(module, attribute):
-            raise ModelSourceError(f"{name}: {file} defines no {attribute!r}")
-        found = getattr(module, attribute)
+
+    def made(value: Any) -> Any:
         # A module is called too, but with an input; a class or function is what makes one.
-        return found() if isinstance(found, type) or type(found).__name__ == "function" else found
-    except HarnessError:
-        raise
-    except BaseException as error:  # the file is the user's; whatever it raises is said in one line
-        if is_interrupt(error):
-            raise
-        raise ModelSourceError(f"{name} cannot be loaded: {described(error)}") from error
+        return value() if isinstance(value, type) or type(value).__name__ == "function" else value
+
+    return from_file(name, "model", made)
 
 
 def _file_facts(name: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from harness import cli
+from harness import cli, files
 from harness.engine import Store, memo
 from harness.engine.store import LIMIT_VARIABLE
 from harness.errors import InvalidInputError
@@ -261,6 +261,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / name).write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "made_for_digests", raising=False)
+    monkeypatch.setattr(files, "_read", {})
     return folder
 
 
@@ -280,7 +281,34 @@ def test_bytecode_and_what_is_left_out_do_not_count(package: Path) -> None:
     before = digest("made_for_digests/report/*")
     (package / "report" / "page.py").write_text("x = 1")
     (package / "__pycache__").mkdir(exist_ok=True)
-    (package / "__pycache__" / "one.cpython-311.pyc").write_bytes(b"x")
+    for name in ("one.cpython-311.pyc", "one.cpython-311.pyc.140"):  # one that is being written
+        (package / "__pycache__" / name).write_bytes(b"x")
     assert digest("made_for_digests/report/*") == before
     (package / "one.py").write_text("x = 1")
     assert digest("made_for_digests/report/*") != before
+
+
+def test_results_of_code_that_changes_meanwhile_are_not_kept(
+    package: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is imported from here on is newer than the digest that its results would lie under."""
+    digest()
+    store = Store(tmp_path / "kept")
+    store.put(ONE, "one", 1)
+    (package / "one.py").write_text("x = 1")
+    store.put(TWO, "two", 2)
+    assert (store.get(ONE), len(caplog.messages)) == (None, 1)
+    assert "the code has changed since this command began" in caplog.text
+    assert [entry.path.stem for entry in Store(tmp_path / "kept").entries()] == [ONE]
+
+
+@pytest.mark.parametrize("name", ["../outside", "{tmp}/outside"])
+def test_files_of_an_entry_stay_in_the_folder_asked_for(tmp_path: Path, name: str) -> None:
+    name = name.format(tmp=tmp_path)
+    (tmp_path / "outside").write_text("mine")
+    (tmp_path / "a").mkdir()
+    store = Store(tmp_path / "kept")
+    store.put(ONE, "one", 1, (name,), tmp_path / "a")
+    (tmp_path / "outside").write_text("still mine")
+    assert store.get(ONE, tmp_path / "b") is None
+    assert (tmp_path / "outside").read_text() == "still mine"

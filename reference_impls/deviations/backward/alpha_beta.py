@@ -70,13 +70,13 @@ def _other(pair: Factors, specified: Factors) -> Deviation:
     alpha, beta = pair
     exchanged = pair == specified[::-1]
     added = pair == (specified[0], -specified[1])
-    told = f"alpha is {alpha:g} and beta {beta:g} instead of {specified[0]:g} and {specified[1]:g}"
+    words = f"alpha is {alpha:g} and beta {beta:g} instead of {specified[0]:g} and {specified[1]:g}"
     if exchanged:
-        told = f"alpha and beta are exchanged: {told}"
+        words = f"alpha and beta are exchanged: {words}"
     elif added:
-        told = f"the share of the negative contributions is added instead of subtracted: {told}"
+        words = f"the share of the negative contributions is added instead of subtracted: {words}"
     parameters = {"alpha": alpha, "beta": beta}
-    return deviation("alpha-beta", told, with_factors(alpha, beta), parameters)
+    return deviation("alpha-beta", words, with_factors(alpha, beta), parameters)
 
 
 def _found(step: Step, observed: Arrays) -> Factors | None:
@@ -107,7 +107,7 @@ def _rounded(step: Step, observed: Arrays, pair: Factors) -> Factors:
 
 
 def _four(step: Step, observed: Arrays, rule: AlphaBetaX) -> Iterator[Deviation]:
-    told = f"instead of {_pairs(rule.alpha, rule.beta)}"
+    specified = f"instead of {_pairs(rule.alpha, rule.beta)}"
     others: list[tuple[tuple[float, float], tuple[float, float]]] = [
         (rule.beta, rule.alpha),
         (rule.alpha[::-1], rule.beta[::-1]),
@@ -119,7 +119,7 @@ def _four(step: Step, observed: Arrays, rule: AlphaBetaX) -> Iterator[Deviation]
     ]
     for alpha, beta in others:
         if (alpha, beta) != (rule.alpha, rule.beta):
-            words = f"the factors are {_pairs(alpha, beta)} {told}"
+            words = f"the factors are {_pairs(alpha, beta)} {specified}"
             yield deviation(
                 "alpha-beta", words, with_fields(alpha=alpha, beta=beta), {"alpha": alpha, "beta": beta}
             )

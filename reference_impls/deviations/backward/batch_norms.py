@@ -58,12 +58,12 @@ def batch_norms(step: Step, observed: Arrays) -> Iterator[Deviation]:
                 yield deviation("batchnorm", words, partial(_merged, reader))
 
 
-def _told(words: str, change: Change) -> Deviation:
+def _deviation(words: str, change: Change) -> Deviation:
     return deviation("batchnorm", words, change)
 
 
 def _other_rules(step: Step) -> Iterator[Deviation]:
-    own, told = step.rule, named(step.rule)
+    own, rule_name = step.rule, named(step.rule)
     others: tuple[tuple[str, Rule], ...] = (
         ("relevance is handed on as it is (Pass)", Pass()),
         ("it has the gradient", Gradient()),
@@ -71,16 +71,16 @@ def _other_rules(step: Step) -> Iterator[Deviation]:
     )
     for words, other in others:
         if type(other) is not type(own):
-            yield _told(f"{words} instead of {told}", with_rule(other))
+            yield _deviation(f"{words} instead of {rule_name}", with_rule(other))
     inner = _inner_rules(step)
     for rule in inner:
         if not (isinstance(own, FusedBatchNorm) and own.mode == "one_linear" and own.rule == rule):
-            words = f"it is read as the line it computes, with {named(rule)}, instead of {told}"
-            yield _told(words, with_formula(partial(_on_line, rule, _computed)))
+            words = f"it is read as the line it computes, with {named(rule)}, instead of {rule_name}"
+            yield _deviation(words, with_formula(partial(_on_line, rule, _computed)))
         for mode in ("one_linear", "two_linear"):
             fused = FusedBatchNorm(rule, mode)
             if fused != own:
-                yield _told(f"it has {named(fused)} instead of {told}", with_rule(fused))
+                yield _deviation(f"it has {named(fused)} instead of {rule_name}", with_rule(fused))
     if isinstance(own, FusedBatchNorm):
         own_rule = own.rule
         for words, line in (
@@ -88,9 +88,13 @@ def _other_rules(step: Step) -> Iterator[Deviation]:
             ("the variance is not squared, the mean is subtracted without gamma", _mean_without_gamma),
             ("the variance is squared, the mean is multiplied by gamma", partial(_computed, power=2)),
         ):
-            yield _told(f"{words}, instead of {told}", with_formula(partial(_on_line, own_rule, line)))
-        words = f"the two lines are the ones it computes, with the variance not squared, instead of {told}"
-        yield _told(words, with_formula(partial(_on_two_lines, own_rule)))
+            yield _deviation(
+                f"{words}, instead of {rule_name}", with_formula(partial(_on_line, own_rule, line))
+            )
+        words = (
+            f"the two lines are the ones it computes, with the variance not squared, instead of {rule_name}"
+        )
+        yield _deviation(words, with_formula(partial(_on_two_lines, own_rule)))
 
 
 def _inner_rules(step: Step) -> list[KernelRule]:
@@ -154,11 +158,11 @@ def _other_statistics(step: Step) -> Iterator[Deviation]:
         ("the mean is left out", "mean", 0.0),
     ):
         if name in step.layer.weights:
-            yield _told(words, with_weights(partial(_constant, name, value)))
-    yield _told("the statistics are those of the batch instead of the stored ones", _of_batch)
-    yield _told("the variance is divided by instead of its square root", _divided_by_variance)
+            yield _deviation(words, with_weights(partial(_constant, name, value)))
+    yield _deviation("the statistics are those of the batch instead of the stored ones", _of_batch)
+    yield _deviation("the variance is divided by instead of its square root", _divided_by_variance)
     words = "relevance is multiplied by gamma alone, without the standard deviation"
-    yield _told(words, with_formula(lambda step: (step.relevance * _statistics(step)[0],)))
+    yield _deviation(words, with_formula(lambda step: (step.relevance * _statistics(step)[0],)))
 
 
 def _constant(name: str, value: float, layer: Layer, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

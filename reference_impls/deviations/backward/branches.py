@@ -37,36 +37,37 @@ def residuals(step: Step, observed: Arrays) -> Iterator[Deviation]:
         yield from _of_concat(step)
     for place in range(count):
         words = f"branch {place + 1} of {count} ({step.layer.inputs[place]}) gets no relevance"
-        yield _told(words, then_all(partial(_without, place)))
+        yield _deviation(words, then_all(partial(_without, place)))
     words = "the branches are exchanged: each gets the share of the other"
     if len(set(step.layer.input_shapes)) == 1:
-        yield _told(words, then_all(lambda _, result: result[::-1]))
-    yield _told("every branch gets twice its share", then(lambda part: part * 2))
-    yield _told(f"the shares are divided by the {count} branches", then(lambda part: part / count))
+        yield _deviation(words, then_all(lambda _, result: result[::-1]))
+    yield _deviation("every branch gets twice its share", then(lambda part: part * 2))
+    yield _deviation(f"the shares are divided by the {count} branches", then(lambda part: part / count))
 
 
-def _told(words: str, change: Change) -> Deviation:
+def _deviation(words: str, change: Change) -> Deviation:
     return deviation("residual-split", words, change)
 
 
 def _of_add(step: Step) -> Iterator[Deviation]:
-    count, told = len(step.inputs), named(step.rule)
+    count, rule_name = len(step.inputs), named(step.rule)
     if not isinstance(step.rule, Gradient):
-        words = f"every branch gets the whole relevance instead of its share under {told}"
-        yield _told(words, with_rule(Gradient()))
-    yield _told(
-        f"every branch gets an equal share, R / {count}, instead of that of {told}", with_formula(_equally)
+        words = f"every branch gets the whole relevance instead of its share under {rule_name}"
+        yield _deviation(words, with_rule(Gradient()))
+    yield _deviation(
+        f"every branch gets an equal share, R / {count}, instead of that of {rule_name}",
+        with_formula(_equally),
     )
     for place, name in enumerate(step.layer.inputs):
         words = f"branch {place + 1} ({name}) gets the whole relevance and the others nothing"
-        yield _told(words, with_formula(partial(_to_one, place)))
+        yield _deviation(words, with_formula(partial(_to_one, place)))
     for said, weight_of in (("absolute", np.abs), ("positive", partial(np.maximum, 0.0))):
         words = f"relevance is shared in proportion to the {said} values of the branches"
-        yield _told(words, with_formula(partial(_in_proportion, weight_of)))
+        yield _deviation(words, with_formula(partial(_in_proportion, weight_of)))
     words = "relevance is shared in proportion to the sums of the absolute values of the branches"
-    yield _told(words, with_formula(_by_size))
+    yield _deviation(words, with_formula(_by_size))
     for rule in _rules(step):
-        words = f"it has the rule {named(rule)} instead of {told}"
+        words = f"it has the rule {named(rule)} instead of {rule_name}"
         yield deviation("rule-mapping", words, with_rule(rule), {"rule": named(rule)})
 
 
@@ -109,17 +110,17 @@ def _by_size(step: Step) -> Arrays:
 
 
 def _of_multiply(step: Step) -> Iterator[Deviation]:
-    count, told = len(step.inputs), named(step.rule)
+    count, rule_name = len(step.inputs), named(step.rule)
     if len(set(step.layer.input_shapes)) == 1:
-        words = f"every factor gets the whole relevance instead of {told}"
-        yield _told(words, with_formula(lambda step: (step.relevance,) * count))
-        words = f"every factor gets an equal share, R / {count}, instead of {told}"
-        yield _told(words, with_formula(lambda step: (step.relevance / count,) * count))
+        words = f"every factor gets the whole relevance instead of {rule_name}"
+        yield _deviation(words, with_formula(lambda step: (step.relevance,) * count))
+        words = f"every factor gets an equal share, R / {count}, instead of {rule_name}"
+        yield _deviation(words, with_formula(lambda step: (step.relevance / count,) * count))
         for place, name in enumerate(step.layer.inputs):
             words = f"factor {place + 1} ({name}) gets the whole relevance and the others nothing"
-            yield _told(words, with_formula(partial(_whole_to, place)))
-    words = f"every factor gets gradient times input instead of {told}"
-    yield _told(words, with_formula(gradient_times_input))
+            yield _deviation(words, with_formula(partial(_whole_to, place)))
+    words = f"every factor gets gradient times input instead of {rule_name}"
+    yield _deviation(words, with_formula(gradient_times_input))
 
 
 def _whole_to(place: int, step: Step) -> Arrays:
@@ -128,9 +129,9 @@ def _whole_to(place: int, step: Step) -> Arrays:
 
 def _of_concat(step: Step) -> Iterator[Deviation]:
     words = "the slices are taken in the reversed order of the branches"
-    yield _told(words, with_formula(_reversed_slices))
+    yield _deviation(words, with_formula(_reversed_slices))
     words = "every branch gets the first slice of its size"
-    yield _told(words, with_formula(_first_slices))
+    yield _deviation(words, with_formula(_first_slices))
 
 
 def _reversed_slices(step: Step) -> Arrays:

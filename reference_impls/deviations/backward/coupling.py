@@ -18,8 +18,10 @@ def batches(step: Step, observed: Arrays) -> Iterator[Deviation]:
     count = samples_of(step)
     if count < 2:
         return
-    yield _told(f"the result is multiplied by the {count} samples of the batch", then(lambda x: x * count))
-    yield _told(f"the result is divided by the {count} samples of the batch", then(lambda x: x / count))
+    yield _deviation(
+        f"the result is multiplied by the {count} samples of the batch", then(lambda x: x * count)
+    )
+    yield _deviation(f"the result is divided by the {count} samples of the batch", then(lambda x: x / count))
     if step.whole is not None:
         return
     for words, function in (
@@ -31,9 +33,9 @@ def batches(step: Step, observed: Arrays) -> Iterator[Deviation]:
         ("the result is divided by the largest absolute value of the whole batch", _over_largest),
         ("the result is divided by its sum over the whole batch", _over_sum),
     ):
-        yield _told(words, then(function))
+        yield _deviation(words, then(function))
     words = "the result is scaled so that its sum over the whole batch is that of the relevance of the output"
-    yield _told(words, then_all(_conserving_together))
+    yield _deviation(words, then_all(_conserving_together))
     for words, function in (
         ("the relevance of the output is summed over the batch before the step", _summed),
         ("the relevance of the output is averaged over the batch before the step", _averaged),
@@ -45,10 +47,10 @@ def batches(step: Step, observed: Arrays) -> Iterator[Deviation]:
             lambda x: x - x.mean(axis=0),
         ),
     ):
-        yield _told(words, with_relevance(function))
+        yield _deviation(words, with_relevance(function))
 
 
-def _told(words: str, change: Change) -> Deviation:
+def _deviation(words: str, change: Change) -> Deviation:
     return deviation("batch-coupling", words, change)
 
 

@@ -28,7 +28,7 @@ def derivatives(step: Step, observed: Arrays) -> Iterator[Deviation]:
     if kind not in ELEMENTWISE or not isinstance(step.rule, Gradient | GuidedReLU):
         return
     yield from _of_other_slope(step, observed)
-    own = _said(kind, step.layer.attributes)
+    own = _in_words(kind, step.layer.attributes)
     for name, slope in _others(kind):
         if name != own:
             words = f"the derivative is that of {name} instead of {own}"
@@ -40,7 +40,7 @@ def derivatives(step: Step, observed: Arrays) -> Iterator[Deviation]:
         yield deviation("preactivation", words, with_formula(partial(_times, formula)))
 
 
-def _said(kind: str, attributes: Any) -> str:
+def _in_words(kind: str, attributes: Any) -> str:
     match kind:
         case "leaky_relu" | "elu":
             return f"{kind} (alpha {attributes['alpha']:g})"
@@ -61,7 +61,7 @@ def _others(own: str) -> Iterator[tuple[str, Slope]]:
         elif kind == "gelu":
             variants = ({"approximate": "none"}, {"approximate": "tanh"})
         for attributes in variants:
-            yield _said(kind, attributes), partial(_with, slope, attributes)
+            yield _in_words(kind, attributes), partial(_with, slope, attributes)
     yield "softsign", lambda x: 1 / (1 + np.abs(x)) ** 2
     yield "mish", _mish
     yield "hard sigmoid (x / 6 + 0.5)", lambda x: np.where(np.abs(x) < 3, 1 / 6, 0.0)

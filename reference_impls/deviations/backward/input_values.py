@@ -106,7 +106,7 @@ def bounds(step: Step, observed: Arrays) -> Iterator[Deviation]:
     if not isinstance(rule, Bounded) or not has_weights(step):
         return
     x = whole_of(step).inputs[0]
-    told = f"instead of {rule.low:g} and {rule.high:g}"
+    bounds_named = f"instead of {rule.low:g} and {rule.high:g}"
     pairs = [
         (float(x.min()), float(x.max())),
         *((-1.0, 1.0), (0.0, 1.0), (-0.5, 0.5), (0.0, 255.0), (-128.0, 128.0)),
@@ -115,7 +115,7 @@ def bounds(step: Step, observed: Arrays) -> Iterator[Deviation]:
     for place, (low, high) in enumerate(pairs):
         words = "the bounds are" if place else "the bounds are those of the values of the whole batch"
         if low < high and not (rounded_alike(low, rule.low) and rounded_alike(high, rule.high)):
-            sentence = f"{words} {low:g} and {high:g} {told}"
+            sentence = f"{words} {low:g} and {high:g} {bounds_named}"
             change = with_fields(low=low, high=high)
             yield deviation("input-layer-rule", sentence, change, {"low": low, "high": high})
     readings: tuple[tuple[str, Reading], ...] = (

@@ -43,15 +43,17 @@ def layouts(step: Step, observed: Arrays) -> Iterator[Deviation]:
         for words, function in _arrangements(outputs, len(step.relevance))
     }
     for words, function in after:
-        yield _told(f"the result has {words}", then(partial(_if_it_fits, function)))
+        yield _deviation(f"the result has {words}", then(partial(_if_it_fits, function)))
     for words, change in before.items():
-        yield _told(f"the relevance of the output is taken with {words}", change)
+        yield _deviation(f"the relevance of the output is taken with {words}", change)
     for words, function in after:
-        yield _told(f"the input is taken with {words}", with_inputs(partial(_if_it_fits, function)))
+        yield _deviation(f"the input is taken with {words}", with_inputs(partial(_if_it_fits, function)))
     for words, function in after:
         if words in before:
             both = chained(before[words], with_inputs(partial(_if_it_fits, function)))
-            yield _told(f"input and relevance are both taken with {words}, and the result is left so", both)
+            yield _deviation(
+                f"input and relevance are both taken with {words}, and the result is left so", both
+            )
     yield from _kernels(step)
     yield from _shifts(step)
     if step.layer.kind == "permute":
@@ -65,7 +67,7 @@ def layouts(step: Step, observed: Arrays) -> Iterator[Deviation]:
         yield deviation("layout", words, lying)
 
 
-def _told(words: str, change: Change) -> Deviation:
+def _deviation(words: str, change: Change) -> Deviation:
     return deviation("layout", words, change, generic=True)
 
 
@@ -175,10 +177,10 @@ def flattenings(step: Step, observed: Arrays) -> Iterator[Deviation]:
     if layer.kind in ("flatten", "reshape") and len(layer.input_shapes[0]) > 1:
         order = layer.attributes.get("order", "channels_last")
         other = "channels_last" if order == "channels_first" else "channels_first"
-        words = f"relevance is put back in {_said(other)} order instead of {_said(order)}"
+        words = f"relevance is put back in {_in_words(other)} order instead of {_in_words(order)}"
         yield deviation("flatten-order", words, with_attributes(order=other), {"order": other})
         if layer.kind == "flatten" and len(layer.input_shapes[0]) == 3:
-            words = f"relevance is put back with width before height instead of in {_said(order)} order"
+            words = f"relevance is put back with width before height instead of in {_in_words(order)} order"
             yield deviation("flatten-order", words, then(_width_first))
         return
     flat = _flattened_before(step)
@@ -194,7 +196,7 @@ def flattenings(step: Step, observed: Arrays) -> Iterator[Deviation]:
         yield deviation("flatten-order", sentence, with_inputs(function))
 
 
-def _said(order: str) -> str:
+def _in_words(order: str) -> str:
     return order.replace("_", "-")
 
 

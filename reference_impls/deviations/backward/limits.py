@@ -20,19 +20,19 @@ def limits(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """Values beyond a bound set to it: 1, a quantile of the sizes, or what is largest in the observation."""
     largest = max(float(np.abs(part).max(initial=0.0)) for part in as_it_stands(step))
     if largest > 1:
-        yield _told("the result is clipped to [-1, 1]", then(partial(_clipped, 1.0)))
+        yield _deviation("the result is clipped to [-1, 1]", then(partial(_clipped, 1.0)))
     if np.abs(step.relevance).max(initial=0.0) > 1:
         words = "the relevance of the output is clipped to [-1, 1] before the step"
-        yield _told(words, with_relevance(partial(_clipped, 1.0)))
+        yield _deviation(words, with_relevance(partial(_clipped, 1.0)))
     bound = max(float(np.abs(part[np.isfinite(part)]).max(initial=0.0)) for part in observed)
     if 0 < bound < largest and not rounded_alike(bound, largest) and bound != 1:
         words = f"the result is clipped to [-{bound:g}, {bound:g}]"
-        yield _told(words, then(partial(_clipped, bound)), bound=bound)
+        yield _deviation(words, then(partial(_clipped, bound)), bound=bound)
     if step.whole is not None:
         return
     for quantile in QUANTILES:
         words = f"the result is clipped at the quantile {quantile:g} of the absolute values of each sample"
-        yield _told(words, then(partial(_below_quantile, quantile, False)), quantile=quantile)
+        yield _deviation(words, then(partial(_below_quantile, quantile, False)), quantile=quantile)
         if samples_of(step) > 1:
             words = f"the result is clipped at the quantile {quantile:g} of the absolute values of the batch"
             change = then(partial(_below_quantile, quantile, True))
@@ -40,10 +40,10 @@ def limits(step: Step, observed: Arrays) -> Iterator[Deviation]:
     if all(x.ndim > 2 and x.shape[-1] > 1 for x in step.inputs):
         for said, over in (("mean", np.mean), ("sum", np.sum)):
             change = then(partial(_over_channels, over))
-            yield _told(f"every channel of the result has the {said} over the channels", change)
+            yield _deviation(f"every channel of the result has the {said} over the channels", change)
 
 
-def _told(words: str, change: Change, **parameters: float) -> Deviation:
+def _deviation(words: str, change: Change, **parameters: float) -> Deviation:
     return deviation("scale", words, change, parameters, generic=True)
 
 

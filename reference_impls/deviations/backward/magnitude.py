@@ -28,7 +28,7 @@ def scales(step: Step, observed: Arrays) -> Iterator[Deviation]:
 
         factor = rounded(float(found[0]), error, observed)
         if factor != 1:
-            words = f"the result is {_said(factor)} times that of the rule{_meaning(step, factor)}"
+            words = f"the result is {_in_words(factor)} times that of the rule{_meaning(step, factor)}"
             if factor == -1:
                 words = "the sign of the result is reversed"
             change = then(lambda part: part * factor)
@@ -43,7 +43,7 @@ def scales(step: Step, observed: Arrays) -> Iterator[Deviation]:
         yield deviation("scale", words, then_all(scaled))
 
 
-def _said(factor: float) -> str:
+def _in_words(factor: float) -> str:
     inverse = 1 / factor
     if abs(inverse) > 1 and isclose(inverse, round(inverse), rel_tol=1e-9):
         return f"1/{round(inverse)}"

@@ -38,7 +38,7 @@ def poolings(step: Step, observed: Arrays) -> Iterator[Deviation]:
         yield from _of_average(step)
 
 
-def _told(words: str, change: Change, **parameters: float) -> Deviation:
+def _deviation(words: str, change: Change, **parameters: float) -> Deviation:
     return deviation("pooling", words, change, parameters)
 
 
@@ -74,16 +74,16 @@ def _of_max(step: Step) -> Iterator[Deviation]:
     else:
         readings.append((f"equal largest entries share the relevance equally instead that {rule}", _tied))
     for words, share in readings:
-        yield _told(words, with_formula(partial(_shared, share)))
+        yield _deviation(words, with_formula(partial(_shared, share)))
     words = "where windows overlap, an entry keeps the relevance of the last one instead of the sum"
-    yield _told(words, with_formula(_overwritten))
+    yield _deviation(words, with_formula(_overwritten))
     if padded:
         words = "padded places count as 0 and take the relevance of windows without a larger entry"
-        yield _told(words, with_formula(_zero_padded))
+        yield _deviation(words, with_formula(_zero_padded))
     if not isinstance(step.rule, Gradient):
-        yield _told(f"it has the gradient instead of {named(step.rule)}", with_rule(Gradient()))
+        yield _deviation(f"it has the gradient instead of {named(step.rule)}", with_rule(Gradient()))
     if step.layer.input_shapes == (step.layer.shape,) and not isinstance(step.rule, Pass):
-        yield _told("relevance is handed on as it is", with_rule(Pass()))
+        yield _deviation("relevance is handed on as it is", with_rule(Pass()))
 
 
 def _met(windows: Windows, x: np.ndarray, value: float) -> np.ndarray:
@@ -179,35 +179,35 @@ def _of_average(step: Step) -> Iterator[Deviation]:
     rule, size = step.rule, pooling_windows(step.layer).entries
     if not isinstance(rule, Gradient):
         words = f"every entry gets an equal share (the gradient) instead of {named(rule)}"
-        yield _told(words, with_rule(Gradient()))
+        yield _deviation(words, with_rule(Gradient()))
     if not isinstance(rule, Z | Epsilon):
         for other in (Z(), Epsilon(1e-7), Epsilon(1e-6)):
             words = (
                 f"relevance is shared in proportion to the entries, {named(other)}, instead of {named(rule)}"
             )
-            yield _told(words, with_rule(other))
+            yield _deviation(words, with_rule(other))
     for words, change in (
         ("the window's relevance is divided by its size twice", then(lambda part: part / size)),
         ("the window's relevance is not divided by its size", then(lambda part: part * size)),
     ):
-        yield _told(words, change, size=size)
+        yield _deviation(words, change, size=size)
     for words, share in (
         ("all relevance of a window goes to its largest entry, as in max pooling", _first),
         ("relevance is shared in proportion to the positive entries", _by_positive),
         ("relevance is shared in proportion to the absolute entries", _by_absolute),
     ):
-        yield _told(f"{words}, instead of {named(rule)}", with_formula(partial(_shared, share)))
+        yield _deviation(f"{words}, instead of {named(rule)}", with_formula(partial(_shared, share)))
     if "count_include_pad" in step.layer.attributes and np.any(step.layer.attributes["padding"]):
         counts = step.layer.attributes["count_include_pad"]
         here, there = ("leaves out", "counts") if counts else ("counts", "leaves out")
         words = f"the average {here} the padded places instead of how the layer does, which {there} them"
-        yield _told(words, with_attributes(count_include_pad=not counts))
+        yield _deviation(words, with_attributes(count_include_pad=not counts))
         words = f"the average of the transpose alone {here} the padded places"
-        yield _told(words, with_formula(partial(_transposed_counting_pad, not counts)))
+        yield _deviation(words, with_formula(partial(_transposed_counting_pad, not counts)))
     if step.layer.input_shapes == (step.layer.shape,) and not isinstance(rule, Pass):
-        yield _told("relevance is handed on as it is", with_rule(Pass()))
+        yield _deviation("relevance is handed on as it is", with_rule(Pass()))
     if not isinstance(rule, Gradient):
-        yield _told("relevance is the gradient times the input", with_formula(gradient_times_input))
+        yield _deviation("relevance is the gradient times the input", with_formula(gradient_times_input))
 
 
 def _transposed_counting_pad(counts: bool, step: Step) -> Arrays:

@@ -142,11 +142,11 @@ def _threshold(step: Step, observed: Arrays) -> tuple[float, float] | None:
     """The largest input that has another sign than 1 and the smallest that has it; None where they overlap."""
     ones = with_quotient(lambda each, quotient: replace(quotient, front=(np.ones(each.inputs[0].shape),)))
     (bare,), (x,) = carry_out(ones(step)), step.inputs
-    told = np.isfinite(observed[0]) & np.isfinite(bare) & (bare != 0) & (observed[0] != 0)
-    same = (np.sign(observed[0]) == np.sign(bare))[told]
+    clear = np.isfinite(observed[0]) & np.isfinite(bare) & (bare != 0) & (observed[0] != 0)
+    same = (np.sign(observed[0]) == np.sign(bare))[clear]
     if same.all() or not same.any():
         return None
-    highest, lowest = float(x[told][~same].max()), float(x[told][same].min())
+    highest, lowest = float(x[clear][~same].max()), float(x[clear][same].min())
     return (highest, lowest) if highest < lowest else None
 
 

@@ -31,16 +31,16 @@ def transposes(step: Step, observed: Arrays) -> Iterator[Deviation]:
     exchanged = tuple((after, before) for before, after in padding)
     if exchanged != padding:
         words = "the transpose has the padding before and after exchanged"
-        yield _told(words, partial(_padded, exchanged))
+        yield _deviation(words, partial(_padded, exchanged))
     for axis, name in enumerate(names):
         for by, way in ((1, "forwards"), (-1, "backwards")):
             before, after = padding[axis]
             if before - by >= 0 and after + by >= 0:
                 moved = (*padding[:axis], (before - by, after + by), *padding[axis + 1 :])
                 words = f"the transpose is moved one place {way} along {name}, with what lies in the padding there"
-                yield _told(words, partial(_padded, moved))
+                yield _deviation(words, partial(_padded, moved))
             words = f"the transpose is moved one place {way} along {name}, with zeros where nothing is left"
-            yield _told(words, _then(partial(_shifted, axis=axis, by=by)))
+            yield _deviation(words, _then(partial(_shifted, axis=axis, by=by)))
 
 
 def _of_rest(layer: Layer) -> Iterator[Deviation]:
@@ -54,9 +54,9 @@ def _of_rest(layer: Layer) -> Iterator[Deviation]:
     rest = _rest(layer)
     if any(rest):
         words = "the output padding of the transpose is dropped: the last places, which it makes, get nothing"
-        yield _told(words, _then(partial(_without_end, rest)))
+        yield _deviation(words, _then(partial(_without_end, rest)))
         words = "the output padding of the transpose is put before the first place instead of behind the last"
-        yield _told(words, _then(partial(_late, rest)))
+        yield _deviation(words, _then(partial(_late, rest)))
 
 
 def _rest(layer: Layer) -> tuple[int, ...]:
@@ -73,7 +73,7 @@ def _rest(layer: Layer) -> tuple[int, ...]:
     )
 
 
-def _told(words: str, transpose: Transpose) -> Deviation:
+def _deviation(words: str, transpose: Transpose) -> Deviation:
     change: Change = with_formula(partial(carried, arithmetic=Arithmetic(transpose=transpose)))
     return deviation("layout", words, change)
 

@@ -30,7 +30,7 @@ def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
         if kind == "add"
         else ("add", "adds its inputs", "multiplying")
     )
-    yield _said(f"{verb} instead of {instead} them", with_layer(kind=other))
+    yield _deviation(f"{verb} instead of {instead} them", with_layer(kind=other))
     yield _combined("takes the largest of its inputs", lambda inputs: reduce(np.maximum, inputs))
     yield _combined("averages its inputs", lambda inputs: sum(inputs, np.zeros(())) / len(inputs))
     count = len(step.inputs)
@@ -52,12 +52,12 @@ def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
             yield _combined(_times_in_words(step, times), partial(_added, times=times))
 
 
-def _said(words: str, alter: Alteration) -> Deviation:
+def _deviation(words: str, alter: Alteration) -> Deviation:
     return Deviation(CAUSE, f"{words} (in the forward pass)", alter)
 
 
 def _combined(words: str, combine: Combine) -> Deviation:
-    return _said(words, first(partial(_recombined, combine=combine)))
+    return _deviation(words, first(partial(_recombined, combine=combine)))
 
 
 def _recombined(step: ForwardStep, result: np.ndarray, combine: Combine) -> np.ndarray:

@@ -62,7 +62,7 @@ def resized(step: ForwardStep, shape: tuple[int, ...]) -> Iterator[Deviation]:
     was = tuple((before, after) for before, after in layer.attributes["padding"])
     verb = "crops" if layer.traits.transposed or layer.kind == "crop" else "pads"
     for padding in _combinations(was, options):
-        words = f"{verb} {_said(padding)} instead of {_said(was)}{_habit(padding, was)}"
+        words = f"{verb} {_in_words(padding)} instead of {_in_words(was)}{_habit(padding, was)}"
         change = with_attributes(shape, padding=padding)
         yield Deviation(CAUSE, words, change, {"padding": padding, "expected": was})
 
@@ -117,7 +117,7 @@ def _combinations(was: Padding, options: list[list[Pair]]) -> Iterator[Padding]:
     )
 
 
-def _said(padding: Padding) -> str:
+def _in_words(padding: Padding) -> str:
     pairs = [f"{before} before and {after} after" for before, after in padding]
     if len(set(padding)) == 1:
         return "nothing" if not any(padding[0]) else pairs[0]
