@@ -20,6 +20,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+from harness.backends.contract import checked_backend
 from harness.errors import HarnessError, described, is_interrupt
 
 #: This project's packages: they change when it is installed anew.
@@ -35,7 +36,7 @@ def backend_of_file(name: str) -> Any:
     """The backend ``NAME`` of ``FILE.py``, or what ``NAME()`` returns. The file is run anew for every call.
 
     Raises HarnessError where there is no such file or name, for whatever the file raises while it is run
-    (`sys.exit()` too), and for an object that lacks a part of `harness.backends.Backend`.
+    (`sys.exit()` too), and for an object that does not keep to `harness.backends.Backend`.
     """
     file, _, attribute = name.rpartition(":")
     path = Path(file)
@@ -48,16 +49,13 @@ def backend_of_file(name: str) -> Any:
         found = getattr(module, attribute)
         # A class, or a function that makes a backend; a backend has these calls itself.
         backend = found if hasattr(found, "prepare") and not isinstance(found, type) else found()
-        lacking = missing_part(backend)
+        return checked_backend(name, backend)
     except HarnessError:
         raise
     except BaseException as error:  # the file is the user's; whatever it raises is said in one line
         if is_interrupt(error):
             raise
         raise HarnessError(f"backend {name!r} cannot be loaded: {described(error)}") from error
-    if lacking:
-        raise HarnessError(f"backend {name!r} has no {lacking}; see harness.backends.Backend")
-    return backend
 
 
 def _run(path: Path) -> ModuleType:
@@ -98,11 +96,3 @@ def import_from_sources() -> None:
 
     sys.path_hooks.insert(0, finder)
     sys.path_importer_cache.clear()
-
-
-def missing_part(backend: Any) -> str:
-    """What ``backend`` lacks of a `harness.backends.Backend`, in words; empty where it lacks nothing."""
-    if not isinstance(getattr(backend, "name", None), str):
-        return "name that is a string"
-    missing = [c for c in ("version", "supports", "prepare") if not callable(getattr(backend, c, None))]
-    return f"method {missing[0]!r}" if missing else ""

@@ -27,7 +27,7 @@ from harness.runner import (
     select_methods,
     suite_named,
 )
-from tests.harness.linear_network import GradientBackend, LinearModel, _Prepared, network
+from tests.harness.linear_network import GradientBackend, LinearModel, network
 
 
 def selection(candidate: GradientBackend, reference: GradientBackend | None = None, **changes) -> Selection:
@@ -250,17 +250,15 @@ def test_an_interrupt_by_the_user_ends_a_run(tmp_path, interruptible) -> None:
 class Destructive(GradientBackend):
     """Writes into what it is given, once it has used it."""
 
-    def prepare(self, model, dtype):
-        inner, explain = super().prepare(model, dtype), _Prepared.explain
+    def prepare(self, model, dtype, device="cpu"):
+        inner = super().prepare(model, dtype)
 
         class Prepared:
-            def explain(self, x, method, target=None, layers=True):
-                trace = explain(inner, x, method, target, layers)
-                trace = replace(trace, target=trace.target.copy())
-                trace.layers["x"].activation = x.copy()
+            def run(self, x, method, target, layers):
+                found = inner.run(x.copy(), method, target, layers)
                 x[:] = 7.0
                 target[:] = 1
-                return trace
+                return found
 
         return Prepared()
 
