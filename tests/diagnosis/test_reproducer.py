@@ -191,10 +191,10 @@ def test_a_forward_error_is_shown_by_the_layer_on_the_inputs_that_the_candidate_
     port.twin.get_submodule("bn1").eps = 0.5
     method, layer = method_named("gradient"), model.graph["bn1"]
     x = np.random.default_rng(1).standard_normal((2, *model.input_shape))
-    run = port.explain(x, method)
-    inputs = (run.layers["conv1"].activation,)
+    run = port.prepared.run(x, method, np.array([0, 0]), True)
+    inputs = (run.activations["conv1"],)
     expected = oracle(model).carry_forward(ForwardStep(layer, inputs, model.graph))
-    evidence = Evidence(method, "float64", inputs, (run.layers["bn1"].activation,), (expected,), layer)
+    evidence = Evidence(method, "float64", inputs, (run.activations["bn1"],), (expected,), layer)
     script = written(tmp_path / "r", evidence, model, port, "forward")
     shown = run_bare(site, script)
     assert shown.returncode == 1, shown.stderr

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import harness
-from harness.backends import Programs, StepProgram
+from harness.backends import StepProgram, capability
 from harness.diagnosis.measure import apart
 from harness.errors import HarnessError
 from harness.methods import method as method_named
@@ -70,10 +70,10 @@ def test_every_step_of_a_network_is_a_program_that_gives_the_same(backend, metho
     model = PortedModel.from_graph(branching_graph(np.random.default_rng(11)))
     resolved = method_named(method)
     side = harness.backends.backend_named(backend)
-    if not side.supports(resolved):
+    if side.supports(resolved, model.graph):
         pytest.skip(f"{backend} has no {method}")
     port = ready(side, model, "float64")
-    assert isinstance(port, Programs)
+    assert capability(port.prepared, "programs") is port.prepared
     trace = port.explain(random_input(model.graph, np.random.default_rng(12)), resolved)
     for layer in model.graph.layers[1:]:
         inputs = tuple(trace.layers[name].activation for name in layer.inputs)
@@ -183,7 +183,7 @@ class OrderedOtherwise:
 def test_a_side_that_flattens_in_another_order_is_given_its_own_order():
     """Canonical (a, b, c) is (b, c, a) there: entry i of the canonical axis is entry (2, 0, 1)[i]."""
     model = line()
-    port = replace(ready(TorchBackend(), model, "float64"), model=OrderedOtherwise(model))
+    port = replace(TorchBackend().prepare(model, "float64"), model=OrderedOtherwise(model))
     method, layer = method_named("lrp.z"), model.graph["layer"]
     program = port.step_program(layer, (X,), RELEVANCE, method)
     np.testing.assert_array_equal(program.found[0], port.step(layer, (X,), RELEVANCE, method)[0])

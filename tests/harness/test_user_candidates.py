@@ -87,7 +87,7 @@ ENDINGS = {
     "raise GeneratorExit": "raised GeneratorExit",
     "raise Own('word')": "raised Own: word",
     "return Lazy(found.logits, found.attribution)": "raised SystemExit: 0",
-    "return None": "raised InvalidInputError: run returned NoneType, expected harness.backends.Arrays",
+    "return None": "raised InvalidInputError: mine: run returned NoneType, expected harness.backends.Arrays",
     "os._exit(0)": "failed: its process ended with exit code 0 during 'run'",
     "os.kill(os.getpid(), signal.SIGSEGV)": "failed: its process was killed by SIGSEGV during 'run'",
 }

@@ -91,7 +91,7 @@ def _run(payload: dict[str, Any], arrays: Arrays) -> Answer:
     prepared, model, dtype = _prepared[payload["prepared"]]
     method = wire.method_from_wire(payload["method"])
     case = Case(model, arrays["x"], method, arrays["target"], dtype, payload["layers"])
-    return wire.run_to_wire(run_on_copies(prepared, case, watched=model))
+    return wire.run_to_wire(run_on_copies(prepared, case, model, _backend.name))
 
 
 def _logits(payload: dict[str, Any], arrays: Arrays) -> Answer:
