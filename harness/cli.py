@@ -14,8 +14,10 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from harness.cache_cli import app as cache_app
 from harness.diagnose_cli import diagnose_command
 from harness.errors import HarnessError, InvalidInputError, described
+from harness.golden_cli import app as golden_app
 from harness.naming import printable
 from harness.peers_cli import app as peers_app
 from harness.sides import InProcess, Sides, Timeout
@@ -43,11 +45,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-golden_app = typer.Typer(
-    help="Record golden outputs of the reference; verify a candidate against them.", no_args_is_help=True
-)
 app.add_typer(golden_app, name="golden")
 app.add_typer(peers_app, name="peers")
+app.add_typer(cache_app, name="cache")
 app.command("diagnose")(diagnose_command)
 app.command("stability")(stability_command)
 
@@ -66,7 +66,6 @@ Input = Annotated[
     Path | None,
     typer.Option("--input", help="A .npy file, (batch, *input_shape), instead of the model's example."),
 ]
-GOLDEN_ROOT = Path("golden")
 
 
 @app.command("run")
@@ -86,14 +85,18 @@ def run_command(
     input_file: Input = None,
     in_process: InProcess = False,
     timeout: Timeout = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Compute every case again, also where its result is kept.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run methods through reference and candidate, compare every layer, leave a report.
 
-    A run that was interrupted continues where it stopped; finished cases are not run again, unless a side is a
-    file of your own: its code may be another by now.
+    A run that was interrupted continues where it stopped; finished cases are not run again (see: xai-harness cache),
+    unless a side is a file of your own: its code may be another by now.
     """
     from harness.checks import checked_dtype, read_array
+    from harness.engine import Store
     from harness.report import write_summary
     from harness.runner import (
         Selection,
@@ -118,7 +121,8 @@ def run_command(
     sides_of = Sides(in_process, timeout, per_case=True)
     try:
         with sides_of.named(reference, candidate) as (first, second), RunDisplay(count, as_json) as display:
-            rows = run(replace(selection, reference=first, candidate=second), folder, display.progress)
+            selection = replace(selection, reference=first, candidate=second)
+            rows = run(selection, folder, display.progress, Store(force=force))
             facts = environment([first, second])
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue where it stopped", file=sys.stderr)
@@ -141,67 +145,6 @@ def run_command(
         not_run = sum(each["cases"] for each in skipped)
         left_out = f", {not_run} do not apply" if not_run else ""
         print(printable(f"{passed} of {len(rows)} cases passed{left_out}. Report: {folder / 'summary.md'}"))
-    raise typer.Exit(0 if passed == len(rows) else 1)
-
-
-@golden_app.command("record")
-def record_command(
-    models: Models = None,
-    methods: Methods = None,
-    reference: Reference = "tensorflow",
-    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float64",
-    root: Annotated[Path, typer.Option(help="Folder of the goldens.")] = GOLDEN_ROOT,
-    input_file: Input = None,
-    in_process: InProcess = False,
-    timeout: Timeout = None,
-) -> None:
-    """Store the reference's traces with their noise floors (all suite methods on digits-cnn unless selected)."""
-    from harness.api import as_model
-    from harness.checks import checked_dtype, read_array
-    from harness.golden import record
-    from harness.methods import SUITE_METHODS
-    from harness.runner import chosen_input, known_methods, select_methods
-
-    names = select_methods(methods or (), known_methods() if methods else SUITE_METHODS)
-    checked_dtype(dtype)
-    sources = _known_models(models) or ["digits-cnn"]
-    with Sides(in_process, timeout, per_case=True).named(reference) as (backend,):
-        for source in sources:
-            model = as_model(source)
-            x, input_name = chosen_input(model, read_array(input_file))
-            for name, path in record(root, model, x, input_name, names, backend, dtype):
-                print(printable(f"recorded {model.name} {name}: {path}"))
-
-
-@golden_app.command("verify")
-def verify_command(
-    models: Models = None,
-    methods: Methods = None,
-    candidate: Candidate = "torch",
-    root: Annotated[Path, typer.Option(help="Folder of the goldens.")] = GOLDEN_ROOT,
-    in_process: InProcess = False,
-    timeout: Timeout = None,
-    as_json: AsJson = False,
-) -> None:
-    """Run the candidate against the stored goldens; the reference's framework is not needed."""
-    from harness.golden import find_goldens, verify_all
-
-    rows = []
-    goldens = find_goldens(root, models or (), methods or ())
-    files = [each for each in models or () if Path(each).suffix]
-    with Sides(in_process, timeout, per_case=True).named(candidate) as (backend,):
-        for row in verify_all(goldens, backend, files):
-            layers = row.pop("layers")
-            rows.append(row)
-            if not as_json:
-                if layers:
-                    print(printable(layers, lines=True))
-                print(printable(f"{'pass' if row['passed'] else 'FAIL'}  {row['case']}  {row['message']}"))
-    passed = sum(row["passed"] for row in rows)
-    if as_json:
-        print(json.dumps({"passed": passed, "cases": len(rows), "rows": rows}))
-    else:
-        print(f"{passed} of {len(rows)} goldens hold.")
     raise typer.Exit(0 if passed == len(rows) else 1)
 
 

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, flushed, then renamed."""
+"""Files that are whole or absent (written beside their place, flushed, then renamed), the cache, and digests."""
 
 from __future__ import annotations
 
@@ -7,13 +7,56 @@ import hashlib
 import importlib
 import json
 import os
+import platform
+import re
 import tempfile
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import platformdirs
+
+from harness.errors import InvalidInputError
+
+#: Names another folder for everything that is kept per user: results, recordings, peers, weights of the zoo.
+CACHE_VARIABLE = "XAI_HARNESS_CACHE"
+#: What computes, draws and reads on all sides; a result depends on their versions.
+LIBRARIES = (
+    "keras",
+    "matplotlib",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "pandas",
+    "scipy",
+    "tensorflow",
+    "torch",
+    "torchvision",
+    "xai-harness",
+    "zennit",
+)
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def cache_folder() -> Path:
+    """``$XAI_HARNESS_CACHE``, or the user's cache folder."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    folder = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("xai-harness", False)
+    return folder.absolute()
+
+
+def byte_count(text: str, what: str) -> int:
+    """The bytes that ``text`` says: ``1048576``, ``500M``, ``2GiB``. Raises InvalidInputError, which names ``what``."""
+    found = re.fullmatch(
+        r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE | re.ASCII
+    )
+    if found is None:
+        raise InvalidInputError(f"{what} is {text!r}; expected a number of bytes, such as 500M or 2G")
+    return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
 @contextlib.contextmanager
@@ -45,6 +88,12 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write ``content``, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write ``value`` as indented JSON with a final newline, atomically."""
     write_text(path, json.dumps(value, indent=1, sort_keys=False, allow_nan=False) + "\n")
@@ -74,14 +123,37 @@ def json_digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def installed_versions(*distributions: str) -> dict[str, str]:
+    """By name, the version that is installed; "not installed" where there is none."""
+    found = {}
+    for name in distributions:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
 @cache
-def source_digest(package: str) -> str:
-    """sha256 over the Python sources of an importable package or module, in hexadecimal: changes when its code does."""
+def source_digest(package: str, without: tuple[str, ...] = ()) -> str:
+    """sha256 (hex) over the files of an importable package or module but for bytecode: changes when its code does.
+
+    ``without``: globs of files that do not count, from the top-level package on (``harness/report/*``).
+    """
     digest = hashlib.sha256()
     module = importlib.import_module(package)
     if not hasattr(module, "__path__"):
         return hashlib.sha256(Path(module.__file__ or "").read_bytes()).hexdigest()
-    for folder in module.__path__:
-        for path in sorted(Path(folder).rglob("*.py")):
-            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    for folder in map(Path, module.__path__):
+        for path in sorted(each for each in folder.rglob("*") if each.is_file() and each.suffix != ".pyc"):
+            name = f"{package.replace('.', '/')}/{path.relative_to(folder).as_posix()}"
+            if not any(fnmatchcase(name, pattern) for pattern in without):
+                content = path.read_bytes()
+                digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
+
+
+def code_digest(*packages: str, without: tuple[str, ...] = ()) -> str:
+    """sha256 (hex) over the sources of ``packages`` (see :func:`source_digest`) and the versions of what they use."""
+    sources = {package: source_digest(package, without) for package in sorted(set(packages))}
+    return json_digest([sources, platform.python_version(), installed_versions(*LIBRARIES)])

@@ -16,14 +16,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from harness.backends.worker import Peer
 from harness.errors import PeerError, UnknownNameError
-from harness.files import write_json
+from harness.files import cache_folder, write_json
 
-#: Names another folder for the environments (and for the weights of the zoo).
-CACHE_VARIABLE = "XAI_HARNESS_CACHE"
 #: Written last, in the environment's folder: what has none is a half-made environment.
 _STAMP = "installed.json"
 _PROBE = "import ensurepip, sys, venv; print(*sys.version_info[:2])"
@@ -98,8 +94,11 @@ def install(name: str, progress: Callable[[str], None] = lambda line: None) -> P
     return _venv_python(folder)
 
 
-def remove(name: str) -> list[Path]:
-    """Remove the environments of peer ``name``, those of earlier pins too; the folders that were there."""
+def remove(name: str, which: Callable[[Path], bool] = lambda folder: True) -> list[Path]:
+    """Remove the environments of peer ``name``, those of earlier pins too; the folders that were there.
+
+    ``which``: whether the one in this folder goes.
+    """
     peer = _peer(name)
     folder = folder_of(peer)
     if not folder.parent.is_dir():
@@ -108,6 +107,8 @@ def remove(name: str) -> list[Path]:
     with _locked(folder.parent / f"{name}.lock", name):
         for path in sorted(folder.parent.iterdir()):
             if not re.fullmatch(re.escape(name) + r"-[0-9a-f]{12}(\.log)?", path.name):
+                continue
+            if not which(Path(str(path).removesuffix(".log"))):
                 continue
             if path.is_dir():
                 # First, so that a removal cut short leaves nothing that looks whole.
@@ -141,11 +142,7 @@ def variable_of(name: str) -> str:
 def folder_of(peer: Peer) -> Path:
     """Where the environment of ``peer`` belongs; other pins, another folder."""
     pins = "\n".join((peer.requirement, *peer.extras, peer.constraints.read_text(encoding="utf-8")))
-    chosen = os.environ.get(CACHE_VARIABLE)
-    root = (
-        Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("xai-harness", appauthor=False)
-    )
-    return root.absolute() / "peers" / f"{peer.name}-{hashlib.sha256(pins.encode()).hexdigest()[:12]}"
+    return cache_folder() / "peers" / f"{peer.name}-{hashlib.sha256(pins.encode()).hexdigest()[:12]}"
 
 
 def find_python(peer: Peer) -> Path:
@@ -157,10 +154,10 @@ def find_python(peer: Peer) -> Path:
     for candidate in filter(None, map(shutil.which, names)):
         # A name on the PATH may be a stub of a version manager, or a Python without venv: asked, not believed.
         try:
-            said = subprocess.run((candidate, "-c", _PROBE), capture_output=True, text=True, timeout=60)
+            answer = subprocess.run((candidate, "-c", _PROBE), capture_output=True, text=True, timeout=60)
         except (OSError, subprocess.TimeoutExpired):
             continue
-        if said.returncode == 0 and tuple(map(int, said.stdout.split())) in peer.pythons:
+        if answer.returncode == 0 and tuple(map(int, answer.stdout.split())) in peer.pythons:
             return Path(candidate)
     wanted = [f"{major}.{minor}" for major, minor in peer.pythons]
     raise PeerError(

@@ -83,6 +83,18 @@ class Deviation:
     generic: bool = False
 
 
+@dataclass(frozen=True)
+class Formula:
+    """A rule at a layer, as NumPy for a reader to check; it stands for itself and shares nothing with a backend.
+
+    ``body``: of ``expected(inputs, R)``, which returns a list with the relevance of each input. ``functions``: what it
+    calls. It may use ``x`` (the one input), the layer's ``W`` and ``b``, ``f(x, W, b)`` and its transpose ``fT(s, W)``.
+    """
+
+    body: str
+    functions: str = ""
+
+
 class Deviating(Protocol):
     """Capability "deviations": to compute what others do otherwise as well, in float64."""
 
@@ -111,4 +123,8 @@ class Deviating(Protocol):
 
     def forward_deviations(self, step: ForwardStep, observed: np.ndarray) -> Iterable[Deviation]:
         """The same for the forward pass; ``alter`` takes and returns a :class:`ForwardStep`."""
+        ...
+
+    def formula(self, layer: Layer, rule: Rule) -> Formula | None:
+        """What ``rule`` computes at ``layer``, as text; None where there is no short formula."""
         ...

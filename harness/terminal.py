@@ -20,16 +20,7 @@ class RunDisplay:
 
     def __init__(self, cases: int, to_stderr: bool = False) -> None:
         self._console = Console(stderr=to_stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
-        self._bar = Bar(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=self._console,
-            transient=True,
-            # Nobody watches a bar in a log file; the lines of the cases say how far it got.
-            disable=not self._console.is_terminal,
-        )
+        self._bar = _bar(self._console)
         self._task = self._bar.add_task("starting", total=cases)
         self.progress = Progress(started=self._started, finished=self._finished, skipped=self._skipped)
         #: Methods that do not apply to a model, in the order they were met.
@@ -57,6 +48,48 @@ class RunDisplay:
     def _skipped(self, skipped: Skipped) -> None:
         self.skipped.append(skipped)
         self._bar.advance(self._task, skipped.cases)
+
+
+class Watch:
+    """A progress bar on the terminal, and above it a few lines for each thing that is done."""
+
+    def __init__(self, count: int, quiet: bool = False) -> None:
+        self._console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False, stderr=quiet)
+        self._quiet = quiet
+        self._bar = _bar(self._console)
+        self._task = self._bar.add_task("starting", total=count)
+
+    def __enter__(self) -> Watch:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def started(self, name: str) -> None:
+        """``name`` is begun."""
+        self._bar.update(self._task, description=printable(name))
+
+    def finished(self, lines: str, passed: bool) -> None:
+        """It is done, and ``lines`` say how."""
+        if not self._quiet:
+            self._console.print(printable(lines, lines=True), style=None if passed else "red")
+        self._bar.advance(self._task)
+
+
+def _bar(console: Console) -> Bar:
+    return Bar(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        # Nobody watches a bar in a log file; the lines of the cases say how far it got.
+        disable=not console.is_terminal,
+    )
 
 
 def print_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:

@@ -9,12 +9,11 @@ from typing import Any, get_args
 from harness.backends.protocol import Backend, Model, Prepared
 from harness.checks import require_device
 from harness.errors import InvalidInputError, MissingFrameworkError, UnknownNameError
+from harness.files import installed_versions, source_digest
 from harness.graph import Graph
 from harness.methods import Head, Method
 from ported_impls.versions import (
-    distribution_versions,
     function_digest,
-    package_digest,
     require_torch_and_zennit,
 )
 
@@ -107,9 +106,9 @@ class _CompositeBackend:
 
     def version(self) -> dict[str, str]:
         return {
-            **distribution_versions("torch", "zennit", "numpy"),
+            **installed_versions("torch", "zennit", "numpy"),
             "source": function_digest(self.composite),
-            "adapter": package_digest(),
+            "adapter": source_digest("ported_impls"),
         }
 
     def supports(self, method: Method, graph: Graph) -> str:
@@ -141,10 +140,10 @@ class _FunctionBackend:
     def version(self) -> dict[str, str]:
         names = ("numpy", *_DISTRIBUTIONS[self.framework])
         return {
-            **distribution_versions(*names),
+            **installed_versions(*names),
             "source": function_digest(self.function),
             "layers": str(self.layers),
-            "adapter": package_digest(),
+            "adapter": source_digest("ported_impls"),
         }
 
     def supports(self, method: Method, graph: Graph) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from harness.backends.protocol import Model, Prepared
 from harness.checks import require_device
+from harness.files import installed_versions, source_digest
 from harness.graph import Graph
 from harness.methods import Method
-from ported_impls.versions import distribution_versions, package_digest, require_torch_and_zennit
+from ported_impls.versions import require_torch_and_zennit
 
 
 class TorchBackend:
@@ -15,7 +16,7 @@ class TorchBackend:
     name = "torch"
 
     def version(self) -> dict[str, str]:
-        return {**distribution_versions("torch", "zennit", "numpy"), "source": package_digest()}
+        return {**installed_versions("torch", "zennit", "numpy"), "source": source_digest("ported_impls")}
 
     def supports(self, method: Method, graph: Graph) -> str:
         """Every rule and procedure of `harness.methods` is implemented; a misplaced rule is an error of the run."""

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness.errors import UnsupportedMethodError
 from harness.graph import Graph, Layer
 from harness.methods import (
-    AlphaBeta,
-    AlphaBetaX,
     BatchNormReverse,
-    Bounded,
     Deconvolution,
     Epsilon,
-    Flat,
     FusedBatchNorm,
-    Gamma,
     Gradient,
     GuidedReLU,
-    KernelRule,
     Method,
     Pass,
     Rule,
-    Sign,
-    SignedEpsilon,
-    Stabilizer,
-    StdEpsilon,
-    WSquare,
     Z,
-    ZPlusFast,
 )
 from ported_impls import batch_norm, hooks
-from ported_impls.steps import ReadAs
 from ported_impls.torchvision_shim import zennit
 
 
@@ -64,45 +53,12 @@ def hook_for(rule: Rule, layer: Layer) -> zennit.core.Hook | None:
         if isinstance(rule, BatchNormReverse):
             return batch_norm.reverse(rule.epsilon)
         lines = batch_norm.one_line if rule.mode == "one_linear" else batch_norm.two_lines
-        return _kernel_hook(rule.rule, lines)
+        return hooks.kernel_hook(rule.rule, lines)
     if layer.traits.sums and isinstance(rule, Z | Epsilon):
-        return hooks.proportional(_stabilizer(rule), bias=True)
+        return hooks.kernel_hook(replace(rule, bias=True), None)  # a sum has none to leave out
     if not layer.traits.weighted:
         raise _misplaced(rule, layer, "needs a layer with a kernel")
-    return _kernel_hook(rule, None)
-
-
-def _kernel_hook(rule: KernelRule, read_as: ReadAs) -> zennit.core.BasicHook:
-    match rule:
-        case Z() | Epsilon():
-            return hooks.proportional(_stabilizer(rule), rule.bias, read_as)
-        case StdEpsilon():
-            return hooks.deviation_epsilon(rule.factor, rule.bias, read_as)
-        case Sign():
-            return hooks.sign(rule.threshold, rule.stabilizer, rule.bias, read_as)
-        case AlphaBeta():
-            return hooks.alpha_beta(
-                rule.alpha, rule.beta, rule.stabilizer, rule.bias, rule.split_bias, read_as
-            )
-        case AlphaBetaX():
-            return hooks.alpha_beta_x(rule.alpha, rule.beta, rule.stabilizer, read_as)
-        case ZPlusFast():
-            return hooks.z_plus_fast(rule.stabilizer, read_as)
-        case Gamma():
-            return hooks.gamma(rule.gamma, rule.signed, rule.stabilizer, read_as)
-        case WSquare():
-            return hooks.w_square(rule.stabilizer, rule.bias, read_as)
-        case Flat():
-            return hooks.flat(rule.stabilizer, read_as)
-        case Bounded():
-            return hooks.bounded(rule.low, rule.high, rule.stabilizer, rule.times_inputs, read_as)
-    raise UnsupportedMethodError(
-        f"the torch backend has no rule {type(rule).__name__}; use one of harness.methods.rules"
-    )
-
-
-def _stabilizer(rule: Z | Epsilon) -> Stabilizer:
-    return SignedEpsilon(rule.epsilon) if isinstance(rule, Epsilon) else rule.stabilizer
+    return hooks.kernel_hook(rule, None)
 
 
 def _misplaced(rule: Rule, layer: Layer, needs: str) -> UnsupportedMethodError:

@@ -11,11 +11,59 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from harness.methods import Stabilizer
+from harness.errors import UnsupportedMethodError
+from harness.methods import (
+    AlphaBeta,
+    AlphaBetaX,
+    Bounded,
+    Epsilon,
+    Flat,
+    Gamma,
+    KernelRule,
+    Sign,
+    SignedEpsilon,
+    Stabilizer,
+    StdEpsilon,
+    WSquare,
+    Z,
+    ZPlusFast,
+)
 from ported_impls import mappers
 from ported_impls.mappers import keep, negative, positive
 from ported_impls.steps import FormulaStep, KernelMod, ModifiedStep, OwnStep, Part, ReadAs
 from ported_impls.torchvision_shim import zennit
+
+
+def kernel_hook(rule: KernelRule, read_as: ReadAs) -> zennit.core.BasicHook:
+    """The hook of a rule at a layer with a kernel, and of Z and Epsilon at a sum. Raises UnsupportedMethodError."""
+    match rule:
+        case Z() | Epsilon():
+            return proportional(_stabilizer(rule), rule.bias, read_as)
+        case StdEpsilon():
+            return deviation_epsilon(rule.factor, rule.bias, read_as)
+        case Sign():
+            return sign(rule.threshold, rule.stabilizer, rule.bias, read_as)
+        case AlphaBeta():
+            return alpha_beta(rule.alpha, rule.beta, rule.stabilizer, rule.bias, rule.split_bias, read_as)
+        case AlphaBetaX():
+            return alpha_beta_x(rule.alpha, rule.beta, rule.stabilizer, read_as)
+        case ZPlusFast():
+            return z_plus_fast(rule.stabilizer, read_as)
+        case Gamma():
+            return gamma(rule.gamma, rule.signed, rule.stabilizer, read_as)
+        case WSquare():
+            return w_square(rule.stabilizer, rule.bias, read_as)
+        case Flat():
+            return flat(rule.stabilizer, read_as)
+        case Bounded():
+            return bounded(rule.low, rule.high, rule.stabilizer, rule.times_inputs, read_as)
+    raise UnsupportedMethodError(
+        f"the torch backend has no rule {type(rule).__name__}; use one of harness.methods.rules"
+    )
+
+
+def _stabilizer(rule: Z | Epsilon) -> Stabilizer:
+    return SignedEpsilon(rule.epsilon) if isinstance(rule, Epsilon) else rule.stabilizer
 
 
 def proportional(stabilizer: Stabilizer, bias: bool, read_as: ReadAs = None) -> zennit.core.BasicHook:

@@ -1,9 +1,8 @@
-"""What computed a result: framework versions and a digest of the code; no framework is imported for it."""
+"""What computed a result, and whether all it needs is installed; no framework is imported for it."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import importlib.util
 import inspect
 import uuid
@@ -12,25 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError, MissingFrameworkError
-
-
-def distribution_versions(*names: str) -> dict[str, str]:
-    """Installed versions by distribution name; ``"not installed"`` where there is none."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def package_digest() -> str:
-    """sha256 (hex) over this package's source files, names and contents, in the order of their names."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
 
 
 def function_digest(function: Callable[..., Any]) -> str:

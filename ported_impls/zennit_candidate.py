@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 from harness.backends.protocol import Backend, Model, Prepared
 from harness.checks import require_device
 from harness.errors import UnsupportedMethodError
+from harness.files import installed_versions, source_digest
 from harness.graph import Graph
 from harness.methods import (
     AlphaBetaX,
@@ -46,7 +47,7 @@ from harness.methods import (
     StdEpsilon,
     UniformNoise,
 )
-from ported_impls.versions import distribution_versions, package_digest, require_torch_and_zennit
+from ported_impls.versions import require_torch_and_zennit
 
 if TYPE_CHECKING:
     from ported_impls.torchvision_shim import zennit
@@ -72,7 +73,7 @@ class ZennitBackend:
     merge_batch_norms: bool
 
     def version(self) -> dict[str, str]:
-        return {**distribution_versions("torch", "zennit", "numpy"), "source": package_digest()}
+        return {**installed_versions("torch", "zennit", "numpy"), "source": source_digest("ported_impls")}
 
     def supports(self, method: Method, graph: Graph) -> str:
         """Why Zennit has no counterpart of the method; empty where it has."""

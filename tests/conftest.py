@@ -22,6 +22,8 @@ from hypothesis import HealthCheck, settings
 from harness.backends import registry
 from harness.backends.worker.worker import LIMIT_VARIABLE
 from harness.engine import engine
+from harness.engine.store import LIMIT_VARIABLE as STORE_VARIABLE
+from harness.files import CACHE_VARIABLE
 from harness.peers import peers, variable_of
 from tests.frameworks import FRAMEWORKS, needs_of_folder, needs_of_functions, needs_of_module
 
@@ -30,6 +32,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 # As the reference sets it; a test may import TensorFlow before the reference does.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+# Nothing is kept for the next test, and nothing of this machine is read: see the fixture `own_cache`.
+os.environ[STORE_VARIABLE] = "0"
 # Several workers that each start a thread per core only get in each other's way.
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     threads = str(max(1, (os.cpu_count() or 1) // int(workers)))
@@ -75,6 +79,15 @@ def nothing_from_this_machine(request: pytest.FixtureRequest, monkeypatch: pytes
     for name in peers():
         monkeypatch.setenv(variable_of(name), "/a test that is not marked peer finds none")
     monkeypatch.delenv(LIMIT_VARIABLE, raising=False)
+
+
+@pytest.fixture
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of this test's own, in which results are kept."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv(CACHE_VARIABLE, str(folder))
+    monkeypatch.delenv(STORE_VARIABLE)
+    return folder
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -36,7 +36,7 @@ CALL_NEEDS = {
     "keras_logits": {"tensorflow"},
     "torch": {"torch"},
     "torch_logits": {"torch"},
-    "prove_forward": {"tensorflow", "torch"},
+    "assert_twins_agree": {"tensorflow", "torch"},
 }
 #: Backends by the framework they need, and the calls that are given a backend's name.
 BACKEND_NEEDS = {"tensorflow": {"tensorflow"}, "torch": {"torch"}, "zennit": {"torch"}}

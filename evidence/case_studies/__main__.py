@@ -1,8 +1,8 @@
 """Measures the three studies and writes `docs/case-studies.md`; takes up where an interrupted run stopped.
 
-    python -m evidence.case_studies [--again] [--only-page] [--released FOLDER] [--sources FOLDER]...
+    python -m evidence.case_studies [--force] [--only-page] [--released FOLDER] [--sources FOLDER]...
 
-``--again`` measures everything anew but for the comparison with signxai2 0.5.0, which needs ``--released``, a folder
+``--force`` measures everything anew but for the comparison with signxai2 0.5.0, which needs ``--released``, a folder
 that holds it unpacked. ``--only-page`` writes the page from the figures that are stored. With ``--sources``, folders
 that hold the unpacked libraries, every citation is looked up instead and nothing is run.
 """
@@ -10,6 +10,7 @@ that hold the unpacked libraries, every citation is looked up instead and nothin
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from pathlib import Path
@@ -20,7 +21,8 @@ from evidence.case_studies.page import page
 from evidence.case_studies.sources import ALL
 from evidence.dialects.idea import wrong_citations
 from harness.backends import backend_named
-from harness.files import write_text
+from harness.engine import Store
+from harness.files import write_json, write_text
 from harness.runner import environment
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m evidence.case_studies", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--again", action="store_true", help="measure what is stored too")
+    parser.add_argument("--force", action="store_true", help="measure again what was measured before")
     parser.add_argument("--only-page", action="store_true", help="measure nothing")
     parser.add_argument("--released", type=Path, help="compare with the signxai2 in this folder too")
     parser.add_argument("--sources", action="append", type=Path, help="look citations up in this folder")
@@ -42,18 +44,21 @@ def main() -> int:
         print("\n".join([*wrong, f"{seen} citations looked up, {len(wrong)} wrong"]))
         return int(bool(wrong))
     start = time.monotonic()
-    kept = Kept(
-        FIGURES, arguments.again, lambda what: print(f"{time.monotonic() - start:6.0f} s  {what}", flush=True)
-    )
+    figures = json.loads(FIGURES.read_text(encoding="utf-8"))
     if arguments.released:
-        kept.cases[RELEASED] = released.measure(arguments.released)
+        figures["cases"][RELEASED] = released.measure(arguments.released)
     if not arguments.only_page:
         versions = environment([backend_named("tensorflow"), backend_named("torch")])
-        kept.environment = {name: value for name, value in versions.items() if len(value) < 40}
+        figures["environment"] = {name: value for name, value in versions.items() if len(value) < 40}
+        kept = Kept(
+            Store(force=arguments.force),
+            lambda what: print(f"{time.monotonic() - start:6.0f} s  {what}", flush=True),
+        )
         for study in (heads, flat, factors):
             study.measure(kept)
-    kept.write()
-    write_text(PAGE, page(kept.cases, kept.environment))
+        figures["cases"] = dict(sorted({**kept.cases, RELEASED: figures["cases"][RELEASED]}.items()))
+    write_json(FIGURES, figures)
+    write_text(PAGE, page(figures["cases"], figures["environment"]))
     print(f"{time.monotonic() - start:6.0f} s  {PAGE.relative_to(ROOT)}")
     return 0
 

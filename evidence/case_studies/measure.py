@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from evidence.case_studies.planted import answers
 from evidence.case_studies.ports import Port, mend
+from evidence.kept import key_of
 from harness.api import explain
 from harness.backends import backend_named
 from harness.comparison import compare_arrays
 from harness.diagnosis import diagnose
-from harness.engine import compare
-from harness.files import write_json
+from harness.engine import Store, compare
 from harness.trace import Trace
 
 DTYPE = "float64"
+#: Whose code a figure depends on, beside that of the harness and the models.
+_CODE = ("evidence.case_studies", "ported_impls", "reference_impls")
 #: The case that needs the released package, and is kept when all others are measured again.
 RELEASED = "released: digits-cnn"
 Json = dict[str, Any]
@@ -59,23 +59,19 @@ def diagnosed(model: Any, x: np.ndarray, method: str, port: Port) -> Json:
 
 
 class Kept:
-    """Cases by name in one JSON file, written as each is done: an interrupted run is taken up where it stopped."""
+    """Cases by name, each kept in ``store`` when it is done: an interrupted run is taken up where it stopped."""
 
-    def __init__(self, path: Path, again: bool, say: Callable[[str], None]) -> None:
-        self.path, self.say = path, say
-        stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        self.cases: dict[str, Json] = {
-            name: case for name, case in stored.get("cases", {}).items() if not again or name == RELEASED
-        }
-        self.environment: dict[str, str] = stored.get("environment", {})
+    def __init__(self, store: Store, say: Callable[[str], None]) -> None:
+        self.store, self.say = store, say
+        self.cases: dict[str, Json] = {}
 
     def case(self, name: str, measure: Callable[[], Json]) -> Json:
-        """The case of that name; measured where it is not there yet."""
-        if name not in self.cases:
+        """The case of that name; measured where the store has it not."""
+        key = key_of("case study", name, code=_CODE)
+        case: Json | None = self.store.get(key)
+        if case is None:
             self.say(name)
-            self.cases[name] = measure()
-            self.write()
-        return self.cases[name]
-
-    def write(self) -> None:
-        write_json(self.path, {"environment": self.environment, "cases": dict(sorted(self.cases.items()))})
+            case = measure()
+            self.store.put(key, f"case study: {name}", case)
+        self.cases[name] = case
+        return case

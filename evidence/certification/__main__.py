@@ -12,8 +12,6 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import platformdirs
-
 from evidence.certification.cases import GROUPS, LIBRARIES, ModelCases, cases_of, models_of, names_on
 from evidence.certification.comparison import results_of
 from evidence.certification.page import Facts, certified, page, table
@@ -21,8 +19,9 @@ from evidence.certification.recordings import Recordings
 from evidence.certification.results import Result, Status
 from harness.backends import Backend, backend_named
 from harness.backends.worker.worker import LIMIT_VARIABLE
+from harness.engine import Store
 from harness.errors import HarnessError, InvalidInputError
-from harness.files import in_sample, write_text
+from harness.files import cache_folder, in_sample, write_text
 from harness.runner import environment
 
 #: Where the report of all cases goes, and that of a sample, which must not take its place.
@@ -57,11 +56,12 @@ def _parser() -> argparse.ArgumentParser:
         help=f"folder of the report; if not given, {WHOLE}, or {PART} where only a sample is asked for",
     )
     parser.add_argument(
-        "--cache", type=Path, default=_default_cache(), help="folder of what is kept between runs"
+        "--recordings",
+        type=Path,
+        default=cache_folder() / "recordings",
+        help="folder of the libraries' recordings; if not given, in the cache",
     )
-    parser.add_argument(
-        "--recordings", type=Path, help="folder of the libraries' recordings; if not given, in the cache"
-    )
+    parser.add_argument("--force", action="store_true", help="compare again what was compared before")
     parser.add_argument("--limit", type=float, default=LIMIT_S, metavar="SECONDS", help="for one recording")
     parser.add_argument("--retry", action="store_true", help="record again where the library failed")
     parser.add_argument(
@@ -77,10 +77,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _default_cache() -> Path:
-    return platformdirs.user_cache_path("xai-harness", appauthor=False) / "certification"
-
-
 def certify(arguments: argparse.Namespace) -> int:
     """Run what ``arguments`` select and write the report, anew after every model; the exit status."""
     # One limit for everything the library does: its start, its model, its run.
@@ -91,7 +87,7 @@ def certify(arguments: argparse.Namespace) -> int:
     versions = environment([reference])
     recordings = {
         library: Recordings(
-            arguments.recordings or arguments.cache / "recordings",
+            arguments.recordings,
             backend_named(library),
             arguments.limit,
             trust=arguments.trust_recordings,
@@ -117,14 +113,13 @@ def certify(arguments: argparse.Namespace) -> int:
         },
     )
     results: list[Result] = []
+    store = Store(force=arguments.force)
     out = arguments.out or (PART if arguments.share < 1 else WHOLE)
     for (library, group), chosen in names.items():
         for cases in cases_of(library, group, chosen) if chosen else ():
             sample = replace(cases, names=_sampled(library, cases.model.name, chosen, arguments.share))
             if sample.names:
-                results += _with_progress(
-                    sample, recordings[library], reference, versions, arguments.cache / "results"
-                )
+                results += _with_progress(sample, recordings[library], reference, versions, store)
         write_text(out / "certification.md", page(results, facts))
         write_text(out / "certification.csv", table(results))
     return 0 if certified(results, facts) else 1
@@ -155,11 +150,11 @@ def _selected(
 
 
 def _with_progress(
-    cases: ModelCases, recordings: Recordings, reference: Backend, versions: Mapping[str, str], folder: Path
+    cases: ModelCases, recordings: Recordings, reference: Backend, versions: Mapping[str, str], store: Store
 ) -> Iterator[Result]:
     """The results on one model, a line of progress each."""
     for number, (result, reused) in enumerate(
-        results_of(cases, recordings, reference, versions, folder), start=1
+        results_of(cases, recordings, reference, versions, store), start=1
     ):
         error = "" if result.worst is None else f"{result.worst:.1e}"
         before = "" if result.begins == "" else f"from {result.begins}"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from evidence.certification.cases import ModelCases
@@ -12,45 +10,47 @@ from evidence.certification.known_differences import KnownDifference, known_diff
 from evidence.certification.measure import Place, first_above, places, places_on_recorded_activations
 from evidence.certification.recordings import Recording, Recordings
 from evidence.certification.reference_runs import ReferenceRuns
-from evidence.certification.results import KeptResults, Result, Status
+from evidence.certification.results import Result, Status
+from evidence.kept import key_of
 from harness.backends import Backend
 from harness.comparison.floor import MULTIPLE
-from harness.files import json_digest, source_digest
+from harness.engine import Store
+from harness.files import array_digest
 from harness.methods import Method, method
 from harness.runner import why_not
 from harness.trace import Trace
 
-#: What a result depends on, beside its recording, the model and the reference: of this package, and of the harness.
-_MODULES = ("comparison.py", "known_differences.py", "measure.py", "reference_runs.py", "results.py")
-_PACKAGES = ("harness.comparison", "harness.methods", "ported_models")
+#: Whose code a result depends on, beside that of the reference, the harness and the models.
+_CODE = ("evidence.certification",)
 
 
 def results_of(
-    cases: ModelCases, recordings: Recordings, reference: Backend, versions: Mapping[str, str], folder: Path
+    cases: ModelCases, recordings: Recordings, reference: Backend, versions: Mapping[str, str], store: Store
 ) -> Iterator[tuple[Result, bool]]:
     """The result of each of ``cases``, and whether nothing had to be run for it; none where there is no recording.
 
     ``versions``: the reference's, as they were when this process began; its source may change while it runs.
-    ``folder``: where results are kept.
     """
     runs = ReferenceRuns(cases, reference)
-    key = json_digest([cases.model.digest, dict(versions), _digest_of_code()])
-    with KeptResults(folder / cases.library / f"{cases.model.name}.json", key) as kept:
-        for name in cases.names:
-            refused = not_applicable(cases, name)
-            if refused is not None:
-                yield refused, False
-                continue
-            recording = recordings.of(cases.model, cases.x, method(name), runs.target)
-            if recording is None:
-                continue
-            result = kept.get(name, recording.digest)
-            if result is not None:
-                yield result, recording.reused
-                continue
-            result = compared(cases, runs, name, recording)
-            kept.put(result, recording.digest)
-            yield result, False
+    on = (cases.library, cases.group, cases.model.name, cases.model.digest, array_digest(cases.x))
+    for name in cases.names:
+        refused = not_applicable(cases, name)
+        if refused is not None:
+            yield refused, False
+            continue
+        recording = recordings.of(cases.model, cases.x, method(name), runs.target)
+        if recording is None:
+            continue
+        key = key_of("certification", *on, name, recording.digest, dict(versions), code=_CODE)
+        kept = store.get(key)
+        if kept is not None:
+            yield Result.from_json(kept), recording.reused
+            continue
+        result = compared(cases, runs, name, recording)
+        # What the reference or the disk could not do this time, it may do the next.
+        if result.status != Status.REFERENCE_FAILED:
+            store.put(key, f"certification: {cases.library} {cases.model.name} {name}", result.to_json())
+        yield result, False
 
 
 def not_applicable(cases: ModelCases, name: str) -> Result | None:
@@ -162,10 +162,3 @@ def _of_rounding(at: Sequence[Place], ground: Sequence[Place], moved: int) -> st
     worst = max(ground, key=lambda place: place.error)
     reason += f"; on the library's own activations the reference is within {worst.error:.1e} of it"
     return reason + (f", at a floor of {worst.floor:.1e} ({worst.name})" if worst.exceeds else "")
-
-
-def _digest_of_code() -> str:
-    digest = hashlib.sha256("".join(source_digest(package) for package in _PACKAGES).encode())
-    for name in _MODULES:
-        digest.update(Path(__file__).with_name(name).read_bytes())
-    return digest.hexdigest()

@@ -165,5 +165,8 @@ def _failed(facts: dict[str, Any], reused: bool, current: bool) -> Recording:
 
 
 def _recorded(trace: Trace, reused: bool, current: bool) -> Recording:
-    digest = json_digest([array_digest(trace.attribution), array_digest(trace.logits), trace.provenance])
+    arrays = [trace.attribution, trace.logits]
+    for layer in trace.layers.values():
+        arrays += [array for array in (layer.activation, layer.relevance) if array is not None]
+    digest = json_digest([list(trace.layers), [array_digest(array) for array in arrays], trace.provenance])
     return Recording(trace, "", False, trace.provenance["seconds"], digest, reused, current)

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from evidence.dialects.idea import Idea, Reading
 from evidence.dialects.settings import Setting
+from evidence.kept import key_of
 from harness.backends import Backend, Model
 from harness.case import Case
 from harness.comparison import MULTIPLE, compare_arrays
-from harness.engine import engine, floor_of
+from harness.engine import Store, engine, floor_of
 from harness.errors import HarnessError
-from harness.files import array_digest, json_digest, source_digest, write_json
+from harness.files import array_digest
 from harness.graph import Graph
-from harness.methods import Method, slug, to_json
+from harness.methods import Method, to_json
 from harness.trace import Trace
 
 DTYPE = "float64"
+#: Whose code a figure depends on, beside that of the harness, the models and the readings.
+_CODE = ("evidence.dialects.measure", "reference_impls")
 
 
 @dataclass(frozen=True)
@@ -137,33 +138,27 @@ def subject(
     setting: Setting,
     ideas: Sequence[Idea],
     backend: Backend,
-    folder: Path,
+    store: Store,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Subject:
     """Measure ``ideas`` on one setting.
 
-    Every idea's figures are kept in a file under ``folder``, and not computed again as long as model, input,
-    readings, backend and comparison are the same. ``progress`` is called before each idea.
+    Every idea's figures are kept in ``store``, and not computed again as long as model, input, readings, backend and
+    code are the same. ``progress`` is called before each idea.
     """
     model, x = setting.load()
     runner: Runner | None = None
     by_idea: dict[str, tuple[Effect, ...]] = {}
-    depends = {
-        "model": model.digest,
-        "input": array_digest(x),
-        "backend": backend.version(),
-        "code": [source_digest("harness"), source_digest("ported_models")],
-    }
+    on = (model.digest, array_digest(x), backend.name, backend.version())
     for place, idea in enumerate(ideas, start=1):
-        path = folder / slug(setting.name.replace(" ", "-")) / f"{idea.name}.json"
-        key = json_digest({**depends, "readings": [_what_runs(reading) for reading in idea.readings]})
-        known = _kept(path, key)
-        progress(f"{setting.name}  {place}/{len(ideas)}  {idea.name}{'  (kept)' if known else ''}")
-        if known is None:
+        key = key_of("dialects", *on, [_what_runs(reading) for reading in idea.readings], code=_CODE)
+        kept = store.get(key)
+        progress(f"{setting.name}  {place}/{len(ideas)}  {idea.name}{'  (kept)' if kept else ''}")
+        if kept is None:
             runner = runner or Runner(model, x, backend)
-            known = effects(idea, runner)
-            write_json(path, {"key": key, "effects": [asdict(each) for each in known]})
-        by_idea[idea.name] = known
+            kept = [asdict(each) for each in effects(idea, runner)]
+            store.put(key, f"dialects: {setting.name} {idea.name}", kept)
+        by_idea[idea.name] = tuple(Effect(**each) for each in kept)
     return Subject(
         setting.name, setting.what, by_idea, {idea.name: idea.absent(model.graph, x) for idea in ideas}
     )
@@ -176,14 +171,3 @@ def _what_runs(reading: Reading) -> Any:
     module = inspect.getmodule(reading.how)
     assert module is not None and callable(reading.how)
     return [reading.how.__name__, inspect.getsource(module)]
-
-
-def _kept(path: Path, key: str) -> tuple[Effect, ...] | None:
-    """The figures of an idea that are on disk under this key, or None."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return None
-    if document.get("key") != key:
-        return None
-    return tuple(Effect(**each) for each in document["effects"])

@@ -12,19 +12,22 @@ from typing import Annotated, Literal, cast, get_args
 
 import typer
 
+from evidence.kept import key_of
 from evidence.planted_bugs.collection import Collection, collect
 from evidence.planted_bugs.effect import owed
 from evidence.planted_bugs.healthy import DTYPE, Extent, healthy_cases, run_healthy
 from evidence.planted_bugs.run import Case, Result, cases, run_case
 from evidence.planted_bugs.score import score
-from evidence.planted_bugs.store import Store, key_of
 from evidence.planted_bugs.table import Scored, document, markdown, totals
+from harness.engine import Store
 from harness.errors import InvalidInputError
 
 #: Where the report of all planted bugs goes, and that of some, which must not take its place.
 WHOLE, PART = Path("reports/mutants.md"), Path("reports/runs/mutants.md")
 #: The mutants of this package.
 BUGS = Path(__file__).parent / "bugs"
+#: Whose code a result depends on, beside that of the harness and the models.
+CODE = ("evidence.planted_bugs", "ported_impls", "reference_impls")
 #: What is called with a finished case: its row, and whether it was done before.
 Finished = Callable[[Scored, bool], None]
 
@@ -57,6 +60,7 @@ def planted_bugs(
         bool,
         typer.Option("--kept-only", help="Run nothing; report what was run before, and what is missing."),
     ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run again what was run before.")] = False,
 ) -> None:
     """Score `diagnose` on ports with planted bugs: detected, layer right, cause right, false alarms.
 
@@ -67,7 +71,11 @@ def planted_bugs(
     if healthy not in get_args(Extent):
         raise InvalidInputError(f"--healthy {healthy!r}; choose one of {', '.join(get_args(Extent))}")
     extent = cast(Literal["none", "quick", "catalogue"], healthy)
-    collection, store = collect(folder), Store()
+    collection, store = collect(folder), Store(force=force)
+    if kept and force:
+        raise InvalidInputError(
+            "--force runs all of it again, --kept-only runs nothing; leave out one of them"
+        )
 
     def chosen(every: Iterator[Case]) -> list[Case]:
         return list(islice((case for case in every if in_sample(case.label, share)), limit))
@@ -127,12 +135,13 @@ def _scored(
         started(case.label)
         is_mutant, key = bool(case.expected), _key(collection, case)
         kept = store.get(key)
-        result: Result
         if kept is not None:
-            result = kept
+            result = Result.from_json(kept)
         else:
             result = run_case(collection, case) if is_mutant else run_healthy(case, collection.model)
-            store.add(key, case.label, result)
+            # What went wrong this time need not go wrong the next.
+            if result.error is None:
+                store.put(key, f"planted bug: {case.label}", result.as_json())
         expected = owed(collection, case, result) if is_mutant else ()
         row = Scored(replace(case, expected=expected), result, score(expected, result))
         finished(row, kept is not None)
@@ -144,7 +153,7 @@ def _key(collection: Collection, case: Case) -> str:
     is_mutant = bool(case.expected)
     dtype = collection.named(case.mutant).dtype if is_mutant else DTYPE
     digest = collection.digests[case.mutant] if is_mutant else ""
-    return key_of(case.mutant, digest, case.model, case.method, dtype)
+    return key_of("planted bug", case.mutant, digest, case.model, case.method, dtype, code=CODE)
 
 
 class _Display:

@@ -28,6 +28,7 @@ from harness.backends.registry import (
     is_installed,
     list_backends,
     model_plugin,
+    packages_of,
     register_backend,
 )
 from harness.backends.user_file import is_user_file
@@ -55,6 +56,7 @@ __all__ = [
     "list_backends",
     "logits_on_copies",
     "model_plugin",
+    "packages_of",
     "register_backend",
     "required",
     "run_on_copies",

@@ -24,6 +24,7 @@ CAPABILITIES = {
         "deviations_of_places",
         "carry_forward",
         "forward_deviations",
+        "formula",
     ),
 }
 #: The calls of a backend, and what they are called with.

@@ -71,6 +71,13 @@ def installed_name(backend: Backend) -> str | None:
     return next((name for name, each in _installed.items() if backend is each), None)
 
 
+def packages_of(backend: Backend) -> set[str]:
+    """The top-level packages that declare ``backend`` and that it is an object of."""
+    name = installed_name(backend)
+    declared = () if name is None else (_plugins(_BACKENDS)[name].module,)
+    return {module.partition(".")[0] for module in (type(backend).__module__, *declared)}
+
+
 def is_installed(backend: Backend) -> bool:
     """Whether ``backend`` comes from an installed package, and not from code of the user's own."""
     return installed_name(backend) is not None

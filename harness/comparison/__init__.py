@@ -4,11 +4,12 @@ from harness.comparison.arrays import judge_arrays
 from harness.comparison.describe import layers_around, verdict_line
 from harness.comparison.floor import MULTIPLE, RUNS, NoiseFloor
 from harness.comparison.metrics import Distance, Statistics, compare_arrays, relative_l2
-from harness.comparison.rows import VERDICTS, ForwardRow, Row, verdict_of
+from harness.comparison.rows import PASSING, VERDICTS, ForwardRow, Row, verdict_of
 from harness.comparison.verdict import Comparison, judge
 
 __all__ = [
     "MULTIPLE",
+    "PASSING",
     "RUNS",
     "VERDICTS",
     "Comparison",

@@ -36,9 +36,9 @@ def judge_arrays(
     if axes is None:
         notes.append("the axes of the arrays are not known: that both have the same is taken on trust")
     else:
-        ours, theirs = _sides(axes)
-        require_same_axes("the arrays", ours, theirs)
-        named = ours
+        reference_axes, candidate_axes = _sides(axes)
+        require_same_axes("the arrays", reference_axes, candidate_axes)
+        named = reference_axes
         for side, array in (("reference", reference), ("candidate", candidate)):
             if array.ndim != len(named):
                 raise InvalidInputError(
@@ -66,8 +66,8 @@ def _sides(axes: GivenAxes) -> tuple[Axes, Axes]:
         raise InvalidInputError(
             f"axes is a tuple of names or a pair of such tuples (reference, candidate), found {axes!r}"
         )
-    ours, theirs = axes
-    return tuple(ours), tuple(theirs)
+    reference_axes, candidate_axes = axes
+    return tuple(reference_axes), tuple(candidate_axes)
 
 
 def _checked(side: str, values: Any) -> np.ndarray:

@@ -68,14 +68,16 @@ def first_step(
     suspects = _suspects(received, compared, readers)
     if len(suspects) < 2:
         return FirstStep(suspects[0] if suspects else received)
-    said = f"the relevance of {received} comes from {' and '.join(suspects)}"
+    origin = f"the relevance of {received} comes from {' and '.join(suspects)}"
     places = {received, *(name for name in suspects if name not in compared)}
     differing = None if steps is None else _differing(places, suspects, reference, floor, steps)
     if differing is None:
-        return FirstStep(received, f"{said}; which of them differs cannot be told without their single steps")
+        return FirstStep(
+            received, f"{origin}; which of them differs cannot be told without their single steps"
+        )
     if not differing:
         return FirstStep(
-            received, f"{said}, whose own steps agree: what differs is how their shares are added"
+            received, f"{origin}, whose own steps agree: what differs is how their shares are added"
         )
     return FirstStep(differing[0])
 
@@ -97,15 +99,15 @@ def _suspects(
     received: str, compared: Collection[str], readers: dict[str, tuple[str, ...]]
 ) -> tuple[str, ...]:
     """The layers that may have made the relevance of ``received`` differ, in backward order."""
-    found: set[str] = set()
+    suspects: set[str] = set()
     waiting = [received]
     while waiting:
         for reader in readers[waiting.pop()]:
-            if reader not in found:
-                found.add(reader)
+            if reader not in suspects:
+                suspects.add(reader)
                 if reader not in compared:
                     waiting.append(reader)
-    return tuple(name for name in reversed(readers) if name in found)
+    return tuple(name for name in reversed(readers) if name in suspects)
 
 
 def _differing(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Worst first.
 VERDICTS = ("error", "divergent", "close", "equivalent", "identical")
+#: Those that pass where nothing else was asked for.
+PASSING = ("equivalent", "identical")
 #: The field's habit, which "close" reports and nothing rests on. Neither bound sees a wrong scale where all values are
 #: small, so Lin's concordance has one too.
 CLOSE_MAE = 1e-4
@@ -135,18 +137,10 @@ def _check_shapes(name: str, axes: tuple[str, ...], reference: np.ndarray, candi
         )
 
 
-_DISTANCE_COLUMNS = (
-    "mae",
-    "max_abs",
-    "rel_l2",
-    "pearson_r",
-    "ccc",
-    "cosine",
-    "best_scale",
-    "rel_l2_after_scale",
-    "sign_agreement",
+#: Every figure of a distance is a column; whether the arrays are equal, the verdict says.
+_DISTANCE_COLUMNS = tuple(
+    each.name for each in fields(Distance) if each.name not in ("identical", "same_finite")
 )
-_STATISTICS_COLUMNS = ("min", "max", "mean", "std", "sum", "negative", "zero", "positive", "nan", "inf")
 
 
 def _named(index: tuple[int, ...] | None, axes: tuple[str, ...]) -> dict[str, int] | None:
@@ -157,7 +151,7 @@ def _named(index: tuple[int, ...] | None, axes: tuple[str, ...]) -> dict[str, in
 
 
 def relevance_frame(rows: Sequence[Row]) -> pandas.DataFrame:
-    """Relevance, a row a layer; the columns are those of `Row`."""
+    """Relevance, a row a layer: every figure of its distance, and of the statistics of each side."""
     import pandas
 
     records = []
@@ -169,11 +163,10 @@ def relevance_frame(rows: Sequence[Row]) -> pandas.DataFrame:
         }
         record |= {column: getattr(row.distance, column) for column in _DISTANCE_COLUMNS}
         for side, statistics in (("ref", row.reference), ("cand", row.candidate)):
-            record |= {f"{side}_{column}": getattr(statistics, column) for column in _STATISTICS_COLUMNS}
-            record |= {
-                f"{side}_argmin": _named(statistics.argmin, row.axes),
-                f"{side}_argmax": _named(statistics.argmax, row.axes),
-            }
+            for column, value in vars(statistics).items():
+                record[f"{side}_{column}"] = (
+                    _named(value, row.axes) if column in ("argmin", "argmax") else value
+                )
         records.append(record | {"floor": row.floor, "verdict": row.verdict})
     return pandas.DataFrame.from_records(records)
 

@@ -13,6 +13,7 @@ from harness.comparison.first_step import BothSteps, first_step
 from harness.comparison.floor import MULTIPLE, NoiseFloor
 from harness.comparison.rerun import Ground
 from harness.comparison.rows import (
+    PASSING,
     VERDICTS,
     ForwardRow,
     Row,
@@ -117,7 +118,7 @@ class Comparison:
         yield self.attribution
 
     def _row_passed(self, row: Row | ForwardRow) -> bool:
-        if row.verdict in ("identical", "equivalent"):
+        if row.verdict in PASSING:
             return True
         if self.tolerance == "close":
             return row.verdict == "close"
@@ -207,12 +208,12 @@ def judge(
 
 def _state(reference: Trace, candidate: Trace) -> str | None:
     """What a side leaves changed, as a sentence; None where neither does."""
-    said = [
+    changed = [
         f"{side} {trace.backend!r} {trace.provenance[STATE]} (state)"
         for side, trace in (("reference", reference), ("candidate", candidate))
         if STATE in trace.provenance
     ]
-    return "; ".join(said) or None
+    return "; ".join(changed) or None
 
 
 def with_first_divergent(

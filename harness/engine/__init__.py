@@ -4,5 +4,16 @@ from harness.engine.cases import KEPT, Engine, engine, require_support
 from harness.engine.compare import compare
 from harness.engine.evidence import floor_of
 from harness.engine.memo import Memo
+from harness.engine.store import Store, result_key
 
-__all__ = ["KEPT", "Engine", "Memo", "compare", "engine", "floor_of", "require_support"]
+__all__ = [
+    "KEPT",
+    "Engine",
+    "Memo",
+    "Store",
+    "compare",
+    "engine",
+    "floor_of",
+    "require_support",
+    "result_key",
+]

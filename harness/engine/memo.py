@@ -7,17 +7,19 @@ from collections import OrderedDict
 
 import numpy as np
 
+from harness.files import byte_count
 from harness.trace import Trace
 
 #: Bytes that are kept, and the environment variable that names another number.
-LIMIT, LIMIT_VARIABLE = 768 * 2**20, "XAI_HARNESS_MEMO_BYTES"
+LIMIT, LIMIT_VARIABLE = "768M", "XAI_HARNESS_MEMO_BYTES"
 
 
 class Memo:
     """Traces by key; the one that was not used for longest goes first. ``limit``: in bytes."""
 
     def __init__(self, limit: int | None = None) -> None:
-        self.limit = int(os.environ.get(LIMIT_VARIABLE, LIMIT)) if limit is None else limit
+        chosen = os.environ.get(LIMIT_VARIABLE, LIMIT)
+        self.limit = byte_count(chosen, LIMIT_VARIABLE) if limit is None else limit
         self._kept: OrderedDict[str, tuple[Trace, int]] = OrderedDict()
         self._bytes = 0
 

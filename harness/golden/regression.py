@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,40 @@ from harness.api import as_model
 from harness.backends import Backend, backend_named
 from harness.case import Case
 from harness.comparison import Comparison, layers_around, verdict_line
-from harness.engine import compare, engine, floor_of
-from harness.errors import CandidateError, HarnessError, ModelSourceError, blamed, is_interrupt
-from harness.golden.store import load_golden, save_golden
-from harness.methods import method
+from harness.comparison.verdict import doubtful
+from harness.engine import engine, floor_of
+from harness.errors import CandidateError, HarnessError, UnknownNameError, blamed, is_interrupt
+from harness.golden.entry import Golden
+from harness.golden.inspect import Root, load_entry
+from harness.golden.judge import SKETCHED, against
+from harness.golden.sources import Models, Stale
+from harness.golden.store import (
+    Provenance,
+    harness_version,
+    is_selected,
+    load_golden,
+    place_of_golden,
+    save_golden,
+)
+from harness.methods import method, to_json
+from harness.naming import file_name
+from harness.report import table_csv
+from harness.runner.outcome import Outcome
+from harness.runner.run import row_of
 
 Row = dict[str, Any]
+#: What may have become of an entry, in the order of a summary; the first two pass.
+STATUSES = ("unchanged", "within the floor", "regressed", "undecided", "missing", "damaged", "stale", "error")
+PASSING = frozenset(STATUSES[:2])
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One method of a recording; ``status``: recorded, unchanged, replaced or kept."""
+
+    method: str
+    path: Path
+    status: str
 
 
 def record(
@@ -28,74 +57,188 @@ def record(
     methods: Sequence[str],
     reference: str | Backend,
     dtype: str,
-) -> Iterator[tuple[str, Path]]:
-    """Explain ``x`` by every method through ``reference`` and store each run with its floor; yields as it goes."""
+    form: str = "full",
+    reason: str = "",
+    facts: dict[str, Any] | None = None,
+    keep: bool = False,
+) -> Iterator[Recorded]:
+    """Explain ``x`` by every method through ``reference`` and store each run with its floor; yields as it goes.
+
+    ``facts``: where the model comes from (`harness.golden.sources.Source.facts`); ``form`` and ``reason`` as for
+    `save_golden`, which also says what is raised. ``keep``: a golden that is there is left as it is, not computed.
+    """
     model, backend = as_model(source), backend_named(reference)
+    versions = {key: str(value) for key, value in backend.version().items()}
+    provenance = Provenance(input_name, facts or {"kind": "object", "name": model.name}, versions)
     for name in methods:
-        trace = engine().run(Case.checked(model, x, method(name), None, dtype), backend)
-        yield name, save_golden(root, trace, floor_of(engine(), trace), input_name)
+        there = place_of_golden(root, model, method(name).name, dtype) if keep else None
+        if there is not None:
+            yield Recorded(name, there, "kept")
+            continue
+        case = Case.checked(model, x, method(name), None, dtype)
+        trace = engine().run(case, backend)
+        floor = floor_of(engine(), trace)
+        path, status = save_golden(root, trace, floor, case.x, provenance, form, reason)
+        yield Recorded(name, path, status)
 
 
 def verify(path: Path, candidate: str | Backend, models: dict[str, Any]) -> Comparison:
     """Run ``candidate`` on the case of a golden and compare it with what is stored.
 
-    ``models`` holds the models loaded so far, by what they were loaded from. Raises ModelSourceError where none of
-    them has the weights that the golden was recorded with, nor the zoo's model of its name.
+    ``models``: models that are loaded already. Raises `Stale` where the model or the method is another by now, and
+    what `load_golden` and the candidate raise.
     """
-    golden = load_golden(path)
-    trace = golden.trace
-    backend = backend_named(candidate)
-    recorded = trace.provenance.get("model_digest")
-    named = [model for model in models.values() if model.name == trace.model]
-    if not named:
-        models[trace.model] = as_model(trace.model)
-        named = [models[trace.model]]
-    model = next((each for each in named if each.digest == recorded), named[0])
-    if model.digest != recorded:
-        raise ModelSourceError(
-            f"{path} was recorded with other weights or another graph of {trace.model} "
-            f"(digest {str(recorded)[:12]}, now {model.digest[:12]}); "
-            "remove it and record it again if that change was meant"
-        )
-    run = engine().run(Case(model, golden.x, trace.method, trace.target, trace.dtype), backend)
-    return compare(trace, run, floor=golden.floor)
+    return verified(load_golden(path), backend_named(candidate), Models.given(models.values()))
 
 
-def verify_all(paths: Iterable[Path], candidate: str | Backend, files: Iterable[str] = ()) -> Iterator[Row]:
-    """`verify` for each of ``paths``: a row each, with ``case verdict passed message layers``.
-
-    ``layers``: the layers around the divergence, as text. ``files``: the models that goldens were recorded on, where
-    those are not of the zoo. A golden that is damaged, and a candidate that raises, is an error of that entry; the
-    others are verified all the same.
-    """
-    backend, loaded = backend_named(candidate), {file: as_model(file) for file in files}
-    for path in paths:
-        yield _verified(path, backend, loaded)
+def verified(golden: Golden, backend: Backend, models: Models) -> Comparison:
+    """`verify` for a golden that is read."""
+    _check_method(golden)
+    facts = golden.facts
+    model = models.of(golden.trace.model, str(facts["model_digest"]), facts["source"], golden.x)
+    case = Case(model, golden.x, golden.method, golden.trace.target, golden.trace.dtype)
+    return against(golden, engine().run(case, backend))
 
 
-def _verified(path: Path, backend: Backend, models: dict[str, Any]) -> Row:
-    case = f"{path.parent.name} {path.stem}"
+def _check_method(golden: Golden) -> None:
+    """Raise `Stale` where the method of this name is defined otherwise by now."""
     try:
-        return _row(case, verify(path, backend, models))
-    except CandidateError as error:
-        return _failed(case, blamed("candidate", backend.name, error))
+        now = method(golden.method.name)
+    except (UnknownNameError, HarnessError):
+        return  # a method that is no name: the stored one is the only definition there is
+    if to_json(now) != to_json(golden.method):
+        raise Stale(
+            f"recorded for another definition of {golden.method.name}; if that change was meant, remove it with: "
+            "xai-harness golden prune --stale, and record it again"
+        )
+
+
+def verify_all(
+    found: Root,
+    candidate: str | Backend,
+    models: Models,
+    selected: Callable[[str], bool] = lambda name: is_selected(name, (), ()),
+    folder: Path | None = None,
+    started: Callable[[str], None] = lambda name: None,
+) -> Iterator[Row]:
+    """What is wrong with a root, then `verify` for each entry that is ``selected``: a row each.
+
+    Keys: ``case status verdict passed message layers`` and, where a comparison was made, its figures. Whatever is
+    wrong with an entry, or raised by the candidate, is an error of that entry; the others are verified all the same.
+    ``folder``: where the tables of each comparison are left. ``started``: is told each entry before it is verified.
+    """
+    for problem in found.problems:
+        entry = problem.name in found.manifest.entries
+        if not entry or selected(problem.name):
+            status = "missing" if problem.kind == "missing" else "damaged"
+            yield _failed(problem.name, status, problem.message)
+    backend = backend_named(candidate)
+    for name in sorted(found.entries):
+        if selected(name):
+            started(name)
+            yield _verified(found, name, backend, models, folder)
+
+
+def stale_entries(found: Root, models: Models, names: Sequence[str]) -> list[str]:
+    """Those of ``names`` whose model or method is another by now; what cannot be read or loaded is none of them."""
+    stale = []
+    for name in names:
+        if name not in found.entries:
+            continue
+        try:
+            golden = load_entry(found.root, name, found.entries[name], found.manifest.files)
+            _check_method(golden)
+            facts = golden.facts
+            models.of(golden.trace.model, str(facts["model_digest"]), facts["source"], golden.x)
+        except Stale:
+            stale.append(name)
+        except HarnessError:
+            continue
+    return stale
+
+
+def _verified(found: Root, name: str, backend: Backend, models: Models, folder: Path | None) -> Row:
+    try:
+        golden = load_entry(found.root, name, found.entries[name], found.manifest.files)
     except HarnessError as error:
-        return _failed(case, str(error))
+        return _failed(name, "damaged", str(error))
+    try:
+        comparison = verified(golden, backend, models)
+    except Stale as error:
+        return _failed(name, "stale", f"{name}: {error}")
+    except CandidateError as error:
+        return _failed(name, "error", blamed("candidate", backend.name, error))
+    except HarnessError as error:
+        return _failed(name, "error", f"{name}: {error}")
     except BaseException as error:  # the candidate is other people's code
         if is_interrupt(error):
             raise
-        return _failed(case, blamed("candidate", backend.name, error))
+        return _failed(name, "error", blamed("candidate", backend.name, error))
+    row = _row(name, golden, comparison) | {"candidate": backend.name}
+    if folder is not None:
+        row["files"] = _tables(folder, name, comparison)
+    return row
 
 
-def _row(case: str, comparison: Comparison) -> Row:
+def _row(name: str, golden: Golden, comparison: Comparison) -> Row:
+    status = {"identical": "unchanged", "equivalent": "within the floor"}.get(comparison.verdict, "regressed")
+    message = verdict_line(comparison)
+    if (
+        golden.trace.dtype == "float32"
+        and comparison.first_divergent_forward is None
+        and _doubtful(comparison)
+    ):
+        # In float32 rounding moves units over a kink; what that does to relevance only the reference could say.
+        status = "undecided"
+        message += "; a float32 golden cannot decide on equal ground: run the case against the reference"
+    notes = [note for note in comparison.notes if note != SKETCHED]
+    if golden.facts["harness"] != harness_version():
+        notes.append(f"recorded by version {golden.facts['harness']}, this is {harness_version()}")
+    passed = comparison.passed and status in PASSING
+    figures = row_of(Outcome(golden.method, golden.trace.dtype, comparison, golden.trace, None))
     return {
-        "case": case,
-        "verdict": comparison.verdict,
-        "passed": comparison.passed,
-        "message": verdict_line(comparison),
-        "layers": "" if comparison.passed else layers_around(comparison),
+        "case": name,
+        "status": status,
+        "model": golden.trace.model,
+        "input": golden.input_name,
+        "method": golden.method.name,
+        "dtype": golden.trace.dtype,
+        "form": golden.form,
+        "reference": golden.trace.backend,
+        **figures,
+        "passed": passed,
+        "message": message,
+        "layers": "" if passed else layers_around(comparison),
+        "notes": notes,
     }
 
 
-def _failed(case: str, message: str) -> Row:
-    return {"case": case, "verdict": "error", "passed": False, "message": message, "layers": ""}
+def _tables(folder: Path, name: str, comparison: Comparison) -> list[str]:
+    """Write the tables of a comparison; their names relative to ``folder``."""
+    stem = Path(*map(file_name, name.split("/")))
+    files = [stem.with_name(f"{stem.name}{suffix}") for suffix in (".csv", ".forward.csv")]
+    table_csv(comparison.table, folder / files[0])
+    table_csv(comparison.forward_table, folder / files[1])
+    return [file.as_posix() for file in files]
+
+
+def _doubtful(comparison: Comparison) -> bool:
+    """Whether a verdict on relevance would rest on the reference's run on the candidate's activations."""
+    rows = (*comparison.rows, comparison.attribution)
+    return comparison.verdict != "error" and any(doubtful(row) for row in rows)
+
+
+def _failed(name: str, status: str, message: str) -> Row:
+    folder, _, rest = name.partition("/")
+    stem, _, dtype = rest.rpartition(".")
+    return {
+        "case": name,
+        "status": status,
+        "verdict": "error",
+        "passed": False,
+        "message": message,
+        "layers": "",
+        "model": folder,
+        "method": stem,
+        "dtype": dtype,
+    }

@@ -22,43 +22,7 @@ class Layer:
 
     ``inputs`` are the names of the layers whose outputs it reads. ``input_shapes`` and ``shape`` leave
     the batch axis out; ``axes`` names all axes of the output, ``"batch"`` first. What ``attributes``
-    and ``weights`` hold depends on ``kind`` (spatial tuples are in the order of the spatial axes,
-    paddings are pairs ``(before, after)`` per spatial axis, always explicit numbers):
-
-    ============================ =============================================== ==============================
-    kind                         attributes                                      weights (axes)
-    ============================ =============================================== ==============================
-    input                        none                                            none
-    dense                        none (acts on the last axis)                    kernel (in, out), bias (out)?
-    conv1d, conv2d               strides, dilations, groups, padding             kernel (*space, in/groups, out), bias?
-    conv_transpose1d/2d          strides, dilations, groups, padding (cropped    kernel (*space, in, out/groups), bias?
-                                 from the full output), output_padding
-    separable_conv1d/2d          strides, dilations, padding                     depthwise_kernel (*space, in,
-                                                                                 multiplier), pointwise_kernel
-                                                                                 (in*multiplier, out), bias?
-    batch_norm                   epsilon (statistics per last axis)              gamma?, beta?, mean, variance
-    scale                        none (per last axis: kernel * x + bias)         kernel (channel), bias (channel)?
-    layer_norm                   epsilon, axes_count (normalises that many       gamma?, beta?
-                                 last axes)
-    leaky_relu, elu              alpha                                           none
-    gelu                         approximate ("none" or "tanh")                  none
-    softmax                      axis (negative, canonical layout)               none
-    max_pool*, average_pool*     pool_size, strides, padding;                    none
-                                 average: count_include_pad
-    global_*_pool                keepdims                                        none
-    flatten                      order ("channels_last" or "channels_first")     none
-    reshape                      target (without batch), order                   none
-    permute                      dims (of the non-batch axes, 1-based as Keras)  none
-    zero_pad, crop               padding                                         none
-    upsample                     size, interpolation ("nearest" or "bilinear")   none
-    add, multiply                none                                            none
-    concat                       axis (negative, canonical layout)               none
-    dropout                      rate                                            none
-    ============================ =============================================== ==============================
-
-    A ``?`` marks weights that may be absent. ``order="channels_first"`` means: move the channel axis
-    to the front (of the non-batch axes), then reshape (and for a ``reshape`` to two or more axes, move
-    the first non-batch axis of the result to the end).
+    and ``weights`` hold depends on ``kind`` and is said in `harness.graph.kinds`.
     """
 
     name: str

@@ -153,13 +153,13 @@ def _cautions(table: pd.DataFrame) -> str:
     ]
     if not lines:
         return ""
-    said = (
+    counts = (
         f"Where rounding alone moves the reference by more than {ILL_CONDITIONED:g}, the method is ill-conditioned on "
         "this input in this dtype: two right implementations may differ by that much. Where the reference can run "
         "single steps, the verdict rests on the candidate's own activations (docs/verdicts.md); "
         "the float64 row of the case tells more."
     )
-    return _section("Read with care", said + "\n\n" + "\n".join(lines))
+    return _section("Read with care", counts + "\n\n" + "\n".join(lines))
 
 
 def _skipped(skipped: Sequence[Mapping[str, Any]]) -> str:

@@ -13,13 +13,17 @@ from harness.api import as_model
 from harness.backends import Backend, backend_named, versions_of
 from harness.case import Case
 from harness.checks import checked_dtype, checked_input
+from harness.comparison import PASSING
+from harness.engine import Store, engine, result_key
 from harness.errors import InvalidInputError, UnknownNameError
+from harness.files import installed_versions, write_json
 from harness.methods import Method, method, slug
 from harness.naming import file_name
 from harness.pairs import check_applies
-from harness.runner.kept import Row, keep_row, kept_row, key_of, label_of, own_version
 from harness.runner.outcome import Outcome, run_case
 from harness.runner.suites import BATCH
+
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -82,25 +86,28 @@ class Progress:
             self.skipped(event)
 
 
-def run(selection: Selection, folder: Path, progress: Progress | None = None) -> list[Row]:
+def run(
+    selection: Selection, folder: Path, progress: Progress | None = None, store: Store | None = None
+) -> list[Row]:
     """Run every case of ``selection`` and leave its files under ``folder``; return a row a case.
 
-    A method that does not apply to a model is not run and reported as skipped. A case whose files are there
-    already, made from the same model, input, method, dtype and code, is not run again; where a side is code of
-    the user's own (`harness.backends.is_installed`), nothing can say that it is the same, and all is run.
-    The summary is written by the caller (harness.report).
+    A method that does not apply to a model is not run and reported as skipped. A case that ``store`` (left out: the
+    user's) has under its key (`harness.engine.result_key`) is not run again. The summary is written by the caller
+    (harness.report).
     """
     progress = progress or Progress()
     rows: list[Row] = []
-    for event in events(selection, folder):
+    for event in events(selection, folder, Store() if store is None else store):
         progress.tell(event)
         if isinstance(event, Finished):
             rows.append(event.row)
     return rows
 
 
-def events(selection: Selection, folder: Path) -> Iterator[Event]:
+def events(selection: Selection, folder: Path, store: Store) -> Iterator[Event]:
     """What `run` does, one thing after the other."""
+    if store.force:
+        engine().clear()
     reference, candidate = backend_named(selection.reference), backend_named(selection.candidate)
     methods = [method(name) for name in selection.methods]
     dtypes = [checked_dtype(dtype) for dtype in selection.dtypes]
@@ -116,20 +123,40 @@ def events(selection: Selection, folder: Path) -> Iterator[Event]:
                 continue
             for dtype in dtypes:
                 stem = folder / file_name(label) / f"{file_name(slug(each.name))}.{dtype}"
-                key = key_of(model, x, each, dtype, reference, candidate)
-                row = kept_row(stem, key, folder)
+                case = Case(model, x, each, None, dtype)
+                key = result_key(case, reference, candidate, label, input_name)
+                row = store.get(key, folder)
+                if row is not None and row["passed"] and row["verdict"] not in PASSING:
+                    store.refuse(str(key), f"says {row['verdict']} and passed")
+                    row = None
                 if row is not None:
                     yield Finished(row, True)
                     continue
                 row = {"model": label, "input": input_name, "method": each.name, "dtype": dtype}
                 row |= {"reference": reference.name, "candidate": candidate.name}
                 yield Started(dict(row))
-                outcome = run_case(Case(model, x, each, None, dtype), reference, candidate)
+                outcome = run_case(case, reference, candidate)
                 row |= row_of(outcome)
                 row["files"] = _write_files(outcome, stem, folder, row, model.graph.input.axes)
                 row = _plain(row)
-                keep_row(stem, key, row)
+                written = Path(f"{stem}.json")
+                write_json(written, {"key": key, "row": row})
+                # What a side or the disk could not do this time, it may do the next.
+                if outcome.comparison is not None:
+                    files = (*row["files"], written.relative_to(folder).as_posix())
+                    store.put(key, f"run: {label} {each.name} {dtype}", row, files, folder)
                 yield Finished(row, False)
+
+
+def label_of(model: Any, labels: dict[str, str]) -> str:
+    """What ``model`` is called in this run: its name, with its digest where another model has that name.
+
+    ``labels``: the digests by label so far; a label that is new is added.
+    """
+    label = str(model.name)
+    while labels.setdefault(label, model.digest) != model.digest:
+        label += f"-{model.digest[:8]}"
+    return label
 
 
 def why_not(wanted: Method, model: Any) -> str:
@@ -189,7 +216,7 @@ def environment(backends: Sequence[Backend]) -> dict[str, str]:
     """Name and version of everything that computed."""
     import platform
 
-    facts = {"python": platform.python_version(), "xai-harness": own_version()}
+    facts = {"python": platform.python_version(), **installed_versions("xai-harness")}
     for backend in backends:
         facts |= {f"{backend.name}: {key}": value for key, value in versions_of(backend).items()}
     return facts

@@ -14,7 +14,7 @@ from ported_models.endings import without_ending
 from ported_models.onnx.cones import read_cone
 from ported_models.onnx.layout import canonical_order, channels_first_order
 from ported_models.onnx.neutral import is_neutral, neutral_to_graph, removed_ending
-from ported_models.onnx.operators import OPERATORS
+from ported_models.onnx.operators import CHANNELS_FIRST, OPERATORS
 from ported_models.onnx.reading import Reading, Tensor
 
 
@@ -68,7 +68,7 @@ def _foreign(
     """An exporter's file as a graph without its ending, the ending, and its tensors."""
     if proto.functions:
         proto = inliner.inline_local_functions(proto)
-    reading = Reading(proto, name, file or name)
+    reading = Reading(proto, name, file or name, CHANNELS_FIRST)
     for node in reading.nodes:
         # Before any layer is read, so that a layer of several operators finds all of its constants.
         if _reads_only_constants(reading, node):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -25,10 +25,6 @@ AXIS_BLIND = {
     "LogSoftmax", "Max", "Mul", "Neg", "PRelu", "Pad", "Pow", "Relu", "Resize", "Selu", "Sigmoid", "Slice",
     "Softmax", "Sub", "Sum", "Swish", "Tanh", "Upsample",
 }  # fmt: skip
-_CHANNELS_FIRST_READERS = {
-    "Conv", "ConvTranspose", "BatchNormalization", "MaxPool", "AveragePool", "GlobalAveragePool",
-    "GlobalMaxPool",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,11 +40,15 @@ class Tensor:
 
 
 class Reading:
-    """The state of one reading. ``file`` is what error messages call the source."""
+    """The state of one reading. ``file`` is what error messages call the source.
 
-    def __init__(self, proto: onnx.ModelProto, name: str, file: str) -> None:
+    ``channels_first``: the operators that look for the channels at axis 1.
+    """
+
+    def __init__(self, proto: onnx.ModelProto, name: str, file: str, channels_first: Set[str]) -> None:
         graph = proto.graph
         self.file = file
+        self._channels_first = channels_first
         self.opset = {entry.domain: entry.version for entry in proto.opset_import}.get("", 1)
         self.opsets = list(proto.opset_import)
         self._ir_version = proto.ir_version
@@ -142,7 +142,7 @@ class Reading:
         pending, seen = [name], set()
         while pending:
             for node in self.readers(pending.pop(0)):
-                if node.op_type in _CHANNELS_FIRST_READERS:
+                if node.op_type in self._channels_first:
                     return True
                 if node.op_type in AXIS_BLIND and node.output[0] not in seen:
                     seen.add(node.output[0])

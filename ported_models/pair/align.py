@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.errors import ModelSourceError, UnknownNameError
 from harness.graph import Graph, Layer
-from ported_models.pair.places import by_place
+from ported_models.pair.places import by_place, in_order
 from ported_models.sources.steps import Reading
 
 
@@ -102,36 +102,12 @@ def _by_weights(keras: Graph, torch: Graph, pairs: dict[str, str]) -> None:
     alike = np.array([[_same_size(layer, other) for other in theirs] for layer in ours], bool)
     if not equal.size:
         return
-    matches = [(i, j) for i, j in _in_order(equal, alike) if equal[i, j]]
+    matches = [(i, j) for i, j in in_order(equal, alike) if equal[i, j]]
     for i in range(len(ours)):
         rest = [j for j in np.flatnonzero(equal[i]) if j not in {match for _, match in matches}]
         if rest and i not in {match for match, _ in matches}:
             matches.append((i, int(rest[0])))
     pairs.update((ours[i].name, theirs[j].name) for i, j in matches)
-
-
-def _in_order(equal: np.ndarray, alike: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs in increasing order of both indices: as many equal ones as there can be, then as many alike.
-
-    The alike ones break ties: of three equal layers against two and a changed one between them, the middle
-    one is left for its place. (The alignment of sequences of Needleman and Wunsch, 1970, without gap costs.)
-    """
-    rows, columns = equal.shape
-    gain = np.where(equal, min(rows, columns) + 1, np.where(alike, 1, 0))
-    best = np.zeros((rows + 1, columns + 1), int)
-    for i in reversed(range(rows)):
-        for j in reversed(range(columns)):
-            best[i, j] = max(best[i + 1, j], best[i, j + 1], best[i + 1, j + 1] + gain[i, j])
-    matches, i, j = [], 0, 0
-    while i < rows and j < columns:
-        if gain[i, j] and best[i, j] == best[i + 1, j + 1] + gain[i, j]:
-            matches.append((i, j))
-            i, j = i + 1, j + 1
-        elif best[i, j] == best[i + 1, j]:
-            i += 1
-        else:
-            j += 1
-    return matches
 
 
 def _by_gaps(keras: Graph, torch: Graph, pairs: dict[str, str]) -> None:

@@ -7,8 +7,10 @@ place if the same of those stand before them, and the same behind them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from itertools import permutations
+
+import numpy as np
 
 from harness.graph import KINDS, Graph, Layer
 
@@ -78,27 +80,34 @@ def _in_one_place(
     for layer in _open(torch, set(pairs.values())):
         sequences[theirs[layer.name]][1].append(layer)
     for first, second in sequences.values():
-        kinds = [[group_of(layer.kind) for layer in side] for side in (first, second)]
-        for i, j in _common(kinds[0], kinds[1]):
+        kinds = [np.array([group_of(layer.kind) for layer in side], object) for side in (first, second)]
+        same = kinds[0][:, None] == kinds[1]
+        for i, j in in_order(same, same):
             pairs[first[i].name] = second[j].name
 
 
-def _common(first: list[str], second: list[str]) -> Iterator[tuple[int, int]]:
-    """Indices of a longest common subsequence."""
-    best = [[0] * (len(second) + 1) for _ in range(len(first) + 1)]
-    for i in reversed(range(len(first))):
-        for j in reversed(range(len(second))):
-            same = best[i + 1][j + 1] + 1 if first[i] == second[j] else 0
-            best[i][j] = max(same, best[i + 1][j], best[i][j + 1])
-    i = j = 0
-    while i < len(first) and j < len(second):
-        if first[i] == second[j] and best[i][j] == best[i + 1][j + 1] + 1:
-            yield i, j
+def in_order(equal: np.ndarray, alike: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs in increasing order of both indices: as many equal ones as there can be, then as many alike.
+
+    The alike ones break ties: of three equal layers against two and a changed one between them, the middle
+    one is left for its place. (The alignment of sequences of Needleman and Wunsch, 1970, without gap costs.)
+    """
+    rows, columns = equal.shape
+    gain = np.where(equal, min(rows, columns) + 1, np.where(alike, 1, 0))
+    best = np.zeros((rows + 1, columns + 1), int)
+    for i in reversed(range(rows)):
+        for j in reversed(range(columns)):
+            best[i, j] = max(best[i + 1, j], best[i, j + 1], best[i + 1, j + 1] + gain[i, j])
+    matches, i, j = [], 0, 0
+    while i < rows and j < columns:
+        if gain[i, j] and best[i, j] == best[i + 1, j + 1] + gain[i, j]:
+            matches.append((i, j))
             i, j = i + 1, j + 1
-        elif best[i][j] == best[i + 1][j]:
+        elif best[i, j] == best[i + 1, j]:
             i += 1
         else:
             j += 1
+    return matches
 
 
 def _moved(

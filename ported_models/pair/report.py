@@ -88,16 +88,9 @@ def _aligned_row(pair: PortedPair, layer: Layer, ours: Activations, theirs: Acti
     other = pair.torch_graph[layer.name]
     moved = elsewhere(layer, pair.graph, pair.torch_graph)
     order = pair.torch_order.get(other.inputs[0]) if other.inputs else None
-    return ForwardRow(
-        layer.name,
-        layer.kind,
-        layer.name,
-        relative,
-        relative <= LAYER_BOUND,
-        moved or difference(layer, other, order),
-        structural=moved is not None,
-        reaches=(layer.name,),
-    )
+    structure, ok, name = moved or difference(layer, other, order), relative <= LAYER_BOUND, layer.name
+    structural = moved is not None
+    return ForwardRow(name, layer.kind, name, relative, ok, structure, structural, reaches=(name,))
 
 
 def _missing_row(
@@ -127,18 +120,10 @@ def _missing_row(
 def _extra_row(pair: PortedPair, layer: Layer, theirs: Activations, aligned: set[str]) -> ForwardRow:
     """Against what the layer reads."""
     relative = apart(theirs[layer.inputs[0]], theirs[layer.name])
-    reaches = nearest_behind(pair.torch_graph, layer.name, aligned)
     order = [each.name for each in pair.graph]
-    return ForwardRow(
-        layer.name,
-        layer.kind,
-        layer.name,
-        relative,
-        relative <= LAYER_BOUND,
-        "only in torch",
-        structural=True,
-        reaches=tuple(sorted(reaches, key=order.index)),
-    )
+    reaches = tuple(sorted(nearest_behind(pair.torch_graph, layer.name, aligned), key=order.index))
+    name, ok = layer.name, relative <= LAYER_BOUND
+    return ForwardRow(name, layer.kind, name, relative, ok, "only in torch", structural=True, reaches=reaches)
 
 
 def with_folds(pair: PortedPair, rows: Mapping[str, ForwardRow]) -> PortedPair:

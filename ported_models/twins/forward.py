@@ -1,110 +1,18 @@
-"""What every layer of the twins gives, and the proof that both twins compute the network that was ported."""
+"""What the twins give: their outputs, and what every layer of them gives, in canonical layout."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from harness.errors import HarnessError
 from harness.graph import Graph
 from ported_models.twins.layout import to_canonical, to_internal
 
 #: Largest relative difference of a layer between the twins in float64.
 LAYER_BOUND = 1e-12
-#: Largest relative difference of a twin's float32 logits from ONNX Runtime's.
+#: Largest relative difference of outputs in float32.
 LOGITS_BOUND = 1e-5
-
-
-class Proven(Protocol):
-    """What a model must have to be proven: a `ported_models.PortedModel`, or alike."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def graph(self) -> Graph: ...
-    @property
-    def onnx(self) -> Any: ...
-    def keras(self, dtype: str = "float32") -> Any: ...
-    def torch(self, dtype: str = "float32") -> Any: ...
-
-
-@dataclass(frozen=True)
-class LayerAgreement:
-    """How far the float64 twins are apart at one layer: L2 relative to Keras, and the largest difference."""
-
-    name: str
-    kind: str
-    relative: float
-    max_abs: float
-
-
-@dataclass(frozen=True)
-class ForwardProof:
-    """Layer by layer in float64, twin against twin; and each twin's float32 logits against ONNX Runtime's."""
-
-    model: str
-    layers: tuple[LayerAgreement, ...]
-    keras_logits: float
-    torch_logits: float
-
-    @property
-    def first_beyond(self) -> LayerAgreement | None:
-        """The first layer, in forward order, beyond `LAYER_BOUND` (or not finite)."""
-        return next((layer for layer in self.layers if not layer.relative <= LAYER_BOUND), None)
-
-    @property
-    def passed(self) -> bool:
-        """Whether every layer is within `LAYER_BOUND` and both logits are within `LOGITS_BOUND`."""
-        return (
-            self.first_beyond is None
-            and self.keras_logits <= LOGITS_BOUND
-            and self.torch_logits <= LOGITS_BOUND
-        )
-
-    def check(self) -> None:
-        """Raise HarnessError that names the first layer, or the logits, beyond their bound."""
-        layer = self.first_beyond
-        if layer is not None:
-            raise HarnessError(
-                f"{self.model}: the twins differ first at layer {layer.name!r} ({layer.kind}) by "
-                f"{layer.relative:.3g} relative in float64, expected at most {LAYER_BOUND:g}; "
-                "check how this kind of layer is built in ported_models.twins"
-            )
-        for framework, found in (("Keras", self.keras_logits), ("torch", self.torch_logits)):
-            if not found <= LOGITS_BOUND:
-                raise HarnessError(
-                    f"{self.model}: the {framework} twin's float32 logits differ from ONNX Runtime's by "
-                    f"{found:.3g} relative, expected at most {LOGITS_BOUND:g}; "
-                    "compare the layers of the ONNX file with those of the graph"
-                )
-
-
-def prove_forward(model: Proven, x: np.ndarray) -> ForwardProof:
-    """Run both twins and ONNX Runtime on ``x`` (batch, *input shape), canonical layout.
-
-    A relative difference is ``|torch - keras| / |keras|`` (or ``|twin - onnx| / |onnx|``), each norm the
-    L2 norm over the whole batch.
-    """
-    keras_side = keras_activations(model.keras("float64"), model.graph, x)
-    torch_side = torch_activations(model.torch("float64"), model.graph, x)
-    layers = tuple(
-        LayerAgreement(
-            layer.name,
-            layer.kind,
-            relative_difference(torch_side[layer.name], keras_side[layer.name]),
-            float(np.abs(torch_side[layer.name] - keras_side[layer.name]).max()),
-        )
-        for layer in model.graph
-    )
-    logits = onnx_logits(model.onnx, x)
-    return ForwardProof(
-        model.name,
-        layers,
-        relative_difference(keras_logits(model.keras("float32"), x), logits),
-        relative_difference(torch_logits(model.torch("float32"), x), logits),
-    )
 
 
 def relative_difference(candidate: np.ndarray, reference: np.ndarray) -> float:
@@ -163,13 +71,3 @@ def torch_logits(twin: Any, x: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         tensor = torch.from_numpy(np.ascontiguousarray(to_internal(x.astype(twin.dtype))))
         return to_canonical(twin(tensor).numpy())
-
-
-def onnx_logits(proto: Any, x: np.ndarray) -> np.ndarray:
-    """The output of ONNX Runtime's CPU kernels on ``x``, in canonical layout and the file's dtype."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    (source,) = session.get_inputs()
-    dtype = {"tensor(float)": np.float32, "tensor(double)": np.float64}[source.type]
-    return to_canonical(session.run(None, {source.name: x.astype(dtype)})[0])

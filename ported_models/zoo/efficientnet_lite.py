@@ -20,9 +20,10 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.errors import ModelSourceError
+from harness.files import write_bytes
 from harness.graph import Graph
 from ported_models.build import Builder
-from ported_models.zoo.fetch import WeightFile, cached_path, fetch, is_cached, write_atomically
+from ported_models.zoo.fetch import WeightFile, cached_path, fetch, is_cached
 
 INPUT_SHAPE = (224, 224, 3)
 EPSILON = 1e-3
@@ -90,7 +91,7 @@ def load_state(weights: WeightFile, sha256: str, folder: Path | None = None) -> 
         raise ModelSourceError(f"{weights.name}: torch read other arrays than expected; reinstall torch")
     try:
         # safetensors writes an array's memory as it lies, and torch's may lie in another order than its axes.
-        write_atomically(path, save({name: np.ascontiguousarray(array) for name, array in state.items()}))
+        write_bytes(path, save({name: np.ascontiguousarray(array) for name, array in state.items()}))
     except OSError as error:
         raise ModelSourceError(f"cannot store {path}: {error.strerror or error}; make room there") from error
     return state

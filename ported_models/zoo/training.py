@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.files import write_bytes
 from ported_models.model import PortedModel
-from ported_models.zoo.fetch import write_atomically
 from ported_models.zoo.files import DATA
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ def store(name: str, module: nn.Module, data: Data, facts: dict[str, Any]) -> No
     }
     examples = io.BytesIO()
     np.save(examples, data.held_out_inputs[chosen])
-    write_atomically(DATA / f"{name}.onnx", model.onnx.SerializeToString())
-    write_atomically(DATA / f"{name}.json", (json.dumps(facts, indent=2) + "\n").encode())
-    write_atomically(DATA / f"{name}-examples.npy", examples.getvalue())
+    write_bytes(DATA / f"{name}.onnx", model.onnx.SerializeToString())
+    write_bytes(DATA / f"{name}.json", (json.dumps(facts, indent=2) + "\n").encode())
+    write_bytes(DATA / f"{name}-examples.npy", examples.getvalue())
     print(f"{name}: {facts['held_out_accuracy']:.4f} of {len(right)} held-out inputs right")
 
 

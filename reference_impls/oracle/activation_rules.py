@@ -1,6 +1,6 @@
-"""Rules that see no weights: relevance handed on, the gradient, and the gradient cut off at an activation.
+"""Rules that see no weights: relevance handed on, and what is cut off at an activation. They divide by nothing.
 
-Signatures and shapes: :mod:`reference_impls.oracle.parts`.
+Arrays are batch-first, channels-last, float64.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import numpy as np
 
 from harness.errors import UnsupportedMethodError
 from harness.graph import ACTIVATION_KINDS, Layer
-from harness.methods import Deconvolution, Gradient, GuidedReLU, Pass
+from harness.methods import Deconvolution, GuidedReLU
 from reference_impls.oracle import derivative
 from reference_impls.oracle.linear import Arrays
-from reference_impls.oracle.parts import RuleFunction, require
+from reference_impls.oracle.parts import require
 
 
-def pass_through(layer: Layer, inputs: Arrays, relevance: np.ndarray, rule: Pass) -> Arrays:
+def pass_through(layer: Layer, inputs: Arrays, relevance: np.ndarray) -> Arrays:
     """``R_x = R`` (iNNvestigate 2.1.2 `LRP._default_reverse_mapping`, for activations).
 
     Raises UnsupportedMethodError where the layer has several inputs or its output another shape.
@@ -29,11 +29,6 @@ def pass_through(layer: Layer, inputs: Arrays, relevance: np.ndarray, rule: Pass
     return (relevance,)
 
 
-def gradient(layer: Layer, inputs: Arrays, relevance: np.ndarray, rule: Gradient) -> Arrays:
-    """``R_x = J^T R`` at ``x``, for every input (`ReverseAnalyzerBase._gradient_reverse_mapping`)."""
-    return derivative.vjp(layer, inputs, relevance)
-
-
 def guided_relu(layer: Layer, inputs: Arrays, relevance: np.ndarray, rule: GuidedReLU) -> Arrays:
     """``R_x = J^T max(R, 0)`` at an activation (Springenberg et al. 2015).
 
@@ -44,15 +39,7 @@ def guided_relu(layer: Layer, inputs: Arrays, relevance: np.ndarray, rule: Guide
     return derivative.vjp(layer, inputs, np.maximum(relevance, 0.0))
 
 
-def deconvolution(layer: Layer, inputs: Arrays, relevance: np.ndarray, rule: Deconvolution) -> Arrays:
+def deconvolution(layer: Layer, relevance: np.ndarray, rule: Deconvolution) -> Arrays:
     """``R_x = max(R, 0)`` at an activation (Zeiler and Fergus 2014); ``per_edge`` as for :func:`guided_relu`."""
     require(layer, rule, ACTIVATION_KINDS)
     return (np.maximum(relevance, 0.0),)
-
-
-ACTIVATION_RULES: dict[type, RuleFunction] = {
-    Pass: pass_through,
-    Gradient: gradient,
-    GuidedReLU: guided_relu,
-    Deconvolution: deconvolution,
-}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -15,11 +13,12 @@ from harness.backends.protocol import Model
 from harness.checks import require_device
 from harness.divisions import Stage
 from harness.errors import InvalidInputError
+from harness.files import source_digest
 from harness.graph import Graph, Layer
-from harness.methods import Method, TimesSign
-from harness.steps import Deviation, ForwardStep, Step
+from harness.methods import Method, Rule, TimesSign
+from harness.steps import Deviation, Formula, ForwardStep, Step
 from reference_impls.deviations import backward, forward
-from reference_impls.oracle import denominators, rules, run
+from reference_impls.oracle import denominators, formulas, rules, run
 from reference_impls.oracle.backward import HEADS
 from reference_impls.oracle.forward import activations
 from reference_impls.oracle.linear import Arrays
@@ -70,6 +69,10 @@ class PreparedOracle:
         """What its forward pass may do differently so that ``observed`` comes out."""
         return forward.forward_deviations(step, observed)
 
+    def formula(self, layer: Layer, rule: Rule) -> Formula | None:
+        """What ``rule`` computes at ``layer``, as text for a reproducer."""
+        return formulas.formula(layer, rule)
+
 
 class OracleBackend:
     """Every rule in NumPy float64, slow and readable: what the other backends are checked against."""
@@ -78,15 +81,8 @@ class OracleBackend:
 
     def version(self) -> dict[str, str]:
         """NumPy's and Python's versions, and the sha256 of this package's source."""
-        source = hashlib.sha256()
-        for path in sorted(Path(__file__).parent.rglob("*.py")):
-            source.update(path.name.encode())
-            source.update(path.read_bytes())
-        return {
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-            "source": f"sha256:{source.hexdigest()}",
-        }
+        source = source_digest("reference_impls.oracle")
+        return {"numpy": np.__version__, "python": platform.python_version(), "source": source}
 
     def supports(self, method: Method, graph: Graph) -> str:
         """Why a rule, the head, the procedure or the post-processing of ``method`` is not known here; else empty."""

@@ -1,48 +1,83 @@
-"""Which function a rule is: one layer's own step, from the relevance of its output to that of its inputs."""
+"""Which function a rule is: one layer's own step, from the relevance of its output to that of its inputs.
+
+Rules of layers with a kernel are sums of terms (`terms`); the others have a step of their own, named here.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from harness.errors import InvalidInputError, UnsupportedMethodError
+from harness.errors import InvalidInputError
 from harness.graph import Layer
-from harness.methods import FusedBatchNorm, Rule
-from reference_impls.oracle.activation_rules import ACTIVATION_RULES
-from reference_impls.oracle.batch_norm_rules import BATCH_NORM_RULES
-from reference_impls.oracle.kernel_rules import KERNEL_RULES
+from harness.methods import (
+    BatchNormReverse,
+    Deconvolution,
+    FusedBatchNorm,
+    Gradient,
+    GuidedReLU,
+    Pass,
+    Rule,
+    SignedEpsilon,
+)
+from reference_impls.oracle import activation_rules, batch_norm_rules, derivative
 from reference_impls.oracle.linear import Arrays
-from reference_impls.oracle.parts import RuleFunction
+from reference_impls.oracle.parts import Denominator, Stabilizing
+from reference_impls.oracle.terms import has_terms, shares, terms_of
 
-RULES: dict[type, RuleFunction] = {**KERNEL_RULES, **ACTIVATION_RULES, **BATCH_NORM_RULES}
+#: Rules that divide by nothing.
+UNDIVIDED = Pass | Gradient | GuidedReLU | Deconvolution
 
 
 def has(rule: Rule) -> bool:
     """Whether the oracle has ``rule`` and, where it is made of another, that one too."""
     if isinstance(rule, FusedBatchNorm):
-        return type(rule.rule) in KERNEL_RULES
-    return type(rule) in RULES
+        return has_terms(rule.rule)
+    return isinstance(rule, UNDIVIDED | BatchNormReverse) or has_terms(rule)
 
 
-def propagate(layer: Layer, inputs: Arrays, relevance: np.ndarray, rule: Rule) -> Arrays:
+def stabilizer_of(rule: Rule) -> Stabilizing | None:
+    """What keeps the denominators of ``rule`` from zero; None where it has no denominator."""
+    match rule:
+        case Pass() | Gradient() | GuidedReLU() | Deconvolution():
+            return None
+        case FusedBatchNorm():
+            return stabilizer_of(rule.rule)
+        case BatchNormReverse():
+            return SignedEpsilon(rule.epsilon)
+    return terms_of(rule).stabilizer
+
+
+def propagate(
+    layer: Layer, inputs: Arrays, relevance: np.ndarray, rule: Rule, divisor: Denominator | None = None
+) -> Arrays:
     """The relevance of each input of ``layer`` under ``rule``, in float64.
 
-    ``inputs``: one array (batch, *input shape) per input; ``relevance``: (batch, *shape).
+    ``inputs``: one array (batch, *input shape) per input; ``relevance``: (batch, *shape). ``divisor``: what stands
+    for the rule's own ``S``, called with each ``z`` in the order of the divisions.
 
-    Raises UnsupportedMethodError for a rule the layer's kind has no reading of, InvalidInputError for
-    arrays that do not fit the layer.
+    Raises UnsupportedMethodError for a rule that is unknown or has no reading at the layer's kind,
+    InvalidInputError for arrays that do not fit the layer.
     """
-    if type(rule) not in RULES:
-        raise UnsupportedMethodError(
-            f"the oracle has no rule {type(rule).__name__!r}; it has: "
-            f"{', '.join(known.__name__ for known in RULES)}"
-        )
     inputs = tuple(np.asarray(x, dtype=np.float64) for x in inputs)
     relevance = np.asarray(relevance, dtype=np.float64)
     _require_shapes(layer, inputs, relevance)
     # A denominator of almost nothing may overflow. That is the rule's own result, and the comparison
     # counts it; a warning would only repeat it.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        return RULES[type(rule)](layer, inputs, relevance, rule)
+        match rule:
+            case Pass():
+                return activation_rules.pass_through(layer, inputs, relevance)
+            case Gradient():
+                return derivative.vjp(layer, inputs, relevance)
+            case GuidedReLU():
+                return activation_rules.guided_relu(layer, inputs, relevance, rule)
+            case Deconvolution():
+                return activation_rules.deconvolution(layer, relevance, rule)
+            case FusedBatchNorm():
+                return batch_norm_rules.fused_batch_norm(layer, inputs, relevance, rule, divisor)
+            case BatchNormReverse():
+                return batch_norm_rules.batch_norm_reverse(layer, inputs, relevance, rule, divisor)
+        return shares(layer, inputs, relevance, rule, divisor)
 
 
 def _require_shapes(layer: Layer, inputs: Arrays, relevance: np.ndarray) -> None:

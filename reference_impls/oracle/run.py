@@ -11,7 +11,7 @@ from harness.graph import Graph
 from harness.methods import Method, Postprocess, TimesSign
 from reference_impls.oracle import forward, procedures
 from reference_impls.oracle.backward import Activations
-from reference_impls.oracle.input_rules import sign_of
+from reference_impls.oracle.parts import sign_of
 from reference_impls.oracle.procedures import Outcome
 
 #: What is done to the attribution, from it and the input; `TimesSign` has a parameter and is not in here.

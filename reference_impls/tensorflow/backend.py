@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.backends.protocol import Model
 from harness.checks import require_device
+from harness.files import installed_versions, source_digest
 from harness.graph import Graph
 from harness.methods import (
     AlphaBeta,
@@ -72,8 +70,8 @@ class TensorFlowBackend:
     def version(self) -> dict[str, str]:
         """Versions of tensorflow, keras and numpy ("not installed" where missing) and `source`, a sha256."""
         return {
-            **{package: _installed_version(package) for package in ("tensorflow", "keras", "numpy")},
-            "source": _source_digest(),
+            **installed_versions("tensorflow", "keras", "numpy"),
+            "source": source_digest("reference_impls.tensorflow"),
         }
 
     def supports(self, method: Method, graph: Graph) -> str:
@@ -110,20 +108,3 @@ def _computes(rule: object) -> bool:
     return isinstance(rule, (*KERNEL_RULES, *OTHER_RULES)) and (
         stabilizer is None or isinstance(stabilizer, STABILIZERS)
     )
-
-
-def _installed_version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _source_digest() -> str:
-    """sha256 (hex) over names and contents of this package's own modules."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        content = path.read_bytes()
-        digest.update(f"{path.name} {len(content)}\n".encode())
-        digest.update(content)
-    return digest.hexdigest()

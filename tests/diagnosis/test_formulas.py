@@ -32,6 +32,7 @@ from harness.methods import (
     ZPlusFast,
 )
 from reference_impls.oracle import propagate
+from reference_impls.oracle.formulas import formula
 from reference_impls.oracle.forward import apply
 from tests.oracle.layers import layer
 
@@ -102,7 +103,7 @@ def computed(text: str, one: Layer, inputs: Any, relevance: Any) -> Any:
 def test_the_formula_of_a_rule_is_what_the_oracle_computes(rule, one):
     rng = np.random.default_rng(4)
     x, relevance = rng.standard_normal((2, *one.input_shapes[0])), rng.standard_normal((2, *one.shape))
-    text = rule_formula(rule, one)
+    text = rule_formula(formula(one, rule), one)
     assert text is not None
     assert apart(propagate(one, (x,), relevance, rule), computed(text, one, (x,), relevance)) < ROUNDINGS
 
@@ -111,7 +112,7 @@ def test_the_formula_of_a_rule_is_what_the_oracle_computes(rule, one):
 def test_at_a_relu(rule):
     one = layer("relu", (4,), (4,))
     x, relevance = np.array([[1.0, -1, 2, 0]]), np.array([[3.0, 4, -5, 6]])
-    text = rule_formula(rule, one)
+    text = rule_formula(formula(one, rule), one)
     assert text is not None
     np.testing.assert_array_equal(computed(text, one, (x,), relevance), propagate(one, (x,), relevance, rule))
 
@@ -120,7 +121,7 @@ def test_at_a_relu(rule):
 def test_at_an_add(rule):
     one = layer("add", [(3,), (3,)], (3,))
     x, y, relevance = np.array([[1.0, 2, -1]]), np.array([[3.0, -2, -1]]), np.array([[4.0, 5, 6]])
-    text = rule_formula(rule, one)
+    text = rule_formula(formula(one, rule), one)
     assert text is not None
     assert apart(propagate(one, (x, y), relevance, rule), computed(text, one, (x, y), relevance)) < 1e-15
 
@@ -146,7 +147,7 @@ def test_the_forward_pass(one):
     ids=repr,
 )
 def test_where_there_is_no_short_formula_there_is_none(rule, one):
-    assert rule_formula(rule, one) is None
+    assert rule_formula(formula(one, rule), one) is None
 
 
 def test_the_words_of_a_rule_hold_those_that_it_refers_to():

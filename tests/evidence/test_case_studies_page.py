@@ -14,6 +14,7 @@ from evidence.case_studies.wording import answer, correlation, number
 from evidence.dialects.idea import wrong_citations
 from harness.api import explain, load_model
 from harness.diagnosis.findings import Finding
+from harness.engine import Store
 from harness.errors import HarnessError
 
 torch = pytest.importorskip("torch")
@@ -134,15 +135,15 @@ def test_r_of_a_constant_map_is_none_and_not_a_number():
     assert (figures["r"], figures["mae"]) == (None, 1.5)
 
 
-def test_an_interrupted_run_is_taken_up_where_it_stopped(tmp_path):
+def test_an_interrupted_run_is_taken_up_where_it_stopped(own_cache):
     runs = []
 
     def measure():
         runs.append(1)
         return {"value": 1}
 
-    for again in (False, False, True):
-        kept = Kept(tmp_path / "figures.json", again, lambda what: None)
+    for force in (False, False, True):
+        kept = Kept(Store(force=force), lambda what: None)
         assert kept.case("one", measure) == {"value": 1}
     assert len(runs) == 2
 

@@ -17,6 +17,7 @@ from evidence.dialects.page import anchor, correlation, page, settings_of
 from evidence.dialects.settings import SETTINGS, Setting, padding_as_a_layer
 from harness.api import load_model
 from harness.backends import backend_named
+from harness.engine import Store
 from harness.errors import UnsupportedMethodError
 from harness.graph import Graph, Layer
 from harness.methods import method
@@ -181,15 +182,18 @@ def test_a_reading_that_cannot_be_run_leaves_its_reason(ones):
     assert found[1] == Effect(error="not for this network")
 
 
-def test_an_interrupted_measurement_is_taken_up_where_it_stopped(tmp_path):
+def test_an_interrupted_measurement_is_taken_up_where_it_stopped(own_cache):
     setting, backend = Setting("here", "ones", network), GradientBackend()
     made = idea(reading("one"), reading("other", "input_t_gradient"))
-    before = subject(setting, [made], backend, tmp_path)
+    before = subject(setting, [made], backend, Store())
     runs = backend.runs
-    assert subject(setting, [made], backend, tmp_path) == before
+    assert subject(setting, [made], backend, Store()) == before
     assert backend.runs == runs
-    subject(setting, [replace(made, readings=made.readings[:1])], backend, tmp_path)
-    assert backend.runs > runs
+    subject(setting, [replace(made, readings=made.readings[:1])], backend, Store())
+    again = backend.runs
+    assert again > runs
+    subject(setting, [made], backend, Store(force=True))
+    assert backend.runs > again
 
 
 @dataclass

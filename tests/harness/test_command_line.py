@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 from typing import Any
 
 import numpy as np
@@ -229,6 +230,8 @@ def test_an_interrupt_says_how_to_go_on(call, monkeypatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
+    # The tests may themselves run where SIGINT is ignored.
+    monkeypatch.setattr("harness.errors.signal.getsignal", lambda _: signal.default_int_handler)
     monkeypatch.setattr("harness.engine.cases.Engine.run", interrupted)
     status, _, err = call("run", *ORACLE, "--method", "gradient", "--out", "o")
     assert status == 130

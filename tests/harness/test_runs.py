@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -14,10 +15,13 @@ import numpy as np
 import pytest
 
 import harness
+from harness import files
 from harness.backends import backend_named, registry
-from harness.engine import engine
+from harness.case import Case
+from harness.engine import Store, engine, result_key
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.files import source_digest
+from harness.methods import method
 from harness.runner import (
     Progress,
     Selection,
@@ -27,7 +31,7 @@ from harness.runner import (
     select_methods,
     suite_named,
 )
-from tests.harness.linear_network import GradientBackend, LinearModel, network
+from tests.harness.linear_network import GradientBackend, LinearModel, _Prepared, network
 
 
 def selection(candidate: GradientBackend, reference: GradientBackend | None = None, **changes) -> Selection:
@@ -104,8 +108,8 @@ def test_a_method_the_candidate_lacks_is_an_error_that_says_so(tmp_path) -> None
 
 
 @pytest.fixture
-def installed(monkeypatch) -> Selection:
-    """A selection whose backends, ``one`` and ``two``, are an installed package's."""
+def installed(monkeypatch, own_cache) -> Selection:
+    """A selection whose backends, ``one`` and ``two``, are an installed package's; results are kept."""
     named = {
         name: EntryPoint(name, "tests.harness.linear_network:GradientBackend", "xai_harness.backends")
         for name in ("one", "two")
@@ -136,26 +140,132 @@ def test_an_interrupted_run_continues_where_it_stopped(tmp_path, installed) -> N
     assert len(rows) == 4
 
 
-def test_a_case_runs_again_when_its_input_changed_or_a_file_is_gone(tmp_path, installed) -> None:
-    rows = run(installed, tmp_path)
-    (tmp_path / rows[0]["files"][2]).unlink()
-    engine().clear()  # as in another process
+def other_input(chosen: Selection) -> Selection:
+    return replace(chosen, input=np.full((1, 3), 2.0))
+
+
+def other_weights(chosen: Selection) -> Selection:
+    return replace(chosen, models=(network().with_weights(lambda layer, name, array: array * 2),))
+
+
+@pytest.mark.parametrize("change", [other_input, other_weights])
+def test_a_case_of_something_else_runs(tmp_path, installed, change) -> None:
     run(installed, tmp_path)
-    assert candidate_runs() == 4 + 1
-    run(replace(installed, input=np.full((1, 3), 2.0)), tmp_path)
-    assert candidate_runs() == 5 + 4
+    run(change(installed), tmp_path)
+    assert candidate_runs() == 4 + 4
+    run(change(installed), tmp_path / "another folder")
+    assert candidate_runs() == 8
+
+
+def test_every_part_of_a_case_and_both_sides_are_in_its_key(installed) -> None:
+    one, two = backend_named("one"), backend_named("two")
+    case = Case(network(), np.ones((1, 3)), method("lrp.epsilon"), None, "float64")
+    cases = (
+        case,
+        Case(
+            network().with_weights(lambda layer, name, array: array * 2), case.x, case.method, None, "float64"
+        ),
+        case.with_input(case.x + 1),
+        case.with_method(method("lrp.z")),
+        # A parameter alone, under the same name.
+        case.with_method(replace(method("lrp.epsilon:epsilon=0.2"), name="lrp.epsilon")),
+        case.with_target(np.array([0])),
+        case.in_dtype("float32"),
+        replace(case, layers=False),
+    )
+    keys = [result_key(each, one, two) for each in cases]
+    keys += [result_key(case, two, one), result_key(case, one, one), result_key(case, one, two, "a name")]
+    assert len({*keys}) == len(keys) and None not in keys
+    assert result_key(replace(case), one, two) == keys[0]
+    assert result_key(case, one, GradientBackend("two")) is None
+
+
+def test_a_case_runs_again_with_another_version_of_a_backend_or_library(
+    tmp_path, installed, monkeypatch
+) -> None:
+    run(installed, tmp_path)
+    monkeypatch.setattr(GradientBackend, "version", lambda self: {"library": "2"})
+    monkeypatch.setattr(registry, "_installed", {})
+    run(installed, tmp_path)
+    assert candidate_runs() == 4  # of a new backend: all of its cases
+    versions = files.installed_versions
+    monkeypatch.setattr(files, "installed_versions", lambda *names: {**versions(*names), "scipy": "2"})
+    engine().clear()
+    run(installed, tmp_path)
+    assert candidate_runs() == 4 + 4
+
+
+def test_a_forced_run_computes_all_again_and_keeps_the_result(tmp_path, installed) -> None:
+    run(installed, tmp_path)
+    run(installed, tmp_path, store=Store(force=True))
+    assert candidate_runs() == 4 + 4
+    run(installed, tmp_path)
+    assert candidate_runs() == 8
+
+
+@pytest.mark.parametrize("suffix", [".png", ".csv", ".forward.csv", ".json"])
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b""), lambda path: path.unlink()])
+def test_a_file_of_a_case_that_is_not_what_was_written_is_written_again(
+    tmp_path, installed, suffix, damage
+) -> None:
+    run(installed, tmp_path)
+    path = tmp_path / "linear" / f"gradient.float64{suffix}"
+    written = path.read_bytes()
+    damage(path)
+    assert {row["verdict"] for row in run(installed, tmp_path)} == {"identical"}
+    assert path.read_bytes() == written
+
+
+def damaged_picture(text: str) -> str:
+    entry = json.loads(text.partition("\n")[2])
+    entry["files"]["linear/gradient.float64.png"] = ""
+    return text.partition("\n")[0] + "\n" + json.dumps(entry)
+
+
+def contradiction(text: str) -> str:
+    """Sealed as if it were right."""
+    changed = text.partition("\n")[2].replace('"verdict": "identical"', '"verdict": "divergent"')
+    return f"{hashlib.sha256(changed.encode()).hexdigest()}\n{changed}"
 
 
 @pytest.mark.parametrize(
-    "change", [(b'"passed": true', b'"passed": frue'), (b"identical", b"divergent"), (b"{", b"[")]
+    ("damage", "notice"),
+    [
+        (damaged_picture, "is not what was written there; it is computed again"),
+        (lambda text: text.replace("identical", "divergent"), "is not what was written there"),
+        (lambda text: text[: len(text) // 2], "is not what was written there"),
+        (lambda text: "", "is not what was written there"),
+        (contradiction, "says divergent and passed; it is computed again"),
+    ],
+    ids=["emptied picture", "edited", "half", "emptied", "contradiction"],
 )
-def test_a_case_runs_again_when_its_row_is_not_what_was_written(tmp_path, installed, change) -> None:
+def test_a_kept_result_that_is_not_what_was_written_is_computed_again(
+    tmp_path, installed, caplog, damage, notice
+) -> None:
     run(installed, tmp_path)
-    path = tmp_path / "linear" / "gradient.float64.json"
-    path.write_bytes(path.read_bytes().replace(*change))
+    (entry,) = (
+        each
+        for each in Store().entries()
+        if "gradient.float64.png" in each.path.read_text() and "input_t" not in each.path.read_text()
+    )
+    entry.path.write_text(damage(entry.path.read_text()))
     engine().clear()  # as in another process
-    assert {row["verdict"] for row in run(installed, tmp_path)} == {"identical"}
+    assert {(row["verdict"], row["passed"]) for row in run(installed, tmp_path)} == {("identical", True)}
     assert candidate_runs() == 4 + 1
+    (message,) = caplog.messages
+    assert notice in message
+    run(installed, tmp_path)
+    assert candidate_runs() == 5
+
+
+def test_an_error_is_not_kept(tmp_path, installed, monkeypatch) -> None:
+    def full(*asked) -> None:
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Prepared, "run", full)
+        assert {row["verdict"] for row in run(installed, tmp_path)} == {"error"}
+    assert {row["verdict"] for row in run(installed, tmp_path)} == {"identical"}
 
 
 @pytest.mark.parametrize("package", ["harness", "tests"])
@@ -166,7 +276,8 @@ def test_a_case_runs_again_when_the_code_of_a_package_changed(
     run(installed, tmp_path)
     digest = source_digest
     monkeypatch.setattr(
-        "harness.runner.kept.source_digest", lambda name: "changed" if name == package else digest(name)
+        "harness.files.source_digest",
+        lambda name, without=(): "changed" if name == package else digest(name, without),
     )
     engine().clear()  # as in another process
     run(installed, tmp_path)

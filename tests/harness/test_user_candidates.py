@@ -149,7 +149,7 @@ def test_a_golden_whose_candidate_ends_the_process_is_an_error_and_the_rest_is_v
     call, tmp_path
 ) -> None:
     write(tmp_path, run="os._exit(0)")
-    methods = ("--method", "gradient", "--method", "lrp.z")
+    methods = ("--model", "digits-cnn", "--method", "gradient", "--method", "lrp.z")
     status, out, _ = call("golden", "verify", "--root", str(ROOT), *methods, "--candidate", RUN[4], "--json")
     bad, good = json.loads(out)["rows"]
     assert status == 1

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -203,10 +206,7 @@ def test_the_failure_text_shows_the_layers_around_the_divergence() -> None:
 
 def test_columns_are_those_of_the_design() -> None:
     columns = list(compare(trace(), trace(), floor=flat_floor(1e-15)).table.columns)
-    assert columns[:12] == [
-        "layer",
-        "kind",
-        "shape",
+    distance = [
         "mae",
         "max_abs",
         "rel_l2",
@@ -231,9 +231,25 @@ def test_columns_are_those_of_the_design() -> None:
         "argmin",
         "argmax",
     ]
-    assert columns[12:24] == [f"ref_{name}" for name in side]
-    assert columns[24:36] == [f"cand_{name}" for name in side]
-    assert columns[36:] == ["floor", "verdict"]
+    assert columns == [
+        *("layer", "kind", "shape"),
+        *distance,
+        *(f"ref_{name}" for name in side),
+        *(f"cand_{name}" for name in side),
+        *("floor", "verdict"),
+    ]
+
+
+def test_every_column_is_described_and_none_that_does_not_exist() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/verdicts.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"^## The columns$(.*?)^## ", page, re.DOTALL | re.MULTILINE)
+    described = {
+        name
+        for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", row)
+    }
+    columns = compare(trace(), trace(), floor=flat_floor(1e-15)).table.columns
+    assert described - {"ref_", "cand_"} == {re.sub("^(ref|cand)_", "", column) for column in columns}
 
 
 def test_extremes_are_found_by_named_axes() -> None:

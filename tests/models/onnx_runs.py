@@ -1,4 +1,4 @@
-"""ONNX models of a few nodes, and what ONNX Runtime makes of them."""
+"""ONNX models of a few nodes, what ONNX Runtime makes of them, and the twins beside it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
+from ported_models.model import PortedModel
+from ported_models.twins.forward import (
+    keras_activations,
+    keras_logits,
+    relative_difference,
+    torch_activations,
+    torch_logits,
+)
+from ported_models.twins.layout import to_canonical
+
 
 def run_onnx(proto: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     """The output of ONNX Runtime's CPU kernels on the model's one input."""
@@ -18,6 +28,21 @@ def run_onnx(proto: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
         proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     return session.run(None, {session.get_inputs()[0].name: x})[0]
+
+
+def assert_twins_agree(model: PortedModel, x: np.ndarray) -> None:
+    """Both twins compute the same in float64 at every layer, and in float32 the logits of ONNX Runtime.
+
+    The bounds are those of the project: 1e-12 relative (L2) a layer, 1e-5 of the logits.
+    """
+    keras = keras_activations(model.keras("float64"), model.graph, x)
+    torch = torch_activations(model.torch("float64"), model.graph, x)
+    assert list(keras) == list(torch) == [layer.name for layer in model.graph]
+    for name in keras:
+        assert relative_difference(torch[name], keras[name]) <= 1e-12, name
+    logits = to_canonical(run_onnx(model.onnx, x.astype(np.float32)))
+    for twin, found in (("Keras", keras_logits(model.keras(), x)), ("torch", torch_logits(model.torch(), x))):
+        assert relative_difference(found, logits) <= 1e-5, twin
 
 
 def exported(

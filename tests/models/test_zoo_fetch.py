@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ModelSourceError
+from harness.files import cache_folder
 from ported_models.zoo import fetch as fetching
-from ported_models.zoo.fetch import WeightFile, cache_folder, cached_path, fetch, is_cached
+from ported_models.zoo.fetch import WeightFile, cached_path, fetch, is_cached
 
 CONTENT = b"trained for a long time" * 100
 

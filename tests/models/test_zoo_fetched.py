@@ -10,9 +10,9 @@ import pytest
 
 from ported_models import zoo
 from ported_models.model import PortedModel
-from ported_models.twins.forward import prove_forward
 from ported_models.zoo.catalogue import ENTRIES
 from ported_models.zoo.fetch import cached_path
+from tests.models.onnx_runs import assert_twins_agree
 
 ENTRY = {entry.name: entry for entry in ENTRIES}
 
@@ -108,8 +108,4 @@ def test_xception_computes_what_keras_makes_of_the_file_of_the_package() -> None
 @pytest.mark.parametrize("name", zoo.names())
 def test_the_twins_and_onnx_runtime_compute_the_same_network(name: str) -> None:
     model = loaded(name)
-    example = next(iter(model.examples.values()))
-    proof = prove_forward(model, example())
-    assert max(layer.relative for layer in proof.layers) <= 1e-12
-    assert max(proof.keras_logits, proof.torch_logits) <= 1e-5
-    assert [layer.name for layer in proof.layers] == [layer.name for layer in model.layers]
+    assert_twins_agree(model, next(iter(model.examples.values()))())

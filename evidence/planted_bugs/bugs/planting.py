@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from evidence.planted_bugs import Fault, Mutant, Site
 from harness.backends import Backend
 from harness.backends.protocol import Arrays, Model, Prepared
+from harness.files import installed_versions
 from harness.graph import Graph, Layer
 from harness.methods import GRADIENT, Method, Rule
 from ported_impls.capture import capture_layers
@@ -30,7 +31,6 @@ from ported_impls.postprocess import postprocessed
 from ported_impls.run import HookedTwin
 from ported_impls.steps import FormulaStep
 from ported_impls.torchvision_shim import zennit
-from ported_impls.versions import distribution_versions
 
 #: (healthy hook, None for the gradient; layer; its rule) -> hook, None for the gradient.
 Exchange = Callable[[Any, Layer, Rule], Any]
@@ -117,7 +117,7 @@ class FaultyPort:
     plants: tuple[Plant, ...]
 
     def version(self) -> dict[str, str]:
-        return distribution_versions("torch", "zennit", "numpy")
+        return installed_versions("torch", "zennit", "numpy")
 
     def supports(self, method: Method, graph: Graph) -> str:
         return ""

@@ -91,7 +91,7 @@ def _contents(
             versions,
         )
     shown = choose(finding, evidence, layer, graph, candidate, oracle)
-    return _of_layer(finding, evidence, shown, graph, versions)
+    return _of_layer(finding, evidence, shown, graph, oracle, versions)
 
 
 def _of_layer(
@@ -99,10 +99,11 @@ def _of_layer(
     evidence: Evidence,
     shown: Shown,
     graph: Graph,
+    oracle: Deviating,
     versions: Mapping[str, Mapping[str, str]],
 ) -> Contents:
     layer = shown.part.layer
-    formula, specified = _specified(finding, evidence, layer, graph)
+    formula, specified = _specified(finding, evidence, layer, graph, oracle)
     what = "its output" if finding.stage == "forward" else "the relevance of its inputs"
     return Contents(
         finding=finding,
@@ -124,7 +125,9 @@ def _of_layer(
     )
 
 
-def _specified(finding: Finding, evidence: Evidence, layer: Layer, graph: Graph) -> tuple[str | None, str]:
+def _specified(
+    finding: Finding, evidence: Evidence, layer: Layer, graph: Graph, oracle: Deviating
+) -> tuple[str | None, str]:
     """What is expected of a layer: as code, None where there is none, and in words."""
     if finding.stage == "forward":
         facts = ", ".join(f"{name}={value}" for name, value in layer.attributes.items())
@@ -132,7 +135,7 @@ def _specified(finding: Finding, evidence: Evidence, layer: Layer, graph: Graph)
             layer
         ), f"The forward pass of a {layer.kind} ({facts or 'no attributes'})."
     rule = evidence.method.composite.rule_for(layer, graph)
-    return formulas.rule_formula(rule, layer), formulas.words_of(rule)
+    return formulas.rule_formula(oracle.formula(layer, rule), layer), formulas.words_of(rule)
 
 
 def _at_an_end(

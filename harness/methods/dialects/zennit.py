@@ -38,10 +38,7 @@ Box = tuple[float, float]
 
 
 def composite(
-    convolution: KernelRule,
-    dense: KernelRule,
-    stabilizer: SignedEpsilon,
-    first: Assignment | None = None,
+    convolution: KernelRule, dense: KernelRule, stabilizer: SignedEpsilon, first: Assignment | None = None
 ) -> Composite:
     """A `SpecialFirstLayerMapComposite`: ``first`` for one layer, then `layer_map_base`, then the kernels."""
     norm = Z(stabilizer=stabilizer)
@@ -102,11 +99,8 @@ def _epsilon_with(
             low, high = _required_bounds(name, parameters)
             special = Assignment(Bounded(low, high, stabilizer), kinds=CONVOLUTION_KINDS, first=True)
         dense = Epsilon(above_zero(name, parameters, "epsilon", 1e-6))
-        return Method(
-            name,
-            composite(convolution(stabilizer), dense, stabilizer, special),
-            _head(name, parameters, "logit"),
-        )
+        made = composite(convolution(stabilizer), dense, stabilizer, special)
+        return Method(name, made, _head(name, parameters, "logit"))
 
     return build
 
@@ -115,16 +109,11 @@ def _epsilon_gamma_box(name: str, parameters: Parameters) -> Method:
     """`EpsilonGammaBox`."""
     stabilizer = _stabilizer(name, parameters)
     low, high = _required_bounds(name, parameters)
-    return Method(
-        name,
-        composite(
-            Gamma(_gamma_factor(name, parameters), stabilizer=stabilizer),
-            Epsilon(above_zero(name, parameters, "epsilon", 1e-6)),
-            stabilizer,
-            Assignment(Bounded(low, high, stabilizer), kinds=CONVOLUTION_KINDS, first=True),
-        ),
-        _head(name, parameters, "logit"),
-    )
+    convolution = Gamma(_gamma_factor(name, parameters), stabilizer=stabilizer)
+    dense = Epsilon(above_zero(name, parameters, "epsilon", 1e-6))
+    special = Assignment(Bounded(low, high, stabilizer), kinds=CONVOLUTION_KINDS, first=True)
+    made = composite(convolution, dense, stabilizer, special)
+    return Method(name, made, _head(name, parameters, "logit"))
 
 
 def _gamma(name: str, parameters: Parameters) -> Method:
@@ -145,22 +134,10 @@ def _zero(name: str, parameters: Parameters) -> Method:
 def _excitation(name: str, parameters: Parameters) -> Method:
     """`ExcitationBackprop`: ZPlus at kernels, sums and average pooling normalised, the gradient elsewhere."""
     stabilizer = _stabilizer(name, parameters)
-    made = Composite(
-        (
-            Assignment(Z(stabilizer=stabilizer), kinds=SUM_KINDS),
-            Assignment(
-                AlphaBeta(
-                    1,
-                    0,
-                    bias=flag(name, parameters, "bias", True),
-                    stabilizer=stabilizer,
-                    split_bias=True,
-                ),
-                kinds=KERNEL_KINDS,
-            ),
-            Assignment(Gradient()),
-        )
-    )
+    bias = flag(name, parameters, "bias", True)
+    kernels = AlphaBeta(1, 0, bias=bias, stabilizer=stabilizer, split_bias=True)
+    sums = Assignment(Z(stabilizer=stabilizer), kinds=SUM_KINDS)
+    made = Composite((sums, Assignment(kernels, kinds=KERNEL_KINDS), Assignment(Gradient())))
     return Method(name, made, _head(name, parameters, "one"))
 
 
@@ -184,98 +161,46 @@ _ONE = {"head": "one (default) or logit"}
 
 def _line(
     name: str,
-    family: str,
     source: str,
     build: Callable[[str, Parameters], Method],
-    parameters: dict[str, str],
+    *parameters: dict[str, str],
+    family: str = "lrp",
 ) -> Entry:
-    return Entry(name, family, DIALECT, source, build, parameters)
+    return Entry(name, family, DIALECT, source, build, {key: of[key] for of in parameters for key in of})
 
+
+def _epsilon_lines(name: str, words: str, convolution: Callable[[SignedEpsilon], KernelRule]) -> list[Entry]:
+    """A composite as it is, and with Flat or ZBox for the first layer."""
+    box = f"`{words}` with `ZBox` as first_map"
+    return [
+        _line(name, f"`{words}`", _epsilon_with(convolution, "none"), _EPSILON, _LOGIT),
+        _line(f"{name}_flat", f"`{words}Flat`", _epsilon_with(convolution, "flat"), _EPSILON, _LOGIT),
+        _line(f"{name}_box", box, _epsilon_with(convolution, "box"), _BOX, _EPSILON, _LOGIT),
+    ]
+
+
+_ZEROS = {
+    "zeros": "what an exact zero in a denominator becomes: replace (1e-7, default) or divide (NaN, as Zennit)"
+}
+_SIGNED = {"signed": "true (default): also for negative inputs; false: as first written"}
+_BIAS = {"bias": "true (default, as Zennit) or false (as in the paper): the positive bias counts or not"}
 
 ENTRIES: tuple[Entry, ...] = (
+    _line("lrp.0", "Bach et al. 2015, eq. 56", _zero, _ZEROS, _STABILIZER, _LOGIT),
     _line(
-        "lrp.0",
-        "lrp",
-        "Bach et al. 2015, eq. 56",
-        _zero,
-        {
-            "zeros": "what an exact zero in a denominator becomes: replace (1e-7, default) or divide (NaN, as Zennit)",
-            **_STABILIZER,
-            **_LOGIT,
-        },
+        "lrp.gamma", "Montavon et al. 2019; Andeol et al. 2021", _gamma, _GAMMA, _SIGNED, _STABILIZER, _LOGIT
     ),
-    _line(
-        "lrp.gamma",
-        "lrp",
-        "Montavon et al. 2019; Andeol et al. 2021",
-        _gamma,
-        {
-            **_GAMMA,
-            "signed": "true (default): also for negative inputs; false: as first written",
-            **_STABILIZER,
-            **_LOGIT,
-        },
-    ),
-    _line(
-        "epsilon_plus",
-        "lrp",
-        "`EpsilonPlus`",
-        _epsilon_with(_z_plus, "none"),
-        {**_EPSILON, **_LOGIT},
-    ),
-    _line(
-        "epsilon_plus_flat",
-        "lrp",
-        "`EpsilonPlusFlat`",
-        _epsilon_with(_z_plus, "flat"),
-        {**_EPSILON, **_LOGIT},
-    ),
-    _line(
-        "epsilon_plus_box",
-        "lrp",
-        "`EpsilonPlus` with `ZBox` as first_map",
-        _epsilon_with(_z_plus, "box"),
-        {**_BOX, **_EPSILON, **_LOGIT},
-    ),
-    _line(
-        "epsilon_alpha2_beta1",
-        "lrp",
-        "`EpsilonAlpha2Beta1`",
-        _epsilon_with(_alpha_2_beta_1, "none"),
-        {**_EPSILON, **_LOGIT},
-    ),
-    _line(
-        "epsilon_alpha2_beta1_flat",
-        "lrp",
-        "`EpsilonAlpha2Beta1Flat`",
-        _epsilon_with(_alpha_2_beta_1, "flat"),
-        {**_EPSILON, **_LOGIT},
-    ),
-    _line(
-        "epsilon_alpha2_beta1_box",
-        "lrp",
-        "`EpsilonAlpha2Beta1` with `ZBox` as first_map",
-        _epsilon_with(_alpha_2_beta_1, "box"),
-        {**_BOX, **_EPSILON, **_LOGIT},
-    ),
-    _line(
-        "epsilon_gamma_box",
-        "lrp",
-        "`EpsilonGammaBox`",
-        _epsilon_gamma_box,
-        {**_BOX, **_EPSILON, **_GAMMA, **_LOGIT},
-    ),
+    *_epsilon_lines("epsilon_plus", "EpsilonPlus", _z_plus),
+    *_epsilon_lines("epsilon_alpha2_beta1", "EpsilonAlpha2Beta1", _alpha_2_beta_1),
+    _line("epsilon_gamma_box", "`EpsilonGammaBox`", _epsilon_gamma_box, _BOX, _EPSILON, _GAMMA, _LOGIT),
     _line(
         "excitation_backprop",
-        "lrp",
         "Zhang et al. 2016; `ExcitationBackprop`",
         _excitation,
-        {
-            "bias": "true (default, as Zennit) or false (as in the paper): the positive bias counts or not",
-            **_STABILIZER,
-            **_ONE,
-        },
+        _BIAS,
+        _STABILIZER,
+        _ONE,
     ),
-    _line("guided_backprop", "gradient", "Springenberg et al. 2015", _rectifying(GuidedReLU()), _ONE),
-    _line("deconvnet", "gradient", "Zeiler and Fergus 2014", _rectifying(Deconvolution()), _ONE),
+    _line("guided_backprop", "Springenberg et al. 2015", _rectifying(GuidedReLU()), _ONE, family="gradient"),
+    _line("deconvnet", "Zeiler and Fergus 2014", _rectifying(Deconvolution()), _ONE, family="gradient"),
 )

@@ -3,5 +3,7 @@
 from ported_models.onnx.operators import axes, elementwise, kernels, windows
 
 OPERATORS = {**kernels.OPERATORS, **windows.OPERATORS, **elementwise.OPERATORS, **axes.OPERATORS}
+#: Those that look for the channels of their input at axis 1.
+CHANNELS_FIRST = kernels.CHANNELS_FIRST | windows.CHANNELS_FIRST
 
-__all__ = ["OPERATORS"]
+__all__ = ["CHANNELS_FIRST", "OPERATORS"]

@@ -176,3 +176,4 @@ OPERATORS = {
     "BatchNormalization": _batch_norm,
     "LayerNormalization": _layer_norm,
 }
+CHANNELS_FIRST = {"Conv", "ConvTranspose", "BatchNormalization"}

@@ -114,3 +114,4 @@ OPERATORS = {
     "ReduceMean": _reduce("global_average_pool"),
     "ReduceMax": _reduce("global_max_pool"),
 }
+CHANNELS_FIRST = {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"}

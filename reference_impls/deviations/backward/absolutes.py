@@ -30,14 +30,13 @@ from reference_impls.deviations.backward.altering import (
     with_weights,
     with_z,
 )
-from reference_impls.deviations.backward.carrying import counted
 from reference_impls.deviations.backward.kinds import has_bias, has_weights
-from reference_impls.deviations.backward.quotients import Quotient, has_quotient, with_quotient
-from reference_impls.deviations.backward.signs import above_zero
+from reference_impls.deviations.backward.quotients import Quotient, carried, has_quotient, with_quotient
+from reference_impls.deviations.backward.signs import above_zero, but_bias
 from reference_impls.deviations.backward.stabilizers import has_denominator
-from reference_impls.oracle import linear
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.parts import own_weights, stabilize, without_bias
+from reference_impls.oracle.rules import stabilizer_of
 
 Elementwise = Callable[[np.ndarray], np.ndarray]
 
@@ -53,12 +52,11 @@ def absolutes(step: Step, observed: Arrays) -> Iterator[Deviation]:
         yield _absolute("the inputs are taken absolute", with_inputs(np.abs))
     if not has_weights(step):
         return
-    yield _absolute(
-        "the weights are taken absolute, the bias is not", with_weights(lambda _, w: _absolute_weights(w))
-    )
+    words = "the weights are taken absolute, the bias is not"
+    yield _absolute(words, with_weights(lambda _, weights: but_bias(np.abs, weights)))
     yield from _sums(step)
     if has_quotient(step):
-        if not _is_plain(step):
+        if not isinstance(step.rule, Z | Epsilon | StdEpsilon):  # whose own products are x * W
             yield from _of_own_factors(step)
         words = "the contributions are |x * W|, the denominator is z as before"
         yield _absolute(words, with_quotient(_above_absolute))
@@ -75,10 +73,6 @@ BIASES: tuple[tuple[Elementwise | None, str], ...] = (
     (lambda b: b, ", with b"),
     (above_zero, ", with the positive part of b"),
 )
-
-
-def _absolute_weights(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: weight if name == "bias" else np.abs(weight) for name, weight in weights.items()}
 
 
 def _of_own_factors(step: Step) -> Iterator[Deviation]:
@@ -124,10 +118,7 @@ def _sums(step: Step) -> Iterator[Deviation]:
     ``D`` is stabilised as the rule does it, in another way or not at all: one deviation each, since a sum of
     absolute values is never zero where anything contributes.
     """
-    if isinstance(step.rule, Epsilon):
-        own: Stabilizer | None = SignedEpsilon(step.rule.epsilon)
-    else:
-        own = getattr(step.rule, "stabilizer", None)
+    own = stabilizer_of(step.rule)
     for absolute, words in (
         (True, "the contributions are |x * W|, and so is what they are divided by"),
         (False, "the denominator is the sum of |x * W|, the contributions x * W keep their sign"),
@@ -141,23 +132,12 @@ def _sums(step: Step) -> Iterator[Deviation]:
                     yield _absolute(words + said + sentence, other)
 
 
-def _is_plain(step: Step) -> bool:
-    """Whether the rule's products are ``x * W``."""
-    return isinstance(step.rule, Z | Epsilon | StdEpsilon)
-
-
 def _stabilized(stabilizer: Stabilizer, step: Step, z: np.ndarray) -> np.ndarray:
     return stabilize(z, stabilizer)
 
 
 def _shared(absolute: bool, of_bias: Elementwise | None, step: Step) -> Arrays:
     weights = own_weights(step.layer, bias=False)
-    sizes = {name: np.abs(weight) for name, weight in weights.items()}
-    below = dict(sizes)
-    if of_bias is not None and "bias" in step.layer.weights:
-        below["bias"] = of_bias(np.asarray(step.layer.weights["bias"], dtype=np.float64))
-    x_sizes = tuple(np.abs(x) for x in step.inputs)
-    s = step.relevance / counted(step)(linear.apply(step.layer, x_sizes, below))
-    front, above = (x_sizes, sizes) if absolute else (step.inputs, weights)
-    passed = linear.transpose(step.layer, s, above)
-    return tuple(x * each for x, each in zip(front, passed, strict=True))
+    plain = Quotient(step.inputs, step.inputs, weights, weights)
+    change = _both_absolute if absolute else _below_absolute
+    return carried(step, change(of_bias, step, plain))

@@ -7,7 +7,7 @@ from math import isclose
 
 from harness.methods import AlphaBeta, AlphaBetaX, Gamma
 from harness.steps import Deviation, Step
-from reference_impls.deviations.backward.altering import deviation, with_fields
+from reference_impls.deviations.backward.altering import deviation, with_fields, with_reading
 from reference_impls.deviations.backward.carrying import carry_out
 from reference_impls.deviations.backward.estimating import (
     factors,
@@ -147,5 +147,5 @@ def gammas(step: Step, observed: Arrays) -> Iterator[Deviation]:
     else:
         words = "gamma is the one for inputs of either sign instead of that for inputs that are not negative"
     yield deviation(
-        cause_of_rule(step), words, with_fields(signed=not rule.signed), {"signed": not rule.signed}
+        cause_of_rule(step), words, with_reading(signed=not rule.signed), {"signed": not rule.signed}
     )

@@ -16,7 +16,7 @@ from harness.graph import Layer
 from harness.methods import Rule, StdEpsilon
 from harness.steps import Deviation, Step
 from reference_impls.deviations.backward.carrying import Divisor, divide_by
-from reference_impls.oracle.linear import Arrays, weights_of
+from reference_impls.oracle.linear import Arrays, Weights, weights_of
 
 Change = Callable[[Step], Step]
 
@@ -36,6 +36,11 @@ def with_rule(rule: Rule) -> Change:
 def with_fields(**changes: Any) -> Change:
     """The same rule with other values of some of its fields."""
     return lambda step: replace(step, rule=replace(step.rule, **changes))
+
+
+def with_reading(**changes: Any) -> Change:
+    """The same rule read otherwise: a formula put in its place before was that of the other reading."""
+    return lambda step: replace(step, rule=replace(step.rule, **changes), formula=None)
 
 
 def with_formula(formula: Callable[[Step], Arrays]) -> Change:
@@ -94,7 +99,14 @@ def with_relevance(function: Callable[[np.ndarray], np.ndarray]) -> Change:
     return lambda step: replace(step, relevance=function(step.relevance))
 
 
-def with_weights(function: Callable[[Layer, dict[str, np.ndarray]], dict[str, np.ndarray]]) -> Change:
+def with_attributes(**attributes: Any) -> Change:
+    """Other values of some attributes of the layer."""
+    return lambda step: replace(
+        step, layer=replace(step.layer, attributes={**step.layer.attributes, **attributes})
+    )
+
+
+def with_weights(function: Callable[[Layer, dict[str, np.ndarray]], Weights]) -> Change:
     """Other weights, wherever they stand."""
 
     def alter(step: Step) -> Step:

@@ -29,6 +29,7 @@ from reference_impls.deviations.backward.altering import (
     Change,
     deviation,
     named,
+    with_attributes,
     with_formula,
     with_rule,
     with_weights,
@@ -85,7 +86,7 @@ def _other_rules(step: Step) -> Iterator[Deviation]:
         for words, line in (
             ("it is read as the line it computes", _computed),
             ("the variance is not squared, the mean is subtracted without gamma", _mean_without_gamma),
-            ("the variance is squared, the mean is multiplied by gamma", _squared_variance),
+            ("the variance is squared, the mean is multiplied by gamma", partial(_computed, power=2)),
         ):
             yield _told(f"{words}, instead of {told}", with_formula(partial(_on_line, own_rule, line)))
         words = f"the two lines are the ones it computes, with the variance not squared, instead of {told}"
@@ -104,33 +105,22 @@ def _inner_rules(step: Step) -> list[KernelRule]:
     return list(dict.fromkeys(found))
 
 
-def _statistics(step: Step) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _statistics(step: Step, power: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """``gamma``, ``beta``, the mean, and ``d = sqrt(variance**power + epsilon)``."""
     weights = weights_of(step.layer)
     mean, variance = weights["mean"], weights["variance"]
-    return (
-        weights.get("gamma", np.ones(mean.shape)),
-        weights.get("beta", np.zeros(mean.shape)),
-        mean,
-        variance,
-    )
+    gamma, beta = weights.get("gamma", np.ones(mean.shape)), weights.get("beta", np.zeros(mean.shape))
+    return gamma, beta, mean, np.sqrt(variance**power + step.layer.attributes["epsilon"])
 
 
-def _computed(step: Step) -> Line:
-    gamma, beta, mean, variance = _statistics(step)
-    d = np.sqrt(variance + step.layer.attributes["epsilon"])
+def _computed(step: Step, power: int = 1) -> Line:
+    gamma, beta, mean, d = _statistics(step, power)
     return gamma / d, beta - gamma * mean / d
 
 
 def _mean_without_gamma(step: Step) -> Line:
-    gamma, beta, mean, variance = _statistics(step)
-    d = np.sqrt(variance + step.layer.attributes["epsilon"])
+    gamma, beta, mean, d = _statistics(step)
     return gamma / d, beta - mean / d
-
-
-def _squared_variance(step: Step) -> Line:
-    gamma, beta, mean, variance = _statistics(step)
-    d = np.sqrt(variance**2 + step.layer.attributes["epsilon"])
-    return gamma / d, beta - gamma * mean / d
 
 
 def _on_line(rule: Rule, line: Callable[[Step], Line], step: Step) -> Arrays:
@@ -140,8 +130,7 @@ def _on_line(rule: Rule, line: Callable[[Step], Line], step: Step) -> Arrays:
 
 
 def _on_two_lines(rule: Rule, step: Step) -> Arrays:
-    gamma, beta, mean, variance = _statistics(step)
-    d = np.sqrt(variance + step.layer.attributes["epsilon"])
+    gamma, beta, mean, d = _statistics(step)
     first, second = _as_scale(step.layer, 1.0 / d, -mean / d), _as_scale(step.layer, gamma, beta)
     bare = replace(step, rule=rule, formula=None, after=())
     between = linear.apply(first, step.inputs, weights_of(first))
@@ -158,7 +147,7 @@ def _other_statistics(step: Step) -> Iterator[Deviation]:
     for epsilon in EPSILONS:
         if epsilon != own:
             words = f"the layer's epsilon is {epsilon:g} instead of {own:g}"
-            yield deviation("batchnorm", words, partial(_with_epsilon, epsilon), {"epsilon": epsilon})
+            yield deviation("batchnorm", words, with_attributes(epsilon=epsilon), {"epsilon": epsilon})
     for words, name, value in (
         ("beta is left out", "beta", 0.0),
         ("gamma is left out", "gamma", 1.0),
@@ -166,16 +155,10 @@ def _other_statistics(step: Step) -> Iterator[Deviation]:
     ):
         if name in step.layer.weights:
             yield _told(words, with_weights(partial(_constant, name, value)))
-    words = "the statistics are those of the batch instead of the stored ones"
-    yield _told(words, _of_batch)
-    words = "the variance is divided by instead of its square root"
-    yield _told(words, partial(_with_variance, lambda variance, epsilon: (variance + epsilon) ** 2 - epsilon))
+    yield _told("the statistics are those of the batch instead of the stored ones", _of_batch)
+    yield _told("the variance is divided by instead of its square root", _divided_by_variance)
     words = "relevance is multiplied by gamma alone, without the standard deviation"
-    yield _told(words, with_formula(_by_gamma))
-
-
-def _with_epsilon(epsilon: float, step: Step) -> Step:
-    return replace(step, layer=replace(step.layer, attributes={**step.layer.attributes, "epsilon": epsilon}))
+    yield _told(words, with_formula(lambda step: (step.relevance * _statistics(step)[0],)))
 
 
 def _constant(name: str, value: float, layer: Layer, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -183,22 +166,16 @@ def _constant(name: str, value: float, layer: Layer, weights: dict[str, np.ndarr
 
 
 def _of_batch(step: Step) -> Step:
-    axes = tuple(range(step.inputs[0].ndim - 1))
     x = step.inputs[0]
-    return with_weights(
-        lambda _, weights: {**weights, "mean": x.mean(axis=axes), "variance": x.var(axis=axes)}
-    )(step)
+    axes = tuple(range(x.ndim - 1))
+    batch = {"mean": x.mean(axis=axes), "variance": x.var(axis=axes)}
+    return with_weights(lambda _, weights: {**weights, **batch})(step)
 
 
-def _with_variance(change: Callable[[np.ndarray, float], np.ndarray], step: Step) -> Step:
+def _divided_by_variance(step: Step) -> Step:
     epsilon = step.layer.attributes["epsilon"]
-    return with_weights(lambda _, weights: {**weights, "variance": change(weights["variance"], epsilon)})(
-        step
-    )
-
-
-def _by_gamma(step: Step) -> Arrays:
-    return (step.relevance * _statistics(step)[0],)
+    variance = (weights_of(step.layer)["variance"] + epsilon) ** 2 - epsilon
+    return with_weights(lambda _, weights: {**weights, "variance": variance})(step)
 
 
 def _merged(norm: Layer, step: Step) -> Step:
@@ -208,17 +185,9 @@ def _merged(norm: Layer, step: Step) -> Step:
         kernel, shift = kernel[step.units], shift[step.units]
 
     def with_norm(layer: Layer, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if layer.traits.transposed and layer.attributes["groups"] > 1:
+            return weights  # Its kernel holds the outputs of one group; another number of groups takes them in turn.
         last = "pointwise_kernel" if "pointwise_kernel" in weights else "kernel"
-        factor = kernel
-        if layer.traits.transposed:
-            # Its kernel holds the outputs of one group; another number of groups takes them in turn.
-            groups = layer.attributes["groups"]
-            if groups > 1:
-                return weights
-        return {
-            **weights,
-            last: weights[last] * factor,
-            "bias": weights.get("bias", 0.0) * factor + shift,
-        }
+        return {**weights, last: weights[last] * kernel, "bias": weights.get("bias", 0.0) * kernel + shift}
 
     return with_weights(with_norm)(step)

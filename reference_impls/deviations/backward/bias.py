@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
 
 from harness.graph import Layer
-from harness.methods import AlphaBeta, Bounded, Epsilon, Flat, StdEpsilon, WSquare, Z, ZPlusFast
+from harness.methods import AlphaBeta, Epsilon, StdEpsilon, WSquare, Z
 from harness.steps import Deviation, Step
 from reference_impls.deviations.backward.altering import (
-    Change,
     deviation,
     with_fields,
     with_formula,
@@ -22,18 +21,20 @@ from reference_impls.deviations.backward.carrying import counted
 from reference_impls.deviations.backward.kinds import has_bias, has_weights, seen_by_an_output
 from reference_impls.deviations.backward.quotients import has_quotient, quotient_of
 from reference_impls.deviations.backward.signed_shares import Placement, with_placement
+from reference_impls.deviations.backward.signs import Elementwise, above_zero, below_zero
 from reference_impls.deviations.backward.stabilizers import has_denominator
 from reference_impls.deviations.backward.wholes import whole_of
 from reference_impls.oracle import linear
 from reference_impls.oracle.linear import Arrays, weights_of
 from reference_impls.oracle.parts import without_bias
+from reference_impls.oracle.terms import terms_of
 
 
 def biases(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """Every other place for the bias, at a layer that has one and a rule that divides."""
     if not (has_weights(step) and has_bias(step) and has_denominator(step.rule)):
         return
-    if _counts_bias(step):
+    if terms_of(step.rule).counts_bias:
         yield from _counted_differently(step)
     else:
         yield from _added(step)
@@ -43,23 +44,19 @@ def biases(step: Step, observed: Arrays) -> Iterator[Deviation]:
         yield from _shared_out(step)
 
 
-def _counts_bias(step: Step) -> bool:
-    return bool(getattr(step.rule, "bias", not isinstance(step.rule, Flat | Bounded | ZPlusFast)))
-
-
 def _counted_differently(step: Step) -> Iterator[Deviation]:
     inputs = seen_by_an_output(whole_of(step).layer)
-    yield deviation("bias-handling", "the bias is left out of the denominator", with_weights(_left_out))
+    words = "the bias is left out of the denominator"
+    yield deviation("bias-handling", words, with_weights(lambda _, weights: without_bias(weights)))
     yield _times("the bias is counted twice in the denominator", 2.0)
     yield _times("the bias is subtracted in the denominator instead of added", -1.0)
     if inputs > 1:
         words = f"the bias is counted once for each of the {inputs} inputs instead of once"
         yield _times(words, float(inputs))
         yield _times(f"the bias is divided by the {inputs} inputs in the denominator", 1.0 / inputs)
-    words = "the positive part of the bias alone is counted in the denominator"
-    yield deviation("bias-handling", words, with_weights(partial(_clipped, 0.0, np.inf)))
-    words = "the negative part of the bias alone is counted in the denominator"
-    yield deviation("bias-handling", words, with_weights(partial(_clipped, -np.inf, 0.0)))
+    for sign, part in (("positive", above_zero), ("negative", below_zero)):
+        words = f"the {sign} part of the bias alone is counted in the denominator"
+        yield deviation("bias-handling", words, with_weights(partial(_of_bias, part)))
 
 
 def _added(step: Step) -> Iterator[Deviation]:
@@ -71,14 +68,13 @@ def _added(step: Step) -> Iterator[Deviation]:
             words = (
                 "the bias is counted in the denominator, each sign with its own, where the rule leaves it out"
             )
-            yield deviation(
-                "bias-handling", words, with_fields(bias=True, split_bias=not step.rule.split_bias)
-            )
+            change = with_fields(bias=True, split_bias=not step.rule.split_bias)
+            yield deviation("bias-handling", words, change)
         if not isinstance(step.rule, WSquare):
             return
     for words, part in (
         ("the bias", lambda b: b),
-        ("the positive part of the bias", lambda b: np.maximum(b, 0.0)),
+        ("the positive part of the bias", above_zero),
         ("the square of the bias", np.square),
         ("one for the bias", np.ones_like),
     ):
@@ -138,22 +134,15 @@ def _without_absorption(step: Step) -> Arrays:
     return tuple(front * each for front, each in zip(quotient.front, passed, strict=True))
 
 
-def _left_out(layer: Layer, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: weight for name, weight in weights.items() if name != "bias"}
-
-
-def _clipped(low: float, high: float, layer: Layer, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {**weights, "bias": np.clip(weights["bias"], low, high)} if "bias" in weights else weights
+def _of_bias(part: Elementwise, layer: Layer, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {**weights, "bias": part(weights["bias"])} if "bias" in weights else weights
 
 
 def _times(words: str, factor: float) -> Deviation:
-    def many(layer: Layer, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {**weights, "bias": factor * weights["bias"]} if "bias" in weights else weights
-
-    change: Change = with_weights(many)
+    change = with_weights(partial(_of_bias, partial(np.multiply, factor)))
     return deviation("bias-handling", words, change, {"times": factor})
 
 
-def _plus_bias(part: Callable[[np.ndarray], np.ndarray], step: Step, z: np.ndarray) -> np.ndarray:
+def _plus_bias(part: Elementwise, step: Step, z: np.ndarray) -> np.ndarray:
     bias = step.layer.weights.get("bias")
     return z if bias is None else z + part(np.asarray(bias, dtype=np.float64))

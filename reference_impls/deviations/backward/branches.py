@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -15,10 +14,12 @@ from reference_impls.deviations.backward.altering import (
     deviation,
     named,
     then,
+    then_all,
     with_formula,
     with_rule,
 )
 from reference_impls.deviations.backward.kinds import neighbours
+from reference_impls.deviations.backward.mapping import gradient_times_input
 from reference_impls.oracle import derivative, linear
 from reference_impls.oracle.linear import Arrays
 
@@ -36,10 +37,10 @@ def residuals(step: Step, observed: Arrays) -> Iterator[Deviation]:
         yield from _of_concat(step)
     for place in range(count):
         words = f"branch {place + 1} of {count} ({step.layer.inputs[place]}) gets no relevance"
-        yield _told(words, _then_only(tuple(each for each in range(count) if each != place)))
+        yield _told(words, then_all(partial(_without, place)))
     words = "the branches are exchanged: each gets the share of the other"
     if len(set(step.layer.input_shapes)) == 1:
-        yield _told(words, _then_exchanged)
+        yield _told(words, then_all(lambda _, result: result[::-1]))
     yield _told("every branch gets twice its share", then(lambda part: part * 2))
     yield _told(f"the shares are divided by the {count} branches", then(lambda part: part / count))
 
@@ -59,10 +60,9 @@ def _of_add(step: Step) -> Iterator[Deviation]:
     for place, name in enumerate(step.layer.inputs):
         words = f"branch {place + 1} ({name}) gets the whole relevance and the others nothing"
         yield _told(words, with_formula(partial(_to_one, place)))
-    words = "relevance is shared in proportion to the absolute values of the branches"
-    yield _told(words, with_formula(_by_absolute))
-    words = "relevance is shared in proportion to the positive values of the branches"
-    yield _told(words, with_formula(_by_positive))
+    for said, weight_of in (("absolute", np.abs), ("positive", partial(np.maximum, 0.0))):
+        words = f"relevance is shared in proportion to the {said} values of the branches"
+        yield _told(words, with_formula(partial(_in_proportion, weight_of)))
     words = "relevance is shared in proportion to the sums of the absolute values of the branches"
     yield _told(words, with_formula(_by_size))
     for rule in _rules(step):
@@ -89,15 +89,8 @@ def _to_one(place: int, step: Step) -> Arrays:
     return tuple(part if each == place else np.zeros(part.shape) for each, part in enumerate(whole))
 
 
-def _by_absolute(step: Step) -> Arrays:
-    return _in_proportion(step, tuple(np.abs(x) for x in step.inputs))
-
-
-def _by_positive(step: Step) -> Arrays:
-    return _in_proportion(step, tuple(np.maximum(x, 0.0) for x in step.inputs))
-
-
-def _in_proportion(step: Step, weights: Arrays) -> Arrays:
+def _in_proportion(weight_of: Callable[[np.ndarray], np.ndarray], step: Step) -> Arrays:
+    weights = tuple(weight_of(x) for x in step.inputs)
     total = sum(weights, np.zeros(()))
     s = step.relevance / np.where(total == 0, np.inf, total)
     passed = linear.transpose(step.layer, s, {})
@@ -118,32 +111,19 @@ def _by_size(step: Step) -> Arrays:
 def _of_multiply(step: Step) -> Iterator[Deviation]:
     count, told = len(step.inputs), named(step.rule)
     if len(set(step.layer.input_shapes)) == 1:
-        yield _told(f"every factor gets the whole relevance instead of {told}", with_formula(_whole_each))
+        words = f"every factor gets the whole relevance instead of {told}"
+        yield _told(words, with_formula(lambda step: (step.relevance,) * count))
         words = f"every factor gets an equal share, R / {count}, instead of {told}"
-        yield _told(words, with_formula(_equal_each))
+        yield _told(words, with_formula(lambda step: (step.relevance / count,) * count))
         for place, name in enumerate(step.layer.inputs):
             words = f"factor {place + 1} ({name}) gets the whole relevance and the others nothing"
             yield _told(words, with_formula(partial(_whole_to, place)))
-    yield _told(
-        f"every factor gets gradient times input instead of {told}", with_formula(_gradient_times_each)
-    )
-
-
-def _whole_each(step: Step) -> Arrays:
-    return tuple(step.relevance for _ in step.inputs)
-
-
-def _equal_each(step: Step) -> Arrays:
-    return tuple(step.relevance / len(step.inputs) for _ in step.inputs)
+    words = f"every factor gets gradient times input instead of {told}"
+    yield _told(words, with_formula(gradient_times_input))
 
 
 def _whole_to(place: int, step: Step) -> Arrays:
     return tuple(step.relevance if each == place else np.zeros(x.shape) for each, x in enumerate(step.inputs))
-
-
-def _gradient_times_each(step: Step) -> Arrays:
-    passed = derivative.vjp(step.layer, step.inputs, step.relevance)
-    return tuple(x * part for x, part in zip(step.inputs, passed, strict=True))
 
 
 def _of_concat(step: Step) -> Iterator[Deviation]:
@@ -164,12 +144,5 @@ def _first_slices(step: Step) -> Arrays:
     return tuple(np.take(step.relevance, range(x.shape[axis]), axis=axis) for x in step.inputs)
 
 
-def _then_only(kept: tuple[int, ...]) -> Change:
-    def change(step: Step, result: Arrays) -> Arrays:
-        return tuple(part if place in kept else np.zeros(part.shape) for place, part in enumerate(result))
-
-    return lambda step: replace(step, after=(*step.after, change))
-
-
-def _then_exchanged(step: Step) -> Step:
-    return replace(step, after=(*step.after, lambda _, result: result[::-1]))
+def _without(branch: int, step: Step, result: Arrays) -> Arrays:
+    return tuple(np.zeros(part.shape) if place == branch else part for place, part in enumerate(result))

@@ -8,25 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, cast
 
 import numpy as np
 
-from harness.methods import (
-    BatchNormReverse,
-    Epsilon,
-    FusedBatchNorm,
-    ReplaceZero,
-    Rule,
-    Stabilizer,
-    StdEpsilon,
-    Z,
-)
+from harness.methods import StdEpsilon
 from harness.steps import Step
 from reference_impls.deviations.backward.wholes import of_rows, spread
-from reference_impls.oracle import forward, rules
-from reference_impls.oracle.linear import Arrays, weights_of
-from reference_impls.oracle.parts import Denominator, away_from_zero, stabilize
+from reference_impls.oracle import rules
+from reference_impls.oracle.linear import Arrays
+from reference_impls.oracle.parts import Denominator, TimesDeviation, stabilize, stabilize_by
 
 #: What is divided by, from the step and ``z``.
 Divisor = Callable[[Step, np.ndarray], np.ndarray]
@@ -48,13 +38,11 @@ def carry_out(step: Step) -> Arrays:
 
 def by_rule(step: Step) -> Arrays:
     """The rule's own formula, divided by what the step says."""
-    if isinstance(step.rule, BatchNormReverse):
-        return _batch_norm_reverse(step, step.rule)
-    rule: Rule = step.rule
     own = step.denominator is None and "z" not in step.notes
-    if not own or (step.whole is not None and isinstance(rule, StdEpsilon)):
-        rule = _dividing_by(rule, counted(step))
-    return rules.propagate(step.layer, step.inputs, step.relevance, rule)
+    if own and step.whole is not None:
+        # The rule takes the standard deviation over all of an input, of which an excerpt has but a part.
+        own = not isinstance(step.rule, StdEpsilon)
+    return rules.propagate(step.layer, step.inputs, step.relevance, step.rule, None if own else counted(step))
 
 
 def divide_by(step: Step, z: np.ndarray) -> np.ndarray:
@@ -64,20 +52,12 @@ def divide_by(step: Step, z: np.ndarray) -> np.ndarray:
 
 def specified(step: Step, z: np.ndarray) -> np.ndarray:
     """``S(z)`` of the step's rule; ``z`` itself for a rule that has no denominator."""
-    return _specified(step, step.rule, z)
-
-
-def _specified(step: Step, rule: Rule, z: np.ndarray) -> np.ndarray:
-    match rule:
-        case Epsilon() | BatchNormReverse():
-            return away_from_zero(z, rule.epsilon)
-        case StdEpsilon():
-            epsilon = rule.factor * of_rows(step, spread(step), z)
-            return stabilize(away_from_zero(z, epsilon), ReplaceZero())
-        case FusedBatchNorm():
-            return _specified(step, rule.rule, z)
-    stabilizer = getattr(rule, "stabilizer", None)
-    return z if stabilizer is None else stabilize(z, stabilizer)
+    stabilizer = rules.stabilizer_of(step.rule)
+    if stabilizer is None:
+        return z
+    if isinstance(stabilizer, TimesDeviation):
+        return stabilize_by(z, stabilizer.factor * of_rows(step, spread(step), z))
+    return stabilize(z, stabilizer)
 
 
 def counted(step: Step) -> Denominator:
@@ -96,25 +76,3 @@ def counted(step: Step) -> Denominator:
         return divide_by(numbered, known)
 
     return divisor
-
-
-def _dividing_by(rule: Rule, denominator: Denominator) -> Rule:
-    """``rule`` with another denominator; Epsilon and StdEpsilon are Z once theirs is taken away."""
-    # The rules take whatever `parts.stabilize` takes.
-    stabilizer = cast(Stabilizer, denominator)
-    match rule:
-        case Epsilon() | StdEpsilon():
-            return Z(rule.bias, stabilizer)
-        case FusedBatchNorm():
-            return replace(rule, rule=cast(Any, _dividing_by(rule.rule, denominator)))
-    return replace(cast(Any, rule), stabilizer=stabilizer) if hasattr(rule, "stabilizer") else rule
-
-
-def _batch_norm_reverse(step: Step, rule: BatchNormReverse) -> Arrays:
-    """``R_x = x * (y - beta) * R / S((x - mean) * y)`` (`reference_impls.oracle.batch_norm_rules`)."""
-    if step.denominator is None:
-        return rules.propagate(step.layer, step.inputs, step.relevance, rule)
-    weights = weights_of(step.layer)
-    (x,) = step.inputs
-    y = forward.batch_norm(step.layer, step.inputs)
-    return (x * (y - weights.get("beta", 0.0)) * step.relevance / divide_by(step, (x - weights["mean"]) * y),)

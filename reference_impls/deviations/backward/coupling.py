@@ -18,15 +18,15 @@ def batches(step: Step, observed: Arrays) -> Iterator[Deviation]:
     count = samples_of(step)
     if count < 2:
         return
-    yield _told(f"the result is multiplied by the {count} samples of the batch", then_all(_times_samples))
-    yield _told(f"the result is divided by the {count} samples of the batch", then_all(_over_samples))
+    yield _told(f"the result is multiplied by the {count} samples of the batch", then(lambda x: x * count))
+    yield _told(f"the result is divided by the {count} samples of the batch", then(lambda x: x / count))
     if step.whole is not None:
         return
     for words, function in (
         ("every sample gets the sum of the batch's results", _summed),
         ("every sample gets the mean of the batch's results", _averaged),
         ("every sample gets the result of the first", _first),
-        ("the results of the samples are in reversed order", _reversed),
+        ("the results of the samples are in reversed order", lambda x: x[::-1]),
         ("all samples but the first get nothing", _only_first),
         ("the result is divided by the largest absolute value of the whole batch", _over_largest),
         ("the result is divided by its sum over the whole batch", _over_sum),
@@ -40,7 +40,10 @@ def batches(step: Step, observed: Arrays) -> Iterator[Deviation]:
         ("the relevance of the first sample's output is taken for all", _first),
         ("the relevance of the output is divided by its sum over the whole batch", _over_sum),
         ("the relevance of the output is divided by its largest absolute value in the batch", _over_largest),
-        ("the mean over the batch is subtracted from the relevance of the output", _centred),
+        (
+            "the mean over the batch is subtracted from the relevance of the output",
+            lambda x: x - x.mean(axis=0),
+        ),
     ):
         yield _told(words, with_relevance(function))
 
@@ -49,28 +52,16 @@ def _told(words: str, change: Change) -> Deviation:
     return deviation("batch-coupling", words, change)
 
 
-def _times_samples(step: Step, result: Arrays) -> Arrays:
-    return tuple(part * samples_of(step) for part in result)
-
-
-def _over_samples(step: Step, result: Arrays) -> Arrays:
-    return tuple(part / samples_of(step) for part in result)
-
-
 def _summed(x: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(x.sum(axis=0, keepdims=True), x.shape).copy()
+    return np.broadcast_to(x.sum(axis=0), x.shape)
 
 
 def _averaged(x: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(x.mean(axis=0, keepdims=True), x.shape).copy()
+    return np.broadcast_to(x.mean(axis=0), x.shape)
 
 
 def _first(x: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(x[:1], x.shape).copy()
-
-
-def _reversed(x: np.ndarray) -> np.ndarray:
-    return x[::-1]
+    return np.broadcast_to(x[0], x.shape)
 
 
 def _only_first(x: np.ndarray) -> np.ndarray:
@@ -93,20 +84,14 @@ def _conserving_together(step: Step, result: Arrays) -> Arrays:
     return tuple(part * factor for part in result)
 
 
-def _centred(x: np.ndarray) -> np.ndarray:
-    return x - x.mean(axis=0, keepdims=True)
-
-
 def heads(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """The number of groups of a convolution, or of heads, multiplied or divided by."""
     attributes = whole_of(step).layer.attributes
     for name in ("groups", "heads"):
         count = attributes.get(name, 1)
         if count > 1:
-            parameters = {name: count}
-            words = f"the result is {count} times as large: the division by the {count} {name} is missing"
-            change = then(partial(np.multiply, float(count)))
-            yield deviation("head-normalisation", words, change, parameters)
-            words = f"the result is divided by the {count} {name}, which the rule does not do"
-            change = then(partial(np.multiply, 1.0 / count))
-            yield deviation("head-normalisation", words, change, parameters)
+            missing = f"the result is {count} times as large: the division by the {count} {name} is missing"
+            added = f"the result is divided by the {count} {name}, which the rule does not do"
+            for words, factor in ((missing, float(count)), (added, 1.0 / count)):
+                change = then(partial(np.multiply, factor))
+                yield deviation("head-normalisation", words, change, {name: count})

@@ -12,6 +12,7 @@ from harness.methods import Gradient, GuidedReLU
 from harness.steps import Deviation, Step
 from reference_impls.deviations.backward.altering import deviation, with_formula
 from reference_impls.deviations.backward.estimating import is_as_specified, rounded
+from reference_impls.deviations.backward.mapping import relevance_of_slope
 from reference_impls.deviations.distance import where_finite
 from reference_impls.oracle.activations import ELEMENTWISE
 from reference_impls.oracle.linear import Arrays
@@ -123,7 +124,7 @@ def _found(step: Step, observed: Arrays, curve: Slope) -> float | None:
     if is_as_specified(step, observed):
         return None
     (x,), (seen,) = step.inputs, observed
-    relevance = _relevance(step)
+    relevance = relevance_of_slope(step)
     (unit,) = _times(partial(_sloped, curve, 1.0), step)
     below = (x <= 0) & np.isfinite(seen) & np.isfinite(relevance)
     size = float(unit[below] @ unit[below])
@@ -137,9 +138,5 @@ def _found(step: Step, observed: Arrays, curve: Slope) -> float | None:
     return rounded(found, error, observed)
 
 
-def _relevance(step: Step) -> np.ndarray:
-    return np.maximum(step.relevance, 0.0) if isinstance(step.rule, GuidedReLU) else step.relevance
-
-
 def _times(slope: Slope, step: Step) -> Arrays:
-    return (_relevance(step) * slope(step.inputs[0]),)
+    return (relevance_of_slope(step) * slope(step.inputs[0]),)

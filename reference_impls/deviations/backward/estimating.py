@@ -12,12 +12,12 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from harness.methods import Gamma
 from harness.steps import Step
 from reference_impls.deviations.backward.altering import Change
 from reference_impls.deviations.backward.carrying import carry_out
 from reference_impls.deviations.distance import where_finite
 from reference_impls.oracle.linear import Arrays, weights_of
+from reference_impls.oracle.terms import has_terms, terms_of
 
 #: Rows that a value is looked for on: it is one number, and each row has as many as the layer has inputs.
 ROWS = 16
@@ -77,7 +77,7 @@ def narrowed(step: Step, observed: Arrays) -> tuple[Step, Arrays]:
     convolution = layer.traits.plain_convolution and layer.attributes["groups"] == 1
     if not (convolution or layer.kind == "dense") or step.inputs[0].shape[-1] <= kept or "z" in step.notes:
         return step, observed
-    if isinstance(step.rule, Gamma) and step.rule.signed:
+    if has_terms(step.rule) and any(term.only for term in terms_of(step.rule).terms):
         # It looks at its input twice: which of its divisions counts is no matter of what it divides by.
         return step, observed
     every = divisions(step)

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from harness.methods import Bounded, Flat, WSquare
+from harness.methods import Bounded, WSquare
 from harness.steps import Deviation, Step
 from reference_impls.deviations.backward.altering import deviation, with_fields, with_formula
 from reference_impls.deviations.backward.carrying import counted
@@ -18,7 +18,8 @@ from reference_impls.deviations.backward.quotients import Quotient, has_quotient
 from reference_impls.deviations.backward.wholes import whole_of
 from reference_impls.oracle import linear
 from reference_impls.oracle.linear import Arrays
-from reference_impls.oracle.parts import back, negative, own_weights, positive
+from reference_impls.oracle.parts import back, negative, own_weights, positive, without_bias
+from reference_impls.oracle.terms import ONES, terms_of
 
 # Flat and w-square, and what ones do elsewhere ---------------------------------------------------------
 
@@ -27,21 +28,24 @@ def ones_and_inputs(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """The real input where ones belong, ones where the input belongs."""
     if not (has_weights(step) and has_quotient(step)):
         return
-    flat = isinstance(step.rule, Flat | WSquare)
+    flat = terms_of(step.rule).terms[0].below[0].inputs == ONES
     stands, instead = ("the real input stands", "ones") if flat else ("ones stand", "the input")
+    value = np.positive if flat else np.ones_like
     for places, said in (
         ((False, True), "in the denominator"),
         ((True, False), "in front, as a factor of the result"),
         ((True, True), "in the denominator and in front"),
     ):
         words = f"{stands} {said} instead of {instead}"
-        yield deviation("flat-input", words, with_quotient(partial(_at, places, flat)))
+        yield deviation("flat-input", words, with_quotient(partial(_at, places, value)))
     if flat:
         yield from _of_flat(step)
 
 
-def _at(places: tuple[bool, bool], real: bool, step: Step, quotient: Quotient) -> Quotient:
-    values = step.inputs if real else tuple(np.ones(x.shape) for x in step.inputs)
+def _at(
+    places: tuple[bool, bool], value: Callable[[np.ndarray], np.ndarray], step: Step, quotient: Quotient
+) -> Quotient:
+    values = tuple(value(x) for x in step.inputs)
     in_front, below = places
     return replace(
         quotient,
@@ -52,7 +56,7 @@ def _at(places: tuple[bool, bool], real: bool, step: Step, quotient: Quotient) -
 
 def _of_flat(step: Step) -> Iterator[Deviation]:
     words = "the absolute value of the real input stands in the denominator and in front instead of ones"
-    yield deviation("flat-input", words, with_quotient(_absolute))
+    yield deviation("flat-input", words, with_quotient(partial(_at, (True, True), np.abs)))
     if step.layer.traits.convolution and np.any(step.layer.attributes["padding"]):
         words = "ones stand in the padding too: every denominator is that of a window without padding"
         yield deviation("flat-input", words, with_quotient(_padded))
@@ -67,14 +71,9 @@ def _of_flat(step: Step) -> Iterator[Deviation]:
             yield deviation("input-layer-rule", words, with_quotient(partial(_weights, change)))
 
 
-def _absolute(step: Step, quotient: Quotient) -> Quotient:
-    values = tuple(np.abs(x) for x in step.inputs)
-    return replace(quotient, front=values, seen=values)
-
-
 def _padded(step: Step, quotient: Quotient) -> Quotient:
     """The sum of all that a window may see, as a bias, with an input of zeros."""
-    bare = {name: weight for name, weight in quotient.below.items() if name != "bias"}
+    bare = without_bias(quotient.below)
     if "kernel" in bare:
         axes = tuple(range(bare["kernel"].ndim - 1))
         total = bare["kernel"].sum(axis=axes)
@@ -109,20 +108,16 @@ def bounds(step: Step, observed: Arrays) -> Iterator[Deviation]:
     x = whole_of(step).inputs[0]
     told = f"instead of {rule.low:g} and {rule.high:g}"
     pairs = [
-        (float(x.min()), float(x.max()), "the bounds are those of the values of the whole batch"),
-        (-1.0, 1.0, "the bounds are"),
-        (0.0, 1.0, "the bounds are"),
-        (-0.5, 0.5, "the bounds are"),
-        (0.0, 255.0, "the bounds are"),
-        (-128.0, 128.0, "the bounds are"),
-        (-rule.high, rule.high, "the bounds are"),
+        (float(x.min()), float(x.max())),
+        *((-1.0, 1.0), (0.0, 1.0), (-0.5, 0.5), (0.0, 255.0), (-128.0, 128.0)),
+        (-rule.high, rule.high),
     ]
-    for low, high, words in pairs:
+    for place, (low, high) in enumerate(pairs):
+        words = "the bounds are" if place else "the bounds are those of the values of the whole batch"
         if low < high and not (rounded_alike(low, rule.low) and rounded_alike(high, rule.high)):
             sentence = f"{words} {low:g} and {high:g} {told}"
-            yield deviation(
-                "input-layer-rule", sentence, with_fields(low=low, high=high), {"low": low, "high": high}
-            )
+            change = with_fields(low=low, high=high)
+            yield deviation("input-layer-rule", sentence, change, {"low": low, "high": high})
     readings: tuple[tuple[str, Reading], ...] = (
         (f"the bounds {rule.low:g} and {rule.high:g} are exchanged", (rule.high, rule.low, True, True)),
         ("the bounds are left out of the denominator", (rule.low, rule.high, False, True)),

@@ -7,7 +7,6 @@ outputs, of which it has a few, is made on the whole layer, with relevance at th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from math import prod
 
@@ -20,6 +19,7 @@ from reference_impls.deviations.backward.altering import (
     chained,
     deviation,
     then,
+    with_attributes,
     with_formula,
     with_inputs,
     with_relevance,
@@ -38,37 +38,35 @@ def layouts(step: Step, observed: Arrays) -> Iterator[Deviation]:
         return
     outputs = whole_of(step).layer.shape
     after = _arrangements(step.layer.input_shapes[0], len(step.inputs[0]))
-    before = [
-        (words, _of_outputs(function)) for words, function in _arrangements(outputs, len(step.relevance))
-    ]
+    before = {
+        words: chained(with_all_outputs, with_relevance(function))
+        for words, function in _arrangements(outputs, len(step.relevance))
+    }
     for words, function in after:
         yield _told(f"the result has {words}", then(partial(_if_it_fits, function)))
-    for words, change in before:
+    for words, change in before.items():
         yield _told(f"the relevance of the output is taken with {words}", change)
     for words, function in after:
         yield _told(f"the input is taken with {words}", with_inputs(partial(_if_it_fits, function)))
-    own = dict(before)
     for words, function in after:
-        if words in own:
-            both = chained(own[words], with_inputs(partial(_if_it_fits, function)))
+        if words in before:
+            both = chained(before[words], with_inputs(partial(_if_it_fits, function)))
             yield _told(f"input and relevance are both taken with {words}, and the result is left so", both)
     yield from _kernels(step)
     yield from _shifts(step)
     if step.layer.kind == "permute":
         words = "the axes are permuted as in the forward pass instead of back"
         if step.inputs[0].shape == step.relevance.transpose(0, *step.layer.attributes["dims"]).shape:
-            yield deviation("layout", words, with_formula(_permuted_again))
+            dims = step.layer.attributes["dims"]
+            again = with_formula(lambda step: (step.relevance.transpose(0, *dims),))
+            yield deviation("layout", words, again)
         words = "the values are put in the shape of the input as they lie, without permuting them back"
-        yield deviation("layout", words, with_formula(_as_they_lie))
+        lying = with_formula(lambda step: (step.relevance.reshape(step.inputs[0].shape),))
+        yield deviation("layout", words, lying)
 
 
 def _told(words: str, change: Change) -> Deviation:
     return deviation("layout", words, change, generic=True)
-
-
-def _of_outputs(function: Rearranged) -> Change:
-    """``function(R)`` in the place of the relevance of all outputs."""
-    return lambda step: with_relevance(function)(with_all_outputs(step))
 
 
 def _if_it_fits(function: Rearranged, x: np.ndarray) -> np.ndarray:
@@ -88,12 +86,16 @@ def _arrangements(shape: tuple[int, ...], batch: int) -> list[tuple[str, Rearran
             found.append((f"{name} in reversed order", partial(np.flip, axis=axis + 1)))
     if axes >= 2:
         if prod(shape[:-1]) > 1 and shape[-1] > 1:
-            found.append(("values that lie channels first read as channels last", _channels_first_read_last))
-            found.append(("values that lie channels last read as channels first", _channels_last_read_first))
+            found.append(("values that lie channels first read as channels last", _first_read_last))
+            found.append(("values that lie channels last read as channels first", _last_read_first))
         if axes == 3 and shape[0] != shape[1] and min(shape[:2]) > 1:
-            found.append(("height and width exchanged in the order of the values", _lying_transposed))
+            found.append(
+                ("height and width exchanged in the order of the values", partial(_exchanged_as_they_lie, 1))
+            )
     if axes >= 1 and batch > 1 and prod(shape) > 1:
-        found.append(("batch and first axis exchanged in the order of the values", _batch_second))
+        found.append(
+            ("batch and first axis exchanged in the order of the values", partial(_exchanged_as_they_lie, 0))
+        )
         if shape[0] == batch:
             found.append(("batch and first axis exchanged", lambda x: x.swapaxes(0, 1)))
     return found
@@ -107,20 +109,19 @@ def _name(axis: int, axes: int) -> str:
     return "the first axis"
 
 
-def _channels_first_read_last(x: np.ndarray) -> np.ndarray:
-    return np.moveaxis(x, -1, 1).reshape(x.shape)
+def _first_read_last(x: np.ndarray, shape: tuple[int, ...] = ()) -> np.ndarray:
+    """Values that lie channels first read as channels last; those of flattened arrays have a ``shape``."""
+    lying = x.reshape(len(x), *shape) if shape else x
+    return np.moveaxis(lying, -1, 1).reshape(x.shape)
 
 
-def _channels_last_read_first(x: np.ndarray) -> np.ndarray:
-    return np.moveaxis(x.reshape(x.shape[0], x.shape[-1], *x.shape[1:-1]), 1, -1)
+def _last_read_first(x: np.ndarray, shape: tuple[int, ...] = ()) -> np.ndarray:
+    *space, channels = shape or x.shape[1:]
+    return np.moveaxis(x.reshape(len(x), channels, *space), 1, -1).reshape(x.shape)
 
 
-def _lying_transposed(x: np.ndarray) -> np.ndarray:
-    return x.swapaxes(1, 2).reshape(x.shape)
-
-
-def _batch_second(x: np.ndarray) -> np.ndarray:
-    return x.swapaxes(0, 1).reshape(x.shape)
+def _exchanged_as_they_lie(axis: int, x: np.ndarray) -> np.ndarray:
+    return x.swapaxes(axis, axis + 1).reshape(x.shape)
 
 
 # Kernels -----------------------------------------------------------------------------------------------
@@ -162,19 +163,7 @@ def _shifts(step: Step) -> Iterator[Deviation]:
         ("all of it after", tuple((0, before + after) for before, after in padding)),
     ):
         if other != tuple(tuple(pair) for pair in padding):
-            yield deviation("layout", f"the padding is taken with {words}", partial(_padded, other))
-
-
-def _padded(padding: tuple[tuple[int, int], ...], step: Step) -> Step:
-    return replace(step, layer=replace(step.layer, attributes={**step.layer.attributes, "padding": padding}))
-
-
-def _permuted_again(step: Step) -> Arrays:
-    return (step.relevance.transpose(0, *step.layer.attributes["dims"]),)
-
-
-def _as_they_lie(step: Step) -> Arrays:
-    return (step.relevance.reshape(step.inputs[0].shape),)
+            yield deviation("layout", f"the padding is taken with {words}", with_attributes(padding=other))
 
 
 # Flattening --------------------------------------------------------------------------------------------
@@ -187,7 +176,7 @@ def flattenings(step: Step, observed: Arrays) -> Iterator[Deviation]:
         order = layer.attributes.get("order", "channels_last")
         other = "channels_last" if order == "channels_first" else "channels_first"
         words = f"relevance is put back in {_said(other)} order instead of {_said(order)}"
-        yield deviation("flatten-order", words, partial(_in_order, other), {"order": other})
+        yield deviation("flatten-order", words, with_attributes(order=other), {"order": other})
         if layer.kind == "flatten" and len(layer.input_shapes[0]) == 3:
             words = f"relevance is put back with width before height instead of in {_said(order)} order"
             yield deviation("flatten-order", words, then(_width_first))
@@ -196,22 +185,17 @@ def flattenings(step: Step, observed: Arrays) -> Iterator[Deviation]:
     if flat is None or not has_whole_input(step):
         return
     for words, function in (
-        ("channels-first", partial(_flat_channels_first, flat)),
-        ("channels-last where it is channels-first", partial(_flat_channels_last, flat)),
+        ("channels-first", partial(_first_read_last, shape=flat)),
+        ("channels-last where it is channels-first", partial(_last_read_first, shape=flat)),
     ):
-        yield deviation(
-            "flatten-order", f"the result is in {words} order of the flattened values", then(function)
-        )
+        sentence = f"the result is in {words} order of the flattened values"
+        yield deviation("flatten-order", sentence, then(function))
         sentence = f"the input is taken in {words} order of the flattened values"
         yield deviation("flatten-order", sentence, with_inputs(function))
 
 
 def _said(order: str) -> str:
     return order.replace("_", "-")
-
-
-def _in_order(order: str, step: Step) -> Step:
-    return replace(step, layer=replace(step.layer, attributes={**step.layer.attributes, "order": order}))
 
 
 def _width_first(x: np.ndarray) -> np.ndarray:
@@ -229,12 +213,3 @@ def _flattened_before(step: Step) -> tuple[int, ...] | None:
         before = step.graph[before.inputs[0]]
     shapes = before.input_shapes
     return shapes[0] if before.kind == "flatten" and len(shapes[0]) > 1 else None
-
-
-def _flat_channels_first(shape: tuple[int, ...], x: np.ndarray) -> np.ndarray:
-    return np.moveaxis(x.reshape(len(x), *shape), -1, 1).reshape(x.shape)
-
-
-def _flat_channels_last(shape: tuple[int, ...], x: np.ndarray) -> np.ndarray:
-    *space, channels = shape
-    return np.moveaxis(x.reshape(len(x), channels, *space), 1, -1).reshape(x.shape)

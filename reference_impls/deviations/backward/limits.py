@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -38,8 +38,9 @@ def limits(step: Step, observed: Arrays) -> Iterator[Deviation]:
             change = then(partial(_below_quantile, quantile, True))
             yield deviation("batch-coupling", words, change, {"quantile": quantile}, generic=True)
     if all(x.ndim > 2 and x.shape[-1] > 1 for x in step.inputs):
-        yield _told("every channel of the result has the mean over the channels", then(_mean_of_channels))
-        yield _told("every channel of the result has the sum over the channels", then(_sum_of_channels))
+        for said, over in (("mean", np.mean), ("sum", np.sum)):
+            change = then(partial(_over_channels, over))
+            yield _told(f"every channel of the result has the {said} over the channels", change)
 
 
 def _told(words: str, change: Change, **parameters: float) -> Deviation:
@@ -56,9 +57,5 @@ def _below_quantile(quantile: float, together: bool, x: np.ndarray) -> np.ndarra
     return np.clip(x, -bounds, bounds)
 
 
-def _mean_of_channels(x: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(x.mean(axis=-1, keepdims=True), x.shape).copy()
-
-
-def _sum_of_channels(x: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(x.sum(axis=-1, keepdims=True), x.shape).copy()
+def _over_channels(over: Callable[..., np.ndarray], x: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(over(x, axis=-1, keepdims=True), x.shape)

@@ -80,20 +80,19 @@ def _sums(part: np.ndarray) -> np.ndarray:
     return part.reshape(len(part), -1).sum(axis=1)
 
 
-def _times(result: Arrays, factor: np.ndarray) -> Arrays:
+def _over(result: Arrays, total: np.ndarray, wanted: np.ndarray | float = 1.0) -> Arrays:
+    factor = wanted / np.where(total == 0, np.inf, total)
     return tuple(part * factor.reshape(-1, *(1 for _ in part.shape[1:])) for part in result)
 
 
 def _conserving(step: Step, result: Arrays) -> Arrays:
     total = np.sum([_sums(part) for part in result], axis=0)
-    return _times(result, _sums(step.relevance) / np.where(total == 0, np.inf, total))
+    return _over(result, total, _sums(step.relevance))
 
 
 def _to_sum(step: Step, result: Arrays) -> Arrays:
-    total = np.sum([_sums(part) for part in result], axis=0)
-    return _times(result, 1 / np.where(total == 0, np.inf, total))
+    return _over(result, np.sum([_sums(part) for part in result], axis=0))
 
 
 def _to_largest(step: Step, result: Arrays) -> Arrays:
-    largest = np.max([np.abs(part).reshape(len(part), -1).max(axis=1) for part in result], axis=0)
-    return _times(result, 1 / np.where(largest == 0, np.inf, largest))
+    return _over(result, np.max([np.abs(part).reshape(len(part), -1).max(axis=1) for part in result], axis=0))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, get_args
 
 import numpy as np
 
@@ -16,20 +17,17 @@ from harness.methods import (
     Bounded,
     Deconvolution,
     Epsilon,
-    Flat,
     FusedBatchNorm,
     Gamma,
     Gradient,
     GuidedReLU,
+    KernelRule,
     Pass,
     ReplaceZero,
     Rule,
-    Sign,
     SignedEpsilon,
     StdEpsilon,
-    WSquare,
     Z,
-    ZPlusFast,
 )
 from harness.steps import Deviation, Step
 from reference_impls.deviations.backward.altering import Change, deviation, named, with_formula, with_rule
@@ -39,6 +37,9 @@ from reference_impls.deviations.backward.stabilizers import GRID, STABILIZING
 from reference_impls.oracle import derivative
 from reference_impls.oracle.activations import ELEMENTWISE
 from reference_impls.oracle.linear import Arrays
+
+#: Rules that are offered with several values each, or with none but their own; the others as their defaults have them.
+VALUED = (Z, Epsilon, StdEpsilon, AlphaBeta, AlphaBetaX, Gamma, Bounded)
 
 
 def _elsewhere(kind: Kind) -> bool:
@@ -107,7 +108,7 @@ def _usual(step: Step) -> Iterator[Rule]:
     own = getattr(step.rule, "stabilizer", None)
     for stabilizer in {own or ReplaceZero(): None, ReplaceZero(): None}:
         of: dict[str, Any] = {"stabilizer": stabilizer}
-        yield from (Flat(**of), WSquare(**of), ZPlusFast(**of), Sign(**of))
+        yield from (each(**of) for each in get_args(KernelRule) if not issubclass(each, VALUED))
         yield from (Bounded(-1.0, 1.0, **of), Bounded(0.0, 1.0, **of))
         if not isinstance(step.rule, AlphaBeta):
             yield from (AlphaBeta(1, 0, **of), AlphaBeta(2, 1, **of))
@@ -167,46 +168,39 @@ def activations(step: Step, observed: Arrays) -> Iterator[Deviation]:
             yield deviation("rule-mapping", f"{words} instead of {named(step.rule)}", with_formula(formula))
     if kind == "layer_norm":
         for words, formula in (
-            ("the standard deviation is held constant", _constant_deviation),
-            ("mean and standard deviation are held constant", _constant_statistics),
+            ("the standard deviation is held constant", partial(_constant_statistics, False)),
+            ("mean and standard deviation are held constant", partial(_constant_statistics, True)),
         ):
             yield deviation("rule-mapping", f"{words} instead of {named(step.rule)}", with_formula(formula))
 
 
 def _derivatives(step: Step) -> Iterator[Deviation]:
     if step.layer.kind in ("relu", "relu6", "leaky_relu", "elu"):
-        words = (
-            "the derivative at 0 is 1 instead of 0"
-            if step.layer.kind.startswith("relu")
-            else ("the derivative at 0 is the one from the right instead of the one from the left")
-        )
-        yield deviation("rule-mapping", words, with_formula(_one_at_zero))
-        words = "the derivative at 0 is a half"
-        yield deviation("rule-mapping", words, with_formula(_half_at_zero))
+        words = "the derivative at 0 is the one from the right instead of the one from the left"
+        if step.layer.kind.startswith("relu"):
+            words = "the derivative at 0 is 1 instead of 0"
+        yield deviation("rule-mapping", words, with_formula(partial(_at_zero, lambda right, left: right)))
+        words, between = "the derivative at 0 is a half", lambda right, left: (right + left) / 2
+        yield deviation("rule-mapping", words, with_formula(partial(_at_zero, between)))
 
 
-def _seen_relevance(step: Step) -> np.ndarray:
+def relevance_of_slope(step: Step) -> np.ndarray:
+    """What an activation's derivative is multiplied by: without its negative part under :class:`GuidedReLU`."""
     return np.maximum(step.relevance, 0.0) if isinstance(step.rule, GuidedReLU) else step.relevance
 
 
-def _one_at_zero(step: Step) -> Arrays:
-    (x,), relevance = step.inputs, _seen_relevance(step)
+def _at_zero(between: Callable[[np.ndarray, np.ndarray], np.ndarray], step: Step) -> Arrays:
+    """``between`` the relevance times a slope of 1, from the right, and times the layer's own, at inputs of 0."""
+    (x,), relevance = step.inputs, relevance_of_slope(step)
     (passed,) = derivative.vjp(step.layer, step.inputs, relevance)
-    return (np.where(x == 0, relevance, passed),)
-
-
-def _half_at_zero(step: Step) -> Arrays:
-    (x,), relevance = step.inputs, _seen_relevance(step)
-    (passed,) = derivative.vjp(step.layer, step.inputs, relevance)
-    return (np.where(x == 0, (relevance + passed) / 2, passed),)
+    return (np.where(x == 0, between(relevance, passed), passed),)
 
 
 def _slope_from_zero(step: Step) -> Arrays:
     function, _ = ELEMENTWISE[step.layer.kind]
     (x,) = step.inputs
-    return (
-        step.relevance * np.where(x == 0, 0.0, function(x, step.layer.attributes) / np.where(x == 0, 1.0, x)),
-    )
+    quotient = function(x, step.layer.attributes) / np.where(x == 0, 1.0, x)
+    return (step.relevance * np.where(x == 0, 0.0, quotient),)
 
 
 def _taylor(step: Step) -> Arrays:
@@ -217,17 +211,9 @@ def _taylor(step: Step) -> Arrays:
     return (step.relevance * slope(x, step.layer.attributes) * x / divisor,)
 
 
-def _normalised(step: Step) -> tuple[np.ndarray, tuple[int, ...]]:
+def _constant_statistics(mean: bool, step: Step) -> Arrays:
     axes = tuple(range(-step.layer.attributes["axes_count"], 0))
     gamma = np.asarray(step.layer.weights.get("gamma", 1.0), dtype=np.float64)
     variance = step.inputs[0].var(axis=axes, keepdims=True)
-    return step.relevance * gamma / np.sqrt(variance + step.layer.attributes["epsilon"]), axes
-
-
-def _constant_deviation(step: Step) -> Arrays:
-    passed, axes = _normalised(step)
-    return (passed - passed.mean(axis=axes, keepdims=True),)
-
-
-def _constant_statistics(step: Step) -> Arrays:
-    return (_normalised(step)[0],)
+    passed = step.relevance * gamma / np.sqrt(variance + step.layer.attributes["epsilon"])
+    return (passed if mean else passed - passed.mean(axis=axes, keepdims=True),)

@@ -15,6 +15,7 @@ from reference_impls.deviations.backward.altering import (
     deviation,
     named,
     then,
+    with_attributes,
     with_formula,
     with_rule,
 )
@@ -47,14 +48,15 @@ def _told(words: str, change: Change, **parameters: float) -> Deviation:
 def _of_max(step: Step) -> Iterator[Deviation]:
     globally = step.layer.traits.places == "pooled"
     rule = "the equal largest share it equally" if globally else "the first of them gets it"
+    padded = not globally and np.any(step.layer.attributes["padding"])
     readings: list[tuple[str, Shares]] = [
         (
             f"all entries equal to the largest get the whole relevance of the window instead that {rule}",
-            _every_largest,
+            _largest,
         ),
         (f"of equal largest entries the last gets the relevance instead that {rule}", _last),
         ("every entry gets an equal share, as in average pooling, instead of the largest", _evenly),
-        ("every entry gets the whole relevance of the window instead of the largest", _all),
+        ("every entry gets the whole relevance of the window instead of the largest", np.ones_like),
         ("relevance is shared in proportion to the entries instead of going to the largest", _by_value),
         (
             "relevance is shared in proportion to the positive entries instead of going to the largest",
@@ -62,7 +64,7 @@ def _of_max(step: Step) -> Iterator[Deviation]:
         ),
         ("relevance is shared by the softmax of the entries instead of going to the largest", _by_softmax),
     ]
-    if not globally and np.any(step.layer.attributes["padding"]):
+    if padded:
         words = "every entry gets an equal share, as in an average that leaves out padded places"
         readings.append((f"{words}, instead of the largest", _evenly_inside))
     if globally:
@@ -73,11 +75,9 @@ def _of_max(step: Step) -> Iterator[Deviation]:
         readings.append((f"equal largest entries share the relevance equally instead that {rule}", _tied))
     for words, share in readings:
         yield _told(words, with_formula(partial(_shared, share)))
-    yield _told(
-        "where windows overlap, an entry keeps the relevance of the last one instead of the sum",
-        with_formula(_overwritten),
-    )
-    if not globally and np.any(step.layer.attributes["padding"]):
+    words = "where windows overlap, an entry keeps the relevance of the last one instead of the sum"
+    yield _told(words, with_formula(_overwritten))
+    if padded:
         words = "padded places count as 0 and take the relevance of windows without a larger entry"
         yield _told(words, with_formula(_zero_padded))
     if not isinstance(step.rule, Gradient):
@@ -111,10 +111,6 @@ def _largest(entries: np.ndarray) -> np.ndarray:
     return entries == entries.max(axis=0, keepdims=True)
 
 
-def _every_largest(entries: np.ndarray) -> np.ndarray:
-    return _largest(entries).astype(np.float64)
-
-
 def _tied(entries: np.ndarray) -> np.ndarray:
     largest = _largest(entries)
     return largest / largest.sum(axis=0, keepdims=True)
@@ -138,18 +134,14 @@ def _evenly_inside(entries: np.ndarray) -> np.ndarray:
     return inside / inside.sum(axis=0, keepdims=True)
 
 
-def _all(entries: np.ndarray) -> np.ndarray:
-    return np.ones(entries.shape)
-
-
-def _by_value(entries: np.ndarray) -> np.ndarray:
-    values = np.where(np.isfinite(entries), entries, 0.0)
+def _in_proportion(value: Callable[[np.ndarray], np.ndarray], entries: np.ndarray) -> np.ndarray:
+    values = value(np.where(np.isfinite(entries), entries, 0.0))
     total = values.sum(axis=0, keepdims=True)
     return values / np.where(total == 0, np.inf, total)
 
 
-def _by_positive(entries: np.ndarray) -> np.ndarray:
-    return _by_value(np.maximum(entries, 0.0))
+_by_value, _by_absolute = partial(_in_proportion, np.positive), partial(_in_proportion, np.abs)
+_by_positive = partial(_in_proportion, partial(np.maximum, 0.0))
 
 
 def _by_softmax(entries: np.ndarray) -> np.ndarray:
@@ -194,12 +186,11 @@ def _of_average(step: Step) -> Iterator[Deviation]:
                 f"relevance is shared in proportion to the entries, {named(other)}, instead of {named(rule)}"
             )
             yield _told(words, with_rule(other))
-    yield _told(
-        "the window's relevance is divided by its size twice", then(lambda part: part / size), size=size
-    )
-    yield _told(
-        "the window's relevance is not divided by its size", then(lambda part: part * size), size=size
-    )
+    for words, change in (
+        ("the window's relevance is divided by its size twice", then(lambda part: part / size)),
+        ("the window's relevance is not divided by its size", then(lambda part: part * size)),
+    ):
+        yield _told(words, change, size=size)
     for words, share in (
         ("all relevance of a window goes to its largest entry, as in max pooling", _first),
         ("relevance is shared in proportion to the positive entries", _by_positive),
@@ -210,7 +201,7 @@ def _of_average(step: Step) -> Iterator[Deviation]:
         counts = step.layer.attributes["count_include_pad"]
         here, there = ("leaves out", "counts") if counts else ("counts", "leaves out")
         words = f"the average {here} the padded places instead of how the layer does, which {there} them"
-        yield _told(words, partial(_counting_pad, not counts))
+        yield _told(words, with_attributes(count_include_pad=not counts))
         words = f"the average of the transpose alone {here} the padded places"
         yield _told(words, with_formula(partial(_transposed_counting_pad, not counts)))
     if step.layer.input_shapes == (step.layer.shape,) and not isinstance(rule, Pass):
@@ -219,20 +210,11 @@ def _of_average(step: Step) -> Iterator[Deviation]:
         yield _told("relevance is the gradient times the input", with_formula(gradient_times_input))
 
 
-def _by_absolute(entries: np.ndarray) -> np.ndarray:
-    return _by_value(np.abs(np.where(np.isfinite(entries), entries, 0.0)))
-
-
-def _counting_pad(counts: bool, step: Step) -> Step:
-    attributes = {**step.layer.attributes, "count_include_pad": counts}
-    return replace(step, layer=replace(step.layer, attributes=attributes))
-
-
 def _transposed_counting_pad(counts: bool, step: Step) -> Arrays:
     """The rule, with each window's relevance times the ratio of the two counts."""
     ones = (np.ones(step.inputs[0].shape),)
     own, other = (
-        forward.apply(_counting_pad(each, step).layer, (ones[0],))
+        forward.apply(with_attributes(count_include_pad=each)(step).layer, ones)
         for each in (step.layer.attributes["count_include_pad"], counts)
     )
     return by_rule(replace(step, relevance=step.relevance * other / own))

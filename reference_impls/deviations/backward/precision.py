@@ -93,29 +93,27 @@ def missing_numbers(step: Step, observed: Arrays) -> Iterator[Deviation]:
     if any(not np.isfinite(part).all() for part in as_it_stands(step)):
         kept = partial(np.nan_to_num, posinf=np.inf, neginf=-np.inf)
         yield deviation("nan", "NaN in the result is replaced by 0", then(kept))
-        yield deviation("nan", "NaN and infinity in the result are replaced by 0", then(_finite))
+        yield deviation(
+            "nan",
+            "NaN and infinity in the result are replaced by 0",
+            then(partial(np.nan_to_num, posinf=0.0, neginf=0.0)),
+        )
     if not any(not np.isfinite(part).all() for part in observed):
         return
     words = "zeros of the result have become NaN (0/0)"
-    yield deviation("nan", words, then(lambda part: np.where(part == 0, np.nan, part)), generic=True)
+    yield deviation("nan", words, then(_nan_for_zero), generic=True)
     words = "zeros of the relevance of the output become NaN before the step (0/0)"
-    yield deviation(
-        "nan", words, with_relevance(lambda part: np.where(part == 0, np.nan, part)), generic=True
-    )
+    yield deviation("nan", words, with_relevance(_nan_for_zero), generic=True)
     for each in (FLOAT16, FLOAT32):
         words = f"values beyond the range of {each.name} have become infinite"
         yield deviation("nan", words, then(partial(_overflowing, each.round)))
     if all(np.isnan(part).all() for part in observed):
-        yield deviation(
-            "nan",
-            "every value of the result is NaN",
-            then(lambda part: np.full(part.shape, np.nan)),
-            generic=True,
-        )
+        nothing = then(lambda part: np.full(part.shape, np.nan))
+        yield deviation("nan", "every value of the result is NaN", nothing, generic=True)
 
 
-def _finite(x: np.ndarray) -> np.ndarray:
-    return np.nan_to_num(x, posinf=0.0, neginf=0.0)
+def _nan_for_zero(x: np.ndarray) -> np.ndarray:
+    return np.where(x == 0, np.nan, x)
 
 
 def _overflowing(rounding: Rounding, x: np.ndarray) -> np.ndarray:

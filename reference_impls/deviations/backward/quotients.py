@@ -9,16 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from harness.methods import Epsilon, Flat, Gamma, Sign, StdEpsilon, WSquare, Z, ZPlusFast
 from harness.steps import Step
 from reference_impls.deviations.backward.altering import Change
 from reference_impls.deviations.backward.carrying import counted
 from reference_impls.oracle import linear
-from reference_impls.oracle.input_rules import sign_of
 from reference_impls.oracle.linear import Arrays, Weights
-from reference_impls.oracle.parts import own_weights, positive, without_bias
+from reference_impls.oracle.terms import TermAt, added_up, has_terms, terms_at, terms_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,42 +29,27 @@ class Quotient:
 
 def has_quotient(step: Step) -> bool:
     """Whether the step's rule is of this form, at a layer that is linear."""
-    rule = step.rule
-    return linear.is_linear(step.layer) and (
-        isinstance(rule, Z | Epsilon | StdEpsilon | Sign | WSquare | Flat | ZPlusFast)
-        or (isinstance(rule, Gamma) and not rule.signed)
-    )
+    if not (linear.is_linear(step.layer) and has_terms(step.rule)):
+        return False
+    first, *others = terms_of(step.rule).terms
+    return not others and len(first.below) == len(first.above) == 1
 
 
 def quotient_of(step: Step) -> Quotient:
     """The rule of the step, taken apart; `has_quotient` says where that can be done."""
-    rule, x = step.rule, step.inputs
-    ones = tuple(np.ones(each.shape) for each in x)
-    weights = own_weights(step.layer, bool(getattr(rule, "bias", True)))
-    bare = without_bias(weights)
-    match rule:
-        case Sign():
-            return Quotient(tuple(sign_of(each, rule.threshold) for each in x), x, weights, bare)
-        case WSquare():
-            squares = {name: weight**2 for name, weight in weights.items()}
-            return Quotient(ones, ones, squares, without_bias(squares))
-        case Flat():
-            flat = {name: np.ones(weight.shape) for name, weight in bare.items()}
-            return Quotient(ones, ones, flat, flat)
-        case ZPlusFast():
-            return Quotient(x, x, positive(bare), positive(bare))
-        case Gamma():
-            raised = {name: weight + rule.gamma * np.maximum(weight, 0.0) for name, weight in weights.items()}
-            return Quotient(x, x, raised, without_bias(raised))
-    return Quotient(x, x, weights, bare)
+    (term,) = terms_at(step.layer, step.inputs, terms_of(step.rule))
+    ((seen, below),), ((front, above),) = term.below, term.above
+    return Quotient(front, seen, below, above)
+
+
+def term_of(quotient: Quotient) -> TermAt:
+    """The quotient as the one term of a rule."""
+    return TermAt(((quotient.seen, quotient.below),), ((quotient.front, quotient.above),))
 
 
 def carried(step: Step, quotient: Quotient) -> Arrays:
     """The relevance of each input."""
-    z = linear.apply(step.layer, quotient.seen, quotient.below)
-    s = step.relevance / counted(step)(z)
-    passed = linear.transpose(step.layer, s, quotient.above)
-    return tuple(front * each for front, each in zip(quotient.front, passed, strict=True))
+    return added_up(step.layer, step.inputs, step.relevance, (term_of(quotient),), counted(step))
 
 
 def with_quotient(change: Callable[[Step, Quotient], Quotient]) -> Change:

@@ -1,30 +1,26 @@
-"""Alpha-beta taken apart: what each of its two shares is before they are weighted, with the bias anywhere.
+"""Alpha-beta taken apart: its two shares, with the bias anywhere and any two factors.
 
 ``A = x+ * f^T(s; W+) + x- * f^T(s; W-)``, ``s = R / S(f(x+; W+, c) + f(x-; W-, d))`` and the same for ``B`` with
-``W+`` and ``W-`` exchanged (`reference_impls.oracle.signed_rules`). ``c`` and ``d`` are what a placement says.
+``W+`` and ``W-`` exchanged. ``c`` and ``d`` are what a placement says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
-
-import numpy as np
 
 from harness.methods import AlphaBeta
 from harness.steps import Step
 from reference_impls.deviations.backward.altering import Change
 from reference_impls.deviations.backward.carrying import counted
-from reference_impls.oracle import linear
 from reference_impls.oracle.linear import Arrays, Weights
-from reference_impls.oracle.parts import back, negative, own_weights, positive, signs, without_bias
+from reference_impls.oracle.parts import own_weights, without_bias
+from reference_impls.oracle.terms import TermAt, added_up, terms_at, terms_of
 
 #: A part of the bias: that of the sign of the share, that of the other sign, all of it, or nothing.
 Part = Literal["same", "other", "whole", "none"]
 #: Which part goes with ``f(x+)`` and which with ``f(x-)``.
 Placement = tuple[Part, Part]
-Share = Callable[[], np.ndarray]
 
 
 def placement_of(rule: AlphaBeta) -> Placement:
@@ -54,37 +50,36 @@ def _with_note(name: str, value: object) -> Change:
 
 
 def _weighted(step: Step) -> Arrays:
-    """``alpha * A - beta * B``; a ``B`` with the factor 0 is not computed, as in the rule."""
+    return added_up(step.layer, step.inputs, step.relevance, weighted_terms(step), counted(step))
+
+
+def weighted_terms(step: Step) -> tuple[TermAt, ...]:
+    """``A`` and ``B`` as the notes of the step have them; a ``B`` with the factor 0 is left out, as in the rule."""
     if not isinstance(step.rule, AlphaBeta):
         raise TypeError(f"expected AlphaBeta at {step.layer.name}, found {type(step.rule).__name__}")
     placement = step.notes.get("placement", placement_of(step.rule))
     alpha, beta = step.notes.get("factors", (step.rule.alpha, step.rule.beta))
-    activating, inhibiting = shares(step, placement)
-    result = alpha * activating()
-    return (result - beta * inhibiting() if beta != 0 else result,)
+    both = terms_of(replace(step.rule, alpha=2, beta=1, bias=True, split_bias=False))
+    activating, inhibiting = (
+        _with_bias(step, placement, term) for term in terms_at(step.layer, step.inputs, both)
+    )
+    weighted = replace(activating, factor=alpha), replace(inhibiting, factor=-beta)
+    return weighted if beta != 0 else weighted[:1]
 
 
-def shares(step: Step, placement: Placement) -> tuple[Share, Share]:
-    """``A`` and ``B``, each computed when it is called; ``A`` has to be called first, as the rule does."""
-    weights = own_weights(step.layer, bias=True)
-    upper, lower = positive(weights), negative(weights)
-    x_upper, x_lower = signs(step.inputs[0])
-    divisor = counted(step)
+def _with_bias(step: Step, placement: Placement, term: TermAt) -> TermAt:
+    (x_upper, same), (x_lower, other) = term.below
+    parts: dict[Part, Weights] = {
+        "same": same,
+        "other": other,
+        "whole": own_weights(step.layer, bias=True),
+        "none": {},
+    }
 
-    def with_part(of: Weights, same: Weights, other: Weights, part: Part) -> Weights:
-        bare = without_bias(of)
-        if part == "none" or "bias" not in weights:
-            return bare
-        parts = {"same": same, "other": other, "whole": weights}
-        return {**bare, "bias": parts[part]["bias"]}
+    def beside(weights: Weights, part: Part) -> Weights:
+        bias = {name: weight for name, weight in parts[part].items() if name == "bias"}
+        return {**without_bias(weights), **bias}
 
-    def share(for_upper: Weights, for_lower: Weights) -> np.ndarray:
-        beside_upper = with_part(for_upper, for_upper, for_lower, placement[0])
-        beside_lower = with_part(for_lower, for_upper, for_lower, placement[1])
-        z = linear.apply(step.layer, (x_upper,), beside_upper) + linear.apply(
-            step.layer, (x_lower,), beside_lower
-        )
-        s = step.relevance / divisor(z)
-        return x_upper * back(step.layer, s, for_upper) + x_lower * back(step.layer, s, for_lower)
-
-    return (lambda: share(upper, lower)), (lambda: share(lower, upper))
+    return replace(
+        term, below=((x_upper, beside(same, placement[0])), (x_lower, beside(other, placement[1])))
+    )

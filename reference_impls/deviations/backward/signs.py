@@ -34,9 +34,8 @@ from reference_impls.deviations.backward.quotients import (
 )
 from reference_impls.deviations.backward.stabilizers import has_denominator
 from reference_impls.oracle import linear
-from reference_impls.oracle.input_rules import sign_of
 from reference_impls.oracle.linear import Arrays, Weights
-from reference_impls.oracle.parts import back, negative, positive, signs, without_bias
+from reference_impls.oracle.parts import back, negative, positive, sign_of, signs, without_bias
 
 Elementwise = Callable[[np.ndarray], np.ndarray]
 PartOfWeights = Callable[[Weights], Weights]
@@ -53,6 +52,11 @@ def below_zero(x: np.ndarray) -> np.ndarray:
     return np.minimum(x, 0.0)
 
 
+def but_bias(function: Elementwise, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """``function`` of every weight but the bias."""
+    return {name: weight if name == "bias" else function(weight) for name, weight in weights.items()}
+
+
 # The SIGN rule ---------------------------------------------------------------------------------------
 
 
@@ -64,14 +68,12 @@ def thresholds(step: Step, observed: Arrays) -> Iterator[Deviation]:
     mu = rule.threshold
     if mu <= -1:
         yield from _at(mu, mu)
-    yield _signs(
-        f"a value equal to the threshold {mu:g} counts as below it (> instead of >=)", partial(_over, mu)
-    )
-    yield _signs("the sign is x / |x|, where 0/0 is replaced by 0, instead of 1 at 0", np.sign)
-    yield _signs("a value equal to the threshold counts as 0", partial(_nothing_at, mu))
-    yield _signs("the signs are exchanged", lambda x: -np.where(x >= mu, 1.0, -1.0))
-    yield _signs("the sign is 1 everywhere", lambda x: np.ones(x.shape))
     for words, reading in (
+        (f"a value equal to the threshold {mu:g} counts as below it (> instead of >=)", partial(_over, mu)),
+        ("the sign is x / |x|, where 0/0 is replaced by 0, instead of 1 at 0", np.sign),
+        ("a value equal to the threshold counts as 0", lambda x: np.sign(x - mu)),
+        ("the signs are exchanged", lambda x: -_from(mu, x)),
+        ("the sign is 1 everywhere", np.ones_like),
         ("the sign is 0 instead of -1 below the threshold", lambda x: np.where(x >= mu, 1.0, 0.0)),
         ("the sign is 0 instead of -1 at the threshold and below", lambda x: np.where(x > mu, 1.0, 0.0)),
         ("the sign is x / (|x| + 1e-07)", lambda x: x / (np.abs(x) + 1e-7)),
@@ -92,7 +94,7 @@ def thresholds(step: Step, observed: Arrays) -> Iterator[Deviation]:
     words = "the sign is that of the relevance that comes back instead of that of x"
     yield deviation("sign-threshold", words, with_formula(partial(_sign_of_relevance, mu)))
     between = _threshold(step, observed)
-    yield _signs("the sign is x / |x| with 0/0 as it is", _unprotected_sign, cause="nan")
+    yield _signs("the sign is x / |x| with 0/0 as it is", lambda x: x / np.abs(x), cause="nan")
     found = () if between is None else (_written(*between),)
     for other in dict.fromkeys((*found, *THRESHOLDS)):
         if not rounded_alike(other, mu):
@@ -107,7 +109,9 @@ def _at(other: float, mu: float) -> Iterator[Deviation]:
     said = f"the threshold is {other:g} instead of {mu:g}"
     yield _signs(said, partial(_from, other), threshold=other)
     yield _signs(f"{said}, and a value equal to it counts as below", partial(_over, other), threshold=other)
-    yield _signs(f"{said}, and a value equal to it counts as 0", partial(_nothing_at, other), threshold=other)
+    yield _signs(
+        f"{said}, and a value equal to it counts as 0", lambda x: np.sign(x - other), threshold=other
+    )
 
 
 def _signs(
@@ -127,19 +131,11 @@ def _over(threshold: float, x: np.ndarray) -> np.ndarray:
     return np.where(x > threshold, 1.0, -1.0)
 
 
-def _nothing_at(threshold: float, x: np.ndarray) -> np.ndarray:
-    return np.sign(x - threshold)
-
-
 def _sign_of_relevance(threshold: float, step: Step) -> Arrays:
     """``t * f^T(R / S(z); W)``, ``t`` the sign of what it is multiplied by."""
     ones = tuple(np.ones(x.shape) for x in step.inputs)
     passed = carried(step, replace(changed_quotient(step), front=ones))
     return tuple(each * sign_of(each, threshold) for each in passed)
-
-
-def _unprotected_sign(x: np.ndarray) -> np.ndarray:
-    return x / np.abs(x)
 
 
 def _threshold(step: Step, observed: Arrays) -> tuple[float, float] | None:
@@ -188,7 +184,8 @@ def clipped(step: Step, observed: Arrays) -> Iterator[Deviation]:
 
 
 def _clipped_weights(step: Step) -> Iterator[Deviation]:
-    yield _clip("negative weights are set to zero, the bias is not", with_weights(lambda _, w: _kept_bias(w)))
+    words = "negative weights are set to zero, the bias is not"
+    yield _clip(words, with_weights(lambda _, weights: but_bias(above_zero, weights)))
     if has_bias(step):
         words = "negative weights and biases are set to zero"
         yield _clip(words, with_weights(lambda _, weights: dict(positive(weights))))
@@ -205,10 +202,6 @@ def _cut(cut: Elementwise, step: Step, z: np.ndarray) -> np.ndarray:
 
 def _clip(words: str, change: Change) -> Deviation:
     return deviation("negative-clipped", words, change)
-
-
-def _kept_bias(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: weight if name == "bias" else np.maximum(weight, 0.0) for name, weight in weights.items()}
 
 
 def _contributions_of(upper_part: PartOfWeights, lower_part: PartOfWeights, step: Step) -> Arrays:

@@ -13,7 +13,6 @@ from harness.methods import (
     BatchNormReverse,
     Epsilon,
     FusedBatchNorm,
-    KernelRule,
     ReplaceZero,
     Rule,
     SignedEpsilon,
@@ -34,7 +33,8 @@ from reference_impls.deviations.backward.estimating import (
 )
 from reference_impls.deviations.backward.wholes import of_rows, spread, spread_of_z
 from reference_impls.oracle.linear import Arrays
-from reference_impls.oracle.parts import away_from_zero
+from reference_impls.oracle.parts import TimesDeviation, away_from_zero
+from reference_impls.oracle.rules import stabilizer_of
 
 #: What implementations have: library defaults, and what people write.
 COMMON = (1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.25, 1.0)
@@ -51,7 +51,7 @@ STABILIZING = 1e-4
 
 def has_denominator(rule: Rule) -> bool:
     """Whether ``rule`` divides by anything."""
-    return isinstance(rule, KernelRule | BatchNormReverse | FusedBatchNorm)
+    return stabilizer_of(rule) is not None
 
 
 # Another epsilon -------------------------------------------------------------------------------------
@@ -84,19 +84,14 @@ def _divides_by_zero(step: Step) -> bool:
 
 
 def _value_of(rule: Rule) -> tuple[float, str] | None:
-    match rule:
-        case Epsilon() | BatchNormReverse():
-            return rule.epsilon, "epsilon is {found} instead of {specified}"
-        case StdEpsilon():
-            return (
-                rule.factor,
-                "epsilon is {found} times the standard deviation of the input instead of {specified}",
-            )
-        case FusedBatchNorm():
-            return _value_of(rule.rule)
-    match getattr(rule, "stabilizer", None):
+    match stabilizer_of(rule):
         case SignedEpsilon(epsilon):
             return epsilon, "epsilon is {found} instead of {specified}"
+        case TimesDeviation(factor):
+            return (
+                factor,
+                "epsilon is {found} times the standard deviation of the input instead of {specified}",
+            )
         case ReplaceZero(value):
             return value, "an exact zero in the denominator is replaced by {found} instead of {specified}"
     return None
@@ -261,12 +256,7 @@ def _plus(added: float, step: Step, divisor: np.ndarray) -> np.ndarray:
 
 
 def _own_form(rule: Rule) -> Form | None:
-    match rule:
-        case Epsilon() | BatchNormReverse():
-            return _signed
-        case FusedBatchNorm():
-            return _own_form(rule.rule)
-    match getattr(rule, "stabilizer", None):
+    match stabilizer_of(rule):
         case SignedEpsilon():
             return _signed
         case ReplaceZero():
@@ -279,16 +269,11 @@ def _is_std(rule: Rule, sentence: str) -> bool:
 
 
 def _in_words(rule: Rule) -> str:
-    match rule:
-        case Epsilon() | BatchNormReverse():
-            return f"z + {rule.epsilon:g} on the side of the sign"
-        case StdEpsilon():
-            return f"z + {rule.factor:g} * std(x) on the side of the sign"
-        case FusedBatchNorm():
-            return _in_words(rule.rule)
-    match getattr(rule, "stabilizer", None):
+    match stabilizer_of(rule):
         case SignedEpsilon(epsilon):
             return f"z + {epsilon:g} on the side of the sign"
+        case TimesDeviation(factor):
+            return f"z + {factor:g} * std(x) on the side of the sign"
         case ReplaceZero(value):
             return f"z with an exact zero replaced by {value:g}"
     return "z as it is"

@@ -13,7 +13,7 @@ from reference_impls.deviations.backward.altering import Change, deviation, divi
 from reference_impls.deviations.backward.carrying import carry_out
 from reference_impls.deviations.backward.wholes import of_rows, samples_of, spread, spread_of_z
 from reference_impls.oracle.linear import Arrays
-from reference_impls.oracle.parts import away_from_zero
+from reference_impls.oracle.parts import away_from_zero, stabilize
 
 
 def standard_deviations(step: Step, observed: Arrays) -> Iterator[Deviation]:
@@ -30,10 +30,9 @@ def standard_deviations(step: Step, observed: Arrays) -> Iterator[Deviation]:
         words = "the standard deviation of the first sample is taken for all"
         yield deviation("batch-coupling", words, _by_spread(lambda each: spread(each)[:1]))
     if step.whole is None and step.inputs[0].shape[:-1] == step.relevance.shape[:-1]:
-        words = "the standard deviation is taken over the channels of each place instead of the whole sample"
-        yield deviation("stabilizer-form", words, dividing_by(partial(_std_of_places, 0)))
-        words = "the standard deviation is taken over the channels of each place, with ddof 1, instead of the sample"
-        yield deviation("stabilizer-form", words, dividing_by(partial(_std_of_places, 1)))
+        for ddof, said in ((0, " instead of the whole sample"), (1, ", with ddof 1, instead of the sample")):
+            words = f"the standard deviation is taken over the channels of each place{said}"
+            yield deviation("stabilizer-form", words, dividing_by(partial(_std_of_places, ddof)))
     yield from _of_something_else(step, step.rule.factor)
     words = f"epsilon is {step.rule.factor:g} itself instead of {step.rule.factor:g} * std(x)"
     yield deviation("stabilizer-form", words, _by_spread(lambda each: np.ones(1)))
@@ -60,26 +59,18 @@ def _of_something_else(step: Step, factor: float) -> Iterator[Deviation]:
 
 
 def _std_of_z(over: str, ddof: int, step: Step, z: np.ndarray) -> np.ndarray:
-    size = of_rows(step, spread_of_z(step, z, "std", over, carry_out, ddof), z)
-    divided = away_from_zero(z, _factor(step) * size)
-    return np.where(divided == 0, ReplaceZero().value, divided)
+    return _stabilized(step, z, of_rows(step, spread_of_z(step, z, "std", over, carry_out, ddof), z))
 
 
-def _factor(step: Step) -> float:
+def _stabilized(step: Step, z: np.ndarray, size: np.ndarray) -> np.ndarray:
     if not isinstance(step.rule, StdEpsilon):
         raise TypeError(f"expected StdEpsilon at {step.layer.name}, found {type(step.rule).__name__}")
-    return step.rule.factor
+    return stabilize(away_from_zero(z, step.rule.factor * size), ReplaceZero())
 
 
 def _by_spread(size: Callable[[Step], np.ndarray]) -> Change:
-    def divisor(step: Step, z: np.ndarray) -> np.ndarray:
-        divided = away_from_zero(z, _factor(step) * of_rows(step, size(step), z))
-        return np.where(divided == 0, ReplaceZero().value, divided)
-
-    return dividing_by(divisor)
+    return dividing_by(lambda step, z: _stabilized(step, z, of_rows(step, size(step), z)))
 
 
 def _std_of_places(ddof: int, step: Step, z: np.ndarray) -> np.ndarray:
-    sizes = step.inputs[0].std(axis=-1, ddof=ddof, keepdims=True)
-    divided = away_from_zero(z, _factor(step) * sizes)
-    return np.where(divided == 0, ReplaceZero().value, divided)
+    return _stabilized(step, z, step.inputs[0].std(axis=-1, ddof=ddof, keepdims=True))

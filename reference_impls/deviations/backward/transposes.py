@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -40,7 +40,7 @@ def transposes(step: Step, observed: Arrays) -> Iterator[Deviation]:
                 words = f"the transpose is moved one place {way} along {name}, with what lies in the padding there"
                 yield _told(words, partial(_padded, moved))
             words = f"the transpose is moved one place {way} along {name}, with zeros where nothing is left"
-            yield _told(words, partial(_moved, axis, by))
+            yield _told(words, _then(partial(_shifted, axis=axis, by=by)))
 
 
 def _of_rest(layer: Layer) -> Iterator[Deviation]:
@@ -54,9 +54,9 @@ def _of_rest(layer: Layer) -> Iterator[Deviation]:
     rest = _rest(layer)
     if any(rest):
         words = "the output padding of the transpose is dropped: the last places, which it makes, get nothing"
-        yield _told(words, partial(_cut, rest))
+        yield _told(words, _then(partial(_without_end, rest)))
         words = "the output padding of the transpose is put before the first place instead of behind the last"
-        yield _told(words, partial(_late, rest))
+        yield _told(words, _then(partial(_late, rest)))
 
 
 def _rest(layer: Layer) -> tuple[int, ...]:
@@ -83,8 +83,8 @@ def _padded(padding: Padding, layer: Layer, s: np.ndarray, weights: Weights) -> 
     return linear.transpose(other, s, weights)
 
 
-def _moved(axis: int, by: int, layer: Layer, s: np.ndarray, weights: Weights) -> Arrays:
-    return tuple(_shifted(each, axis, by) for each in linear.transpose(layer, s, weights))
+def _then(change: Callable[[np.ndarray], np.ndarray]) -> Transpose:
+    return lambda layer, s, weights: tuple(map(change, linear.transpose(layer, s, weights)))
 
 
 def _shifted(x: np.ndarray, axis: int, by: int) -> np.ndarray:
@@ -95,10 +95,6 @@ def _shifted(x: np.ndarray, axis: int, by: int) -> np.ndarray:
     return result
 
 
-def _cut(rest: tuple[int, ...], layer: Layer, s: np.ndarray, weights: Weights) -> Arrays:
-    return tuple(_without_end(rest, each) for each in linear.transpose(layer, s, weights))
-
-
 def _without_end(rest: tuple[int, ...], x: np.ndarray) -> np.ndarray:
     result = x.copy()
     for axis, places in enumerate(rest, start=1):
@@ -106,10 +102,7 @@ def _without_end(rest: tuple[int, ...], x: np.ndarray) -> np.ndarray:
     return result
 
 
-def _late(rest: tuple[int, ...], layer: Layer, s: np.ndarray, weights: Weights) -> Arrays:
-    def moved(x: np.ndarray) -> np.ndarray:
-        for axis, places in enumerate(rest):
-            x = _shifted(x, axis, places) if places else x
-        return x
-
-    return tuple(moved(each) for each in linear.transpose(layer, s, weights))
+def _late(rest: tuple[int, ...], x: np.ndarray) -> np.ndarray:
+    for axis, places in enumerate(rest):
+        x = _shifted(x, axis, places) if places else x
+    return x

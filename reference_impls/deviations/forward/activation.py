@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.steps import Deviation, ForwardStep
-from reference_impls.deviations.forward.altering import Pointwise, first, then, with_layer
+from reference_impls.deviations.forward.altering import Alteration, Pointwise, first, then, with_layer
 from reference_impls.deviations.forward.functions import (
     IDENTITY,
     KINDS,
@@ -19,12 +19,7 @@ from reference_impls.deviations.forward.functions import (
     logistic,
     named,
 )
-from reference_impls.deviations.forward.numbers import (
-    shown,
-    simplest,
-    solved_factor,
-    weighted,
-)
+from reference_impls.deviations.forward.numbers import shown, simplest, solved_factor, weighted
 from reference_impls.deviations.forward.sight import Sight
 
 CAUSE = "forward-activation"
@@ -47,29 +42,19 @@ def _instead(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     for kind, attributes in (IDENTITY, *KINDS, *_solved_kinds(x, sight.seen)):
         if kind == layer.kind and dict(attributes) == dict(layer.attributes):
             continue
-        if (kind, attributes) == IDENTITY:
-            words = f"{was} is left out"
-        else:
-            words = f"{named(kind, attributes)} instead of {was}"
-        yield Deviation(
-            CAUSE,
-            words,
-            partial(with_layer, kind=kind, attributes=attributes),
-            {"function": kind, **attributes, "expected": layer.kind},
-        )
+        left_out = (kind, attributes) == IDENTITY
+        words = f"{was} is left out" if left_out else f"{named(kind, attributes)} instead of {was}"
+        parameters = {"function": kind, **attributes, "expected": layer.kind}
+        yield Deviation(CAUSE, words, with_layer(kind=kind, attributes=attributes), parameters)
     for name, f in (*OTHERS.items(), *_solved_functions(x, sight.seen)):
-        yield Deviation(
-            CAUSE,
-            f"{name} instead of {was}",
-            partial(_replaced, f=f),
-            {"function": name, "expected": layer.kind},
-        )
+        parameters = {"function": name, "expected": layer.kind}
+        yield Deviation(CAUSE, f"{name} instead of {was}", _replaced(f), parameters)
 
 
-def _replaced(step: ForwardStep, f: Function) -> ForwardStep:
+def _replaced(f: Function) -> Alteration:
     # The layer becomes the identity, and the function is what is done to its result.
     kind, attributes = IDENTITY
-    return first(with_layer(step, kind=kind, attributes=attributes), _pointwise(f))
+    return lambda step: first(_pointwise(f))(with_layer(kind=kind, attributes=attributes)(step))
 
 
 def _pointwise(f: Function) -> Pointwise:
@@ -101,20 +86,16 @@ def _solved_functions(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[str, Funct
         yield f"swish with beta {shown(beta)}", lambda z: z * logistic(beta * z)
     above, below = solved_factor(x[x > 0], y[x > 0]), solved_factor(x[x < 0], y[x < 0])
     if np.isfinite(above) and np.isfinite(below) and above != 1.0:
-        yield (
-            f"slope {shown(above)} above zero and {shown(below)} below",
-            lambda z: np.where(z > 0, above * z, below * z),
-        )
+        words = f"slope {shown(above)} above zero and {shown(below)} below"
+        yield words, lambda z: np.where(z > 0, above * z, below * z)
     if x.ndim > 2 or len(x) > 1:
         columns = zip(x.reshape(-1, x.shape[-1]).T, y.reshape(-1, x.shape[-1]).T, strict=True)
         slopes = np.array([solved_factor(each[each < 0], of[each < 0]) for each, of in columns])
         usable = np.nan_to_num(slopes)
         if len(set(usable[np.isfinite(slopes)])) > 1:
             low, high = shown(float(usable.min())), shown(float(usable.max()))
-            yield (
-                f"prelu with a slope per channel ({low} to {high})",
-                lambda z: np.where(z > 0, z, usable * z),
-            )
+            words = f"prelu with a slope per channel ({low} to {high})"
+            yield words, lambda z: np.where(z > 0, z, usable * z)
 
 
 def _swish_beta(x: np.ndarray, y: np.ndarray) -> float:
@@ -129,20 +110,14 @@ def _swish_beta(x: np.ndarray, y: np.ndarray) -> float:
 def _besides(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     """A function applied to the output of a layer that has none."""
     z, y = sight.base, sight.seen
-    functions = [(named(kind, attributes), function(kind, attributes)) for kind, attributes in KINDS]
-    functions += [
-        (named(kind, attributes), function(kind, attributes)) for kind, attributes in _solved_kinds(z, y)
-    ]
+    kinds = (*KINDS, *_solved_kinds(z, y))
+    functions = [(named(kind, attributes), function(kind, attributes)) for kind, attributes in kinds]
     functions += [(name, f) for name, f in OTHERS.items() if not name.startswith("exp")]
     for name, f in functions:
         if name == "sigmoid" and step.layer.name == step.graph.output:
             continue  # The end of a network that was to be removed: `ends`.
-        yield Deviation(
-            CAUSE,
-            f"{name} is applied to its output",
-            partial(then, change=_pointwise(f)),
-            {"function": name, "expected": "none"},
-        )
+        parameters = {"function": name, "expected": "none"}
+        yield Deviation(CAUSE, f"{name} is applied to its output", then(_pointwise(f)), parameters)
 
 
 def dropped(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
@@ -168,17 +143,12 @@ def dropped(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     if step.layer.kind == "dropout":
         rate = float(step.layer.attributes.get("rate", 0.0))
         for value in (1.0 - rate, 1.0 / (1.0 - rate) if rate < 1 else 1.0):
-            yield Deviation(
-                CAUSE,
-                f"dropout multiplies by {shown(value)} and drops nothing",
-                partial(then, change=_pointwise(partial(np.multiply, value))),
-                {"factor": value, "expected": 1.0},
-            )
+            words = f"dropout multiplies by {shown(value)} and drops nothing"
+            change = _pointwise(partial(np.multiply, value))
+            yield Deviation(CAUSE, words, then(change), {"factor": value, "expected": 1.0})
 
 
 def _dropout(observed: np.ndarray, rate: float, scaling: float, words: str) -> Deviation:
     mask = np.where(observed != 0, scaling, 0.0)
     change = Pointwise(lambda step, result, factors: result * factors, (mask,))
-    return Deviation(
-        CAUSE, words, partial(then, change=change), {"p": rate, "scaling": scaling, "expected": 0.0}
-    )
+    return Deviation(CAUSE, words, then(change), {"p": rate, "scaling": scaling, "expected": 0.0})

@@ -17,8 +17,8 @@ from harness.steps import ForwardStep
 from reference_impls.oracle import forward
 from reference_impls.oracle.linear import Arrays
 
-#: What is done to a result: ``(step, result, *arrays) -> result``.
-Change = Callable[..., np.ndarray]
+#: What is done to a result: it may need the whole of it, or the whole input, unless it is a :class:`Pointwise`.
+Change = Callable[[ForwardStep, np.ndarray], np.ndarray]
 Alteration = Callable[[ForwardStep], ForwardStep]
 
 
@@ -26,24 +26,15 @@ Alteration = Callable[[ForwardStep], ForwardStep]
 class Pointwise:
     """A change of every position by itself: of an excerpt it is the excerpt of the change.
 
-    ``arrays`` have the shape of the result and are cut with it. The last axis, channels, is never cut.
+    ``change`` gets step, result and ``arrays``, which have the shape of the result and are cut with it. The last
+    axis, channels, is never cut.
     """
 
-    change: Change
+    change: Callable[..., np.ndarray]
     arrays: tuple[np.ndarray, ...] = ()
 
     def __call__(self, step: ForwardStep, result: np.ndarray) -> np.ndarray:
         return self.change(step, result, *self.arrays)
-
-
-@dataclass(frozen=True, eq=False)
-class Whole:
-    """A change that needs the whole result, or replaces it by something computed from the whole input."""
-
-    change: Change
-
-    def __call__(self, step: ForwardStep, result: np.ndarray) -> np.ndarray:
-        return self.change(step, result)
 
 
 def carry_forward(step: ForwardStep) -> np.ndarray:
@@ -63,32 +54,33 @@ def computed(layer: Layer, inputs: Arrays) -> np.ndarray:
     return doubles[0] if layer.kind == "input" else forward.apply(layer, doubles)
 
 
-def with_layer(step: ForwardStep, **changes: Any) -> ForwardStep:
-    """The step of a layer that has other fields."""
-    return replace(step, layer=replace(step.layer, **changes))
+def with_layer(**changes: Any) -> Alteration:
+    """Other fields of the layer."""
+    return lambda step: replace(step, layer=replace(step.layer, **changes))
 
 
-def with_attributes(step: ForwardStep, **attributes: Any) -> ForwardStep:
-    """The step of a layer that has some other attributes."""
-    return with_layer(step, attributes={**step.layer.attributes, **attributes})
+def with_attributes(shape: tuple[int, ...] | None = None, **attributes: Any) -> Alteration:
+    """Some other attributes of the layer, and another ``shape`` of its output where that follows from them."""
+    return lambda step: with_layer(
+        attributes={**step.layer.attributes, **attributes}, shape=shape or step.layer.shape
+    )(step)
 
 
-def with_weights(step: ForwardStep, **weights: np.ndarray | None) -> ForwardStep:
-    """The step of a layer that has some other weights; None takes one away."""
-    merged = {**step.layer.weights, **weights}
-    return with_layer(step, weights={name: each for name, each in merged.items() if each is not None})
+def with_weights(**weights: np.ndarray | None) -> Alteration:
+    """Some other weights of the layer; None takes one away."""
+
+    def alter(step: ForwardStep) -> ForwardStep:
+        merged = {**step.layer.weights, **weights}
+        return with_layer(weights={name: each for name, each in merged.items() if each is not None})(step)
+
+    return alter
 
 
-def weighing(**weights: np.ndarray | None) -> Alteration:
-    """:func:`with_weights` of whichever step is altered."""
-    return lambda step: with_weights(step, **weights)
+def first(change: Change) -> Alteration:
+    """``change`` done to the layer's result before anything else."""
+    return lambda step: replace(step, after=(change, *step.after))
 
 
-def first(step: ForwardStep, change: Pointwise | Whole) -> ForwardStep:
-    """The step with ``change`` done to the layer's result before anything else."""
-    return replace(step, after=(change, *step.after))
-
-
-def then(step: ForwardStep, change: Pointwise | Whole) -> ForwardStep:
-    """The step with ``change`` done at the end."""
-    return replace(step, after=(*step.after, change))
+def then(change: Change) -> Alteration:
+    """``change`` done at the end."""
+    return lambda step: replace(step, after=(*step.after, change))

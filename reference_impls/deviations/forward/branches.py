@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 
 from harness.steps import Deviation, ForwardStep
-from reference_impls.deviations.forward.altering import Whole, first, with_layer
+from reference_impls.deviations.forward.altering import Alteration, first, with_layer
 from reference_impls.deviations.forward.numbers import shown, simplest
 from reference_impls.deviations.forward.sight import Sight
 from reference_impls.oracle.linear import Arrays
@@ -30,20 +30,16 @@ def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
         if kind == "add"
         else ("add", "adds its inputs", "multiplying")
     )
-    yield _said(f"{verb} instead of {instead} them", partial(with_layer, kind=other))
+    yield _said(f"{verb} instead of {instead} them", with_layer(kind=other))
     yield _combined("takes the largest of its inputs", lambda inputs: reduce(np.maximum, inputs))
     yield _combined("averages its inputs", lambda inputs: sum(inputs, np.zeros(())) / len(inputs))
     count = len(step.inputs)
     if kind == "multiply":
         for index in range(count):
-            yield _combined(
-                f"leaves input {_name(step, index)} out",
-                partial(_multiplied, powers=tuple(int(each != index) for each in range(count))),
-            )
-            yield _combined(
-                f"multiplies by input {_name(step, index)} twice",
-                partial(_multiplied, powers=tuple(1 + (each == index) for each in range(count))),
-            )
+            name = _name(step, index)
+            for words, power in ((f"leaves input {name} out", 0), (f"multiplies by input {name} twice", 2)):
+                powers = tuple(power if each == index else 1 for each in range(count))
+                yield _combined(words, partial(_multiplied, powers=powers))
         return
     seen: set[tuple[float, ...]] = {(1.0,) * count}
     candidates: list[tuple[float, ...]] = []
@@ -56,12 +52,12 @@ def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
             yield _combined(_times_in_words(step, times), partial(_added, times=times))
 
 
-def _said(words: str, alter: partial[ForwardStep]) -> Deviation:
+def _said(words: str, alter: Alteration) -> Deviation:
     return Deviation(CAUSE, f"{words} (in the forward pass)", alter)
 
 
 def _combined(words: str, combine: Combine) -> Deviation:
-    return _said(words, partial(first, change=Whole(partial(_recombined, combine=combine))))
+    return _said(words, first(partial(_recombined, combine=combine)))
 
 
 def _recombined(step: ForwardStep, result: np.ndarray, combine: Combine) -> np.ndarray:

@@ -29,14 +29,14 @@ def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
         yield _deviation("forward-weights", words, partial(_with_order, order=order), order)
     elif order is not None:
         words = f"the output has its channels in {said(order)}"
-        yield _deviation("layout", words, partial(_with_moved, order=order), order)
+        moved = Pointwise(lambda step, result, order=order: result[..., order])
+        yield _deviation("layout", words, then(moved), order)
     if in_weights and "bias" in layer.weights and not step.after:
         bias = np.asarray(layer.weights["bias"], dtype=np.float64)
         order = matched(sight.base - bias, sight.seen - bias)
         if order is not None:
             words = f"the kernel has its output channels in {said(order)}, the bias as it should"
-            alter = partial(_with_order, order=order, bias=False)
-            yield _deviation("forward-weights", words, alter, order)
+            yield _deviation("forward-weights", words, partial(_with_order, order=order, bias=False), order)
 
 
 def _deviation(cause: str, words: str, alter: Alteration, order: np.ndarray) -> Deviation:
@@ -90,8 +90,4 @@ def _with_order(step: ForwardStep, order: np.ndarray, bias: bool = True) -> Forw
     # The weights whose last axis is that of the output's channels.
     names = ("kernel", "bias") if "kernel" in step.layer.weights else ("pointwise_kernel", "bias")
     moved = [name for name in names if name in step.layer.weights and (bias or name != "bias")]
-    return with_weights(step, **{name: step.layer.weights[name][..., order] for name in moved})
-
-
-def _with_moved(step: ForwardStep, order: np.ndarray) -> ForwardStep:
-    return then(step, Pointwise(lambda step, result: result[..., order]))
+    return with_weights(**{name: step.layer.weights[name][..., order] for name in moved})(step)

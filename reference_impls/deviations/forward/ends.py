@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import numpy as np
 
 from harness.steps import Deviation, ForwardStep
-from reference_impls.deviations.forward.altering import Pointwise, Whole, then
+from reference_impls.deviations.forward.altering import Pointwise, then
 from reference_impls.deviations.forward.functions import logistic
 from reference_impls.deviations.forward.numbers import factor, shown, simplest
 from reference_impls.deviations.forward.sight import Sight
@@ -18,13 +17,14 @@ def softmax_kept(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     """At the output: softmax, log-softmax or sigmoid of the logits."""
     if step.layer.name != step.graph.output:
         return
-    for name, change in (("softmax", _softmax), ("log-softmax", _log_softmax), ("sigmoid", _sigmoid)):
-        yield Deviation(
-            "softmax-kept",
-            f"the output goes through a {name} that the network should not have",
-            partial(then, change=Pointwise(change)),
-            {"function": name, "expected": "none"},
-        )
+    for name, change in (
+        ("softmax", _softmax),
+        ("log-softmax", _log_softmax),
+        ("sigmoid", lambda _, z: logistic(z)),
+    ):
+        words = f"the output goes through a {name} that the network should not have"
+        parameters = {"function": name, "expected": "none"}
+        yield Deviation("softmax-kept", words, then(Pointwise(change)), parameters)
 
 
 def _softmax(step: ForwardStep, z: np.ndarray) -> np.ndarray:
@@ -37,21 +37,13 @@ def _log_softmax(step: ForwardStep, z: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def _sigmoid(step: ForwardStep, z: np.ndarray) -> np.ndarray:
-    return logistic(z)
-
-
 def scaled(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     """One factor for everything."""
     value = simplest(*factor(sight.base, sight.seen))
     if np.isfinite(value) and value not in (0.0, 1.0):
-        yield Deviation(
-            "scale",
-            f"the output is {shown(value)} times what it should be",
-            partial(then, change=Pointwise(lambda step, result: result * value)),
-            {"factor": value, "expected": 1.0},
-            generic=True,
-        )
+        words = f"the output is {shown(value)} times what it should be"
+        change = Pointwise(lambda step, result: result * value)
+        yield Deviation("scale", words, then(change), {"factor": value, "expected": 1.0}, generic=True)
 
 
 def not_finite(step: ForwardStep, observed: np.ndarray) -> Iterator[Deviation]:
@@ -67,9 +59,5 @@ def not_finite(step: ForwardStep, observed: np.ndarray) -> Iterator[Deviation]:
     ]
     place = tuple(int(index) for index in np.argwhere(bad)[0])
     words = f"{' and '.join(kinds)} among {observed.size} values, the first at {place}"
-    yield Deviation(
-        "nan",
-        words,
-        partial(then, change=Whole(lambda step, result: np.where(bad, observed, result))),
-        {"count": count, "first": place, "expected": 0},
-    )
+    change = then(lambda step, result: np.where(bad, observed, result))
+    yield Deviation("nan", words, change, {"count": count, "first": place, "expected": 0})

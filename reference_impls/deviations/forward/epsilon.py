@@ -9,7 +9,8 @@ import numpy as np
 
 from harness.graph import Layer
 from harness.steps import Deviation, ForwardStep
-from reference_impls.deviations.forward.altering import Whole, first, with_attributes
+from reference_impls.deviations.forward.altering import first, with_attributes
+from reference_impls.deviations.forward.normalisation import layer_normalised
 from reference_impls.deviations.forward.numbers import line_per_channel, shown, simplest, weighted
 from reference_impls.deviations.forward.sight import Sight
 
@@ -29,12 +30,9 @@ def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     values = dict.fromkeys((*HABITS, *([solved] if np.isfinite(solved) else [])))
     for value in values:
         if value != known:
-            yield Deviation(
-                CAUSE,
-                f"epsilon is {shown(value)} instead of {shown(known)}",
-                partial(with_attributes, epsilon=value),
-                {"epsilon": value, "expected": known},
-            )
+            words = f"epsilon is {shown(value)} instead of {shown(known)}"
+            parameters = {"epsilon": value, "expected": known}
+            yield Deviation(CAUSE, words, with_attributes(epsilon=value), parameters)
     if layer.kind == "layer_norm":
         yield from _outside_the_root(known)
 
@@ -72,24 +70,6 @@ def _from_slopes(slope: np.ndarray, gamma: np.ndarray, variance: np.ndarray) -> 
 
 def _outside_the_root(known: float) -> Iterator[Deviation]:
     for ddof, more in ((0, ""), (1, ", and the deviation divides by n - 1")):
-        yield Deviation(
-            CAUSE,
-            f"epsilon {shown(known)} is added to the standard deviation and not to the variance{more}",
-            partial(_with_outside, ddof=ddof),
-            {"outside": True, "ddof": ddof},
-        )
-
-
-def _with_outside(step: ForwardStep, ddof: int) -> ForwardStep:
-    return first(step, Whole(partial(_outside, ddof=ddof)))
-
-
-def _outside(step: ForwardStep, result: np.ndarray, ddof: int) -> np.ndarray:
-    """``gamma * (x - m) / (std + epsilon) + beta``."""
-    layer = step.layer
-    axes = tuple(range(-layer.attributes["axes_count"], 0))
-    x = np.asarray(step.inputs[0], dtype=np.float64)
-    deviation = x.std(axis=axes, keepdims=True, ddof=ddof)
-    normalised = (x - x.mean(axis=axes, keepdims=True)) / (deviation + layer.attributes["epsilon"])
-    gamma = np.asarray(layer.weights.get("gamma", 1.0), dtype=np.float64)
-    return normalised * gamma + np.asarray(layer.weights.get("beta", 0.0), dtype=np.float64)
+        words = f"epsilon {shown(known)} is added to the standard deviation and not to the variance{more}"
+        change = first(partial(layer_normalised, root=lambda v, e: np.sqrt(v) + e, ddof=ddof))
+        yield Deviation(CAUSE, words, change, {"outside": True, "ddof": ddof})

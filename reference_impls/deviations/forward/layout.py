@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 
 from harness.graph import Graph, Layer
 from harness.steps import Deviation, ForwardStep
-from reference_impls.deviations.forward.altering import (
-    Whole,
-    first,
-    then,
-    with_attributes,
-    with_layer,
-    with_weights,
-)
+from reference_impls.deviations.forward.altering import first, then, with_attributes, with_weights
 from reference_impls.deviations.forward.sight import Sight
 
 _ORDERS = {"channels_last": "channels_first", "channels_first": "channels_last"}
@@ -48,41 +42,26 @@ def resized(step: ForwardStep, shape: tuple[int, ...]) -> Iterator[Deviation]:
         known = tuple(layer.attributes["dims"])
         for dims in permutations(axes):
             if dims != known and tuple(layer.input_shapes[0][axis - 1] for axis in dims) == shape:
-                yield Deviation(
-                    "layout",
-                    f"permutes the axes to {dims} instead of {known}",
-                    partial(_with_dims, dims=dims, shape=shape),
-                    {"dims": dims, "expected": known},
-                )
+                words = f"permutes the axes to {dims} instead of {known}"
+                parameters = {"dims": dims, "expected": known}
+                yield Deviation("layout", words, with_attributes(shape, dims=dims), parameters)
     elif shape != layer.shape:
         for dims in permutations(axes):
             if tuple(layer.shape[axis - 1] for axis in dims) == shape:
                 yield _transposition(layer, dims)
 
 
-def _with_dims(step: ForwardStep, dims: tuple[int, ...], shape: tuple[int, ...]) -> ForwardStep:
-    return with_layer(with_attributes(step, dims=dims), shape=shape)
-
-
 def _flattened(layer: Layer) -> Iterator[Deviation]:
     known = layer.attributes.get("order", "channels_last")
     other = _ORDERS[known]
-    names = {order: order.replace("_", " ") for order in _ORDERS}
-    yield Deviation(
-        "flatten-order",
-        f"reads the values {names[other]} instead of {names[known]}",
-        partial(with_attributes, order=other),
-        {"order": other, "expected": known},
-    )
+    words = f"reads the values {other.replace('_', ' ')} instead of {known.replace('_', ' ')}"
+    parameters: dict[str, Any] = {"order": other, "expected": known}
+    yield Deviation("flatten-order", words, with_attributes(order=other), parameters)
     (shape,) = layer.input_shapes
     for dims in permutations(range(1, len(shape) + 1)):
         order = ", ".join(layer_axes(shape)[axis - 1] for axis in dims)
-        yield Deviation(
-            "flatten-order",
-            f"reads the values in the order ({order})",
-            partial(first, change=Whole(partial(_read, dims=dims))),
-            {"order": dims, "expected": known},
-        )
+        words, parameters = f"reads the values in the order ({order})", {"order": dims, "expected": known}
+        yield Deviation("flatten-order", words, first(partial(_read, dims=dims)), parameters)
 
 
 def layer_axes(shape: tuple[int, ...]) -> tuple[str, ...]:
@@ -120,16 +99,12 @@ def _after_flattening(step: ForwardStep) -> Iterator[Deviation]:
             (np.argsort(rows), f"its input is flattened in the order ({said}) instead of ({expected})"),
             (rows, f"its kernel is in the order of an input flattened ({said}) instead of ({expected})"),
         ):
-            yield Deviation(
-                "flatten-order",
-                words,
-                partial(_with_rows, rows=chosen),
-                {"order": said, "expected": expected},
-            )
+            change = partial(_with_rows, rows=chosen)
+            yield Deviation("flatten-order", words, change, {"order": said, "expected": expected})
 
 
 def _with_rows(step: ForwardStep, rows: np.ndarray) -> ForwardStep:
-    return with_weights(step, kernel=step.layer.weights["kernel"][rows])
+    return with_weights(kernel=step.layer.weights["kernel"][rows])(step)
 
 
 def _flatten_before(graph: Graph, layer: Layer) -> Layer | None:
@@ -165,12 +140,9 @@ def _concatenated(step: ForwardStep) -> Iterator[Deviation]:
             what = [f"along axis {axis} instead of {known}"] if axis != known else []
             if order != natural:
                 what.append(f"with its inputs in the order {order} instead of {natural}")
-            yield Deviation(
-                "layout",
-                f"concatenates {' and '.join(what)}",
-                partial(first, change=Whole(partial(_joined, axis=axis, order=order))),
-                {"axis": axis, "order": order, "expected": known},
-            )
+            parameters = {"axis": axis, "order": order, "expected": known}
+            change = first(partial(_joined, axis=axis, order=order))
+            yield Deviation("layout", f"concatenates {' and '.join(what)}", change, parameters)
 
 
 def _joined(step: ForwardStep, result: np.ndarray, axis: int, order: tuple[int, ...]) -> np.ndarray:
@@ -181,12 +153,9 @@ def _other_axis(layer: Layer) -> Iterator[Deviation]:
     known = layer.attributes["axis"]
     for axis in range(-len(layer.shape), 0):
         if axis != known:
-            yield Deviation(
-                "layout",
-                f"softmax runs along axis {axis} instead of {known}",
-                partial(with_attributes, axis=axis),
-                {"axis": axis, "expected": known},
-            )
+            words = f"softmax runs along axis {axis} instead of {known}"
+            parameters = {"axis": axis, "expected": known}
+            yield Deviation("layout", words, with_attributes(axis=axis), parameters)
 
 
 def _moved(step: ForwardStep) -> Iterator[Deviation]:
@@ -199,37 +168,20 @@ def _moved(step: ForwardStep) -> Iterator[Deviation]:
             yield _transposition(layer, dims)
     for axis in axes:
         if layer.shape[axis - 1] > 1 and axis < len(layer.shape):
-            yield Deviation(
-                "layout",
-                f"its {names[axis - 1]} is flipped",
-                partial(then, change=Whole(partial(_flipped, axis=axis))),
-                {"flipped": names[axis - 1]},
-            )
+            words, parameters = f"its {names[axis - 1]} is flipped", {"flipped": names[axis - 1]}
+            yield Deviation("layout", words, then(partial(_flipped, axis=axis)), parameters)
     if sum(length > 1 for length in layer.shape) > 1:
-        yield Deviation(
-            "layout",
-            "values laid out channels first are read channels last",
-            partial(then, change=Whole(_misread_last)),
-            {"misread": "channels_last"},
-        )
-        yield Deviation(
-            "layout",
-            "values laid out channels last are read channels first",
-            partial(then, change=Whole(_misread_first)),
-            {"misread": "channels_first"},
-        )
+        words = "values laid out channels first are read channels last"
+        yield Deviation("layout", words, then(_misread_last), {"misread": "channels_last"})
+        words = "values laid out channels last are read channels first"
+        yield Deviation("layout", words, then(_misread_first), {"misread": "channels_first"})
 
 
 def _transposition(layer: Layer, dims: tuple[int, ...]) -> Deviation:
     names = layer_axes(layer.shape)
     order = ", ".join(names[axis - 1] for axis in dims)
-    return Deviation(
-        "layout",
-        f"its axes are in the order ({order}) instead of ({', '.join(names)})",
-        partial(then, change=Whole(partial(_transposed, dims=dims))),
-        {"dims": dims},
-        generic=True,
-    )
+    words = f"its axes are in the order ({order}) instead of ({', '.join(names)})"
+    return Deviation("layout", words, then(partial(_transposed, dims=dims)), {"dims": dims}, generic=True)
 
 
 def _transposed(step: ForwardStep, result: np.ndarray, dims: tuple[int, ...]) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.graph import Layer
 from harness.steps import Deviation, ForwardStep
-from reference_impls.deviations.forward.altering import weighing, with_weights
+from reference_impls.deviations.forward.altering import with_weights
 from reference_impls.deviations.forward.channels import said
 from reference_impls.deviations.forward.normalisation import complete
 from reference_impls.deviations.forward.numbers import line_per_channel, shown
@@ -32,16 +32,15 @@ def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     if not usable.any() or x.size <= 2 * x.shape[-1]:
         return  # Two numbers per channel fit any two positions.
     slope = np.where(usable, slope, known_slope)
-    offset = np.where(usable, offset, _constant_offset(x, sight.seen, slope))
+    axes = tuple(range(x.ndim - 1))
+    offset = np.where(usable, offset, sight.seen.mean(axis=axes) - slope * x.mean(axis=axes))
     most = int(np.abs(slope - known_slope).argmax())
-    yield Deviation(
-        CAUSE,
+    words = (
         f"has other weights: at channel {most} {shown(float(slope[most]))} * x + {shown(float(offset[most]))} "
-        f"instead of {shown(float(known_slope[most]))} * x + {shown(float(known_offset[most]))}",
-        partial(_with_line, slope=slope, offset=offset),
-        {"channel": most, "slope": float(slope[most]), "expected": float(known_slope[most])},
-        generic=True,
+        f"instead of {shown(float(known_slope[most]))} * x + {shown(float(known_offset[most]))}"
     )
+    parameters = {"channel": most, "slope": float(slope[most]), "expected": float(known_slope[most])}
+    yield Deviation(CAUSE, words, partial(_with_line, slope=slope, offset=offset), parameters, generic=True)
 
 
 def line(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
@@ -56,15 +55,10 @@ def line(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
 
 def _with_line(step: ForwardStep, slope: np.ndarray, offset: np.ndarray) -> ForwardStep:
     if step.layer.kind == "scale":
-        return with_weights(step, kernel=slope, bias=offset)
+        return with_weights(kernel=slope, bias=offset)(step)
     ones = np.ones(len(slope))
     variance = ones - step.layer.attributes["epsilon"]
-    return with_weights(step, gamma=slope, beta=offset, mean=0 * ones, variance=variance)
-
-
-def _constant_offset(x: np.ndarray, y: np.ndarray, slope: np.ndarray) -> np.ndarray:
-    axes = tuple(range(x.ndim - 1))
-    return y.mean(axis=axes) - slope * x.mean(axis=axes)
+    return with_weights(gamma=slope, beta=offset, mean=0 * ones, variance=variance)(step)
 
 
 def _other_orders(layer: Layer, slope: np.ndarray, offset: np.ndarray) -> Iterator[Deviation]:
@@ -93,9 +87,5 @@ def _other_orders(layer: Layer, slope: np.ndarray, offset: np.ndarray) -> Iterat
                 continue
             moved = {name: weights[name][order] for name in names}
             what = "all weights" if len(names) == len(weights) else " and ".join(names)
-            yield Deviation(
-                CAUSE,
-                f"{what}: the channels are in {said(order)}",
-                weighing(**moved),
-                {"order": key, "weights": names},
-            )
+            words, parameters = f"{what}: the channels are in {said(order)}", {"order": key, "weights": names}
+            yield Deviation(CAUSE, words, with_weights(**moved), parameters)

@@ -12,14 +12,7 @@ import numpy as np
 
 from harness.graph import Layer, windows
 from harness.steps import Deviation, ForwardStep
-from reference_impls.deviations.forward.altering import (
-    Whole,
-    computed,
-    first,
-    then,
-    with_attributes,
-    with_layer,
-)
+from reference_impls.deviations.forward.altering import computed, first, then, with_attributes, with_layer
 from reference_impls.deviations.forward.numbers import shown
 from reference_impls.deviations.forward.sight import Sight
 
@@ -51,9 +44,8 @@ def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
         yield from _filled(step)
     if traits.family == "maximum" and traits.places == "window" and any(map(any, padding)):
         words = "pads with 0 instead of minus infinity, so that 0 may be the largest"
-        yield Deviation(
-            CAUSE, words, partial(_with_fill, mode="constant"), {"padding_value": 0.0, "expected": "-inf"}
-        )
+        change = first(partial(_fill, mode="constant"))
+        yield Deviation(CAUSE, words, change, {"padding_value": 0.0, "expected": "-inf"})
     if pads:
         yield from _constant(step, sight)
 
@@ -70,16 +62,9 @@ def resized(step: ForwardStep, shape: tuple[int, ...]) -> Iterator[Deviation]:
     was = tuple((before, after) for before, after in layer.attributes["padding"])
     verb = "crops" if layer.traits.transposed or layer.kind == "crop" else "pads"
     for padding in _combinations(was, options):
-        yield Deviation(
-            CAUSE,
-            f"{verb} {_said(padding)} instead of {_said(was)}{_habit(padding, was)}",
-            partial(_with_padding, padding=padding, shape=shape),
-            {"padding": padding, "expected": was},
-        )
-
-
-def _with_padding(step: ForwardStep, padding: Padding, shape: tuple[int, ...]) -> ForwardStep:
-    return with_layer(with_attributes(step, padding=padding), shape=shape)
+        words = f"{verb} {_said(padding)} instead of {_said(was)}{_habit(padding, was)}"
+        change = with_attributes(shape, padding=padding)
+        yield Deviation(CAUSE, words, change, {"padding": padding, "expected": was})
 
 
 def _window_options(layer: Layer, shape: tuple[int, ...]) -> list[list[Pair]]:
@@ -155,19 +140,11 @@ def _only_at_the_edge(sight: Sight) -> bool:
 
 def _filled(step: ForwardStep) -> Iterator[Deviation]:
     for mode, does in MODES.items():
-        longest = [
-            length - (1 if mode == "reflect" else 0) >= max(pair)
-            for length, pair in zip(
-                step.layer.input_shapes[0], step.layer.attributes["padding"], strict=False
-            )
-        ]
-        if all(longest):
-            words = f"the padding {does} instead of being 0"
-            yield Deviation(CAUSE, words, partial(_with_fill, mode=mode), {"mode": mode, "expected": "zero"})
-
-
-def _with_fill(step: ForwardStep, mode: str) -> ForwardStep:
-    return first(step, Whole(partial(_fill, mode=mode)))
+        edge = 1 if mode == "reflect" else 0
+        sides = zip(step.layer.input_shapes[0], step.layer.attributes["padding"], strict=False)
+        if all(length - edge >= max(pair) for length, pair in sides):
+            words, change = f"the padding {does} instead of being 0", first(partial(_fill, mode=mode))
+            yield Deviation(CAUSE, words, change, {"mode": mode, "expected": "zero"})
 
 
 def _fill(step: ForwardStep, result: np.ndarray, mode: str) -> np.ndarray:
@@ -177,8 +154,8 @@ def _fill(step: ForwardStep, result: np.ndarray, mode: str) -> np.ndarray:
     padded = np.pad(np.asarray(step.inputs[0], dtype=np.float64), width, mode=chosen)
     if step.layer.kind == "zero_pad":
         return padded
-    bare = with_attributes(step, padding=((0, 0),) * (len(width) - 2))
-    return computed(with_layer(bare, input_shapes=(padded.shape[1:],)).layer, (padded,))
+    bare = with_attributes(padding=((0, 0),) * (len(width) - 2))(step)
+    return computed(with_layer(input_shapes=(padded.shape[1:],))(bare).layer, (padded,))
 
 
 def _constant(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
@@ -188,13 +165,10 @@ def _constant(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     padding = _padding_mask(step.layer)
     values = np.unique(sight.seen[:, padding])
     if len(values) == 1 and values[0] != 0:
-        words = f"pads with {shown(float(values[0]))} instead of 0"
-        yield Deviation(
-            CAUSE,
-            words,
-            partial(_with_constant, value=float(values[0])),
-            {"padding_value": float(values[0]), "expected": 0.0},
-        )
+        value = float(values[0])
+        put = then(lambda step, result: np.where(_padding_mask(step.layer), value, result))
+        parameters = {"padding_value": value, "expected": 0.0}
+        yield Deviation(CAUSE, f"pads with {shown(value)} instead of 0", put, parameters)
 
 
 def _padding_mask(layer: Layer) -> np.ndarray:
@@ -202,11 +176,3 @@ def _padding_mask(layer: Layer) -> np.ndarray:
     space = zip(layer.attributes["padding"], layer.shape, strict=False)
     mask[tuple(slice(before, length - after) for (before, after), length in space)] = False
     return mask
-
-
-def _with_constant(step: ForwardStep, value: float) -> ForwardStep:
-    return then(step, Whole(partial(_put, value=value)))
-
-
-def _put(step: ForwardStep, result: np.ndarray, value: float) -> np.ndarray:
-    return np.where(_padding_mask(step.layer), value, result)

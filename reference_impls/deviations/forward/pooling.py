@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -12,10 +10,10 @@ from harness.graph import KINDS, Layer
 from harness.steps import Deviation, ForwardStep
 from reference_impls.deviations.forward.altering import (
     Pointwise,
-    Whole,
     computed,
     first,
     then,
+    with_attributes,
     with_layer,
 )
 from reference_impls.deviations.forward.sight import Sight
@@ -31,24 +29,20 @@ def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     layer = step.layer
     if layer.traits.family == "maximum":
         yield _other_kind(layer, "max", "average", "max pooling")
-        yield Deviation(CAUSE, "takes the smallest value of each window, not the largest", _smallest)
-        yield Deviation(CAUSE, "takes the value of largest size of each window", _largest_size)
+        yield Deviation(CAUSE, "takes the smallest value of each window, not the largest", first(_smallest))
+        yield Deviation(CAUSE, "takes the value of largest size of each window", first(_largest_size))
     if layer.traits.family == "average":
         yield _other_kind(layer, "average", "max", "average pooling")
         entries = float(pooling_windows(layer).entries)
         if layer.attributes.get("count_include_pad", True) or not _padded(layer):
             words = "sums over each window and does not divide by its size"
-            change = Pointwise(lambda step, result: result * entries)
-            yield Deviation(CAUSE, words, partial(then, change=change), {"factor": entries, "expected": 1.0})
+            summed = then(Pointwise(lambda step, result: result * entries))
+            yield Deviation(CAUSE, words, summed, {"factor": entries, "expected": 1.0})
     if "count_include_pad" in layer.attributes and _padded(layer):
         counted = not layer.attributes["count_include_pad"]
         words = "counts the padding in its averages" if counted else "leaves the padding out of its averages"
-        yield Deviation(
-            CAUSE,
-            words,
-            partial(_with, count_include_pad=counted),
-            {"count_include_pad": counted, "expected": not counted},
-        )
+        change = with_attributes(count_include_pad=counted)
+        yield Deviation(CAUSE, words, change, {"count_include_pad": counted, "expected": not counted})
 
 
 def resized(step: ForwardStep, shape: tuple[int, ...]) -> Iterator[Deviation]:
@@ -65,12 +59,9 @@ def resized(step: ForwardStep, shape: tuple[int, ...]) -> Iterator[Deviation]:
             if (pools, steps) != (known, strides) and _fits(layer, pools, steps, shape):
                 what = [f"windows of {pools} instead of {known}"] if pools != known else []
                 what += [f"strides of {steps} instead of {strides}"] if steps != strides else []
-                yield Deviation(
-                    CAUSE,
-                    f"pools with {' and '.join(what)}",
-                    partial(_with, pool_size=pools, strides=steps, shape=shape),
-                    {"pool_size": pools, "strides": steps, "expected": (known, strides)},
-                )
+                parameters = {"pool_size": pools, "strides": steps, "expected": (known, strides)}
+                change = with_attributes(shape, pool_size=pools, strides=steps)
+                yield Deviation(CAUSE, f"pools with {' and '.join(what)}", change, parameters)
 
 
 def _fits(layer: Layer, pools: tuple[int, ...], strides: tuple[int, ...], shape: tuple[int, ...]) -> bool:
@@ -93,29 +84,18 @@ def _padded(layer: Layer) -> bool:
     return any(map(any, layer.attributes.get("padding", ())))
 
 
-def _with(step: ForwardStep, shape: tuple[int, ...] | None = None, **attributes: Any) -> ForwardStep:
-    merged = {**step.layer.attributes, **attributes}
-    return with_layer(step, attributes=merged, shape=shape or step.layer.shape)
-
-
 def _other_kind(layer: Layer, was: str, becomes: str, name: str) -> Deviation:
     kind = layer.kind.replace(was, becomes)
     attributes = {**KINDS[kind].defaults, **layer.attributes}
-    return Deviation(
-        CAUSE,
-        f"{becomes} pooling instead of {name}",
-        partial(with_layer, kind=kind, attributes=attributes),
-        {"pooling": becomes, "expected": was},
-    )
+    change = with_layer(kind=kind, attributes=attributes)
+    words, parameters = f"{becomes} pooling instead of {name}", {"pooling": becomes, "expected": was}
+    return Deviation(CAUSE, words, change, parameters)
 
 
-def _smallest(step: ForwardStep) -> ForwardStep:
-    return first(step, Whole(lambda step, result: -computed(step.layer, (-np.asarray(step.inputs[0]),))))
+def _smallest(step: ForwardStep, result: np.ndarray) -> np.ndarray:
+    return -computed(step.layer, (-np.asarray(step.inputs[0]),))
 
 
-def _largest_size(step: ForwardStep) -> ForwardStep:
-    def chosen(step: ForwardStep, result: np.ndarray) -> np.ndarray:
-        negative = -computed(step.layer, (-np.asarray(step.inputs[0]),))
-        return np.where(-negative > result, negative, result)
-
-    return first(step, Whole(chosen))
+def _largest_size(step: ForwardStep, result: np.ndarray) -> np.ndarray:
+    negative = _smallest(step, result)
+    return np.where(-negative > result, negative, result)

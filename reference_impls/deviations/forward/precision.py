@@ -71,12 +71,8 @@ def _rounded(format: Format, operands: tuple[str, ...], observed: np.ndarray | N
     else:
         said = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
         words = f"computes in {format.said}: {said} rounded"
-    return Deviation(
-        CAUSE,
-        words,
-        partial(_with_rounding, format=format, operands=operands, observed=observed),
-        {"format": format.name, "rounded": tuple(parts)},
-    )
+    change = partial(_with_rounding, format=format, operands=operands, observed=observed)
+    return Deviation(CAUSE, words, change, {"format": format.name, "rounded": tuple(parts)})
 
 
 def _with_rounding(
@@ -90,10 +86,10 @@ def _with_rounding(
         weights = linear.weights_of(step.layer)
         kept = () if "bias" in operands else ("bias",)
         rounded = {name: format.round(each) for name, each in weights.items() if name not in kept}
-        step = with_weights(step, **rounded)
+        step = with_weights(**rounded)(step)
     if observed is None:
         return step
-    return then(step, Pointwise(partial(_round_output, format=format), (observed,)))
+    return then(Pointwise(partial(_round_output, format=format), (observed,)))(step)
 
 
 def _round_output(step: ForwardStep, z: np.ndarray, observed: np.ndarray, format: Format) -> np.ndarray:
@@ -104,13 +100,12 @@ def _round_output(step: ForwardStep, z: np.ndarray, observed: np.ndarray, format
 
 
 def _consistent(format: Format, observed: np.ndarray) -> Deviation:
-    return Deviation(
-        CAUSE,
-        f"computes in {format.name}: every value is one of that format, and off by no more than its rounding",
-        lambda step: then(step, Pointwise(partial(_within_rounding, format=format), (observed,))),
-        {"format": format.name, "rounded": ("sums", "output")},
-        generic=True,
+    words = (
+        f"computes in {format.name}: every value is one of that format, and off by no more than its rounding"
     )
+    change = then(Pointwise(partial(_within_rounding, format=format), (observed,)))
+    parameters = {"format": format.name, "rounded": ("sums", "output")}
+    return Deviation(CAUSE, words, change, parameters, generic=True)
 
 
 def _within_rounding(step: ForwardStep, z: np.ndarray, observed: np.ndarray, format: Format) -> np.ndarray:

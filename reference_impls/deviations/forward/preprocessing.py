@@ -32,9 +32,8 @@ def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     if layer.kind != "input" and not _reads_input(step.graph, layer):
         return
     for words, transform in _named(step.inputs[0], step.graph):
-        yield Deviation(
-            CAUSE, f"its input {words}", partial(_with_input, transform=transform), {"input": words}
-        )
+        change = partial(_with_input, transform=transform)
+        yield Deviation(CAUSE, f"its input {words}", change, {"input": words})
     if _is_solved(layer) and not step.after and np.isfinite(sight.seen).all():
         yield from _solved(step, sight)
 
@@ -142,7 +141,7 @@ def _solved(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     """
     x = np.asarray(step.inputs[0], dtype=np.float64)
     channels = x.shape[-1] if x.ndim > 2 and x.shape[-1] == step.graph.input.shape[-1] else 1
-    bare = with_weights(step, bias=None) if "bias" in step.layer.weights else step
+    bare = with_weights(bias=None)(step) if "bias" in step.layer.weights else step
     target = (sight.seen - sight.of(replace(step, inputs=(np.zeros_like(x),)))).ravel()
 
     def response(to: np.ndarray) -> np.ndarray:
@@ -198,13 +197,10 @@ def _fit(
     negated = a.ndim == 1 and bool(np.all(a == -1))
     if (identical or negated) and not b.any():
         return  # Nobody negates an input; that is the kernel's sign.
-    yield Deviation(
-        CAUSE,
-        f"its input is {_in_words(a, b)} instead of x",
-        partial(_with_input, transform=lambda x: (x @ a.T if a.ndim == 2 else x * a) + b),
-        {"slope": a.tolist(), "offset": b.tolist()},
-        generic=a.ndim == 2 and not _turned_scale(a),
-    )
+    words = f"its input is {_in_words(a, b)} instead of x"
+    parameters = {"slope": a.tolist(), "offset": b.tolist()}
+    change = partial(_with_input, transform=lambda x: (x @ a.T if a.ndim == 2 else x * a) + b)
+    yield Deviation(CAUSE, words, change, parameters, generic=a.ndim == 2 and not _turned_scale(a))
 
 
 def _turned_scale(a: np.ndarray) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from harness.graph import Layer
 from harness.steps import Deviation, ForwardStep
 from reference_impls.deviations.distance import everywhere
-from reference_impls.deviations.forward.altering import weighing, with_weights
+from reference_impls.deviations.forward.altering import with_weights
 from reference_impls.deviations.forward.channels import matched, said
 from reference_impls.deviations.forward.numbers import STANDARD_ERRORS, shown
 from reference_impls.deviations.forward.sight import Sight
@@ -53,13 +53,8 @@ def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     words = _counted(kernel, solved, bias_change, error)
     if words is None:
         return
-    yield Deviation(
-        CAUSE,
-        words,
-        weighing(kernel=solved, bias=bias + bias_change),
-        {"solved": True},
-        generic=True,
-    )
+    change = with_weights(kernel=solved, bias=bias + bias_change)
+    yield Deviation(CAUSE, words, change, {"solved": True}, generic=True)
 
 
 def _rows(step: ForwardStep, observed: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -84,21 +79,12 @@ def _patches(layer: Layer, x: np.ndarray, places: tuple[np.ndarray, ...]) -> np.
     windows = convolution_windows(layer, layer.weights["kernel"].shape)
     padded = windows.pad(x)
     sample, *space = places
-    columns = [
-        padded[
-            (
-                sample,
-                *(
-                    place * stride + inside * dilation
-                    for place, stride, inside, dilation in zip(
-                        space, windows.strides, offset, windows.dilations, strict=True
-                    )
-                ),
-            )
-        ]
-        for offset in windows.offsets()
-    ]
-    return np.concatenate(columns, axis=1)
+
+    def entry(offset: tuple[int, ...]) -> np.ndarray:
+        axes = zip(space, windows.strides, offset, windows.dilations, strict=True)
+        return padded[(sample, *(at * stride + inside * dilation for at, stride, inside, dilation in axes))]
+
+    return np.concatenate([entry(offset) for offset in windows.offsets()], axis=1)
 
 
 def _solved(
@@ -126,16 +112,13 @@ def _input_order(kernel: np.ndarray, solved: np.ndarray) -> Iterator[Deviation]:
     """The kernel with its input channels in the order in which the solved one has them."""
     order = matched(np.moveaxis(kernel, -2, -1), np.moveaxis(solved, -2, -1))
     if order is not None:
-        yield Deviation(
-            CAUSE,
-            f"the kernel has its input channels in {said(order)}",
-            partial(_with_input_order, order=order),
-            {"order": tuple(int(index) for index in order)},
-        )
+        words = f"the kernel has its input channels in {said(order)}"
+        parameters = {"order": tuple(int(index) for index in order)}
+        yield Deviation(CAUSE, words, partial(_with_input_order, order=order), parameters)
 
 
 def _with_input_order(step: ForwardStep, order: np.ndarray) -> ForwardStep:
-    return with_weights(step, kernel=step.layer.weights["kernel"][..., order, :])
+    return with_weights(kernel=step.layer.weights["kernel"][..., order, :])(step)
 
 
 def _counted(

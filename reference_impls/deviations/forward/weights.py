@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.graph import Layer
 from harness.steps import Deviation, ForwardStep
-from reference_impls.deviations.forward.altering import weighing, with_weights
+from reference_impls.deviations.forward.altering import with_weights
 from reference_impls.deviations.forward.numbers import STANDARD_ERRORS, shown, solved_factor
 from reference_impls.deviations.forward.sight import Sight
 
@@ -29,7 +29,7 @@ def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
 
 
 def _altered(words: str, **weights: np.ndarray | None) -> Deviation:
-    return Deviation(CAUSE, words, weighing(**weights), {"weights": tuple(weights)})
+    return Deviation(CAUSE, words, with_weights(**weights), {"weights": tuple(weights)})
 
 
 def _biases(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
@@ -60,13 +60,10 @@ def _solved_bias(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     if np.array_equal(bias, known):
         return
     most = int(np.abs(bias - known).argmax())
-    yield Deviation(
-        CAUSE,
-        f"has another bias, at channel {most} {shown(float(bias[most]))} instead of {shown(float(known[most]))}",
-        weighing(bias=bias),
-        {"channel": most, "bias": float(bias[most]), "expected": float(known[most])},
-        generic=True,
-    )
+    value, own = float(bias[most]), float(known[most])
+    words = f"has another bias, at channel {most} {shown(value)} instead of {shown(own)}"
+    parameters = {"channel": most, "bias": value, "expected": own}
+    yield Deviation(CAUSE, words, with_weights(bias=bias), parameters, generic=True)
 
 
 def _rearranged(layer: Layer, orders: Orders) -> Iterator[Deviation]:
@@ -100,10 +97,7 @@ def _orders(kernel: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     yield "has its output channels in reverse order", np.flip(kernel, outs)
     yield "has input and output channels exchanged", kernel.swapaxes(ins, outs)
     if len(space) == 2:
-        yield (
-            "has height and width, and input and output channels exchanged",
-            exchanged.swapaxes(ins, outs),
-        )
+        yield "has height and width, and input and output channels exchanged", exchanged.swapaxes(ins, outs)
 
 
 def misread(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
@@ -137,20 +131,12 @@ def _of_other_layers(step: ForwardStep) -> Iterator[Deviation]:
             other.weights[name].shape == weight.shape for name, weight in layer.weights.items()
         )
         if other.name != layer.name and same:
-            yield Deviation(
-                CAUSE,
-                f"has the weights of {other.name}",
-                weighing(**other.weights),
-                {"weights_of": other.name},
-            )
+            words, parameters = f"has the weights of {other.name}", {"weights_of": other.name}
+            yield Deviation(CAUSE, words, with_weights(**other.weights), parameters)
             if "bias" in layer.weights:
                 kernels = {name: weight for name, weight in other.weights.items() if name != "bias"}
-                yield Deviation(
-                    CAUSE,
-                    f"has the kernel of {other.name} and its own bias",
-                    weighing(**kernels),
-                    {"weights_of": other.name},
-                )
+                words = f"has the kernel of {other.name} and its own bias"
+                yield Deviation(CAUSE, words, with_weights(**kernels), parameters)
 
 
 def _factors(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
@@ -171,4 +157,4 @@ def _factors(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
 def _scaled(step: ForwardStep, value: float) -> ForwardStep:
     # Of the two kernels of a separable convolution the last one takes the factor.
     name = "pointwise_kernel" if "pointwise_kernel" in step.layer.weights else "kernel"
-    return with_weights(step, **{name: np.asarray(step.layer.weights[name], dtype=np.float64) * value})
+    return with_weights(**{name: np.asarray(step.layer.weights[name], dtype=np.float64) * value})(step)

@@ -17,7 +17,7 @@ Run = Callable[..., int]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+def run(monkeypatch: pytest.MonkeyPatch, own_cache: Path, tmp_path: Path) -> Run:
     """Runs the command on :func:`two_layers` in place of digits-cnn, with the given library and reference."""
 
     def call(library: Scripted, reference: Scripted, *arguments: str) -> int:
@@ -39,7 +39,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
             "--method",
             "grad_cam",
         ]
-        folders = ["--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
+        folders = ["--out", str(tmp_path / "out")]
         monkeypatch.setattr(sys, "argv", ["certification", *options, *folders, *arguments])
         return command.main()
 
@@ -93,4 +93,7 @@ def test_nothing_is_run_twice(run: Run) -> None:
     run(library, reference)
     # only the logits are, for the target
     assert reference.asked == asked
+    assert library.asked == ["lrp_z"]
+    run(library, reference, "--force")
+    assert reference.asked[len(asked) + 1 :] == asked
     assert library.asked == ["lrp_z"]

@@ -13,6 +13,7 @@ from evidence.certification.known_differences import KnownDifference
 from evidence.certification.recordings import Recordings
 from evidence.certification.reference_runs import ReferenceRuns
 from evidence.certification.results import Result, Status
+from harness.engine import Store
 from harness.errors import PeerError
 from harness.methods import method
 from ported_models.model import PortedModel
@@ -22,7 +23,7 @@ from tests.evidence.certification.scripted import Scripted, ScriptedModel, two_l
 def result_of(library: Scripted, reference: Scripted, folder: Path, name: str = "lrp.z") -> Result:
     cases = two_layer_cases(name)
     recordings = Recordings(folder, library, limit_s=60.0)
-    ((result, _),) = results_of(cases, recordings, reference, reference.version(), folder / "results")
+    ((result, _),) = results_of(cases, recordings, reference, reference.version(), Store())
     return result
 
 

@@ -13,6 +13,7 @@ from evidence.certification.comparison import results_of
 from evidence.certification.recordings import Recordings
 from evidence.certification.results import Result, Status
 from harness.backends import Arrays, Backend
+from harness.engine import Store
 from harness.methods import Method
 from ported_models.build import Builder
 from ported_models.model import PortedModel
@@ -61,7 +62,7 @@ class Library:
 def result_of(library: Backend, folder: Path) -> Result:
     cases = ModelCases("library", "digits-cnn", network(2.0**-30), np.ones((1, 1), np.float32), ("gradient",))
     recordings = Recordings(folder, library, limit_s=60.0)
-    ((result, _),) = results_of(cases, recordings, InDouble(), {}, folder / "results")
+    ((result, _),) = results_of(cases, recordings, InDouble(), {}, Store())
     return result
 
 

@@ -19,8 +19,7 @@ SHARE = ["--share", "0.005", "--model", "digits-cnn", "--model", "single layers"
 
 def certify(monkeypatch: pytest.MonkeyPatch, recordings: Path, out: Path, *more: str) -> int:
     kept = ["--recordings", str(recordings), "--kept-only", "--trust-recordings"]
-    folders = ["--cache", str(out / "cache"), "--out", str(out)]
-    monkeypatch.setattr(sys, "argv", ["certification", *kept, *folders, *(more or SHARE)])
+    monkeypatch.setattr(sys, "argv", ["certification", *kept, "--out", str(out), *(more or SHARE)])
     monkeypatch.setenv(command.LIMIT_VARIABLE, "60")
     return command.main()
 

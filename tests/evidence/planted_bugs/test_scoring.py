@@ -6,16 +6,18 @@ import json
 import os
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 import typer
 
+from evidence.kept import WITHOUT, key_of
 from evidence.planted_bugs import Expected, Fault, Result, cases, collect, score
-from evidence.planted_bugs.command import BUGS, planted_bugs
+from evidence.planted_bugs.command import BUGS, CODE, planted_bugs
 from evidence.planted_bugs.run import Case, Finding
-from evidence.planted_bugs.store import Store, key_of
 from evidence.planted_bugs.table import Scored, markdown, totals
+from harness import files
 from harness.errors import HarnessError, InvalidInputError, UnknownNameError
 
 ROOT = Path(__file__).parents[3]
@@ -128,27 +130,34 @@ def test_a_cause_that_does_not_exist_is_refused() -> None:
 # --- what is kept -------------------------------------------------------------------------------------
 
 
-def test_results_are_found_again_and_the_half_line_of_a_killed_run_is_left_out(tmp_path: Path) -> None:
-    kept = result(finding("rule", "scale", "conv2"))
-    Store(tmp_path).add("whole", "label", kept)
-    with open(Store(tmp_path).path, "a", encoding="utf-8") as file:
-        file.write('{"key": "half", "resu')
-    again = Store(tmp_path)
-    assert again.get("whole") == kept
-    assert again.get("half") is None
+@pytest.mark.parametrize(
+    "package", ["harness", "ported_models", "ported_impls", "reference_impls", "evidence"]
+)
+def test_changed_code_is_another_key(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    def key(source: str = "one") -> str:
+        return key_of("planted bug", "m", source, "digits-cnn", "lrp.z", "float64", code=CODE)
+
+    before, digest = key(), files.source_digest
+    assert key("two") != before
+
+    def changed(name: str, without: tuple[str, ...] = ()) -> str:
+        return "changed" if name.startswith(package) else digest(name, without)
+
+    monkeypatch.setattr(files, "source_digest", changed)
+    assert key() != before
 
 
-def test_a_line_after_a_half_line_is_not_lost(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.path.write_text('{"key": "half", "resu', encoding="utf-8")
-    Store(tmp_path).add("whole", "label", result())
-    assert Store(tmp_path).get("whole") == result()
-
-
-def test_another_source_of_the_mutant_is_another_key() -> None:
-    assert key_of("m", "one", "digits-cnn", "lrp.z", "float64") != key_of(
-        "m", "two", "digits-cnn", "lrp.z", "float64"
-    )
+def test_everything_but_what_shows_and_installs_counts() -> None:
+    """A module that is new belongs to what counts until somebody says otherwise."""
+    left_out = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "harness").rglob("*.py")
+        if any(fnmatchcase(path.relative_to(ROOT).as_posix(), pattern) for pattern in WITHOUT)
+    }
+    folders = {name.split("/")[1] for name in left_out if name.count("/") > 1}
+    assert folders == {"golden", "report", "stability"}
+    shown = {"cache_cli", "cli", "diagnose_cli", "doctor", "golden_cli", "peers", "peers_cli", "terminal"}
+    assert {Path(name).stem for name in left_out if name.count("/") == 1} == shown
 
 
 # --- the folder ---------------------------------------------------------------------------------------
@@ -224,9 +233,9 @@ def test_the_report_counts_and_names_what_is_wrong() -> None:
 
 @pytest.mark.torch
 @pytest.mark.tensorflow
-def test_the_command_continues_where_it_stopped(tmp_path: Path) -> None:
+def test_the_command_continues_where_it_stopped(tmp_path: Path, own_cache: Path) -> None:
     options = ["starts-from-one", "-m", "tokens-net", "--limit", "1", "--out", str(tmp_path / "mutants.md")]
-    environment = {**os.environ, "XAI_HARNESS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
     def run(*more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -241,6 +250,11 @@ def test_the_command_continues_where_it_stopped(tmp_path: Path) -> None:
     assert nothing.returncode != 0
     assert "nothing to report: none of these 1 cases was run" in nothing.stderr
     assert not (tmp_path / "mutants.md").exists()
+    both = run("--kept-only", "--force")
+    assert (both.returncode, "--force runs all of it again, --kept-only runs nothing" in both.stderr) == (
+        2,
+        True,
+    )
     first, second = run(), run("--json")
     assert first.returncode == 0, first.stdout + first.stderr
     assert "done before" not in first.stdout
@@ -261,7 +275,6 @@ def test_a_part_does_not_replace_the_report_of_the_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XAI_HARNESS_CACHE", str(tmp_path / "cache"))
     with pytest.raises(typer.Exit):
         planted_bugs(["starts-from-one"], ["tokens-net"], limit=1, folder=BUGS)
     assert not (tmp_path / "reports" / "mutants.md").exists()

@@ -22,31 +22,17 @@ from harness.methods.dialects.innvestigate.parameters import (
     LRP_PARAMETERS,
     RULES,
 )
-from harness.methods.entries import (
-    Entry,
-    Parameters,
-    above_zero,
-    alpha_and_beta,
-    flag,
-)
-from harness.methods.procedures import (
-    InputItself,
-)
-from harness.methods.rules import (
-    AlphaBeta,
-    Epsilon,
-    Flat,
-    KernelRule,
-    WSquare,
-    Z,
-    ZPlusFast,
-)
+from harness.methods.entries import Entry, Parameters, above_zero, alpha_and_beta, flag
+from harness.methods.procedures import InputItself
+from harness.methods.rules import AlphaBeta, Epsilon, Flat, KernelRule, WSquare, Z, ZPlusFast
 
 DIALECT = "iNNvestigate 2.1.2"
 
 _BACH = "Bach et al. 2015"
 _MONTAVON = "Montavon et al. 2017"
 _SEED = {"seed": "of the generator that both sides share (default 0)"}
+_NOISE = {"stddev": "of the noise, above 0 (default 1)", **_SEED}
+_BOX = {"low": "lower bound of the input (required)", "high": "upper bound of the input (required)"}
 
 
 def _epsilon(name: str, parameters: Parameters) -> KernelRule:
@@ -69,12 +55,9 @@ def _line(
 
 
 def _lrp_line(
-    name: str,
-    source: str,
-    rule: Callable[[str, Parameters], KernelRule],
-    parameters: dict[str, str] | None = None,
+    name: str, source: str, rule: Callable[[str, Parameters], KernelRule], **parameters: str
 ) -> Entry:
-    return _line(name, "lrp", source, fixed(rule), {**(parameters or {}), **LRP_PARAMETERS})
+    return _line(name, "lrp", source, fixed(rule), {**parameters, **LRP_PARAMETERS})
 
 
 def _preset_line(name: str, convolution: KernelRule, flat_input: bool, parameters: dict[str, str]) -> Entry:
@@ -83,27 +66,15 @@ def _preset_line(name: str, convolution: KernelRule, flat_input: bool, parameter
         for key, meaning in LRP_PARAMETERS.items()
         if not (flat_input and key in INPUT_RULE_PARAMETERS) and not key.startswith("until")
     }
-    epsilon = {"epsilon": "of dense layers, above 0 (default 0.1)"}
-    return _line(
-        name,
-        "lrp",
-        "Lapuschkin et al. 2017",
-        preset(convolution, flat_input),
-        {**epsilon, **kept, **BN_PARAMETER, **parameters},
-    )
+    all_of = {"epsilon": "of dense layers, above 0 (default 0.1)", **kept, **BN_PARAMETER, **parameters}
+    return _line(name, "lrp", "Lapuschkin et al. 2017", preset(convolution, flat_input), all_of)
 
 
 _UNTIL = {key: meaning for key, meaning in LRP_PARAMETERS.items() if key.startswith("until")}
 
 ENTRIES: tuple[Entry, ...] = (
     _line("input", "baseline", "`Input`", many_runs(lambda *_: InputItself())),
-    _line(
-        "random",
-        "baseline",
-        "`Random`",
-        many_runs(random_noise),
-        {"stddev": "of the noise, above 0 (default 1)", **_SEED},
-    ),
+    _line("random", "baseline", "`Random`", many_runs(random_noise), _NOISE),
     _line("gradient", "gradient", "Simonyan et al. 2014", gradient("none"), POSTPROCESS),
     _line("gradient.baseline", "gradient", "Simonyan et al. 2014", gradient("none"), POSTPROCESS),
     _line("input_t_gradient", "gradient", "Shrikumar et al. 2016", gradient("times_input")),
@@ -148,10 +119,8 @@ ENTRIES: tuple[Entry, ...] = (
         "lrp.epsilon",
         f"{_BACH}, eq. 58",
         _epsilon,
-        {
-            "epsilon": "signed stabilizer, above 0 (default 1e-7)",
-            "bias": "true (default) or false: the bias counts in the denominator or not",
-        },
+        epsilon="signed stabilizer, above 0 (default 1e-7)",
+        bias="true (default) or false: the bias counts in the denominator or not",
     ),
     _lrp_line("lrp.w_square", f"{_MONTAVON}, w^2 rule", lambda *_: WSquare()),
     _lrp_line("lrp.flat", "Lapuschkin et al. 2019", lambda *_: Flat()),
@@ -159,11 +128,9 @@ ENTRIES: tuple[Entry, ...] = (
         "lrp.alpha_beta",
         f"{_BACH}, eq. 60",
         _alpha_beta,
-        {
-            "alpha": "1 or more; alpha - beta must be 1, so one of the two is enough",
-            "beta": "0 or more",
-            "bias": "true (default) or false: the bias counts in the denominators or not",
-        },
+        alpha="1 or more; alpha - beta must be 1, so one of the two is enough",
+        beta="0 or more",
+        bias="true (default) or false: the bias counts in the denominators or not",
     ),
     _lrp_line("lrp.alpha_1_beta_0", f"{_BACH}, eq. 60", lambda *_: AlphaBeta(1, 0)),
     _lrp_line("lrp.alpha_1_beta_0_IB", f"{_BACH}, eq. 60, no bias", lambda *_: AlphaBeta(1, 0, bias=False)),
@@ -182,11 +149,5 @@ ENTRIES: tuple[Entry, ...] = (
         {"until_layer_idx": "kernels up to this place get Flat (0 is the input; all layers count)"},
     ),
     _line("deep_taylor", "deep_taylor", _MONTAVON, deep_taylor(bounded=False)),
-    _line(
-        "deep_taylor.bounded",
-        "deep_taylor",
-        _MONTAVON,
-        deep_taylor(bounded=True),
-        {"low": "lower bound of the input (required)", "high": "upper bound of the input (required)"},
-    ),
+    _line("deep_taylor.bounded", "deep_taylor", _MONTAVON, deep_taylor(bounded=True), _BOX),
 )

@@ -6,24 +6,9 @@ from collections.abc import Callable
 
 from harness.methods.composite import GRADIENT, Assignment, Composite
 from harness.methods.definition import Head, Method, Postprocess
-from harness.methods.entries import (
-    Parameters,
-    above_zero,
-    choice,
-    number,
-    whole,
-)
-from harness.methods.procedures import (
-    InputPlusNoise,
-    IntegratedGradients,
-    Procedure,
-    Smoothed,
-)
-from harness.methods.rules import (
-    Deconvolution,
-    Gradient,
-    GuidedReLU,
-)
+from harness.methods.entries import Parameters, above_zero, choice, number, whole
+from harness.methods.procedures import InputPlusNoise, IntegratedGradients, Procedure, Smoothed
+from harness.methods.rules import Deconvolution, Gradient, GuidedReLU
 
 #: `only_relu_activation`: a ReLU layer with an upper bound passes its check.
 RELU_NETWORKS = ("relu", "relu6")

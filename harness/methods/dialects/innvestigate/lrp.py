@@ -1,17 +1,22 @@
-"""How iNNvestigate's LRP and Deep Taylor analyzers are made of their parameters."""
+"""How iNNvestigate's LRP and Deep Taylor analyzers are made of their parameters, and their composites."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from harness.errors import InvalidInputError
-from harness.graph import CONVOLUTION_KINDS, KERNEL_KINDS, KINDS, WEIGHTED_KINDS
+from harness.graph import (
+    ACTIVATION_KINDS,
+    CONVOLUTION_KINDS,
+    KERNEL_KINDS,
+    KINDS,
+    SUM_KINDS,
+    WEIGHTED_KINDS,
+)
 from harness.methods.composite import Assignment, Composite
 from harness.methods.definition import Method
-from harness.methods.dialects.innvestigate.composites import lrp_composite
-from harness.methods.dialects.innvestigate.gradients import (
-    RELU_NETWORKS,
-)
+from harness.methods.dialects.innvestigate.gradients import RELU_NETWORKS
 from harness.methods.dialects.innvestigate.parameters import (
     ALPHA_BETA_X_2M100,
     activation_layers,
@@ -20,21 +25,66 @@ from harness.methods.dialects.innvestigate.parameters import (
     rule_named,
     until_index,
 )
-from harness.methods.entries import (
-    Parameters,
-    above_zero,
-    bounds,
-)
+from harness.methods.entries import Parameters, above_zero, bounds
 from harness.methods.rules import (
     AlphaBeta,
     BatchNormReverse,
     Bounded,
+    Deconvolution,
     Epsilon,
     Flat,
+    FusedBatchNorm,
     Gradient,
+    GuidedReLU,
     KernelRule,
+    Pass,
+    Rule,
     WSquare,
+    Z,
 )
+
+#: Activations that Keras has a layer class for, besides `Activation`.
+ACTIVATION_LAYERS = ("relu", "relu6", "leaky_relu", "elu", "softmax")
+
+
+def lrp_composite(
+    rule: KernelRule,
+    input_layer_rule: Rule | None = None,
+    batch_norm: Rule | None = None,
+    activations: Literal["pass", "gradient"] = "pass",
+    before: tuple[Assignment, ...] = (),
+) -> Composite:
+    """One rule for all kernels, as the fixed-parameter analyzers do it (`LRP._create_analysis`).
+
+    Kernels get ``rule`` (those that see the input ``input_layer_rule``, if given, then what ``before`` says),
+    batch norms ``batch_norm`` (left out: the rule on their fused line), add and average pooling
+    :class:`Z`, activations :class:`Pass`, the rest (max pooling, multiply, layer norm, reshaping, padding,
+    ...) the gradient.
+
+    ``activations``: the graph does not keep how an activation was written. iNNvestigate passes relevance
+    through those inside a layer and through `Activation` layers, and sends it through the gradient of
+    stand-alone `ReLU`, `LeakyReLU`, `ELU` and `PReLU` layers (`LRP._default_reverse_mapping`). The two
+    differ where relevance reaches a unit that is off (w_square, flat) or the slope is not one.
+    """
+    if isinstance(rule, Pass | Gradient | FusedBatchNorm | BatchNormReverse | GuidedReLU | Deconvolution):
+        raise InvalidInputError(f"{type(rule).__name__} is no rule for a kernel")
+    first = (
+        (Assignment(input_layer_rule, kinds=WEIGHTED_KINDS, reads_input=True),)
+        if input_layer_rule is not None
+        else ()
+    )
+    return Composite(
+        (
+            *first,
+            *before,
+            Assignment(rule, kinds=WEIGHTED_KINDS),
+            Assignment(FusedBatchNorm(rule) if batch_norm is None else batch_norm, kinds=("batch_norm",)),
+            Assignment(Z(), kinds=SUM_KINDS),
+            *((Assignment(Gradient(), kinds=ACTIVATION_LAYERS),) if activations == "gradient" else ()),
+            Assignment(Pass(), kinds=ACTIVATION_KINDS),
+            Assignment(Gradient()),
+        )
+    )
 
 
 def fixed(rule: Callable[[str, Parameters], KernelRule]) -> Callable[[str, Parameters], Method]:
@@ -42,16 +92,10 @@ def fixed(rule: Callable[[str, Parameters], KernelRule]) -> Callable[[str, Param
 
     def build(name: str, parameters: Parameters) -> Method:
         chosen = rule(name, parameters)
-        return Method(
-            name,
-            lrp_composite(
-                chosen,
-                input_layer_rule_of(name, parameters),
-                batch_norm_rule_of(name, parameters, chosen),
-                activation_layers(name, parameters),
-                until_index(name, parameters),
-            ),
-        )
+        input_rule = input_layer_rule_of(name, parameters)
+        batch_norm = batch_norm_rule_of(name, parameters, chosen)
+        activations, until = activation_layers(name, parameters), until_index(name, parameters)
+        return Method(name, lrp_composite(chosen, input_rule, batch_norm, activations, until))
 
     return build
 
@@ -101,14 +145,9 @@ def preset(convolution: KernelRule, flat_input: bool) -> Callable[[str, Paramete
         dense = Epsilon(above_zero(name, parameters, "epsilon", 0.1))
         input_rule = Flat() if flat_input else input_layer_rule_of(name, parameters)
         batch_norm = batch_norm_rule_of(name, parameters, ALPHA_BETA_X_2M100)
-        before = (
-            *until_index(name, parameters),
-            Assignment(convolution, kinds=CONVOLUTION_KINDS),
-        )
-        return Method(
-            name,
-            lrp_composite(dense, input_rule, batch_norm, activation_layers(name, parameters), before),
-        )
+        before = (*until_index(name, parameters), Assignment(convolution, kinds=CONVOLUTION_KINDS))
+        activations = activation_layers(name, parameters)
+        return Method(name, lrp_composite(dense, input_rule, batch_norm, activations, before))
 
     return build
 
@@ -128,15 +167,10 @@ def deep_taylor(bounded: bool) -> Callable[[str, Parameters], Method]:
                 raise InvalidInputError(f"{name}: {missing[0]} is missing; write {name}:low=0,high=1")
             low, high = bounds(name, parameters, -1.0, 1.0)
             first = (Assignment(Bounded(low=low, high=high), kinds=WEIGHTED_KINDS, reads_input=True),)
-        composite = Composite(
-            (
-                *first,
-                Assignment(AlphaBeta(1, 0, bias=False), kinds=KERNEL_KINDS),
-                # All of Keras's own layers with a kernel have an activation, if only the linear one; a scale has none.
-                Assignment(WSquare(), kinds=("scale",)),
-                Assignment(Gradient()),
-            )
-        )
+        kernels = Assignment(AlphaBeta(1, 0, bias=False), kinds=KERNEL_KINDS)
+        # All of Keras's own layers with a kernel have an activation, if only the linear one; a scale has none.
+        scale = Assignment(WSquare(), kinds=("scale",))
+        composite = Composite((*first, kernels, scale, Assignment(Gradient())))
         return Method(name, composite, head="relu_logit", activations=RELU_NETWORKS)
 
     return build

@@ -7,12 +7,7 @@ from typing import Literal
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.graph import WEIGHTED_KINDS
 from harness.methods.composite import Assignment
-from harness.methods.entries import (
-    Parameters,
-    bounds,
-    choice,
-    whole,
-)
+from harness.methods.entries import Parameters, bounds, choice, whole
 from harness.methods.rules import (
     AlphaBeta,
     AlphaBetaX,

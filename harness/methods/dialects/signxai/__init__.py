@@ -6,7 +6,6 @@ point and ``neg_`` for the minus sign. Classes and files named in this package a
 """
 
 from harness.methods.dialects.signxai.composites import lrp_composite
-from harness.methods.dialects.signxai.entries import DIALECT, ENTRIES, published_names
-from harness.methods.dialects.signxai.names import parse
+from harness.methods.dialects.signxai.entries import DIALECT, ENTRIES, parse, published_names
 
 __all__ = ["DIALECT", "ENTRIES", "lrp_composite", "parse", "published_names"]

@@ -1,10 +1,11 @@
-"""The names that signxai publishes, for the listing."""
+"""From a name to its method, the grammar as a whole; and the names that signxai publishes, for the listing."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from harness.errors import UnknownNameError
+from harness.errors import InvalidInputError, UnknownNameError
 from harness.methods.definition import Method
 from harness.methods.dialects.signxai.gradients import (
     BASES,
@@ -13,8 +14,10 @@ from harness.methods.dialects.signxai.gradients import (
     CAM_PARAMETERS,
     MU,
     SUFFIX,
+    based,
+    grad_cam,
 )
-from harness.methods.dialects.signxai.names import parse
+from harness.methods.dialects.signxai.lrp import lrp
 from harness.methods.entries import Entry, Parameters
 
 DIALECT = "signxai 1.1.9.2"
@@ -28,6 +31,31 @@ _PREFIXES: dict[str, tuple[str, ...]] = {
     **{f"epsilon_{value}": ("lrpsign", "lrpz", "zblrp") for value in ("0_001", "0_2", "0_5", "5")},
     **{f"epsilon_{value}": ("lrpsign", "lrpz") for value in ("50", "75", "1_std_x", "2_std_x", "3_std_x")},
 }
+
+
+def parse(name: str, parameters: Parameters) -> Method | None:
+    """The method of a signxai name; None where the name has no form of this grammar.
+
+    Raises InvalidInputError or UnknownNameError where it has, and a value is out of range.
+    """
+    parsed = based(name, parameters) or grad_cam(name, parameters) or lrp(name, parameters)
+    if parsed is None:
+        _explain_near_miss(name)
+    return parsed
+
+
+def _explain_near_miss(name: str) -> None:
+    """Raise InvalidInputError for a name that starts like one of this dialect and writes its numbers wrongly."""
+    rule = re.match(r"(lrp|lrpsign|lrpz|zblrp|w2lrp|flatlrp)_(epsilon|alpha)_", name)
+    if rule is None:
+        return
+    if rule[2] == "epsilon":
+        raise InvalidInputError(
+            f"{name}: epsilon must be a number above 0 with underscores for the point, as in {rule[1]}_epsilon_0_25"
+        )
+    raise InvalidInputError(
+        f"{name}: alpha and beta must be numbers with alpha - beta = 1, as in {rule[1]}_alpha_2_beta_1"
+    )
 
 
 def published_names() -> Iterator[str]:

@@ -11,12 +11,7 @@ from harness.methods.definition import Method, Postprocess, TimesSign
 from harness.methods.dialects.signxai.composites import DECONVOLUTION, GUIDED, GUIDED_CAM
 from harness.methods.dialects.signxai.numbers import NUMBER, check_known, read_number, write_number
 from harness.methods.entries import Parameters, number, whole
-from harness.methods.procedures import (
-    GradCam,
-    IntegratedGradients,
-    Smoothed,
-    UniformNoise,
-)
+from harness.methods.procedures import GradCam, IntegratedGradients, Smoothed, UniformNoise
 
 
 @dataclass(frozen=True)

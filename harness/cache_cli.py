@@ -1,0 +1,104 @@
+"""The sub-commands of `xai-harness cache`: what is kept per user, and how it goes."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="What is kept per user on this machine: show it, remove it.", no_args_is_help=True)
+
+_DAY_S = 86400.0
+
+
+@app.command("info")
+def info_command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+) -> None:
+    """Show the kinds of what is kept: how many entries of each, their bytes, and where they are."""
+    from harness.engine import Store
+    from harness.files import cache_folder
+    from harness.terminal import print_table
+
+    root, store = cache_folder(), Store()
+    recordings, peers = root / "recordings", root / "peers"
+    found = {
+        "results": (store.folder, [entry.path for entry in store.entries()]),
+        "recordings": (recordings, [path for path in recordings.rglob("*") if path.is_file()]),
+        "models": (root, _folders(root, r".+-\d[\d.]*")),
+        "peers": (peers, _folders(peers, r".+-[0-9a-f]{12}")),
+    }
+    rows = [
+        {"kind": kind, "entries": len(entries), "bytes": _bytes(entries), "place": str(place)}
+        for kind, (place, entries) in found.items()
+    ]
+    if as_json:
+        print(json.dumps({"limit": store.limit, "kinds": rows}, indent=1))
+        return
+    print_table(rows, ("kind", "entries", "bytes", "place"))
+    print(f"Results are kept up to {store.limit} bytes; to remove them: xai-harness cache prune")
+
+
+@app.command("prune")
+def prune_command(
+    limit: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Keep at most this much of the results, such as 500M or 2G."),
+    ] = None,
+    older_than: Annotated[
+        float | None, typer.Option(metavar="DAYS", help="Remove what was not used for so many days.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Remove all of it.")] = False,
+    peers: Annotated[
+        bool,
+        typer.Option(
+            "--peers", help="The peers too: those of earlier pins, or what --older-than and --all say."
+        ),
+    ] = False,
+) -> None:
+    """Remove kept results, those that were not used for longest first: down to the limit if no option is given."""
+    from harness.engine import Store
+    from harness.errors import InvalidInputError
+    from harness.files import byte_count
+
+    if everything and (limit is not None or older_than is not None):
+        raise InvalidInputError("--all leaves nothing for --limit or --older-than; leave out one of them")
+    if older_than is not None and not older_than >= 0:
+        raise InvalidInputError(f"--older-than is {older_than:g}; expected a number of days, 0 or more")
+    store = Store()
+    least = 0 if everything else None if limit is None else byte_count(limit, "--limit")
+    removed = store.prune(least, None if older_than is None else older_than * _DAY_S)
+    print(f"results: {len(removed)} removed, {sum(entry.size for entry in removed)} bytes; {store.folder}")
+    if peers:
+        _prune_peers(everything, older_than)
+
+
+def _prune_peers(everything: bool, older_than: float | None) -> None:
+    from harness.peers import folder_of, peers, remove
+
+    def goes(folder: Path) -> bool:
+        if everything or older_than is None:
+            return everything or folder not in current
+        return folder.exists() and time.time() - folder.stat().st_mtime > older_than * _DAY_S
+
+    current = [folder_of(peer) for peer in peers().values()]
+    removed = [folder for name in peers() for folder in remove(name, goes)]
+    for folder in removed:
+        print(f"removed {folder}")
+    print(f"peers: {len(removed)} removed")
+
+
+def _folders(place: Path, pattern: str) -> list[Path]:
+    found = place.iterdir() if place.is_dir() else ()
+    return [path for path in found if path.is_dir() and re.fullmatch(pattern, path.name)]
+
+
+def _bytes(entries: Iterable[Path]) -> int:
+    """That of all files of ``entries`` and below them."""
+    files = (file for entry in entries for file in ([entry] if entry.is_file() else entry.rglob("*")))
+    return sum(file.lstat().st_size for file in files if file.is_file() and not file.is_symlink())

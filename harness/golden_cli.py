@@ -1,0 +1,385 @@
+"""The commands `xai-harness golden ...`: record, verify, list, show, diff, import, prune."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.naming import printable
+from harness.sides import InProcess, Sides, Timeout
+
+if TYPE_CHECKING:
+    from harness.golden import Golden, Source
+
+app = typer.Typer(
+    help="Record golden outputs of the reference; verify a candidate against them.", no_args_is_help=True
+)
+
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model", "-m", help="Zoo name, model file, or FILE.py:NAME of a torch module; may be repeated."
+    ),
+]
+ModelKeras = Annotated[
+    str | None, typer.Option("--model-keras", metavar="FILE", help="The Keras side of a pair ported by hand.")
+]
+ModelTorch = Annotated[
+    str | None,
+    typer.Option("--model-torch", metavar="FILE.py:NAME", help="The torch side of that pair; it is run."),
+]
+Methods = Annotated[
+    list[str] | None, typer.Option("--method", help="Method name or glob (quote it); may be repeated.")
+]
+Dtypes = Annotated[list[str] | None, typer.Option(help="float32 or float64; may be repeated.")]
+Suite = Annotated[str | None, typer.Option(help="quick, default or catalogue: their models and methods.")]
+RootFolder = Annotated[Path, typer.Option("--root", help="Folder of the goldens.")]
+Reason = Annotated[
+    str, typer.Option(help="Why a golden that is there is replaced or removed; kept on record.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Input = Annotated[
+    Path | None,
+    typer.Option("--input", help="A .npy file, (batch, *input_shape), instead of the model's example."),
+]
+GOLDEN_ROOT = Path("golden")
+
+
+@app.command("record")
+def record_command(
+    models: Models = None,
+    methods: Methods = None,
+    model_keras: ModelKeras = None,
+    model_torch: ModelTorch = None,
+    suite: Suite = None,
+    reference: Annotated[
+        str, typer.Option(help="Backend that is trusted; a name, or FILE.py:NAME.")
+    ] = "tensorflow",
+    dtype: Dtypes = None,
+    form: Annotated[
+        str, typer.Option(help="full (every tensor) or sketch (at most 2.5 kB a layer).")
+    ] = "full",
+    reason: Reason = "",
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave goldens that are there; compute the others.")
+    ] = False,
+    root: RootFolder = GOLDEN_ROOT,
+    input_file: Input = None,
+    in_process: InProcess = False,
+    timeout: Timeout = None,
+) -> None:
+    """Store the reference's traces with their noise floors (all suite methods on digits-cnn unless selected)."""
+    from harness.checks import checked_dtype, read_array
+    from harness.errors import HarnessError, MethodDoesNotApplyError
+    from harness.golden import read_manifest, record
+    from harness.methods import SUITE_METHODS
+    from harness.methods import method as method_named
+    from harness.runner import chosen_input, known_methods, select_methods, suite_named
+    from harness.runner.run import why_not
+
+    chosen = suite_named(suite) if suite else None
+    among = known_methods() if methods else chosen.methods if chosen else SUITE_METHODS
+    names = select_methods(methods or (), among)
+    dtypes = [checked_dtype(name) for name in dtype or ["float64"]]
+    sources = _sources(models, model_keras, model_torch) or [
+        *_sources(list(chosen.models) if chosen else ["digits-cnn"], None, None)
+    ]
+    x_given = read_array(input_file)
+    read_manifest(root)
+    counts: Counter[str] = Counter()
+    with Sides(in_process, timeout, per_case=True).named(reference) as (backend,):
+        for source in sources:
+            model, facts = source.load(x_given), source.facts()
+            x, input_name = chosen_input(model, x_given)
+            apply = [name for name in names if not why_not(method_named(name), model)]
+            if not apply:
+                raise MethodDoesNotApplyError(f"{source.words}: {why_not(method_named(names[0]), model)}")
+            counts["do not apply"] += len(names) - len(apply)
+            for each, name in product(dtypes, apply):
+                try:
+                    (done,) = record(
+                        root, model, x, input_name, [name], backend, each, form, reason, facts, keep
+                    )
+                except HarnessError as error:
+                    counts["failed"] += 1
+                    print(printable(f"FAILED {model.name} {name}: {error}"))
+                    continue
+                counts[done.status] += 1
+                print(printable(f"{done.status} {model.name} {name}: {done.path}"))
+    print(", ".join(f"{number} {what}" for what, number in counts.items() if number))
+    raise typer.Exit(1 if counts["failed"] else 0)
+
+
+@app.command("verify")
+def verify_command(
+    models: Models = None,
+    methods: Methods = None,
+    model_keras: ModelKeras = None,
+    model_torch: ModelTorch = None,
+    suite: Suite = None,
+    candidate: Annotated[
+        str, typer.Option(help="Backend under test: a name, or FILE.py:NAME for one of your own.")
+    ] = "torch",
+    dtype: Dtypes = None,
+    root: RootFolder = GOLDEN_ROOT,
+    out: Annotated[
+        Path | None, typer.Option(help="Result folder; left out, reports/runs/golden-CANDIDATE.")
+    ] = None,
+    junitxml: Annotated[Path | None, typer.Option(help="Write the result as JUnit XML, too.")] = None,
+    in_process: InProcess = False,
+    timeout: Timeout = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the candidate against the stored goldens; the reference's framework is not needed."""
+    from harness.errors import InvalidInputError
+    from harness.golden import Models as Loaded
+    from harness.golden import inspect, nothing_there, verify_all
+    from harness.golden.summary import counted, junit
+    from harness.naming import file_name
+    from harness.report import write_summary
+    from harness.runner import environment
+    from harness.terminal import Watch
+
+    wanted, patterns = _selection(models, model_keras, methods, suite)
+    found = inspect(root)
+    names = [name for name in found.manifest.entries if _is_wanted(name, wanted, patterns, dtype)]
+    if not names and not found.problems:
+        raise InvalidInputError(nothing_there(root, wanted, patterns))
+    folder = out or Path("reports") / "runs" / f"golden-{file_name(Path(candidate).name)}"
+    loaded = Loaded(tuple(each for each in _sources(models, model_keras, model_torch)))
+    rows: list[dict[str, Any]] = []
+    try:
+        with (
+            Sides(in_process, timeout, per_case=True).named(candidate) as (backend,),
+            Watch(len(names), as_json) as watch,
+        ):
+            for row in verify_all(
+                found,
+                backend,
+                loaded,
+                lambda name: _is_wanted(name, wanted, patterns, dtype),
+                folder,
+                watch.started,
+            ):
+                rows.append(row)
+                lines = [row["layers"]] if row["layers"] else []
+                lines.append(f"{'pass' if row['passed'] else 'FAIL'}  {row['case']}  {row['message']}")
+                watch.finished("\n".join(lines), bool(row["passed"]))
+            facts = environment([backend]) | {"goldens": str(root)}
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again", file=sys.stderr)
+        raise typer.Exit(130) from None
+    kept = [{key: value for key, value in row.items() if key not in ("layers", "case")} for row in rows]
+    page = write_summary(kept, folder, facts) if kept else folder
+    if junitxml is not None:
+        junit(rows, junitxml)
+    passed = sum(bool(row["passed"]) for row in rows)
+    if as_json:
+        for row in rows:
+            del row["layers"]
+        document = {
+            "passed": passed,
+            "cases": len(rows),
+            "folder": str(folder),
+            "rows": [{key: _plain(value) for key, value in row.items()} for row in rows],
+            "leftovers": list(found.leftovers),
+        }
+        print(json.dumps(document))
+    else:
+        for leftover in found.leftovers:
+            print(
+                printable(f"left by an interrupted recording, harmless: {leftover}; xai-harness golden prune")
+            )
+        print(printable(counted(rows)))
+        print(printable(f"{passed} of {len(rows)} goldens hold. Report: {page}"))
+    raise typer.Exit(0 if passed == len(rows) else 1)
+
+
+@app.command("list")
+def list_command(
+    models: Models = None,
+    methods: Methods = None,
+    dtype: Dtypes = None,
+    root: RootFolder = GOLDEN_ROOT,
+    as_json: AsJson = False,
+) -> None:
+    """List the goldens, and what is wrong with the folder. Exit status 1 if something is."""
+    from harness.golden import inspect
+    from harness.terminal import print_table
+
+    found = inspect(root)
+    rows = []
+    for name, entry in sorted(found.entries.items()):
+        if _is_wanted(name, models or (), methods or (), dtype):
+            sizes = [found.manifest.files[entry[key]]["size"] for key in ("file", "shared")]
+            rows.append(
+                {"golden": name, "kB": round(sizes[0] / 1e3, 1), "shared kB": round(sizes[1] / 1e3, 1)}
+            )
+    problems = [vars(each) for each in found.problems]
+    if as_json:
+        print(
+            json.dumps({"goldens": rows, "problems": problems, "leftovers": list(found.leftovers)}, indent=1)
+        )
+    else:
+        print_table(rows, ("golden", "kB", "shared kB"))
+        for problem in found.problems:
+            print(printable(f"{problem.kind}: {problem.name}: {problem.message}"))
+    raise typer.Exit(1 if found.problems else 0)
+
+
+@app.command("show")
+def show_command(
+    name: Annotated[str, typer.Argument(help="As `golden list` has it: digits-cnn/gradient.float64")],
+    root: RootFolder = GOLDEN_ROOT,
+    as_json: AsJson = False,
+) -> None:
+    """Where a golden comes from, what it holds, what it replaced."""
+    from harness.golden import read_manifest
+
+    golden = _named(root, name)
+    facts = {key: value for key, value in golden.facts.items() if key not in ("layers", "method", "run")}
+    replaced = [each for each in read_manifest(root).replaced if each.get("entry") == name]
+    if as_json:
+        print(json.dumps({**golden.facts, "replaced": replaced}, indent=1))
+        return
+    for key, value in facts.items():
+        print(printable(f"{key}: {value if isinstance(value, str) else json.dumps(value)}"))
+    print(printable(f"layers: {', '.join(each['name'] for each in golden.facts['layers'])}"))
+    for each in replaced:
+        print(
+            printable(
+                f"replaced: {each.get('time', '')} {each['reason']} {json.dumps(each.get('moved', {}))}"
+            )
+        )
+
+
+@app.command("diff")
+def diff_command(
+    one: Annotated[str, typer.Argument(metavar="A", help="A golden, or the folder of a run.")],
+    other: Annotated[str, typer.Argument(metavar="B", help="Another of the same kind.")],
+    root: RootFolder = GOLDEN_ROOT,
+    other_root: Annotated[Path | None, typer.Option(help="Folder of B, where that is another.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """How far two goldens, or two runs, are apart. Exit status 1 if they differ."""
+    from harness.golden import distances
+    from harness.golden.summary import run_differences
+    from harness.terminal import print_table
+
+    if (Path(one) / "summary.parquet").is_file() and (Path(other) / "summary.parquet").is_file():
+        rows = run_differences(Path(one), Path(other))
+        columns: tuple[str, ...] = ("model", "method", "dtype", "what", "A", "B")
+    else:
+        apart = distances(_named(root, one), _named(other_root or root, other))
+        rows = [
+            {"tensor": name, "rel_l2": f"{each.rel_l2:.2e}", "max_abs": f"{each.max_abs:.2e}"}
+            for name, each in apart.items()
+            if not each.identical
+        ]
+        columns = ("tensor", "rel_l2", "max_abs")
+    if as_json:
+        print(json.dumps(rows))
+    elif rows:
+        print_table(rows, columns)
+    else:
+        print("No difference.")
+    raise typer.Exit(1 if rows else 0)
+
+
+@app.command("prune")
+def prune_command(
+    models: Models = None,
+    methods: Methods = None,
+    dtype: Dtypes = None,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="Of these, those whose model or method is another now.")
+    ] = False,
+    missing: Annotated[bool, typer.Option("--missing", help="Forget goldens whose files are gone.")] = False,
+    reason: Reason = "",
+    root: RootFolder = GOLDEN_ROOT,
+) -> None:
+    """Remove what interrupted recordings left; with a selection, those goldens too (--reason says why)."""
+    from harness.golden import inspect, locked, read_manifest, remove, tidy
+    from harness.golden.regression import stale_entries
+
+    found = inspect(root)
+    wanted = [name for name in found.manifest.entries if _is_wanted(name, models or (), methods or (), dtype)]
+    gone: list[str] = []
+    if stale:
+        gone = stale_entries(found, _loaded(models), wanted)
+    elif missing:
+        lost = {each.name for each in found.problems if each.kind == "missing"}
+        gone = [name for name in wanted if name in lost]
+    elif models or methods or dtype:
+        gone = wanted
+    if gone:
+        remove(root, gone, reason)
+    with locked(root):
+        left = tidy(root, read_manifest(root))
+    for name in (*gone, *left):
+        print(printable(f"removed {name}"))
+    print(f"{len(gone)} goldens and {len(left)} leftovers removed.")
+
+
+def _named(root: Path, name: str) -> Golden:
+    """The golden of this name under ``root``; raises UnknownNameError, or ModelSourceError for a damaged one."""
+    from harness.errors import UnknownNameError
+    from harness.golden import load_entry, read_manifest
+
+    manifest = read_manifest(root)
+    if name not in manifest.entries:
+        raise UnknownNameError("golden", name, manifest.entries, "See: xai-harness golden list")
+    return load_entry(root, name, manifest.entries[name], manifest.files)
+
+
+def _loaded(models: Sequence[str] | None) -> Any:
+    from harness.golden import Models as Loaded
+
+    return Loaded(tuple(_sources(list(models or ()), None, None)))
+
+
+def _sources(models: list[str] | None, keras: str | None, torch: str | None) -> list[Source]:
+    """What the options name, checked before anything is loaded, so that a typing error costs no waiting."""
+    from harness.api import list_models
+    from harness.errors import InvalidInputError, UnknownNameError
+    from harness.golden import Source
+
+    for name in models or ():
+        if not Path(name).suffix and not Path(name).exists() and name not in list_models():
+            raise UnknownNameError("model", name, list_models(), "See: xai-harness models")
+    if bool(keras) != bool(torch):
+        raise InvalidInputError(
+            "a pair has two sides; give both --model-keras FILE and --model-torch FILE.py:NAME"
+        )
+    found = [Source(name) for name in models or ()]
+    return [*found, Source(keras=keras, torch=torch)] if keras and torch else found
+
+
+def _selection(
+    models: list[str] | None, keras: str | None, methods: list[str] | None, suite: str | None
+) -> tuple[list[str], list[str]]:
+    from harness.runner import suite_named
+
+    chosen = suite_named(suite) if suite else None
+    names = [*(models or ()), *([keras] if keras else ())]
+    return names or list(chosen.models if chosen else ()), methods or list(chosen.methods if chosen else ())
+
+
+def _is_wanted(
+    name: str, models: Sequence[str], methods: Sequence[str], dtypes: Sequence[str] | None
+) -> bool:
+    from harness.golden import is_selected
+
+    return is_selected(name, models, methods, dtypes or ())
+
+
+def _plain(value: Any) -> Any:
+    """``value`` as JSON can hold it: without NaN and infinities."""
+    return None if isinstance(value, float) and value - value != 0 else value

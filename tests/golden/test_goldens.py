@@ -1,0 +1,197 @@
+"""A golden holds what a candidate is verified against, and notices when it no longer applies."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import harness.golden.manifest
+from harness.errors import InvalidInputError, ModelSourceError
+from harness.golden import (
+    Stale,
+    find_goldens,
+    inspect,
+    load_golden,
+    read_manifest,
+    record,
+    remove,
+    verify,
+)
+from harness.trace.files import sealed
+from tests.golden.conftest import METHODS, X, make, only, rows
+from tests.harness.linear_network import GradientBackend, network
+
+
+def test_provenance_names_versions_model_input_target_and_method(root) -> None:
+    facts = load_golden(only(root, "gradient")).facts
+    assert facts["method"]["is"] == "Method"
+    assert facts["dtype"] == "float64"
+    assert facts["input"]["name"] == "by-hand"
+    assert len(facts["input"]["sha256"]) == 64
+    assert facts["model_digest"] == network().digest
+    assert facts["source"] == {"kind": "object", "name": "linear"}
+    assert facts["backend"] == "plain"
+    assert facts["versions"]["numpy"] == np.__version__
+    assert facts["target"] == [0]
+    assert {"harness", "time"} <= set(facts)
+
+
+def test_a_right_candidate_holds_and_a_wrong_one_does_not(root) -> None:
+    models = {"linear": network()}
+    assert verify(only(root, "gradient"), GradientBackend(), models).verdict == "identical"
+    wrong = GradientBackend("wrong", lambda layer, r: r * 1.001 if layer == "first" else r)
+    comparison = verify(only(root, "input_t_gradient"), wrong, models)
+    assert not comparison.passed
+    assert (comparison.first_divergent, comparison.first_different_relevance) == ("second", "first")
+
+
+def test_a_summary_says_unchanged_and_within_the_floor_and_regressed(root) -> None:
+    assert [row["status"] for row in rows(root)] == ["unchanged", "unchanged"]
+    near = GradientBackend("near", lambda layer, r: r * (1 + 4e-16) if layer == "first" else r)
+    assert [row["status"] for row in rows(root, near)] == ["within the floor", "within the floor"]
+    wrong = GradientBackend("wrong", lambda layer, r: r * 1.001 if layer == "first" else r)
+    bad = rows(root, wrong)
+    assert [(row["status"], row["passed"]) for row in bad] == [("regressed", False)] * 2
+    assert "in the step of second" in bad[0]["message"]
+    assert "1.00e-03" in bad[0]["message"]
+
+
+def test_other_weights_make_the_golden_stale(root) -> None:
+    changed = network().with_weights(lambda layer, name, array: array * 2)
+    with pytest.raises(Stale, match="recorded with other weights"):
+        verify(only(root, "gradient"), GradientBackend(), {"linear": changed})
+    assert [row["status"] for row in rows(root, model=changed)] == ["stale", "stale"]
+
+
+def test_another_definition_of_the_method_makes_the_golden_stale(root, monkeypatch) -> None:
+    from harness.methods import method
+
+    monkeypatch.setattr("harness.golden.regression.method", lambda name: method("lrp.z"))
+    assert [row["status"] for row in rows(root)] == ["stale", "stale"]
+
+
+def test_recording_the_same_again_changes_no_byte(root) -> None:
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    form = load_golden(only(root, "gradient")).form
+    done = list(record(root, network(), X, "by-hand", METHODS, GradientBackend(), "float64", form))
+    assert [each.status for each in done] == ["unchanged", "unchanged"]
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+
+
+def test_a_replacement_needs_a_reason_and_keeps_a_record(root) -> None:
+    form = load_golden(only(root, "gradient")).form
+    old = only(root, "gradient")
+    other = GradientBackend("other", lambda layer, r: r * 1.5 if layer == "first" else r)
+    with pytest.raises(InvalidInputError, match=r"there already and differs .* relevance .* --reason"):
+        list(record(root, network(), X, "by-hand", ["gradient"], other, "float64", form))
+    assert only(root, "gradient") == old
+    (done,) = record(
+        root, network(), X, "by-hand", ["gradient"], other, "float64", form, reason="was wrong by a half"
+    )
+    assert (done.status, old.exists()) == ("replaced", False)
+    (kept,) = (each for each in read_manifest(root).replaced if each["entry"])
+    assert (kept["entry"], kept["reason"]) == ("linear/gradient.float64", "was wrong by a half")
+    assert float(kept["moved"]["relevance first"]) == pytest.approx(0.5, rel=0.3)
+    assert kept["was"]["backend"] == "plain"
+    assert [row["status"] for row in rows(root, other)] == ["unchanged", "regressed"]
+
+
+def test_a_removed_golden_is_not_missing_and_its_record_is_kept(root) -> None:
+    with pytest.raises(InvalidInputError, match="say why: --reason"):
+        remove(root, ["linear/gradient.float64"], "")
+    remove(root, ["linear/gradient.float64"], "the method is gone")
+    assert [row["case"] for row in rows(root)] == ["linear/input_t_gradient.float64"]
+    assert read_manifest(root).replaced[0]["reason"] == "the method is gone"
+    assert not inspect(root).problems
+
+
+def test_nan_in_relevance_and_floor_is_stored_and_compared(tmp_path: Path) -> None:
+    for form in ("full", "sketch"):
+        broken = GradientBackend(
+            "nan", lambda layer, r: r * np.array([1.0, np.nan]) if layer == "first" else r
+        )
+        root = tmp_path / form
+        list(record(root, network(), X, "x", ["gradient"], broken, "float64", form))
+        assert np.isnan(load_golden(only(root, "gradient")).floor.relevance["first"])
+        assert [row["status"] for row in rows(root, broken)] == ["unchanged"]
+        assert [row["verdict"] for row in rows(root)] == ["error"]
+        elsewhere = GradientBackend(
+            "nan", lambda layer, r: r * np.array([np.nan, 1.0]) if layer == "first" else r
+        )
+        assert [row["verdict"] for row in rows(root, elsewhere)] == ["error"]
+
+
+def test_activations_are_stored_once(root) -> None:
+    shared = {entry["shared"] for entry in read_manifest(root).entries.values()}
+    assert len(shared) == 1
+    assert len(list((root / "linear").iterdir())) == len(METHODS) + 1
+
+
+def test_a_sketch_of_float32_is_refused_and_a_golden_of_it_says_where_it_cannot_decide(tmp_path) -> None:
+    with pytest.raises(InvalidInputError, match="a sketch of float32 cannot decide"):
+        make(tmp_path / "sketch", "sketch", "float32")
+    root = make(tmp_path / "full", "full", "float32")
+    wrong = GradientBackend("wrong", lambda layer, r: r * np.float32(1.001) if layer == "first" else r)
+    row = rows(root, wrong)[0]
+    assert (row["status"], row["passed"]) == ("undecided", False)
+    assert "cannot decide on equal ground" in row["message"]
+
+
+def test_a_full_disk_leaves_the_old_goldens_and_one_line(root, monkeypatch, capsys) -> None:
+    from pathlib import Path as Written
+
+    from harness import cli
+
+    before = inspect(root).manifest
+
+    def full(self, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    monkeypatch.setattr(Written, "write_bytes", full)
+    other = network().with_weights(lambda layer, name, array: array * 2)
+    with pytest.raises(OSError, match="No space left"):
+        list(record(root, other, X, "x", ["gradient"], GradientBackend(), "float64"))
+    monkeypatch.undo()
+    assert inspect(root).manifest == before
+    assert not inspect(root).problems
+
+    monkeypatch.setattr(cli, "app", lambda: full("here", b""))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_format_2_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "gradient.float64.json").write_text(json.dumps({"format": 2}))
+    (problem,) = [each for each in inspect(tmp_path).problems if each.kind == "foreign"]
+    assert "gradient.float64.json" in problem.message
+    assert "format 2" in problem.message
+    text = sealed({"format": 4, "entries": {}, "files": {}, "replaced": []})
+    (tmp_path / harness.golden.manifest.MANIFEST).write_text(text)
+    with pytest.raises(ModelSourceError, match="has format 4, this version reads 3"):
+        read_manifest(tmp_path)
+
+
+def test_what_a_candidate_raises_is_an_error_of_its_entry(root) -> None:
+    raised: list[str] = []
+
+    def fault(layer: str, relevance: np.ndarray) -> np.ndarray:
+        if not raised:
+            raised.append(layer)
+            raise SystemExit(0)
+        return relevance
+
+    bad, good = rows(root, GradientBackend("shaky", fault))
+    assert (bad["message"], bad["status"]) == ("candidate 'shaky' raised SystemExit: 0", "error")
+    assert good["passed"]
+
+
+def test_nothing_selected_is_an_error_that_says_how_to_record(root) -> None:
+    with pytest.raises(InvalidInputError, match=r"no golden for other .* golden record"):
+        list(find_goldens(root, ["other"]))
