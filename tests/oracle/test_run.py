@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,9 +25,9 @@ from harness.methods import (
     Z,
     method,
 )
-from harness.trace import Trace
 from reference_impls.oracle import OracleBackend, procedures, propagate
 from tests.oracle.layers import dense, graph, integers, layer, seeds
+from tests.oracle.whole import SmallModel, explain
 from tests.prepared import ready
 
 UNIT = np.finfo(np.float64).eps
@@ -40,19 +40,6 @@ TWO_LAYERS = graph(
     input_shape=(2,),
 )
 X = np.array([[1.0, -2.0]])
-
-
-@dataclass(frozen=True)
-class SmallModel:
-    """What a backend needs of a model."""
-
-    graph: Graph = TWO_LAYERS
-    name: str = "small"
-    digest: str = "sha256:0"
-
-
-def explain(network: Graph, x: np.ndarray, asked: Method, target: Any = None, layers: bool = True) -> Trace:
-    return ready(OracleBackend(), SmallModel(network)).explain(x, asked, target, layers)
 
 
 def image_network(seed: int) -> Graph:
@@ -209,7 +196,7 @@ def test_a_samples_explanation_does_not_depend_on_the_others_in_its_batch(name: 
 
 
 def test_the_backend_explains_and_says_what_with() -> None:
-    prepared = ready(OracleBackend(), SmallModel(), "float64")
+    prepared = ready(OracleBackend(), SmallModel(TWO_LAYERS), "float64")
     for name in ("logits", "steps", "deviations", "denominators"):
         assert capability(prepared.prepared, name)
     for name in ("activations", "programs"):
@@ -257,7 +244,7 @@ def test_what_is_unknown_is_not_supported(unknown: Any) -> None:
 
 
 def test_the_prepared_backend_keeps_its_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    prepared = ready(OracleBackend(), SmallModel(), "float64")
+    prepared = ready(OracleBackend(), SmallModel(TWO_LAYERS), "float64")
     first = prepared.explain(X, method("smoothgrad:augment_by_n=2")).attribution
 
     def never(*arguments: Any) -> None:
@@ -278,7 +265,7 @@ def test_a_method_that_is_not_for_such_a_network_is_an_error() -> None:
 
 def test_single_precision_is_refused_with_a_way_out() -> None:
     with pytest.raises(InvalidInputError, match="float64 only, found dtype 'float32'; use dtype='float64'"):
-        ready(OracleBackend(), SmallModel(), "float32")
+        ready(OracleBackend(), SmallModel(TWO_LAYERS), "float32")
 
 
 def test_a_step_is_computed_in_double_precision_whatever_it_is_given() -> None:
