@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 
 from harness.api import load_model
-from harness.backends import backend_named
-from harness.backends.protocol import Steps
+from harness.backends import backend_named, capability
 from harness.case import Case
 from harness.comparison import RUNS
 from harness.comparison.floor import moved_one_ulp
 from harness.comparison.rerun import walk_back
+from harness.engine import Engine
 from harness.methods import method
 from harness.report import heatmap_figure, table_csv
 from harness.runner import chosen_input, run_case
@@ -53,22 +53,21 @@ def bare_calls(model: Any, x: np.ndarray, name: str, dtype: str) -> float:
                 )
             )
             calls.append((reference, moved, dtype))
-    target = None
+    target = np.empty(0, np.int64)
     seconds = 0.0
-    traces, prepared = [], []
+    found, prepared = [], []
     for backend, subject, precision in calls:
         array = x.astype(precision)
         started = time.perf_counter()
         prepared.append(backend.prepare(subject, precision))
-        traces.append(prepared[-1].explain(array, resolved, target))
+        if not len(target):
+            target = capability(prepared[0], "logits").logits(array).argmax(axis=1)
+        found.append(prepared[-1].run(array, resolved, target, True))
         seconds += time.perf_counter() - started
-        target = traces[0].target
     if dtype == "float32":
-        candidate_trace, steps = (
-            traces[1],
-            [side for side in (prepared[0], prepared[2]) if isinstance(side, Steps)],
-        )
-        del traces
+        steps = [capability(side, "steps") for side in (prepared[0], prepared[2])]
+        del found
+        candidate_trace = Engine().run(Case(model, x, resolved, target, dtype), candidate)
         started = time.perf_counter()
         for _ in zip(*(walk_back(side, model.graph, candidate_trace) for side in steps), strict=True):
             pass

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from harness.backends.protocol import Model
-from harness.checks import checked_dtype, checked_input, checked_target
+from harness.checks import checked_device, checked_dtype, checked_input, checked_target
+from harness.errors import InvalidInputError
 from harness.files import array_digest, json_digest
 from harness.methods import Method, to_json
 from harness.pairs import check_applies
@@ -20,8 +21,10 @@ class Case:
     """Checked once, by :meth:`checked`; its arrays are read-only.
 
     ``x``: (batch, *input shape) in ``dtype``, canonical layout. ``target``: (batch,) int64, the class that is
-    explained for each sample; None: the largest logit of each, or what the method selects. ``layers``: whether
-    activations and relevances of the layers are asked for, or the attribution alone.
+    explained for each sample; None: the largest logit of each, as the first backend that is asked has it
+    (`harness.engine.Engine.run`): the others are handed that class. ``layers``: whether
+    activations and relevances of the layers are asked for, or the attribution alone. ``device``: what it is computed
+    on.
     """
 
     model: Model
@@ -30,6 +33,7 @@ class Case:
     target: np.ndarray | None
     dtype: str
     layers: bool = True
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "x", _read_only(self.x, self.dtype))
@@ -38,17 +42,24 @@ class Case:
 
     @classmethod
     def checked(
-        cls, model: Any, x: Any, method: Method, target: Any, dtype: str, layers: bool = True
+        cls,
+        model: Any,
+        x: Any,
+        method: Method,
+        target: Any,
+        dtype: str,
+        layers: bool = True,
+        device: str = "cpu",
     ) -> Case:
         """The case of what a user gives.
 
-        ``target``: a class index, one per sample, or None. Raises InvalidInputError for an input, target or
-        dtype that does not fit the model, MethodDoesNotApplyError for a method that is not meant for it.
+        ``target``: a class index, one per sample, or None. Raises InvalidInputError for an input, target,
+        dtype or device that does not fit the model, MethodDoesNotApplyError for a method that is not meant for it.
         """
         array = checked_input(model, x, checked_dtype(dtype))
         wanted = checked_target(target, len(array), class_count(model))
         check_applies(method, model)
-        return cls(model, array, method, wanted, dtype, layers)
+        return cls(model, array, method, wanted, dtype, layers, checked_device(device))
 
     @cached_property
     def digest(self) -> str:
@@ -61,6 +72,7 @@ class Case:
                 "target": None if self.target is None else self.target.tolist(),
                 "dtype": self.dtype,
                 "layers": self.layers,
+                "device": self.device,
             }
         )
 
@@ -79,8 +91,14 @@ class Case:
 
 
 def class_count(model: Model) -> int:
-    """The number of logits."""
-    return int(np.prod(model.graph[model.graph.output].shape))
+    """The number of logits. Raises InvalidInputError where the output is no row of logits."""
+    output = model.graph[model.graph.output]
+    if len(output.shape) != 1:
+        raise InvalidInputError(
+            f"{model.name}: the output {output.name!r} has shape (batch, {', '.join(map(str, output.shape))}), "
+            "expected (batch, classes); end the network in a flatten or a global pooling"
+        )
+    return int(output.shape[0])
 
 
 def _read_only(array: np.ndarray, dtype: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from harness.backends.protocol import Model
 from harness.errors import InvalidInputError
 
 DTYPES = ("float32", "float64")
+#: "cpu", or a GPU, by number or not.
+_DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 
 
 def checked_dtype(dtype: str) -> str:
@@ -19,6 +22,21 @@ def checked_dtype(dtype: str) -> str:
     if dtype not in DTYPES:
         raise InvalidInputError(f"dtype must be one of {', '.join(DTYPES)}, found {dtype!r}")
     return dtype
+
+
+def checked_device(device: str) -> str:
+    """``device`` if there are such devices; whether a backend computes on it, `require_device` says."""
+    if not isinstance(device, str) or not _DEVICE.fullmatch(device):
+        raise InvalidInputError(f"device must be cpu, cuda or cuda:NUMBER, found {device!r}")
+    return device
+
+
+def require_device(backend: str, device: str, devices: Sequence[str] = ("cpu",)) -> None:
+    """Raise InvalidInputError where ``device`` is none of those that the backend of that name computes on here."""
+    if checked_device(device) not in devices:
+        raise InvalidInputError(
+            f"backend {backend!r} computes on {' and '.join(devices)} here, found device {device!r}"
+        )
 
 
 def checked_input(model: Model, x: Any, dtype: str) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 
@@ -58,9 +58,8 @@ def passed_down(stage: Stage, quotients: tuple[np.ndarray, ...]) -> Arrays:
     return tuple(shares)
 
 
-@runtime_checkable
 class Dividing(Protocol):
-    """What a prepared backend offers that can take the divisions of a step apart."""
+    """Capability "denominators": to take the divisions of a step apart."""
 
     def divisions(self, layer: Layer, inputs: Arrays, method: Method) -> tuple[Stage, ...]:
         """The divisions of ``layer`` under the rule that ``method`` assigns to it, at ``inputs``.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -95,9 +95,8 @@ class Formula:
     functions: str = ""
 
 
-@runtime_checkable
 class Deviating(Protocol):
-    """What a prepared backend offers that can also compute what others do wrong, in float64."""
+    """Capability "deviations": to compute what others do otherwise as well, in float64."""
 
     def carry_out(self, step: Step) -> Arrays:
         """The relevance of each input."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from harness.backends.protocol import Backend, Model, Prepared
+from harness.checks import require_device
 from harness.errors import InvalidInputError, MissingFrameworkError, UnknownNameError
 from harness.files import installed_versions, source_digest
+from harness.graph import Graph
 from harness.methods import Head, Method
 from ported_impls.versions import (
     function_digest,
@@ -38,7 +40,7 @@ def backend_from_composite(name: str, composite: CompositeFunction, head: Head |
     layer names, and whose attribute ``graph`` is the neutral graph) and returns the `zennit.core.Composite`
     of the method. The relevance starts at the target neuron as ``head`` says (`harness.methods.Head`),
     whatever the method's own head is; ``head=None`` takes the method's. Procedures of many runs run the
-    composite at every point, and post-processing is the method's. Per-layer relevance and `propagate` (a
+    composite at every point, and post-processing is the method's. Per-layer relevance and `step` (a
     layer's module with the hooks that the composite puts on it) come with it.
 
     Raises InvalidInputError for a composite that cannot be called and a head that does not exist.
@@ -109,21 +111,19 @@ class _CompositeBackend:
             "adapter": source_digest("ported_impls"),
         }
 
-    def supports(self, method: Method) -> bool:
+    def supports(self, method: Method, graph: Graph) -> str:
         """Whatever the composite function does not refuse by raising."""
-        return isinstance(method, Method)
+        return ""
 
-    def prepare(self, model: Model, dtype: str) -> Prepared:
-        """Raises MissingFrameworkError without torch."""
+    def prepare(self, model: Model, dtype: str, device: str = "cpu") -> Prepared:
+        """Raises MissingFrameworkError without torch, InvalidInputError for another device than the CPU."""
+        require_device(self.name, device)
         require_torch_and_zennit()
         from ported_impls.run import HookedTwin
 
         twin = model.torch(dtype)
         return HookedTwin(
-            backend=self.name,
-            versions=self.version(),
             model=model,
-            dtype=dtype,
             twin=twin,
             composite=lambda method: self.composite(twin, method),
             head=self.head,
@@ -146,24 +146,18 @@ class _FunctionBackend:
             "adapter": source_digest("ported_impls"),
         }
 
-    def supports(self, method: Method) -> bool:
+    def supports(self, method: Method, graph: Graph) -> str:
         """Whatever the function does not refuse by raising."""
-        return isinstance(method, Method)
+        return ""
 
-    def prepare(self, model: Model, dtype: str) -> Prepared:
-        """Raises MissingFrameworkError without the function's framework."""
-        facts: Mapping[str, Any] = {
-            "backend": self.name,
-            "versions": self.version(),
-            "model": model,
-            "dtype": dtype,
-            "function": self.function,
-        }
+    def prepare(self, model: Model, dtype: str, device: str = "cpu") -> Prepared:
+        """Raises MissingFrameworkError without the function's framework, InvalidInputError for another device."""
+        require_device(self.name, device)
         if self.framework == "torch":
             twin = model.torch(dtype)
             from ported_impls.torch_function import TorchFunction
 
-            return TorchFunction(twin=twin, layers=self.layers, **facts)
+            return TorchFunction(self.name, model, self.function, twin, self.layers)
         from ported_impls.array_function import ArrayFunction, keras_twin_forward, torch_twin_forward
 
         if self.framework == "numpy":
@@ -171,10 +165,9 @@ class _FunctionBackend:
                 forward = torch_twin_forward(model, dtype)
             except MissingFrameworkError:
                 forward = keras_twin_forward(model, dtype)
-            return ArrayFunction(twin=model.graph, forward=forward, as_tensors=False, **facts)
-        return ArrayFunction(
-            twin=model.keras(dtype), forward=keras_twin_forward(model, dtype), as_tensors=True, **facts
-        )
+            return ArrayFunction(self.name, model, self.function, model.graph, forward, as_tensors=False)
+        twin, forward = model.keras(dtype), keras_twin_forward(model, dtype)
+        return ArrayFunction(self.name, model, self.function, twin, forward, as_tensors=True)
 
 
 def _check_callable(name: str, what: str, value: object) -> None:

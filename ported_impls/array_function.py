@@ -8,12 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends.protocol import Model
+from harness.backends.protocol import Arrays, Model
 from harness.methods import Method
-from harness.trace.trace import LayerTrace, Trace
-from ported_impls.heads import resolve_target
-from ported_impls.provenance import provenance
-from ported_impls.returned import TWINS_OWN, checked_attribution, checked_layers, given_layers, parted
+from ported_impls.returned import TWINS_OWN, checked_attribution, checked_layers, parted
 
 
 @dataclass(frozen=True)
@@ -32,44 +29,26 @@ class ArrayFunction:
     """
 
     backend: str
-    versions: Mapping[str, str]
     model: Model
-    dtype: str
     function: Callable[..., Any]
     twin: Any
     forward: Forward
     as_tensors: bool
 
-    def explain(
-        self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
-    ) -> Trace:
-        """Raises InvalidInputError for a target outside the classes or a result that is not what was asked for.
-
-        MethodDoesNotApplyError for a method that is not meant for such a network.
-        """
-        method.check(self.model.graph)
-        logits = self.forward.logits(x)
-        target = resolve_target(self.model.name, logits, target)
+    def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
+        """Raises InvalidInputError for a result that is not what was asked for."""
         result = self.function(self.twin, *self._handed(x.copy(), target.copy()), method)
         value, given = parted(self.backend, result)
         attribution = checked_attribution(self.backend, value, x)
-        traces: dict[str, LayerTrace] = {}
-        if given is not None:
-            graph = self.model.graph
-            relevances = checked_layers(self.backend, graph, given, len(x), np.asarray)
-            traces = given_layers(graph, self.forward.activations(x), relevances) if layers else {}
-        return Trace(
-            model=self.model.name,
-            method=method,
-            backend=self.backend,
-            dtype=self.dtype,
-            target=target,
-            logits=logits,
-            attribution=attribution,
-            layers=traces,
-            provenance=provenance(self.backend, self.versions, self.model, self.dtype, x)
-            | ({"activations": TWINS_OWN} if traces else {}),
-        )
+        if given is None:
+            return Arrays(self.logits(x), attribution)
+        relevances = checked_layers(self.backend, given, np.asarray)
+        shown = self.forward.activations(x) if layers else {}
+        return Arrays(self.logits(x), attribution, shown, relevances, facts={"activations": TWINS_OWN})
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """(batch, classes)."""
+        return self.forward.logits(x)
 
     def _handed(self, x: np.ndarray, target: np.ndarray) -> tuple[Any, Any]:
         if not self.as_tensors:

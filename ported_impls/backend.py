@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from harness.backends.protocol import Model, Prepared
+from harness.checks import require_device
 from harness.files import installed_versions, source_digest
+from harness.graph import Graph
 from harness.methods import Method
 from ported_impls.versions import require_torch_and_zennit
 
@@ -16,12 +18,13 @@ class TorchBackend:
     def version(self) -> dict[str, str]:
         return {**installed_versions("torch", "zennit", "numpy"), "source": source_digest("ported_impls")}
 
-    def supports(self, method: Method) -> bool:
-        """Every rule and procedure of `harness.methods` is implemented; a misplaced rule is an error of `explain`."""
-        return isinstance(method, Method)
+    def supports(self, method: Method, graph: Graph) -> str:
+        """Every rule and procedure of `harness.methods` is implemented; a misplaced rule is an error of the run."""
+        return ""
 
-    def prepare(self, model: Model, dtype: str) -> Prepared:
-        """Raises MissingFrameworkError without torch."""
+    def prepare(self, model: Model, dtype: str, device: str = "cpu") -> Prepared:
+        """Raises MissingFrameworkError without torch, InvalidInputError for another device than the CPU."""
+        require_device(self.name, device)
         require_torch_and_zennit()
         from ported_impls.composite import method_composite
         from ported_impls.edges import rectified_edges
@@ -29,10 +32,7 @@ class TorchBackend:
 
         twin = model.torch(dtype)
         return HookedTwin(
-            backend=self.name,
-            versions=self.version(),
             model=model,
-            dtype=dtype,
             twin=twin,
             composite=lambda method: method_composite(method, twin.graph),
             edges=lambda method: rectified_edges(twin.graph, method.composite.assign(twin.graph)),

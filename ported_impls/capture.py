@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.graph import Graph, Layer
-from harness.trace.trace import LayerTrace
-from ported_impls.layout import in_canonical_order, to_canonical
+from harness.graph import Layer
+from ported_impls.layout import to_canonical
 
 #: (layer name, relevance of its output in canonical layout)
 Tap = Callable[[str, np.ndarray], None]
@@ -110,32 +109,3 @@ def _record(
 
 def _keep_gradient(captured: Captured, name: str, gradient: torch.Tensor) -> None:
     captured.relevances[name] = to_canonical(gradient).copy("K")
-
-
-def layer_traces(
-    graph: Graph,
-    captured: Captured,
-    x: np.ndarray,
-    relevance_of_input: np.ndarray,
-    orders: Mapping[str, np.ndarray],
-) -> dict[str, LayerTrace]:
-    """The layers of a trace; a layer that no gradient reached has relevance zero.
-
-    ``orders``: what `ported_impls.layout.feature_orders` says of the model.
-    """
-    activations = {**captured.activations, graph.input.name: x}
-    relevances = {**captured.relevances, graph.input.name: relevance_of_input}
-    traces = {}
-    for layer in graph:
-        relevance = relevances.get(layer.name)
-        if relevance is None:
-            relevance = np.zeros((len(x), *layer.shape), x.dtype)
-        activation, order = activations.get(layer.name), orders.get(layer.name)
-        traces[layer.name] = LayerTrace(
-            layer.name,
-            layer.kind,
-            layer.axes,
-            None if activation is None else in_canonical_order(activation, order),
-            in_canonical_order(relevance, order),
-        )
-    return traces

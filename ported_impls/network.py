@@ -13,7 +13,7 @@ from harness.graph import Graph, Layer
 from harness.methods import Head
 from ported_impls.capture import Captured, Tap, capture_layers, tap_relevance
 from ported_impls.edges import Edges, rectified_shares
-from ported_impls.heads import initial_relevance, resolve_target
+from ported_impls.heads import initial_relevance
 from ported_impls.layout import to_canonical, to_twin
 from ported_impls.torchvision_shim import zennit
 
@@ -22,7 +22,6 @@ from ported_impls.torchvision_shim import zennit
 class Network:
     """``composite`` and ``edges`` are the method's; ``head`` says where its relevance starts."""
 
-    name: str
     twin: torch.nn.Module
     composite: zennit.core.Composite
     head: Head
@@ -50,32 +49,26 @@ class Findings:
     """
 
     logits: np.ndarray
-    target: np.ndarray
     attribution: np.ndarray
     relevance: np.ndarray
     captured: Captured | None
 
 
-def look(
-    network: Network, x: np.ndarray, target: np.ndarray | None, recorded: Sequence[Layer]
-) -> tuple[np.ndarray, np.ndarray, Captured]:
-    """Logits, resolved target and activations of ``x``; raises InvalidInputError for a target that is not there."""
+def look(network: Network, x: np.ndarray, recorded: Sequence[Layer]) -> tuple[np.ndarray, Captured]:
+    """Logits and activations of ``x``."""
     with torch.no_grad(), network.hooks(), capture_layers(network.twin, recorded) as captured:
         logits = to_canonical(network.twin(to_twin(x)))
-    return logits, resolve_target(network.name, logits, target), captured
+    return logits, captured
 
 
-def explain_once(
-    network: Network, x: np.ndarray, target: np.ndarray | None, recorded: Sequence[Layer]
-) -> Findings:
-    """One run, forward and back; raises InvalidInputError for a target that is not there."""
+def explain_once(network: Network, x: np.ndarray, target: np.ndarray, recorded: Sequence[Layer]) -> Findings:
+    """One run, forward and back."""
     seen = to_twin(x).requires_grad_()
     with network.hooks(), capture_layers(network.twin, recorded) as captured:
         output = network.twin(seen)
         logits = to_canonical(output)
-        target = resolve_target(network.name, logits, target)
         relevance = _back(output, initial_relevance(logits, target, network.head), seen)
-    return Findings(logits, target, relevance, relevance, captured)
+    return Findings(logits, relevance, relevance, captured)
 
 
 def relevance_of(

@@ -32,7 +32,7 @@ from ported_impls.statistics import Statistic
 from ported_impls.torchvision_shim import zennit
 
 #: How a method's procedure is carried out.
-Find = Callable[[Network, np.ndarray, Method, np.ndarray | None, Sequence[Layer]], Findings]
+Find = Callable[[Network, np.ndarray, Method, np.ndarray, Sequence[Layer]], Findings]
 #: Procedures of many runs.
 SAMPLED = IntegratedGradients | Smoothed
 
@@ -41,13 +41,10 @@ def find(
     network: Network,
     x: np.ndarray,
     method: Method,
-    target: np.ndarray | None,
+    target: np.ndarray,
     recorded: Sequence[Layer],
 ) -> Findings:
-    """What ``method`` finds on ``x`` (batch, ..., channel), before post-processing.
-
-    Raises InvalidInputError for a target that is not there.
-    """
+    """What ``method`` finds on ``x`` (batch, ..., channel), before post-processing."""
     procedure = method.procedure
     if isinstance(procedure, Backward):
         return explain_once(network, x, target, recorded)
@@ -55,20 +52,20 @@ def find(
         return sampled(network, x, procedure, target, recorded)
     if isinstance(procedure, GradCam):
         return grad_cam(network, x, procedure, target, recorded)
-    logits, target, _ = look(network, x, target, ())
+    logits, _ = look(network, x, ())
     attribution = without_run(procedure, x)
-    return Findings(logits, target, attribution, attribution, None)
+    return Findings(logits, attribution, attribution, None)
 
 
 def sampled(
     network: Network,
     x: np.ndarray,
     procedure: IntegratedGradients | Smoothed,
-    target: np.ndarray | None,
+    target: np.ndarray,
     recorded: Sequence[Layer],
 ) -> Findings:
     """One run after the other, joined on the way."""
-    logits, target, captured = look(network, x, target, recorded)
+    logits, captured = look(network, x, recorded)
     source = network.graph.input.name
     inside = [layer for layer in recorded if layer.name != source]
     kind = procedure.statistic if isinstance(procedure, Smoothed) else "mean"
@@ -81,7 +78,7 @@ def sampled(
     attribution = attributions.result()[source]
     if isinstance(procedure, IntegratedGradients):
         attribution = (x - procedure.baseline) * attribution
-    return Findings(logits, target, attribution, captured.relevances[source], captured)
+    return Findings(logits, attribution, captured.relevances[source], captured)
 
 
 def points(procedure: IntegratedGradients | Smoothed, x: np.ndarray) -> Iterator[np.ndarray]:
@@ -99,7 +96,7 @@ def grad_cam(
     network: Network,
     x: np.ndarray,
     procedure: GradCam,
-    target: np.ndarray | None,
+    target: np.ndarray,
     recorded: Sequence[Layer],
 ) -> Findings:
     """The map of the CAM layer at the size of the input; relevance is kept down to that layer.

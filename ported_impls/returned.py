@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from harness.errors import InvalidInputError
-from harness.graph import Graph
-from harness.trace.trace import LayerTrace
 
 #: What a trace says of activations that the function did not compute itself, or may not have.
 TWINS_OWN = "a run of the twin beside the function's own"
@@ -49,50 +46,22 @@ def checked_attribution(
 
 
 def checked_layers(
-    backend: str, graph: Graph, given: Mapping[str, Any], batch: int, as_array: Callable[[Any], np.ndarray]
+    backend: str, given: Mapping[str, Any], as_array: Callable[[Any], np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Relevance by canonical layer name, (batch, *layer shape), channels last, each in memory of its own.
+    """Relevance by layer name, each in memory of its own; names and shapes are the harness's to check.
 
-    Raises InvalidInputError for a name that is no layer, another shape, or a value that is not finite.
+    Raises InvalidInputError for a value that is no array of real, finite numbers.
     """
-    known = [layer.name for layer in graph]
     checked: dict[str, np.ndarray] = {}
     for name, value in given.items():
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the layers are {', '.join(known)}"
-            raise InvalidInputError(
-                f"{backend}: the function returned relevance of {name!r}, which is no layer of {graph.name}; {hint}"
-            )
-        relevance = _numeric(backend, f"relevance of layer {name!r}", value, as_array)
-        expected = (batch, *graph[name].shape)
-        if relevance.shape != expected:
-            first = relevance.ndim > 2 and np.moveaxis(relevance, 1, -1).shape == expected
-            hint = "; it is channels-first: use numpy.moveaxis(relevance, 1, -1)" if first else ""
-            raise InvalidInputError(
-                f"{backend}: the function returned relevance of layer {name!r} of shape {relevance.shape}, "
-                f"expected {expected}, batch first and channels last{hint}"
-            )
-        bad = int((~np.isfinite(relevance)).sum())
+        checked[name] = _numeric(backend, f"relevance of layer {name!r}", value, as_array)
+        bad = int((~np.isfinite(checked[name])).sum())
         if bad:
             raise InvalidInputError(
                 f"{backend}: the function returned relevance of layer {name!r} with {bad} NaN or infinite values, "
                 "expected finite numbers; leave the layer out to have the attribution judged alone"
             )
-        checked[name] = relevance
     return checked
-
-
-def given_layers(
-    graph: Graph, activations: Mapping[str, np.ndarray], relevances: Mapping[str, np.ndarray]
-) -> dict[str, LayerTrace]:
-    """The layers of a trace, in forward order; those without a relevance show their activation only."""
-    return {
-        layer.name: LayerTrace(
-            layer.name, layer.kind, layer.axes, activations.get(layer.name), relevances.get(layer.name)
-        )
-        for layer in graph
-    }
 
 
 def _numeric(backend: str, what: str, value: Any, as_array: Callable[[Any], np.ndarray]) -> np.ndarray:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
-from harness.backends.protocol import Model, StepProgram
+from harness.backends.protocol import Arrays, Model, StepProgram
 from harness.errors import HarnessError
 from harness.graph import Graph, Layer
 from harness.methods import Head, Method
-from harness.trace.trace import Trace
-from ported_impls.capture import layer_traces
 from ported_impls.edges import Edges
 from ported_impls.layout import feature_orders, in_canonical_order, in_twin_order, to_canonical, to_twin
 from ported_impls.network import Findings, Network
 from ported_impls.postprocess import postprocessed
 from ported_impls.procedures import SAMPLED, Find, find
-from ported_impls.provenance import provenance
 from ported_impls.step_program import Orders, forward_program, step_program
 from ported_impls.torchvision_shim import zennit
 
@@ -42,7 +39,7 @@ class LastSampled:
         found = compute()
         inside = found.captured
         shown = (*inside.activations.values(), *inside.relevances.values()) if inside is not None else ()
-        for array in (found.logits, found.target, found.attribution, found.relevance, *shown):
+        for array in (found.logits, found.attribution, found.relevance, *shown):
             array.setflags(write=False)
         self._kept = (key, layers, found)
         return found
@@ -58,17 +55,14 @@ def _whole_name(method: Method) -> str:
 
 @dataclass(frozen=True)
 class HookedTwin:
-    """Satisfies `Prepared`, `Steps` and `Programs`.
+    """Satisfies `Prepared`, `Logits`, `Steps` and `Programs`.
 
     ``composite`` makes the Zennit composite of a method, ``edges`` says which shares it rectifies; ``head``
     overrides the method's head. ``find`` carries out the procedures. ``deciding_name`` is what of a method's
     name ``composite`` looks at: two methods that differ elsewhere in their names are one.
     """
 
-    backend: str
-    versions: Mapping[str, str]
     model: Model
-    dtype: str
     twin: torch.nn.Module
     composite: Callable[[Method], zennit.core.Composite]
     edges: Callable[[Method], Edges] = _no_edges
@@ -77,55 +71,54 @@ class HookedTwin:
     deciding_name: Callable[[Method], str] = _whole_name
     last: LastSampled = field(default_factory=LastSampled, repr=False, compare=False)
 
-    def explain(
-        self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
-    ) -> Trace:
-        """Run ``method`` on ``x`` (batch, ..., channel); ``target`` (batch,), or None for the largest logit.
-
-        Raises InvalidInputError for a target outside the classes, for a network whose output is not
-        (batch, classes) and for a parameter that does not fit it, MethodDoesNotApplyError for a method that
-        is not meant for such a network.
-        """
+    @property
+    def graph(self) -> Graph:
+        """That of the twin: of a hand-made port its own."""
         graph: Graph = self.twin.graph
-        method.check(graph)
+        return graph
+
+    def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
+        """Run ``method`` on ``x`` (batch, ..., channel), for the classes ``target`` (batch,).
+
+        Raises InvalidInputError for a parameter that does not fit the network.
+        """
 
         def compute() -> Findings:
-            network = Network(
-                self.model.name,
-                self.twin,
-                self.composite(method),
-                self.head or method.head,
-                self.edges(method),
-            )
-            return self.find(network, x, method, target, graph.layers if layers else ())
+            head = self.head or method.head
+            network = Network(self.twin, self.composite(method), head, self.edges(method))
+            return self.find(network, x, method, target, self.graph.layers if layers else ())
 
         if isinstance(method.procedure, SAMPLED):
             found = self.last.get(self._runs_of(x, method, target), layers, compute)
         else:
             found = compute()
-        traces = {}
-        if layers and found.captured is not None:
-            orders = feature_orders(self.model)
-            traces = layer_traces(graph, found.captured, x, found.relevance, orders)
-        return Trace(
-            model=self.model.name,
-            method=method,
-            backend=self.backend,
-            dtype=self.dtype,
-            target=found.target,
-            logits=found.logits,
-            attribution=postprocessed(found.attribution, x, method.postprocess),
-            layers=traces,
-            provenance=provenance(self.backend, self.versions, self.model, self.dtype, x),
+        attribution = postprocessed(found.attribution, x, method.postprocess)
+        if not layers or found.captured is None:
+            return Arrays(found.logits, attribution)
+        source, orders = self.graph.input.name, feature_orders(self.model)
+        activations = {**found.captured.activations, source: x}
+        relevances = {**found.captured.relevances, source: found.relevance}
+        for layer in self.graph:  # a layer that no gradient reached
+            if layer.name not in relevances:
+                relevances[layer.name] = np.zeros((len(x), *layer.shape), x.dtype)
+        return Arrays(
+            found.logits,
+            attribution,
+            {name: in_canonical_order(array, orders.get(name)) for name, array in activations.items()},
+            {name: in_canonical_order(array, orders.get(name)) for name, array in relevances.items()},
         )
 
-    def _runs_of(self, x: np.ndarray, method: Method, target: np.ndarray | None) -> Hashable:
-        """All that the runs of a method depend on; what is done at the input afterwards is left out."""
-        chosen = None if target is None else tuple(np.asarray(target).ravel().tolist())
-        runs = replace(method, name=self.deciding_name(method), postprocess="none")
-        return x.shape, hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest(), chosen, runs
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """(batch, classes)."""
+        with torch.no_grad():
+            return to_canonical(self.twin(to_twin(x)))
 
-    def propagate(
+    def _runs_of(self, x: np.ndarray, method: Method, target: np.ndarray) -> Hashable:
+        """All that the runs of a method depend on; what is done at the input afterwards is left out."""
+        runs = replace(method, name=self.deciding_name(method), postprocess="none")
+        return x.shape, hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest(), target.tobytes(), runs
+
+    def step(
         self, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
     ) -> tuple[np.ndarray, ...]:
         """The layer's module with its hook alone, on ``inputs`` and the ``relevance`` of its output."""
@@ -153,7 +146,7 @@ class HookedTwin:
         method: Method,
         kept: np.ndarray | None = None,
     ) -> StepProgram:
-        """What :meth:`propagate` computes, as torch's own operations; see `harness.backends.Programs`."""
+        """What :meth:`step` computes, as torch's own operations; see `harness.backends.Programs`."""
         orders = self._orders(layer, kept)
         return step_program(self.twin, self.composite(method), layer.name, inputs, relevance, orders, kept)
 

@@ -25,19 +25,18 @@ def find(
     network: Network,
     x: np.ndarray,
     method: Method,
-    target: np.ndarray | None,
+    target: np.ndarray,
     recorded: Sequence[Layer],
 ) -> Findings:
     """What Zennit makes of ``method`` on ``x`` (batch, ..., channel), before post-processing.
 
     One run is what `zennit.attribution.Gradient` does. The attributors of many runs join them themselves;
     what their runs leave at each layer is averaged here.
-    Raises InvalidInputError for a target that is not there.
     """
     procedure = method.procedure
     if isinstance(procedure, Backward):
         return explain_once(network, x, target, recorded)
-    logits, target, captured = look(network, x, target, recorded)
+    logits, captured = look(network, x, recorded)
     seed = partial(_initial_relevance, target, network.head)
     source = network.graph.input.name
     inside = [layer for layer in recorded if layer.name != source]
@@ -56,7 +55,7 @@ def find(
                 f"zennit has no attributor for {type(procedure).__name__}; choose another backend"
             )
     captured.relevances = relevances.result()
-    return Findings(logits, target, to_canonical(attribution), captured.relevances[source], captured)
+    return Findings(logits, to_canonical(attribution), captured.relevances[source], captured)
 
 
 def _initial_relevance(target: np.ndarray, head: Head, output: torch.Tensor) -> torch.Tensor:

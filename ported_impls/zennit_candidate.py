@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.backends.protocol import Backend, Model, Prepared
+from harness.checks import require_device
 from harness.errors import UnsupportedMethodError
 from harness.files import installed_versions, source_digest
 from harness.graph import Graph
@@ -74,12 +75,13 @@ class ZennitBackend:
     def version(self) -> dict[str, str]:
         return {**installed_versions("torch", "zennit", "numpy"), "source": source_digest("ported_impls")}
 
-    def supports(self, method: Method) -> bool:
-        """Whether Zennit has a counterpart of the method."""
-        return missing_counterpart(method) is None
+    def supports(self, method: Method, graph: Graph) -> str:
+        """Why Zennit has no counterpart of the method; empty where it has."""
+        return missing_counterpart(method)
 
-    def prepare(self, model: Model, dtype: str) -> Prepared:
-        """Raises MissingFrameworkError without torch."""
+    def prepare(self, model: Model, dtype: str, device: str = "cpu") -> Prepared:
+        """Raises MissingFrameworkError without torch, InvalidInputError for another device than the CPU."""
+        require_device(self.name, device)
         require_torch_and_zennit()
         from ported_impls.run import HookedTwin
         from ported_impls.zennit_attribution import find
@@ -87,10 +89,7 @@ class ZennitBackend:
 
         twin = model.torch(dtype)
         return HookedTwin(
-            backend=self.name,
-            versions=self.version(),
             model=model,
-            dtype=dtype,
             twin=twin,
             composite=lambda method: counterpart(twin.graph, method, self.merge_batch_norms),
             find=find,
@@ -103,13 +102,13 @@ def counterpart(graph: Graph, method: Method, merge_batch_norms: bool = False) -
     from ported_impls.zennit_composites import zennit_composite
 
     reason = missing_counterpart(method)
-    if reason is not None:
+    if reason:
         raise UnsupportedMethodError(f"zennit has no {method.name}: {reason}; choose another backend")
     return zennit_composite(graph, method, merge_batch_norms)
 
 
-def missing_counterpart(method: Method) -> str | None:
-    """Why Zennit has no counterpart of ``method``, None where it has one."""
+def missing_counterpart(method: Method) -> str:
+    """Why Zennit has no counterpart of ``method``; empty where it has one."""
     procedure = method.procedure
     if isinstance(procedure, GradCam):
         return "it has no Grad-CAM"
@@ -122,4 +121,4 @@ def missing_counterpart(method: Method) -> str | None:
     for assignment in method.composite.assignments:
         if isinstance(assignment.rule, _WITHOUT_RULE):
             return f"it has no rule {type(assignment.rule).__name__}"
-    return None
+    return ""

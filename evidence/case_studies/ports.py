@@ -12,12 +12,11 @@ import torch
 from evidence.case_studies import hooks
 from evidence.case_studies.planted import Planted
 from harness.api import backend_from_composite
-from harness.backends import Backend, Model, Prepared
+from harness.backends import Arrays, Backend, Model, Prepared
 from harness.diagnosis.findings import Finding
 from harness.errors import HarnessError
 from harness.graph import KERNEL_KINDS, Graph, Layer
 from harness.methods import Epsilon, Method
-from harness.trace import Trace
 from ported_impls.composite import hook_for, method_composite
 from ported_impls.torchvision_shim import zennit
 
@@ -85,11 +84,11 @@ class TimesFactor:
     def version(self) -> dict[str, str]:
         return self.inner.version()
 
-    def supports(self, method: Method) -> bool:
-        return self.inner.supports(method)
+    def supports(self, method: Method, graph: Graph) -> str:
+        return self.inner.supports(method, graph)
 
-    def prepare(self, model: Model, dtype: str) -> Prepared:
-        return _Multiplied(self.inner.prepare(model, dtype), self.factor)
+    def prepare(self, model: Model, dtype: str, device: str = "cpu") -> Prepared:
+        return _Multiplied(self.inner.prepare(model, dtype, device), self.factor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,16 +96,14 @@ class _Multiplied:
     inner: Any
     factor: float
 
-    def explain(
-        self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
-    ) -> Trace:
-        trace: Trace = self.inner.explain(x, method, target, layers)
-        return replace(trace, attribution=trace.attribution * self.factor)
+    def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
+        found: Arrays = self.inner.run(x, method, target, layers)
+        return replace(found, attribution=found.attribution * self.factor)
 
-    def propagate(
+    def step(
         self, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
     ) -> tuple[np.ndarray, ...]:
-        relevances: tuple[np.ndarray, ...] = self.inner.propagate(layer, inputs, relevance, method)
+        relevances: tuple[np.ndarray, ...] = self.inner.step(layer, inputs, relevance, method)
         return relevances
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evidence.certification.reference_runs import ReferenceRun
-from harness.backends.protocol import Steps
 from harness.comparison.floor import MULTIPLE
 from harness.comparison.rerun import walk_back
 from harness.errors import InvalidInputError
@@ -109,7 +108,7 @@ def places_on_recorded_activations(
     ):
         return []
     runs = (reference, *others)
-    steps = [run.prepared for run in runs if isinstance(run.prepared, Steps)]
+    steps = [each for run in runs if (each := run.steps) is not None]
     if len(steps) < len(runs):
         return []
     walks = (walk_back(each, graph, run.ground(recorded)) for each, run in zip(steps, runs, strict=True))

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend, Prepared
+from harness.backends import Backend
+from harness.case import Case
+from harness.engine import Engine
 from harness.errors import ModelSourceError, PeerError, UnsupportedMethodError
 from harness.files import array_digest, json_digest, write_json
 from harness.methods import Method, slug, to_json
@@ -64,7 +66,7 @@ class Recordings:
         self._trust = trust
         self._retry = retry
         self._kept_only = kept_only
-        self._prepared: tuple[Any, Prepared] | None = None
+        self._engine = Engine()
         self.versions = self._versions()
 
     def of(self, model: Any, x: np.ndarray, method: Method, target: np.ndarray) -> Recording | None:
@@ -109,19 +111,14 @@ class Recordings:
     def _explained(self, model: Any, x: np.ndarray, method: Method, target: np.ndarray) -> Trace:
         """The library's trace; run again where it fails before its limit, for a process may die by chance."""
         started = time.perf_counter()
-        prepared = self._prepare(model)
+        write_json(self._folder / _VERSIONS, self.versions)
+        case = Case(model, x, method, target, "float32")
         try:
-            return prepared.explain(x, method, target)
+            return self._engine.run(case, self._backend, again=True, keep=False)
         except PeerError:
             if time.perf_counter() - started >= self._limit_s:
                 raise
-            return prepared.explain(x, method, target)
-
-    def _prepare(self, model: Any) -> Prepared:
-        if self._prepared is None or self._prepared[0] is not model:
-            write_json(self._folder / _VERSIONS, self.versions)
-            self._prepared = (model, self._backend.prepare(model, "float32"))
-        return self._prepared[1]
+            return self._engine.run(case, self._backend, again=True, keep=False)
 
     def _path(self, model: Any, x: np.ndarray, method: Method, target: np.ndarray) -> Path:
         key = json_digest(

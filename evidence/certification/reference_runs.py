@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from evidence.certification.cases import ModelCases
-from harness.backends import Backend, Prepared
+from harness.backends import Backend, Steps
+from harness.case import Case
 from harness.comparison.floor import RUNS, moved_one_ulp
+from harness.engine import Engine
 from harness.graph import Layer
 from harness.methods import Method, method
 from harness.trace import Trace
@@ -17,15 +20,26 @@ from harness.trace import Trace
 
 @dataclass(frozen=True, eq=False)
 class ReferenceRun:
-    """The reference, ready to run. ``seed``: everything is moved by one unit in the last place, at random."""
+    """The reference, ready to run. ``seed``: everything is moved by one unit in the last place, at random.
 
-    prepared: Prepared
-    x: np.ndarray
+    ``case``: its model, input and dtype.
+    """
+
+    engine: Engine
+    backend: Backend
+    case: Case
     seed: int | None = None
 
     def run(self, wanted: Method, target: np.ndarray) -> Trace:
         """``wanted`` on this run's input."""
-        return self.prepared.explain(self.x, wanted, target)
+        case = replace(self.case, method=wanted, target=target)
+        return self.engine.run(case, self.backend, again=True, keep=False)
+
+    @property
+    def steps(self) -> Steps | None:
+        """Its single steps; None where the reference has none."""
+        steps: Steps | None = self.engine.offered(self.case, self.backend, "steps")
+        return steps
 
     def ground(self, recorded: Trace) -> Trace:
         """The library's recording with its activations as this run takes them."""
@@ -46,6 +60,7 @@ class ReferenceRuns:
     def __init__(self, cases: ModelCases, reference: Backend) -> None:
         self._cases = cases
         self._reference = reference
+        self._engine = Engine()
 
     @cached_property
     def single(self) -> ReferenceRun:
@@ -71,14 +86,19 @@ class ReferenceRuns:
 
             model = self._cases.model.with_weights(move)
             x = moved_one_ulp(self._cases.x.astype(np.float32), generator)
-            runs.append(ReferenceRun(self._reference.prepare(model, "float32"), x, seed))
+            runs.append(self._of(model, x, "float32", seed))
         return tuple(runs)
 
     @cached_property
     def target(self) -> np.ndarray:
         """The class with the largest logit of the float32 run, for each sample; both sides explain it."""
-        single = self.single
-        return single.prepared.explain(single.x, method("gradient"), None, layers=False).target
+        target = self._engine.resolved(self.single.case, self._reference).target
+        assert target is not None
+        return target
 
     def _plain(self, dtype: str) -> ReferenceRun:
-        return ReferenceRun(self._reference.prepare(self._cases.model, dtype), self._cases.x.astype(dtype))
+        return self._of(self._cases.model, self._cases.x, dtype)
+
+    def _of(self, model: Any, x: np.ndarray, dtype: str, seed: int | None = None) -> ReferenceRun:
+        case = Case(model, x, method("gradient"), None, dtype)
+        return ReferenceRun(self._engine, self._reference, case, seed)

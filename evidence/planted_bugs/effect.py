@@ -12,8 +12,7 @@ from evidence.planted_bugs.healthy import CANDIDATE
 from evidence.planted_bugs.mutant import Expected
 from evidence.planted_bugs.run import Case, Result, input_of
 from harness.api import explain
-from harness.backends import Backend, backend_named, step_on_copies
-from harness.backends.protocol import Steps
+from harness.backends import Backend, Steps, backend_named, capability, step_on_copies
 from harness.comparison.summation import longest_sum
 from harness.diagnosis.measure import apart, explained, summation_floor
 from harness.engine import engine
@@ -72,5 +71,5 @@ def _idle(collection: Collection, case: Case, layers: set[str]) -> set[str]:
 
 
 def _steps(model: Any, backend: Backend) -> Steps | None:
-    prepared = engine().prepared(model, backend, DTYPE)
-    return prepared if isinstance(prepared, Steps) else None
+    steps: Steps | None = capability(engine().prepared(model, backend, DTYPE), "steps")
+    return steps

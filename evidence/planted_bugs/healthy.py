@@ -37,7 +37,7 @@ def healthy_cases(extent: Extent, models: Sequence[str], load: Any) -> Iterator[
                 method.check(graph)
             except HarnessError:
                 continue
-            if backend_named(CANDIDATE).supports(method):
+            if not backend_named(CANDIDATE).supports(method, graph):
                 yield Case(HEALTHY, model, method.name, ())
 
 

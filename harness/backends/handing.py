@@ -1,54 +1,84 @@
 """Arrays are handed to a backend, and taken from it, as copies: neither side can change what the other holds.
 
 A candidate may overwrite its input, return it, or return the buffer that its next run writes to. Whoever in the
-harness runs a backend or one of its steps does it through the two calls here.
+harness runs a backend or one of its steps does it through the calls here.
 """
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.backends.protocol import Model, Prepared, Steps
+from harness.backends.contract import capability
+from harness.backends.protocol import Arrays, Model, Prepared, Steps
 from harness.backends.registry import is_installed
-from harness.graph import Layer
+from harness.errors import InvalidInputError
+from harness.graph import Graph, Layer
 from harness.methods import Method
 from harness.state import PUT_BACK, STATE, Watch
-from harness.trace.trace import Trace
+
+if TYPE_CHECKING:
+    from harness.case import Case
 
 
-def run_on_copies(
-    prepared: Prepared,
-    x: np.ndarray,
-    method: Method,
-    target: np.ndarray | None,
-    layers: bool = True,
-    watched: Any = None,
-) -> Trace:
-    """`Prepared.explain` on copies of ``x`` (batch, *input shape) and ``target`` (batch,).
+def run_on_copies(prepared: Prepared, case: Case, watched: Any = None, who: str = "the backend") -> Arrays:
+    """`Prepared.run` on copies of the input and target of ``case``, which is resolved; ``who`` runs it, for errors.
 
-    The trace is a new one, and all its arrays are, every one of them computed by now. Its provenance says
-    (`harness.state.STATE`) where the run has changed its input or, with the model that is ``watched``, anything of
-    `harness.state.Watch`, which is put back whatever happens. Raises TypeError and ValueError for what is no trace of
-    real numbers of the right shapes, and what the backend raises.
+    All arrays are new, every one of them computed by now. The facts say (`harness.state.STATE`) where the run has
+    changed its input or, with the model that is ``watched``, anything of `harness.state.Watch`, which is put back
+    whatever happens. Raises InvalidInputError for what are no `Arrays` of real numbers of the right shapes, by layers
+    that there are, and what the backend raises.
     """
-    given, asked = _copy(x), None if target is None else _copy(target)
+    assert case.target is not None
+    given, asked = _copy(case.x), _copy(case.target)
     watch = None if watched is None else Watch(watched)
     try:
-        found = _whole(prepared.explain(given, method, asked, layers), x)
+        found = prepared.run(given, case.method, asked, case.layers)
+        try:
+            found = _whole(found, case, graph_of(prepared, case))
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{who}: {error}") from None
     finally:
         left = None if watch is None else watch.put_back()
     faults, notes = ([*left.faults], left.notes) if left else ([], ())
-    changed_target = target is not None and asked is not None and not np.array_equal(asked, target)
-    if changed_target or not np.array_equal(given, x):
+    if not np.array_equal(asked, case.target) or not np.array_equal(given, case.x):
         faults.insert(0, "its input")
+    more = {}
     if faults:
-        found.provenance[STATE] = f"leaves changed: {'; '.join(faults)}"
+        more[STATE] = f"leaves changed: {'; '.join(faults)}"
     if notes:
-        found.provenance[PUT_BACK] = f"the run changed {'; '.join(notes)}, which was put back"
-    return found
+        more[PUT_BACK] = f"the run changed {'; '.join(notes)}, which was put back"
+    return replace(found, facts={**found.facts, **more})
+
+
+def logits_on_copies(
+    prepared: Prepared, case: Case, watched: Any = None, who: str = "the backend"
+) -> np.ndarray:
+    """(batch, classes) of a ``case`` without a target: by the capability "logits", or else by a run for class 0."""
+    alone = capability(prepared, "logits")
+    if alone is None:
+        zeros = np.zeros(len(case.x), np.int64)
+        return run_on_copies(prepared, replace(case, target=zeros, layers=False), watched, who).logits
+    watch = None if watched is None else Watch(watched)
+    try:
+        logits = _copy(np.asarray(alone.logits(_copy(case.x))))
+    finally:
+        if watch is not None:
+            watch.put_back()
+    _check("logits", logits, _logits_shape(case))
+    return logits
+
+
+def step_on_copies(
+    steps: Steps, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
+) -> tuple[np.ndarray, ...]:
+    """`Steps.step` on copies of ``inputs`` and ``relevance``; new arrays. Raises what the backend raises."""
+    found = steps.step(layer, tuple(_copy(x) for x in inputs), _copy(relevance), method)
+    return tuple(_copy(np.asarray(each)) for each in found)
 
 
 def to_watch(backend: Any, model: Model) -> Model | None:
@@ -56,54 +86,65 @@ def to_watch(backend: Any, model: Model) -> Model | None:
     return None if is_installed(backend) or getattr(backend, "runs_elsewhere", False) else model
 
 
-def _whole(found: Any, x: np.ndarray) -> Trace:
-    """What was returned, as a trace of its own."""
-    if not isinstance(found, Trace):
-        raise TypeError(f"explain returned {type(found).__name__}, expected harness.trace.Trace")
-    found = replace(
+def graph_of(prepared: Prepared, case: Case) -> Graph:
+    """The graph that ``prepared`` runs: the model's, but for the torch side of a pair."""
+    graph: Graph = getattr(prepared, "graph", case.model.graph)
+    return graph
+
+
+def _whole(found: Any, case: Case, graph: Graph) -> Arrays:
+    """What was returned, checked, in memory of its own."""
+    if not isinstance(found, Arrays):
+        raise InvalidInputError(f"run returned {type(found).__name__}, expected harness.backends.Arrays")
+    attribution, logits = _copied("attribution", found.attribution), _copied("logits", found.logits)
+    _check("attribution", attribution, case.x.shape)
+    _check("logits", logits, _logits_shape(case))
+    return replace(
         found,
-        target=_copy(found.target),
-        logits=_copy(found.logits),
-        attribution=_copy(found.attribution),
-        layers={
-            name: replace(layer, activation=_copied(layer.activation), relevance=_copied(layer.relevance))
-            for name, layer in found.layers.items()
-        },
-        provenance=dict(found.provenance),
+        attribution=attribution,
+        logits=logits,
+        activations=_by_layer("activation", found.activations, graph, case),
+        relevances=_by_layer("relevance", found.relevances, graph, case),
     )
-    if found.attribution.shape != x.shape:
-        raise ValueError(
-            f"the attribution has shape {found.attribution.shape}, expected the input's, {x.shape}"
-        )
-    shown = {"attribution": found.attribution, "logits": found.logits}
-    for name, layer in found.layers.items():
-        for kind, array in (("activation", layer.activation), ("relevance", layer.relevance)):
-            if array is not None:
-                shown[f"{kind} of {name!r}"] = array
-    for what, array in shown.items():
-        if array.dtype.kind != "f":
-            raise TypeError(f"the {what} has dtype {array.dtype}, expected real floating-point numbers")
-        if array.shape[:1] != x.shape[:1]:
-            raise ValueError(
-                f"the {what} has shape {array.shape}, expected {len(x)} samples on its first axis"
+
+
+def _by_layer(what: str, found: Mapping[str, np.ndarray], graph: Graph, case: Case) -> dict[str, np.ndarray]:
+    """The arrays of ``found``, none where no layers were asked for."""
+    known = [layer.name for layer in graph]
+    checked = {}
+    for name, array in found.items():
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"the layers are {', '.join(known)}"
+            raise InvalidInputError(
+                f"the {what} of {name!r} was returned, which is no layer of {graph.name}; {hint}"
             )
-    if found.target.shape != x.shape[:1] or found.target.dtype.kind not in "iu":
-        raise ValueError(
-            f"the target has dtype {found.target.dtype} and shape {found.target.shape}, expected one class a sample"
-        )
-    return found
+        checked[name] = _copied(f"{what} of {name!r}", array)
+        _check(f"{what} of {name!r}", checked[name], (len(case.x), *graph[name].shape))
+    return checked if case.layers else {}
 
 
-def step_on_copies(
-    steps: Steps, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
-) -> tuple[np.ndarray, ...]:
-    """`Steps.propagate` on copies of ``inputs`` and ``relevance``; new arrays. Raises what the backend raises."""
-    found = steps.propagate(layer, tuple(_copy(x) for x in inputs), _copy(relevance), method)
-    return tuple(_copy(np.asarray(each)) for each in found)
+def _logits_shape(case: Case) -> tuple[int, ...]:
+    return (len(case.x), *case.model.graph[case.model.graph.output].shape)
 
 
-def _copied(array: np.ndarray | None) -> np.ndarray | None:
-    return None if array is None else _copy(array)
+def _check(what: str, array: np.ndarray, expected: tuple[int, ...]) -> None:
+    """Raise where ``array`` is not of real floating-point numbers, or of another shape than ``expected``."""
+    if array.dtype.kind != "f":
+        raise InvalidInputError(f"the {what} has dtype {array.dtype}, expected real floating-point numbers")
+    if array.shape == expected:
+        return
+    first = array.ndim > 2 and np.moveaxis(array, 1, -1).shape == expected
+    hint = "; it is channels-first: use numpy.moveaxis(array, 1, -1)" if first else ""
+    raise InvalidInputError(
+        f"the {what} has shape {array.shape}, expected {expected}, batch first and channels last{hint}"
+    )
+
+
+def _copied(what: str, array: Any) -> np.ndarray:
+    if not isinstance(array, np.ndarray):
+        raise InvalidInputError(f"the {what} is a {type(array).__name__}, expected a NumPy array")
+    return _copy(array)
 
 
 def _copy(array: np.ndarray) -> np.ndarray:

@@ -6,14 +6,13 @@ Arrays are handed over, and taken, as copies (`harness.backends.handing`): a bac
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 
 from harness.graph import Graph, Layer
 from harness.methods import Method
-from harness.trace.trace import Trace
 
 
 class Model(Protocol):
@@ -32,25 +31,49 @@ class Model(Protocol):
     def with_weights(self, function: Callable[[Layer, str, np.ndarray], np.ndarray]) -> Model: ...
 
 
-@runtime_checkable
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """What one run gives: numbers, and nothing about where they are from.
+
+    ``logits``: (batch, classes). ``attribution``: the shape of the input. ``activations`` and ``relevances``: by
+    canonical layer name, a layer's output and the relevance that reached it, (batch, *layer shape); layers that the
+    backend does not have are absent. ``on_input``: the network is known to have run once, on this very input, so
+    that the capability "activations" shows what this run computed. ``facts``: JSON-able, for the provenance of the
+    trace ("layers": why layers that were asked for are not shown; "activations": where those shown are from, if
+    not from the run).
+    """
+
+    logits: np.ndarray
+    attribution: np.ndarray
+    activations: Mapping[str, np.ndarray] = field(default_factory=dict)
+    relevances: Mapping[str, np.ndarray] = field(default_factory=dict)
+    on_input: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Prepared(Protocol):
-    """A backend that has been given a model and a dtype."""
+    """A backend that has been given a model, a dtype and a device.
 
-    def explain(
-        self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
-    ) -> Trace:
-        """Run ``method`` on ``x`` (already of this dtype, checked, canonical layout).
+    One that runs another graph than the model's (the torch side of a pair) has it in an attribute ``graph``.
+    """
 
-        ``target``: (batch,) class indices, or None for the largest logit of each sample.
+    def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
+        """Run ``method`` on ``x`` (batch, *input shape), in this dtype, checked, canonical layout.
+
+        ``target``: (batch,) int64, the class to explain for each sample. ``layers``: whether those are asked for.
         """
         ...
 
 
-@runtime_checkable
-class Steps(Protocol):
-    """The optional fourth call: one layer's own step."""
+# What else a prepared backend may offer; asked for by name (`harness.backends.contract.capability`). Two have one call:
+# "logits", ``logits(x) -> (batch, classes)``, so that the harness can resolve a target without a run, and
+# "activations", ``activations(x)``: by layer, what the network computes on ``x``.
 
-    def propagate(
+
+class Steps(Protocol):
+    """Capability "steps": one layer's own step."""
+
+    def step(
         self, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
     ) -> tuple[np.ndarray, ...]:
         """Relevance of each input of ``layer``, from its inputs and the relevance of its output."""
@@ -73,9 +96,8 @@ class StepProgram:
     found: tuple[np.ndarray, ...]
 
 
-@runtime_checkable
 class Programs(Protocol):
-    """Optional: steps as programs that others can run.
+    """Capability "programs": steps as programs that others can run.
 
     ``kept``: indices on the last axis of the layer's output that are left. Weights are cut down accordingly;
     for a layer with a kernel the inputs are whole, for one that treats each channel on its own they
@@ -91,7 +113,7 @@ class Programs(Protocol):
         method: Method,
         kept: np.ndarray | None = None,
     ) -> StepProgram:
-        """What `Steps.propagate` computes."""
+        """What `Steps.step` computes."""
         ...
 
     def forward_program(
@@ -110,6 +132,10 @@ class Backend(Protocol):
         """Names and versions of what computes, and a digest of the implementing source."""
         ...
 
-    def supports(self, method: Method) -> bool: ...
+    def supports(self, method: Method, graph: Graph) -> str:
+        """Why ``method`` cannot be run on ``graph``, as a sentence; empty where it can."""
+        ...
 
-    def prepare(self, model: Model, dtype: str) -> Prepared: ...
+    def prepare(self, model: Model, dtype: str, device: str = "cpu") -> Prepared:
+        """Raises InvalidInputError for a dtype or device that it does not compute in or on."""
+        ...

@@ -6,9 +6,10 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from harness.backends.contract import checked_backend
 from harness.backends.protocol import Backend
-from harness.backends.user_file import backend_of_file, is_user_file, missing_part
-from harness.errors import HarnessError, InvalidInputError, UnknownNameError
+from harness.backends.user_file import backend_of_file, is_user_file
+from harness.errors import HarnessError, UnknownNameError
 
 _BACKENDS = "xai_harness.backends"
 _MODELS = "xai_harness.models"
@@ -27,25 +28,24 @@ def _plugins(group: str) -> dict[str, EntryPoint]:
 def register_backend(name: str, backend: Backend) -> None:
     """Make ``backend`` available as ``name``; a name that is taken is replaced.
 
-    Raises InvalidInputError where the object lacks one of `version`, `supports` and `prepare`.
+    Raises InvalidInputError where the object does not keep to `harness.backends.Backend`.
     """
-    if lacking := missing_part(backend):
-        raise InvalidInputError(f"backend {name!r} has no {lacking}; see harness.backends.Backend")
-    _registered[name] = backend
+    _registered[name] = checked_backend(name, backend)
 
 
-#: What runs where no backend is named: the reference and the candidate of every family.
-REFERENCE, CANDIDATE = "tensorflow", "torch"
+#: What runs where no backend is named: the reference and the candidate of every family, and the one that is asked for
+#: deviations and denominators.
+REFERENCE, CANDIDATE, ORACLE = "tensorflow", "torch", "oracle"
 
 
 def backend_named(name: str | Backend) -> Backend:
-    """The backend of a name, loaded on first use; a backend object is returned as it is.
+    """The backend of a name, loaded on first use; a backend object is returned as it is, once checked.
 
     ``FILE.py:NAME`` is the backend ``NAME`` of a Python file of one's own, or what ``NAME()`` returns; such a
     file is run every time it is named, so that what is returned is what it holds now.
     """
     if not isinstance(name, str):
-        return name
+        return checked_backend(str(getattr(name, "name", type(name).__name__)), name)
     if name in _registered:
         return _registered[name]
     if is_user_file(name):
@@ -56,7 +56,7 @@ def backend_named(name: str | Backend) -> Backend:
         if name not in plugins:
             raise UnknownNameError("backend", name, list_backends(), "See: xai-harness backends")
         try:
-            _installed[name] = plugins[name].load()()
+            _installed[name] = checked_backend(name, plugins[name].load()())
         except HarnessError:
             raise
         except Exception as error:  # a plugin is other people's code; whatever it raises is its fault

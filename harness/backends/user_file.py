@@ -21,6 +21,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, TypeVar
 
+from harness.backends.contract import checked_backend
 from harness.errors import HarnessError, described, is_interrupt
 
 T = TypeVar("T")
@@ -37,18 +38,15 @@ def backend_of_file(name: str) -> Any:
     """The backend ``NAME`` of ``FILE.py``, or what ``NAME()`` returns. The file is run anew for every call.
 
     Raises HarnessError where there is no such file or name, for whatever the file raises while it is run
-    (`sys.exit()` too), and for an object that lacks a part of `harness.backends.Backend`.
+    (`sys.exit()` too), and for an object that does not keep to `harness.backends.Backend`.
     """
 
-    def made(value: Any) -> tuple[Any, str]:
+    def made(value: Any) -> Any:
         # A class, or a function that makes a backend; a backend has these calls itself.
-        backend = value if hasattr(value, "prepare") and not isinstance(value, type) else value()
-        return backend, missing_part(backend)
+        made_backend = value if hasattr(value, "prepare") and not isinstance(value, type) else value()
+        return checked_backend(name, made_backend)
 
-    backend, lacking = from_file(name, "backend", made)
-    if lacking:
-        raise HarnessError(f"backend {name!r} has no {lacking}; see harness.backends.Backend")
-    return backend
+    return from_file(name, "backend", made)
 
 
 def from_file(name: str, what: str, made: Callable[[Any], T]) -> T:
@@ -111,11 +109,3 @@ def import_from_sources() -> None:
 
     sys.path_hooks.insert(0, finder)
     sys.path_importer_cache.clear()
-
-
-def missing_part(backend: Any) -> str:
-    """What ``backend`` lacks of a `harness.backends.Backend`, in words; empty where it lacks nothing."""
-    if not isinstance(getattr(backend, "name", None), str):
-        return "name that is a string"
-    missing = [c for c in ("version", "supports", "prepare") if not callable(getattr(backend, c, None))]
-    return f"method {missing[0]!r}" if missing else ""

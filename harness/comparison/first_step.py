@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.backends.protocol import Steps
+from harness.backends import Steps
 from harness.comparison.floor import MULTIPLE, NoiseFloor
 from harness.graph import Graph, shares_by_source
 from harness.methods import Backward
@@ -142,7 +142,7 @@ def _apart(name: str, reference: Trace, steps: BothSteps) -> Iterator[tuple[str,
     relevance = np.asarray(run[name].relevance)
     rectified = reference.method.composite.rectified_sources(graph)
     one, other = (
-        shares_by_source(layer, side.propagate(layer, inputs, relevance, reference.method), rectified)
+        shares_by_source(layer, side.step(layer, inputs, relevance, reference.method), rectified)
         for side in (steps.reference, steps.candidate)
     )
     for source, share in one.items():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend, backend_named, step_on_copies
-from harness.backends.protocol import Prepared, Steps
+from harness.backends import Backend, Prepared, Steps, capability, step_on_copies
 from harness.case import Case as AskedCase
 from harness.comparison.floor import moved_one_ulp, unit_roundoff
 from harness.comparison.summation import longest_sum, rule_terms
@@ -86,12 +86,14 @@ class Case:
     @cached_property
     def oracle(self) -> Deviating:
         """What computes deviations, in float64."""
-        return oracle_for(self.model)
+        oracle: Deviating = engine().oracle(self.model, "deviations")
+        return oracle
 
     @cached_property
     def candidate_steps(self) -> Steps | None:
         """The candidate's single steps; None where it has none."""
-        return _steps(self.candidate_prepared)
+        steps: Steps | None = capability(self.candidate_prepared, "steps")
+        return steps
 
     @cached_property
     def candidate_prepared(self) -> Prepared:
@@ -100,7 +102,7 @@ class Case:
     @cached_property
     def reference_steps(self) -> Steps | None:
         """The reference's single steps; None where it has none."""
-        return _steps(engine().prepared(self.model, self.reference, self.dtype))
+        return self._reference_steps_in(self.dtype)
 
     def expected(self, step: Step) -> Arrays:
         """The reference's result of a step, or the oracle's where the reference runs none."""
@@ -166,10 +168,10 @@ class Case:
 
     def _reference_steps_in(self, dtype: str) -> Steps | None:
         """The reference's single steps in another dtype; None where it has none, or does not compute in it."""
-        try:
-            return _steps(engine().prepared(self.model, self.reference, dtype))
-        except HarnessError:
-            return None
+        steps: Steps | None = None
+        with suppress(HarnessError):
+            steps = engine().offered(self.asked.in_dtype(dtype), self.reference, "steps")
+        return steps
 
     @cached_property
     def coupled(self) -> bool:
@@ -226,17 +228,6 @@ def moved(step: Step, dtype: str, seed: int, inputs: bool = True) -> Step:
 
     operands = tuple(move(x) for x in step.inputs) if inputs else step.inputs
     return replace(step, inputs=operands, relevance=move(step.relevance))
-
-
-def oracle_for(model: Any) -> Deviating:
-    """The oracle with ``model``."""
-    prepared = engine().prepared(model, backend_named("oracle"), "float64")
-    assert isinstance(prepared, Deviating)
-    return prepared
-
-
-def _steps(prepared: Prepared) -> Steps | None:
-    return prepared if isinstance(prepared, Steps) else None
 
 
 def _propagated(steps: Steps, step: Step, dtype: str) -> Arrays:

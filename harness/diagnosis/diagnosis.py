@@ -168,12 +168,12 @@ def diagnose(
     )
     asked = AskedCase.checked(as_model(model), x, resolved, target, dtype)
     for side in sides:
-        require_support(side, resolved)
+        require_support(side, asked)
     report("running both sides")
     case = _case(asked, sides)
     folder = None if reproduce_in is None else Path(reproduce_in)
     notes = _left_out(case.candidate_run)
-    first = _state_finding(case) or repeat_finding(case) or _another_target(case)
+    first = _state_finding(case) or repeat_finding(case)
     if first is not None:
         return Diagnosis(case, (first,), notes=notes, reproduce_in=folder)
     if dtype == "float64":
@@ -260,17 +260,6 @@ def _state_finding(case: Case) -> Finding | None:
         return None
     error = apart((case.reference_run.attribution,), (case.candidate_run.attribution,))
     return Finding("run", None, "state", f"the candidate {said}", error, case.attribution_floor)
-
-
-def _another_target(case: Case) -> Finding | None:
-    """Where the candidate says itself that it explained another class."""
-    asked, explained_class = case.target, case.candidate_run.target
-    if np.array_equal(asked, explained_class):
-        return None
-    words = f"class {explained_class.tolist()} is explained instead of {asked.tolist()}"
-    error = apart((case.reference_run.attribution,), (case.candidate_run.attribution,))
-    parameters = {"found": explained_class.tolist(), "expected": asked.tolist()}
-    return Finding("head", case.graph.output, "target", words, error, 0.0, parameters=parameters)
 
 
 def _runs(case: Case) -> bool:
@@ -411,7 +400,7 @@ def _forward_run(case: Case) -> Trace:
     floor = summation_floor(case.terms, case.dtype)
     if shown or explained(apart((case.reference_run.logits,), (run.logits,)), floor):
         return run
-    return engine().run(case.asked.with_method(method_named("gradient")), backend_named("torch"))
+    return engine().run(case.asked.with_method(method_named("gradient")), backend_named(CANDIDATE))
 
 
 def _head(case: Case) -> Iterator[Finding]:

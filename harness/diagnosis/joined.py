@@ -77,7 +77,7 @@ def _joined(
     prepared = engine().prepared(case.model, case.candidate, case.dtype)
     runs = []
     for x in _points(case.x, procedure):
-        one = run_on_copies(prepared, x.astype(case.dtype), method, case.target, layers)
+        one = run_on_copies(prepared, replace(case.asked, x=x, method=method, layers=layers))
         relevance = np.asarray(one.attribution, np.float64)
         runs.append({"abs": np.abs, "square": np.square}.get(procedure.each, np.asarray)(relevance))
     stacked = np.stack(runs)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.backends import versions_of
 from harness.comparison.postprocess import treated
 from harness.diagnosis.case import Case
 from harness.diagnosis.findings import Finding
@@ -34,7 +35,7 @@ def reproduce(
         graph=case.graph,
         candidate=case.candidate_prepared,
         oracle=case.oracle,
-        versions={"reference": case.reference.version(), "candidate": case.candidate.version()},
+        versions={"reference": versions_of(case.reference), "candidate": versions_of(case.candidate)},
     )
 
 

@@ -9,27 +9,57 @@ from __future__ import annotations
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend, Model, Prepared, Steps, installed_name, run_on_copies, to_watch
-from harness.case import Case
+from harness.backends import (
+    ORACLE,
+    Arrays,
+    Backend,
+    Model,
+    Prepared,
+    backend_named,
+    capability,
+    checked_prepared,
+    graph_of,
+    installed_name,
+    logits_on_copies,
+    required,
+    run_on_copies,
+    to_watch,
+    versions_of,
+    why_unsupported,
+)
+from harness.case import Case, class_count
 from harness.comparison.floor import RUNS, NoiseFloor, moved_one_ulp
 from harness.engine.memo import Memo
 from harness.errors import UnsupportedMethodError
-from harness.files import json_digest
+from harness.files import array_digest, json_digest
 from harness.graph import Layer
-from harness.methods import Method
-from harness.pairs import of_model
-from harness.trace import Trace
+from harness.methods import GRADIENT, Method
+from harness.pairs import check_applies, of_model
+from harness.trace import LayerTrace, Trace
 
 #: As many prepared backends are kept for a model, the last ones used: a large network takes gigabytes in each.
 KEPT = 8
-#: (backend, dtype) and what it prepared, by the backend's identity and the dtype, the last used last.
-_Kept = dict[tuple[int, str], tuple[Backend, Prepared]]
+#: Logits do not depend on the method.
+_ANY = Method("gradient", GRADIENT)
+
+
+@dataclass(frozen=True, eq=False)
+class _Ready:
+    """What a backend prepared, and its versions. The backend is kept: no other object then has its identity."""
+
+    backend: Backend
+    prepared: Prepared
+    versions: dict[str, str]
+
+
+#: By the backend's identity, the dtype and the device, the last used last.
+_Kept = dict[tuple[int, str, str], _Ready]
 
 
 class Engine:
@@ -40,51 +70,79 @@ class Engine:
         self._prepared: weakref.WeakKeyDictionary[Any, _Kept] = weakref.WeakKeyDictionary()
         #: By installed backend, a digest of its code and of the libraries that it computes with.
         self._code: weakref.WeakKeyDictionary[Backend, str] = weakref.WeakKeyDictionary()
+        #: The target of a case that has none, by the key of its logits.
+        self._targets: dict[str, np.ndarray] = {}
         #: Floors by the key of their run, and those of activations, which all methods on an input share.
         self.floors: dict[str, NoiseFloor] = {}
         self.activation_floors: dict[str, Mapping[str, float]] = {}
         #: Models with weights moved by rounding, and the generator that goes on to move their inputs; of one model.
         self._moved: OrderedDict[tuple[int, int], tuple[Model, Model, Mapping[str, Any]]] = OrderedDict()
 
-    def prepared(self, model: Model, backend: Backend, dtype: str) -> Prepared:
+    def prepared(self, model: Model, backend: Backend, dtype: str, device: str = "cpu") -> Prepared:
         """``backend`` prepared for ``model``; the last :data:`KEPT` of a model are kept while it lives.
 
-        Raises what the backend raises for a model or dtype that it does not take.
+        Raises what the backend raises for a model, dtype or device that it does not take, and InvalidInputError where
+        what it prepared does not keep to the contract.
         """
+        return self._ready(model, backend, dtype, device).prepared
+
+    def _ready(self, model: Model, backend: Backend, dtype: str, device: str) -> _Ready:
         kept = self._prepared.setdefault(model, {})
-        key = (id(backend), dtype)
-        # The backend is kept beside what it prepared: while it is there, no other object has its identity.
-        found = kept.pop(key, None) or (backend, backend.prepare(model, dtype))
-        kept[key] = found
+        key = (id(backend), dtype, device)
+        if key in kept:
+            ready = kept.pop(key)
+        else:
+            prepared = checked_prepared(backend, backend.prepare(model, dtype, device))
+            ready = _Ready(backend, prepared, versions_of(backend))
+        kept[key] = ready
         while len(kept) > KEPT:
             del kept[next(iter(kept))]
-        return found[1]
+        return ready
 
-    def steps(self, case: Case, backend: Backend) -> Steps | None:
-        """The single steps of ``backend`` on the model and in the dtype of ``case``; None where it has none."""
-        prepared = self.prepared(case.model, backend, case.dtype)
-        return prepared if isinstance(prepared, Steps) else None
+    def offered(self, case: Case, backend: Backend, name: str) -> Any:
+        """What ``backend`` offers of the capability ``name`` on the model and in the dtype of ``case``, or None."""
+        return capability(self.prepared(case.model, backend, case.dtype, case.device), name)
+
+    def oracle(self, model: Model, name: str) -> Any:
+        """The oracle with ``model``, for its capability ``name``; InvalidInputError where it does not offer it."""
+        backend = backend_named(ORACLE)
+        return required(self.prepared(model, backend, "float64"), name, backend)
 
     def run(self, case: Case, backend: Backend, again: bool = False, keep: bool = True) -> Trace:
-        """``case`` by ``backend``; the trace carries both.
+        """``case`` by ``backend``, its target resolved; the trace carries both.
 
         ``again``: it is computed even where its result is known. ``keep``: whoever asks next may have the result
-        too, so that its arrays are read-only. Raises UnsupportedMethodError, and what the backend raises.
+        too, so that its arrays are read-only. Raises UnsupportedMethodError, MethodDoesNotApplyError, and what the
+        backend raises.
         """
-        require_support(backend, case.method)
+        require_support(backend, case)
+        case = self.resolved(case, backend)
         key = self.key(case, backend)
         known = None if key is None or again else self.memo.get(key)
         if known is None:
-            prepared = self.prepared(case.model, backend, case.dtype)
-            watched = to_watch(backend, case.model)
-            run = run_on_copies(prepared, case.x, case.method, case.target, case.layers, watched)
-            known = of_model(run, case.model)
+            ready = self._ready(case.model, backend, case.dtype, case.device)
+            found = run_on_copies(ready.prepared, case, to_watch(backend, case.model), backend.name)
+            known = of_model(_trace(found, case, ready), case.model)
             if key is not None and keep:
                 self.memo.put(key, _read_only(known))
-        trace = replace(known, case=case.with_target(known.target), executed_by=backend)
-        if keep and case.target is None and (asked := self.key(trace.case, backend)) is not None:
-            self.memo.put(asked, known)
-        return trace
+        return replace(known, case=case, executed_by=backend)
+
+    def resolved(self, case: Case, backend: Backend) -> Case:
+        """``case`` with its target: where it has none, the largest of ``backend``'s logits, the first of equal ones.
+
+        Whoever asks a second backend asks it for the case that the first one's trace carries.
+        """
+        if case.target is not None:
+            return case
+        key = self.key(replace(case, layers=False, method=_ANY), backend)
+        target = None if key is None else self._targets.get(key)
+        if target is None:
+            prepared = self.prepared(case.model, backend, case.dtype, case.device)
+            logits = logits_on_copies(prepared, case, to_watch(backend, case.model), backend.name)
+            target = logits.argmax(axis=1)
+            if key is not None:
+                self._targets[key] = target
+        return case.with_target(target)
 
     def key(self, case: Case, backend: Backend) -> str | None:
         """What a result is kept under; None where the backend's code is not known, so that nothing is kept."""
@@ -98,6 +156,7 @@ class Engine:
     def clear(self) -> None:
         """Let go of all results."""
         self.memo = Memo(self.memo.limit)
+        self._targets.clear()
         self.floors.clear()
         self.activation_floors.clear()
 
@@ -128,15 +187,55 @@ class Engine:
         generator = np.random.default_rng()
         generator.bit_generator.state = state
         x = moved_one_ulp(case.x.astype(np.float64), generator)
-        return Case(model, x, case.method, case.target, "float64", case.layers)
+        return replace(case, model=model, x=x, dtype="float64")
 
 
-def require_support(backend: Backend, method: Method) -> None:
-    """Raise UnsupportedMethodError where ``backend`` cannot run ``method``."""
-    if not backend.supports(method):
+def require_support(backend: Backend, case: Case) -> None:
+    """Raise UnsupportedMethodError where ``backend`` cannot run ``case``, and what `check_applies` raises."""
+    check_applies(case.method, case.model)
+    class_count(case.model)
+    reason = why_unsupported(backend, case.method, case.model.graph)
+    if reason:
         raise UnsupportedMethodError(
-            f"backend {backend.name!r} does not implement {method.name!r}; see: xai-harness methods"
+            f"backend {backend.name!r} does not implement {case.method.name!r}: {reason}; see: xai-harness methods"
         )
+
+
+def _trace(found: Arrays, case: Case, ready: _Ready) -> Trace:
+    """The trace of a run: what the backend gave, and everything that the harness knows of it."""
+    assert case.target is not None
+    shown = found.activations.keys() | found.relevances.keys()
+    offered = capability(ready.prepared, "activations") if found.on_input and not shown else None
+    return Trace(
+        model=case.model.name,
+        method=case.method,
+        backend=ready.backend.name,
+        dtype=case.dtype,
+        target=case.target,
+        logits=found.logits,
+        attribution=found.attribution,
+        layers={
+            layer.name: LayerTrace(
+                layer.name,
+                layer.kind,
+                layer.axes,
+                found.activations.get(layer.name),
+                found.relevances.get(layer.name),
+            )
+            for layer in graph_of(ready.prepared, case)
+            if layer.name in shown
+        },
+        provenance={
+            "backend": ready.backend.name,
+            "versions": ready.versions,
+            "model_digest": case.model.digest,
+            "dtype": case.dtype,
+            "device": case.device,
+            "input_digest": array_digest(case.x),
+            **found.facts,
+        },
+        activations=None if offered is None else partial(offered.activations, case.x),
+    )
 
 
 def _read_only(trace: Trace) -> Trace:

@@ -113,8 +113,8 @@ def _steps(known: Engine, reference: Trace, candidate: Trace) -> BothSteps | Non
     if reference.case is None or candidate.case is None:
         return None
     try:
-        one = known.steps(reference.case, reference.executed_by)
-        other = known.steps(candidate.case, candidate.executed_by)
+        one = known.offered(reference.case, reference.executed_by, "steps")
+        other = known.offered(candidate.case, candidate.executed_by, "steps")
     except HarnessError:
         return None
     return None if one is None or other is None else BothSteps(reference.case.model.graph, one, other)

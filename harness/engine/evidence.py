@@ -117,7 +117,7 @@ def _walked_back(engine: Engine, reference: Trace, run: Trace) -> Iterator[tuple
     """
     case, backend = reference.case, reference.executed_by
     graph: Graph = case.model.graph
-    steps = engine.steps(case, backend)
+    steps = engine.offered(case, backend, "steps")
     if not isinstance(run.method.procedure, Backward) or steps is None:
         return
     others, scale = _otherwise_rounded(engine, reference)
@@ -136,9 +136,9 @@ def _otherwise_rounded(engine: Engine, reference: Trace) -> tuple[list[tuple[Gra
     case, backend = reference.case, reference.executed_by
     other = case.in_dtype("float64" if case.dtype == "float32" else "float32")
     try:
-        steps = engine.steps(other, backend)
+        steps = engine.offered(other, backend, "steps")
     except HarnessError:  # it computes in one dtype only
-        moved = [(each.model.graph, engine.steps(each, backend)) for each in engine.moved(case)]
+        moved = [(each.model.graph, engine.offered(each, backend, "steps")) for each in engine.moved(case)]
         return [(graph, steps) for graph, steps in moved if steps is not None], 1.0
     scale = min(1.0, unit_roundoff(case.dtype) / unit_roundoff(other.dtype))
     return [(case.model.graph, steps)] if steps is not None else [], scale

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from harness.backends import Backend
+from harness.backends import Backend, why_unsupported
 from harness.case import Case
 from harness.comparison import Comparison
 from harness.engine import compare, engine
@@ -49,8 +49,8 @@ def run_case(case: Case, reference: Backend, candidate: Backend) -> Outcome:
     traces: list[Trace] = []
     for side, backend in (("reference", reference), ("candidate", candidate)):
         try:
-            if not backend.supports(case.method):
-                message = f"{side} {backend.name!r} does not implement {case.method.name!r}"
+            if reason := why_unsupported(backend, case.method, case.model.graph):
+                message = f"{side} {backend.name!r} does not implement {case.method.name!r}: {reason}"
                 return _failed(case, traces, message, seconds)
             engine().prepared(case.model, backend, case.dtype)
             begun = time.perf_counter()

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from harness.api import as_model
-from harness.backends import Backend, backend_named
+from harness.backends import Backend, backend_named, versions_of
 from harness.case import Case
 from harness.checks import checked_dtype, checked_input
 from harness.comparison import PASSING
 from harness.engine import Store, engine, result_key
-from harness.errors import InvalidInputError, UnknownNameError, described, is_interrupt
+from harness.errors import InvalidInputError, UnknownNameError
 from harness.files import installed_versions, write_json
 from harness.methods import Method, method, slug
 from harness.naming import file_name
@@ -218,12 +218,7 @@ def environment(backends: Sequence[Backend]) -> dict[str, str]:
 
     facts = {"python": platform.python_version(), **installed_versions("xai-harness")}
     for backend in backends:
-        try:
-            facts |= {f"{backend.name}: {key}": str(value) for key, value in backend.version().items()}
-        except BaseException as error:  # a backend's own code; it has computed what it was asked for
-            if is_interrupt(error):
-                raise
-            facts[f"{backend.name}: version"] = f"raised {described(error)}"
+        facts |= {f"{backend.name}: {key}": value for key, value in versions_of(backend).items()}
     return facts
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from harness.api import as_model
-from harness.backends import Backend, Steps, backend_named, step_on_copies
+from harness.backends import ORACLE, Backend, Steps, backend_named, required, step_on_copies
 from harness.case import Case
 from harness.comparison.summation import longest_sum
 from harness.divisions import Arrays, Dividing
 from harness.engine import engine, require_support
-from harness.errors import HarnessError, InvalidInputError
+from harness.errors import InvalidInputError
 from harness.graph import Graph, Layer, Walk
 from harness.methods import GRADIENT, Backward, Method
 from harness.methods import method as method_named
@@ -55,19 +55,13 @@ def analyse(
     _require_one_run(resolved)
     if not 0 < epsilon < np.inf:
         raise InvalidInputError(f"epsilon must be above 0 and finite, found {epsilon:g}")
-    require_support(chosen, resolved)
-    prepared = engine().prepared(model, chosen, dtype)
-    if not isinstance(prepared, Steps):
-        raise InvalidInputError(
-            f"backend {chosen.name!r} gives no single steps (propagate), found {type(prepared).__name__}; "
-            "use tensorflow, torch or another backend that does"
-        )
+    require_support(chosen, case)
+    steps = required(engine().prepared(model, chosen, dtype), "steps", chosen)
     progress("the run itself")
     trace = engine().run(case, chosen)
-    oracle = engine().prepared(model, backend_named("oracle"), "float64")
-    if not (isinstance(oracle, Dividing) and isinstance(oracle, Steps)):
-        raise HarnessError("backend 'oracle' is another than the project's; unregister what replaces it")
-    run = _Run(model.graph, resolved, prepared, oracle, trace, dtype)
+    exact: Steps = engine().oracle(model, "steps")
+    dividing: Dividing = engine().oracle(model, "denominators")
+    run = _Run(model.graph, resolved, steps, exact, dividing, trace, dtype)
     forms = run.form_runs(epsilon) if stabilizers else None
     rows, entries = [], []
     for layer in model.graph.backward():
@@ -83,7 +77,7 @@ def analyse(
     of_one = replace(
         case.in_dtype("float64"), method=Method("gradient", GRADIENT, "one"), target=trace.target
     )
-    gradient = engine().run(replace(of_one, layers=False), backend_named("oracle")).attribution
+    gradient = engine().run(replace(of_one, layers=False), backend_named(ORACLE)).attribution
     return Stability(
         model=model.name,
         method=resolved,
@@ -111,9 +105,17 @@ class _Run:
     """One run, with what has been handed down so far."""
 
     def __init__(
-        self, graph: Graph, method: Method, steps: Steps, oracle: Any, trace: Trace, dtype: str
+        self,
+        graph: Graph,
+        method: Method,
+        steps: Steps,
+        exact: Steps,
+        dividing: Dividing,
+        trace: Trace,
+        dtype: str,
     ) -> None:
-        self._graph, self._method, self._steps, self._oracle = graph, method, steps, oracle
+        self._graph, self._method, self._steps = graph, method, steps
+        self._exact, self._dividing = exact, dividing
         self._trace, self._dtype = trace, dtype
         self._rules = method.composite.assign(graph)
         # What has been passed down, (batch,): added up as it was passed, so that what rectifying takes off shows.
@@ -123,7 +125,7 @@ class _Run:
 
     def form_runs(self, epsilon: float) -> FormRuns:
         start = self.relevance(self._graph.output)
-        return FormRuns(self._graph, self._method, self._oracle, start, self._dtype, epsilon)
+        return FormRuns(self._graph, self._method, self._exact, start, self._dtype, epsilon)
 
     def relevance(self, name: str) -> np.ndarray:
         return np.asarray(self._trace.layers[name].relevance)
@@ -148,7 +150,7 @@ class _Run:
         passed = step_on_copies(self._steps, layer, inputs, relevance, self._method)
         exact_inputs: Arrays = tuple(x.astype(np.float64) for x in inputs)
         exact_relevance = relevance.astype(np.float64)
-        stages = self._oracle.divisions(layer, exact_inputs, self._method)
+        stages = self._dividing.divisions(layer, exact_inputs, self._method)
         if self.origin is None and np.isfinite(relevance).all() and not all_finite(passed):
             activation = np.asarray(self._trace.layers[layer.name].activation)
             self.origin = origin.of_step(layer, stages, exact_relevance, activation, self._dtype)

@@ -1,7 +1,7 @@
 """How much one step multiplies the rounding of what it is given: measured, on the data of the run.
 
 The step's inputs and relevance are moved, value by value and at random, to the next number up or down in the
-dtype of the run, and the backend's own `propagate` is run again. Its condition is the relative L2 movement of what
+dtype of the run, and the backend's own `step` is run again. Its condition is the relative L2 movement of what
 it passes down over the larger of the relative L2 movements of its inputs and of its relevance; the largest of
 RUNS runs counts. About 1 is a step that keeps the digits it is given; 1e4 one that loses four of them.
 

@@ -50,13 +50,13 @@ class FormRuns:
     """The runs of a method with each form, one step at a time, so that no more than one layer is held.
 
     Denominators and quotients are computed in ``dtype``, where an exact zero can occur, everything else in
-    float64. ``oracle`` gives the steps that do not divide.
+    float64. ``exact`` gives the steps that do not divide.
     """
 
     def __init__(
-        self, graph: Graph, method: Method, oracle: Steps, start: np.ndarray, dtype: str, epsilon: float
+        self, graph: Graph, method: Method, exact: Steps, start: np.ndarray, dtype: str, epsilon: float
     ) -> None:
-        self._graph, self._method, self._oracle = graph, method, oracle
+        self._graph, self._method, self._exact = graph, method, exact
         self._dtype, self._epsilon = dtype, epsilon
         rectified = method.composite.rectified_sources(graph)
         self._walks = {form: Walk(graph, start.astype(np.float64), rectified) for form in FORMS}
@@ -70,7 +70,7 @@ class FormRuns:
                 if stages:
                     shares = self._divided(form, layer, stages, received)
                 else:
-                    shares = self._oracle.propagate(layer, inputs, received, self._method)
+                    shares = self._exact.step(layer, inputs, received, self._method)
             self._walks[form].pass_down(layer, shares)
 
     def results(self, of_method: np.ndarray) -> Forms | None:

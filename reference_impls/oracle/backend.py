@@ -5,21 +5,22 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from harness.backends.protocol import Arrays as Explanation
 from harness.backends.protocol import Model
+from harness.checks import require_device
 from harness.divisions import Stage
 from harness.errors import InvalidInputError
 from harness.files import source_digest
 from harness.graph import Graph, Layer
 from harness.methods import Method, Rule, TimesSign
 from harness.steps import Deviation, Formula, ForwardStep, Step
-from harness.trace.trace import Trace
 from reference_impls.deviations import backward, forward
 from reference_impls.oracle import denominators, formulas, rules, run
 from reference_impls.oracle.backward import HEADS
+from reference_impls.oracle.forward import activations
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.memory import Remembered
 from reference_impls.oracle.procedures import PROCEDURES
@@ -27,19 +28,20 @@ from reference_impls.oracle.procedures import PROCEDURES
 
 @dataclass(frozen=True)
 class PreparedOracle:
-    """The oracle with a network: `Prepared` and `Steps` of `harness.backends.protocol`."""
+    """The oracle with a network."""
 
     graph: Graph
-    provenance: dict[str, Any]
     outcome: Remembered = field(default_factory=Remembered, compare=False, repr=False)
 
-    def explain(
-        self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
-    ) -> Trace:
+    def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Explanation:
         """Run ``method`` on ``x`` (batch, *input shape); see :func:`reference_impls.oracle.run.explain`."""
-        return run.explain(self.graph, x, method, target, layers, self.provenance, self.outcome)
+        return run.explain(self.graph, x, method, target, layers, self.outcome)
 
-    def propagate(self, layer: Layer, inputs: Arrays, relevance: np.ndarray, method: Method) -> Arrays:
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """(batch, classes)."""
+        return activations(self.graph, x)[self.graph.output]
+
+    def step(self, layer: Layer, inputs: Arrays, relevance: np.ndarray, method: Method) -> Arrays:
         """The relevance of each input of ``layer`` under the rule that ``method`` assigns to it."""
         return rules.propagate(layer, inputs, relevance, method.composite.rule_for(layer, self.graph))
 
@@ -82,26 +84,22 @@ class OracleBackend:
         source = source_digest("reference_impls.oracle")
         return {"numpy": np.__version__, "python": platform.python_version(), "source": source}
 
-    def supports(self, method: Method) -> bool:
-        """Whether every rule, the head, the procedure and the post-processing of ``method`` are known here."""
-        return (
-            all(rules.has(assignment.rule) for assignment in method.composite.assignments)
-            and method.head in HEADS
-            and type(method.procedure) in PROCEDURES
-            and (isinstance(method.postprocess, TimesSign) or method.postprocess in run.POSTPROCESSES)
+    def supports(self, method: Method, graph: Graph) -> str:
+        """Why a rule, the head, the procedure or the post-processing of ``method`` is not known here; else empty."""
+        known = {f"rule {each.rule}": rules.has(each.rule) for each in method.composite.assignments}
+        known[f"head {method.head!r}"] = method.head in HEADS
+        known[f"procedure {type(method.procedure).__name__}"] = type(method.procedure) in PROCEDURES
+        known[f"post-processing {method.postprocess!r}"] = (
+            isinstance(method.postprocess, TimesSign) or method.postprocess in run.POSTPROCESSES
         )
+        return next((f"it has no {part}" for part, there in known.items() if not there), "")
 
-    def prepare(self, model: Model, dtype: str) -> PreparedOracle:
-        """The oracle for ``model``. Raises InvalidInputError for another dtype than float64."""
+    def prepare(self, model: Model, dtype: str, device: str = "cpu") -> PreparedOracle:
+        """The oracle for ``model``. Raises InvalidInputError for another dtype than float64, or device than the CPU."""
+        require_device(self.name, device)
         if dtype != "float64":
             raise InvalidInputError(
                 f"backend 'oracle' computes in float64 only, found dtype {dtype!r}; use dtype='float64', "
                 "or backend 'tensorflow' for a float32 reference"
             )
-        provenance = {
-            "backend": self.name,
-            "versions": self.version(),
-            "model_digest": model.digest,
-            "dtype": dtype,
-        }
-        return PreparedOracle(model.graph, provenance)
+        return PreparedOracle(model.graph)

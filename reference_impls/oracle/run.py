@@ -1,16 +1,14 @@
-"""A whole explanation: forward, the method's procedure, post-processing, and the trace of it."""
+"""A whole explanation: forward, the method's procedure, post-processing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from harness.errors import InvalidInputError
+from harness.backends.protocol import Arrays
 from harness.graph import Graph
 from harness.methods import Method, Postprocess, TimesSign
-from harness.trace.trace import LayerTrace, Trace
 from reference_impls.oracle import forward, procedures
 from reference_impls.oracle.backward import Activations
 from reference_impls.oracle.parts import sign_of
@@ -29,46 +27,23 @@ def explain(
     graph: Graph,
     x: np.ndarray,
     method: Method,
-    target: np.ndarray | None = None,
+    target: np.ndarray,
     layers: bool = True,
-    provenance: dict[str, Any] | None = None,
     outcome: Callable[[Graph, Activations, np.ndarray, Method], Outcome] = procedures.outcome,
-) -> Trace:
+) -> Arrays:
     """Run ``method`` on ``x`` (batch, *input shape) in float64.
 
-    ``target``: (batch,) class indices, or None for the largest logit of each sample (the first of equal
-    ones). ``layers=False`` leaves the layers out of the trace. ``outcome``: what computes the procedure.
-
-    Raises what `Method.check` raises; InvalidInputError for an ``x`` or ``target`` that does not fit the
-    network, or an output that is not (batch, classes); UnsupportedMethodError for a rule that cannot be
-    applied where it is assigned.
+    ``target``: (batch,) class indices. ``layers=False`` leaves the layers out. ``outcome``: what computes the
+    procedure. Raises UnsupportedMethodError for a rule that cannot be applied where it is assigned.
     """
-    method.check(graph)
-    if x.shape[1:] != graph.input.shape:
-        raise InvalidInputError(
-            f"{graph.name}: found an input of shape {x.shape}, expected (batch, "
-            f"{', '.join(map(str, graph.input.shape))}), batch first and channels last"
-        )
     activations = forward.activations(graph, x)
-    logits = activations[graph.output]
-    target = _resolved_target(graph, logits, target)
     result = outcome(graph, activations, target, method)
-    return Trace(
-        model=graph.name,
-        method=method,
-        backend="oracle",
-        dtype="float64",
-        target=target,
-        logits=logits,
+    relevances = result.relevances if layers else {}
+    return Arrays(
+        logits=activations[graph.output],
         attribution=postprocessed(result.attribution, activations[graph.input.name], method.postprocess),
-        layers={
-            layer.name: LayerTrace(
-                layer.name, layer.kind, layer.axes, activations[layer.name], result.relevances[layer.name]
-            )
-            for layer in graph
-            if layers and layer.name in result.relevances
-        },
-        provenance=dict(provenance or {}),
+        activations={name: activations[name] for name in relevances},
+        relevances=relevances,
     )
 
 
@@ -77,21 +52,3 @@ def postprocessed(attribution: np.ndarray, x: np.ndarray, postprocess: Postproce
     if isinstance(postprocess, TimesSign):
         return attribution * sign_of(x, postprocess.threshold)
     return POSTPROCESSES[postprocess](attribution, x)
-
-
-def _resolved_target(graph: Graph, logits: np.ndarray, target: np.ndarray | None) -> np.ndarray:
-    if logits.ndim != 2:
-        raise InvalidInputError(
-            f"{graph.name}: the output {graph.output!r} has shape {logits.shape}, expected (batch, classes); "
-            "end the network in a flatten or a global pooling"
-        )
-    if target is None:
-        return logits.argmax(axis=1).astype(np.int64)
-    samples, classes = logits.shape
-    target = np.asarray(target)
-    if target.shape != (samples,) or target.min() < 0 or target.max() >= classes:
-        raise InvalidInputError(
-            f"{graph.name}: found target {target.tolist()}, expected one index in 0..{classes - 1} "
-            f"for each of {samples} samples"
-        )
-    return target.astype(np.int64)

@@ -6,10 +6,10 @@ What a side script (`innvestigate_side.py`, `signxai_side.py`) is asked:
 - ``model``, payload ``{"model": key, "graph": graph_json.graph_payload, "dtype": ...}``, arrays
   ``graph_weights``: keep it under the key, in place of the one before.
 - ``explain``, payload ``{"model": key, "method": what `Adapter.call` made, "activations": form, "layers":
-  bool}``, arrays ``x``, ``target`` (int64, absent: the largest logit) and those of `Adapter.call` ->
-  payload ``{"facts": {...}}``, arrays ``attribution``, ``logits``, ``target`` and, where the library keeps
-  them, ``activation/NAME`` and ``relevance/NAME`` by canonical name. Where the key is not the model it has
-  (its process is new, or another model came in between) it answers ``{"unknown_model": true}``.
+  bool}``, arrays ``x``, ``target`` (int64) and those of `Adapter.call` -> payload ``{"facts": {...}}``, arrays
+  ``attribution``, ``logits`` and, where the library keeps them, ``activation/NAME`` and ``relevance/NAME`` by
+  canonical name. Where the key is not the model it has (its process is new, or another model came in between) it
+  answers ``{"unknown_model": true}``.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends.protocol import Model
+from harness.backends.protocol import Arrays, Model
 from harness.backends.worker import Peer, Worker
-from harness.errors import InvalidInputError, PeerError, UnsupportedMethodError
+from harness.checks import require_device
+from harness.errors import InvalidInputError, PeerError
 from harness.graph import Graph
 from harness.methods import Backward, IntegratedGradients, Method, Smoothed
 from harness.peers import python_of
-from harness.trace.trace import LayerTrace, Trace
 from reference_impls.peers.graph_json import graph_payload, graph_weights
 
 #: Ways to write a network's activations in Keras 2; see `keras2.FORMS`.
@@ -107,12 +107,16 @@ class PeerBackend:
             }
         return dict(self._version)
 
-    def supports(self, method: Method) -> bool:
-        """Whether the library has ``method`` under its name."""
-        return self.adapter.knows(method)
+    def supports(self, method: Method, graph: Graph) -> str:
+        """Why the library has no ``method`` under its name; empty where it has."""
+        return "" if self.adapter.knows(method) else "the library has no method of this name"
 
-    def prepare(self, model: Model, dtype: str) -> PreparedPeer:
-        """``model`` for this library. Raises InvalidInputError for a dtype that it does not compute in."""
+    def prepare(self, model: Model, dtype: str, device: str = "cpu") -> PreparedPeer:
+        """``model`` for this library. Raises InvalidInputError for a dtype that it does not compute in.
+
+        And for another device than the CPU: the worker hides the others.
+        """
+        require_device(self.name, device)
         if dtype not in self.adapter.dtypes:
             raise InvalidInputError(
                 f"{self.name} computes in {' and '.join(self.adapter.dtypes)}, not in {dtype!r}"
@@ -129,32 +133,28 @@ class PreparedPeer:
         self._dtype = dtype
         self._key = f"{model.digest}/{dtype}"
 
-    def explain(
-        self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
-    ) -> Trace:
+    def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
         """Run ``method`` on ``x``; see `harness.backends.protocol.Prepared`.
 
-        A layer of the trace holds what the library keeps; the other of activation and relevance is None.
-        Raises UnsupportedMethodError where the library has no such method, PeerError with the library's own
-        words where it fails.
+        Layers are shown as far as the library keeps them. Raises UnsupportedMethodError where the library has no such
+        method for this network, PeerError with the library's own words where it fails.
         """
         graph = self._model.graph
-        method.check(graph)
-        if not self._backend.supports(method):
-            raise UnsupportedMethodError(f"{self._backend.name} has no method {method.name!r}")
         call = self._backend.adapter.call(method, graph, x.shape, self._dtype)
-        layers = layers and isinstance(method.procedure, Backward | IntegratedGradients | Smoothed)
         payload = {
             "model": self._key,
             "method": call.payload,
             "activations": call.form or self._backend.activations,
-            "layers": layers,
+            "layers": layers and isinstance(method.procedure, Backward | IntegratedGradients | Smoothed),
         }
-        arrays = {**call.arrays, "x": np.ascontiguousarray(x, dtype=self._dtype)}
-        if target is not None:
-            arrays["target"] = np.asarray(target, dtype=np.int64)
+        arrays = {**call.arrays, "x": np.ascontiguousarray(x, dtype=self._dtype), "target": target}
         reply, found = self._ask(payload, arrays)
-        return self._trace(x, method, reply, found, layers)
+        activations, relevances = (
+            {layer.name: found[f"{what}/{layer.name}"] for layer in graph if f"{what}/{layer.name}" in found}
+            for what in ("activation", "relevance")
+        )
+        facts = {"peer": reply.get("facts", {})}
+        return Arrays(found["logits"], found["attribution"], activations, relevances, facts=facts)
 
     def _ask(
         self, payload: dict[str, Any], arrays: dict[str, np.ndarray]
@@ -170,7 +170,7 @@ class PreparedPeer:
                 graph_weights(graph),
             )
             reply, found = worker.request("explain", payload, arrays)
-        missing = [name for name in ("attribution", "logits", "target") if name not in found]
+        missing = [name for name in ("attribution", "logits") if name not in found]
         if missing:
             raise PeerError(
                 f"{self._backend.name}: the answer to 'explain' has no {missing[0]}, only "
@@ -178,44 +178,6 @@ class PreparedPeer:
                 "does not keep to the protocol of backend.py"
             )
         return reply, found
-
-    def _trace(
-        self,
-        x: np.ndarray,
-        method: Method,
-        reply: dict[str, Any],
-        found: dict[str, np.ndarray],
-        layers: bool,
-    ) -> Trace:
-        graph = self._model.graph
-        traces = {
-            layer.name: LayerTrace(
-                layer.name,
-                layer.kind,
-                layer.axes,
-                found.get(f"activation/{layer.name}"),
-                found.get(f"relevance/{layer.name}"),
-            )
-            for layer in graph
-        }
-        return Trace(
-            model=graph.name,
-            method=method,
-            backend=self._backend.name,
-            dtype=self._dtype,
-            target=found["target"].astype(np.int64),
-            logits=found["logits"],
-            attribution=found["attribution"],
-            layers=traces if layers else {},
-            provenance={
-                "backend": self._backend.name,
-                "versions": self._backend.version(),
-                "model_digest": self._model.digest,
-                "dtype": self._dtype,
-                "input_digest": hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest(),
-                "peer": reply.get("facts", {}),
-            },
-        )
 
 
 def innvestigate_backend() -> PeerBackend:

@@ -121,8 +121,6 @@ def _explain(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     x, layers, method, form = arrays["x"], payload["layers"], payload["method"], payload["activations"]
     answer = _forward(_SENT.room("forward", form), x, layers)
-    target = arrays.get("target")
-    target = answer["logits"].argmax(axis=1) if target is None else target
 
     # After Keras has been set up by the first room.
     import innvestigate_analyzers  # type: ignore[import-not-found]  # beside this file, on the path there
@@ -134,8 +132,10 @@ def _explain(
             print(f"{method['analyzer']} {method['arguments']}: building the analyzer", flush=True)
             room.made = innvestigate_analyzers.make(room.network, method, layers)
             print(f"{method['analyzer']}: built in {time.time() - started:.1f} s", flush=True)
-        attribution, relevances = innvestigate_analyzers.analyze(room.made, x, target, arrays.get("noise"))
-    answer["attribution"], answer["target"] = attribution, np.asarray(target, dtype=np.int64)
+        attribution, relevances = innvestigate_analyzers.analyze(
+            room.made, x, arrays["target"], arrays.get("noise")
+        )
+    answer["attribution"] = attribution
     answer.update({f"relevance/{name}": relevance for name, relevance in relevances.items()})
     return {"facts": {**room.made.facts, "substitutes": room.network.substitutes}}, answer
 

@@ -102,17 +102,15 @@ def _explain(
     def keep(name: str, array: Any) -> None:
         found.setdefault(name, []).append(np.asarray(array, dtype=x.dtype))
 
-    targets = []
     for place in range(len(x)):
         # One sample here too: a batch of several may be rounded differently.
         outputs = inside(x[place : place + 1])
         activations = {name: outputs[at] for at, name in enumerate(network.outputs)}
         logits = np.asarray(activations[network.output])
-        target = int(arrays["target"][place]) if "target" in arrays else int(np.argmax(logits))
+        target = int(arrays["target"][place])
         relevance = Relevance(network, target, call["statistic"]) if payload["layers"] else None
         samples = None if noise is None else noise[:, place : place + 1]
         attribution = explanation(network, x[place], target, call, samples, relevance)
-        targets.append(target)
         keep("logits", logits)
         keep("attribution", attribution[np.newaxis])
         if relevance is not None:
@@ -121,7 +119,6 @@ def _explain(
             for name, array in relevance.over_runs().items():
                 keep(f"relevance/{name}", array)
     answer = {name: np.concatenate(parts) for name, parts in found.items()}
-    answer["target"] = np.array(targets, dtype=np.int64)
     return {"facts": {"function": call["function"], "substitutes": network.substitutes}}, answer
 
 

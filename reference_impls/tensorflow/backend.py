@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.backends.protocol import Model
+from harness.checks import require_device
 from harness.files import installed_versions, source_digest
+from harness.graph import Graph
 from harness.methods import (
     AlphaBeta,
     AlphaBetaX,
@@ -72,27 +74,31 @@ class TensorFlowBackend:
             "source": source_digest("reference_impls.tensorflow"),
         }
 
-    def supports(self, method: Method) -> bool:
-        """Whether this backend computes every part of ``method``, on a network that it is meant for.
+    def supports(self, method: Method, graph: Graph) -> str:
+        """Why a part of ``method`` is not computed here; empty where all are.
 
         Whether a rule fits the layer it is assigned to shows when the method is run.
         """
-        return (
-            all(_computes(assignment.rule) for assignment in method.composite.assignments)
-            and isinstance(method.procedure, PROCEDURES)
-            and method.head in HEADS
-            and (method.postprocess in POSTPROCESSES or isinstance(method.postprocess, TimesSign))
+        parts = {f"rule {each.rule}": _computes(each.rule) for each in method.composite.assignments}
+        parts[f"procedure {type(method.procedure).__name__}"] = isinstance(method.procedure, PROCEDURES)
+        parts[f"head {method.head!r}"] = method.head in HEADS
+        known = method.postprocess in POSTPROCESSES or isinstance(method.postprocess, TimesSign)
+        parts[f"post-processing {method.postprocess!r}"] = known
+        return next(
+            (f"it does not compute the {part}" for part, computed in parts.items() if not computed), ""
         )
 
-    def prepare(self, model: Model, dtype: str) -> PreparedTensorFlow:
+    def prepare(self, model: Model, dtype: str, device: str = "cpu") -> PreparedTensorFlow:
         """``model`` in ``dtype`` ("float32" or "float64"), ready to explain.
 
-        Raises MissingFrameworkError where TensorFlow or Keras is not installed.
+        Raises MissingFrameworkError where TensorFlow or Keras is not installed, InvalidInputError for another device
+        than the CPU.
         """
+        require_device(self.name, device)
         load_tensorflow()
         from reference_impls.tensorflow.prepared import PreparedTensorFlow
 
-        return PreparedTensorFlow(model, dtype, self.name, self.version())
+        return PreparedTensorFlow(model, dtype)
 
 
 def _computes(rule: object) -> bool:

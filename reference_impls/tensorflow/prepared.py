@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import collections
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
 
-from harness.backends.protocol import Model
-from harness.errors import InvalidInputError
-from harness.graph import Graph, Layer
+from harness.backends.protocol import Arrays, Model
+from harness.graph import Layer
 from harness.methods import (
     GRADIENT,
     Composite,
@@ -22,7 +20,6 @@ from harness.methods import (
     Method,
     Smoothed,
 )
-from harness.trace.trace import LayerTrace, Trace
 from reference_impls.tensorflow.ends import postprocessed
 from reference_impls.tensorflow.layers import Step, Tensor, twin_layer
 from reference_impls.tensorflow.procedures import explain_procedure
@@ -57,15 +54,8 @@ _KEPT_SAMPLINGS = 2
 class PreparedTensorFlow:
     """A model's Keras twin in one dtype; keeps the last forward pass and the last samplings."""
 
-    def __init__(self, model: Model, dtype: str, backend: str, versions: dict[str, str]) -> None:
+    def __init__(self, model: Model, dtype: str) -> None:
         graph = model.graph
-        self._backend = backend
-        self._facts = {
-            "backend": backend,
-            "versions": versions,
-            "model_digest": model.digest,
-            "dtype": dtype,
-        }
         keras_model = model.keras(dtype)
         layers = {
             layer.name: twin_layer(layer, keras_model.get_layer(layer.name), dtype)
@@ -78,58 +68,47 @@ class PreparedTensorFlow:
             maxlen=_KEPT_SAMPLINGS
         )
 
-    def explain(
-        self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
-    ) -> Trace:
+    def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
         """Run ``method`` on ``x``, (batch, *input shape); see `harness.backends.protocol.Prepared`.
 
-        Arrays of the trace are read-only; the activations of two traces of the same input are the same
-        memory. Raises UnsupportedMethodError where a rule does not fit a layer, InvalidInputError where
-        the composite has no rule for one or the output is no row of logits, and what `Method.check` raises.
+        Arrays are read-only; the activations of two runs on the same input are the same memory. Raises
+        UnsupportedMethodError where a rule does not fit a layer, InvalidInputError where the composite has no rule
+        for one.
         """
         graph = self._network.graph
-        method.check(graph)
-        which = Input(hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest(), x.shape)
-        forward = self._forward_pass(x, which)
-        logits = _array(forward.outputs[graph.output])
-        if logits.ndim != 2:
-            raise InvalidInputError(
-                f"{graph.name}: output {graph.output!r} has shape {logits.shape}, expected "
-                "(batch, classes); end the model in a layer with one logit per class"
-            )
-        target = np.asarray(logits.argmax(axis=1) if target is None else target, dtype=np.int64)
+        which, forward = self._forward_pass(x)
         explained = self._explained(forward, which, method, target, layers)
         attribution = postprocessed(
             explained.attribution, forward.outputs[graph.input.name], method.postprocess
         )
-        return Trace(
-            model=graph.name,
-            method=method,
-            backend=self._backend,
-            dtype=self._network.dtype,
-            target=target,
-            logits=logits,
-            attribution=_array(attribution),
-            layers=_layer_traces(graph, forward, explained.relevance)
-            if layers and explained.relevance
-            else {},
-            provenance={**self._facts, "input_digest": which.digest},
-        )
+        shown = layers and explained.relevance
+        activations = {name: _array(output) for name, output in forward.outputs.items()} if shown else {}
+        # No relevance has reached the others.
+        relevances = {
+            name: _array(explained.relevance[name]) if name in explained.relevance else np.zeros_like(values)
+            for name, values in activations.items()
+        }
+        logits = _array(forward.outputs[graph.output])
+        return Arrays(logits, _array(attribution), activations, relevances)
 
-    def propagate(
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """(batch, classes); the forward pass is kept for the run that follows."""
+        return _array(self._forward_pass(x)[1].outputs[self._network.graph.output])
+
+    def step(
         self, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
     ) -> tuple[np.ndarray, ...]:
         """The step of ``layer`` alone; see `harness.backends.protocol.Steps`.
 
-        For Grad-CAM it is a step of the plain gradient, which is what the layers of its trace hold.
+        For Grad-CAM it is a step of the plain gradient, which is what the layers of its run hold.
         """
         dtype = self._network.dtype
         tensors = tuple(tf.constant(np.asarray(values), dtype) for values in inputs)
-        step = Step(self._network.layers[layer.name], tensors)
+        one = Step(self._network.layers[layer.name], tensors)
         composite = GRADIENT if isinstance(method.procedure, GradCam) else method.composite
         rule = composite.rule_for(layer, self._network.graph)
         return tuple(
-            _array(share) for share in propagate(step, tf.constant(np.asarray(relevance), dtype), rule)
+            _array(share) for share in propagate(one, tf.constant(np.asarray(relevance), dtype), rule)
         )
 
     def _explained(
@@ -146,29 +125,14 @@ class PreparedTensorFlow:
         self._samplings.append((asked, explained))
         return explained
 
-    def _forward_pass(self, x: np.ndarray, which: Input) -> Forward:
+    def _forward_pass(self, x: np.ndarray) -> tuple[Input, Forward]:
         """Every layer's step on ``x``; the last forward pass if it was on the same values."""
+        which = Input(hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest(), x.shape)
         if self._forward is None or self._forward[0] != which:
             # Let go of the old activations before the new ones take their place.
             self._forward = None
             self._forward = which, run_forward(self._network, tf.constant(x, self._network.dtype))
-        return self._forward[1]
-
-
-def _layer_traces(graph: Graph, forward: Forward, relevance: Mapping[str, Tensor]) -> dict[str, LayerTrace]:
-    """All layers in forward order; zero relevance where none has reached a layer."""
-    traces = {}
-    for layer in graph:
-        activation = _array(forward.outputs[layer.name])
-        reached = relevance.get(layer.name)
-        traces[layer.name] = LayerTrace(
-            layer.name,
-            layer.kind,
-            layer.axes,
-            activation,
-            np.zeros_like(activation) if reached is None else _array(reached),
-        )
-    return traces
+        return self._forward
 
 
 def _array(tensor: Tensor) -> np.ndarray:

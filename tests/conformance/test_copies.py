@@ -12,6 +12,7 @@ import torch
 
 import harness
 from harness.backends import Backend, run_on_copies, step_on_copies
+from harness.case import Case
 from harness.methods import method
 from ported_impls.backend import TorchBackend
 from ported_impls.torchvision_shim import zennit
@@ -117,7 +118,7 @@ def test_a_buffer_that_a_function_uses_again_does_not_change_an_earlier_trace(
 
 
 class Unruly:
-    """A backend of a third party: it overwrites what it is given and returns one trace of one buffer for ever."""
+    """A backend of a third party: it overwrites what it is given and returns the arrays of one buffer for ever."""
 
     name = "unruly"
 
@@ -127,25 +128,25 @@ class Unruly:
     def version(self) -> dict[str, str]:
         return {}
 
-    def supports(self, method: Any) -> bool:
-        return True
+    def supports(self, method: Any, graph: Any) -> str:
+        return ""
 
-    def prepare(self, model: Any, dtype: str) -> Unruly:
+    def prepare(self, model: Any, dtype: str, device: str = "cpu") -> Unruly:
         self.inner = TorchBackend().prepare(model, dtype)
         return self
 
-    def explain(self, x: np.ndarray, method: Any, target: Any = None, layers: bool = True) -> Any:
-        found = self.inner.explain(x, method, target, layers)
+    def run(self, x: np.ndarray, method: Any, target: np.ndarray, layers: bool) -> Any:
+        found = self.inner.run(x, method, target, layers)
         if self.kept is None:
-            self.kept = replace(found, attribution=x, target=found.target if target is None else target)
+            self.kept = replace(found, attribution=x)
         x[:] = 7
         self.kept.attribution[:] += 1
-        for layer in self.kept.layers.values():
-            layer.relevance = layer.relevance + 1
+        for relevance in self.kept.relevances.values():
+            relevance[:] += 1
         return self.kept
 
-    def propagate(self, layer: Any, inputs: Any, relevance: np.ndarray, method: Any) -> Any:
-        found = self.inner.propagate(layer, inputs, relevance, method)
+    def step(self, layer: Any, inputs: Any, relevance: np.ndarray, method: Any) -> Any:
+        found = self.inner.step(layer, inputs, relevance, method)
         for array in (*inputs, relevance):
             array[:] = 0
         return found
@@ -156,9 +157,10 @@ def test_a_backend_of_a_third_party_cannot_change_what_the_harness_holds(
 ) -> None:
     before = x.copy()
     harness.register_backend("unruly", Unruly())
-    first = harness.explain(model, x, "gradient", "unruly", dtype="float64")
+    asked = {"target": [0, 1], "dtype": "float64"}
+    first = harness.explain(model, x, "gradient", "unruly", **asked)
     attribution, inside = first.attribution.copy(), np.array(first.layers["head"].relevance)
-    harness.explain(model, x, "gradient", "unruly", dtype="float64")
+    harness.explain(model, x, "gradient", "unruly", **asked)
     np.testing.assert_array_equal(x, before)
     np.testing.assert_array_equal(first.case.x, before)
     np.testing.assert_array_equal(first.attribution, attribution)
@@ -170,7 +172,7 @@ def test_a_step_that_overwrites_its_operands_changes_no_ones(model: PortedModel,
     layer, relevance = model.graph["head"], np.ones((2, 4))
     inputs = (np.ones((2, 5)),)
     (found,) = step_on_copies(prepared, layer, inputs, relevance, method("gradient"))
-    (expected,) = prepared.inner.propagate(layer, inputs, relevance, method("gradient"))
+    (expected,) = prepared.inner.step(layer, inputs, relevance, method("gradient"))
     assert inputs[0].all() and relevance.all()
     np.testing.assert_array_equal(found, expected)
 
@@ -191,12 +193,12 @@ def test_a_composite_whose_hooks_work_in_place_changes_no_ones_arrays(
 
     backend: Backend = harness.backend_from_composite("zeroing", composite, head="one")
     before, prepared = x.copy(), backend.prepare(model, "float64")
-    direct = prepared.explain(x, method("gradient"))
+    case = Case(model, x, method("gradient"), np.array([0, 1]), "float64")
+    direct = prepared.run(x, case.method, case.target, True)
     np.testing.assert_array_equal(x, before)
-    plain = TorchBackend().prepare(model, "float64").explain(x, method("gradient"))
+    plain = TorchBackend().prepare(model, "float64").run(x, case.method, case.target, True)
     # The ReLU ran before its output was zeroed, and its output is what is shown of it.
-    np.testing.assert_array_equal(direct.layers["input"].activation, before)
-    assert np.any(plain.layers["body_relu"].activation)
-    assert direct.provenance["input_digest"] == plain.provenance["input_digest"]
-    trace = run_on_copies(prepared, x, method("gradient"), None)
+    np.testing.assert_array_equal(direct.activations["input"], before)
+    assert np.any(plain.activations["body_relu"])
+    trace = run_on_copies(prepared, case)
     assert not np.shares_memory(trace.attribution, direct.attribution)

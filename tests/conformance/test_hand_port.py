@@ -72,7 +72,9 @@ def test_the_steps_of_a_port_take_and_give_the_canonical_order(example: ModuleTy
         (x,) = (reference.layers[source].activation for source in layer.inputs)
         relevance = reference.layers[name].relevance
         ours, theirs = (
-            engine().steps(trace.case, trace.executed_by).propagate(layer, (x,), relevance, trace.method)[0]
+            engine()
+            .offered(trace.case, trace.executed_by, "steps")
+            .step(layer, (x,), relevance, trace.method)[0]
             for trace in (reference, candidate)
         )
         return x, relevance, ours, theirs

@@ -99,10 +99,10 @@ def test_a_random_layer_passes_relevance_down_alike_in_all_three(graph: Graph, s
     summation = unit_roundoff("float64") * np.sqrt(longest_sum(graph))
     for name in RULES:
         step: Any = (layer, inputs, relevance, method(name))
-        expected = oracle.propagate(*step)
-        terms = oracle.propagate(*step[:3], method(TERMS.get(name, name)))
-        again = [prepared.propagate(layer, x, relevance, method(name)) for prepared, x in moved_runs]
-        double, coarse = others[0].propagate(*step), single.propagate(*step)
+        expected = oracle.step(*step)
+        terms = oracle.step(*step[:3], method(TERMS.get(name, name)))
+        again = [prepared.step(layer, x, relevance, method(name)) for prepared, x in moved_runs]
+        double, coarse = others[0].step(*step), single.step(*step)
         for place, right in enumerate(expected):
             # Moving the operands does not show where an algorithm cancels and the result does not depend on
             # it (z^B with one term); the distance between two precisions, scaled by their ratio, does.
@@ -113,7 +113,7 @@ def test_a_random_layer_passes_relevance_down_alike_in_all_three(graph: Graph, s
                 summation * max(size(right), size(terms[place])),
             )
             for side, other in zip(("tensorflow", "torch"), others, strict=True):
-                distance = apart(right, other.propagate(*step)[place])
+                distance = apart(right, other.step(*step)[place])
                 assert distance <= MULTIPLE * floor, (
                     f"{name} at {layer}: {side} is {distance / floor:.1f} floors off"
                 )

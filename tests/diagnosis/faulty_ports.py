@@ -17,6 +17,7 @@ from harness.diagnosis.reproducer import Evidence, write
 from harness.methods import Method
 from harness.methods import method as method_named
 from ported_impls.torchvision_shim import zennit
+from tests.prepared import ready
 
 FLOOR = 1e-15
 
@@ -29,11 +30,11 @@ def candidate(model: Any, hooks: dict[str, Callable[[], Any]], dtype: str = "flo
             module_map=lambda context, name, module: hooks[name]() if name in hooks else None
         )
 
-    return harness.backend_from_composite("mine", composite).prepare(model, dtype)
+    return ready(harness.backend_from_composite("mine", composite), model, dtype)
 
 
 def oracle(model: Any) -> Any:
-    return backend_named("oracle").prepare(model, "float64")
+    return ready(backend_named("oracle"), model)
 
 
 def evidence_of(
@@ -51,8 +52,8 @@ def evidence_of(
     run = exact.explain(x, method)
     inputs = tuple(run.layers[source].activation.astype(dtype) for source in layer.inputs)
     relevance = run.layers[name].relevance.astype(dtype)
-    found = port.propagate(layer, inputs, relevance, method)
-    expected = exact.propagate(layer, inputs, relevance, method)
+    found = port.step(layer, inputs, relevance, method)
+    expected = exact.step(layer, inputs, relevance, method)
     return Evidence(method, dtype, inputs, found, expected, layer, relevance)
 
 

@@ -35,6 +35,7 @@ from tests.diagnosis.faulty_ports import (
     other_epsilon,
     written,
 )
+from tests.prepared import ready
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +79,8 @@ def error_in_full_model(folder: Path, evidence: Evidence, model: Any, port: Any)
         for at, stride, n in zip(start, strides, given.shape[1:-1], strict=True)
     )
     relevance[(slice(None), *inside)][..., channels] = given
-    found = port.propagate(layer, (x,), relevance, evidence.method)
-    return apart(oracle(model).propagate(layer, (x,), relevance, evidence.method), found)
+    found = port.step(layer, (x,), relevance, evidence.method)
+    return apart(oracle(model).step(layer, (x,), relevance, evidence.method), found)
 
 
 # --- what the script shows ----------------------------------------------------------------------------
@@ -145,7 +146,7 @@ def test_once_the_candidate_in_the_script_is_mended_it_exits_with_0(site, tmp_pa
 
 def test_for_a_healthy_candidate_the_script_exits_with_0(site, tmp_path):
     model = harness.load_model("digits-cnn")
-    port = TorchBackend().prepare(model, "float64")
+    port = ready(TorchBackend(), model, "float64")
     shown = run_bare(
         site,
         written(tmp_path / "r", evidence_of(model, "conv3", "lrp.epsilon", port), model, port),
@@ -190,10 +191,10 @@ def test_a_forward_error_is_shown_by_the_layer_on_the_inputs_that_the_candidate_
     port.twin.get_submodule("bn1").eps = 0.5
     method, layer = method_named("gradient"), model.graph["bn1"]
     x = np.random.default_rng(1).standard_normal((2, *model.input_shape))
-    run = port.explain(x, method)
-    inputs = (run.layers["conv1"].activation,)
+    run = port.prepared.run(x, method, np.array([0, 0]), True)
+    inputs = (run.activations["conv1"],)
     expected = oracle(model).carry_forward(ForwardStep(layer, inputs, model.graph))
-    evidence = Evidence(method, "float64", inputs, (run.layers["bn1"].activation,), (expected,), layer)
+    evidence = Evidence(method, "float64", inputs, (run.activations["bn1"],), (expected,), layer)
     script = written(tmp_path / "r", evidence, model, port, "forward")
     shown = run_bare(site, script)
     assert shown.returncode == 1, shown.stderr

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import harness
-from harness.backends import backend_named
-from harness.trace import Trace
+from harness.backends import Arrays, backend_named
 from ported_models import PortedModel
 from ported_models.build import Builder
 
@@ -39,10 +38,10 @@ class Port:
     def version(self) -> dict[str, str]:
         return {}
 
-    def supports(self, asked: Any) -> bool:
-        return True
+    def supports(self, asked: Any, graph: Any) -> str:
+        return ""
 
-    def prepare(self, model: Any, dtype: str) -> Any:
+    def prepare(self, model: Any, dtype: str, device: str = "cpu") -> Any:
         return _Run(self.at_r, backend_named("oracle").prepare(model, dtype))
 
 
@@ -51,12 +50,10 @@ class _Run:
     at_r: float
     oracle: Any
 
-    def explain(self, *arguments: Any) -> Trace:
-        trace = self.oracle.explain(*arguments)
-        for name in ("r", "input"):
-            trace.layers[name].relevance = np.array([[self.at_r]])
-        trace.attribution = np.array([[self.at_r + 1]])
-        return trace
+    def run(self, *arguments: Any) -> Arrays:
+        found = self.oracle.run(*arguments)
+        relevances = {**found.relevances, **dict.fromkeys(("r", "input"), np.array([[self.at_r]]))}
+        return replace(found, attribution=np.array([[self.at_r + 1]]), relevances=relevances)
 
 
 @pytest.mark.parametrize(("at_r", "stages"), [(0.0, {"postprocess"}), (1e-10, {"rule", "postprocess"})])

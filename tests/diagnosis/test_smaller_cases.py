@@ -107,7 +107,7 @@ def agreement(part: Part, evidence: Evidence, model: PortedModel, port: Any) -> 
     if part.relevance is None:
         expected = (exact.carry_forward(ForwardStep(part.layer, part.inputs, model.graph)),)
     else:
-        expected = exact.propagate(part.layer, part.inputs, part.relevance, method)
+        expected = exact.step(part.layer, part.inputs, part.relevance, method)
     return apart(expected, program.found)
 
 
@@ -121,8 +121,8 @@ def test_a_large_convolution_gives_a_small_file_with_an_error_of_the_same_order(
     x = rng.random((1, 112, 112, 64)).astype("float32")
     relevance = rng.random((1, 112, 112, 64)).astype("float32")
     method = method_named("lrp.epsilon")
-    found = port.propagate(layer, (x,), relevance, method)
-    expected = oracle(model).propagate(layer, (x,), relevance, method)
+    found = port.step(layer, (x,), relevance, method)
+    expected = oracle(model).step(layer, (x,), relevance, method)
     evidence = Evidence(method, "float32", (x,), found, expected, layer, relevance)
     finding = finding_of(evidence)
     shown = choose(finding, evidence, layer, model.graph, port, oracle(model))
@@ -177,7 +177,7 @@ class StepsAlone:
     """A candidate that runs single steps and gives no program of them."""
 
     def __init__(self, port: Any) -> None:
-        self.propagate = port.propagate
+        self.step = port.step
 
 
 def test_without_programs_a_smaller_case_is_recorded_from_the_steps_of_the_candidate():

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import harness
-from harness.backends import Programs, StepProgram
+from harness.backends import StepProgram, capability
 from harness.diagnosis.measure import apart
 from harness.errors import HarnessError
 from harness.methods import method as method_named
@@ -20,6 +20,7 @@ from ported_models.build import Builder
 from ported_models.model import PortedModel
 from tests.diagnosis.faulty_ports import candidate
 from tests.models.graphs import branching_graph, random_input
+from tests.prepared import ready
 
 
 class Formula(zennit.core.Hook):
@@ -51,7 +52,7 @@ def program_of(function: Any, dtype: str = "float64") -> StepProgram:
     port = candidate(model, {"layer": lambda: Formula(function)}, dtype)
     given = X.astype(dtype), RELEVANCE.astype(dtype)
     program = port.step_program(model.graph["layer"], given[:1], given[1], method_named("gradient"))
-    (expected,) = port.propagate(model.graph["layer"], given[:1], given[1], method_named("gradient"))
+    (expected,) = port.step(model.graph["layer"], given[:1], given[1], method_named("gradient"))
     np.testing.assert_array_equal(program.found[0], expected)
     np.testing.assert_array_equal(run(program, given[:1], given[1])[0], expected)
     return program
@@ -69,10 +70,10 @@ def test_every_step_of_a_network_is_a_program_that_gives_the_same(backend, metho
     model = PortedModel.from_graph(branching_graph(np.random.default_rng(11)))
     resolved = method_named(method)
     side = harness.backends.backend_named(backend)
-    if not side.supports(resolved):
+    if side.supports(resolved, model.graph):
         pytest.skip(f"{backend} has no {method}")
-    port = side.prepare(model, "float64")
-    assert isinstance(port, Programs)
+    port = ready(side, model, "float64")
+    assert capability(port.prepared, "programs") is port.prepared
     trace = port.explain(random_input(model.graph, np.random.default_rng(12)), resolved)
     for layer in model.graph.layers[1:]:
         inputs = tuple(trace.layers[name].activation for name in layer.inputs)
@@ -80,7 +81,7 @@ def test_every_step_of_a_network_is_a_program_that_gives_the_same(backend, metho
         program = port.step_program(layer, inputs, relevance, resolved)
         again = run(program, inputs, relevance)
         for found, first, second in zip(
-            port.propagate(layer, inputs, relevance, resolved), program.found, again, strict=True
+            port.step(layer, inputs, relevance, resolved), program.found, again, strict=True
         ):
             np.testing.assert_array_equal(first, found, layer.name)
             np.testing.assert_array_equal(second, found, layer.name)
@@ -142,7 +143,7 @@ def test_an_operation_of_another_library_is_refused():
 
 def test_a_layer_that_is_cut_down_is_whole_again_afterwards():
     model = line()
-    port = TorchBackend().prepare(model, "float64")
+    port = ready(TorchBackend(), model, "float64")
     module = port.twin.get_submodule("layer")
     before = {name: (tensor, tensor.clone()) for name, tensor in module.named_parameters()}
     program = port.step_program(
@@ -160,7 +161,7 @@ def test_a_kernel_of_groups_is_not_cut_down():
     b = Builder("grouped", (4, 4))
     b.add("conv1d", "layer", attributes={"groups": 2}, weights={"kernel": np.ones((2, 2, 4))})
     model = PortedModel.from_graph(b.graph())
-    port = TorchBackend().prepare(model, "float64")
+    port = ready(TorchBackend(), model, "float64")
     with pytest.raises(HarnessError, match="weight of a Conv1d is not cut down"):
         port.step_program(
             model.graph["layer"],
@@ -185,7 +186,7 @@ def test_a_side_that_flattens_in_another_order_is_given_its_own_order():
     port = replace(TorchBackend().prepare(model, "float64"), model=OrderedOtherwise(model))
     method, layer = method_named("lrp.z"), model.graph["layer"]
     program = port.step_program(layer, (X,), RELEVANCE, method)
-    np.testing.assert_array_equal(program.found[0], port.propagate(layer, (X,), RELEVANCE, method)[0])
+    np.testing.assert_array_equal(program.found[0], port.step(layer, (X,), RELEVANCE, method)[0])
     np.testing.assert_array_equal(run(program, (X,), RELEVANCE)[0], program.found[0])
     assert program.constants["order_of_x"].tolist() == [2, 0, 1]
     # x there is (-2, 3, 1), against kernel rows (0 1 2 3), (4 5 6 7), (8 9 10 11) and bias 1.

@@ -102,7 +102,6 @@ def test_memory_is_bounded_and_what_was_not_used_for_longest_goes_first(installe
 def test_a_result_that_is_kept_keeps_no_model(installed: Backend) -> None:
     """A model may hold gigabytes, its twins among them."""
     engine = Engine()
-    asked = case()
-    engine.run(asked, installed)
-    kept = engine.memo.get(engine.key(asked, installed) or "")
+    resolved = engine.run(case(), installed).case
+    kept = engine.memo.get(engine.key(resolved, installed) or "")
     assert kept is not None and kept.case is None

@@ -22,6 +22,7 @@ from harness.errors import UnsupportedMethodError
 from harness.graph import Graph, Layer
 from harness.methods import method
 from tests.harness.linear_network import GradientBackend, network
+from tests.prepared import ready
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSIONS = {"iNNvestigate": "2.1.2", "signxai": "1.1.9.2", "Zennit": "0.5.1"}
@@ -227,7 +228,7 @@ def test_padding_made_a_layer_leaves_the_function_as_it_is():
     assert [layer.kind for layer in padded.graph][:3] == ["input", "zero_pad", "conv2d"]
     x = np.asarray(next(iter(model.examples.values()))(), dtype=np.float64)
     logits = [
-        backend_named("oracle").prepare(each, "float64").explain(x, method("gradient"), None, False).logits
+        ready(backend_named("oracle"), each, "float64").explain(x, method("gradient"), None, False).logits
         for each in (model, padded)
     ]
     np.testing.assert_array_equal(*logits)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from harness.backends import Arrays
 from harness.files import array_digest
 from harness.graph import Graph, Layer
 from harness.methods import Method
-from harness.trace import LayerTrace, Trace
 
 
 def network() -> LinearModel:
@@ -79,10 +79,10 @@ class GradientBackend:
     def version(self) -> dict[str, str]:
         return {"numpy": np.__version__}
 
-    def supports(self, method: Method) -> bool:
-        return method.name in ("gradient", "input_t_gradient")
+    def supports(self, method: Method, graph: Graph) -> str:
+        return "" if method.name in ("gradient", "input_t_gradient") else "it has the gradient alone"
 
-    def prepare(self, model: LinearModel, dtype: str) -> _Prepared:
+    def prepare(self, model: LinearModel, dtype: str, device: str = "cpu") -> _Prepared:
         return _Prepared(self, model, dtype, self._fault)
 
 
@@ -93,35 +93,20 @@ class _Prepared:
     dtype: str
     fault: Callable[[str, np.ndarray], np.ndarray]
 
-    def explain(
-        self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
-    ) -> Trace:
+    def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
         self.backend.runs += 1
         x = x.astype(self.dtype)
         first, second = (layer.weights["kernel"].astype(self.dtype) for layer in self.model.graph.layers[1:])
         hidden = x @ first
         logits = hidden @ second
-        target = logits.argmax(axis=1) if target is None else target
         seed = np.eye(2, dtype=self.dtype)[target]
         relevance = {"second": seed}
         relevance["first"] = self.fault("first", seed @ second.T)
         relevance["x"] = self.fault("x", relevance["first"] @ first.T)
         activation = {"x": x, "first": hidden, "second": logits}
         attribution = relevance["x"] * x if method.postprocess == "times_input" else relevance["x"]
-        kept = {
-            layer.name: LayerTrace(
-                layer.name, layer.kind, layer.axes, activation[layer.name], relevance[layer.name]
-            )
-            for layer in self.model.graph
-        }
-        return Trace(
-            self.model.name,
-            method,
-            self.backend.name,
-            self.dtype,
-            np.asarray(target, np.int64),
-            logits,
-            attribution,
-            kept if layers else {},
-            {"model_digest": self.model.digest},
-        )
+        return Arrays(logits, attribution, activation, relevance)
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        first, second = (layer.weights["kernel"].astype(self.dtype) for layer in self.model.graph.layers[1:])
+        return x @ first @ second

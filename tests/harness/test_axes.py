@@ -12,6 +12,7 @@ from harness.errors import InvalidInputError
 from harness.methods import method
 from ported_models.build import Builder
 from tests.harness.linear_network import GradientBackend, network
+from tests.prepared import ready
 
 X = np.array([[0.5, -1.0, 2.0]])
 TOKENS = ("batch", "token", "feature")
@@ -19,7 +20,7 @@ SERIES = ("batch", "time", "channel")
 
 
 def trace() -> Any:
-    return GradientBackend().prepare(network(), "float64").explain(X, method("gradient"))
+    return ready(GradientBackend(), network(), "float64").explain(X, method("gradient"))
 
 
 def test_layers_of_equal_shapes_over_other_axes_are_not_compared() -> None:

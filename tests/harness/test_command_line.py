@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import signal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,10 +24,10 @@ class DigitsBackend:
     def version(self) -> dict[str, str]:
         return {}
 
-    def supports(self, method: object) -> bool:
-        return True
+    def supports(self, method: object, graph: Any) -> str:
+        return ""
 
-    def prepare(self, model: object, dtype: str) -> object:
+    def prepare(self, model: object, dtype: str, device: str = "cpu") -> object:
         raise MissingFrameworkError("torch")
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.backends import Arrays
 from harness.case import Case
 from harness.comparison import NoiseFloor
 from harness.engine import compare
@@ -43,35 +44,32 @@ class KinkSteps:
         self._shift = shift
         self._factor = factor
 
-    def propagate(self, layer, inputs, relevance, _method):
+    def step(self, layer, inputs, relevance, _method):
         if layer.name == "sum":
             return (np.repeat(relevance, 2, axis=1) * self._factor,)
         return (relevance * (inputs[0] > 0),)
 
-    def explain(self, x, wanted, target=None, layers=True) -> Trace:
+    def run(self, x, wanted, target, layers) -> Arrays:
         graph = KinkModel().graph
         x = x + np.array([[self._shift, 0.0]])
         relu = np.maximum(x, 0)
         activation = {"x": x, "relu": relu, "sum": relu.sum(axis=1, keepdims=True)}
         relevance = {"sum": np.ones((1, 1))}
-        (relevance["relu"],) = self.propagate(graph["sum"], (relu,), relevance["sum"], wanted)
-        (relevance["x"],) = self.propagate(graph["relu"], (x,), relevance["relu"], wanted)
-        traces = {
-            layer.name: LayerTrace(
-                layer.name, layer.kind, AXES, activation[layer.name], relevance[layer.name]
-            )
-            for layer in graph
-        }
-        return Trace(
-            "kink",
-            wanted,
-            "steps",
-            "float64",
-            np.zeros(1, np.int64),
-            activation["sum"],
-            relevance["x"],
-            traces,
+        (relevance["relu"],) = self.step(graph["sum"], (relu,), relevance["sum"], wanted)
+        (relevance["x"],) = self.step(graph["relu"], (x,), relevance["relu"], wanted)
+        return Arrays(activation["sum"], relevance["x"], activation, relevance)
+
+
+def traced(side: KinkSteps) -> Trace:
+    target, asked = np.zeros(1, np.int64), method("gradient")
+    found = side.run(KINKED, asked, target, True)
+    layers = {
+        layer.name: LayerTrace(
+            layer.name, layer.kind, AXES, found.activations[layer.name], found.relevances[layer.name]
         )
+        for layer in KinkModel().graph
+    }
+    return Trace("kink", asked, "steps", "float64", target, found.logits, found.attribution, layers)
 
 
 class Alone:
@@ -82,7 +80,10 @@ class Alone:
     def __init__(self, prepared: KinkSteps) -> None:
         self._prepared = prepared
 
-    def prepare(self, model, dtype):
+    def version(self):
+        return {}
+
+    def prepare(self, model, dtype, device="cpu"):
         return self._prepared
 
 
@@ -99,7 +100,7 @@ def compared(
     ``alone``: it shows its attribution and no layer; ``known``: the activations behind it are known all the same.
     """
     reference = KinkSteps(0.0)
-    ours, theirs = (side.explain(KINKED, method("gradient")) for side in (reference, candidate))
+    ours, theirs = (traced(side) for side in (reference, candidate))
     theirs.attribution = theirs.attribution * times
     if alone:
         shown = {name: layer.activation for name, layer in theirs.layers.items()}

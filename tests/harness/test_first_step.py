@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import harness
-from harness.backends import backend_named
+from harness.backends import Arrays, backend_named
 from harness.comparison import layers_around, verdict_line
 from harness.comparison.rerun import walk_back
-from harness.trace import Trace
+from harness.trace import LayerTrace, Trace
 from ported_models import PortedModel
 from ported_models.build import Builder
 from tests.harness.linear_network import GradientBackend, network
@@ -100,10 +100,10 @@ class Faulty:
     def version(self) -> dict[str, str]:
         return {}
 
-    def supports(self, asked: Any) -> bool:
-        return True
+    def supports(self, asked: Any, graph: Any) -> str:
+        return ""
 
-    def prepare(self, model: Any, dtype: str) -> Any:
+    def prepare(self, model: Any, dtype: str, device: str = "cpu") -> Any:
         prepared = _FaultySteps(self, model.graph, backend_named("oracle").prepare(model, dtype))
         return prepared if self.single_steps else _RunOnly(prepared)
 
@@ -114,23 +114,27 @@ class _FaultySteps:
     graph: Any
     oracle: Any
 
-    def propagate(self, layer: Any, inputs: Any, relevance: Any, asked: Any) -> Any:
+    def step(self, layer: Any, inputs: Any, relevance: Any, asked: Any) -> Any:
         factor = 1.5 if layer.name == self.backend.layer else 1.0
-        return tuple(factor * share for share in self.oracle.propagate(layer, inputs, relevance, asked))
+        return tuple(factor * share for share in self.oracle.step(layer, inputs, relevance, asked))
 
-    def explain(self, x: Any, asked: Any, target: Any = None, layers: bool = True) -> Trace:
-        trace = self.oracle.explain(x, asked, target, layers)
-        for name, relevance in walk_back(self, self.graph, trace):
-            trace.layers[name].relevance = relevance * (0.5 if name == self.backend.halved else 1.0)
-        return replace(trace, attribution=trace.layers["input"].relevance)
+    def run(self, x: Any, asked: Any, target: Any, layers: bool) -> Arrays:
+        found = self.oracle.run(x, asked, target, layers)
+        shown = {name: LayerTrace(name, "", (), array) for name, array in found.activations.items()}
+        trace = Trace("", asked, "", "float64", target, found.logits, found.attribution, shown)
+        relevances = {
+            name: relevance * (0.5 if name == self.backend.halved else 1.0)
+            for name, relevance in walk_back(self, self.graph, trace)
+        }
+        return replace(found, attribution=relevances["input"], relevances=relevances)
 
 
 @dataclass(frozen=True)
 class _RunOnly:
     prepared: Any
 
-    def explain(self, *arguments: Any) -> Trace:
-        return self.prepared.explain(*arguments)
+    def run(self, x: Any, asked: Any, target: Any, layers: bool) -> Arrays:
+        return self.prepared.run(x, asked, target, layers)
 
 
 def explained(model: PortedModel, x: np.ndarray, name: str, backend: Any) -> Trace:

@@ -10,7 +10,9 @@ from harness.engine import KEPT, Engine
 
 
 class Model:
-    """Stands in for a model: something that can be referred to weakly."""
+    """Stands in for a model, and for what is prepared: something that can be referred to weakly."""
+
+    def run(self, x: Any, method: Any, target: Any, layers: bool) -> Any: ...
 
 
 class Counting:
@@ -21,7 +23,10 @@ class Counting:
     def __init__(self) -> None:
         self.times = 0
 
-    def prepare(self, model: Any, dtype: str) -> Any:
+    def version(self) -> dict[str, str]:
+        return {}
+
+    def prepare(self, model: Any, dtype: str, device: str = "cpu") -> Any:
         self.times += 1
         return Model()
 

@@ -263,7 +263,7 @@ def test_an_error_is_not_kept(tmp_path, installed, monkeypatch) -> None:
         raise MemoryError("no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Prepared, "explain", full)
+        patch.setattr(_Prepared, "run", full)
         assert {row["verdict"] for row in run(installed, tmp_path)} == {"error"}
     assert {row["verdict"] for row in run(installed, tmp_path)} == {"identical"}
 
@@ -361,17 +361,15 @@ def test_an_interrupt_by_the_user_ends_a_run(tmp_path, interruptible) -> None:
 class Destructive(GradientBackend):
     """Writes into what it is given, once it has used it."""
 
-    def prepare(self, model, dtype):
-        inner, explain = super().prepare(model, dtype), _Prepared.explain
+    def prepare(self, model, dtype, device="cpu"):
+        inner = super().prepare(model, dtype)
 
         class Prepared:
-            def explain(self, x, method, target=None, layers=True):
-                trace = explain(inner, x, method, target, layers)
-                trace = replace(trace, target=trace.target.copy())
-                trace.layers["x"].activation = x.copy()
+            def run(self, x, method, target, layers):
+                found = inner.run(x.copy(), method, target, layers)
                 x[:] = 7.0
                 target[:] = 1
-                return trace
+                return found
 
         return Prepared()
 

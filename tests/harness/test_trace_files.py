@@ -12,12 +12,13 @@ from harness.errors import ModelSourceError
 from harness.files import replacing, write_json
 from harness.methods import method
 from tests.harness.linear_network import GradientBackend, network
+from tests.prepared import ready
 
 
 @pytest.fixture
 def trace():
     x = np.array([[0.5, -1.0, 2.0]])
-    return GradientBackend().prepare(network(), "float64").explain(x, method("input_t_gradient"))
+    return ready(GradientBackend(), network(), "float64").explain(x, method("input_t_gradient"))
 
 
 def test_a_trace_comes_back_bit_for_bit(trace, tmp_path) -> None:

@@ -20,26 +20,26 @@ sys.path.insert(0, os.path.dirname(__file__))
 import {helper}
 from dataclasses import dataclass, replace
 from harness.backends import backend_named
-from harness.trace import Trace
+from harness.backends import Arrays
 
 oracle = backend_named("oracle")
 
 class Own(BaseException):
     pass
 
-class Lazy(Trace):
+class Lazy(Arrays):
     attribution = property(lambda self: sys.exit(0), lambda self, value: None)
 
 @dataclass
 class Prepared:
     inner: object
 
-    def explain(self, x, method, target=None, layers=True):
-        trace = self.inner.explain(x, method, target, layers)
-        trace = replace(trace, attribution=trace.attribution * {helper}.FACTOR)
+    def run(self, x, method, target, layers):
+        found = self.inner.run(x, method, target, layers)
+        found = replace(found, attribution=found.attribution * {helper}.FACTOR)
         if method.name == "gradient":
-            {explain}
-        return trace
+            {run}
+        return found
 
 class Candidate:
     name = "mine"
@@ -47,26 +47,26 @@ class Candidate:
     def version(self):
         return {{}}
 
-    def supports(self, method):
+    def supports(self, method, graph):
         if method.name == "gradient":
             {supports}
-        return True
+        return ""
 
-    def prepare(self, model, dtype):
+    def prepare(self, model, dtype, device="cpu"):
         {prepare}
         return Prepared(oracle.prepare(model, dtype))
 
 {last}
 """
 #: Makes it run single steps too.
-STEPS = "Prepared.propagate = lambda self, *operands: self.inner.propagate(*operands)"
+STEPS = "Prepared.step = lambda self, *operands: self.inner.step(*operands)"
 ROOT = Path(__file__).parents[2] / "golden"
 RUN = ("run", "--reference", "oracle", "--candidate", "mine.py:Candidate", "--model", "digits-cnn")
 TWO = ("--method", "gradient", "--method", "lrp.z", "--dtype", "float64", "--out", "out", "--json")
 
 
 def write(folder: Path, helper: str = "helper_of_mine", **faults: str) -> None:
-    places = {**dict.fromkeys(("explain", "supports", "prepare"), "pass"), "last": ""}
+    places = {**dict.fromkeys(("run", "supports", "prepare"), "pass"), "last": ""}
     (folder / "mine.py").write_text(CANDIDATE.format(helper=helper, **{**places, **faults}))
     (folder / f"{helper}.py").write_text("FACTOR = 1.0\n")
 
@@ -86,10 +86,10 @@ ENDINGS = {
     "raise KeyboardInterrupt": "raised KeyboardInterrupt",
     "raise GeneratorExit": "raised GeneratorExit",
     "raise Own('word')": "raised Own: word",
-    "trace.__class__ = Lazy": "raised SystemExit: 0",
-    "return None": "raised TypeError: explain returned NoneType, expected harness.trace.Trace",
-    "os._exit(0)": "failed: its process ended with exit code 0 during 'explain'",
-    "os.kill(os.getpid(), signal.SIGSEGV)": "failed: its process was killed by SIGSEGV during 'explain'",
+    "return Lazy(found.logits, found.attribution)": "raised SystemExit: 0",
+    "return None": "raised InvalidInputError: mine: run returned NoneType, expected harness.backends.Arrays",
+    "os._exit(0)": "failed: its process ended with exit code 0 during 'run'",
+    "os.kill(os.getpid(), signal.SIGSEGV)": "failed: its process was killed by SIGSEGV during 'run'",
 }
 
 
@@ -97,7 +97,7 @@ ENDINGS = {
 def test_a_case_that_ends_the_candidate_is_an_error_and_the_rest_is_run(
     call, tmp_path, fault, message
 ) -> None:
-    write(tmp_path, explain=fault)
+    write(tmp_path, run=fault)
     status, out, _ = call(*RUN, *TWO)
     bad, good = json.loads(out)["rows"]
     assert (status, bad["method"], bad["verdict"], bad["passed"]) == (1, "gradient", "error", False)
@@ -148,19 +148,19 @@ def test_goldens_are_not_verified_by_a_file_that_ends_the_process(call, tmp_path
 def test_a_golden_whose_candidate_ends_the_process_is_an_error_and_the_rest_is_verified(
     call, tmp_path
 ) -> None:
-    write(tmp_path, explain="os._exit(0)")
+    write(tmp_path, run="os._exit(0)")
     methods = ("--model", "digits-cnn", "--method", "gradient", "--method", "lrp.z")
     status, out, _ = call("golden", "verify", "--root", str(ROOT), *methods, "--candidate", RUN[4], "--json")
     bad, good = json.loads(out)["rows"]
     assert status == 1
     assert bad["message"].startswith(
-        "candidate 'mine' failed: its process ended with exit code 0 during 'explain'"
+        "candidate 'mine' failed: its process ended with exit code 0 during 'run'"
     )
     assert good["passed"]
 
 
 def test_code_that_calls_exit_under_a_command_for_one_case_is_no_success(call, tmp_path) -> None:
-    write(tmp_path, explain="sys.exit(0)")
+    write(tmp_path, run="sys.exit(0)")
     sides = ("--reference", "oracle", "--candidate", RUN[4])
     status, _, err = call("diagnose", "digits-cnn", "gradient", *sides, "--dtype", "float64")
     assert (status, err) == (2, "error: mine.py:Candidate raised SystemExit: 0\n")
@@ -172,10 +172,10 @@ def test_code_that_calls_exit_under_a_command_for_one_case_is_no_success(call, t
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("os._exit(0)", "failed: its process ended with exit code 0 during 'explain'"),
+        ("os._exit(0)", "failed: its process ended with exit code 0 during 'run'"),
         (
             "time.sleep(600)",
-            "failed: no answer to 'explain' within 5 s; if it only needs longer, raise the limit: ",
+            "failed: no answer to 'run' within 5 s; if it only needs longer, raise the limit: ",
         ),
         ("raise Own('word')", "raised Own: word"),
     ],
@@ -183,7 +183,7 @@ def test_code_that_calls_exit_under_a_command_for_one_case_is_no_success(call, t
 def test_under_a_command_for_one_case_such_a_file_is_one_line_and_no_success(
     call, tmp_path, fault, said
 ) -> None:
-    write(tmp_path, explain=fault, last=STEPS)
+    write(tmp_path, run=fault, last=STEPS)
     sides, more = ("--reference", "oracle", "--candidate", RUN[4]), ("--dtype", "float64", "--timeout", "5")
     for words in (
         ("diagnose", "digits-cnn", "gradient", *sides),
@@ -225,14 +225,14 @@ def test_a_time_limit_is_a_number_above_0_of_a_process_of_its_own(call, tmp_path
 
 
 def test_what_a_file_prints_goes_to_standard_error(call, tmp_path) -> None:
-    write(tmp_path, explain=r"print('hello \x1b[2J')")
+    write(tmp_path, run=r"print('hello \x1b[2J')")
     status, out, err = call(*RUN, *TWO)
     assert (status, len(json.loads(out)["rows"])) == (0, 2)
     assert r"hello \x1b[2J" in err
 
 
 def test_an_interrupt_by_the_user_ends_the_run_and_its_process(tmp_path) -> None:
-    write(tmp_path, explain="print(os.getpid(), file=open('pid', 'w'), flush=True); time.sleep(60)")
+    write(tmp_path, run="print(os.getpid(), file=open('pid', 'w'), flush=True); time.sleep(60)")
     program = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "sys.path.insert(0, sys.argv.pop(1)); from harness.cli import main; main()"

@@ -86,21 +86,22 @@ class Doubling:
     def version(self) -> dict[str, str]:
         return {self.name: self.name}
 
-    def supports(self, method: Any) -> bool:
-        return True
+    def supports(self, method: Any, graph: Any) -> str:
+        return ""
 
-    def prepare(self, model: Any, dtype: str) -> Doubling:
+    def prepare(self, model: Any, dtype: str, device: str = "cpu") -> Doubling:
         self.doubled = model.graph.layers[1].name
         self.inner = backend_named("oracle").prepare(model, dtype)
         return self
 
-    def explain(self, x: np.ndarray, method: Any, target: Any = None, layers: bool = True) -> Any:
-        trace = self.inner.explain(x, method, target, layers)
-        trace.layers[next(iter(trace.layers))].relevance *= 2
-        return replace(trace, attribution=trace.attribution * 2, backend=self.name)
+    def run(self, x: np.ndarray, method: Any, target: np.ndarray, layers: bool) -> Any:
+        found = self.inner.run(x, method, target, layers)
+        first = next(iter(found.activations))
+        doubled = {**found.relevances, first: 2 * found.relevances[first]}
+        return replace(found, attribution=found.attribution * 2, relevances=doubled)
 
-    def propagate(self, layer: Layer, inputs: Any, relevance: np.ndarray, method: Any) -> Any:
-        shares = self.inner.propagate(layer, inputs, relevance, method)
+    def step(self, layer: Layer, inputs: Any, relevance: np.ndarray, method: Any) -> Any:
+        shares = self.inner.step(layer, inputs, relevance, method)
         return tuple(2 * share for share in shares) if layer.name == self.doubled else shares
 
 

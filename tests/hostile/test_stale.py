@@ -20,15 +20,15 @@ from harness.backends import backend_named
 
 class Prepared:
     def __init__(self, inner): self.inner = inner
-    def explain(self, x, method, target=None, layers=True):
-        trace = self.inner.explain(x, method, target, layers)
-        return replace(trace, attribution=trace.attribution * ({factor}))
+    def run(self, x, method, target, layers):
+        found = self.inner.run(x, method, target, layers)
+        return replace(found, attribution=found.attribution * ({factor}))
 
 class Candidate:
     name = "mine"
     def version(self): return {{"mine": "1.0"}}
-    def supports(self, method): return True
-    def prepare(self, model, dtype): return Prepared(backend_named("oracle").prepare(model, dtype))
+    def supports(self, method, graph): return ""
+    def prepare(self, model, dtype, device="cpu"): return Prepared(backend_named("oracle").prepare(model, dtype))
 """
 
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.steps import Deviating, ForwardStep
+from harness.backends import capability
+from harness.steps import ForwardStep
 from reference_impls.deviations.forward import carry_forward, forward_deviations
 from reference_impls.deviations.forward.sight import look
 from reference_impls.oracle import PreparedOracle
@@ -64,8 +65,8 @@ def test_rounding_to_float32_is_no_deviation_of_a_float32_candidate(step: Forwar
 
 def test_the_prepared_oracle_offers_it() -> None:
     step = conv_case()[0]
-    oracle = PreparedOracle(step.graph, {})
-    assert isinstance(oracle, Deviating)
+    oracle = PreparedOracle(step.graph)
+    assert capability(oracle, "deviations") is oracle
     assert np.array_equal(oracle.carry_forward(step), carry_forward(step))
     observed = np.maximum(carry_forward(step), 0)
     assert [each.words for each in oracle.forward_deviations(step, observed)] == [

@@ -21,8 +21,8 @@ from harness.methods import (
     Method,
     method,
 )
-from reference_impls.oracle import explain
 from tests.oracle.layers import FEW_ROUNDINGS, dense, graph, layer
+from tests.oracle.whole import explain
 
 CAM = Method("cam", GRADIENT, "one", procedure=GradCam())
 GUIDED = Method(

@@ -18,8 +18,8 @@ from harness.methods import (
     Method,
     Rule,
 )
-from reference_impls.oracle import explain
 from tests.oracle.layers import dense, graph, layer, relevances
+from tests.oracle.whole import explain
 
 # One activation --------------------------------------------------------------------------------------
 

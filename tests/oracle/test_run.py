@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 
-from harness.backends.protocol import Prepared, Steps
+from harness.backends import capability
 from harness.errors import InvalidInputError, MethodDoesNotApplyError
+from harness.files import array_digest
 from harness.graph import Graph
 from harness.methods import (
     ALL_METHODS,
@@ -24,8 +25,10 @@ from harness.methods import (
     Z,
     method,
 )
-from reference_impls.oracle import OracleBackend, explain, procedures, propagate
+from reference_impls.oracle import OracleBackend, procedures, propagate
 from tests.oracle.layers import dense, graph, integers, layer, seeds
+from tests.oracle.whole import SmallModel, explain
+from tests.prepared import ready
 
 UNIT = np.finfo(np.float64).eps
 
@@ -192,29 +195,12 @@ def test_a_samples_explanation_does_not_depend_on_the_others_in_its_batch(name: 
 # The backend -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class SmallModel:
-    """What a backend needs of a model."""
-
-    graph: Graph = TWO_LAYERS
-    name: str = "small"
-    digest: str = "sha256:0"
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        return self.graph.input.shape
-
-    def keras(self, dtype: str = "float32") -> Any:
-        raise NotImplementedError
-
-    def torch(self, dtype: str = "float32") -> Any:
-        raise NotImplementedError
-
-
 def test_the_backend_explains_and_says_what_with() -> None:
-    prepared = OracleBackend().prepare(SmallModel(), "float64")
-    assert isinstance(prepared, Prepared)
-    assert isinstance(prepared, Steps)
+    prepared = ready(OracleBackend(), SmallModel(TWO_LAYERS), "float64")
+    for name in ("logits", "steps", "deviations", "denominators"):
+        assert capability(prepared.prepared, name)
+    for name in ("activations", "programs"):
+        assert capability(prepared.prepared, name) is None
     trace = prepared.explain(X, method("lrp.z"))
     assert trace.attribution.tolist() == [[2, 4]]
     assert trace.provenance == {
@@ -222,20 +208,22 @@ def test_the_backend_explains_and_says_what_with() -> None:
         "versions": OracleBackend().version(),
         "model_digest": "sha256:0",
         "dtype": "float64",
+        "device": "cpu",
+        "input_digest": array_digest(X),
     }
 
 
 def test_a_single_step_is_the_step_of_the_whole_run() -> None:
     network = image_network(7)
-    prepared = OracleBackend().prepare(SmallModel(network), "float64")
+    prepared = ready(OracleBackend(), SmallModel(network), "float64")
     chosen = method("lrp.alpha_2_beta_1:input_layer_rule=flat")
     trace = prepared.explain(integers(8, 1, 6, 6, 1), chosen).layers
-    step = prepared.propagate(network["conv"], (trace["x"].activation,), trace["conv"].relevance, chosen)
+    step = prepared.step(network["conv"], (trace["x"].activation,), trace["conv"].relevance, chosen)
     assert np.array_equal(step[0], trace["x"].relevance)
 
 
 def test_every_name_of_the_catalogue_is_supported() -> None:
-    assert [name for name in ALL_METHODS if not OracleBackend().supports(method(name))] == []
+    assert [name for name in ALL_METHODS if OracleBackend().supports(method(name), TWO_LAYERS)] == []
 
 
 @pytest.mark.parametrize(
@@ -250,12 +238,13 @@ def test_every_name_of_the_catalogue_is_supported() -> None:
     ids=["rule", "inner rule", "head", "procedure", "postprocess"],
 )
 def test_what_is_unknown_is_not_supported(unknown: Any) -> None:
-    assert OracleBackend().supports(method("gradient"))
-    assert not OracleBackend().supports(replace(method("gradient"), **unknown))
+    assert OracleBackend().supports(method("gradient"), TWO_LAYERS) == ""
+    reason = OracleBackend().supports(replace(method("gradient"), **unknown), TWO_LAYERS)
+    assert reason.startswith("it has no ")
 
 
 def test_the_prepared_backend_keeps_its_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    prepared = OracleBackend().prepare(SmallModel(), "float64")
+    prepared = ready(OracleBackend(), SmallModel(TWO_LAYERS), "float64")
     first = prepared.explain(X, method("smoothgrad:augment_by_n=2")).attribution
 
     def never(*arguments: Any) -> None:
@@ -276,7 +265,7 @@ def test_a_method_that_is_not_for_such_a_network_is_an_error() -> None:
 
 def test_single_precision_is_refused_with_a_way_out() -> None:
     with pytest.raises(InvalidInputError, match="float64 only, found dtype 'float32'; use dtype='float64'"):
-        OracleBackend().prepare(SmallModel(), "float32")
+        ready(OracleBackend(), SmallModel(TWO_LAYERS), "float32")
 
 
 def test_a_step_is_computed_in_double_precision_whatever_it_is_given() -> None:
@@ -285,22 +274,9 @@ def test_a_step_is_computed_in_double_precision_whatever_it_is_given() -> None:
     assert part.dtype == np.float64
 
 
-@pytest.mark.parametrize("target", [[2], [-1], [0, 0]])
-def test_a_target_that_is_no_class_is_an_error(target: list[int]) -> None:
-    with pytest.raises(InvalidInputError, match=r"small: found target .* expected one index in 0\.\.1"):
-        explain(TWO_LAYERS, X, method("gradient"), target=np.array(target))
-
-
-def test_an_input_that_does_not_fit_is_an_error() -> None:
-    with pytest.raises(
-        InvalidInputError, match=r"small: found an input of shape \(1, 3\), expected \(batch, 2\)"
-    ):
-        explain(TWO_LAYERS, np.ones((1, 3)), method("gradient"))
-
-
 def test_an_output_without_classes_is_an_error() -> None:
     maps = graph(layer("relu", (2, 2), (2, 2), inputs=("x",), name="maps"), input_shape=(2, 2))
     with pytest.raises(
-        InvalidInputError, match=r"output 'maps' has shape \(1, 2, 2\), expected \(batch, classes\)"
+        InvalidInputError, match=r"output 'maps' has shape \(batch, 2, 2\), expected \(batch, classes\)"
     ):
         explain(maps, np.ones((1, 2, 2)), method("gradient"))

@@ -17,6 +17,7 @@ from harness.methods.dialects.signxai import lrp_composite, published_names
 from harness.peers import python_of
 from reference_impls.peers.backend import PeerBackend, signxai_backend
 from reference_impls.peers.signxai import Instruction, call, call_of, knows
+from tests.prepared import ready
 
 GENERAL = "calculate_explanation_innvestigate"
 PUBLISHED = tuple(published_names())
@@ -152,8 +153,10 @@ class Model:
     graph: Graph
 
     @property
-    def digest(self) -> str:
+    def name(self) -> str:
         return self.graph.name
+
+    digest = name
 
 
 #: z = (1, 1) W + b for x = (1, -1): W = [[1, -1], [2, 3]], b = (0.5, -1).
@@ -216,7 +219,7 @@ def backend() -> Iterator[PeerBackend]:
 def explained(backend: PeerBackend, graph: Graph, x: Any, name: str, target: int = 0) -> Any:
     """The trace of a single sample ``x``."""
     batch = np.array(x, dtype=np.float32)[np.newaxis]
-    prepared = backend.prepare(Model(graph), "float32")  # type: ignore[arg-type]
+    prepared = ready(backend, Model(graph), "float32")  # type: ignore[arg-type]
     return prepared.explain(batch, named(name), np.array([target]))
 
 
@@ -288,7 +291,7 @@ def test_smoothing_uses_the_noise_it_is_handed_for_each_sample_and_each_layer(ba
     assert isinstance(method.procedure, Smoothed)
     above = np.mean([x + noise > 0 for noise in gaussian_noise(method.procedure, x.shape)], axis=0)
     assert 0 < above[1] < above[0] < 1
-    prepared = backend.prepare(Model(RELU), "float32")  # type: ignore[arg-type]
+    prepared = ready(backend, Model(RELU), "float32")  # type: ignore[arg-type]
     variance = prepared.explain(x, method)
     mean = prepared.explain(x, named("smoothgrad:augment_by_n=16,noise_scale=0.5,seed=3"))
     # Sixteenths and their squares are exact.
@@ -316,7 +319,7 @@ def test_grad_cam_weighs_what_comes_out_of_the_activation(backend: PeerBackend, 
 def test_a_batch_is_explained_sample_by_sample(backend: PeerBackend) -> None:
     # std(x) over both samples together would be another epsilon for each.
     x = np.array([[1, -1], [10, -10]], dtype=np.float32)
-    prepared = backend.prepare(Model(LINEAR), "float32")  # type: ignore[arg-type]
+    prepared = ready(backend, Model(LINEAR), "float32")  # type: ignore[arg-type]
     found = prepared.explain(x, named("lrp_epsilon_2_std_x"), np.array([0, 0]))
     # Logits -0.5 and -9.5, epsilons 2 and 20.
     expected = [[0.2, -0.4], [10 * 9.5 / 29.5, -20 * 9.5 / 29.5]]
@@ -325,7 +328,7 @@ def test_a_batch_is_explained_sample_by_sample(backend: PeerBackend) -> None:
 
 @pytest.mark.peer
 def test_without_a_target_the_largest_logit_is_explained(backend: PeerBackend) -> None:
-    prepared = backend.prepare(Model(LINEAR), "float32")  # type: ignore[arg-type]
+    prepared = ready(backend, Model(LINEAR), "float32")  # type: ignore[arg-type]
     found = prepared.explain(np.array([[1, -1], [-1, 1]], dtype=np.float32), named("gradient"))
     # Logits (-0.5, -5) and (1.5, 3).
     np.testing.assert_array_equal(found.target, [0, 1])
@@ -353,7 +356,7 @@ def test_a_network_deeper_than_pythons_default_recursion_is_explained(backend: P
 
 def test_float64_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="signxai computes in float32, not in 'float64'"):
-        signxai_backend().prepare(Model(LINEAR), "float64")  # type: ignore[arg-type]
+        ready(signxai_backend(), Model(LINEAR), "float64")  # type: ignore[arg-type]
 
 
 def random_network() -> Graph:

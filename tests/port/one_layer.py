@@ -51,7 +51,7 @@ def step(
     received = (
         TorchBackend()
         .prepare(PortedModel.from_graph(graph), dtype)
-        .propagate(
+        .step(
             graph["layer"],
             tuple(array[None] for array in arrays),
             np.asarray(relevance, dtype)[None],

@@ -10,6 +10,7 @@ from ported_impls.adapters import backend_from_composite
 from ported_impls.torchvision_shim import zennit
 from ported_models.build import Builder
 from ported_models.model import PortedModel
+from tests.prepared import ready
 
 
 def dense_model() -> PortedModel:
@@ -30,7 +31,7 @@ def epsilon_composite(model, method):
 
 
 def test_a_composite_is_run_and_recorded_layer_by_layer():
-    prepared = backend_from_composite("mine", epsilon_composite).prepare(dense_model(), "float64")
+    prepared = ready(backend_from_composite("mine", epsilon_composite), dense_model(), "float64")
     trace = prepared.explain(np.array([[1.0, 2]]), method("gradient"))
     # head: S = 1 + 1, R = (3, -2) / 2; body: S = (3 + 1, -2 - 1), R = (1*2 * 1.5/4, 2*-1 * -1/-3).
     assert trace.backend == trace.provenance["backend"] == "mine"
@@ -41,8 +42,8 @@ def test_a_composite_is_run_and_recorded_layer_by_layer():
 
 def test_a_composite_has_its_own_step_for_each_layer():
     model = dense_model()
-    prepared = backend_from_composite("mine", epsilon_composite).prepare(model, "float64")
-    (found,) = prepared.propagate(
+    prepared = ready(backend_from_composite("mine", epsilon_composite), model, "float64")
+    (found,) = prepared.step(
         model.graph["body"], (np.array([[1.0, 2]]),), np.array([[1.5, -1]]), method("lrp.z")
     )
     np.testing.assert_allclose(found, [[0.75, -2 / 3]], rtol=4 * 2**-52)
@@ -54,7 +55,7 @@ def test_the_head_of_a_composite_backend_is_its_own_unless_left_to_the_method(he
     b.add("dense", "head", weights={"kernel": np.array([[7.0]])})
     backend = backend_from_composite("mine", lambda model, method: zennit.core.Composite(), head=head)
     # The method is the gradient, whose head is one.
-    trace = backend.prepare(PortedModel.from_graph(b.graph()), "float64").explain(
+    trace = ready(backend, PortedModel.from_graph(b.graph()), "float64").explain(
         np.ones((1, 1)), method("gradient")
     )
     assert trace.attribution.tolist() == [[start * 7]]

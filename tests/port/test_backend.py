@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from harness.backends.protocol import Prepared, Steps
+from harness.backends import capability
 from harness.methods import SUITE_METHODS, method
 from ported_impls.adapters import backend_from_composite, backend_from_function
 from ported_impls.backend import TorchBackend
@@ -27,9 +27,11 @@ def small_model() -> PortedModel:
 @pytest.mark.parametrize("backend", [TorchBackend(), zennit_backend()], ids=lambda backend: backend.name)
 def test_the_protocol_is_met(backend):
     prepared = backend.prepare(small_model(), "float32")
-    assert isinstance(prepared, Prepared)
-    assert isinstance(prepared, Steps)
-    assert all(backend.supports(method(name)) for name in SUITE_METHODS)
+    for name in ("logits", "steps", "programs"):
+        assert capability(prepared, name) is prepared
+    for name in ("activations", "deviations", "denominators"):
+        assert capability(prepared, name) is None
+    assert not any(backend.supports(method(name), small_model().graph) for name in SUITE_METHODS)
 
 
 def test_versions_name_frameworks_and_source():

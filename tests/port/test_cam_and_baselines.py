@@ -22,6 +22,7 @@ from harness.methods import (
 from ported_impls.backend import TorchBackend
 from ported_models.build import Builder
 from ported_models.model import PortedModel
+from tests.prepared import ready
 
 GUIDED = Composite((Assignment(GuidedReLU(), kinds=("relu",)), Assignment(Gradient())))
 #: The largest of these is 4, so the map is (0.25, 0.5; 1, 0): 63.75, 127.5, 255 and 0 of 255.
@@ -41,7 +42,7 @@ def image_network(weights=(4.0, -1, 2, 3), relu: bool = False) -> Builder:
 
 
 def explained(builder: Builder, x, procedure, composite=GRADIENT, dtype="float64", layers=True):
-    prepared = TorchBackend().prepare(PortedModel.from_graph(builder.graph()), dtype)
+    prepared = ready(TorchBackend(), PortedModel.from_graph(builder.graph()), dtype)
     return prepared.explain(
         np.asarray(x, dtype), Method("test", composite, head="one", procedure=procedure), layers=layers
     )

@@ -156,7 +156,7 @@ def test_the_deviation_is_that_of_each_sample_over_all_its_places_and_channels()
     graph = one_layer("conv1d", [(2, 2)], {"kernel": [[[1], [1]]]})
     prepared = TorchBackend().prepare(PortedModel.from_graph(graph), "float64")
     relevance = np.array([[[4.0], [8]], [[8], [16]]])
-    (found,) = prepared.propagate(graph["layer"], (x,), relevance, at_layer(StdEpsilon(2)))
+    (found,) = prepared.step(graph["layer"], (x,), relevance, at_layer(StdEpsilon(2)))
     assert_equal(found, x)
 
 
@@ -248,5 +248,5 @@ def test_a_sample_does_not_see_the_others_of_its_batch():
     # Second sample: z = (1 + 3 - 1 + 1, -2 - 1 + 2 - 1) = (4, -2), s = (1, 1): R = x * W s.
     graph = one_layer("dense", [(3,)], {"kernel": W, "bias": B})
     prepared = TorchBackend().prepare(PortedModel.from_graph(graph), "float64")
-    (found,) = prepared.propagate(graph["layer"], (x,), np.array([[3, 4], [4, -2.0]]), at_layer(Z()))
+    (found,) = prepared.step(graph["layer"], (x,), np.array([[3, 4], [4, -2.0]]), at_layer(Z()))
     assert_equal(found, [[2, 7, -1], [-1, 2, 1]])

@@ -9,6 +9,7 @@ from harness.methods import Assignment, Composite, Deconvolution, Gradient, Guid
 from ported_impls.backend import TorchBackend
 from ported_models.build import Builder
 from ported_models.model import PortedModel
+from tests.prepared import ready
 
 DECONVOLUTION, GUIDED = Deconvolution(per_edge=True), GuidedReLU(per_edge=True)
 
@@ -17,7 +18,7 @@ def relevances(builder: Builder, rule, x, **rules) -> dict[str, list]:
     """By layer, for relevance one at the only output; ``rule`` at the ReLUs, ``rules`` by layer."""
     named = tuple(Assignment(each, names=(name,)) for name, each in rules.items())
     composite = Composite((*named, Assignment(rule, kinds=("relu",)), Assignment(Gradient())))
-    prepared = TorchBackend().prepare(PortedModel.from_graph(builder.graph()), "float64")
+    prepared = ready(TorchBackend(), PortedModel.from_graph(builder.graph()), "float64")
     trace = prepared.explain(np.array([x], float), Method("test", composite, head="one"))
     return {name: layer.relevance[0].tolist() for name, layer in trace.layers.items()}
 
@@ -82,7 +83,7 @@ def test_the_share_is_what_the_rule_of_the_reader_gives_back():
 
 def test_the_twin_is_left_as_it_was():
     model = PortedModel.from_graph(two_readers().graph())
-    prepared = TorchBackend().prepare(model, "float64")
+    prepared = ready(TorchBackend(), model, "float64")
     composite = Composite((Assignment(DECONVOLUTION, kinds=("relu",)), Assignment(Gradient())))
     prepared.explain(np.ones((1, 1)), Method("test", composite))
     twin = model.torch("float64")

@@ -15,6 +15,7 @@ from ported_impls.backend import TorchBackend
 from ported_models.build import Builder
 from ported_models.model import PortedModel
 from tests.models.graphs import branching_graph, random_input
+from tests.prepared import ready
 
 GRAPH = branching_graph(np.random.default_rng(11))
 X = random_input(GRAPH, np.random.default_rng(12))
@@ -29,11 +30,11 @@ def gradient(twin, x, target, method):
 def run_of(function, framework="torch", layers=None, asked="gradient", **options):
     model = PortedModel.from_graph(GRAPH)
     backend = backend_from_function("mine", function, framework, layers=layers)
-    return backend.prepare(model, "float64").explain(X, method(asked), **options)
+    return ready(backend, model, "float64").explain(X, method(asked), **options)
 
 
 def port_of(asked):
-    return TorchBackend().prepare(PortedModel.from_graph(GRAPH), "float64").explain(X, method(asked))
+    return ready(TorchBackend(), PortedModel.from_graph(GRAPH), "float64").explain(X, method(asked))
 
 
 def test_by_default_no_layer_is_recorded():
@@ -68,7 +69,7 @@ def dense_model() -> PortedModel:
 def test_layers_gradient_times_activation_shows_that():
     """By hand: gradients (1, 5) at the body and (2, -5) at the input; times (3, -2) and (1, 2)."""
     backend = backend_from_function("mine", times_input, "torch", layers="gradient*activation")
-    trace = backend.prepare(dense_model(), "float64").explain(np.array([[1.0, 2.0]]), method("lrp.z"))
+    trace = ready(backend, dense_model(), "float64").explain(np.array([[1.0, 2.0]]), method("lrp.z"))
     assert trace.attribution.tolist() == [[2, -10]]
     assert {name: layer.relevance.tolist() for name, layer in trace.layers.items()} == {
         "input": [[2, -10]],
@@ -161,7 +162,7 @@ def test_a_function_gets_its_input_in_the_layout_of_the_twin():
         seen.update(shape=tuple(x.shape), dtype=x.dtype, target=target.tolist())
         return x
 
-    prepared = backend_from_function("mine", look, "torch").prepare(PortedModel.from_graph(GRAPH), "float32")
+    prepared = ready(backend_from_function("mine", look, "torch"), PortedModel.from_graph(GRAPH), "float32")
     trace = prepared.explain(X.astype("float32"), method("lrp.z"), np.array([1, 0]), layers=False)
     batch, height, width, channels = X.shape
     assert seen == {"shape": (batch, channels, height, width), "dtype": torch.float32, "target": [1, 0]}
@@ -227,17 +228,17 @@ def test_layers_that_are_returned_are_shown_as_they_are(framework):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"nowhere": np.zeros(2)}, "relevance of 'nowhere', which is no layer of "),
+        ({"nowhere": np.zeros(2)}, "the relevance of 'nowhere' was returned, which is no layer of "),
         (
             {LAST: np.zeros((2, 1))},
-            rf"layer '{LAST}' of shape \(2, 1\), expected \(2, {GRAPH[LAST].shape[0]}\)",
+            rf"the relevance of '{LAST}' has shape \(2, 1\), expected \(2, {GRAPH[LAST].shape[0]}\)",
         ),
         ({LAST: np.full((2, *GRAPH[LAST].shape), np.nan)}, f"layer '{LAST}' with .* NaN or infinite values"),
         ({LAST: None}, f"dtype object for relevance of layer '{LAST}', expected an array of real numbers"),
     ],
 )
 def test_layers_that_cannot_be_judged_are_an_error_that_names_them(framework, given, said):
-    with pytest.raises(InvalidInputError, match=f"^mine: the function returned .*{said}") as raised:
+    with pytest.raises(InvalidInputError, match=f"^mine: .*{said}") as raised:
         run_of(with_layers(given), framework)
     assert "\n" not in str(raised.value)
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 
 import numpy as np
 import pytest
 
 from harness.errors import InvalidInputError
+from harness.files import array_digest
 from harness.methods import SUITE_METHODS, method
 from ported_impls.backend import TorchBackend
 from ported_models.build import Builder
 from ported_models.model import PortedModel
 from tests.models.graphs import branching_graph, random_input
+from tests.prepared import ready
 
 
 def residual_model() -> PortedModel:
@@ -34,7 +35,7 @@ def relevances(trace):
 
 
 def test_residual_network_under_lrp_z_layer_by_layer():
-    trace = TorchBackend().prepare(residual_model(), "float64").explain(np.array([[1.0, 2]]), method("lrp.z"))
+    trace = ready(TorchBackend(), residual_model(), "float64").explain(np.array([[1.0, 2]]), method("lrp.z"))
     # head: s = 5/5, W s = (1, 1). sum: s = (1, 1). body: s = (2/2, 0/-2), the bias keeps 1 of 2.
     # The input gets (1, 0) through the body and (1, 2) past it.
     assert trace.target.tolist() == [0]
@@ -53,7 +54,7 @@ def test_residual_network_under_lrp_z_layer_by_layer():
 
 def test_each_sample_of_a_batch_has_its_own_target():
     x = np.array([[1.0, 2], [1, 2]])
-    prepared = TorchBackend().prepare(residual_model(), "float64")
+    prepared = ready(TorchBackend(), residual_model(), "float64")
     trace = prepared.explain(x, method("lrp.z"), np.array([0, 1]))
     # Second sample: W s = (2, -1), sum gets (6, -2), s = (2, -1); body s = (4/2, 0).
     assert trace.layers["head"].relevance.tolist() == [[5, 0], [0, 4]]
@@ -62,7 +63,7 @@ def test_each_sample_of_a_batch_has_its_own_target():
 
 
 def test_gradient_starts_with_one_and_times_input_is_applied_after_the_trace_of_the_input():
-    prepared = TorchBackend().prepare(residual_model(), "float64")
+    prepared = ready(TorchBackend(), residual_model(), "float64")
     trace = prepared.explain(np.array([[1.0, 2]]), method("input_t_gradient"))
     assert relevances(trace) == {
         "input": [[2, 1]],
@@ -79,7 +80,7 @@ def test_a_layer_behind_the_output_has_relevance_zero():
     b.add("dense", "head", weights={"kernel": np.eye(2)})
     b.add("relu", "tail")
     model = PortedModel.from_graph(dataclasses.replace(b.graph(), output="head"))
-    trace = TorchBackend().prepare(model, "float64").explain(np.array([[1.0, 2]]), method("lrp.z"))
+    trace = ready(TorchBackend(), model, "float64").explain(np.array([[1.0, 2]]), method("lrp.z"))
     assert relevances(trace) == {"input": [[0, 2]], "head": [[0, 2]], "tail": [[0, 0]]}
 
 
@@ -88,11 +89,8 @@ def test_a_layer_that_returns_its_input_is_told_from_the_layer_before():
     b.add("relu", "first")
     b.add("dropout", "kept")
     b.add("add", "sum", ["first", "kept"])
-    trace = (
-        TorchBackend()
-        .prepare(PortedModel.from_graph(b.graph()), "float64")
-        .explain(np.array([[1.0, 2]]), method("gradient"))
-    )
+    prepared = ready(TorchBackend(), PortedModel.from_graph(b.graph()))
+    trace = prepared.explain(np.array([[1.0, 2]]), method("gradient"))
     # The sum is read twice from the same values: once past "kept" and once through it.
     assert relevances(trace) == {"input": [[0, 2]], "first": [[0, 2]], "kept": [[0, 1]], "sum": [[0, 1]]}
 
@@ -100,11 +98,8 @@ def test_a_layer_that_returns_its_input_is_told_from_the_layer_before():
 def test_a_network_that_its_input_does_not_reach_gets_zeros():
     b = Builder("closed", (2,))
     b.add("dense", "head", weights={"kernel": np.zeros((2, 2)), "bias": np.array([1.0, 3])})
-    trace = (
-        TorchBackend()
-        .prepare(PortedModel.from_graph(b.graph()), "float64")
-        .explain(np.array([[1.0, 2]]), method("lrp.alpha_1_beta_0"))
-    )
+    prepared = ready(TorchBackend(), PortedModel.from_graph(b.graph()))
+    trace = prepared.explain(np.array([[1.0, 2]]), method("lrp.alpha_1_beta_0"))
     assert trace.attribution.tolist() == [[0, 0]]
 
 
@@ -112,8 +107,8 @@ def test_a_network_that_its_input_does_not_reach_gets_zeros():
 def test_images_are_recorded_channels_last_in_the_dtype_of_the_run(dtype):
     graph = branching_graph(np.random.default_rng(7))
     x = random_input(graph, np.random.default_rng(8)).astype(dtype)
-    trace = (
-        TorchBackend().prepare(PortedModel.from_graph(graph), dtype).explain(x, method("lrp.alpha_2_beta_1"))
+    trace = ready(TorchBackend(), PortedModel.from_graph(graph), dtype).explain(
+        x, method("lrp.alpha_2_beta_1")
     )
     assert list(trace.layers) == [layer.name for layer in graph]
     for layer in graph:
@@ -145,13 +140,13 @@ OTHER_RULES = (
 def test_each_step_of_a_run_is_what_the_layer_does_alone(name, seed):
     graph = branching_graph(np.random.default_rng(seed))
     x = random_input(graph, np.random.default_rng(seed + 10))
-    prepared = TorchBackend().prepare(PortedModel.from_graph(graph), "float64")
+    prepared = ready(TorchBackend(), PortedModel.from_graph(graph), "float64")
     trace = prepared.explain(x, method(name))
     arrived = {layer.name: np.zeros((len(x), *layer.shape)) for layer in graph}
     arrived[graph.output] = trace.layers[graph.output].relevance
     for layer in reversed(graph.layers[1:]):
         inputs = tuple(trace.layers[source].activation for source in layer.inputs)
-        received = prepared.propagate(layer, inputs, trace.layers[layer.name].relevance, method(name))
+        received = prepared.step(layer, inputs, trace.layers[layer.name].relevance, method(name))
         for source, relevance in zip(layer.inputs, received, strict=True):
             arrived[source] = arrived[source] + relevance
     # The same calls on the same numbers, but on gradients whose axes lie otherwise in memory, so that sums
@@ -169,7 +164,7 @@ def test_a_run_leaves_the_twin_as_it_was():
     x = random_input(graph, np.random.default_rng(4))
     twin = model.torch("float64")
     before = {name: tensor.clone() for name, tensor in twin.state_dict().items()}
-    prepared = TorchBackend().prepare(model, "float64")
+    prepared = ready(TorchBackend(), model, "float64")
     first = prepared.explain(x, method("gradient"))
     for name in SUITE_METHODS:
         prepared.explain(x, method(name), layers=False)
@@ -181,7 +176,7 @@ def test_a_run_leaves_the_twin_as_it_was():
 def test_without_layers_the_attribution_is_the_same():
     graph = branching_graph(np.random.default_rng(5))
     x = random_input(graph, np.random.default_rng(6))
-    prepared = TorchBackend().prepare(PortedModel.from_graph(graph), "float64")
+    prepared = ready(TorchBackend(), PortedModel.from_graph(graph), "float64")
     short, full = (prepared.explain(x, method("lrp.z"), layers=layers) for layers in (False, True))
     assert short.layers == {}
     np.testing.assert_array_equal(short.attribution, full.attribution)
@@ -190,33 +185,20 @@ def test_without_layers_the_attribution_is_the_same():
 def test_provenance_names_what_the_numbers_depend_on():
     x = np.array([[1.0, 2]])
     model = residual_model()
-    trace = TorchBackend().prepare(model, "float64").explain(x, method("lrp.z"))
+    trace = ready(TorchBackend(), model, "float64").explain(x, method("lrp.z"))
     assert trace.provenance == {
         "backend": "torch",
         "versions": TorchBackend().version(),
         "model_digest": model.digest,
         "dtype": "float64",
-        "input_digest": hashlib.sha256(x.tobytes()).hexdigest(),
+        "device": "cpu",
+        "input_digest": array_digest(x),
     }
-
-
-@pytest.mark.parametrize(
-    ("target", "message"),
-    [
-        ([2], r"target 2 is outside the 2 classes 0 to 1"),
-        ([-1], r"target -1 is outside the 2 classes 0 to 1"),
-        ([0, 1], r"target has shape \(2,\), expected \(1,\)"),
-    ],
-)
-def test_a_target_that_does_not_exist(target, message):
-    prepared = TorchBackend().prepare(residual_model(), "float64")
-    with pytest.raises(InvalidInputError, match=message):
-        prepared.explain(np.array([[1.0, 2]]), method("lrp.z"), np.array(target))
 
 
 def test_an_output_that_has_no_classes():
     b = Builder("image", (3, 2))
     b.add("relu", "out")
-    prepared = TorchBackend().prepare(PortedModel.from_graph(b.graph()), "float64")
-    with pytest.raises(InvalidInputError, match=r"shape \(1, .*expected \(batch, classes\)"):
+    prepared = ready(TorchBackend(), PortedModel.from_graph(b.graph()), "float64")
+    with pytest.raises(InvalidInputError, match=r"shape \(batch, .*expected \(batch, classes\)"):
         prepared.explain(np.ones((1, 3, 2)), method("gradient"))

@@ -9,6 +9,7 @@ from harness.methods import GRADIENT, Method, TimesSign
 from ported_impls.backend import TorchBackend
 from ported_models.build import Builder
 from ported_models.model import PortedModel
+from tests.prepared import ready
 
 X = np.array([[-2.0, 0.0, 0.5, 3.0]])
 #: The gradient of the logit, and its value: 2 + 0 - 1 + 12 = 13.
@@ -18,7 +19,7 @@ WEIGHTS = np.array([-1.0, 5, -2, 4])
 def explained(sign: int = 1, **method):
     b = Builder("line", (4,))
     b.add("dense", "head", weights={"kernel": sign * WEIGHTS[:, None]})
-    prepared = TorchBackend().prepare(PortedModel.from_graph(b.graph()), "float64")
+    prepared = ready(TorchBackend(), PortedModel.from_graph(b.graph()), "float64")
     return prepared.explain(X, Method("test", GRADIENT, **method))
 
 

@@ -156,7 +156,7 @@ def check(rule: Rule, graph: Graph, seed: int, nonnegative: bool) -> None:
         x = positive(x)
     relevance = rng.standard_normal((len(x), *layer.shape))
     prepared = TorchBackend().prepare(model, "float64")
-    (found,) = prepared.propagate(layer, (x,), relevance, at_layer(rule))
+    (found,) = prepared.step(layer, (x,), relevance, at_layer(rule))
     expected, slack = expected_relevance(rule, model, x.reshape(len(x), -1), relevance.reshape(len(x), -1))
     # A sum of n products is off by at most n roundings of its absolute value; there are two sums, one
     # after the other (z, then s M^T), on both sides of the comparison.

@@ -12,6 +12,7 @@ from ported_impls.statistics import Statistic
 from ported_impls.torchvision_shim import zennit
 from ported_models.build import Builder
 from ported_models.model import PortedModel
+from tests.prepared import ready
 
 EPS = 2.0**-52
 
@@ -25,7 +26,7 @@ def squares() -> PortedModel:
 
 
 def explained(procedure, x, target=None, dtype="float64", **method):
-    prepared = TorchBackend().prepare(squares(), dtype)
+    prepared = ready(TorchBackend(), squares(), dtype)
     chosen = Method("test", GRADIENT, procedure=procedure, **{"head": "one", **method})
     return prepared.explain(np.array([x], dtype), chosen, None if target is None else np.array([target]))
 
@@ -154,13 +155,14 @@ def smoothgrad(name="a", procedure=Smoothed(4, scale=1), **method) -> Method:  #
 
 
 def test_methods_that_differ_at_the_input_only_share_their_runs():
-    prepared = TorchBackend().prepare(squares(), "float64")
+    prepared = ready(TorchBackend(), squares(), "float64")
     counted = Counted(prepared)
     x = np.array([[4.0, 1]])
-    first = prepared.explain(x, smoothgrad())
+    target = np.array([0])
+    first = prepared.explain(x, smoothgrad(), target)
     assert counted.runs == 1 + 4
-    signed = prepared.explain(x, smoothgrad("b", postprocess="times_input"))
-    shorter = prepared.explain(x, smoothgrad("c"), layers=False)
+    signed = prepared.explain(x, smoothgrad("b", postprocess="times_input"), target)
+    shorter = prepared.explain(x, smoothgrad("c"), target, layers=False)
     assert counted.runs == 1 + 4
     np.testing.assert_array_equal(signed.attribution, first.attribution * x)
     assert shorter.layers == {}
@@ -178,9 +180,9 @@ def test_methods_that_differ_at_the_input_only_share_their_runs():
     ids=["input", "head", "seed", "target"],
 )
 def test_runs_are_not_shared_where_anything_else_differs(x, method, target):
-    prepared = TorchBackend().prepare(squares(), "float64")
+    prepared = ready(TorchBackend(), squares(), "float64")
     prepared.explain(np.array([[4.0, 1]]), smoothgrad())
-    again = TorchBackend().prepare(squares(), "float64").explain(np.array(x), method, target)
+    again = ready(TorchBackend(), squares(), "float64").explain(np.array(x), method, target)
     np.testing.assert_array_equal(
         prepared.explain(np.array(x), method, target).attribution, again.attribution
     )
@@ -191,7 +193,7 @@ def test_runs_are_not_shared_where_anything_else_differs(x, method, target):
 
 
 def test_layers_that_were_not_recorded_are_recorded_when_asked_for():
-    prepared = TorchBackend().prepare(squares(), "float64")
+    prepared = ready(TorchBackend(), squares(), "float64")
     prepared.explain(np.array([[4.0, 1]]), smoothgrad(), layers=False)
     trace = prepared.explain(np.array([[4.0, 1]]), smoothgrad())
     assert trace.layers["head"].relevance.tolist() == [[1, 0]]
@@ -204,7 +206,7 @@ def test_a_composite_that_goes_by_the_name_is_never_given_the_runs_of_another():
             module_map=lambda context, name, module: rule if name == "head" else None
         )
 
-    prepared = backend_from_composite("mine", composite, head="one").prepare(squares(), "float64")
+    prepared = ready(backend_from_composite("mine", composite, head="one"), squares(), "float64")
     plain, flat = (prepared.explain(np.array([[4.0, 1]]), smoothgrad(name)) for name in ("plain", "flat"))
     assert plain.layers["square"].relevance.tolist() == [[1, 0]]
     # Half for each of the two squares, less Zennit's stabilizer.

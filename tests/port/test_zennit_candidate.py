@@ -23,6 +23,7 @@ from ported_models.model import PortedModel
 from tests.models.graphs import branching_graph, random_input
 from tests.port.one_layer import assert_equal
 from tests.port.zennit_graphs import RNG, STATISTICS, batch_norm_graph, relu_graph
+from tests.prepared import ready
 
 
 def hooks_of(graph: Graph, name: str) -> dict[str, str]:
@@ -119,7 +120,7 @@ def test_the_port_reads_zennits_names_as_zennit_does(name):
     b.add("dense", "head", weights={"kernel": rng.normal(size=(8, 3)), "bias": rng.normal(size=3)})
     model, x = PortedModel.from_graph(b.graph()), rng.normal(size=(2, 8, 2))
     port, stock = (
-        backend.prepare(model, "float64").explain(x, method(name))
+        ready(backend, model, "float64").explain(x, method(name))
         for backend in (TorchBackend(), zennit_backend())
     )
     for layer in model.graph:
@@ -151,7 +152,7 @@ def test_gradients_have_no_hooks_and_the_head_of_the_method(name):
     model = PortedModel.from_graph(batch_norm_graph())
     x = RNG.normal(size=(2, 4, 2))
     found, expected = (
-        backend.prepare(model, "float64").explain(x, method(name)).attribution
+        ready(backend, model, "float64").explain(x, method(name)).attribution
         for backend in (zennit_backend(), TorchBackend())
     )
     np.testing.assert_array_equal(found, expected)
@@ -162,7 +163,7 @@ def one_dense(rule: Method, bias: list[float], x: list[float]) -> np.ndarray:
     b = Builder("dense", (2,))
     b.add("dense", "head", weights={"kernel": np.array([[1.0], [-1]]), "bias": np.array(bias)})
     model = PortedModel.from_graph(b.graph())
-    return zennit_backend().prepare(model, "float64").explain(np.array([x]), rule).attribution
+    return ready(zennit_backend(), model, "float64").explain(np.array([x]), rule).attribution
 
 
 def test_lrp_z_is_zennits_lrp_0_unprotected_where_the_output_is_zero():
@@ -225,7 +226,7 @@ def test_add_has_no_rule_in_zennit_and_doubles_the_relevance():
     b.add("dense", "head", weights={"kernel": np.array([[1.0]])})
     model = PortedModel.from_graph(b.graph())
     found, expected = (
-        backend.prepare(model, "float64").explain(np.array([[3.0]]), method("lrp.z")).attribution
+        ready(backend, model, "float64").explain(np.array([[3.0]]), method("lrp.z")).attribution
         for backend in (zennit_backend(), TorchBackend())
     )
     assert expected.tolist() == [[6]]
@@ -255,13 +256,13 @@ def test_a_kernel_layer_that_others_read_too_is_not_merged():
 def test_merging_moves_the_batch_norm_into_the_layer_before_and_is_undone():
     model = PortedModel.from_graph(batch_norm_graph())
     x = RNG.normal(size=(1, 4, 2))
-    plain = TorchBackend().prepare(model, "float64").explain(x, method("lrp.flat"))
-    merged = zennit_backend(merge_batch_norms=True).prepare(model, "float64").explain(x, method("lrp.flat"))
+    plain = ready(TorchBackend(), model, "float64").explain(x, method("lrp.flat"))
+    merged = ready(zennit_backend(merge_batch_norms=True), model, "float64").explain(x, method("lrp.flat"))
     conv, norm = (merged.layers[name].activation for name in ("conv", "norm"))
     np.testing.assert_allclose(conv, plain.layers["norm"].activation, rtol=1e-13, atol=1e-13)
     # What is left of the batch norm still divides by sqrt(1 + epsilon): Zennit's, not ours.
     np.testing.assert_allclose(norm, conv / np.sqrt(1 + 1e-3), rtol=1e-13, atol=1e-13)
-    again = TorchBackend().prepare(model, "float64").explain(x, method("lrp.flat"))
+    again = ready(TorchBackend(), model, "float64").explain(x, method("lrp.flat"))
     np.testing.assert_array_equal(again.logits, plain.logits)
 
 
@@ -269,12 +270,12 @@ def test_merging_moves_the_batch_norm_into_the_layer_before_and_is_undone():
 def test_each_step_of_a_run_is_what_the_layer_does_alone(name):
     graph = branching_graph(np.random.default_rng(1))
     x = random_input(graph, np.random.default_rng(2))
-    prepared = zennit_backend().prepare(PortedModel.from_graph(graph), "float64")
+    prepared = ready(zennit_backend(), PortedModel.from_graph(graph), "float64")
     trace = prepared.explain(x, method(name))
     largest = max(np.abs(layer.relevance).max() for layer in trace.layers.values())
     for layer in graph.layers[1:]:
         inputs = tuple(trace.layers[source].activation for source in layer.inputs)
-        received = prepared.propagate(layer, inputs, trace.layers[layer.name].relevance, method(name))
+        received = prepared.step(layer, inputs, trace.layers[layer.name].relevance, method(name))
         for source, relevance in zip(layer.inputs, received, strict=True):
             if len(graph.consumers(source)) == 1:
                 difference = np.abs(trace.layers[source].relevance - relevance).max()

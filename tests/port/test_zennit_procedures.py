@@ -13,6 +13,7 @@ from ported_models.build import Builder
 from ported_models.model import PortedModel
 from tests.port.one_layer import assert_equal
 from tests.port.zennit_graphs import RNG, relu_graph
+from tests.prepared import ready
 
 
 def squares() -> PortedModel:
@@ -24,7 +25,7 @@ def squares() -> PortedModel:
 
 
 def test_integrated_gradients_is_zennits_from_the_first_step_to_the_input():
-    prepared = zennit_backend().prepare(squares(), "float64")
+    prepared = ready(zennit_backend(), squares(), "float64")
     trace = prepared.explain(np.array([[2.0, 0]]), method("integrated_gradients:steps=2,reference_inputs=1"))
     # Steps 1/2 and 1 from the baseline 1 to 2: the gradients at 1.5, where the second logit is larger, and at 2.
     assert trace.target.tolist() == [0]
@@ -36,7 +37,7 @@ def test_integrated_gradients_is_zennits_from_the_first_step_to_the_input():
 
 def test_smoothgrad_is_zennits_with_the_shared_noise_and_a_last_run_without():
     procedure = Smoothed(3, scale=0.5, seed=7)
-    prepared = zennit_backend().prepare(squares(), "float64")
+    prepared = ready(zennit_backend(), squares(), "float64")
     x = np.array([[2.0, 1], [5, -5]])
     trace = prepared.explain(x, Method("mine", GRADIENT, head="one", procedure=procedure), np.array([0, 0]))
     generator = np.random.default_rng(7)
@@ -51,16 +52,16 @@ def test_smoothgrad_is_zennits_with_the_shared_noise_and_a_last_run_without():
 
 def test_zennit_has_no_noise_for_a_constant_sample():
     chosen = Method("mine", GRADIENT, head="one", procedure=Smoothed(3, scale=0.5))
-    trace = zennit_backend().prepare(squares(), "float64").explain(np.array([[2.0, 2]]), chosen)
+    trace = ready(zennit_backend(), squares(), "float64").explain(np.array([[2.0, 2]]), chosen)
     assert_equal(trace.attribution, [[4, 0]])
 
 
 def test_methods_that_differ_at_the_input_only_share_the_runs_of_an_attributor():
-    prepared = zennit_backend().prepare(squares(), "float64")
+    prepared = ready(zennit_backend(), squares(), "float64")
     runs = []
     prepared.twin.register_forward_hook(lambda *call: runs.append(1))
     for name in ("smoothgrad_x_input:augment_by_n=4", "smoothgrad_x_sign:augment_by_n=4"):
-        prepared.explain(np.array([[4.0, 1]]), method(name))
+        prepared.explain(np.array([[4.0, 1]]), method(name), np.array([0]))
     assert len(runs) == 1 + 4
 
 
@@ -90,7 +91,7 @@ def test_a_backend_supports_exactly_what_it_does_not_refuse(backend):
     image.add("flatten", "flat")
     image.add("dense", "head", weights={"kernel": RNG.normal(size=(18, 3))})
     on_images = backend.prepare(PortedModel.from_graph(image.graph()), "float64")
-    x = RNG.normal(size=(1, 4, 2))
+    target, x = np.array([0]), RNG.normal(size=(1, 4, 2))
     for name in ALL_METHODS:
         if name.startswith(("grad_cam_", "guided_grad_cam_")) and name != "grad_cam_timeseries":
             continue  # for networks with the layer that the name names
@@ -99,9 +100,9 @@ def test_a_backend_supports_exactly_what_it_does_not_refuse(backend):
         refused = False
         try:
             if images:
-                on_images.explain(RNG.normal(size=(1, 4, 4, 1)), chosen, layers=False)
+                on_images.run(RNG.normal(size=(1, 4, 4, 1)), chosen, target, False)
             else:
-                prepared.explain(x, chosen, layers=False)
+                prepared.run(x, chosen, target, False)
         except UnsupportedMethodError:
             refused = True
-        assert backend.supports(chosen) != refused, name
+        assert (backend.supports(chosen, relu_graph()) != "") == refused, name

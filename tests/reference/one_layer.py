@@ -53,7 +53,7 @@ def step(
     received = (
         TensorFlowBackend()
         .prepare(model, "float64")
-        .propagate(
+        .step(
             model.graph["layer"],
             tuple(array[None] for array in arrays),
             np.asarray(relevance, float)[None],

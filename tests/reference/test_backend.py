@@ -13,8 +13,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from harness.backends import Backend
-from harness.backends.protocol import Prepared, Steps
+from harness.backends import Backend, capability
 from harness.errors import MissingFrameworkError
 from harness.methods import ALL_METHODS, Assignment, Composite, FusedBatchNorm, Z, method
 from ported_models.build import Builder
@@ -69,8 +68,10 @@ def test_the_backend_keeps_the_protocol() -> None:
     backend: Backend = TensorFlowBackend()
     assert backend.name == "tensorflow"
     prepared = backend.prepare(model(), "float32")
-    assert isinstance(prepared, Prepared)
-    assert isinstance(prepared, Steps)
+    for name in ("logits", "steps"):
+        assert capability(prepared, name) is prepared
+    for name in ("activations", "programs", "deviations", "denominators"):
+        assert capability(prepared, name) is None
 
 
 def test_versions_name_what_computes_and_its_own_source() -> None:
@@ -82,7 +83,7 @@ def test_versions_name_what_computes_and_its_own_source() -> None:
 
 @pytest.mark.parametrize("name", ALL_METHODS)
 def test_every_method_of_the_catalogue_is_supported(name: str) -> None:
-    assert TensorFlowBackend().supports(method(name))
+    assert TensorFlowBackend().supports(method(name), model().graph) == ""
 
 
 @dataclass(frozen=True)
@@ -106,4 +107,5 @@ class Unknown:
     ],
 )
 def test_what_it_does_not_know_is_not_supported(part: dict[str, Any]) -> None:
-    assert not TensorFlowBackend().supports(replace(method("lrp.z"), **part))
+    reason = TensorFlowBackend().supports(replace(method("lrp.z"), **part), model().graph)
+    assert reason.startswith("it does not compute the ")

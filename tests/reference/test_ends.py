@@ -12,6 +12,7 @@ from harness.trace import Trace
 from ported_models.build import Builder
 from ported_models.model import PortedModel
 from reference_impls.tensorflow import TensorFlowBackend
+from tests.prepared import ready
 from tests.reference.one_layer import assert_equal
 
 
@@ -19,7 +20,7 @@ def explain(x: Any, asked: Method, **options: Any) -> Trace:
     """Of three classes, ``x0``, ``x1`` and ``4 x1 - x0``."""
     builder = Builder("scores", (2,))
     builder.add("dense", "logits", weights={"kernel": np.array([[1.0, 0, -1], [0, 1, 4]])})
-    prepared = TensorFlowBackend().prepare(PortedModel.from_graph(builder.graph()), "float64")
+    prepared = ready(TensorFlowBackend(), PortedModel.from_graph(builder.graph()), "float64")
     return prepared.explain(np.asarray(x, float), asked, **options)
 
 

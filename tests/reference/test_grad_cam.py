@@ -14,11 +14,12 @@ from harness.trace import Trace
 from ported_models.build import Builder
 from ported_models.model import PortedModel
 from reference_impls.tensorflow import TensorFlowBackend
+from tests.prepared import ready
 from tests.reference.one_layer import assert_equal
 
 
 def explain(model: PortedModel, x: np.ndarray, name: str, **options: Any) -> Trace:
-    return TensorFlowBackend().prepare(model, "float64").explain(x, method(name), **options)
+    return ready(TensorFlowBackend(), model, "float64").explain(x, method(name), **options)
 
 
 # Gradients of the logit at the four places of each channel: mean 2 and mean 100.
@@ -133,9 +134,9 @@ def test_the_guided_factor_rectifies_at_every_relu_on_the_way() -> None:
 
 def test_the_step_of_a_layer_in_grad_cam_is_that_of_its_trace_the_plain_gradient() -> None:
     model = image_network()
-    prepared = TensorFlowBackend().prepare(model, "float64")
+    prepared = ready(TensorFlowBackend(), model, "float64")
     ones = np.ones((1, 2, 2, 2))
-    (share,) = prepared.propagate(model.graph["conv_relu"], (ones,), -ones, method("guided_grad_cam"))
+    (share,) = prepared.step(model.graph["conv_relu"], (ones,), -ones, method("guided_grad_cam"))
     assert_array_equal(share, -ones)
 
 

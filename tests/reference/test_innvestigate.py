@@ -12,6 +12,7 @@ from ported_models.build import Builder
 from ported_models.model import PortedModel
 from reference_impls.tensorflow import TensorFlowBackend
 from reference_impls.tensorflow.prepared import PreparedTensorFlow
+from tests.prepared import ready
 
 EPS = np.finfo(np.float64).eps
 #: Layers on the longest way, times the products that the widest of them (36 taps) sums for one value.
@@ -68,7 +69,7 @@ def network(recorded: dict[str, np.ndarray]) -> PortedModel:
 
 @pytest.fixture(scope="module")
 def prepared(recorded: dict[str, np.ndarray]) -> PreparedTensorFlow:
-    return TensorFlowBackend().prepare(network(recorded), "float64")
+    return ready(TensorFlowBackend(), network(recorded), "float64")
 
 
 def test_every_lrp_method_of_the_suites_is_recorded() -> None:

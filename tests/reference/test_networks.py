@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from harness.errors import InvalidInputError, MethodDoesNotApplyError
+from harness.files import array_digest
 from harness.graph import Graph, Layer
 from harness.methods import (
     SUITE_METHODS,
@@ -27,13 +27,14 @@ from harness.trace import Trace
 from ported_models.build import Builder
 from ported_models.model import PortedModel
 from reference_impls.tensorflow import TensorFlowBackend
+from tests.prepared import ready
 from tests.reference.one_layer import assert_equal
 
 EPS = np.finfo(np.float64).eps
 
 
 def explain(model: Any, x: Any, name: str | Method, dtype: str = "float64", **options: Any) -> Trace:
-    return TensorFlowBackend().prepare(model, dtype).explain(np.asarray(x, dtype), method(name), **options)
+    return ready(TensorFlowBackend(), model, dtype).explain(np.asarray(x, dtype), method(name), **options)
 
 
 def residual() -> PortedModel:
@@ -228,29 +229,32 @@ def test_every_array_is_in_the_dtype_that_was_asked_for(name: str) -> None:
 
 def test_one_forward_pass_serves_all_methods_on_an_input() -> None:
     prepared = TensorFlowBackend().prepare(residual(), "float64")
-    x = np.array([[1.0, 2.0]])
-    first, second = (prepared.explain(x, method(name)) for name in ("lrp.z", "lrp.flat"))
-    assert np.shares_memory(first.layers["h"].activation, second.layers["h"].activation)
+    x, target = np.array([[1.0, 2.0]]), np.array([0])
+    logits = prepared.logits(x)
+    first, second = (prepared.run(x, method(name), target, True) for name in ("lrp.z", "lrp.flat"))
+    assert np.shares_memory(first.activations["h"], second.activations["h"])
+    assert np.shares_memory(first.logits, logits)
     x[:] = [[2.0, 1.0]]
-    changed = prepared.explain(x, method("lrp.z"))
-    assert_equal(changed.layers["h"].activation, [[3, 0]])
-    assert_equal(first.layers["input"].activation, [[1, 2]])
+    changed = prepared.run(x, method("lrp.z"), target, True)
+    assert_equal(changed.activations["h"], [[3, 0]])
+    assert_equal(first.activations["input"], [[1, 2]])
 
 
-def test_arrays_of_a_trace_cannot_be_written_to_since_traces_share_them() -> None:
-    trace = explain(residual(), [[1, 2]], "lrp.z")
+def test_arrays_of_a_run_cannot_be_written_to_since_runs_share_them() -> None:
+    prepared = TensorFlowBackend().prepare(residual(), "float64")
+    found = prepared.run(np.array([[1.0, 2]]), method("lrp.z"), np.array([0]), True)
     with pytest.raises(ValueError, match="read-only"):
-        trace.layers["h"].activation[:] = 0
+        found.activations["h"][:] = 0
 
 
 def test_a_step_on_the_traces_own_data_is_the_step_of_the_run_bit_for_bit() -> None:
     model = convolutional(bias=True)
-    prepared = TensorFlowBackend().prepare(model, "float64")
+    prepared = ready(TensorFlowBackend(), model, "float64")
     for name in SUITE_METHODS:
         trace = prepared.explain(image(), method(name))
         for layer in model.graph.layers[1:]:
             inputs = tuple(trace.layers[source].activation for source in layer.inputs)
-            shares = prepared.propagate(layer, inputs, trace.layers[layer.name].relevance, method(name))
+            shares = prepared.step(layer, inputs, trace.layers[layer.name].relevance, method(name))
             for source, share in zip(layer.inputs, shares, strict=True):
                 if len(model.graph.consumers(source)) == 1:
                     assert_array_equal(share, trace.layers[source].relevance)
@@ -285,7 +289,7 @@ def test_a_network_that_ends_in_a_map_instead_of_logits_is_refused() -> None:
     builder = Builder("map", (3, 1))
     builder.add("relu", "map_relu")
     with pytest.raises(
-        InvalidInputError, match=r"output 'map_relu' has shape \(1, 3, 1\), expected \(batch, classes\)"
+        InvalidInputError, match=r"output 'map_relu' has shape \(batch, 3, 1\), expected \(batch, classes\)"
     ):
         explain(PortedModel.from_graph(builder.graph()), np.ones((1, 3, 1)), "gradient")
 
@@ -293,13 +297,14 @@ def test_a_network_that_ends_in_a_map_instead_of_logits_is_refused() -> None:
 def test_a_trace_says_what_it_was_made_of() -> None:
     model, x = residual(), np.array([[1, 2]], np.float32)
     backend = TensorFlowBackend()
-    trace = backend.prepare(model, "float32").explain(x, method("lrp.z"))
+    trace = ready(backend, model, "float32").explain(x, method("lrp.z"))
     assert trace.provenance == {
         "backend": "tensorflow",
         "versions": backend.version(),
         "model_digest": model.digest,
         "dtype": "float32",
-        "input_digest": hashlib.sha256(x.tobytes()).hexdigest(),
+        "device": "cpu",
+        "input_digest": array_digest(x),
     }
     assert (trace.model, trace.backend, trace.dtype) == ("residual", "tensorflow", "float32")
     assert trace.method == method("lrp.z")

@@ -28,13 +28,14 @@ from ported_models.build import Builder
 from ported_models.model import PortedModel
 from reference_impls.tensorflow import TensorFlowBackend
 from reference_impls.tensorflow.statistics import Variance
+from tests.prepared import ready
 from tests.reference.one_layer import assert_equal
 
 EPS = np.finfo(np.float64).eps
 
 
 def explain(model: PortedModel, x: Any, asked: Method, dtype: str = "float64", **options: Any) -> Trace:
-    return TensorFlowBackend().prepare(model, dtype).explain(np.asarray(x, dtype), asked, **options)
+    return ready(TensorFlowBackend(), model, dtype).explain(np.asarray(x, dtype), asked, **options)
 
 
 def gradients(procedure: Procedure, **parts: Any) -> Method:
@@ -187,13 +188,13 @@ def test_names_that_share_their_samples_share_one_sampling() -> None:
     prepared = TensorFlowBackend().prepare(hinge(), "float64")
     x = np.array([[1, 1.5]])
     names = ("smoothgrad:dialect=signxai,augment_by_n=4", "smoothgrad_x_input:augment_by_n=4")
-    plain, times = (prepared.explain(x, method(name)) for name in names)
-    assert np.shares_memory(plain.layers["bend"].relevance, times.layers["bend"].relevance)
+    plain, times = (prepared.run(x, method(name), np.array([0]), True) for name in names)
+    assert np.shares_memory(plain.relevances["bend"], times.relevances["bend"])
     assert_array_equal(times.attribution, plain.attribution * x)
 
 
 def test_a_sampling_is_not_taken_for_another() -> None:
-    prepared = TensorFlowBackend().prepare(scores(), "float64")
+    prepared = ready(TensorFlowBackend(), scores(), "float64")
     x, asked = np.array([[1.0, 2.0]]), gradients(IntegratedGradients(4, endpoint=False))
     assert_equal(prepared.explain(x, asked).attribution, [[1, 4]])
     assert_equal(prepared.explain(x, asked, np.array([1])).attribution, [[0, 2]])
@@ -204,7 +205,7 @@ def test_a_sampling_is_not_taken_for_another() -> None:
 
 
 def test_layers_are_there_when_asked_for_after_a_sampling_without_them() -> None:
-    prepared = TensorFlowBackend().prepare(hinge(), "float64")
+    prepared = ready(TensorFlowBackend(), hinge(), "float64")
     x, asked = np.array([[2.0, 4.0]]), gradients(IntegratedGradients(4, endpoint=False))
     assert prepared.explain(x, asked, layers=False).layers == {}
     assert_equal(prepared.explain(x, asked).layers["bend"].relevance, [[1, 1]])

@@ -105,18 +105,20 @@ def test_json_holds_everything_without_nan() -> None:
 
 
 class Stepless:
-    """A backend that gives traces and no steps."""
+    """A backend that gives runs and no steps."""
 
     name = "stepless"
 
     def version(self) -> dict[str, str]:
         return {}
 
-    def supports(self, method: Method) -> bool:
-        return True
+    def supports(self, method: Method, graph: Any) -> str:
+        return ""
 
-    def prepare(self, model: Any, dtype: str) -> Any:
-        return object()
+    def prepare(self, model: Any, dtype: str, device: str = "cpu") -> Any:
+        return self
+
+    def run(self, x: Any, method: Method, target: Any, layers: bool) -> Any: ...
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ class Stepless:
         ({"method": "lrp.epsilom"}, UnknownNameError, "did you mean"),
         ({"method": "integrated_gradients"}, InvalidInputError, "is no single backward run"),
         ({"backend": "orakle"}, UnknownNameError, "did you mean 'oracle'"),
-        ({"backend": Stepless()}, InvalidInputError, "'stepless' gives no single steps"),
+        ({"backend": Stepless()}, InvalidInputError, "'stepless' does not offer 'steps'"),
         ({"epsilon": 0.0}, InvalidInputError, "epsilon must be above 0"),
         ({"dtype": "float16"}, InvalidInputError, "dtype must be one of float32, float64"),
         ({"target": 7}, InvalidInputError, "target 7 is outside the model's classes 0..1"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -162,20 +164,20 @@ def test_a_step_that_is_not_the_rules_shows_as_unexplained() -> None:
         def version(self) -> dict[str, str]:
             return {}
 
-        def supports(self, method: Method) -> bool:
-            return True
+        def supports(self, method: Method, graph: Any) -> str:
+            return ""
 
-        def prepare(self, model: SmallModel, dtype: str) -> Halved:
+        def prepare(self, model: SmallModel, dtype: str, device: str = "cpu") -> Halved:
             return Halved(backend_named("oracle").prepare(model, dtype))  # type: ignore[arg-type]
 
     class Halved:
         def __init__(self, oracle: object) -> None:
-            self.explain = oracle.explain  # type: ignore[attr-defined]
-            self._propagate = oracle.propagate  # type: ignore[attr-defined]
+            self.run = oracle.run  # type: ignore[attr-defined]
+            self._step = oracle.step  # type: ignore[attr-defined]
 
-        def propagate(self, layer: Layer, *rest: object) -> tuple[np.ndarray, ...]:
+        def step(self, layer: Layer, *rest: object) -> tuple[np.ndarray, ...]:
             factor = 0.5 if layer.name == "out" else 1.0
-            return tuple(factor * share for share in self._propagate(layer, *rest))
+            return tuple(factor * share for share in self._step(layer, *rest))
 
     from harness.stability import analyse
 

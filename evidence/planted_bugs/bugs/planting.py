@@ -18,15 +18,13 @@ from torch import Tensor, nn
 
 from evidence.planted_bugs import Fault, Mutant, Site
 from harness.backends import Backend
-from harness.backends.protocol import Model, Prepared
+from harness.backends.protocol import Arrays, Model, Prepared
 from harness.files import installed_versions
 from harness.graph import Graph, Layer
 from harness.methods import GRADIENT, Method, Rule
-from harness.trace import Trace
 from ported_impls.capture import capture_layers
 from ported_impls.composite import hook_for
 from ported_impls.edges import rectified_edges
-from ported_impls.heads import resolve_target
 from ported_impls.layout import to_canonical, to_twin
 from ported_impls.network import Findings, Network
 from ported_impls.postprocess import postprocessed
@@ -121,17 +119,14 @@ class FaultyPort:
     def version(self) -> dict[str, str]:
         return installed_versions("torch", "zennit", "numpy")
 
-    def supports(self, method: Method) -> bool:
-        return isinstance(method, Method)
+    def supports(self, method: Method, graph: Graph) -> str:
+        return ""
 
-    def prepare(self, model: Model, dtype: str) -> Prepared:
+    def prepare(self, model: Model, dtype: str, device: str = "cpu") -> Prepared:
         twin = self._rebuilt(model.torch(dtype))
         seeds = [plant.seed for plant in self.plants if plant.seed is not None]
         port = HookedTwin(
-            backend=self.name,
-            versions=self.version(),
             model=model,
-            dtype=dtype,
             twin=twin,
             composite=partial(self._composite, twin.graph),
             edges=lambda method: rectified_edges(twin.graph, method.composite.assign(twin.graph)),
@@ -177,18 +172,17 @@ def find_from(
     network: Network,
     x: np.ndarray,
     method: Method,
-    target: np.ndarray | None,
+    target: np.ndarray,
     recorded: Sequence[Layer],
 ) -> Findings:
-    """One run whose relevance starts as ``seed`` says; it reports the target that it was asked for."""
+    """One run whose relevance starts as ``seed`` says."""
     seen = to_twin(x).requires_grad_()
     with network.hooks(), capture_layers(network.twin, recorded) as captured:
         output = network.twin(seen)
         logits = to_canonical(output)
-        chosen = resolve_target(network.name, logits, target)
-        (gradient,) = torch.autograd.grad(output, seen, to_twin(seed(logits, chosen)))
+        (gradient,) = torch.autograd.grad(output, seen, to_twin(seed(logits, target)))
         relevance = to_canonical(gradient)
-    return Findings(logits, chosen, relevance, relevance, captured)
+    return Findings(logits, relevance, relevance, captured)
 
 
 @dataclass(frozen=True)
@@ -198,18 +192,15 @@ class Finished:
     port: HookedTwin
     finishes: tuple[Finish, ...]
 
-    def explain(
-        self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
-    ) -> Trace:
-        trace = self.port.explain(x, replace(method, postprocess="none"), target, layers)
-        attribution = postprocessed(trace.attribution, x, method.postprocess)
+    def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
+        found = self.port.run(x, replace(method, postprocess="none"), target, layers)
+        attribution = postprocessed(found.attribution, x, method.postprocess)
         for finish in self.finishes:
             attribution = finish(attribution, x)
-        trace.method, trace.attribution = method, attribution
-        return trace
+        return replace(found, attribution=attribution)
 
-    def propagate(self, *step: Any) -> tuple[np.ndarray, ...]:
-        return self.port.propagate(*step)
+    def step(self, *step: Any) -> tuple[np.ndarray, ...]:
+        return self.port.step(*step)
 
     def step_program(self, *step: Any) -> Any:
         return self.port.step_program(*step)

@@ -5,21 +5,20 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from harness.backends.candidate import wire
-from harness.backends.protocol import Model, Prepared, StepProgram
+from harness.backends.protocol import Arrays, Model, Prepared, StepProgram
 from harness.backends.worker import Worker
 from harness.errors import CandidateError, HarnessError, PeerError
-from harness.graph import Layer
+from harness.graph import Graph, Layer
 from harness.methods import Method, to_json
 from harness.naming import printable
 from harness.state import STATE
-from harness.trace.trace import Trace
 
 #: Seconds that a case of a user's backend may take where nothing else is said.
 TIMEOUT_S = 600.0
@@ -47,7 +46,6 @@ class WorkerBackend:
         self._spec, self._timeout_s, self._per_case = spec, timeout_s, per_case
         self._folder = os.getcwd()
         self._left = timeout_s
-        self._runs = 0
         self._worker = Worker(
             printable(spec),
             Path(sys.executable),
@@ -72,15 +70,15 @@ class WorkerBackend:
         found: dict[str, str] = self._ask("version", {})[0]["version"]
         return found
 
-    def supports(self, method: Method) -> bool:
-        return bool(self._ask("supports", {"method": to_json(method)})[0]["supports"])
+    def supports(self, method: Method, graph: Graph) -> str:
+        payload = {"method": to_json(method), "graph": wire.structure_to_wire(graph)}
+        return str(self._ask("supports", payload)[0]["reason"])
 
-    def prepare(self, model: Model, dtype: str) -> Prepared:
+    def prepare(self, model: Model, dtype: str, device: str = "cpu") -> Prepared:
         """Raises CandidateError, and HarnessError for a model that is not of one source."""
-        prepared = _Prepared(self, model, dtype)
-        can = self._prepared(prepared)
-        kind = _WithPrograms if can["programs"] else _WithSteps if can["steps"] else _Prepared
-        return kind(self, model, dtype)
+        prepared = _Prepared(self, model, dtype, device)
+        prepared.capabilities = frozenset(self._prepared(prepared)["capabilities"])
+        return prepared
 
     def close(self) -> None:
         """End the process, if there is one; the next call starts it again."""
@@ -88,7 +86,7 @@ class WorkerBackend:
 
     def ask(self, of: _Prepared, op: str, payload: dict[str, Any], arrays: _Arrays) -> tuple[Any, _Arrays]:
         """``op`` on what was prepared; in a new process that is prepared first."""
-        if op == "explain":
+        if op in ("logits", "run"):
             self._left = self._timeout_s
         limit = self._left if self._per_case else self._timeout_s
         began = time.monotonic()
@@ -100,13 +98,8 @@ class WorkerBackend:
         self._left = max(self._left - (time.monotonic() - began), 1e-3)
         return answer
 
-    def run_number(self) -> int:
-        """A number that no other run of this backend has."""
-        self._runs += 1
-        return self._runs
-
     def _prepared(self, of: _Prepared) -> dict[str, Any]:
-        payload = {"prepared": of.key, "model": of.model_key, "dtype": of.dtype}
+        payload = {"prepared": of.key, "model": of.model_key, "dtype": of.dtype, "device": of.device}
         answer, _ = self._ask("prepare", payload)
         if "lost" in answer:
             facts, weights = wire.graph_to_wire(of.model.graph)
@@ -147,46 +140,40 @@ class WorkerBackend:
 
 @dataclass(eq=False)
 class _Prepared:
-    """Satisfies `Prepared`."""
+    """Satisfies `Prepared`; ``capabilities``: those of what was prepared there."""
 
     backend: WorkerBackend
     model: Model
     dtype: str
+    device: str
+    capabilities: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self.model_key = f"{self.model.digest} {self.model.name}"
-        self.key = f"{self.dtype} {self.model_key}"
+        self.key = f"{self.dtype} {self.device} {self.model_key}"
 
-    def explain(
-        self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
-    ) -> Trace:
-        """Raises CandidateError."""
-        arrays = {"x": x} if target is None else {"x": x, "target": target}
-        run = self.backend.run_number()
-        payload = {"method": to_json(method), "layers": layers, "run": run}
-        facts, found = self.backend.ask(self, "explain", payload, arrays)
-        trace = wire.trace_from_wire(facts, found)
-        if STATE in trace.provenance:  # whatever else it left behind ends here
+    # Every call raises CandidateError.
+
+    def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
+        payload = {"method": to_json(method), "layers": layers}
+        run = wire.run_from_wire(*self.backend.ask(self, "run", payload, {"x": x, "target": target}))
+        if STATE in run.facts:  # whatever else it left behind ends here
             self.backend.close()
-        elif facts["activations"]:
-            trace.activations = lambda: self.backend.ask(self, "activations", {"run": run}, {})[1]
-        return trace
+            return replace(run, on_input=False)
+        return run
 
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        return self.backend.ask(self, "logits", {}, {"x": x})[1]["logits"]
 
-class _WithSteps(_Prepared):
-    """Satisfies `Steps` too."""
+    def activations(self, x: np.ndarray) -> _Arrays:
+        return self.backend.ask(self, "activations", {}, {"x": x})[1]
 
-    def propagate(
+    def step(
         self, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
     ) -> tuple[np.ndarray, ...]:
-        """Raises CandidateError."""
         facts, arrays = _step(layer, inputs, {"relevance": relevance})
-        answer, found = self.backend.ask(self, "propagate", {**facts, "method": to_json(method)}, arrays)
+        answer, found = self.backend.ask(self, "step", {**facts, "method": to_json(method)}, arrays)
         return tuple(found[str(place)] for place in range(answer["count"]))
-
-
-class _WithPrograms(_WithSteps):
-    """Satisfies `Programs` too."""
 
     def step_program(
         self,
@@ -196,13 +183,11 @@ class _WithPrograms(_WithSteps):
         method: Method,
         kept: np.ndarray | None = None,
     ) -> StepProgram:
-        """Raises CandidateError."""
         return self._program(layer, inputs, method, {"relevance": relevance}, kept)
 
     def forward_program(
         self, layer: Layer, inputs: tuple[np.ndarray, ...], method: Method, kept: np.ndarray | None = None
     ) -> StepProgram:
-        """Raises CandidateError."""
         return self._program(layer, inputs, method, {}, kept)
 
     def _program(

@@ -17,20 +17,30 @@ sys.path.remove(os.path.dirname(os.path.abspath(__file__)))
 import numpy as np
 
 from harness.api import load_model
-from harness.backends import Model, Prepared, backend_named, run_on_copies, step_on_copies
+from harness.backends import (
+    Model,
+    Prepared,
+    backend_named,
+    capability,
+    checked_prepared,
+    run_on_copies,
+    step_on_copies,
+    why_unsupported,
+)
 from harness.backends.candidate import wire
-from harness.backends.protocol import Programs, Steps
 from harness.backends.user_file import import_from_sources
+from harness.case import Case
 from harness.errors import HarnessError, described
 
+#: The capabilities that requests can ask for.
+CARRIED = ("logits", "activations", "steps", "programs")
 Arrays = dict[str, np.ndarray]
 Answer = tuple[dict[str, Any], Arrays]
 
 _backend: Any = None
 _models: dict[str, Model] = {}
-_prepared: dict[str, tuple[Model, Prepared]] = {}
-#: By number of the run, how to get the activations of the last one.
-_activations: dict[int, Callable[[], Any]] = {}
+#: What was prepared, and the model and dtype that it was for.
+_prepared: dict[str, tuple[Prepared, Model, str]] = {}
 
 
 def handle(op: str, payload: dict[str, Any], arrays: Arrays) -> Answer:
@@ -56,7 +66,8 @@ def _version(payload: dict[str, Any], arrays: Arrays) -> Answer:
 
 
 def _supports(payload: dict[str, Any], arrays: Arrays) -> Answer:
-    return {"supports": bool(_backend.supports(wire.method_from_wire(payload["method"])))}, {}
+    method, graph = wire.method_from_wire(payload["method"]), wire.structure_from_wire(payload["graph"])
+    return {"reason": why_unsupported(_backend, method, graph)}, {}
 
 
 def _model(payload: dict[str, Any], arrays: Arrays) -> Answer:
@@ -71,33 +82,30 @@ def _prepare(payload: dict[str, Any], arrays: Arrays) -> Answer:
     if payload["model"] not in _models:
         return {"lost": "model"}, {}
     model = _models[payload["model"]]
-    prepared = _backend.prepare(model, payload["dtype"])
-    _prepared[payload["prepared"]] = model, prepared
-    return {"steps": isinstance(prepared, Steps), "programs": isinstance(prepared, Programs)}, {}
+    prepared = checked_prepared(_backend, _backend.prepare(model, payload["dtype"], payload["device"]))
+    _prepared[payload["prepared"]] = prepared, model, payload["dtype"]
+    return {"capabilities": [name for name in CARRIED if capability(prepared, name) is not None]}, {}
 
 
-def _explain(payload: dict[str, Any], arrays: Arrays) -> Answer:
-    model, prepared = _prepared[payload["prepared"]]
-    _activations.clear()
-    trace = run_on_copies(
-        prepared,
-        arrays["x"],
-        wire.method_from_wire(payload["method"]),
-        arrays.get("target"),
-        payload["layers"],
-        watched=model,
-    )
-    if trace.activations is not None:
-        _activations[payload["run"]] = trace.activations
-    return wire.trace_to_wire(trace)
+def _run(payload: dict[str, Any], arrays: Arrays) -> Answer:
+    prepared, model, dtype = _prepared[payload["prepared"]]
+    method = wire.method_from_wire(payload["method"])
+    case = Case(model, arrays["x"], method, arrays["target"], dtype, payload["layers"])
+    return wire.run_to_wire(run_on_copies(prepared, case, model, _backend.name))
 
 
-def _known_activations(payload: dict[str, Any], arrays: Arrays) -> Answer:
-    return {}, {name: np.asarray(array) for name, array in _activations[payload["run"]]().items()}
+def _logits(payload: dict[str, Any], arrays: Arrays) -> Answer:
+    prepared: Any = _prepared[payload["prepared"]][0]
+    return {}, {"logits": np.asarray(prepared.logits(arrays["x"]))}
 
 
-def _propagate(payload: dict[str, Any], arrays: Arrays) -> Answer:
-    steps: Any = _prepared[payload["prepared"]][1]
+def _activations(payload: dict[str, Any], arrays: Arrays) -> Answer:
+    prepared: Any = _prepared[payload["prepared"]][0]
+    return {}, {name: np.asarray(array) for name, array in prepared.activations(arrays["x"]).items()}
+
+
+def _step(payload: dict[str, Any], arrays: Arrays) -> Answer:
+    steps: Any = _prepared[payload["prepared"]][0]
     layer, inputs = _layer(payload, arrays)
     method = wire.method_from_wire(payload["method"])
     shares = step_on_copies(steps, layer, inputs, arrays["relevance"], method)
@@ -105,7 +113,7 @@ def _propagate(payload: dict[str, Any], arrays: Arrays) -> Answer:
 
 
 def _program(payload: dict[str, Any], arrays: Arrays) -> Answer:
-    programs: Any = _prepared[payload["prepared"]][1]
+    programs: Any = _prepared[payload["prepared"]][0]
     layer, inputs = _layer(payload, arrays)
     method, kept = wire.method_from_wire(payload["method"]), arrays.get("kept")
     if "relevance" in arrays:
@@ -140,9 +148,10 @@ _OPS = {
             "version": _version,
             "supports": _supports,
             "prepare": _prepare,
-            "explain": _explain,
-            "activations": _known_activations,
-            "propagate": _propagate,
+            "run": _run,
+            "logits": _logits,
+            "activations": _activations,
+            "step": _step,
             "program": _program,
         }.items()
     },

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from harness.backends.protocol import Arrays as Run
 from harness.backends.protocol import StepProgram
 from harness.graph import Graph, Layer
-from harness.methods import Method, from_json, to_json
-from harness.trace.trace import LayerTrace, Trace
+from harness.methods import Method, from_json
 
 Arrays = dict[str, np.ndarray]
 
@@ -57,53 +57,43 @@ def graph_from_wire(facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) 
     return Graph(facts["name"], tuple(layers), facts["output"])
 
 
-def trace_to_wire(trace: Trace) -> tuple[dict[str, Any], Arrays]:
-    """A trace as JSON, and its arrays. Raises TypeError for a provenance that JSON cannot say."""
-    arrays: Arrays = {"target": trace.target, "logits": trace.logits, "attribution": trace.attribution}
-    layers = []
-    for place, (key, layer) in enumerate(trace.layers.items()):
-        layers.append([key, layer.name, layer.kind, list(layer.axes)])
-        for what, array in (("activation", layer.activation), ("relevance", layer.relevance)):
-            if array is not None:
-                arrays[f"{place}/{what}"] = array
-    facts = {
-        "model": trace.model,
-        "method": to_json(trace.method),
-        "backend": trace.backend,
-        "dtype": trace.dtype,
-        "layers": layers,
-        "provenance": trace.provenance,
-        "activations": trace.activations is not None,
-    }
-    return facts, arrays
+def run_to_wire(run: Run) -> tuple[dict[str, Any], Arrays]:
+    """What a run gave as JSON, and its arrays. Raises TypeError for facts that JSON cannot say."""
+    arrays = {"logits": run.logits, "attribution": run.attribution}
+    names = list({**run.activations, **run.relevances})
+    for place, name in enumerate(names):
+        for what, by_layer in (("activation", run.activations), ("relevance", run.relevances)):
+            if name in by_layer:
+                arrays[f"{place}/{what}"] = by_layer[name]
+    return {"layers": names, "on_input": run.on_input, "facts": dict(run.facts)}, arrays
 
 
-def trace_from_wire(facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Trace:
-    """The inverse of :func:`trace_to_wire`, but for ``activations``, which the caller asks for where it needs them.
-
-    Raises KeyError, TypeError, ValueError and HarnessError for what is no trace.
-    """
-    layers = {
-        key: LayerTrace(
-            name,
-            kind,
-            tuple(axes),
-            activation=arrays.get(f"{place}/activation"),
-            relevance=arrays.get(f"{place}/relevance"),
-        )
-        for place, (key, name, kind, axes) in enumerate(facts["layers"])
-    }
-    return Trace(
-        facts["model"],
-        method_from_wire(facts["method"]),
-        facts["backend"],
-        facts["dtype"],
-        arrays["target"],
-        arrays["logits"],
-        arrays["attribution"],
-        layers,
-        dict(facts["provenance"]),
+def run_from_wire(facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Run:
+    """The inverse of :func:`run_to_wire`. Raises KeyError and TypeError for what is no run."""
+    activations, relevances = (
+        {
+            name: arrays[f"{place}/{what}"]
+            for place, name in enumerate(facts["layers"])
+            if f"{place}/{what}" in arrays
+        }
+        for what in ("activation", "relevance")
     )
+    on_input, said = bool(facts["on_input"]), dict(facts["facts"])
+    return Run(arrays["logits"], arrays["attribution"], activations, relevances, on_input, said)
+
+
+def structure_to_wire(graph: Graph) -> dict[str, Any]:
+    """A graph as JSON, without the values of its weights."""
+    facts, weights = graph_to_wire(graph)
+    return facts | {"weights": {key: [str(array.dtype), array.shape] for key, array in weights.items()}}
+
+
+def structure_from_wire(facts: Mapping[str, Any]) -> Graph:
+    """The inverse of :func:`structure_to_wire`, but for the values of the weights, which are zero."""
+    weights = {
+        key: np.broadcast_to(np.zeros((), dtype), shape) for key, (dtype, shape) in facts["weights"].items()
+    }
+    return graph_from_wire(facts, weights)
 
 
 def method_from_wire(facts: Any) -> Method:

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import step_on_copies
-from harness.backends.protocol import Programs, StepProgram, Steps
+from harness.backends import Programs, StepProgram, Steps, capability, step_on_copies
 from harness.comparison.summation import backward_terms, forward_terms
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.measure import apart, explained, movement, summation_floor
@@ -79,21 +78,23 @@ def _candidate(
     Raises whatever the candidate raises, HarnessError where it cannot run such a case.
     """
     reason = "the candidate gives no program of its steps"
-    if isinstance(candidate, Programs):
+    programs: Programs | None = capability(candidate, "programs")
+    steps: Steps | None = capability(candidate, "steps")
+    if programs is not None:
         try:
             program = (
-                candidate.forward_program(part.layer, part.inputs, evidence.method, part.kept)
+                programs.forward_program(part.layer, part.inputs, evidence.method, part.kept)
                 if part.relevance is None
-                else candidate.step_program(
+                else programs.step_program(
                     part.layer, part.inputs, part.relevance, evidence.method, part.kept
                 )
             )
             return program, program.found, ""
         except HarnessError as error:
             reason = str(error)
-    if part.kept is not None or part.relevance is None or not isinstance(candidate, Steps):
+    if part.kept is not None or part.relevance is None or steps is None:
         raise HarnessError(reason)
-    found = step_on_copies(candidate, part.layer, part.inputs, part.relevance, evidence.method)
+    found = step_on_copies(steps, part.layer, part.inputs, part.relevance, evidence.method)
     return None, found, reason
 
 

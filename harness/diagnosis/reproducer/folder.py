@@ -33,7 +33,7 @@ def write(
 ) -> Path:
     """Write ``reproduce.py``, ``data.npz`` and ``README.md`` into ``folder`` and return it.
 
-    ``candidate``: prepared, in the dtype of ``evidence``; where it satisfies `harness.backends.Programs` the
+    ``candidate``: prepared, in the dtype of ``evidence``; where it offers "programs" (`harness.backends.Programs`) the
     script carries out its own operations, else what it gave is in the data. ``oracle``: prepared; gives what
     is expected of a smaller case. ``versions``: by side ("candidate", "reference"), what computes.
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from evidence.certification.cases import ModelCases
+from harness.backends import Arrays
 from harness.errors import HarnessError
 from harness.methods import Method
-from harness.trace import LayerTrace, Trace
 from ported_models.build import Builder
 from ported_models.model import PortedModel
 
@@ -48,10 +48,10 @@ class Scripted:
     def version(self) -> dict[str, str]:
         return dict(self.versions)
 
-    def supports(self, method: Method) -> bool:
-        return True
+    def supports(self, method: Method, graph: Any) -> str:
+        return ""
 
-    def prepare(self, model: PortedModel, dtype: str) -> ScriptedModel:
+    def prepare(self, model: PortedModel, dtype: str, device: str = "cpu") -> ScriptedModel:
         return ScriptedModel(self, model, dtype)
 
 
@@ -61,9 +61,7 @@ class ScriptedModel:
     model: PortedModel
     dtype: str
 
-    def explain(
-        self, x: np.ndarray, method: Method, target: np.ndarray | None = None, layers: bool = True
-    ) -> Trace:
+    def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
         self.backend.asked.append(method.name)
         if self.backend.raises and len(self.backend.asked) <= self.backend.fails:
             raise self.backend.raises
@@ -73,18 +71,7 @@ class ScriptedModel:
             "input": self.backend.input.get(self.dtype, [0.0, 1.0]),
         }
         relevance = {name: np.array([values], self.dtype) for name, values in arrays.items()}
-        kept = {
-            layer.name: LayerTrace(layer.name, layer.kind, layer.axes, None, relevance[layer.name])
-            for layer in self.model.graph
-        }
-        return Trace(
-            model=self.model.name,
-            method=method,
-            backend=self.backend.name,
-            dtype=self.dtype,
-            target=np.array([1]),
-            logits=np.array([[0.0, 2.0]], self.dtype),
-            attribution=relevance["input"],
-            layers=kept,
-            provenance={"versions": self.backend.version()},
-        )
+        return Arrays(self.logits(x), relevance["input"], relevances=relevance)
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        return np.array([[0.0, 2.0]], self.dtype)

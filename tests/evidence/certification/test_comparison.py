@@ -99,7 +99,7 @@ def test_a_rare_difference_is_found_by_moving_everything_by_one_unit(tmp_path: P
     """Both precisions agree by chance; what one unit in the last place can do shows in the runs that are moved."""
 
     class Chancy(Scripted):
-        def prepare(self, model: PortedModel, dtype: str) -> ScriptedModel:
+        def prepare(self, model: PortedModel, dtype: str, device: str = "cpu") -> ScriptedModel:
             moved = model.graph["hidden"].weights["kernel"][0, 0] != 1
             reference = Scripted("reference", input={"float32": [0.0, 1.0 + 2**-11]} if moved else {})
             return ScriptedModel(reference, model, dtype)

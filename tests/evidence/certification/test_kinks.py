@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,9 @@ from evidence.certification.cases import ModelCases
 from evidence.certification.comparison import results_of
 from evidence.certification.recordings import Recordings
 from evidence.certification.results import Result, Status
-from harness.backends import Backend
+from harness.backends import Arrays, Backend
 from harness.engine import Store
 from harness.methods import Method
-from harness.trace import Trace
 from ported_models.build import Builder
 from ported_models.model import PortedModel
 from reference_impls.oracle import OracleBackend
@@ -32,7 +32,7 @@ def network(second: float) -> PortedModel:
 class InDouble(OracleBackend):
     """The oracle, in float64 whatever is asked for: its own two runs never differ."""
 
-    def prepare(self, model: Any, dtype: str) -> Any:
+    def prepare(self, model: Any, dtype: str, device: str = "cpu") -> Any:
         return super().prepare(model, "float64")
 
 
@@ -47,18 +47,16 @@ class Library:
     def version(self) -> dict[str, str]:
         return {"source": "a"}
 
-    def supports(self, method: Method) -> bool:
-        return True
+    def supports(self, method: Method, graph: Any) -> str:
+        return ""
 
-    def prepare(self, model: PortedModel, dtype: str) -> Library:
+    def prepare(self, model: PortedModel, dtype: str, device: str = "cpu") -> Library:
         return self
 
-    def explain(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool = True) -> Trace:
-        trace = OracleBackend().prepare(self._model, "float64").explain(x, method, target)
-        trace.provenance["versions"] = self.version()
-        trace.attribution = trace.attribution + self._extra
-        trace.layers["input"].relevance = trace.attribution
-        return trace
+    def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
+        found = OracleBackend().prepare(self._model, "float64").run(x, method, target, layers)
+        attribution = found.attribution + self._extra
+        return replace(found, attribution=attribution, relevances={**found.relevances, "input": attribution})
 
 
 def result_of(library: Backend, folder: Path) -> Result:
