@@ -234,6 +234,10 @@ def _complete(
             raise InvalidInputError(
                 f"layer {name!r} ({kind}): an index is outside of 0 to {length - 1}, the axis that it takes from"
             )
+    if kind == "lrn" and complete["window"] % 2 == 0:
+        raise InvalidInputError(
+            f"layer {name!r} (lrn): its window is {complete['window']}, expected an odd number"
+        )
     if kind == "group_norm" and shapes[0][-1] % complete["groups"]:
         raise InvalidInputError(
             f"layer {name!r} ({kind}): {complete['groups']} groups do not divide {shapes[0][-1]} channels"

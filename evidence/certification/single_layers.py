@@ -128,7 +128,7 @@ _NORMS: dict[str, tuple[str, Shape, tuple[str, ...]]] = {
 UNKNOWN_TO_PEERS = (
     *("conv3d", "conv_transpose3d", "max_pool3d", "average_pool3d"),
     *("mish", "hard_swish", "hard_sigmoid", "clip", "prelu"),
-    *("group_norm", "affine", "pad", "take", "resample"),
+    *("group_norm", "lrn", "affine", "pad", "take", "resample"),
 )
 
 _JOINS = ("add", "multiply", "concat")

@@ -42,6 +42,8 @@ class Layer:
                                  last axes)
     group_norm                   epsilon, groups (of consecutive channels, each   gamma?, beta? (channel)
                                  normalised over its channels and all places)
+    lrn                          window (odd: of channels), alpha, beta, bias:    none
+                                 x / (bias + alpha / window * sum of squares) ** beta
     affine                       none (kernel * x + bias, number by number)      kernel?, bias? (the input's shape)
     leaky_relu, elu              alpha                                           none
     prelu                        none                                            alpha (channel)

@@ -251,6 +251,16 @@ _TABLE = (
         defaults={"epsilon": 1e-3},
     ),
     Kind(
+        "lrn",
+        "normalisation",
+        "no",
+        "same",
+        "mixed",
+        attributes=("window",),
+        defaults={"alpha": 1e-4, "beta": 0.75, "bias": 1.0},
+        space=(2,),
+    ),
+    Kind(
         "affine",
         "normalisation",
         "jointly",

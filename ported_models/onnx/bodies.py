@@ -167,6 +167,11 @@ def _group_norm(body: Body, layer: Layer) -> None:
         body("Add", y, "beta")
 
 
+def _lrn(body: Body, layer: Layer) -> None:
+    given = {key: layer.attributes[key] for key in ("alpha", "beta", "bias")}
+    body("LRN", "x0", size=layer.attributes["window"], **given)
+
+
 def _affine(body: Body, layer: Layer) -> None:
     y = body("Mul", "x0", "kernel") if "kernel" in layer.weights else "x0"
     if "bias" in layer.weights:
@@ -349,6 +354,7 @@ _BODIES: dict[str, Callable[[Body, Layer], None]] = {
     "scale": _scale,
     "layer_norm": _layer_norm,
     "group_norm": _group_norm,
+    "lrn": _lrn,
     "affine": _affine,
     "pad": _pad,
     "take": _take,

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 #: The most numbers that one folded constant may have, and the most nodes of a file once its functions are inlined.
-LARGEST, MOST_NODES = 2**26, 200_000
+LARGEST, MOST_NODES = 2**27, 200_000
 #: Operators whose output has no more numbers than their inputs broadcast together.
 _BOUNDED = frozenset(
     [

@@ -31,7 +31,7 @@ AXIS_BLIND = {
 }  # fmt: skip
 _CHANNELS_FIRST_READERS = {
     "Conv", "ConvTranspose", "BatchNormalization", "MaxPool", "AveragePool", "GlobalAveragePool",
-    "GlobalMaxPool", "GroupNormalization", "InstanceNormalization", "DepthToSpace",
+    "GlobalMaxPool", "GroupNormalization", "InstanceNormalization", "DepthToSpace", "LRN",
 }  # fmt: skip
 
 
@@ -110,7 +110,7 @@ class Reading:
     ) -> None:
         """Begin the graph with its input layer."""
         dims = value.type.tensor_type.shape.dim
-        sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
+        sizes = [dim.dim_value if dim.dim_value > 0 else None for dim in dims]
         first = not self.free and self.reads_channels_first(value.name)
         if axes is not None and len(axes) >= 3:
             first = axes[1] in ("channel", "feature")

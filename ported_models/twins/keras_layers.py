@@ -197,6 +197,28 @@ class ExactPReLU(layers.PReLU):
 
 
 @_register
+class LocalResponseNormalization(layers.Layer):
+    """``x / (bias + alpha / window * sum of squares)**beta`` over ``window`` neighbouring channels; any float type."""
+
+    def __init__(self, window: int, alpha: float, beta: float, bias: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.window, self.alpha, self.beta, self.bias = int(window), float(alpha), float(beta), float(bias)
+
+    def call(self, inputs: Any) -> Any:
+        channels, half = inputs.shape[-1], self.window // 2
+        around = [(0, 0)] * (len(inputs.shape) - 1) + [(half, half)]
+        squares = ops.pad(ops.square(inputs), around)
+        total = squares[..., :channels]
+        for offset in range(1, self.window):
+            total = total + squares[..., offset : offset + channels]
+        return inputs / ops.power(self.bias + self.alpha / self.window * total, self.beta)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {key: getattr(self, key) for key in ("window", "alpha", "beta", "bias")}
+        return {**super().get_config(), **own}
+
+
+@_register
 class Affine(layers.Layer):
     """``kernel * x + bias`` number by number, each of the input's shape without its batch axis."""
 

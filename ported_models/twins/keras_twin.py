@@ -314,6 +314,7 @@ _LAYERS: dict[str, Callable[[Layer, Options], Any]] = {
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
     "group_norm": _group_norm,
+    "lrn": lambda layer, options: own.LocalResponseNormalization(**layer.attributes, **options),
     "affine": lambda layer, options: own.Affine(
         "kernel" in layer.weights, "bias" in layer.weights, **options
     ),

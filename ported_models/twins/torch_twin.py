@@ -243,6 +243,11 @@ def _prelu(layer: Layer, convert: _Converter) -> nn.Module:
     return convert.fill(nn.PReLU(layer.shape[-1], device="meta"), weight=layer.weights["alpha"])
 
 
+def _lrn(layer: Layer, convert: _Converter) -> nn.Module:
+    a = layer.attributes
+    return nn.LocalResponseNorm(a["window"], a["alpha"], a["beta"], a["bias"])
+
+
 def _affine(layer: Layer, convert: _Converter) -> nn.Module:
     arrays = (layer.weights.get(key) for key in ("kernel", "bias"))
     moved = (None if array is None else convert(np.moveaxis(array, -1, 0)) for array in arrays)
@@ -329,6 +334,7 @@ _MODULES: dict[str, Build] = {
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
     "group_norm": _group_norm,
+    "lrn": _lrn,
     "affine": _affine,
     "pad": _pad,
     "take": lambda layer, convert: own.Take(_axis(layer), layer.attributes["indices"]),

@@ -71,6 +71,14 @@ def group_norm(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
     return ((inner / np.sqrt(variance + layer.attributes["epsilon"])).reshape(s.shape),)
 
 
+def lrn(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """``s / d**beta - 2 alpha beta / window * x * (the windows' sum of s * x / d**(beta + 1))``"""
+    (x,), a = inputs, layer.attributes
+    d = forward.lrn_denominators(layer, x)
+    through = (s * x * d ** (-a["beta"] - 1)) @ forward.channel_windows(layer).T
+    return (s * d ** -a["beta"] - 2 * a["alpha"] * a["beta"] / a["window"] * x * through,)
+
+
 def affine(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
     """``s * kernel``"""
     return (s * linear.weights_of(layer).get("kernel", 1.0),)
@@ -184,6 +192,7 @@ PRODUCTS: dict[str, Callable[[Layer, Arrays, np.ndarray], Arrays]] = {
     "batch_norm": batch_norm,
     "layer_norm": layer_norm,
     "group_norm": group_norm,
+    "lrn": lrn,
     "affine": affine,
     "prelu": prelu,
     "pad": pad,

@@ -80,6 +80,23 @@ def by_group(layer: Layer, x: np.ndarray) -> np.ndarray:
     return x.reshape(x.shape[0], -1, groups, x.shape[-1] // groups)
 
 
+def lrn(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """``x / d**beta``, ``d`` as :func:`lrn_denominators` (Krizhevsky et al. 2012, section 3.3)."""
+    return inputs[0] * lrn_denominators(layer, inputs[0]) ** -layer.attributes["beta"]
+
+
+def lrn_denominators(layer: Layer, x: np.ndarray) -> np.ndarray:
+    """``bias + alpha / window * sum of x_j**2`` over the channels ``j`` of the window around each channel."""
+    a = layer.attributes
+    return a["bias"] + a["alpha"] / a["window"] * (x**2 @ channel_windows(layer))
+
+
+def channel_windows(layer: Layer) -> np.ndarray:
+    """(channel, channel): 1 where two channels are at most half a window apart."""
+    places = np.arange(layer.shape[-1])
+    return (np.abs(places[:, None] - places) <= layer.attributes["window"] // 2).astype(np.float64)
+
+
 def affine(layer: Layer, inputs: Arrays) -> np.ndarray:
     """``kernel * x + bias``, each with a number for every number of the input."""
     weights = linear.weights_of(layer)
@@ -217,6 +234,7 @@ FUNCTIONS: dict[str, Callable[[Layer, Arrays], np.ndarray]] = {
     "batch_norm": batch_norm,
     "layer_norm": layer_norm,
     "group_norm": group_norm,
+    "lrn": lrn,
     "affine": affine,
     "prelu": prelu,
     "pad": pad,

@@ -85,6 +85,8 @@ def _spatial_axes(kind: str, pick: Pick) -> int:
         return int(kind[-2])
     if kind in ("global_average_pool", "global_max_pool", "zero_pad", "crop", "upsample", "permute"):
         return pick((1, 2))
+    if kind == "lrn":
+        return 2
     if kind == "prelu":
         return pick((0, 1, 2, 3))
     return pick((0, 1, 2))
@@ -134,6 +136,12 @@ def _attributes(kind: str, shape: tuple[int, ...], pick: Pick) -> dict[str, Any]
         "group_norm": lambda: {
             "epsilon": pick((1e-5, 1e-3)),
             "groups": pick([n for n in range(1, channels + 1) if channels % n == 0]),
+        },
+        "lrn": lambda: {
+            "window": pick((1, 3, 5)),
+            "alpha": pick((0.1, 1.0)),
+            "beta": 0.75,
+            "bias": pick((1.0, 2.0)),
         },
         "hard_sigmoid": lambda: {"alpha": pick((0.2, 1 / 6)), "beta": pick((0.5, 0.4))},
         "clip": lambda: {"low": pick((-1.0, 0.0)), "high": pick((0.5, 2.0))},

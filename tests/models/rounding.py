@@ -122,11 +122,17 @@ def _smooth(layer: Layer, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return 8 * (np.abs(x) + np.abs(y) + 1)
 
 
+def _power(layer: Layer, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """A sum of ``size`` squares, all positive, a power and a quotient: each of them relative to the result."""
+    return (layer.attributes["window"] + 12) * np.abs(y)
+
+
 _NONLINEAR: dict[str, Callable[[Layer, np.ndarray, np.ndarray], np.ndarray]] = {
     **dict.fromkeys(("elu", "selu", "sigmoid", "tanh", "swish", "gelu", "mish"), _smooth),
     "softmax": _softmax,
     "batch_norm": _batch_norm,
     **dict.fromkeys(("hard_swish", "hard_sigmoid"), _smooth),
+    **dict.fromkeys(("lrn",), _power),
     "layer_norm": _layer_norm,
     "group_norm": _group_norm,
     "upsample": _upsample,

@@ -182,6 +182,13 @@ def test_channels_first_operators(one: onnx.NodeProto, constants: dict[str, np.n
     read_and_compare(exported([one], [2, 4, 7], constants), 1e-5, channels_first=True)
 
 
+def test_response_normalisation_over_channels() -> None:
+    """ONNX operator LRN-13: x / (bias + alpha / size * sum of squares)**beta"""
+    model = load_model(exported([node("LRN", "x", size=3, alpha=3.0, beta=1.0, bias=1.0)], [1, 3, 1, 1]))
+    y = model.keras()(np.float32([1, 2, 3]).reshape(1, 1, 1, 3))
+    assert np.allclose(np.ravel(y), [1 / 6, 2 / 15, 3 / 14])
+
+
 def test_split_gives_each_reader_its_part() -> None:
     split = helper.make_node("Split", ["x"], ["a", "b"], axis=1)
     model = load_model(exported([split, node("Mul", "a b")], ["n", 6, 2]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 
 import numpy as np
 import onnx
@@ -99,7 +100,7 @@ def _prelu(reading: Reading, node: onnx.NodeProto) -> None:
 def _softmax(reading: Reading, node: onnx.NodeProto) -> None:
     x = reading.tensor(node)
     axis = reading.position(attribute(node, "axis", -1 if reading.opset >= 13 else 1), x.rank)
-    if reading.opset < 13 and axis != x.rank - 1:
+    if reading.opset < 13 and prod(reading.sizes(x)[axis + 1 :]) != 1:
         reading.unsupported(node, f"before opset 13 it normalises over axis {axis} and all after it together")
     reading.emit(node, "softmax", [x], {"axis": x.order[axis] - x.rank})
 

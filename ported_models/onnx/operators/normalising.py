@@ -54,9 +54,18 @@ def _instance_norm(reading: Reading, node: onnx.NodeProto) -> None:
     reading.emit(node, "group_norm", [x], attributes, weights)
 
 
+def _lrn(reading: Reading, node: onnx.NodeProto) -> None:
+    given = {
+        key: attribute(node, key, default)
+        for key, default in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))
+    }
+    reading.emit(node, "lrn", [reading.channels_first(node)], {"window": attribute(node, "size"), **given})
+
+
 OPERATORS = {
     "BatchNormalization": _batch_norm,
     "LayerNormalization": _layer_norm,
     "GroupNormalization": _group_norm,
+    "LRN": _lrn,
     "InstanceNormalization": _instance_norm,
 }
