@@ -11,8 +11,8 @@ kind                         attributes                                      wei
 ============================ =============================================== ==============================
 input                        none                                            none
 dense                        none (acts on the last axis)                    kernel (in, out), bias (out)?
-conv1d, conv2d               strides, dilations, groups, padding             kernel (*space, in/groups, out), bias?
-conv_transpose1d/2d          strides, dilations, groups, padding (cropped    kernel (*space, in, out/groups), bias?
+conv1d, conv2d, conv3d       strides, dilations, groups, padding             kernel (*space, in/groups, out), bias?
+conv_transpose1d/2d/3d       strides, dilations, groups, padding (cropped    kernel (*space, in, out/groups), bias?
                              from the full output), output_padding
 separable_conv1d/2d          strides, dilations, padding                     depthwise_kernel (*space, in,
                                                                              multiplier), pointwise_kernel
@@ -21,7 +21,15 @@ batch_norm                   epsilon (statistics per last axis)              gam
 scale                        none (per last axis: kernel * x + bias)         kernel (channel), bias (channel)?
 layer_norm                   epsilon, axes_count (normalises that many       gamma?, beta?
                              last axes)
+group_norm                   epsilon, groups (of consecutive channels, each  gamma?, beta? (channel)
+                             normalised over its channels and all places)
+lrn                          window (odd: of channels), alpha, beta, bias:   none
+                             x / (bias + alpha / window * sum of squares) ** beta
+affine                       none (kernel * x + bias, number by number)      kernel?, bias? (the input's shape)
 leaky_relu, elu              alpha                                           none
+prelu                        none                                            alpha (channel)
+hard_sigmoid                 alpha, beta: clip(alpha * x + beta, 0, 1)       none
+clip                         low, high                                       none
 gelu                         approximate ("none" or "tanh")                  none
 softmax                      axis (negative, canonical layout)               none
 max_pool*, average_pool*     pool_size, strides, padding;                    none
@@ -31,6 +39,9 @@ flatten                      order ("channels_last" or "channels_first")     non
 reshape                      target (without batch), order                   none
 permute                      dims (of the non-batch axes, 1-based as Keras)  none
 zero_pad, crop               padding                                         none
+pad                          padding (of all axes but the batch), value      none
+take                         axis (negative), indices along it               none
+resample                     axis (negative)                                 matrix (out, in) along it
 upsample                     size, interpolation ("nearest" or "bilinear")   none
 add, multiply                none                                            none
 concat                       axis (negative, canonical layout)               none
@@ -91,7 +102,8 @@ class Kind:
 
     ``along``: the attribute that names the axes along which values are joined or normalised; where these are more
     than the last axis, ``places`` is not what is said of it. ``sums``: it adds up values of its inputs with positive
-    factors of its own, and nothing else. ``rising``: an activation that never falls.
+    factors of its own, and nothing else. ``rising``: an activation that never falls. ``placed``: its weights have a
+    number for each place, not for each channel alone.
     """
 
     name: str
@@ -110,6 +122,7 @@ class Kind:
     along: str | None = None
     sums: bool = False
     rising: bool = False
+    placed: bool = False
 
     @property
     def kernel(self) -> bool:
@@ -202,7 +215,7 @@ def _global_pool(name: str, family: Literal["average", "maximum"]) -> Kind:
     average = family == "average"
     linear: Linear = "jointly" if average else "no"
     return Kind(
-        name, family, linear, "pooled", "each", defaults={"keepdims": False}, space=(1, 2), sums=average
+        name, family, linear, "pooled", "each", defaults={"keepdims": False}, space=(1, 2, 3), sums=average
     )
 
 
@@ -211,7 +224,7 @@ def _shape(name: str, *attributes: str, **defaults: Any) -> Kind:
 
 
 def _edge(name: str) -> Kind:
-    return Kind(name, "edge", "jointly", "moved", "each", attributes=("padding",), space=(1, 2))
+    return Kind(name, "edge", "jointly", "moved", "each", attributes=("padding",), space=(1, 2, 3))
 
 
 def _join(name: str, family: Family, linear: Linear, channels: Channels, **traits: Any) -> Kind:
@@ -222,8 +235,10 @@ _TABLE = (
     Kind("dense", "kernel", "jointly", "same", "mixed", ("kernel",), ("bias",)),
     _convolution("conv1d", 1, "window"),
     _convolution("conv2d", 2, "window"),
+    _convolution("conv3d", 3, "window"),
     _convolution("conv_transpose1d", 1, "stretched"),
     _convolution("conv_transpose2d", 2, "stretched"),
+    _convolution("conv_transpose3d", 3, "stretched"),
     _convolution("separable_conv1d", 1, "window", "depthwise_kernel", "pointwise_kernel"),
     _convolution("separable_conv2d", 2, "window", "depthwise_kernel", "pointwise_kernel"),
     _activation("relu", rising=True),
@@ -235,12 +250,19 @@ _TABLE = (
     _activation("tanh", rising=True),
     _activation("swish"),
     _activation("gelu", approximate="none"),
+    _activation("mish"),
+    _activation("hard_swish"),
+    _activation("hard_sigmoid", rising=True, alpha=1 / 6, beta=0.5),
+    _activation("clip", rising=True, low=-1.0, high=1.0),
+    Kind("prelu", "activation", "no", "same", "each", ("alpha",)),
     Kind("softmax", "activation", "no", "same", "mixed", defaults={"axis": -1}, along="axis"),
     _pool("average_pool1d", 1, "average", count_include_pad=False),
     _pool("average_pool2d", 2, "average", count_include_pad=False),
+    _pool("average_pool3d", 3, "average", count_include_pad=False),
     _global_pool("global_average_pool", "average"),
     _pool("max_pool1d", 1, "maximum"),
     _pool("max_pool2d", 2, "maximum"),
+    _pool("max_pool3d", 3, "maximum"),
     _global_pool("global_max_pool", "maximum"),
     _shape("flatten", order="channels_last"),
     _shape("reshape", "target", order="channels_last"),
@@ -267,6 +289,35 @@ _TABLE = (
         defaults={"epsilon": 1e-3, "axes_count": 1},
         along="axes_count",
     ),
+    Kind(
+        "group_norm",
+        "normalisation",
+        "no",
+        "all",
+        "mixed",
+        optional_weights=("gamma", "beta"),
+        attributes=("groups",),
+        defaults={"epsilon": 1e-3},
+    ),
+    Kind(
+        "lrn",
+        "normalisation",
+        "no",
+        "same",
+        "mixed",
+        attributes=("window",),
+        defaults={"alpha": 1e-4, "beta": 0.75, "bias": 1.0},
+        space=(2,),
+    ),
+    Kind(
+        "affine",
+        "normalisation",
+        "jointly",
+        "same",
+        "each",
+        optional_weights=("kernel", "bias"),
+        placed=True,
+    ),
     _edge("zero_pad"),
     _edge("crop"),
     Kind(
@@ -279,6 +330,17 @@ _TABLE = (
         defaults={"interpolation": "nearest"},
         space=(1, 2),
     ),
+    Kind(
+        "pad",
+        "resampling",
+        "jointly",
+        "moved",
+        "moved",
+        attributes=("padding",),
+        defaults={"value": 0.0},
+    ),
+    Kind("take", "resampling", "jointly", "moved", "moved", attributes=("axis", "indices")),
+    Kind("resample", "resampling", "jointly", "all", "mixed", ("matrix",), attributes=("axis",)),
     _join("add", "sum", "jointly", "each", sums=True),
     _join("multiply", "product", "each", "each"),
     _join("concat", "concat", "jointly", "moved", defaults={"axis": -1}, along="axis"),

@@ -29,7 +29,7 @@ from harness.errors import InvalidInputError, PeerError
 from harness.graph import Graph
 from harness.methods import Backward, IntegratedGradients, Method, Smoothed
 from harness.peers import python_of
-from reference_impls.peers.graph_json import graph_payload, graph_weights
+from reference_impls.peers.graph_json import graph_payload, graph_weights, require_peer_kinds
 
 #: Ways to write a network's activations in Keras 2; see `keras2.FORMS`.
 FORMS = ("activation", "fused", "layers")
@@ -112,15 +112,15 @@ class PeerBackend:
         return "" if self.adapter.knows(method) else "the library has no method of this name"
 
     def prepare(self, model: Model, dtype: str, device: str = "cpu") -> PreparedPeer:
-        """``model`` for this library. Raises InvalidInputError for a dtype that it does not compute in.
-
-        And for another device than the CPU: the worker hides the others.
+        """``model`` for this library. Raises InvalidInputError for a dtype that it does not compute in and for another
+        device than the CPU (the worker hides the others), UnsupportedLayerError for a layer that it has no form of.
         """
         require_device(self.name, device)
         if dtype not in self.adapter.dtypes:
             raise InvalidInputError(
                 f"{self.name} computes in {' and '.join(self.adapter.dtypes)}, not in {dtype!r}"
             )
+        require_peer_kinds(model.graph, self.name)
         return PreparedPeer(self, model, dtype)
 
 
