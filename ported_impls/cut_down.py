@@ -47,8 +47,13 @@ def cut_down(module: torch.nn.Module, kept: np.ndarray | None) -> Iterator[None]
 
 
 def _channel_axis(module: torch.nn.Module, name: str, tensor: Tensor) -> int:
-    transposed = isinstance(module, torch.nn.ConvTranspose1d | torch.nn.ConvTranspose2d)
-    kernel = isinstance(module, torch.nn.Linear | torch.nn.Conv1d | torch.nn.Conv2d) or transposed
+    transposed = isinstance(
+        module, torch.nn.ConvTranspose1d | torch.nn.ConvTranspose2d | torch.nn.ConvTranspose3d
+    )
+    kernel = (
+        isinstance(module, torch.nn.Linear | torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Conv3d)
+        or transposed
+    )
     if kernel and getattr(module, "groups", 1) == 1 and name in ("weight", "bias"):
         return 1 if transposed and name == "weight" else 0
     if not kernel and tensor.ndim == 1:

@@ -183,6 +183,13 @@ def _check_weights(
     elif kind == "dense":
         expected["kernel"] = (channels, None)
         outputs = weights["kernel"].shape[-1]
+    elif kind == "resample":
+        axis = attributes.get("axis", -1)
+        expected["matrix"] = (None, shapes[0][axis if axis < 0 else axis - 1])
+        outputs = channels
+    elif kind == "affine":
+        expected = dict.fromkeys(weights, shapes[0])
+        outputs = channels
     elif kind == "layer_norm":
         normalised = shapes[0][-attributes.get("axes_count", 1) :]
         expected = dict.fromkeys(weights, normalised)
@@ -190,7 +197,7 @@ def _check_weights(
     else:
         expected = dict.fromkeys(weights, (channels,))
         outputs = channels
-    if "bias" in weights:
+    if "bias" in weights and not traits.placed:
         expected["bias"] = (outputs,)
     for key, sides in expected.items():
         found = weights[key].shape
@@ -220,6 +227,17 @@ def _complete(
     for key in ("strides", "dilations", "pool_size", "size", "output_padding", "dims"):
         if key in complete:
             complete[key] = tuple(int(value) for value in complete[key])
+    if "indices" in complete:
+        length = shapes[0][complete["axis"]] if complete["axis"] < 0 else shapes[0][complete["axis"] - 1]
+        complete["indices"] = tuple(int(index) for index in complete["indices"])
+        if not all(0 <= index < length for index in complete["indices"]):
+            raise InvalidInputError(
+                f"layer {name!r} ({kind}): an index is outside of 0 to {length - 1}, the axis that it takes from"
+            )
+    if kind == "group_norm" and shapes[0][-1] % complete["groups"]:
+        raise InvalidInputError(
+            f"layer {name!r} ({kind}): {complete['groups']} groups do not divide {shapes[0][-1]} channels"
+        )
     if "padding" in complete:
         complete["padding"] = tuple((int(before), int(after)) for before, after in complete["padding"])
     if kind == "reshape":

@@ -146,6 +146,14 @@ def output_shape(
         sign = 1 if kind == "zero_pad" else -1
         pairs = zip(space, attributes["padding"], strict=True)
         return (*(size + sign * (before + after) for size, (before, after) in pairs), channels)
+    if kind == "pad":
+        return tuple(
+            size + before + after for size, (before, after) in zip(shape, attributes["padding"], strict=True)
+        )
+    if kind in ("take", "resample"):
+        sides, axis = list(shape), attributes["axis"]
+        sides[axis] = len(attributes["indices"]) if kind == "take" else weights["matrix"].shape[0]
+        return tuple(sides)
     if kind == "upsample":
         return (*(size * factor for size, factor in zip(space, attributes["size"], strict=True)), channels)
     if traits.commutative:

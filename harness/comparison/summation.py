@@ -21,6 +21,8 @@ def forward_terms(layer: Layer) -> int:
         return max(array.size // array.shape[-1] for name, array in layer.weights.items() if name != "bias")
     if layer.traits.family == "average":
         return math.prod(layer.attributes.get("pool_size", layer.input_shapes[0][:-1]))
+    if "matrix" in layer.weights:
+        return layer.weights["matrix"].shape[1]
     if layer.traits.linear == "no" and layer.traits.channels == "mixed":
         return math.prod(layer.shape)
     return max(1, len(layer.inputs))
@@ -30,6 +32,8 @@ def backward_terms(layer: Layer) -> int:
     """The number of terms in the longest sum that the transpose of ``layer`` forms for one entry of an input."""
     if layer.traits.kernel:
         return max(array.size // array.shape[-2] for name, array in layer.weights.items() if name != "bias")
+    if "matrix" in layer.weights:
+        return layer.weights["matrix"].shape[0]
     return forward_terms(layer)
 
 

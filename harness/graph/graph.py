@@ -30,8 +30,8 @@ class Layer:
     ============================ =============================================== ==============================
     input                        none                                            none
     dense                        none (acts on the last axis)                    kernel (in, out), bias (out)?
-    conv1d, conv2d               strides, dilations, groups, padding             kernel (*space, in/groups, out), bias?
-    conv_transpose1d/2d          strides, dilations, groups, padding (cropped    kernel (*space, in, out/groups), bias?
+    conv1d, conv2d, conv3d       strides, dilations, groups, padding             kernel (*space, in/groups, out), bias?
+    conv_transpose1d/2d/3d       strides, dilations, groups, padding (cropped    kernel (*space, in, out/groups), bias?
                                  from the full output), output_padding
     separable_conv1d/2d          strides, dilations, padding                     depthwise_kernel (*space, in,
                                                                                  multiplier), pointwise_kernel
@@ -40,7 +40,13 @@ class Layer:
     scale                        none (per last axis: kernel * x + bias)         kernel (channel), bias (channel)?
     layer_norm                   epsilon, axes_count (normalises that many       gamma?, beta?
                                  last axes)
+    group_norm                   epsilon, groups (of consecutive channels, each   gamma?, beta? (channel)
+                                 normalised over its channels and all places)
+    affine                       none (kernel * x + bias, number by number)      kernel?, bias? (the input's shape)
     leaky_relu, elu              alpha                                           none
+    prelu                        none                                            alpha (channel)
+    hard_sigmoid                 alpha, beta: clip(alpha * x + beta, 0, 1)       none
+    clip                         low, high                                       none
     gelu                         approximate ("none" or "tanh")                  none
     softmax                      axis (negative, canonical layout)               none
     max_pool*, average_pool*     pool_size, strides, padding;                    none
@@ -50,6 +56,9 @@ class Layer:
     reshape                      target (without batch), order                   none
     permute                      dims (of the non-batch axes, 1-based as Keras)  none
     zero_pad, crop               padding                                         none
+    pad                          padding (of all axes but the batch), value      none
+    take                         axis (negative), indices along it               none
+    resample                     axis (negative)                                 matrix (out, in) along it
     upsample                     size, interpolation ("nearest" or "bilinear")   none
     add, multiply                none                                            none
     concat                       axis (negative, canonical layout)               none

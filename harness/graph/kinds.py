@@ -53,7 +53,8 @@ class Kind:
 
     ``along``: the attribute that names the axes along which values are joined or normalised; where these are more
     than the last axis, ``places`` is not what is said of it. ``sums``: it adds up values of its inputs with positive
-    factors of its own, and nothing else. ``rising``: an activation that never falls.
+    factors of its own, and nothing else. ``rising``: an activation that never falls. ``placed``: its weights have a
+    number for each place, not for each channel alone.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Kind:
     along: str | None = None
     sums: bool = False
     rising: bool = False
+    placed: bool = False
 
     @property
     def kernel(self) -> bool:
@@ -164,7 +166,7 @@ def _global_pool(name: str, family: Literal["average", "maximum"]) -> Kind:
     average = family == "average"
     linear: Linear = "jointly" if average else "no"
     return Kind(
-        name, family, linear, "pooled", "each", defaults={"keepdims": False}, space=(1, 2), sums=average
+        name, family, linear, "pooled", "each", defaults={"keepdims": False}, space=(1, 2, 3), sums=average
     )
 
 
@@ -173,7 +175,7 @@ def _shape(name: str, *attributes: str, **defaults: Any) -> Kind:
 
 
 def _edge(name: str) -> Kind:
-    return Kind(name, "edge", "jointly", "moved", "each", attributes=("padding",), space=(1, 2))
+    return Kind(name, "edge", "jointly", "moved", "each", attributes=("padding",), space=(1, 2, 3))
 
 
 def _join(name: str, family: Family, linear: Linear, channels: Channels, **traits: Any) -> Kind:
@@ -184,8 +186,10 @@ _TABLE = (
     Kind("dense", "kernel", "jointly", "same", "mixed", ("kernel",), ("bias",)),
     _convolution("conv1d", 1, "window"),
     _convolution("conv2d", 2, "window"),
+    _convolution("conv3d", 3, "window"),
     _convolution("conv_transpose1d", 1, "stretched"),
     _convolution("conv_transpose2d", 2, "stretched"),
+    _convolution("conv_transpose3d", 3, "stretched"),
     _convolution("separable_conv1d", 1, "window", "depthwise_kernel", "pointwise_kernel"),
     _convolution("separable_conv2d", 2, "window", "depthwise_kernel", "pointwise_kernel"),
     _activation("relu", rising=True),
@@ -197,12 +201,19 @@ _TABLE = (
     _activation("tanh", rising=True),
     _activation("swish"),
     _activation("gelu", approximate="none"),
+    _activation("mish"),
+    _activation("hard_swish"),
+    _activation("hard_sigmoid", rising=True, alpha=1 / 6, beta=0.5),
+    _activation("clip", rising=True, low=-1.0, high=1.0),
+    Kind("prelu", "activation", "no", "same", "each", ("alpha",)),
     Kind("softmax", "activation", "no", "same", "mixed", defaults={"axis": -1}, along="axis"),
     _pool("average_pool1d", 1, "average", count_include_pad=False),
     _pool("average_pool2d", 2, "average", count_include_pad=False),
+    _pool("average_pool3d", 3, "average", count_include_pad=False),
     _global_pool("global_average_pool", "average"),
     _pool("max_pool1d", 1, "maximum"),
     _pool("max_pool2d", 2, "maximum"),
+    _pool("max_pool3d", 3, "maximum"),
     _global_pool("global_max_pool", "maximum"),
     _shape("flatten", order="channels_last"),
     _shape("reshape", "target", order="channels_last"),
@@ -229,6 +240,25 @@ _TABLE = (
         defaults={"epsilon": 1e-3, "axes_count": 1},
         along="axes_count",
     ),
+    Kind(
+        "group_norm",
+        "normalisation",
+        "no",
+        "all",
+        "mixed",
+        optional_weights=("gamma", "beta"),
+        attributes=("groups",),
+        defaults={"epsilon": 1e-3},
+    ),
+    Kind(
+        "affine",
+        "normalisation",
+        "jointly",
+        "same",
+        "each",
+        optional_weights=("kernel", "bias"),
+        placed=True,
+    ),
     _edge("zero_pad"),
     _edge("crop"),
     Kind(
@@ -241,6 +271,17 @@ _TABLE = (
         defaults={"interpolation": "nearest"},
         space=(1, 2),
     ),
+    Kind(
+        "pad",
+        "resampling",
+        "jointly",
+        "moved",
+        "moved",
+        attributes=("padding",),
+        defaults={"value": 0.0},
+    ),
+    Kind("take", "resampling", "jointly", "moved", "moved", attributes=("axis", "indices")),
+    Kind("resample", "resampling", "jointly", "all", "mixed", ("matrix",), attributes=("axis",)),
     _join("add", "sum", "jointly", "each", sums=True),
     _join("multiply", "product", "each", "each"),
     _join("concat", "concat", "jointly", "moved", defaults={"axis": -1}, along="axis"),

@@ -60,7 +60,7 @@ def windows(layer: Layer) -> tuple[Window, ...]:
 def per_place(layer: Layer) -> bool:
     """Whether each place of the output reads the same place of the inputs alone: all its channels, or some."""
     traits = layer.traits
-    if traits.places != "same":
+    if traits.places != "same" or traits.placed:
         return False
     # An axis counted from the end or a number of last axes: -1 or 1 is the last axis alone.
     return traits.along is None or abs(layer.attributes[traits.along]) == 1

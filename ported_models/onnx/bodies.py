@@ -147,6 +147,86 @@ def _layer_norm(body: Body, layer: Layer) -> None:
     _to_channels_first(body, y, rank)
 
 
+def _group_norm(body: Body, layer: Layer) -> None:
+    # Its own operator has one weight for each group in this opset.
+    rank, groups = _rank(layer), layer.attributes["groups"]
+    size = int(np.prod(layer.shape)) // groups
+    grouped = body("Reshape", "x0", body.constant("grouped", [0, groups, size]))
+    y = body(
+        "LayerNormalization",
+        grouped,
+        body.constant("ones", np.ones(size), body.dtype),
+        axis=-1,
+        epsilon=float(layer.attributes["epsilon"]),
+    )
+    shape = [layer.shape[axis - 1] for axis in channels_first_order(rank)[1:]]
+    y = body("Reshape", y, body.constant("shape", [0, *shape]))
+    if "gamma" in layer.weights:
+        y = body("Mul", y, "gamma")
+    if "beta" in layer.weights:
+        body("Add", y, "beta")
+
+
+def _affine(body: Body, layer: Layer) -> None:
+    y = body("Mul", "x0", "kernel") if "kernel" in layer.weights else "x0"
+    if "bias" in layer.weights:
+        body("Add", y, "bias")
+    elif y == "x0":
+        body("Identity", "x0")
+
+
+def _pad(body: Body, layer: Layer) -> None:
+    padding = ((0, 0), *layer.attributes["padding"])
+    pads = _pads([padding[axis] for axis in channels_first_order(_rank(layer))])
+    body(
+        "Pad",
+        "x0",
+        body.constant("pads", pads),
+        body.constant("value", layer.attributes["value"], body.dtype),
+    )
+
+
+def _take(body: Body, layer: Layer) -> None:
+    axis = _onnx_axis(layer.attributes["axis"], _rank(layer))
+    body("Gather", "x0", body.constant("indices", layer.attributes["indices"]), axis=axis)
+
+
+def _resample(body: Body, layer: Layer) -> None:
+    rank = _rank(layer)
+    axis = _onnx_axis(layer.attributes["axis"], rank)
+    order = [*(other for other in range(rank) if other != axis), axis]
+    if axis == rank - 1:
+        body("MatMul", "x0", "matrix")
+    else:
+        body("Transpose", body("MatMul", body("Transpose", "x0", perm=order), "matrix"), perm=inverse(order))
+
+
+def _hard_swish(body: Body, layer: Layer) -> None:
+    one = body.constant("one", 1.0, body.dtype)
+    sixth = body("Div", "x0", body.constant("six", 6.0, body.dtype))
+    line = body("Add", sixth, body.constant("half", 0.5, body.dtype))
+    body("Mul", "x0", body("Clip", line, body.constant("zero", 0.0, body.dtype), one))
+
+
+def _hard_sigmoid(body: Body, layer: Layer) -> None:
+    alpha, beta = (body.constant(key, layer.attributes[key], body.dtype) for key in ("alpha", "beta"))
+    bounds = (body.constant(key, value, body.dtype) for key, value in (("zero", 0.0), ("one", 1.0)))
+    body("Clip", body("Add", body("Mul", "x0", alpha), beta), *bounds)
+
+
+def _clip(body: Body, layer: Layer) -> None:
+    bounds = (body.constant(key, layer.attributes[key], body.dtype) for key in ("low", "high"))
+    body("Clip", "x0", *bounds)
+
+
+def _mish(body: Body, layer: Layer) -> None:
+    body("Mul", "x0", body("Tanh", body("Softplus", "x0")))
+
+
+def _prelu(body: Body, layer: Layer) -> None:
+    body("PRelu", "x0", "alpha")
+
+
 def _relu6(body: Body, layer: Layer) -> None:
     low, high = (body.constant(key, value, body.dtype) for key, value in (("low", 0.0), ("high", 6.0)))
     body("Clip", "x0", low, high)
@@ -263,13 +343,25 @@ _BODIES: dict[str, Callable[[Body, Layer], None]] = {
     "dense": _dense,
     "conv1d": _convolution,
     "conv2d": _convolution,
+    "conv3d": _convolution,
     "conv_transpose1d": _transposed_convolution,
     "conv_transpose2d": _transposed_convolution,
+    "conv_transpose3d": _transposed_convolution,
     "separable_conv1d": _separable_convolution,
     "separable_conv2d": _separable_convolution,
     "batch_norm": _batch_norm,
     "scale": _scale,
     "layer_norm": _layer_norm,
+    "group_norm": _group_norm,
+    "affine": _affine,
+    "pad": _pad,
+    "take": _take,
+    "resample": _resample,
+    "mish": _mish,
+    "hard_swish": _hard_swish,
+    "hard_sigmoid": _hard_sigmoid,
+    "clip": _clip,
+    "prelu": _prelu,
     "relu": _unary("Relu"),
     "relu6": _relu6,
     "leaky_relu": _unary("LeakyRelu", "alpha"),
@@ -282,8 +374,10 @@ _BODIES: dict[str, Callable[[Body, Layer], None]] = {
     "softmax": _softmax,
     "max_pool1d": _pool("MaxPool"),
     "max_pool2d": _pool("MaxPool"),
+    "max_pool3d": _pool("MaxPool"),
     "average_pool1d": _pool("AveragePool"),
     "average_pool2d": _pool("AveragePool"),
+    "average_pool3d": _pool("AveragePool"),
     "global_average_pool": _global_pool("GlobalAveragePool", "ReduceMean"),
     "global_max_pool": _global_pool("GlobalMaxPool", "ReduceMax"),
     "flatten": _flatten,

@@ -56,7 +56,11 @@ def weight_to_onnx(kind: str, key: str, array: np.ndarray, rank: int) -> np.ndar
         )
     if key == "pointwise_kernel":
         return np.transpose(array).reshape(*array.shape[::-1], *(1,) * spatial)
-    if KINDS[kind].family == "scale" and rank >= 3:
+    if kind == "resample":
+        return array.T
+    if kind == "affine":
+        return np.moveaxis(array, -1, 0)
+    if (KINDS[kind].family == "scale" or kind in ("prelu", "group_norm")) and rank >= 3:
         return array.reshape(-1, *(1,) * spatial)
     return array
 
@@ -73,6 +77,10 @@ def weight_from_onnx(kind: str, key: str, array: np.ndarray, rank: int, channels
         return np.transpose(array.reshape(channels, -1, *space), (*range(2, 2 + spatial), 0, 1))
     if key == "pointwise_kernel":
         return np.transpose(array.reshape(array.shape[0], prod(array.shape[1:])))
-    if KINDS[kind].family == "scale":
+    if kind == "resample":
+        return array.T
+    if kind == "affine":
+        return np.moveaxis(array, 0, -1)
+    if KINDS[kind].family == "scale" or kind in ("prelu", "group_norm"):
         return array.reshape(-1)
     return array

@@ -55,7 +55,7 @@ def convolve(x: Any, kernel: Any, strides: tuple[int, ...], dilations: tuple[int
     kernel = spread(kernel, dilations)
     if groups == 1:
         return ops.conv(x, kernel, strides=strides, padding="valid")
-    if kernel.shape[-2] == 1:
+    if kernel.shape[-2] == 1 and len(strides) < 3:
         *space, _, outputs = kernel.shape
         return depthwise(x, ops.reshape(kernel, (*space, groups, outputs // groups)), strides)
     parts = zip(ops.split(x, groups, axis=-1), ops.split(kernel, groups, axis=-1), strict=True)
@@ -90,6 +90,11 @@ class ExplicitConv1D(_ExplicitConv, layers.Conv1D):
 
 @_register
 class ExplicitConv2D(_ExplicitConv, layers.Conv2D):
+    pass
+
+
+@_register
+class ExplicitConv3D(_ExplicitConv, layers.Conv3D):
     pass
 
 
@@ -176,4 +181,9 @@ class ExplicitConv1DTranspose(_ExplicitConvTranspose, layers.Conv1DTranspose):
 
 @_register
 class ExplicitConv2DTranspose(_ExplicitConvTranspose, layers.Conv2DTranspose):
+    pass
+
+
+@_register
+class ExplicitConv3DTranspose(_ExplicitConvTranspose, layers.Conv3DTranspose):
     pass

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from ported_models.shapes import Padding
 from ported_models.twins.keras_padding import Padded
 
 _register = keras.saving.register_keras_serializable(package="xai_harness")
@@ -35,6 +36,59 @@ class ExplicitMaxPooling1D(_ExplicitMaxPooling, layers.MaxPooling1D):
 @_register
 class ExplicitMaxPooling2D(_ExplicitMaxPooling, layers.MaxPooling2D):
     pass
+
+
+def _windows(x: Any, sizes: tuple[int, ...], strides: tuple[int, ...]) -> Any:
+    """What the windows of ``x`` (batch, *space, channel) meet at each offset, (offsets, batch, *counts, channel)."""
+    counts = [
+        (length - size) // stride + 1
+        for length, size, stride in zip(x.shape[1:-1], sizes, strides, strict=True)
+    ]
+    return ops.stack(
+        [
+            x[
+                (
+                    slice(None),
+                    *(
+                        slice(first, first + (count - 1) * stride + 1, stride)
+                        for first, count, stride in zip(offset, counts, strides, strict=True)
+                    ),
+                )
+            ]
+            for offset in np.ndindex(*sizes)
+        ]
+    )
+
+
+@_register
+class ExplicitMaxPooling3D(Padded, layers.MaxPooling3D):
+    """Max pooling of volumes, of equal maxima the first; TensorFlow's kernel has no float64."""
+
+    pad_value = -math.inf
+
+    def call(self, inputs: Any) -> Any:
+        met = _windows(self.pad(inputs), self.pool_size, self.strides)
+        chosen = ops.expand_dims(ops.argmax(met, axis=0), 0)
+        return ops.squeeze(ops.take_along_axis(met, chosen, axis=0), 0)
+
+
+@_register
+class ExplicitAveragePooling3D(Padded, layers.AveragePooling3D):
+    """Average pooling of volumes with explicit zeros around; TensorFlow's kernel has no float64."""
+
+    def __init__(self, *args: Any, count_include_pad: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.count_include_pad = count_include_pad
+
+    def call(self, inputs: Any) -> Any:
+        averages = ops.mean(_windows(self.pad(inputs), self.pool_size, self.strides), axis=0)
+        if self.count_include_pad:
+            return averages
+        inside = self.pad(ops.ones_like(inputs[:1, ..., :1]))
+        return averages / ops.mean(_windows(inside, self.pool_size, self.strides), axis=0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "count_include_pad": self.count_include_pad}
 
 
 class _ExplicitAveragePooling(Padded):
@@ -94,6 +148,126 @@ class ExactGELU(layers.Activation):
         config = super().get_config()
         del config["activation"]
         return {**config, "approximate": self.approximate}
+
+
+@_register
+class HardSigmoid(layers.Layer):
+    """``min(max(alpha * x + beta, 0), 1)``; at a kink the slope is ``alpha``."""
+
+    def __init__(self, alpha: float, beta: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.alpha, self.beta = float(alpha), float(beta)
+
+    def call(self, inputs: Any) -> Any:
+        return ops.clip(self.alpha * inputs + self.beta, 0.0, 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "alpha": self.alpha, "beta": self.beta}
+
+
+@_register
+class HardSwish(layers.Layer):
+    """``x * min(max(x / 6 + 1/2, 0), 1)`` (Howard et al. 2019, arXiv:1905.02244, section 5.2)"""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs * ops.clip(inputs / 6.0 + 0.5, 0.0, 1.0)
+
+
+@_register
+class Clip(layers.Layer):
+    """``min(max(x, low), high)``; at a bound the slope is 1."""
+
+    def __init__(self, low: float, high: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.low, self.high = float(low), float(high)
+
+    def call(self, inputs: Any) -> Any:
+        return ops.clip(inputs, self.low, self.high)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "low": self.low, "high": self.high}
+
+
+@_register
+class ExactPReLU(layers.PReLU):
+    """``x`` above zero, ``alpha * x`` elsewhere, one alpha a channel; at zero the slope is alpha."""
+
+    def call(self, inputs: Any) -> Any:
+        return ops.where(inputs > 0, inputs, self.alpha * inputs)
+
+
+@_register
+class Affine(layers.Layer):
+    """``kernel * x + bias`` number by number, each of the input's shape without its batch axis."""
+
+    def __init__(self, use_kernel: bool, use_bias: bool, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.use_kernel, self.use_bias = use_kernel, use_bias
+
+    def build(self, input_shape: Any) -> None:
+        def weight(name: str, fill: str) -> Any:
+            return self.add_weight(name=name, shape=tuple(input_shape[1:]), initializer=fill)
+
+        self.kernel = weight("kernel", "ones") if self.use_kernel else None
+        self.bias = weight("bias", "zeros") if self.use_bias else None
+
+    def call(self, inputs: Any) -> Any:
+        scaled = inputs * self.kernel if self.use_kernel else inputs
+        return scaled + self.bias if self.use_bias else scaled
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "use_kernel": self.use_kernel, "use_bias": self.use_bias}
+
+
+@_register
+class Pad(layers.Layer):
+    """``value`` around all axes but the batch axis."""
+
+    def __init__(self, padding: Padding, value: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.padding = tuple((int(before), int(after)) for before, after in padding)
+        self.value = float(value)
+
+    def call(self, inputs: Any) -> Any:
+        return ops.pad(inputs, ((0, 0), *self.padding), constant_values=self.value)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "padding": self.padding, "value": self.value}
+
+
+@_register
+class Take(layers.Layer):
+    """The values at ``indices`` of ``axis``, in this order."""
+
+    def __init__(self, axis: int, indices: tuple[int, ...], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis, self.indices = int(axis), tuple(int(index) for index in indices)
+
+    def call(self, inputs: Any) -> Any:
+        return ops.take(inputs, ops.convert_to_tensor(self.indices, dtype="int32"), axis=self.axis)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "axis": self.axis, "indices": self.indices}
+
+
+@_register
+class Resample(layers.Layer):
+    """``matrix``, (out, in), times the values along ``axis``."""
+
+    def __init__(self, axis: int, outputs: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis, self.outputs = int(axis), int(outputs)
+
+    def build(self, input_shape: Any) -> None:
+        shape = (self.outputs, input_shape[self.axis])
+        self.matrix = self.add_weight(name="matrix", shape=shape, initializer="zeros")
+
+    def call(self, inputs: Any) -> Any:
+        product = ops.tensordot(inputs, self.matrix, axes=[[len(inputs.shape) + self.axis], [1]])
+        return ops.moveaxis(product, -1, self.axis)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "axis": self.axis, "outputs": self.outputs}
 
 
 @_register

@@ -58,7 +58,10 @@ def _model_name(name: str) -> str:
 
 def _weights(layer: Layer, module: Any) -> list[np.ndarray]:
     """The layer's weights in Keras' order and with Keras' axes."""
-    order = ("kernel", "depthwise_kernel", "pointwise_kernel", "gamma", "beta", "bias", "mean", "variance")
+    order = (
+        *("kernel", "depthwise_kernel", "pointwise_kernel", "matrix", "alpha"),
+        *("gamma", "beta", "bias", "mean", "variance"),
+    )
     arrays = {key: layer.weights[key] for key in order if key in layer.weights}
     if layer.traits.transposed:
         # Keras keeps the channels that come out before those that go in.
@@ -72,11 +75,13 @@ def _weights(layer: Layer, module: Any) -> list[np.ndarray]:
         *space, _, outputs = arrays["kernel"].shape
         groups = layer.attributes["groups"]
         arrays["kernel"] = arrays["kernel"].reshape(*space, groups, outputs // groups)
+    if "alpha" in arrays:
+        arrays["alpha"] = arrays["alpha"].reshape(*(1 for _ in layer.shape[:-1]), -1)
     return list(arrays.values())
 
 
 def _rank(layer: Layer) -> str:
-    """``"1D"`` or ``"2D"``, by the number of spatial axes of the input."""
+    """``"1D"``, ``"2D"`` or ``"3D"``, by the number of spatial axes of the input."""
     return f"{len(layer.input_shapes[0]) - 1}D"
 
 
@@ -103,7 +108,8 @@ def _conv(layer: Layer, options: Options) -> Any:
     window = kernel.shape[: len(strides)]
     options = {**options, "use_bias": "bias" in layer.weights, "strides": strides}
     padding, plain = _stock_padding(layer, window), all(d == 1 for d in dilations)
-    if groups > 1 and kernel.shape[-2] == 1 and plain and padding and len(set(strides)) == 1:
+    depthwise = groups > 1 and kernel.shape[-2] == 1 and len(strides) < 3
+    if depthwise and plain and padding and len(set(strides)) == 1:
         return getattr(keras.layers, f"DepthwiseConv{_rank(layer)}")(
             window,
             depth_multiplier=kernel.shape[-1] // groups,
@@ -175,7 +181,7 @@ def _max_pool(layer: Layer, options: Options) -> Any:
     a = layer.attributes
     options = {**options, "pool_size": a["pool_size"], "strides": a["strides"]}
     padding = _stock_padding(layer, a["pool_size"])
-    if padding:
+    if padding and len(a["strides"]) < 3:
         return getattr(keras.layers, f"MaxPooling{_rank(layer)}")(padding=padding, **options)
     return getattr(own, f"ExplicitMaxPooling{_rank(layer)}")(explicit_padding=a["padding"], **options)
 
@@ -185,7 +191,8 @@ def _average_pool(layer: Layer, options: Options) -> Any:
     options = {**options, "pool_size": a["pool_size"], "strides": a["strides"]}
     padding = _stock_padding(layer, a["pool_size"])
     # TensorFlow's own `same` leaves the padding out of the average.
-    if padding == "valid" or (padding == "same" and not a["count_include_pad"]):
+    stock = padding == "valid" or (padding == "same" and not a["count_include_pad"])
+    if stock and len(a["strides"]) < 3:
         return getattr(keras.layers, f"AveragePooling{_rank(layer)}")(padding=padding, **options)
     return getattr(own, f"ExplicitAveragePooling{_rank(layer)}")(
         explicit_padding=a["padding"], count_include_pad=a["count_include_pad"], **options
@@ -212,6 +219,16 @@ def _batch_norm(layer: Layer, options: Options) -> Any:
 def _layer_norm(layer: Layer, options: Options) -> Any:
     return keras.layers.LayerNormalization(
         axis=list(range(-layer.attributes["axes_count"], 0)),
+        epsilon=layer.attributes["epsilon"],
+        scale="gamma" in layer.weights,
+        center="beta" in layer.weights,
+        **options,
+    )
+
+
+def _group_norm(layer: Layer, options: Options) -> Any:
+    return keras.layers.GroupNormalization(
+        layer.attributes["groups"],
         epsilon=layer.attributes["epsilon"],
         scale="gamma" in layer.weights,
         center="beta" in layer.weights,
@@ -263,8 +280,10 @@ _LAYERS: dict[str, Callable[[Layer, Options], Any]] = {
     "dense": _dense,
     "conv1d": _conv,
     "conv2d": _conv,
+    "conv3d": _conv,
     "conv_transpose1d": _conv_transpose,
     "conv_transpose2d": _conv_transpose,
+    "conv_transpose3d": _conv_transpose,
     "separable_conv1d": _separable,
     "separable_conv2d": _separable,
     "relu": lambda layer, options: keras.layers.ReLU(**options),
@@ -276,15 +295,33 @@ _LAYERS: dict[str, Callable[[Layer, Options], Any]] = {
     "tanh": _activation("tanh"),
     "swish": _activation("silu"),
     "gelu": lambda layer, options: own.ExactGELU(layer.attributes["approximate"], **options),
+    "mish": _activation("mish"),
+    "hard_swish": lambda layer, options: own.HardSwish(**options),
+    "hard_sigmoid": lambda layer, options: own.HardSigmoid(**layer.attributes, **options),
+    "clip": lambda layer, options: own.Clip(**layer.attributes, **options),
+    "prelu": lambda layer, options: own.ExactPReLU(
+        shared_axes=list(range(1, len(layer.shape))) or None, **options
+    ),
     "softmax": lambda layer, options: keras.layers.Softmax(axis=layer.attributes["axis"], **options),
     "max_pool1d": _max_pool,
     "max_pool2d": _max_pool,
+    "max_pool3d": _max_pool,
     "average_pool1d": _average_pool,
     "average_pool2d": _average_pool,
+    "average_pool3d": _average_pool,
     "global_average_pool": _global_pool("GlobalAveragePooling"),
     "global_max_pool": _global_pool("GlobalMaxPooling"),
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
+    "group_norm": _group_norm,
+    "affine": lambda layer, options: own.Affine(
+        "kernel" in layer.weights, "bias" in layer.weights, **options
+    ),
+    "pad": lambda layer, options: own.Pad(**layer.attributes, **options),
+    "take": lambda layer, options: own.Take(**layer.attributes, **options),
+    "resample": lambda layer, options: own.Resample(
+        layer.attributes["axis"], layer.weights["matrix"].shape[0], **options
+    ),
     "scale": lambda layer, options: own.Scale("bias" in layer.weights, **options),
     "flatten": _flatten,
     "reshape": _reshape,

@@ -7,6 +7,7 @@ composites which choose by type (Zennit's) recognise it. None works in place.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -65,6 +66,10 @@ class PaddedConv2d(_Padded, nn.Conv2d):
     pass
 
 
+class PaddedConv3d(_Padded, nn.Conv3d):
+    pass
+
+
 class _CroppedConvTranspose:
     """Transposed convolution whose full output is lengthened by ``appended`` zeros, cropped, then biased."""
 
@@ -74,7 +79,9 @@ class _CroppedConvTranspose:
         self.cropping = torch_pads(tuple(kept))
 
     def full(self: Any, x: Tensor) -> Tensor:
-        transpose = {1: F.conv_transpose1d, 2: F.conv_transpose2d}[len(self.kernel_size)]
+        transpose = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}[
+            len(self.kernel_size)
+        ]
         return transpose(x, self.weight, stride=self.stride, groups=self.groups, dilation=self.dilation)
 
     def forward(self: Any, x: Tensor) -> Tensor:
@@ -87,6 +94,10 @@ class CroppedConvTranspose1d(_CroppedConvTranspose, nn.ConvTranspose1d):
 
 
 class CroppedConvTranspose2d(_CroppedConvTranspose, nn.ConvTranspose2d):
+    pass
+
+
+class CroppedConvTranspose3d(_CroppedConvTranspose, nn.ConvTranspose3d):
     pass
 
 
@@ -110,6 +121,10 @@ class PaddedMaxPool2d(_Padded, nn.MaxPool2d):
     pad_value = -math.inf
 
 
+class PaddedMaxPool3d(_Padded, nn.MaxPool3d):
+    pad_value = -math.inf
+
+
 class _PaddedAvgPool(_Padded):
     """Zero padding that counts as values of the average (``counts``) or does not."""
 
@@ -130,6 +145,10 @@ class PaddedAvgPool2d(_PaddedAvgPool, nn.AvgPool2d):
     pass
 
 
+class PaddedAvgPool3d(_PaddedAvgPool, nn.AvgPool3d):
+    pass
+
+
 class _Dropped:
     """Global pooling that drops the pooled axes."""
 
@@ -142,6 +161,10 @@ class GlobalAvgPool1d(_Dropped, nn.AdaptiveAvgPool1d):
 
 
 class GlobalAvgPool2d(_Dropped, nn.AdaptiveAvgPool2d):
+    pass
+
+
+class GlobalAvgPool3d(_Dropped, nn.AdaptiveAvgPool3d):
     pass
 
 
@@ -167,6 +190,35 @@ class GlobalMaxPool2d(_SharedMaximum, nn.AdaptiveMaxPool2d):
     pass
 
 
+class GlobalMaxPool3d(_SharedMaximum, nn.AdaptiveMaxPool3d):
+    pass
+
+
+class ClosedHardsigmoid(nn.Hardsigmoid):
+    """``min(max(alpha * x + beta, 0), 1)``; at a kink the slope is ``alpha``."""
+
+    def __init__(self, alpha: float, beta: float) -> None:
+        super().__init__()
+        self.alpha, self.beta = alpha, beta
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.clamp(self.alpha * x + self.beta, 0.0, 1.0)
+
+
+class ClosedHardswish(nn.Hardswish):
+    """``x * min(max(x / 6 + 1/2, 0), 1)``; at a kink the slope is that of the middle piece."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.clamp(x / 6.0 + 0.5, 0.0, 1.0)
+
+
+class ClosedHardtanh(nn.Hardtanh):
+    """``min(max(x, low), high)``; at a bound the slope is 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.clamp(x, self.min_val, self.max_val)
+
+
 class SharpSELU(nn.SELU):
     """SELU whose slope at exactly zero is that of the positive side, as in TensorFlow; torch takes the other."""
 
@@ -183,6 +235,55 @@ class ChannelLayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         return to_internal(super().forward(to_canonical(x)))
+
+
+class Affine(nn.Module):
+    """``weight * x + bias`` number by number; both (channel, *space), the twin's own layout."""
+
+    def __init__(self, weight: Tensor | None, bias: Tensor | None) -> None:
+        super().__init__()
+        self.weight = None if weight is None else nn.Parameter(weight, requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x if self.weight is None else x * self.weight
+        return y if self.bias is None else y + self.bias
+
+
+class Pad(nn.Module):
+    """``value`` around all axes but the batch axis; ``padding``: pairs in the order of the twin's axes."""
+
+    def __init__(self, padding: Padding, value: float) -> None:
+        super().__init__()
+        self.padding = torch_pads(padding)
+        self.value = value
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x, self.padding, value=self.value)
+
+
+class Take(nn.Module):
+    """The values at ``indices`` along ``dim`` (of the twin's layout)."""
+
+    def __init__(self, dim: int, indices: Sequence[int]) -> None:
+        super().__init__()
+        self.dim = dim
+        self.indices = tuple(indices)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.index_select(self.dim, torch.tensor(self.indices, device=x.device))
+
+
+class Resample(nn.Module):
+    """``weight``, (out, in), times the values along ``dim`` (of the twin's layout)."""
+
+    def __init__(self, dim: int, weight: Tensor) -> None:
+        super().__init__()
+        self.dim = dim
+        self.weight = nn.Parameter(weight, requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.movedim(self.dim, -1) @ self.weight.T).movedim(-1, self.dim)
 
 
 class Scale(nn.Module):

@@ -210,7 +210,7 @@ def _global_max_pool(layer: Layer, convert: _Converter) -> nn.Module:
 
 def _batch_norm(layer: Layer, convert: _Converter) -> nn.Module:
     channels, weights = layer.shape[-1], layer.weights
-    kind = nn.BatchNorm2d if len(layer.shape) == 3 else nn.BatchNorm1d
+    kind = {3: nn.BatchNorm2d, 4: nn.BatchNorm3d}.get(len(layer.shape), nn.BatchNorm1d)
     return convert.fill(
         kind(channels, eps=layer.attributes["epsilon"], device="meta"),
         weight=weights.get("gamma", np.ones(channels)),
@@ -228,6 +228,30 @@ def _layer_norm(layer: Layer, convert: _Converter) -> nn.Module:
         weight=layer.weights.get("gamma", np.ones(shape)),
         bias=layer.weights.get("beta", np.zeros(shape)),
     )
+
+
+def _group_norm(layer: Layer, convert: _Converter) -> nn.Module:
+    channels = layer.shape[-1]
+    return convert.fill(
+        nn.GroupNorm(layer.attributes["groups"], channels, eps=layer.attributes["epsilon"], device="meta"),
+        weight=layer.weights.get("gamma", np.ones(channels)),
+        bias=layer.weights.get("beta", np.zeros(channels)),
+    )
+
+
+def _prelu(layer: Layer, convert: _Converter) -> nn.Module:
+    return convert.fill(nn.PReLU(layer.shape[-1], device="meta"), weight=layer.weights["alpha"])
+
+
+def _affine(layer: Layer, convert: _Converter) -> nn.Module:
+    arrays = (layer.weights.get(key) for key in ("kernel", "bias"))
+    moved = (None if array is None else convert(np.moveaxis(array, -1, 0)) for array in arrays)
+    return own.Affine(*moved)
+
+
+def _pad(layer: Layer, convert: _Converter) -> nn.Module:
+    *space, channel = layer.attributes["padding"]
+    return own.Pad((channel, *space), layer.attributes["value"])
 
 
 def _scale(layer: Layer, convert: _Converter) -> nn.Module:
@@ -273,8 +297,10 @@ _MODULES: dict[str, Build] = {
     "dense": _dense,
     "conv1d": _conv,
     "conv2d": _conv,
+    "conv3d": _conv,
     "conv_transpose1d": _conv_transpose,
     "conv_transpose2d": _conv_transpose,
+    "conv_transpose3d": _conv_transpose,
     "separable_conv1d": _separable,
     "separable_conv2d": _separable,
     "relu": _simple(nn.ReLU),
@@ -286,15 +312,27 @@ _MODULES: dict[str, Build] = {
     "tanh": _simple(nn.Tanh),
     "swish": _simple(nn.SiLU),
     "gelu": lambda layer, convert: nn.GELU(layer.attributes["approximate"]),
+    "mish": _simple(nn.Mish),
+    "hard_swish": _simple(own.ClosedHardswish),
+    "hard_sigmoid": lambda layer, convert: own.ClosedHardsigmoid(**layer.attributes),
+    "clip": lambda layer, convert: own.ClosedHardtanh(layer.attributes["low"], layer.attributes["high"]),
+    "prelu": _prelu,
     "softmax": lambda layer, convert: nn.Softmax(_axis(layer)),
     "max_pool1d": _max_pool,
     "max_pool2d": _max_pool,
+    "max_pool3d": _max_pool,
     "average_pool1d": _average_pool,
     "average_pool2d": _average_pool,
+    "average_pool3d": _average_pool,
     "global_average_pool": _global_average_pool,
     "global_max_pool": _global_max_pool,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
+    "group_norm": _group_norm,
+    "affine": _affine,
+    "pad": _pad,
+    "take": lambda layer, convert: own.Take(_axis(layer), layer.attributes["indices"]),
+    "resample": lambda layer, convert: own.Resample(_axis(layer), convert(layer.weights["matrix"])),
     "scale": _scale,
     "flatten": _flatten,
     "reshape": _reshape,

@@ -1,7 +1,8 @@
 """Elementwise activations, each next to its derivative; both take ``x`` (any shape) and the attributes.
 
 Where a function has a kink, the derivative is the one TensorFlow 2.21 gives at it (one-sided, from the left
-for relu, relu6 at 0, leaky_relu and elu; from the right for selu, and for relu6 at 6).
+for relu, relu6 at 0, leaky_relu and elu; from the right for selu, and for relu6 at 6; for clip, hard_sigmoid and
+hard_swish that of the middle piece).
 """
 
 from __future__ import annotations
@@ -119,6 +120,48 @@ def gelu_derivative(x: np.ndarray, attributes: Attributes) -> np.ndarray:
     return _normal_distribution(x) + x * density
 
 
+def mish(x: np.ndarray, attributes: Attributes) -> np.ndarray:
+    """``x * tanh(log(1 + exp(x)))`` (Misra 2019, arXiv:1908.08681)"""
+    return x * np.tanh(np.logaddexp(x, 0.0))
+
+
+def mish_derivative(x: np.ndarray, attributes: Attributes) -> np.ndarray:
+    """``t + x * (1 - t**2) * sigmoid(x)``, ``t = tanh(log(1 + exp(x)))``"""
+    t = np.tanh(np.logaddexp(x, 0.0))
+    return t + x * (1.0 - t**2) * _logistic(x)
+
+
+def hard_sigmoid(x: np.ndarray, attributes: Attributes) -> np.ndarray:
+    """``min(max(alpha * x + beta, 0), 1)``"""
+    return np.clip(attributes["alpha"] * x + attributes["beta"], 0.0, 1.0)
+
+
+def hard_sigmoid_derivative(x: np.ndarray, attributes: Attributes) -> np.ndarray:
+    """``alpha`` where ``0 <= alpha * x + beta <= 1``, else 0"""
+    line = attributes["alpha"] * x + attributes["beta"]
+    return np.where((line >= 0) & (line <= 1), attributes["alpha"], 0.0)
+
+
+def hard_swish(x: np.ndarray, attributes: Attributes) -> np.ndarray:
+    """``x * min(max(x / 6 + 1/2, 0), 1)`` (Howard et al. 2019, arXiv:1905.02244, section 5.2)"""
+    return x * np.clip(x / 6.0 + 0.5, 0.0, 1.0)
+
+
+def hard_swish_derivative(x: np.ndarray, attributes: Attributes) -> np.ndarray:
+    """0 below -3, 1 above 3, ``x / 3 + 1/2`` between and at both"""
+    return np.where(x < -3, 0.0, np.where(x > 3, 1.0, x / 3.0 + 0.5))
+
+
+def clip(x: np.ndarray, attributes: Attributes) -> np.ndarray:
+    """``min(max(x, low), high)``"""
+    return np.clip(x, attributes["low"], attributes["high"])
+
+
+def clip_derivative(x: np.ndarray, attributes: Attributes) -> np.ndarray:
+    """``[low <= x <= high]``"""
+    return np.where((x >= attributes["low"]) & (x <= attributes["high"]), 1.0, 0.0)
+
+
 def _logistic(x: np.ndarray) -> np.ndarray:
     # exp of a negative number only: it cannot overflow.
     decay = np.exp(-np.abs(x))
@@ -133,7 +176,7 @@ def _gelu_argument(x: np.ndarray) -> np.ndarray:
     return math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)
 
 
-#: The function and the derivative of every activation kind but softmax, which is not elementwise.
+#: The function and the derivative of every activation kind that is elementwise and has no weights.
 ELEMENTWISE: dict[str, tuple[Elementwise, Elementwise]] = {
     "relu": (relu, relu_derivative),
     "relu6": (relu6, relu6_derivative),
@@ -144,4 +187,8 @@ ELEMENTWISE: dict[str, tuple[Elementwise, Elementwise]] = {
     "tanh": (tanh, tanh_derivative),
     "swish": (swish, swish_derivative),
     "gelu": (gelu, gelu_derivative),
+    "mish": (mish, mish_derivative),
+    "hard_sigmoid": (hard_sigmoid, hard_sigmoid_derivative),
+    "hard_swish": (hard_swish, hard_swish_derivative),
+    "clip": (clip, clip_derivative),
 }

@@ -59,6 +59,48 @@ def layer_norm(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
     return (inner / np.sqrt(variance + layer.attributes["epsilon"]),)
 
 
+def group_norm(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """That of a layer norm over each group's channels and all places: ``(g - mean(g) - n * mean(g * n)) / sqrt(v +
+    epsilon)`` with ``g = s * gamma`` and the normalised input ``n``."""
+    g = forward.by_group(layer, s * linear.weights_of(layer).get("gamma", 1.0))
+    x = forward.by_group(layer, inputs[0])
+    n = forward.by_group(layer, forward.group_norm(replace(layer, weights={}), inputs))
+    variance = x.var(axis=(1, 3), keepdims=True)
+    mean_g = g.mean(axis=(1, 3), keepdims=True)
+    inner = g - mean_g - n * (g * n).mean(axis=(1, 3), keepdims=True)
+    return ((inner / np.sqrt(variance + layer.attributes["epsilon"])).reshape(s.shape),)
+
+
+def affine(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """``s * kernel``"""
+    return (s * linear.weights_of(layer).get("kernel", 1.0),)
+
+
+def prelu(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """``s`` above 0, ``s * alpha`` elsewhere"""
+    return (np.where(inputs[0] > 0, s, s * linear.weights_of(layer)["alpha"]),)
+
+
+def pad(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """The part of ``s`` that is not padding."""
+    pairs = zip(inputs[0].shape[1:], layer.attributes["padding"], strict=True)
+    return (s[(slice(None), *(slice(before, before + size) for size, (before, _) in pairs))],)
+
+
+def take(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """``s`` back to where each value was taken, added up where one was taken more than once."""
+    axis = layer.attributes["axis"]
+    back = np.zeros(inputs[0].shape)
+    np.add.at(np.moveaxis(back, axis, 0), list(layer.attributes["indices"]), np.moveaxis(s, axis, 0))
+    return (back,)
+
+
+def resample(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """The transposed matrix along ``axis``."""
+    axis, matrix = layer.attributes["axis"], linear.weights_of(layer)["matrix"]
+    return (np.moveaxis(np.moveaxis(s, axis, -1) @ matrix, -1, axis),)
+
+
 def multiply(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
     """``s`` times the product of the other inputs, summed where the input was repeated."""
     products = []
@@ -141,9 +183,16 @@ PRODUCTS: dict[str, Callable[[Layer, Arrays, np.ndarray], Arrays]] = {
     "softmax": softmax,
     "batch_norm": batch_norm,
     "layer_norm": layer_norm,
+    "group_norm": group_norm,
+    "affine": affine,
+    "prelu": prelu,
+    "pad": pad,
+    "take": take,
+    "resample": resample,
     "multiply": multiply,
     "max_pool1d": max_pool,
     "max_pool2d": max_pool,
+    "max_pool3d": max_pool,
     "global_max_pool": global_max_pool,
     "flatten": reshape,
     "reshape": reshape,

@@ -63,6 +63,52 @@ def layer_norm(layer: Layer, inputs: Arrays) -> np.ndarray:
     return normalised * weights.get("gamma", 1.0) + weights.get("beta", 0.0)
 
 
+def group_norm(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """``gamma * (x - m) / sqrt(v + epsilon) + beta``, mean and (biased) variance of each sample's group of channels
+    over all places (Wu and He 2018, arXiv:1803.08494, eq. 1 to 4)."""
+    weights = linear.weights_of(layer)
+    grouped = by_group(layer, inputs[0])
+    centred = grouped - grouped.mean(axis=(1, 3), keepdims=True)
+    variance = (centred**2).mean(axis=(1, 3), keepdims=True)
+    normalised = (centred / np.sqrt(variance + layer.attributes["epsilon"])).reshape(inputs[0].shape)
+    return normalised * weights.get("gamma", 1.0) + weights.get("beta", 0.0)
+
+
+def by_group(layer: Layer, x: np.ndarray) -> np.ndarray:
+    """(batch, *space, channel) as (batch, places, group, channels of a group)."""
+    groups = layer.attributes["groups"]
+    return x.reshape(x.shape[0], -1, groups, x.shape[-1] // groups)
+
+
+def affine(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """``kernel * x + bias``, each with a number for every number of the input."""
+    weights = linear.weights_of(layer)
+    return inputs[0] * weights.get("kernel", 1.0) + weights.get("bias", 0.0)
+
+
+def prelu(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """``x`` above 0, ``alpha * x`` elsewhere, an alpha for each channel (He et al. 2015, arXiv:1502.01852, eq. 1)"""
+    (x,) = inputs
+    return np.where(x > 0, x, linear.weights_of(layer)["alpha"] * x)
+
+
+def pad(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """``value`` before and after all axes but the batch axis."""
+    padding = ((0, 0), *layer.attributes["padding"])
+    return np.pad(inputs[0], padding, constant_values=layer.attributes["value"])
+
+
+def take(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """The values at ``indices`` along ``axis``."""
+    return np.take(inputs[0], layer.attributes["indices"], axis=layer.attributes["axis"])
+
+
+def resample(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """``matrix`` (out, in) times the values along ``axis``."""
+    axis, matrix = layer.attributes["axis"], linear.weights_of(layer)["matrix"]
+    return np.moveaxis(np.moveaxis(inputs[0], axis, -1) @ matrix.T, -1, axis)
+
+
 def multiply(layer: Layer, inputs: Arrays) -> np.ndarray:
     """The product of all inputs; axes of length one are repeated."""
     product = inputs[0]
@@ -170,9 +216,16 @@ FUNCTIONS: dict[str, Callable[[Layer, Arrays], np.ndarray]] = {
     "softmax": softmax,
     "batch_norm": batch_norm,
     "layer_norm": layer_norm,
+    "group_norm": group_norm,
+    "affine": affine,
+    "prelu": prelu,
+    "pad": pad,
+    "take": take,
+    "resample": resample,
     "multiply": multiply,
     "max_pool1d": max_pool,
     "max_pool2d": max_pool,
+    "max_pool3d": max_pool,
     "global_max_pool": max_pool,
     "flatten": reshape,
     "reshape": reshape,

@@ -89,7 +89,16 @@ def test_sums_add_up_with_positive_factors_of_their_own(kind: str, seed: int) ->
     """``f(0) = 0``, ``f(1) > 0``, linear, no weights. Composites give these the Z rule."""
     layer, inputs, _ = drawn(kind, seed)
     traits = KINDS[kind]
-    assert traits.sums == (kind in ("add", "average_pool1d", "average_pool2d", "global_average_pool"))
+    assert traits.sums == (
+        kind
+        in (
+            "add",
+            "average_pool1d",
+            "average_pool2d",
+            "average_pool3d",
+            "global_average_pool",
+        )
+    )
     if traits.sums:
         assert kind in SUM_KINDS
         assert not traits.weights and traits.linear == "jointly"

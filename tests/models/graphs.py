@@ -61,7 +61,7 @@ def _drawn_rng(draw: st.DrawFn) -> np.random.Generator:
 def _single(kind: str, pick: Pick, rng: np.random.Generator) -> Graph:
     space = _spatial_axes(kind, pick)
     channels = pick((1, 2, 3, 4))
-    shape = (*(pick((5, 6, 7, 9)) for _ in range(space)), channels)
+    shape = (*(pick((5, 6, 7, 9) if space < 3 else (5, 6)) for _ in range(space)), channels)
     b = Builder(f"single_{kind}", shape)
     if kind in ("add", "multiply"):
         b.add("relu", "other")
@@ -81,10 +81,12 @@ def _single(kind: str, pick: Pick, rng: np.random.Generator) -> Graph:
 
 
 def _spatial_axes(kind: str, pick: Pick) -> int:
-    if kind.endswith(("1d", "2d")):
+    if kind.endswith(("1d", "2d", "3d")):
         return int(kind[-2])
     if kind in ("global_average_pool", "global_max_pool", "zero_pad", "crop", "upsample", "permute"):
         return pick((1, 2))
+    if kind == "prelu":
+        return pick((0, 1, 2, 3))
     return pick((0, 1, 2))
 
 
@@ -97,7 +99,7 @@ def _attributes(kind: str, shape: tuple[int, ...], pick: Pick) -> dict[str, Any]
     """Any legal attributes of a layer of ``kind`` on this input."""
     space, channels = len(shape) - 1, shape[-1]
     each = range(space)
-    if kind in ("conv1d", "conv2d", "separable_conv1d", "separable_conv2d"):
+    if kind in ("conv1d", "conv2d", "conv3d", "separable_conv1d", "separable_conv2d"):
         attributes: dict[str, Any] = {
             "strides": tuple(pick((1, 2, 3)) for _ in each),
             "dilations": tuple(pick((1, 2)) for _ in each),
@@ -106,7 +108,7 @@ def _attributes(kind: str, shape: tuple[int, ...], pick: Pick) -> dict[str, Any]
         if kind.startswith("conv"):
             attributes["groups"] = pick([n for n in range(1, channels + 1) if channels % n == 0])
         return attributes
-    if kind in ("conv_transpose1d", "conv_transpose2d"):
+    if kind in ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"):
         strides = tuple(pick((1, 2, 3)) for _ in each)
         dilations = tuple(pick((1, 2)) for _ in each)
         attributes = {
@@ -119,7 +121,7 @@ def _attributes(kind: str, shape: tuple[int, ...], pick: Pick) -> dict[str, Any]
             largest = (max(pair) for pair in zip(strides, dilations, strict=True))
             attributes["output_padding"] = tuple(pick(range(limit)) for limit in largest)
         return attributes
-    if kind in ("max_pool1d", "max_pool2d", "average_pool1d", "average_pool2d"):
+    if kind.startswith(("max_pool", "average_pool")):
         window = tuple(pick((1, 2, 3)) for _ in each)
         attributes = {"pool_size": window, "strides": tuple(pick((1, 2, 3)) for _ in each)}
         attributes["padding"] = _padding(space, pick, largest=min(window) - 1)
@@ -129,6 +131,18 @@ def _attributes(kind: str, shape: tuple[int, ...], pick: Pick) -> dict[str, Any]
     choices: dict[str, Callable[[], dict[str, Any]]] = {
         "batch_norm": lambda: {"epsilon": pick((1e-5, 1e-3))},
         "layer_norm": lambda: {"epsilon": pick((1e-5, 1e-3)), "axes_count": pick(range(1, space + 2))},
+        "group_norm": lambda: {
+            "epsilon": pick((1e-5, 1e-3)),
+            "groups": pick([n for n in range(1, channels + 1) if channels % n == 0]),
+        },
+        "hard_sigmoid": lambda: {"alpha": pick((0.2, 1 / 6)), "beta": pick((0.5, 0.4))},
+        "clip": lambda: {"low": pick((-1.0, 0.0)), "high": pick((0.5, 2.0))},
+        "pad": lambda: {
+            "padding": tuple((pick((0, 1, 2)), pick((0, 1, 2))) for _ in shape),
+            "value": pick((0.0, -1.5)),
+        },
+        "take": lambda: _take_attributes(shape, pick),
+        "resample": lambda: {"axis": -pick(range(1, space + 2))},
         "leaky_relu": lambda: {"alpha": pick((0.01, 0.2, 0.3))},
         "elu": lambda: {"alpha": pick((0.5, 1.0))},
         "gelu": lambda: {"approximate": pick(("none", "tanh"))},
@@ -152,6 +166,11 @@ def _attributes(kind: str, shape: tuple[int, ...], pick: Pick) -> dict[str, Any]
         "dropout": lambda: {"rate": 0.5},
     }
     return choices[kind]() if kind in choices else {}
+
+
+def _take_attributes(shape: tuple[int, ...], pick: Pick) -> dict[str, Any]:
+    axis = -pick(range(1, len(shape) + 1))
+    return {"axis": axis, "indices": tuple(pick(range(shape[axis])) for _ in range(3))}
 
 
 Shape = tuple[int, ...]
@@ -214,6 +233,28 @@ def _layer_norm_weights(
     return {key: rng.standard_normal(sides) for key in ("gamma", "beta") if pick((True, False))}
 
 
+def _channel_weights(
+    shape: Shape, attributes: dict[str, Any], pick: Pick, rng: np.random.Generator
+) -> Weights:
+    return {key: rng.standard_normal(shape[-1]) for key in ("gamma", "beta") if pick((True, False))}
+
+
+def _prelu_weights(shape: Shape, attributes: dict[str, Any], pick: Pick, rng: np.random.Generator) -> Weights:
+    return {"alpha": rng.standard_normal(shape[-1])}
+
+
+def _affine_weights(
+    shape: Shape, attributes: dict[str, Any], pick: Pick, rng: np.random.Generator
+) -> Weights:
+    return {key: rng.standard_normal(shape) for key in pick((("kernel",), ("bias",), ("kernel", "bias")))}
+
+
+def _resample_weights(
+    shape: Shape, attributes: dict[str, Any], pick: Pick, rng: np.random.Generator
+) -> Weights:
+    return {"matrix": rng.standard_normal((pick((1, 3, 6)), shape[attributes["axis"]]))}
+
+
 def _scale_weights(shape: Shape, attributes: dict[str, Any], pick: Pick, rng: np.random.Generator) -> Weights:
     return {"kernel": rng.standard_normal(shape[-1]), **_bias(shape[-1], pick, rng)}
 
@@ -222,13 +263,19 @@ _WEIGHTS: dict[str, Callable[[Shape, dict[str, Any], Pick, np.random.Generator],
     "dense": _dense_weights,
     "conv1d": _conv_weights,
     "conv2d": _conv_weights,
+    "conv3d": _conv_weights,
     "conv_transpose1d": _transposed_weights,
     "conv_transpose2d": _transposed_weights,
+    "conv_transpose3d": _transposed_weights,
     "separable_conv1d": _separable_weights,
     "separable_conv2d": _separable_weights,
     "batch_norm": _batch_norm_weights,
     "layer_norm": _layer_norm_weights,
     "scale": _scale_weights,
+    "group_norm": _channel_weights,
+    "prelu": _prelu_weights,
+    "affine": _affine_weights,
+    "resample": _resample_weights,
 }
 
 

@@ -23,7 +23,8 @@ from ported_models.twins.layout import to_canonical, to_internal
 from tests.models.graphs import LAYER_KINDS, layers, networks, random_input, single_layer_graph
 from tests.models.rounding import absolute, rounding_bound
 
-WINDOW_KINDS = (*CONVOLUTION_KINDS, "max_pool1d", "max_pool2d", "average_pool1d", "average_pool2d")
+POOLS = tuple(f"{kind}_pool{space}d" for kind in ("max", "average") for space in (1, 2, 3))
+WINDOW_KINDS = (*CONVOLUTION_KINDS, *POOLS)
 seeds = st.integers(0, 2**32 - 1)
 
 

@@ -20,6 +20,9 @@ Slope = Callable[[np.ndarray], np.ndarray]
 #: What libraries have where nobody says.
 ALPHAS: dict[str, tuple[float, ...]] = {"leaky_relu": (0.01, 0.1, 0.2, 0.3), "elu": (1.0,)}
 
+#: Kinds that `_others` yields in other words.
+_BELOW = ("mish", "hard_sigmoid", "hard_swish", "clip")
+
 
 def derivatives(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """At an activation that has the gradient: another derivative in its place."""
@@ -52,7 +55,7 @@ def _others(own: str) -> Iterator[tuple[str, Slope]]:
     """The activations that there are, and what is taken for them; another alpha is found elsewhere."""
     yield "softplus", _logistic
     for kind, (_, slope) in ELEMENTWISE.items():
-        if kind in ("leaky_relu", "elu") and own in ("relu", kind):
+        if kind in _BELOW or (kind in ("leaky_relu", "elu") and own in ("relu", kind)):
             continue
         variants: tuple[dict[str, Any], ...] = ({},)
         if kind in ALPHAS:

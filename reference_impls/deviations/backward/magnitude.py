@@ -64,7 +64,7 @@ def _counts(step: Step) -> Iterator[tuple[int, str]]:
     layer = whole_of(step).layer
     if layer.traits.pooling:
         yield pooling_windows(layer).entries, "the size of the window"
-    if layer.traits.family == "resampling":
+    if "size" in layer.attributes:
         yield prod(layer.attributes["size"]), "the number of copies"
     yield len(step.inputs), "the number of inputs of the layer"
     yield samples_of(step), "the number of samples in the batch"

@@ -33,7 +33,7 @@ CAUSE = "forward-activation"
 def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     """Of an activation layer another function; of any other one function more."""
     traits = step.layer.traits
-    if traits.elementwise:
+    if traits.elementwise and not step.layer.weights:
         yield from _instead(step, sight)
     elif not (traits.activation or traits.keeps_values or traits.family == "input"):
         yield from _besides(step, sight)

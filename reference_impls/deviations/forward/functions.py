@@ -22,6 +22,7 @@ _TRIED: dict[str, tuple[Mapping[str, Any], ...]] = {
 KINDS: tuple[tuple[str, Mapping[str, Any]], ...] = tuple(
     (kind, attributes)
     for kind in ELEMENTWISE_KINDS
+    if kind in activations.ELEMENTWISE and kind != "clip"
     for attributes in _TRIED.get(kind, (TRAITS[kind].defaults,))
 )
 #: The kind that is no activation at all.

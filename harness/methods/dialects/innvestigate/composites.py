@@ -20,7 +20,7 @@ from harness.methods.rules import (
 )
 
 #: Activations that Keras has a layer class for, besides `Activation`.
-ACTIVATION_LAYERS = ("relu", "relu6", "leaky_relu", "elu", "softmax")
+ACTIVATION_LAYERS = ("relu", "relu6", "leaky_relu", "elu", "prelu", "softmax")
 
 
 def lrp_composite(
