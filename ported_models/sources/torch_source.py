@@ -73,7 +73,7 @@ def read_module(module: nn.Module, example: Any, name: str | None = None) -> Rea
             f"{origin}: parameter {meta!r} is on the meta device, where it has no values; load the weights first"
         )
     batch, *sides = _canonical_shape(example, origin)
-    trace = traced(module, origin)
+    trace = traced(module, example_tensor(module, example), origin)
     # Before its weights are read: hooks may make them anew in every forward pass.
     failure = _failure(module, example, origin)
     reserved = [str(node.target) for node in trace.graph.nodes if node.op == "call_module"]

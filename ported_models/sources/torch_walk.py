@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -79,6 +80,9 @@ class Walk:
             return self._call_module(node, args, kwargs)
         if node.op == "call_method" and node.target in ("size", "dim"):
             return _size(args[0], *args[1:], **kwargs) if node.target == "size" else args[0].rank
+        if node.target is operator.getitem and isinstance(args[0], tuple | list):
+            self._memory[node] = self._memory[next(iter(node.all_input_nodes))]
+            return args[0][args[1]]
         if node.target is getattr:
             return self._tensor_attribute(node, args[0], args[1])
         operations = table.METHODS if node.op == "call_method" else table.FUNCTIONS
@@ -121,10 +125,12 @@ class Walk:
                 f"{site.where} is not supported; supported modules: "
                 f"{', '.join(sorted(kind.__name__ for kind in table.MODULES))}"
             )
-        if getattr(child, "padding_mode", "zeros") != "zeros":
-            raise site.refuse(f"padding_mode={child.padding_mode!r}", "'zeros'")
         operation, parameters = table.MODULES[kind]
         given = {**parameters(child), **kwargs}
+        if getattr(child, "padding_mode", "zeros") != "zeros":
+            around = child._reversed_padding_repeated_twice
+            args = [table.PAD(site, args[0], around, mode=child.padding_mode, aside=True), *args[1:]]
+            given["padding"] = 0
         if getattr(child, "inplace", False):
             given["inplace"] = True
         value = self._apply(node, operation, site, kind, args, given)
@@ -171,11 +177,16 @@ class Walk:
         Raises UnsupportedLayerError where a tensor of another shape lies in the same memory and is read later.
         """
         for other, held in self._results.items():
-            if not isinstance(held, Value) or self._memory[other] != self._memory[node]:
+            if self._memory.get(other) != self._memory[node]:
                 continue
-            if held.layer == old.layer:
+            if not isinstance(held, Value):
+                parts = isinstance(held, tuple | list) and any(isinstance(part, Value) for part in held)
+                if not parts:
+                    continue
+            elif held.layer == old.layer:
                 self._results[other] = Value(new.layer, held.order, new.sides)
-            elif self._last_reader.get(other, 0) > self._place:
+                continue
+            if self._last_reader.get(other, 0) > self._place:
                 raise UnsupportedLayerError(
                     f"{site.where} works in place on memory that {other.name!r} shows too, which is read "
                     "afterwards; use the operation that is not in place, or clone the tensor before it"
@@ -221,9 +232,13 @@ class Walk:
             return value.shape
         if name == "ndim":
             return value.rank
+        if name == "dtype":
+            return getattr(torch, self.dtype.name)
+        if name == "device":
+            return next((tensor.device for tensor in self.module.parameters()), torch.device("cpu"))
         raise UnsupportedLayerError(
             f"{self.origin}: operation {node.name!r} reads the tensor attribute {name!r}, "
-            "expected shape or ndim; use a method such as permute instead"
+            "expected shape, ndim, dtype or device; use a method such as permute instead"
         )
 
     def _plain(self, argument: Any) -> Any:
