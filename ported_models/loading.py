@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,15 @@ if TYPE_CHECKING:
 SUFFIXES = (".onnx", ".keras", ".h5", ".hdf5")
 
 
-def load_model(source: Any, name: str | None = None, example: Any = None) -> PortedModel:
+def load_model(
+    source: Any, name: str | None = None, example: Any = None, axes: Sequence[str] | None = None
+) -> PortedModel:
     """The model that ``source`` is: a zoo name, a file, a Keras model, a torch module, an ONNX proto or a graph.
 
     ``name`` is the model's own by default (the file's stem, the class's name). ``example`` is one input for
     a torch module, batch first: a torch tensor in torch's own layout, a NumPy array channels-last; other
-    sources know their input and take none.
+    sources know their input and take none. ``axes``: the names of the axes of a torch module's input in its own order,
+    for one that takes features last, e.g. ``("batch", "time", "feature")``; the example then has that order.
 
     No framework is imported to find out what the source is. A model that is not the zoo's (whose files are
     pinned, and proven by the tests) proves itself: its own output is compared with that of both twins, see
@@ -34,6 +38,10 @@ def load_model(source: Any, name: str | None = None, example: Any = None) -> Por
     if example is not None and not _is_torch(source):
         raise InvalidInputError(
             f"example= was given with {_described(source)}, which knows its input; it is for torch modules"
+        )
+    if axes is not None and not _is_torch(source):
+        raise InvalidInputError(
+            f"axes= was given with {_described(source)}, whose axes are known; it is for torch modules"
         )
     if isinstance(source, PortedModel):
         return _renamed(source, name)
@@ -51,7 +59,7 @@ def load_model(source: Any, name: str | None = None, example: Any = None) -> Por
                 f"a torch module ({type(source).__name__}) does not know its input; "
                 "pass one with example=, e.g. example=torch.zeros(1, 3, 224, 224)"
             )
-        return torch_source.from_module(source, example, name or type(source).__name__)
+        return torch_source.from_module(source, example, name or type(source).__name__, axes)
     if _is_keras(source):
         from ported_models.sources import keras_source
 

@@ -104,6 +104,7 @@ def built(network: Network) -> tuple[Any, Any]:
     torch.manual_seed(0)
     # Declares the operators that a torchvision built for another torch lacks; timm imports torchvision too.
     from ported_impls import torchvision_shim  # noqa: F401
+
     if network.library == "torchvision":
         models = importlib.import_module("torchvision.models")
         inception = network.name in ("googlenet", "inception_v3")

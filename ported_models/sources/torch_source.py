@@ -6,6 +6,7 @@ graph, and weights are read from the module.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,16 +25,28 @@ try:
 except ImportError:
     raise MissingFrameworkError("torch") from None
 
-from ported_models.sources.torch_own import TorchSource, evaluation, example_tensor, run
+from ported_models.sources.torch_own import (
+    TorchSource,
+    checked_axes,
+    evaluation,
+    example_tensor,
+    graph_axes,
+    input_order,
+    run,
+)
 from ported_models.sources.torch_trace import traced
 from ported_models.sources.torch_walk import Walk
 
 
-def from_module(module: nn.Module, example: Any, name: str | None = None) -> PortedModel:
+def from_module(
+    module: nn.Module, example: Any, name: str | None = None, axes: Sequence[str] | None = None
+) -> PortedModel:
     """The model of a torch module of one input and one output, as it is in evaluation mode.
 
     ``example``: one batch of inputs; a torch tensor in the module's own layout (batch, channel, ...), or a
-    NumPy array in canonical layout (batch, ..., channel). The module's own output on it, and on noise, is
+    NumPy array in canonical layout (batch, ..., channel). ``axes``: the names of the axes of the module's input in
+    its own order, for a module that takes features last, e.g. ``("batch", "time", "feature")``; the example then
+    has that order. The module's own output on it, and on noise, is
     compared with that of both twins (`ported_models.proof`). A layer is named by its
     module path or, for a function, by its name in the trace, dots replaced by underscores. A final
     softmax, log-softmax or sigmoid is taken off and recorded. Where training and evaluation differ and the module
@@ -43,14 +56,15 @@ def from_module(module: nn.Module, example: Any, name: str | None = None) -> Por
     inputs) or that computes something else than was read, UnsupportedLayerError for an operation that the
     neutral graph cannot express.
     """
-    reading = read_module(module, example, name)
+    reading = read_module(module, example, name, axes)
     model = PortedModel.from_graph(
         reading.graph,
         removed=reading.removed,
         notes=ending_notes(reading.removed),
         source=f"torch module {type(module).__name__}",
     )
-    source = TorchSource(module, example_tensor(module, example), reading, _origin(module))
+    named = None if axes is None else tuple(axes)
+    source = TorchSource(module, example_tensor(module, example, named), reading, _origin(module))
     return noted(model, (*reading.notes, *prove(model, source)))
 
 
@@ -58,7 +72,9 @@ def _origin(module: nn.Module) -> str:
     return f"torch module {type(module).__name__!r}"
 
 
-def read_module(module: nn.Module, example: Any, name: str | None = None) -> Reading:
+def read_module(
+    module: nn.Module, example: Any, name: str | None = None, axes: Sequence[str] | None = None
+) -> Reading:
     """The graph of a torch module, with the module path (or traced name) of every layer; not proven yet."""
     if not isinstance(module, nn.Module):
         raise ModelSourceError(f"found a {type(module).__name__}, expected a torch.nn.Module")
@@ -72,15 +88,23 @@ def read_module(module: nn.Module, example: Any, name: str | None = None) -> Rea
         raise ModelSourceError(
             f"{origin}: parameter {meta!r} is on the meta device, where it has no values; load the weights first"
         )
-    batch, *sides = _canonical_shape(example, origin)
-    trace = traced(module, example_tensor(module, example), origin)
+    rank = _checked_rank(example, origin)
+    named = None if axes is None else checked_axes(axes, rank, origin)
+    tensor, order = example_tensor(module, example, named), input_order(rank, named)
+    batch, *sides = (tensor.shape[order.index(axis)] for axis in range(rank))
+    trace = traced(module, tensor, origin)
     # Before its weights are read: hooks may make them anew in every forward pass.
-    failure = _failure(module, example, origin)
+    failure = _failure(module, tensor, origin)
     reserved = [str(node.target) for node in trace.graph.nodes if node.op == "call_module"]
     names = Names(reserved)
-    builder = Builder(name or canonical(type(module).__name__), sides, input_name=names.free("input"))
+    builder = Builder(
+        name or canonical(type(module).__name__),
+        sides,
+        graph_axes(named) if named else None,
+        names.free("input"),
+    )
     dtype, notes = _dtype(module, example), list(trace.notes)
-    walk = Walk(module, trace.made, builder, names, origin, batch, dtype, {}, notes)
+    walk = Walk(module, trace.made, builder, names, origin, order, batch, dtype, {}, notes)
     with evaluation(module), torch.no_grad():
         output = walk.run(trace.graph)
     if failure is not None:  # reading it had nothing clearer to say
@@ -94,29 +118,36 @@ def read_module(module: nn.Module, example: Any, name: str | None = None) -> Rea
         )
     kept = {layer.name for layer in graph}
     uses = tuple(use for use in walk.uses if use.layer in kept)
-    return Reading(graph, walk.origins, removed, tuple(walk.notes), output.order, uses)
+    if (
+        named is None
+        and rank == 3
+        and all(layer.kind == "permute" for layer in graph.consumers(graph.input.name))
+    ):
+        walk.notes.append(
+            f"{origin}: its input was taken as (batch, channel, time), and it reads the second axis as places; "
+            'if its features stand last, pass axes=("batch", "time", "feature")'
+        )
+    return Reading(graph, walk.origins, removed, tuple(walk.notes), output.order, uses, order)
 
 
-def _failure(module: nn.Module, example: Any, origin: str) -> ModelSourceError | None:
+def _failure(module: nn.Module, example: torch.Tensor, origin: str) -> ModelSourceError | None:
     """Run the module on the example; the error where it cannot be run."""
     try:
-        run(module, example_tensor(module, example), origin)
+        run(module, example, origin)
     except ModelSourceError as error:
         return error
     return None
 
 
-def _canonical_shape(example: Any, origin: str) -> tuple[int, ...]:
-    """``(batch, ..., channel)`` of the example."""
+def _checked_rank(example: Any, origin: str) -> int:
+    """The number of the example's axes. Raises ModelSourceError for fewer than two."""
     shape = tuple(int(side) for side in getattr(example, "shape", ()))
     if len(shape) < 2:
         raise ModelSourceError(
             f"{origin}: example must be one batch, of two axes or more; found shape {shape}; "
             "pass e.g. torch.zeros(1, 3, 224, 224)"
         )
-    if isinstance(example, np.ndarray) or len(shape) == 2:
-        return shape
-    return (shape[0], *shape[2:], shape[1])
+    return len(shape)
 
 
 def _dtype(module: nn.Module, example: Any) -> np.dtype:

@@ -24,7 +24,14 @@ class Trace:
     notes: list[str]
 
 
-_MODE_MATTERS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+_MODE_MATTERS = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
+
+
+def _trains(module: nn.Module) -> bool:
+    """Whether it is in training mode and does something else there: torch's own, or a forward that asks."""
+    forward = getattr(type(module).forward, "__code__", None)
+    asks = not is_torchs_own(module) and forward is not None and "training" in forward.co_names
+    return module.training and (asks or isinstance(module, _MODE_MATTERS))
 
 
 @contextmanager
@@ -165,9 +172,7 @@ def _is_static(node: fx.Node) -> bool:
 
 def traced(module: nn.Module, example: torch.Tensor, origin: str) -> Trace:
     """The module's operations. Raises ModelSourceError where its forward cannot be traced."""
-    training = [
-        path for path, child in module.named_modules() if child.training and isinstance(child, _MODE_MATTERS)
-    ]
+    training = [path or "the module itself" for path, child in module.named_modules() if _trains(child)]
     notes = []
     if training:
         notes.append(

@@ -18,7 +18,7 @@ from ported_models.build import Builder
 from ported_models.sources import torch_table as table
 from ported_models.sources.names import Names
 from ported_models.sources.steps import Use
-from ported_models.sources.torch_site import Site, Value, channels_first
+from ported_models.sources.torch_site import Order, Site, Value
 from ported_models.sources.torch_trace import is_torchs_own
 
 
@@ -31,6 +31,7 @@ class Walk:
     builder: Builder
     names: Names
     origin: str
+    input_order: Order
     batch: int
     dtype: np.dtype
     origins: dict[str, str]
@@ -107,7 +108,7 @@ class Walk:
         layer = self.builder.last
         self.origins[layer] = str(node.target)
         sides = (self.batch, *self.builder[layer].shape)
-        return Value(layer, channels_first(len(sides)), sides)
+        return Value(layer, self.input_order, sides)
 
     def _child(self, path: str) -> nn.Module:
         if path in self.made:

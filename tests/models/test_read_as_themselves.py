@@ -312,7 +312,7 @@ TORCH: dict[str, tuple[Callable[[], nn.Module], str | None]] = {
     ),
     "halves that are changed in place": (
         lambda: Net(lambda net, x: _halves_in_place(x.tanh()).mean((2, 3))),
-        None,
+        "works in place on memory",
     ),
     "a whole that is changed through its half": (
         lambda: Net(lambda net, x: _whole_through_half(x.tanh()).mean((2, 3))),

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.errors import ModelSourceError, UnsupportedLayerError
+from harness.errors import InvalidInputError, ModelSourceError, UnsupportedLayerError
+from ported_models import load_model
 from ported_models.sources.torch_source import from_module, read_module
 from tests.models.torch_checks import Function, check
 
@@ -188,6 +189,63 @@ def test_training_mode_is_read_as_evaluation_said_so_and_left_as_it_was() -> Non
     with pytest.warns(UserWarning, match="'1' differs between training and evaluation"):
         from_module(module, torch.zeros(1, 3))
     assert [child.training for child in module] == [False, True]
+
+
+def test_a_forward_that_asks_whether_it_trains_is_said() -> None:
+    class Noisy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + torch.randn_like(x) if self.training else x.tanh()
+
+    with pytest.warns(UserWarning, match="'0' differs between training and evaluation") as said:
+        model = from_module(nn.Sequential(Noisy()), torch.zeros(1, 3))
+    assert str(said[0].message) in model.notes
+
+
+class Tokens(nn.Module):
+    """(batch, time, feature): a dense layer a token, then the mean over time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix, self.head = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.gelu(self.mix(x)).mean(1))
+
+
+@pytest.mark.parametrize(
+    "example", [torch.zeros(1, 5, 3), np.zeros((1, 5, 3), np.float32)], ids=["tensor", "array"]
+)
+def test_axes_say_that_features_stand_last(example: torch.Tensor | np.ndarray) -> None:
+    model = load_model(Tokens(), example=example, axes=("batch", "time", "feature"))
+    assert model.graph.input.axes == ("batch", "time", "feature")
+    assert model.input_shape == (5, 3)
+    assert [layer.kind for layer in model.layers] == [
+        "input",
+        "dense",
+        "gelu",
+        "global_average_pool",
+        "dense",
+    ]
+
+
+def test_a_layout_that_reading_contradicts_is_said() -> None:
+    """Channels first is torch's own layout; a module whose first layer wants features last says which it took."""
+    with pytest.warns(UserWarning, match=r"taken as \(batch, channel, time\)"):
+        model = from_module(Tokens(), torch.zeros(1, 5, 3))
+    assert model.input_shape == (3, 5)
+
+
+@pytest.mark.parametrize(
+    "axes", [("batch", "time"), ("time", "batch", "feature"), ("batch", "time", "place")]
+)
+def test_axes_that_name_nothing_are_an_error(axes: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidInputError, match="for an example of 3 axes; expected as many different names"):
+        from_module(Tokens(), torch.zeros(1, 5, 3), axes=axes)
+
+
+def test_axes_are_for_torch_modules() -> None:
+    with pytest.raises(InvalidInputError, match="axes= was given with 'digits-cnn', whose axes are known"):
+        load_model("digits-cnn", axes=("batch", "feature"))
 
 
 REFUSED = {
