@@ -40,15 +40,17 @@ AUTOGRAD_BOUND = 1e-3
 
 @dataclass(frozen=True)
 class Row:
-    """One network. ``refusal``: the sentence where it does not load. ``twins``: the larger relative difference of a
-    twin's output from the network's own. ``verdicts``: by method, or the sentence of its refusal after ``refused: ``.
-    ``autograd``: the larger relative difference of a side's ``gradient`` from the network's own autograd.
-    ``memory_gb``: the largest resident set of the process.
+    """One network. ``refusal``: the sentence where it does not load. ``double``: it loads in double precision only,
+    because rounding moves its output too far in single. ``twins``: the larger relative difference of a twin's output
+    from the network's own. ``verdicts``: by method, or the sentence of its refusal after ``refused: ``. ``autograd``:
+    the larger relative difference of a side's ``gradient`` from the network's own autograd. ``memory_gb``: the
+    largest resident set of the process.
     """
 
     network: str
     pixels: int
     refusal: str = ""
+    double: bool = False
     layers: int = 0
     twins: float | None = None
     verdicts: dict[str, str] = field(default_factory=dict)
@@ -83,23 +85,31 @@ def measured(name: str, load_only: bool) -> Row:
     start = time.monotonic()
     row = Row(name, network.pixels)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model = harness.load_model(module, example=example)
+        try:
+            model = _loaded(module, example)
+        except harness.ModelSourceError as error:
+            if "load it in double precision" not in str(error):
+                raise
+            row = replace(row, double=True)
+            module, example = module.double(), example.double()
+            model = _loaded(module, example)
     except harness.HarnessError as error:
         return _closed(replace(row, refusal=str(error)), start)
     except Exception as error:  # a raw one is a fault, which the table shows
         return _closed(replace(row, refusal=f"RAW {type(error).__name__}: {error}"), start)
     own, gradient = _of_the_source(module, example)
     x = np.ascontiguousarray(np.moveaxis(example.numpy(), 1, -1))
-    row = replace(row, layers=len(model.layers), twins=_twins(model, x, own))
+    row = replace(
+        row, layers=len(model.layers), twins=_twins(model, x, own, "float64" if row.double else "float32")
+    )
     if load_only:
         return _closed(row, start)
     verdicts, autograd = {}, None
     for method in METHODS:
         try:
-            reference = harness.explain(model, x, method)
-            candidate = harness.explain(model, x, method, backend="torch")
+            dtype = "float64" if row.double else "float32"
+            reference = harness.explain(model, x, method, dtype=dtype)
+            candidate = harness.explain(model, x, method, backend="torch", dtype=dtype)
             verdicts[method] = harness.compare(reference, candidate).verdict
         except harness.HarnessError as error:
             verdicts[method] = f"refused: {error}"
@@ -112,6 +122,14 @@ def measured(name: str, load_only: bool) -> Row:
     return _closed(replace(row, verdicts=verdicts, autograd=autograd), start)
 
 
+def _loaded(module: Any, example: Any) -> Any:
+    import harness
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return harness.load_model(module, example=example)
+
+
 def _of_the_source(module: Any, example: Any) -> tuple[Any, Any]:
     """The network's own output (1, classes), and autograd of its largest value, (1, height, width, channel)."""
     import numpy as np
@@ -122,13 +140,15 @@ def _of_the_source(module: Any, example: Any) -> tuple[Any, Any]:
     return output.detach().numpy(), np.moveaxis(x.grad.numpy(), 1, -1)
 
 
-def _twins(model: Any, x: Any, own: Any) -> float:
+def _twins(model: Any, x: Any, own: Any, dtype: str) -> float:
     import numpy as np
     import torch
 
     with torch.no_grad():
-        torch_output = model.torch()(torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1)))).numpy()
-    keras_output = np.asarray(model.keras()(x, training=False))
+        torch_output = model.torch(dtype)(
+            torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1)))
+        ).numpy()
+    keras_output = np.asarray(model.keras(dtype)(x, training=False))
     return max(_apart(torch_output, own), _apart(keras_output, own))
 
 
@@ -212,7 +232,7 @@ def page(rows: dict[str, Row]) -> str:
 
 
 def _line(row: Row) -> str:
-    name = row.network.partition("/")[2]
+    name = row.network.partition("/")[2] + (" (in double precision)" if row.double else "")
     if not row.loads:
         cells = ["", "does not load", *[""] * (len(METHODS) + 1)]
     else:

@@ -34,6 +34,7 @@ def index(site: Site, input: Value, at: Any) -> Value:
             sides.append(1)
             continue
         length = input.shape[dim]
+        chosen: Sequence[int]
         if isinstance(item, slice):
             chosen = range(length)[item]
         elif isinstance(item, int | np.integer) and not isinstance(item, bool):
@@ -63,7 +64,7 @@ def narrow(site: Site, input: Value, dim: int, start: int, length: int) -> Value
 
 
 def index_select(site: Site, input: Value, dim: int, index: np.ndarray) -> Value:
-    return site.taken(input, dim, index)
+    return site.taken(input, dim, index.tolist())
 
 
 def split(site: Site, tensor: Value, split_size_or_sections: Any, dim: int = 0) -> tuple[Value, ...]:

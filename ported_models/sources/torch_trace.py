@@ -63,11 +63,11 @@ _CALL, _ATTRIBUTE = nn.Module.__call__, nn.Module.__getattr__
 def _untraced() -> Iterator[None]:
     """Inside, modules work as they do outside of a trace, which replaces how they are called."""
     call, attribute = nn.Module.__call__, nn.Module.__getattr__
-    nn.Module.__call__, nn.Module.__getattr__ = _CALL, _ATTRIBUTE  # type: ignore[method-assign]
+    nn.Module.__call__, nn.Module.__getattr__ = _CALL, _ATTRIBUTE
     try:
         yield
     finally:
-        nn.Module.__call__, nn.Module.__getattr__ = call, attribute  # type: ignore[method-assign]
+        nn.Module.__call__, nn.Module.__getattr__ = call, attribute
 
 
 class _Proxy(fx.Proxy):
@@ -130,7 +130,7 @@ class _Tracer(fx.Tracer):
         if node.op == "call_method":
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
         if node.op == "call_function":
-            return node.target(*args, **kwargs)  # type: ignore[operator]
+            return node.target(*args, **kwargs)
         path = str(node.target)
         found: Any = self.made.get(path, self.root)
         for part in [] if path in self.made else path.split("."):
