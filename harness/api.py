@@ -22,17 +22,20 @@ from harness.trace import Trace
 
 
 def load_model(
-    source: Any, name: str | None = None, example: Any = None, axes: Sequence[str] | None = None
+    source: Any,
+    name: str | None = None,
+    example: Any = None,
+    axes: Sequence[str] | None = None,
+    output: str | int | None = None,
 ) -> Any:
     """Make a `PortedModel` of a zoo name, an ``.onnx``, ``.keras`` or ``.h5`` path, a ``keras.Model``, an
-    ``onnx.ModelProto``, or a ``torch.nn.Module`` (with ``example``, an input for it, and, where features stand last
-    in it, ``axes``, the names of its axes).
+    ``onnx.ModelProto``, or a ``torch.nn.Module`` (with ``example``, an input for it).
 
     A final softmax, log-softmax or sigmoid is taken off, and a note of the model says so. What is loaded proves
     itself: the source's own output is compared with that of both twins. Raises UnknownNameError,
     UnsupportedLayerError, and ModelSourceError for what is no model or computes something else than was read.
     """
-    return model_plugin("load_model")(source, name=name, example=example, axes=axes)
+    return model_plugin("load_model")(source, name=name, example=example, axes=axes, output=output)
 
 
 def load_pair(

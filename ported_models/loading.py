@@ -6,27 +6,32 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.errors import InvalidInputError, ModelSourceError, UnknownNameError
 from harness.graph import Graph
 from ported_models.model import PortedModel
 
-if TYPE_CHECKING:
-    from onnx import ModelProto
-
 SUFFIXES = (".onnx", ".keras", ".h5", ".hdf5")
 
 
 def load_model(
-    source: Any, name: str | None = None, example: Any = None, axes: Sequence[str] | None = None
+    source: Any,
+    name: str | None = None,
+    example: Any = None,
+    axes: Sequence[str] | None = None,
+    output: str | int | None = None,
 ) -> PortedModel:
     """The model that ``source`` is: a zoo name, a file, a Keras model, a torch module, an ONNX proto or a graph.
 
     ``name`` is the model's own by default (the file's stem, the class's name). ``example`` is one input for
-    a torch module, batch first: a torch tensor in torch's own layout, a NumPy array channels-last; other
-    sources know their input and take none. ``axes``: the names of the axes of a torch module's input in its own order,
-    for one that takes features last, e.g. ``("batch", "time", "feature")``; the example then has that order.
+    a torch module, batch first: a torch tensor in torch's own layout, a NumPy array channels-last; for an ONNX file
+    that leaves sizes open an array of the size that is wanted, channels-last or, where only that fits, in the file's
+    order. Other sources know their input and take none. ``axes``: the names of the axes of an ONNX file's input, in
+    the file's order, where they are not to be read off its operators; or of a torch module's input, in the module's
+    own order, for one that takes features last, e.g. ``("batch", "time", "feature")``: the example then has that order.
+    ``output``: which of an ONNX file's outputs is
+    explained, by name or place, where it has several.
 
     No framework is imported to find out what the source is. A model that is not the zoo's (whose files are
     pinned, and proven by the tests) proves itself: its own output is compared with that of both twins, see
@@ -35,14 +40,21 @@ def load_model(
     than was read, `UnsupportedLayerError` for a
     layer that the neutral graph cannot express, `MissingFrameworkError` where a framework is absent.
     """
+    if _is_onnx(source):
+        from ported_models import onnx_files
+
+        return onnx_files.load(source, name, example, axes, output)
     if example is not None and not _is_torch(source):
         raise InvalidInputError(
-            f"example= was given with {_described(source)}, which knows its input; it is for torch modules"
+            f"example= was given with {_described(source)}, which knows its input; it is for torch modules and for "
+            "ONNX files with open sizes"
         )
     if axes is not None and not _is_torch(source):
         raise InvalidInputError(
-            f"axes= was given with {_described(source)}, whose axes are known; it is for torch modules"
+            f"axes= was given with {_described(source)}, whose axes are known; it is for torch modules and ONNX files"
         )
+    if output is not None:
+        raise InvalidInputError(f"output= was given with {_described(source)}; it is for ONNX files")
     if isinstance(source, PortedModel):
         return _renamed(source, name)
     if isinstance(
@@ -64,8 +76,6 @@ def load_model(
         from ported_models.sources import keras_source
 
         return keras_source.from_model(source, name or source.name, f"the Keras model {source.name!r}")
-    if type(source).__name__ == "ModelProto":
-        return _from_proto(source, name or source.graph.name or "model", "the ONNX proto")
     raise ModelSourceError(
         f"cannot load a model from {_described(source)}; expected a zoo name, a path ending in "
         f"{', '.join(SUFFIXES)}, a keras.Model, a torch.nn.Module or an onnx.ModelProto"
@@ -82,16 +92,14 @@ def _from_path_or_name(source: str | Path, name: str | None) -> PortedModel:
         raise UnknownNameError(
             "model", source, zoo.names(), f"(a file's path ends in one of {', '.join(SUFFIXES)})"
         )
-    _check_file(path)
+    check_file(path)
     name = name or path.stem
-    if path.suffix.lower() == ".onnx":
-        return _from_proto(_read_proto(path), name, str(path))
     from ported_models.sources import keras_source
 
     return keras_source.from_file(path, name)
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
     """Raise `ModelSourceError` where ``path`` is no file of a kind that can be read."""
     suffix = path.suffix.lower()
     if suffix in (".pt", ".pth"):
@@ -112,51 +120,10 @@ def _check_file(path: Path) -> None:
         raise ModelSourceError(f"{path}: no such file; check the path (working folder: {Path.cwd()})")
 
 
-def _read_proto(path: Path) -> ModelProto:
-    """The file's proto. Raises `ModelSourceError` for what is none, or keeps its weights elsewhere."""
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    try:
-        proto = onnx.load_model(path, load_external_data=False)
-    except DecodeError:
-        raise ModelSourceError(
-            f"{path}: no ONNX model, or a truncated one; copy or export it again"
-        ) from None
-    except OSError as error:
-        raise ModelSourceError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer):
-        raise ModelSourceError(
-            f"{path}: keeps its weights in other files; put them into one with "
-            "onnx.save_model(onnx.load(path), path, save_as_external_data=False)"
-        )
-    return proto
-
-
-def _from_proto(proto: ModelProto, name: str, file: str) -> PortedModel:
-    import onnx
-
-    from ported_models.endings import ending_notes
-    from ported_models.onnx import read_onnx
-    from ported_models.onnx.own import OnnxSource
-    from ported_models.proof import noted, prove, prove_twins
-
-    try:
-        onnx.checker.check_model(proto)
-    except (onnx.checker.ValidationError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelSourceError(f"{file}: no valid ONNX model ({reason}); export it again") from None
-    read = read_onnx(proto, name, file)
-    model = PortedModel.from_graph(
-        read.graph, removed=read.removed, notes=ending_notes(read.removed), source=file
-    )
-    try:
-        source = OnnxSource(proto, read, file)
-    except ModelSourceError as error:
-        notes = prove_twins(model, read.graph, file, str(error))
-    else:
-        notes = prove(model, source)
-    return noted(model, notes)
+def _is_onnx(source: Any) -> bool:
+    if isinstance(source, (str, Path)):
+        return Path(source).suffix.lower() == ".onnx"
+    return type(source).__name__ == "ModelProto"
 
 
 def _is_torch(source: Any) -> bool:

@@ -124,6 +124,13 @@ _NORMS: dict[str, tuple[str, Shape, tuple[str, ...]]] = {
     "layer_norm-bare": ("layer_norm", _ROW, ()),
 }
 
+#: Kinds that the real libraries' side has no layer for (`reference_impls.peers.graph_json`): nothing to certify.
+UNKNOWN_TO_PEERS = (
+    *("conv3d", "conv_transpose3d", "max_pool3d", "average_pool3d"),
+    *("mish", "hard_swish", "hard_sigmoid", "clip", "prelu"),
+    *("group_norm", "affine", "pad", "take", "resample"),
+)
+
 _JOINS = ("add", "multiply", "concat")
 
 

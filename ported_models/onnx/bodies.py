@@ -219,10 +219,6 @@ def _clip(body: Body, layer: Layer) -> None:
     body("Clip", "x0", *bounds)
 
 
-def _mish(body: Body, layer: Layer) -> None:
-    body("Mul", "x0", body("Tanh", body("Softplus", "x0")))
-
-
 def _prelu(body: Body, layer: Layer) -> None:
     body("PRelu", "x0", "alpha")
 
@@ -357,7 +353,7 @@ _BODIES: dict[str, Callable[[Body, Layer], None]] = {
     "pad": _pad,
     "take": _take,
     "resample": _resample,
-    "mish": _mish,
+    "mish": _unary("Mish"),
     "hard_swish": _hard_swish,
     "hard_sigmoid": _hard_sigmoid,
     "clip": _clip,

@@ -15,6 +15,7 @@ from harness.errors import ModelSourceError
 from harness.graph import Graph
 from ported_models.onnx.layout import inverse
 from ported_models.onnx.reader import ReadFile
+from ported_models.onnx.reading import needed
 
 #: NumPy's names of the element types that are not called the same.
 _DTYPES = {"float": "float32", "double": "float64", "bfloat16": "float32"}
@@ -33,7 +34,7 @@ class OnnxSource:
     _session: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_session", _session(self.proto, self.what))
+        object.__setattr__(self, "_session", _session(_runnable(self.proto, [self.read.output]), self.what))
 
     @property
     def graph(self) -> Graph:
@@ -63,7 +64,7 @@ class OnnxSource:
 
     @property
     def batch(self) -> int:
-        size = self._input.shape[0]
+        size = 2 if self.read.free else self._input.shape[0]
         return size if isinstance(size, int) and size > 0 else 2
 
     @property
@@ -72,22 +73,18 @@ class OnnxSource:
 
     def run(self, x: np.ndarray) -> np.ndarray:
         (output,) = self._run(self._session, x)
-        return output.transpose(inverse(self._order(self.proto.graph.output[0].name, output.ndim)))
+        return output.transpose(inverse(self._order(self.read.output, output.ndim)))
 
     def layers(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """What the file has at every tensor that became a layer."""
         names = {
             tensor.layer: name
             for name, tensor in self.read.tensors.items()
-            if name not in (self._input.name, self.proto.graph.output[0].name)
+            if name not in (self._input.name, self.read.output)
         }
         if not names:
             return {}
-        extended = onnx.ModelProto()
-        extended.CopyFrom(self.proto)
-        del extended.graph.output[:]
-        extended.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names.values())
-        arrays = self._run(_session(extended, self.what), x)
+        arrays = self._run(_session(_runnable(self.proto, list(names.values())), self.what), x)
         return {
             layer: array.transpose(inverse(self.read.tensors[name].order))
             for (layer, name), array in zip(names.items(), arrays, strict=True)
@@ -103,9 +100,29 @@ class OnnxSource:
     def _run(self, session: Any, x: np.ndarray) -> list[np.ndarray]:
         array = x.transpose(self._order(self._input.name, x.ndim)).astype(self.takes)
         try:
-            return session.run(None, {self._input.name: array})
+            if not self.read.free:
+                return session.run(None, {self._input.name: array})
+            runs = [session.run(None, {self._input.name: each}) for each in array]
+            return [np.stack(parts) for parts in zip(*runs, strict=True)]
         except Exception as error:  # ONNX Runtime's exceptions share no class of their own
             raise ModelSourceError(f"{self.what}: {_first_line(error)}") from None
+
+
+def _runnable(proto: onnx.ModelProto, outputs: list[str]) -> onnx.ModelProto:
+    """The part of the file that ``outputs`` depend on: nothing else of it is run."""
+    model = onnx.ModelProto()
+    model.CopyFrom(proto)
+    known = {value.name: value for value in proto.graph.output}
+    nodes = {id(node): node for name in outputs for node in needed(proto.graph.node, name)}
+    kept = [node for node in proto.graph.node if id(node) in nodes]
+    del model.graph.node[:], model.graph.output[:]
+    model.graph.node.extend(kept)
+    model.graph.output.extend(
+        known.get(name) or helper.make_empty_tensor_value_info(name) for name in outputs
+    )
+    # Before version 4 an initializer had to be an input as well.
+    model.ir_version = max(model.ir_version, 4)
+    return model
 
 
 def _session(proto: onnx.ModelProto, what: str) -> Any:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
 from onnx import inliner
 
-from harness.errors import ModelSourceError
+from harness.errors import HarnessError, ModelSourceError
 from harness.graph import Graph
 from ported_models.endings import without_ending
 from ported_models.onnx.cones import read_cone
+from ported_models.onnx.folding import MOST_NODES, inlined_nodes
 from ported_models.onnx.layout import canonical_order, channels_first_order
 from ported_models.onnx.neutral import is_neutral, neutral_to_graph, removed_ending
 from ported_models.onnx.operators import OPERATORS
-from ported_models.onnx.reading import Reading, Tensor
+from ported_models.onnx.reading import BatchAxisError, Reading, Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +26,26 @@ class ReadFile:
     ``graph``: up to the value before its ending. ``ending``: that of the file's own output
     (`ported_models.endings`), taken off here. ``removed``: the same, or what a source of this file had and the file
     says was taken off. ``tensors``: by name of a tensor of the file, the layer that gives it and its axes' order.
+    ``output``: the name of the output that was read. ``free``: 1 where the file's first axis is no batch, so that one
+    run of it is one sample; else 0.
     """
 
     graph: Graph
     removed: str | None
     ending: str | None
     tensors: Mapping[str, Tensor]
+    output: str
+    free: int = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was read otherwise than files are read as a rule."""
+        if not self.free:
+            return ()
+        return (
+            "the file mixes the first axis of its input with others, so that it is no batch axis: the whole input is "
+            "one sample",
+        )
 
 
 def onnx_to_graph(proto: onnx.ModelProto, name: str | None = None, file: str | None = None) -> Graph:
@@ -45,11 +60,22 @@ def onnx_to_graph(proto: onnx.ModelProto, name: str | None = None, file: str | N
     more than one input or output, or without fixed sizes.
     """
     name = name or proto.graph.name or "model"
-    return neutral_to_graph(proto, name) if is_neutral(proto) else _foreign(proto, name, file)[0]
+    return neutral_to_graph(proto, name) if is_neutral(proto) else read_onnx(proto, name, file).graph
 
 
-def read_onnx(proto: onnx.ModelProto, name: str | None = None, file: str | None = None) -> ReadFile:
-    """An ONNX model without its ending. Raises what `onnx_to_graph` raises."""
+def read_onnx(
+    proto: onnx.ModelProto,
+    name: str | None = None,
+    file: str | None = None,
+    output: str | int | None = None,
+    sizes: Sequence[int] | None = None,
+    axes: Sequence[str] | None = None,
+) -> ReadFile:
+    """An ONNX model without its ending. Raises what `onnx_to_graph` raises.
+
+    ``output``: the name or place of the output that is read, where there are several. ``sizes``: those of an
+    example of the input, where the file leaves some open. ``axes``: the names of the input's axes in the file's order.
+    """
     name = name or proto.graph.name or "model"
     if is_neutral(proto):
         graph = neutral_to_graph(proto, name)
@@ -57,26 +83,43 @@ def read_onnx(proto: onnx.ModelProto, name: str | None = None, file: str | None 
         given = Tensor(graph.input.name, canonical_order(len(graph.input.axes)))
         tensors = {**inside, proto.graph.input[0].name: given}
         graph, ending = without_ending(graph)
-        return ReadFile(graph, ending or removed_ending(proto), ending, tensors)
-    graph, ending, tensors = _foreign(proto, name, file)
-    return ReadFile(graph, ending, ending, tensors)
-
-
-def _foreign(
-    proto: onnx.ModelProto, name: str, file: str | None
-) -> tuple[Graph, str | None, dict[str, Tensor]]:
-    """An exporter's file as a graph without its ending, the ending, and its tensors."""
+        return ReadFile(graph, ending or removed_ending(proto), ending, tensors, proto.graph.output[0].name)
     if proto.functions:
+        nodes = inlined_nodes(proto)
+        if nodes > MOST_NODES:
+            raise ModelSourceError(
+                f"{file or name}: its functions call each other so often that it has more than {MOST_NODES} nodes; "
+                "export the model without functions"
+            )
         proto = inliner.inline_local_functions(proto)
-    reading = Reading(proto, name, file or name)
-    for node in reading.nodes:
-        # Before any layer is read, so that a layer of several operators finds all of its constants.
-        if _reads_only_constants(reading, node):
-            reading.fold(node)
+    batched = axes is None or "batch" in axes
+    if batched and axes is not None and axes[0] != "batch":
+        raise ModelSourceError(
+            f"{file or name}: axes= has the batch at {list(axes).index('batch')}, expected it first"
+        )
+    try:
+        return _foreign(Reading(proto, name, file or name, int(not batched), output, sizes, axes))
+    except BatchAxisError as error:
+        if axes is not None or not _first_axis_is_fixed(proto):
+            raise
+        try:
+            return _foreign(Reading(proto, name, file or name, 1, output, sizes))
+        except HarnessError:
+            raise error from None
+
+
+def _first_axis_is_fixed(proto: onnx.ModelProto) -> bool:
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    first = next(value for value in proto.graph.input if value.name not in weights)
+    return all(dim.HasField("dim_value") for dim in first.type.tensor_type.shape.dim)
+
+
+def _foreign(reading: Reading) -> ReadFile:
+    """An exporter's file as a graph without its ending."""
     for node in reading.nodes:
         if node.output[0] in reading.done or node.output[0] in reading.constants:
             continue
-        if _reads_only_constants(reading, node):
+        if reading.reads_only_constants(node):
             reading.fold(node)
         elif not read_cone(reading, node):
             _read(reading, node)
@@ -92,11 +135,7 @@ def _foreign(
             reading.unsupported(
                 reading.log_softmax[layer.name], "it stands inside the network, expected at the end only"
             )
-    return graph, ending, reading.tensors
-
-
-def _reads_only_constants(reading: Reading, node: onnx.NodeProto) -> bool:
-    return all(name in reading.constants for name in node.input if name)
+    return ReadFile(graph, ending, ending, reading.tensors, reading.output, reading.free)
 
 
 def _read(reading: Reading, node: onnx.NodeProto) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, NoReturn
 
 import numpy as np
@@ -12,28 +13,38 @@ import onnx
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from harness.errors import HarnessError, ModelSourceError, UnsupportedLayerError
+from harness.errors import HarnessError, ModelSourceError, UnknownNameError, UnsupportedLayerError
 from ported_models.build import Builder
+from ported_models.onnx.folding import too_large
 from ported_models.onnx.layout import Order, canonical_order, channels_first_order, compose, inverse
 from ported_models.onnx.naming import LayerNames
 
 #: Stands for a batch axis of no fixed size while shapes are computed: a number that no layer has.
 DYNAMIC_BATCH = 10007
+#: The most numbers that a layer may have for one sample, and the most bytes of constants computed from others.
+LARGEST_LAYER, LARGEST_FOLDED = 2**28, 2**30
 #: Operators that say nothing about where the channels of their input lie, and keep its axes.
 AXIS_BLIND = {
     "Abs", "Add", "Cast", "Clip", "Concat", "Div", "Dropout", "Elu", "Erf", "Gelu", "Identity", "LeakyRelu",
-    "LogSoftmax", "Max", "Mul", "Neg", "PRelu", "Pad", "Pow", "Relu", "Resize", "Selu", "Sigmoid", "Slice",
-    "Softmax", "Sub", "Sum", "Swish", "Tanh", "Upsample",
+    "HardSigmoid", "HardSwish", "LogSoftmax", "Max", "Mish", "Mul", "Neg", "PRelu", "Pad", "Pow", "Relu", "Resize",
+    "Selu", "Sigmoid", "Slice", "Softmax", "Split", "Sub", "Sum", "Swish", "Tanh", "Upsample",
 }  # fmt: skip
 _CHANNELS_FIRST_READERS = {
     "Conv", "ConvTranspose", "BatchNormalization", "MaxPool", "AveragePool", "GlobalAveragePool",
-    "GlobalMaxPool",
+    "GlobalMaxPool", "GroupNormalization", "InstanceNormalization", "DepthToSpace",
 }  # fmt: skip
+
+
+class BatchAxisError(UnsupportedLayerError):
+    """An operator that mixes the first axis of a tensor, the batch, with others."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """The output of a layer as the ONNX file has it: ``onnx = canonical.transpose(order)``."""
+    """The output of a layer as the ONNX file has it: ``onnx = canonical.transpose(order)``.
+
+    Of a file without a batch axis (`Reading.free`) the ONNX tensor is taken with one in front of its own.
+    """
 
     layer: str
     order: Order
@@ -44,17 +55,34 @@ class Tensor:
 
 
 class Reading:
-    """The state of one reading. ``file`` is what error messages call the source."""
+    """The state of one reading. ``file`` is what error messages call the source.
 
-    def __init__(self, proto: onnx.ModelProto, name: str, file: str) -> None:
+    ``free``: how many axes the graph has in front of the file's: 0, or 1 for a file whose first axis is no batch,
+    so that one run of it is one sample. ``output``: the name or place of the output that is read, where there are
+    several. ``sizes``: those of an example of the input, where the file leaves some open. ``axes``: the names of
+    the input's axes in the file's order.
+    """
+
+    def __init__(
+        self,
+        proto: onnx.ModelProto,
+        name: str,
+        file: str,
+        free: int = 0,
+        output: str | int | None = None,
+        sizes: Sequence[int] | None = None,
+        axes: Sequence[str] | None = None,
+    ) -> None:
         graph = proto.graph
+        self.free = free
+        self.proto = proto
         self.file = file
         self.opset = {entry.domain: entry.version for entry in proto.opset_import}.get("", 1)
         self.opsets = list(proto.opset_import)
         self._ir_version = proto.ir_version
         self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-        self.output = self._single("output", [value.name for value in graph.output])
-        self.nodes = _needed(graph.node, self.output)
+        self.output = self._output([value.name for value in graph.output], output)
+        self.nodes = needed(graph.node, self.output)
         weights = set(self.constants)
         inputs = [value for value in graph.input if value.name not in weights]
         self._single("input", [value.name for value in inputs])
@@ -65,30 +93,76 @@ class Reading:
             for tensor in dict.fromkeys(node.input):
                 self._readers.setdefault(tensor, []).append(node)
         self.names = LayerNames(_computing(self.nodes, weights), weights)
+        self._folded = 0
         self.tensors: dict[str, Tensor] = {}
         #: By layer, the log-softmax that it was read from, as a softmax.
         self.log_softmax: dict[str, onnx.NodeProto] = {}
         #: Outputs of nodes that an earlier layer has taken in.
         self.done: set[str] = set()
-        self._start(name, inputs[0])
+        for node in self.nodes:
+            # Before any layer is read, so that a layer of several operators finds all of its constants.
+            if self.reads_only_constants(node):
+                self.fold(node)
+        self._start(name, inputs[0], sizes, axes)
 
-    def _start(self, name: str, value: onnx.ValueInfoProto) -> None:
+    def _start(
+        self, name: str, value: onnx.ValueInfoProto, given: Sequence[int] | None, axes: Sequence[str] | None
+    ) -> None:
         """Begin the graph with its input layer."""
         dims = value.type.tensor_type.shape.dim
         sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
+        first = not self.free and self.reads_channels_first(value.name)
+        if axes is not None and len(axes) >= 3:
+            first = axes[1] in ("channel", "feature")
+        if given is not None:
+            sizes = self._sizes_of_example(value.name, sizes, tuple(given), first)
+        if axes is not None and len(axes) != len(sizes):
+            raise ModelSourceError(
+                f"{self.file}: axes= names {len(axes)} axes ({', '.join(axes)}), the input {value.name!r} "
+                f"has {len(sizes)}"
+            )
+        if self.free:
+            sizes, axes = [1, *sizes], None if axes is None else ("batch", *axes)
         if len(sizes) < 2 or any(not size for size in sizes[1:]):
             found = ", ".join(dim.dim_param or str(dim.dim_value or "?") for dim in dims)
             raise ModelSourceError(
                 f"{self.file}: the input {value.name!r} has the shape ({found}), expected a batch axis and "
-                "fixed sizes for all others; export the model again with a fixed input size"
+                "fixed sizes for all others; pass an array of the size that you want with example=, or export the "
+                "model again with a fixed input size"
             )
         self.batch = sizes[0] or DYNAMIC_BATCH
         rank = len(sizes)
-        order = channels_first_order(rank) if self.reads_channels_first(value.name) else canonical_order(rank)
+        order = channels_first_order(rank) if first else canonical_order(rank)
         canonical = [sizes[axis] for axis in inverse(order)]
         input_name = self.names.input(value.name)
-        self.builder = Builder(name, [int(size or 0) for size in canonical[1:]], input_name=input_name)
+        shape = [int(size or 0) for size in canonical[1:]]
+        if prod(shape) > LARGEST_LAYER:
+            raise ModelSourceError(
+                f"{self.file}: its input {value.name!r} has {prod(shape)} numbers, too many to explain"
+            )
+        names = None if axes is None else [axes[axis] for axis in inverse(order)]
+        self.builder = Builder(name, shape, names, input_name)
         self.tensors[value.name] = Tensor(input_name, order)
+
+    def _sizes_of_example(
+        self, name: str, sizes: list[int | None], given: tuple[int, ...], first: bool
+    ) -> list[int | None]:
+        """The input's sizes with those of an example where the file leaves them open.
+
+        An example is channels-last, as every array is; where only its sizes as they are fit the file's, it is in the
+        file's own order.
+        """
+        if len(given) == len(sizes):
+            moved = tuple(given[axis] for axis in channels_first_order(len(given)))
+            for sides in (moved, given) if first else (given,):
+                if all(size in (None, side) for size, side in zip(sizes[1:], sides[1:], strict=True)):
+                    # The batch of an example is one of many.
+                    return [sizes[0], *sides[1:]]
+        found = ", ".join("?" if size is None else str(size) for size in sizes)
+        raise ModelSourceError(
+            f"{self.file}: example= has the shape {given}, which does not fit the input {name!r} ({found} in the "
+            "file's order)"
+        )
 
     def _single(self, what: str, names: Sequence[str]) -> str:
         if len(names) != 1:
@@ -97,6 +171,30 @@ class Reading:
                 f"cut the file to one {what}, e.g. with onnx.utils.extract_model"
             )
         return names[0]
+
+    def _output(self, names: Sequence[str], chosen: str | int | None) -> str:
+        listed = ", ".join(f"{place}: {name}" for place, name in enumerate(names))
+        if chosen is None and len(names) > 1:
+            raise ModelSourceError(
+                f"{self.file}: the graph has {len(names)} outputs ({listed}); say which one is to be explained with "
+                f"output={names[0]!r}, or by its place, output=0"
+            )
+        if isinstance(chosen, str) and chosen not in names:
+            raise UnknownNameError(f"output of {self.file}", chosen, names)
+        if isinstance(chosen, int) and not 0 <= chosen < len(names):
+            raise ModelSourceError(f"{self.file}: output={chosen}, expected one of {listed}")
+        return chosen if isinstance(chosen, str) else names[chosen or 0]
+
+    def position(self, axis: int, rank: int) -> int:
+        """Where an axis that the file counts stands in the order of a tensor of ``rank``, the free axes included."""
+        return int(axis) % (rank - self.free) + self.free
+
+    def mixes_batch(self, node: onnx.NodeProto, why: str) -> NoReturn:
+        """Raise `BatchAxisError` for ``node``."""
+        try:
+            self.unsupported(node, why)
+        except UnsupportedLayerError as error:
+            raise BatchAxisError(str(error)) from None
 
     def unsupported(self, node: onnx.NodeProto, why: str) -> NoReturn:
         """Raise `UnsupportedLayerError` for ``node``."""
@@ -142,12 +240,25 @@ class Reading:
         pending, seen = [name], set()
         while pending:
             for node in self.readers(pending.pop(0)):
-                if node.op_type in _CHANNELS_FIRST_READERS:
+                if node.op_type in _CHANNELS_FIRST_READERS or self._slopes_of_channels(node):
                     return True
-                if node.op_type in AXIS_BLIND and node.output[0] not in seen:
-                    seen.add(node.output[0])
-                    pending.append(node.output[0])
+                if node.op_type in AXIS_BLIND or self._keeps_channels(node):
+                    pending += [output for output in node.output if output not in seen]
+                    seen.update(node.output)
         return False
+
+    def _slopes_of_channels(self, node: onnx.NodeProto) -> bool:
+        """Whether it is a PRelu with a slope for each index of axis 1, as exporters write it: (channel, 1, ...)."""
+        slope = self.constants.get(node.input[1]) if node.op_type == "PRelu" else None
+        return slope is not None and slope.ndim >= 2 and slope.size == slope.shape[0] > 1
+
+    def _keeps_channels(self, node: onnx.NodeProto) -> bool:
+        """Whether it adds or drops axes behind axis 1 alone."""
+        if node.op_type not in ("Squeeze", "Unsqueeze"):
+            return False
+        listed = self.constants.get(node.input[1]) if len(node.input) > 1 else None
+        axes = attribute(node, "axes", ()) if listed is None else listed.tolist()
+        return bool(axes) and min(axes) >= 2
 
     def arranged(self, node: onnx.NodeProto, tensor: Tensor, order: Order) -> Tensor:
         """The same ONNX tensor with its axes in ``order``: a permute layer where they are not yet so."""
@@ -161,6 +272,8 @@ class Reading:
 
     def channels_first(self, node: onnx.NodeProto, index: int = 0) -> Tensor:
         """The input at ``index``, its channels where convolution and pooling want them."""
+        if self.free:
+            self.unsupported(node, "it stands in a network that mixes its first axis with others")
         tensor = self.tensor(node, index)
         return self.arranged(node, tensor, channels_first_order(tensor.rank))
 
@@ -178,10 +291,12 @@ class Reading:
         weights: Mapping[str, np.ndarray | None] | None = None,
         order: Order | None = None,
         last: onnx.NodeProto | None = None,
-    ) -> None:
-        """Append the layer that ``node`` (up to ``last``, where it is several) stands for.
+        output: str | None = None,
+    ) -> Tensor:
+        """Append the layer that ``node`` (up to ``last``, where it is several) stands for; returns its output.
 
-        ``order`` is that of the output, by default the first input's.
+        ``order`` is that of the output, by default the first input's; ``output``: its name, by default the first of
+        the node's. A node that is several layers emits them one after the other.
         """
         given = {
             key: np.ascontiguousarray(array) for key, array in (weights or {}).items() if array is not None
@@ -196,15 +311,28 @@ class Reading:
             )
         except HarnessError as error:
             self.unsupported(node, str(error))
-        self.tensors[(last or node).output[0]] = Tensor(name, inputs[0].order if order is None else order)
+        size = prod(self.builder[name].shape)
+        if size > LARGEST_LAYER:
+            self.unsupported(
+                node, f"its output has {size} numbers for each sample, at most {LARGEST_LAYER} are read"
+            )
+        tensor = Tensor(name, inputs[0].order if order is None else order)
+        self.tensors[output or (last or node).output[0]] = tensor
+        return tensor
 
-    def rename(self, node: onnx.NodeProto, tensor: Tensor) -> None:
+    def rename(self, node: onnx.NodeProto, tensor: Tensor, output: str | None = None) -> None:
         """Let the node's output be ``tensor``: it changes no value."""
-        self.tensors[node.output[0]] = tensor
+        self.tensors[output or node.output[0]] = tensor
+
+    def reads_only_constants(self, node: onnx.NodeProto) -> bool:
+        return all(name in self.constants for name in node.input if name)
 
     def fold(self, node: onnx.NodeProto) -> None:
         """Compute a node that reads only constants."""
         inputs = {name: self.constants[name] for name in node.input if name}
+        why = too_large(node, [self.constants[name] if name else None for name in node.input])
+        if why:
+            self.unsupported(node, f"it reads only constants, and {why}")
         graph = helper.make_graph(
             [node],
             "constant",
@@ -216,6 +344,11 @@ class Reading:
             results = ReferenceEvaluator(model).run(None, inputs)
         except Exception as error:  # the evaluator raises whatever its operators raise
             self.unsupported(node, f"it reads only constants but cannot be computed ({error})")
+        self._folded += sum(np.asarray(result).nbytes for result in results)
+        if self._folded > LARGEST_FOLDED:
+            self.unsupported(
+                node, f"the constants computed from others take more than {LARGEST_FOLDED >> 20} MiB"
+            )
         self.constants.update(zip((name for name in node.output if name), results, strict=True))
 
 
@@ -228,7 +361,7 @@ def attribute(node: onnx.NodeProto, key: str, default: Any = None) -> Any:
     return default
 
 
-def _needed(nodes: Sequence[onnx.NodeProto], output: str) -> list[onnx.NodeProto]:
+def needed(nodes: Sequence[onnx.NodeProto], output: str) -> list[onnx.NodeProto]:
     """The nodes that the output depends on, in the file's order."""
     wanted, kept = {output}, []
     for node in reversed(nodes):

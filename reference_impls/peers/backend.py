@@ -29,7 +29,7 @@ from harness.graph import Graph
 from harness.methods import Backward, IntegratedGradients, Method, Smoothed
 from harness.peers import python_of
 from harness.trace.trace import LayerTrace, Trace
-from reference_impls.peers.graph_json import graph_payload, graph_weights
+from reference_impls.peers.graph_json import graph_payload, graph_weights, require_peer_kinds
 
 #: Ways to write a network's activations in Keras 2; see `keras2.FORMS`.
 FORMS = ("activation", "fused", "layers")
@@ -112,11 +112,14 @@ class PeerBackend:
         return self.adapter.knows(method)
 
     def prepare(self, model: Model, dtype: str) -> PreparedPeer:
-        """``model`` for this library. Raises InvalidInputError for a dtype that it does not compute in."""
+        """``model`` for this library. Raises InvalidInputError for a dtype that it does not compute in,
+        UnsupportedLayerError for a layer that it has no form of.
+        """
         if dtype not in self.adapter.dtypes:
             raise InvalidInputError(
                 f"{self.name} computes in {' and '.join(self.adapter.dtypes)}, not in {dtype!r}"
             )
+        require_peer_kinds(model.graph, self.name)
         return PreparedPeer(self, model, dtype)
 
 

@@ -9,7 +9,25 @@ from typing import Any
 
 import numpy as np
 
+from harness.errors import UnsupportedLayerError
 from harness.graph import Graph, Layer
+
+#: Kinds that the peers' side builds no Keras 2 layer for: models with one are refused by name.
+NOT_IN_KERAS_2 = (
+    *("conv3d", "conv_transpose3d", "max_pool3d", "average_pool3d"),
+    *("mish", "hard_swish", "hard_sigmoid", "clip", "prelu"),
+    *("group_norm", "affine", "pad", "take", "resample"),
+)
+
+
+def require_peer_kinds(graph: Graph, peer: str) -> None:
+    """Raise UnsupportedLayerError for a layer that no peer has."""
+    for layer in graph:
+        if layer.kind in NOT_IN_KERAS_2:
+            raise UnsupportedLayerError(
+                f"{peer}: layer {layer.name!r} ({layer.kind}): the peers have no Keras 2 layer for this kind; "
+                "use the backend 'tensorflow' or 'oracle'"
+            )
 
 
 def graph_payload(graph: Graph) -> dict[str, Any]:

@@ -112,6 +112,9 @@ def test_rising(kind: str, seed: int) -> None:
     if not KINDS[kind].elementwise:
         assert not KINDS[kind].rising
         return
+    if KINDS[kind].weights:
+        assert not KINDS[kind].rising  # alpha may be below zero
+        return
     x = np.linspace(-8, 8, 1001)
     values = apply(replace(layer, input_shapes=((1001,),), shape=(1001,)), (x[None],))[0]
     assert KINDS[kind].rising == bool((np.diff(values) >= 0).all())

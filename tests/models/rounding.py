@@ -57,12 +57,16 @@ def _pooled_terms(layer: Layer) -> int:
     return math.prod(window) + 3
 
 
-_CONVOLUTIONS = ("conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d")
+_CONVOLUTIONS = tuple(f"{kind}{space}d" for kind in ("conv", "conv_transpose") for space in (1, 2, 3))
 _LINEAR: dict[str, Callable[[Layer], int]] = {
     **dict.fromkeys(("dense", *_CONVOLUTIONS), _kernel_terms),
     **dict.fromkeys(("separable_conv1d", "separable_conv2d"), _separable_terms),
-    **dict.fromkeys(("average_pool1d", "average_pool2d", "global_average_pool"), _pooled_terms),
+    **dict.fromkeys(
+        ("average_pool1d", "average_pool2d", "average_pool3d", "global_average_pool"), _pooled_terms
+    ),
     "scale": lambda layer: 2,
+    "affine": lambda layer: 2,
+    "resample": lambda layer: layer.weights["matrix"].shape[1],
     "add": lambda layer: 1,
     "multiply": lambda layer: math.prod(layer.input_shapes[0]) + 2,
 }
@@ -88,8 +92,20 @@ def _layer_norm(layer: Layer, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     The variance is off by ``n m^2`` (as the mean of squares, the worse formula), which moves the result
     by half of ``|x - mean| / d`` times ``n m^2 / d^2``, and ``|x - mean| / d`` is at most ``sqrt n``.
     """
-    axes = tuple(range(-layer.attributes["axes_count"], 0))
-    n = math.prod(layer.shape[axis] for axis in axes)
+    return _normalised(layer, x, y, tuple(range(-layer.attributes["axes_count"], 0)))
+
+
+def _group_norm(layer: Layer, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The same over the places and the channels of a group, in (batch, places, group, channel)."""
+    groups = layer.attributes["groups"]
+    shape = (x.shape[0], -1, groups, x.shape[-1] // groups)
+    weights = {key: array.reshape(shape[2:]) for key, array in layer.weights.items()}
+    grouped = replace(layer, weights=weights)
+    return _normalised(grouped, x.reshape(shape), y.reshape(shape), (1, 3)).reshape(x.shape)
+
+
+def _normalised(layer: Layer, x: np.ndarray, y: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    n = math.prod(x.shape[axis] for axis in axes)
     m = np.abs(x).max(axes, keepdims=True)
     d = np.sqrt(x.var(axes, keepdims=True) + layer.attributes["epsilon"])
     gamma, beta = np.abs(layer.weights.get("gamma", 1.0)), np.abs(layer.weights.get("beta", 0.0))
@@ -107,9 +123,11 @@ def _smooth(layer: Layer, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 _NONLINEAR: dict[str, Callable[[Layer, np.ndarray, np.ndarray], np.ndarray]] = {
-    **dict.fromkeys(("elu", "selu", "sigmoid", "tanh", "swish", "gelu"), _smooth),
+    **dict.fromkeys(("elu", "selu", "sigmoid", "tanh", "swish", "gelu", "mish"), _smooth),
     "softmax": _softmax,
     "batch_norm": _batch_norm,
+    **dict.fromkeys(("hard_swish", "hard_sigmoid"), _smooth),
     "layer_norm": _layer_norm,
+    "group_norm": _group_norm,
     "upsample": _upsample,
 }

@@ -11,13 +11,13 @@ import pytest
 
 import reference_impls.peers
 from harness.backends.worker import Worker
-from harness.errors import PeerError
+from harness.errors import PeerError, UnsupportedLayerError
 from harness.graph import Graph
 from harness.peers import python_of
 from ported_models.build import Builder
 from reference_impls.oracle.derivative import vjp
 from reference_impls.oracle.forward import activations
-from reference_impls.peers.graph_json import graph_payload, graph_weights
+from reference_impls.peers.graph_json import NOT_IN_KERAS_2, graph_payload, graph_weights, require_peer_kinds
 from tests.models.graphs import LAYER_KINDS, branching_graph, random_input, single_layer_graph
 from tests.peers.library import needs
 
@@ -84,7 +84,7 @@ def _condition(graph: Graph, x: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("dtype", ("float32", "float64"))
-@pytest.mark.parametrize("kind", LAYER_KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in LAYER_KINDS if kind not in NOT_IN_KERAS_2])
 def test_every_kind_computes_and_differentiates_what_the_graph_says(
     worker: Worker, kind: str, dtype: str
 ) -> None:
@@ -102,6 +102,14 @@ def test_every_kind_computes_and_differentiates_what_the_graph_says(
             seed,
             graph["layer"].attributes,
         )
+
+
+def test_a_kind_without_a_layer_there_is_refused_by_name() -> None:
+    graph = single_layer_graph("take", np.random.default_rng(0))
+    with pytest.raises(
+        UnsupportedLayerError, match=r"peer: layer 'layer' \(take\): the peers have no Keras 2 layer"
+    ):
+        require_peer_kinds(graph, "peer")
 
 
 @pytest.mark.parametrize("form", ("activation", "fused", "layers"))

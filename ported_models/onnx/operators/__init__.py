@@ -1,7 +1,23 @@
 """Each ONNX operator as a layer: ``OPERATORS[op_type](reading, node)`` appends it, or raises."""
 
-from ported_models.onnx.operators import axes, elementwise, kernels, windows
+from ported_models.onnx.operators import (
+    cutting,
+    elementwise,
+    kernels,
+    normalising,
+    resizing,
+    shaping,
+    windows,
+)
 
-OPERATORS = {**kernels.OPERATORS, **windows.OPERATORS, **elementwise.OPERATORS, **axes.OPERATORS}
+OPERATORS = {
+    **kernels.OPERATORS,
+    **normalising.OPERATORS,
+    **windows.OPERATORS,
+    **elementwise.OPERATORS,
+    **shaping.OPERATORS,
+    **cutting.OPERATORS,
+    **resizing.OPERATORS,
+}
 
 __all__ = ["OPERATORS"]

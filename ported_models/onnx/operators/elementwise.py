@@ -9,8 +9,9 @@ import onnx
 from onnx import TensorProto, helper
 
 from ported_models.onnx.layout import Order
-from ported_models.onnx.operators.kernels import channel_vector, following_bias
-from ported_models.onnx.reading import Reading, attribute
+from ported_models.onnx.operators.constants import channel_vector, placed
+from ported_models.onnx.operators.kernels import following_bias
+from ported_models.onnx.reading import Reading, Tensor, attribute
 
 #: Defaults of ONNX Selu, which are Klambauer et al. 2017's constants; the graph has no others.
 _SELU = (1.67326319217681884765625, 1.05070102214813232421875)
@@ -28,9 +29,12 @@ def _function(kind: str, **attributes: float) -> Callable[[Reading, onnx.NodePro
 
 def _selu(reading: Reading, node: onnx.NodeProto) -> None:
     found = (attribute(node, "alpha", _SELU[0]), attribute(node, "gamma", _SELU[1]))
-    if tuple(map(np.float32, found)) != tuple(map(np.float32, _SELU)):
-        reading.unsupported(node, f"its alpha and gamma are {found}, expected the usual {_SELU}")
-    reading.emit(node, "selu", [reading.tensor(node)])
+    if tuple(map(np.float32, found)) == tuple(map(np.float32, _SELU)):
+        reading.emit(node, "selu", [reading.tensor(node)])
+        return
+    x = reading.emit(node, "elu", [reading.tensor(node)], {"alpha": found[0]})
+    channels = reading.builder[x.layer].shape[-1]
+    reading.emit(node, "scale", [x], weights={"kernel": np.full(channels, found[1], np.float32)})
 
 
 def _gelu(reading: Reading, node: onnx.NodeProto) -> None:
@@ -39,9 +43,16 @@ def _gelu(reading: Reading, node: onnx.NodeProto) -> None:
 
 
 def _swish(reading: Reading, node: onnx.NodeProto) -> None:
-    if attribute(node, "alpha", 1.0) != 1.0:
-        reading.unsupported(node, f"its alpha is {attribute(node, 'alpha')}, expected 1")
-    reading.emit(node, "swish", [reading.tensor(node)])
+    """``x * sigmoid(alpha * x)``, which is ``swish(alpha * x) / alpha``."""
+    x, alpha = reading.tensor(node), attribute(node, "alpha", 1.0)
+    if alpha == 0.0:
+        reading.unsupported(node, "its alpha is 0")
+    ones = np.ones(reading.builder[x.layer].shape[-1], np.float32)
+    if alpha != 1.0:
+        x = reading.emit(node, "scale", [x], weights={"kernel": ones * alpha})
+    x = reading.emit(node, "swish", [x])
+    if alpha != 1.0:
+        reading.emit(node, "scale", [x], weights={"kernel": ones / alpha})
 
 
 def _clip(reading: Reading, node: onnx.NodeProto) -> None:
@@ -50,23 +61,44 @@ def _clip(reading: Reading, node: onnx.NodeProto) -> None:
         array = reading.constant(node, index, key)
         bounds.append(attribute(node, key, default) if array is None else float(array))
     # Exporters without infinities write the largest number of the type.
-    low, high = bounds[0], np.inf if bounds[1] >= np.finfo(np.float32).max else bounds[1]
-    kinds = {(0.0, 6.0): "relu6", (0.0, np.inf): "relu"}
-    if (low, high) not in kinds:
-        reading.unsupported(node, f"it clips to [{low}, {high}], expected [0, 6] or [0, inf]")
-    reading.emit(node, kinds[low, high], [reading.tensor(node)])
+    largest = np.finfo(np.float32).max
+    low = -np.inf if bounds[0] <= -largest else bounds[0]
+    high = np.inf if bounds[1] >= largest else bounds[1]
+    x, kinds = reading.tensor(node), {(0.0, 6.0): "relu6", (0.0, np.inf): "relu"}
+    if (low, high) == (-np.inf, np.inf):
+        reading.rename(node, x)
+    elif (low, high) in kinds:
+        reading.emit(node, kinds[low, high], [x])
+    else:
+        # ONNX: where the lower bound is the greater, the upper one is the value (operator Clip-13).
+        reading.emit(node, "clip", [x], {"low": min(low, high), "high": high})
 
 
 def _prelu(reading: Reading, node: onnx.NodeProto) -> None:
-    slope = reading.constant(node, 1, "slope")
-    if slope is None or np.unique(slope).size != 1:
-        reading.unsupported(node, "its slopes differ, expected one for all values")
-    reading.emit(node, "leaky_relu", [reading.tensor(node)], {"alpha": float(slope.flat[0])})
+    slope, x = reading.constant(node, 1, "slope"), reading.tensor(node)
+    if slope is None:
+        reading.unsupported(node, "it has no slope")
+    if np.unique(slope).size == 1:
+        reading.emit(node, "leaky_relu", [x], {"alpha": float(slope.flat[0])})
+        return
+    vector = channel_vector(slope, reading.sizes(x), _channel_axis(x.order))
+    if vector is not None:
+        reading.emit(node, "prelu", [x], weights={"alpha": vector})
+        return
+    # A slope for each number: max(x, 0) - slope * max(-x, 0).
+    kernel = placed(reading, node, x, slope)
+    above = reading.emit(node, "relu", [x])
+    channels = np.ones(reading.builder[x.layer].shape[-1], np.float32)
+    mirrored = reading.emit(node, "scale", [x], weights={"kernel": -channels})
+    below = reading.emit(
+        node, "affine", [reading.emit(node, "relu", [mirrored])], weights={"kernel": -kernel}
+    )
+    reading.emit(node, "add", [above, below])
 
 
 def _softmax(reading: Reading, node: onnx.NodeProto) -> None:
     x = reading.tensor(node)
-    axis = attribute(node, "axis", -1 if reading.opset >= 13 else 1) % x.rank
+    axis = reading.position(attribute(node, "axis", -1 if reading.opset >= 13 else 1), x.rank)
     if reading.opset < 13 and axis != x.rank - 1:
         reading.unsupported(node, f"before opset 13 it normalises over axis {axis} and all after it together")
     reading.emit(node, "softmax", [x], {"axis": x.order[axis] - x.rank})
@@ -119,13 +151,22 @@ def _product(reading: Reading, node: onnx.NodeProto) -> None:
 
 
 def _difference(reading: Reading, node: onnx.NodeProto) -> None:
-    if not any(name in reading.constants for name in node.input):
-        reading.unsupported(node, "the graph has no difference or quotient of two layers")
-    _affine(reading, node)
+    if any(name in reading.constants for name in node.input):
+        _affine(reading, node)
+        return
+    if node.op_type == "Div":
+        reading.unsupported(node, "the graph has no quotient of two layers")
+    first, second = reading.tensor(node), reading.tensor(node, 1)
+    ones = np.ones(reading.builder[second.layer].shape[-1], np.float32)
+    minus = reading.emit(node, "scale", [second], weights={"kernel": -ones})
+    _join(reading, node, "add", [first, minus])
 
 
 def _merge(reading: Reading, node: onnx.NodeProto, kind: str) -> None:
-    tensors = [reading.tensor(node, index) for index in range(len(node.input))]
+    _join(reading, node, kind, [reading.tensor(node, index) for index in range(len(node.input))])
+
+
+def _join(reading: Reading, node: onnx.NodeProto, kind: str, tensors: list[Tensor]) -> None:
     if len(tensors) == 1:
         reading.rename(node, tensors[0])
         return
@@ -144,9 +185,8 @@ def _affine(reading: Reading, node: onnx.NodeProto) -> None:
     sizes, axis = reading.sizes(x), _channel_axis(x.order)
     vector = channel_vector(array, sizes, axis)
     if vector is None:
-        reading.unsupported(
-            node, f"its constant has the shape {array.shape}, expected one value per channel ({sizes[axis]})"
-        )
+        _placed_affine(reading, node, x, array, position == 0)
+        return
     one = np.ones_like(vector)
     constant_first = position == 0
     bias, last = None, node
@@ -160,6 +200,24 @@ def _affine(reading: Reading, node: onnx.NodeProto) -> None:
         kernel = one / vector if node.op_type == "Div" else vector
         bias, last = following_bias(reading, node, sizes, axis)
     reading.emit(node, "scale", [x], weights={"kernel": kernel, "bias": bias}, last=last)
+
+
+def _placed_affine(
+    reading: Reading, node: onnx.NodeProto, x: Tensor, array: np.ndarray, constant_first: bool
+) -> None:
+    """The same of a constant with a number for each place: a position embedding, a mask."""
+    full = placed(reading, node, x, array)
+    weights: dict[str, np.ndarray] = {
+        "Add": {"bias": full},
+        "Sum": {"bias": full},
+        "Sub": {"kernel": -np.ones_like(full), "bias": full} if constant_first else {"bias": -full},
+        "Mul": {"kernel": full},
+    }.get(node.op_type, {})
+    if node.op_type == "Div":
+        if constant_first:
+            reading.unsupported(node, "it divides a constant by a layer's output")
+        weights = {"kernel": 1 / full}
+    reading.emit(node, "affine", [x], weights=weights)
 
 
 def _negative(reading: Reading, node: onnx.NodeProto) -> None:
@@ -179,6 +237,9 @@ OPERATORS = {
     "Elu": _function("elu", alpha=1.0),
     "Sigmoid": _function("sigmoid"),
     "Tanh": _function("tanh"),
+    "HardSigmoid": _function("hard_sigmoid", alpha=0.2, beta=0.5),
+    "HardSwish": _function("hard_swish"),
+    "Mish": _function("mish"),
     "Selu": _selu,
     "Gelu": _gelu,
     "Swish": _swish,

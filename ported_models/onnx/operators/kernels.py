@@ -1,4 +1,4 @@
-"""Operators with weights: matrix products, convolutions, normalisations."""
+"""Operators with weights: matrix products and convolutions."""
 
 from __future__ import annotations
 
@@ -7,25 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
-from ported_models.onnx.layout import weight_from_onnx
+from ported_models.onnx.layout import canonical_order, compose, weight_from_onnx
+from ported_models.onnx.operators.constants import channel_vector, placed
+from ported_models.onnx.operators.shaping import regroup
 from ported_models.onnx.operators.windows import explicit_padding, per_space
-from ported_models.onnx.reading import Reading, attribute
+from ported_models.onnx.reading import Reading, Tensor, attribute
 from ported_models.shapes import dilated
-
-
-def channel_vector(array: np.ndarray, sizes: Sequence[int], axis: int) -> np.ndarray | None:
-    """``array``, broadcast to an ONNX tensor of ``sizes``, as one value per index of ``axis``.
-
-    None where it varies along another axis, or would enlarge the tensor.
-    """
-    if array.ndim > len(sizes):
-        return None
-    shape = (1,) * (len(sizes) - array.ndim) + array.shape
-    if any(size != 1 for position, size in enumerate(shape) if position != axis):
-        return None
-    if shape[axis] not in (1, sizes[axis]):
-        return None
-    return np.ascontiguousarray(np.broadcast_to(array.reshape(-1), (sizes[axis],)))
 
 
 def following_bias(
@@ -48,44 +35,102 @@ def following_bias(
 
 def _matmul(reading: Reading, node: onnx.NodeProto) -> None:
     if node.input[0] in reading.constants:
-        reading.unsupported(node, "the constant stands on the left, expected input times weights")
+        _matmul_from_the_left(reading, node)
+        return
     kernel = reading.constant(node, 1, "second factor")
-    if kernel is None or kernel.ndim != 2:
-        reading.unsupported(node, "its weights are no matrix (in, out)")
+    if kernel is None:
+        reading.unsupported(node, "it has no weights")
     x = reading.channels_last(node)
+    if x.rank - reading.free < 2:
+        reading.unsupported(node, "its input has a single axis")
+    if kernel.ndim == 1:
+        y = reading.emit(node, "dense", [x], weights={"kernel": kernel[:, None]})
+        regroup(reading, node, y, reading.sizes(y)[1:-1])
+        return
+    while kernel.ndim > 2 and kernel.shape[0] == 1:
+        kernel = kernel[0]
+    if kernel.ndim > 2:
+        _matmul_by_part(reading, node, x, kernel)
+        return
     sizes = (*reading.sizes(x)[:-1], kernel.shape[1])
     bias, last = following_bias(reading, node, sizes, len(sizes) - 1)
     reading.emit(node, "dense", [x], weights={"kernel": kernel, "bias": bias}, last=last)
 
 
+def _matmul_from_the_left(reading: Reading, node: onnx.NodeProto) -> None:
+    """``W x`` is ``(x' W')'``, a prime for the last two axes exchanged."""
+    matrix, x = reading.constants[node.input[0]], reading.tensor(node, 1)
+    while matrix.ndim > 2 and matrix.shape[0] == 1:
+        matrix = matrix[0]
+    if matrix.ndim != 2 or x.rank - reading.free < 2:
+        reading.unsupported(node, "its weights are no matrix (out, in)")
+    if x.order[-2] == 0:
+        reading.mixes_batch(node, "the constant stands on the left and mixes the samples of the batch")
+    turned = (*range(x.rank - 2), x.rank - 1, x.rank - 2)
+    exchanged = reading.arranged(node, Tensor(x.layer, compose(x.order, turned)), canonical_order(x.rank))
+    reading.emit(node, "dense", [exchanged], weights={"kernel": matrix.T}, order=turned)
+
+
+def _matmul_by_part(reading: Reading, node: onnx.NodeProto, x: Tensor, kernel: np.ndarray) -> None:
+    """A matrix of its own for each index of the axes before the last two: a convolution of one tap in groups."""
+    sizes = reading.sizes(x)
+    *parts, rows, inner = sizes[1:]
+    if kernel.ndim - 2 > len(parts):
+        reading.mixes_batch(node, f"its weights {kernel.shape} are another matrix for each sample")
+    if any(side not in (1, part) for side, part in zip(kernel.shape[-3::-1], parts[::-1], strict=False)):
+        reading.unsupported(
+            node, f"its weights {kernel.shape} repeat the input, of {sizes[1:]}, along an axis"
+        )
+    kernel = np.broadcast_to(kernel, (*parts, *kernel.shape[-2:]))
+    groups, outputs = int(np.prod(parts)), kernel.shape[-1]
+    plain = canonical_order(4)
+    y = x
+    if len(parts) != 1:
+        y = reading.emit(node, "reshape", [y], {"target": (groups, rows, inner)}, order=plain)
+    y = reading.emit(node, "permute", [y], {"dims": (2, 1, 3)}, order=plain)
+    y = reading.emit(node, "reshape", [y], {"target": (rows, groups * inner)}, order=(0, 1, 2))
+    # (1, in, group * out): the outputs of a group stand together.
+    taps = kernel.reshape(groups, inner, outputs).transpose(1, 0, 2).reshape(1, inner, groups * outputs)
+    y = reading.emit(node, "conv1d", [y], {"groups": groups}, {"kernel": taps}, order=(0, 1, 2))
+    y = reading.emit(node, "reshape", [y], {"target": (rows, groups, outputs)}, order=plain)
+    y = reading.emit(node, "permute", [y], {"dims": (2, 1, 3)}, order=plain)
+    if len(parts) != 1:
+        target = {"target": (*parts, rows, outputs)}
+        reading.emit(node, "reshape", [y], target, order=canonical_order(len(sizes)))
+
+
 def _gemm(reading: Reading, node: onnx.NodeProto) -> None:
     """``alpha * A' @ B' + beta * C``, a prime for an optional transposition."""
+    x = reading.tensor(node)
     if attribute(node, "transA", 0):
-        reading.unsupported(node, "transA=1 would mix the samples of a batch")
+        if not reading.free:
+            reading.mixes_batch(node, "transA=1 would mix the samples of a batch")
+        x = Tensor(x.layer, compose(x.order, (0, 2, 1)))
+    x = reading.arranged(node, x, canonical_order(x.rank))
     kernel = reading.constant(node, 1, "weight matrix")
     if kernel is None:
         reading.unsupported(node, "it has no weights")
     kernel = kernel.T if attribute(node, "transB", 0) else kernel
     alpha, beta = attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0)
     kernel = kernel if alpha == 1.0 else (kernel * alpha).astype(kernel.dtype)
-    added, last, x = reading.constant(node, 2, "bias"), node, reading.channels_last(node)
-    sizes = (reading.batch, kernel.shape[1])
+    added, last = reading.constant(node, 2, "bias"), node
+    sizes = (*reading.sizes(x)[:-1], kernel.shape[1])
     if added is None:
-        bias, last = following_bias(reading, node, sizes, 1)
+        bias, last = following_bias(reading, node, sizes, len(sizes) - 1)
     else:
-        bias = channel_vector(added, sizes, 1)
-        if bias is None:
-            reading.unsupported(node, f"its bias has the shape {added.shape}, expected one value per output")
-        bias = bias if beta == 1.0 else (bias * beta).astype(bias.dtype)
-    reading.emit(node, "dense", [x], weights={"kernel": kernel, "bias": bias}, last=last)
+        added = added if beta == 1.0 else (added * beta).astype(added.dtype)
+        bias = channel_vector(added, sizes, len(sizes) - 1)
+    y = reading.emit(node, "dense", [x], weights={"kernel": kernel, "bias": bias}, last=last)
+    if added is not None and bias is None:
+        reading.emit(node, "affine", [y], weights={"bias": placed(reading, node, y, added)})
 
 
 def _convolution(reading: Reading, node: onnx.NodeProto) -> None:
     transposed = node.op_type == "ConvTranspose"
     kernel, bias = reading.constant(node, 1, "kernel"), reading.constant(node, 2, "bias")
-    if kernel is None or kernel.ndim not in (3, 4):
+    if kernel is None or kernel.ndim not in (3, 4, 5):
         found = "no" if kernel is None else f"{kernel.ndim - 2} spatial"
-        reading.unsupported(node, f"its kernel has {found} axes, expected one or two spatial ones")
+        reading.unsupported(node, f"its kernel has {found} axes, expected one to three spatial ones")
     space = kernel.ndim - 2
     kind = f"{'conv_transpose' if transposed else 'conv'}{space}d"
     x = reading.channels_first(node)
@@ -144,35 +189,9 @@ def _transposed_padding(
     return tuple(padding), tuple(appended)
 
 
-def _batch_norm(reading: Reading, node: onnx.NodeProto) -> None:
-    if attribute(node, "training_mode", 0):
-        reading.unsupported(node, "it is in training mode; export the model in inference mode")
-    keys = ("gamma", "beta", "mean", "variance")
-    weights = {key: reading.constant(node, index, key) for index, key in enumerate(keys, start=1)}
-    epsilon = attribute(node, "epsilon", 1e-5)
-    reading.emit(node, "batch_norm", [reading.channels_first(node)], {"epsilon": epsilon}, weights)
-
-
-def _layer_norm(reading: Reading, node: onnx.NodeProto) -> None:
-    x = reading.channels_last(node)
-    sizes = reading.sizes(x)
-    count = x.rank - attribute(node, "axis", -1) % x.rank
-    if count == x.rank:
-        reading.unsupported(node, "it normalises over the batch axis")
-    weights = {}
-    for index, key in ((1, "gamma"), (2, "beta")):
-        array = reading.constant(node, index, key)
-        if array is not None:
-            weights[key] = np.broadcast_to(array, sizes[-count:])
-    attributes = {"epsilon": attribute(node, "epsilon", 1e-5), "axes_count": count}
-    reading.emit(node, "layer_norm", [x], attributes, weights)
-
-
 OPERATORS = {
     "MatMul": _matmul,
     "Gemm": _gemm,
     "Conv": _convolution,
     "ConvTranspose": _convolution,
-    "BatchNormalization": _batch_norm,
-    "LayerNormalization": _layer_norm,
 }

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 
-from ported_models.onnx.reading import Reading, attribute
-from ported_models.shapes import Padding, same_padding
+from ported_models.onnx.operators.cutting import taken
+from ported_models.onnx.operators.resizing import along
+from ported_models.onnx.reading import Reading, Tensor, attribute
+from ported_models.shapes import Padding, dilated, same_padding, window_outputs
 
 
 def per_space(node: onnx.NodeProto, key: str, space: int, default: int = 1) -> tuple[int, ...]:
@@ -41,27 +44,89 @@ def _pool(kind: str) -> Callable[[Reading, onnx.NodeProto], None]:
         x = reading.channels_first(node)
         window = tuple(attribute(node, "kernel_shape"))
         space = len(window)
-        if space not in (1, 2):
-            reading.unsupported(node, f"it pools over {space} spatial axes, expected one or two")
+        if space not in (1, 2, 3):
+            reading.unsupported(node, f"it pools over {space} spatial axes, expected one to three")
         strides, dilations = per_space(node, "strides", space), per_space(node, "dilations", space)
-        if set(dilations) != {1}:
-            reading.unsupported(node, f"its windows are dilated by {dilations}, expected 1")
         if any(name and reading.uses(name) for name in node.output[1:]):
             reading.unsupported(node, "the indices of its maxima are used")
         sizes = reading.sizes(x)[2:]
-        padding = explicit_padding(reading, node, sizes, window, strides, dilations)
-        counts_padding = bool(attribute(node, "count_include_pad", 0))
+        padding = given = explicit_padding(reading, node, sizes, window, strides, dilations)
         if attribute(node, "ceil_mode", 0):
-            padded = _ceiling_padding(sizes, window, strides, padding)
-            if padded != padding and counts_padding:
-                reading.unsupported(node, "ceil_mode=1 adds a window that counts only a part of its padding")
-            padding = padded
+            extents = tuple(dilated(taps, dilation) for taps, dilation in zip(window, dilations, strict=True))
+            padding = _ceiling_padding(sizes, extents, strides, given)
+        counts_padding = bool(attribute(node, "count_include_pad", 0))
+        if set(dilations) != {1}:
+            _dilated_pool(
+                reading, node, x, kind, window, (strides, dilations), (given, padding), counts_padding
+            )
+            return
+        if kind == "average_pool" and counts_padding and padding != given:
+            # What ceil_mode adds does not count, what the file pads does: that becomes a layer of its own.
+            x = _padded(reading, node, x, given)
+            padding = tuple((0, after - own) for (_, after), (_, own) in zip(padding, given, strict=True))
+            counts_padding = False
         attributes: dict[str, Any] = {"pool_size": window, "strides": strides, "padding": padding}
         if kind == "average_pool":
             attributes["count_include_pad"] = counts_padding
         reading.emit(node, f"{kind}{space}d", [x], attributes)
 
     return read
+
+
+def _padded(reading: Reading, node: onnx.NodeProto, x: Tensor, padding: Padding) -> Tensor:
+    """``x`` with zeros around it: a layer, where there are any."""
+    if not any(side for pair in padding for side in pair):
+        return x
+    return reading.emit(node, "zero_pad", [x], {"padding": padding})
+
+
+def _dilated_pool(
+    reading: Reading,
+    node: onnx.NodeProto,
+    x: Tensor,
+    kind: str,
+    window: Sequence[int],
+    moves: tuple[Sequence[int], Sequence[int]],
+    paddings: tuple[Padding, Padding],
+    counts_padding: bool,
+) -> None:
+    """Windows with gaps: for a maximum their values side by side, then pooled; for an average a matrix along each axis.
+
+    ``moves``: strides and dilations; ``paddings``: the file's own, and with what ceil_mode adds. A place of a window
+    outside of the input stands for its nearest inside, which changes no maximum.
+    """
+    (strides, dilations), (own, padding) = moves, paddings
+    sizes = reading.sizes(x)[2:]
+    counts = window_outputs(sizes, window, strides, padding, dilations)
+    for place in range(len(window)):
+        size, (before, after) = sizes[place], own[place]
+        met = (
+            np.arange(counts[place])[:, None] * strides[place]
+            + np.arange(window[place]) * dilations[place]
+            - before
+        )
+        inside = (met >= 0) & (met < size)
+        if not inside.any(axis=1).all():
+            reading.unsupported(node, "one of its windows lies outside of the input")
+        if kind == "max_pool":
+            first = np.argmax(inside, axis=1)
+            last = inside.shape[1] - 1 - np.argmax(inside[:, ::-1], axis=1)
+            tap = np.clip(np.arange(window[place]), first[:, None], last[:, None])
+            indices = np.take_along_axis(met, tap, axis=1)
+            x = taken(reading, node, x, place + 2, indices.ravel().tolist())
+            continue
+        counted = (met >= -before) & (met < size + after) if counts_padding else inside
+        matrix = np.zeros((counts[place], size), np.float32)
+        rows, taps = np.nonzero(inside)
+        np.add.at(matrix, (rows, met[rows, taps]), 1.0)
+        x = along(reading, node, x, place + 2, matrix / counted.sum(axis=1, keepdims=True, dtype=np.float32))
+    if kind == "max_pool":
+        reading.emit(
+            node,
+            f"{kind}{len(window)}d",
+            [x],
+            {"pool_size": window, "strides": window, "padding": ((0, 0),) * len(window)},
+        )
 
 
 def _ceiling_padding(
@@ -88,29 +153,9 @@ def _global_pool(kind: str) -> Callable[[Reading, onnx.NodeProto], None]:
     return read
 
 
-def _reduce(kind: str) -> Callable[[Reading, onnx.NodeProto], None]:
-    """A mean or maximum over all spatial axes: global pooling."""
-
-    def read(reading: Reading, node: onnx.NodeProto) -> None:
-        x = reading.tensor(node)
-        given = attribute(node, "axes")
-        if given is None:
-            array = reading.constant(node, 1, "list of axes")
-            given = range(x.rank) if array is None else array.tolist()
-        canonical = sorted(x.order[axis] for axis in given)
-        if x.rank < 3 or canonical != list(range(1, x.rank - 1)):
-            reading.unsupported(node, f"it reduces the axes {tuple(given)}, expected all spatial ones")
-        keepdims = bool(attribute(node, "keepdims", 1))
-        reading.emit(node, kind, [x], {"keepdims": keepdims}, order=None if keepdims else (0, 1))
-
-    return read
-
-
 OPERATORS = {
     "MaxPool": _pool("max_pool"),
     "AveragePool": _pool("average_pool"),
     "GlobalAveragePool": _global_pool("global_average_pool"),
     "GlobalMaxPool": _global_pool("global_max_pool"),
-    "ReduceMean": _reduce("global_average_pool"),
-    "ReduceMax": _reduce("global_max_pool"),
 }
