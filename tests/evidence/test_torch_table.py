@@ -15,7 +15,7 @@ ROW = Row(
     layers=70,
     twins=1e-6,
     verdicts=dict.fromkeys(METHODS, "equivalent"),
-    autograd=1e-6,
+    autograd=1e-14,
     seconds=20.0,
     memory_gb=1.5,
 )
@@ -41,7 +41,7 @@ def test_end_to_end_is_four_methods_equivalent_or_refused_by_name(
 def test_end_to_end_needs_all_methods_and_the_own_autograd() -> None:
     assert not replace(ROW, verdicts={"gradient": "equivalent"}).end_to_end
     assert not replace(ROW, autograd=None).end_to_end
-    assert not replace(ROW, autograd=0.1).end_to_end
+    assert not replace(ROW, autograd=1e-6).end_to_end
     assert not replace(ROW, refusal="no").end_to_end
 
 
