@@ -89,7 +89,7 @@ def measured(name: str, load_only: bool) -> Row:
     try:
         try:
             model = _loaded(module, example)
-        except harness.ModelSourceError as error:
+        except harness.HarnessError as error:
             if "load it in double precision" not in str(error):
                 raise
             row = replace(row, double=True)
