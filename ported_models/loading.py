@@ -28,7 +28,9 @@ def load_model(
     a torch module, batch first: a torch tensor in torch's own layout, a NumPy array channels-last; for an ONNX file
     that leaves sizes open an array of the size that is wanted, channels-last or, where only that fits, in the file's
     order. Other sources know their input and take none. ``axes``: the names of the axes of an ONNX file's input, in
-    the file's order, where they are not to be read off its operators. ``output``: which of an ONNX file's outputs is
+    the file's order, where they are not to be read off its operators; or of a torch module's input, in the module's
+    own order, for one that takes features last, e.g. ``("batch", "time", "feature")``: the example then has that order.
+    ``output``: which of an ONNX file's outputs is
     explained, by name or place, where it has several.
 
     No framework is imported to find out what the source is. A model that is not the zoo's (whose files are
@@ -47,9 +49,12 @@ def load_model(
             f"example= was given with {_described(source)}, which knows its input; it is for torch modules and for "
             "ONNX files with open sizes"
         )
-    for given, value in (("axes", axes), ("output", output)):
-        if value is not None:
-            raise InvalidInputError(f"{given}= was given with {_described(source)}; it is for ONNX files")
+    if axes is not None and not _is_torch(source):
+        raise InvalidInputError(
+            f"axes= was given with {_described(source)}, whose axes are known; it is for torch modules and ONNX files"
+        )
+    if output is not None:
+        raise InvalidInputError(f"output= was given with {_described(source)}; it is for ONNX files")
     if isinstance(source, PortedModel):
         return _renamed(source, name)
     if isinstance(
@@ -66,7 +71,7 @@ def load_model(
                 f"a torch module ({type(source).__name__}) does not know its input; "
                 "pass one with example=, e.g. example=torch.zeros(1, 3, 224, 224)"
             )
-        return torch_source.from_module(source, example, name or type(source).__name__)
+        return torch_source.from_module(source, example, name or type(source).__name__, axes)
     if _is_keras(source):
         from ported_models.sources import keras_source
 

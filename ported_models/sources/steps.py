@@ -40,7 +40,8 @@ class Reading:
     weights have the same origin. ``removed``: the ending that the graph no longer has
     (`ported_models.endings`). ``notes``: sentences about what was read otherwise than it
     stands in the source. ``output_order``: which axis of the output layer each axis of the source's own
-    output is (a torch module may return its features last), None where they are the same.
+    output is (a torch module may return its features last), None where they are the same. ``input_order``: the same of
+    the source's own input and the input layer.
     """
 
     graph: Graph
@@ -49,3 +50,4 @@ class Reading:
     notes: tuple[str, ...] = ()
     output_order: tuple[int, ...] | None = None
     uses: tuple[Use, ...] = ()
+    input_order: tuple[int, ...] | None = None

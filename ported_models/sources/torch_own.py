@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.errors import ModelSourceError
-from harness.graph import Graph
+from harness.errors import InvalidInputError, ModelSourceError
+from harness.graph import Axes, Graph
 from ported_models.sources.steps import Reading
-from ported_models.twins.layout import to_canonical, to_internal
+from ported_models.sources.torch_site import Order, as_it_is, channels_first
+from ported_models.twins.layout import to_internal
 
 
 @contextmanager
@@ -53,13 +54,43 @@ def run(module: nn.Module, x: torch.Tensor, origin: str) -> torch.Tensor:
     return output
 
 
-def example_tensor(module: nn.Module, example: Any) -> torch.Tensor:
+#: What the axis that stands last in the graph may be called.
+FEATURES = ("channel", "feature")
+
+
+def input_order(rank: int, axes: Axes | None) -> Order:
+    """Which axis of the graph's input each axis of the module's is: channels first, or as ``axes`` says."""
+    if axes is None:
+        return channels_first(rank) if rank > 2 else as_it_is(rank)
+    return tuple(graph_axes(axes).index(axis) for axis in axes)
+
+
+def graph_axes(axes: Axes) -> Axes:
+    """The module's axes in the order of the graph: channels or features last."""
+    return tuple(sorted(axes, key=lambda axis: axis in FEATURES))
+
+
+def checked_axes(axes: Sequence[str], rank: int, origin: str) -> Axes:
+    """``axes`` as names of the axes of an input. Raises InvalidInputError where they are not."""
+    found = tuple(str(axis) for axis in axes)
+    last = sum(axis in FEATURES for axis in found)
+    if len(found) != rank or len(set(found)) != rank or found[:1] != ("batch",) or last != 1:
+        raise InvalidInputError(
+            f"{origin}: axes={found} for an example of {rank} axes; expected as many different names, the first "
+            '"batch", one of them "channel" or "feature", e.g. ("batch", "time", "feature")'
+        )
+    return found
+
+
+def example_tensor(module: nn.Module, example: Any, axes: Axes | None = None) -> torch.Tensor:
     """``example`` as the module takes it: torch's layout (batch, channel, ...), its floating type and device.
 
-    ``example``: a torch tensor in torch's layout, or an array (batch, ..., channel).
+    ``example``: a torch tensor in torch's layout, or an array (batch, ..., channel); with ``axes`` both have
+    the module's own order.
     """
     if not isinstance(example, torch.Tensor):
-        example = torch.from_numpy(np.ascontiguousarray(to_internal(np.asarray(example))))
+        array = np.asarray(example)
+        example = torch.from_numpy(np.ascontiguousarray(to_internal(array) if axes is None else array))
     if example.is_meta:
         example = torch.zeros(example.shape)
     first = next((tensor for tensor in module.parameters() if tensor.is_floating_point()), None)
@@ -103,7 +134,7 @@ class TorchSource:
 
     @property
     def examples(self) -> tuple[np.ndarray, ...]:
-        return (to_canonical(self.example.cpu().to(getattr(torch, self.dtype)).numpy()),)
+        return (self._canonical(self.example.to(getattr(torch, self.dtype)), self.reading.input_order),)
 
     def run(self, x: np.ndarray) -> np.ndarray:
         return self._canonical(run(self.module, self._tensor(x), self.what), self.reading.output_order)
@@ -146,7 +177,8 @@ class TorchSource:
         return ""
 
     def _tensor(self, x: np.ndarray) -> torch.Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(to_internal(x)))
+        order = self.reading.input_order or as_it_is(x.ndim)
+        tensor = torch.from_numpy(np.ascontiguousarray(x.transpose(order)))
         return tensor.to(self.example.device, self.example.dtype)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Torch operations on shapes, on several tensors and on constants, with torch's own parameters.
+"""Torch operations on shapes, with torch's own parameters.
 
 As in `ported_models.sources.torch_layers`, a function serves the module and its functional form alike.
 """
@@ -9,17 +9,21 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from ported_models.sources.torch_layers import Sides, sides_of
-from ported_models.sources.torch_site import Site, Value, as_it_is, channels_first, permuted
+from ported_models.sources.torch_site import Sides, Site, Value, as_it_is, channels_first, permuted
 
 # -- shapes ---------------------------------------------------------------------------------------
 
 
-def reshape(site: Site, input: Value, *shape: Any) -> Value:
+def _together(sides: tuple[Any, ...], named: Any) -> Sequence[int]:
+    """The sides that a tensor's method was given one by one, as one sequence, or by name."""
+    if named is not None:
+        return tuple(named)
+    return tuple(sides[0]) if len(sides) == 1 and not isinstance(sides[0], int) else sides
+
+
+def reshape(site: Site, input: Value, *sides: Any, shape: Any = None, size: Any = None) -> Value:
     """`view`, `reshape`: the batch stays; a result of several axes is channels first if the input was."""
-    sides = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+    sides = tuple(_together(sides, shape if shape is not None else size))
     target = [int(side) for side in sides]
     features = math.prod(input.shape[1:])
     rest = target[1:]
@@ -73,22 +77,47 @@ def unsqueeze(site: Site, input: Value, dim: int) -> Value:
     return reshape(site, input, [*input.shape[:position], 1, *input.shape[position:]])
 
 
-def index(site: Site, input: Value, at: Any) -> Value:
-    """``x[:, :, None]``: axes of one, and every axis of the input whole."""
-    items = at if isinstance(at, tuple) else (at,)
-    if any(item is not None and item is not Ellipsis and item != slice(None) for item in items):
-        raise site.refuse(f"the index {at!r}", "whole axes and None only")
-    named = sum(item == slice(None) for item in items)
-    rest = [slice(None)] * (input.rank - named)
-    place = next((i for i, item in enumerate(items) if item is Ellipsis), len(items))
-    whole = [*items[:place], *rest, *items[place + 1 :]]
-    sides = iter(input.shape)
-    return reshape(site, input, [1 if item is None else next(sides) for item in whole])
+def unflatten(site: Site, input: Value, dim: int, sizes: Sequence[int]) -> Value:
+    axis, sizes = dim % input.rank, list(sizes)
+    if -1 in sizes:
+        known = -math.prod(sizes)
+        sizes = [input.shape[axis] // known if side == -1 else side for side in sizes]
+    return reshape(site, input, [*input.shape[:axis], *sizes, *input.shape[axis + 1 :]])
 
 
-def permute(site: Site, input: Value, *dims: Any) -> Value:
-    order = dims[0] if len(dims) == 1 and not isinstance(dims[0], int) else dims
-    return _with_batch_first(site, permuted(input, [int(dim) % input.rank for dim in order]))
+def permute(site: Site, input: Value, *sides: Any, dims: Any = None) -> Value:
+    order = [int(dim) % input.rank for dim in _together(sides, dims)]
+    return _with_batch_first(site, permuted(input, order))
+
+
+def channel_shuffle(site: Site, input: Value, groups: int) -> Value:
+    """Channel ``g * n + i`` becomes channel ``i * groups + g``, ``n`` channels a group."""
+    places = [
+        group * (input.shape[1] // groups) + place
+        for place in range(input.shape[1] // groups)
+        for group in range(groups)
+    ]
+    return site.taken(input, 1, places)
+
+
+def pixel_shuffle(site: Site, input: Value, upscale_factor: int) -> Value:
+    """(batch, c r^2, h, w) to (batch, c, h r, w r)."""
+    batch, channels, height, width = input.shape
+    r = upscale_factor
+    value = reshape(site, input, [batch, channels // r**2, r, r, height, width])
+    return reshape(
+        site, permute(site, value, 0, 1, 4, 2, 5, 3), [batch, channels // r**2, height * r, width * r]
+    )
+
+
+def pixel_unshuffle(site: Site, input: Value, downscale_factor: int) -> Value:
+    """(batch, c, h r, w r) to (batch, c r^2, h, w)."""
+    batch, channels, height, width = input.shape
+    r = downscale_factor
+    value = reshape(site, input, [batch, channels, height // r, r, width // r, r])
+    return reshape(
+        site, permute(site, value, 0, 1, 3, 5, 2, 4), [batch, channels * r**2, height // r, width // r]
+    )
 
 
 def transpose(site: Site, input: Value, dim0: int, dim1: int) -> Value:
@@ -101,119 +130,6 @@ def _with_batch_first(site: Site, value: Value) -> Value:
     if value.order[0] != 0:
         raise site.refuse("the batch axis moved", "the batch axis first")
     return value
-
-
-def zero_pad(
-    site: Site, input: Value, pad: Sequence[int], mode: str = "constant", value: float | None = None
-) -> Value:
-    """Torch names the last axis first, ``(before, after)`` each."""
-    sides = [int(side) for side in pad]
-    pairs = [(0, 0)] * input.rank
-    for axis, start in enumerate(range(0, len(sides), 2), start=1):
-        pairs[-axis] = (sides[start], sides[start + 1])
-    if mode != "constant" or value or any(side < 0 for side in sides) or any(map(any, pairs[:2])):
-        raise site.refuse(
-            f"pad={tuple(sides)}, mode={mode!r}, value={value}", "zeros around the spatial axes only"
-        )
-    if not any(sides):
-        return input
-    return site.add("zero_pad", site.feature_map(input), {"padding": tuple(pairs[2:])})
-
-
-def upsample(
-    site: Site,
-    input: Value,
-    size: Any = None,
-    scale_factor: Any = None,
-    mode: str = "nearest",
-    align_corners: bool | None = None,
-    recompute_scale_factor: bool | None = None,
-    antialias: bool = False,
-) -> Value:
-    if mode not in ("nearest", "bilinear") or align_corners or antialias:
-        raise site.refuse(
-            f"mode={mode!r}, align_corners={align_corners}, antialias={antialias}",
-            "'nearest' or 'bilinear' with align_corners=False",
-        )
-    value = site.feature_map(input)
-    space = value.shape[2:]
-    if size is not None:
-        factors = [wanted / side for wanted, side in zip(sides_of(size, len(space)), space, strict=True)]
-    else:
-        factors = [scale_factor] * len(space) if isinstance(scale_factor, int | float) else list(scale_factor)
-    if any(factor < 1 or factor != int(factor) for factor in factors):
-        raise site.refuse(f"the factors {tuple(factors)}", "whole numbers")
-    attributes = {"size": tuple(int(factor) for factor in factors), "interpolation": mode}
-    return site.add("upsample", value, attributes)
-
-
-# -- several inputs and constants -----------------------------------------------------------------
-
-
-def add(site: Site, input: Any, other: Any, alpha: float = 1) -> Value:
-    if alpha != 1:
-        raise site.refuse(f"alpha={alpha}", "alpha=1")
-    return _combined(site, "add", input, other)
-
-
-def multiply(site: Site, input: Any, other: Any) -> Value:
-    return _combined(site, "multiply", input, other)
-
-
-def subtract(site: Site, input: Any, other: Any) -> Value:
-    if isinstance(input, Value) and isinstance(other, Value):
-        raise site.refuse("two tensors", "a tensor minus a constant")
-    if isinstance(input, Value):
-        return _affine(site, input, 1.0, -np.asarray(other, np.float64))
-    return _affine(site, other, -1.0, input)
-
-
-def divide(site: Site, input: Any, other: Any) -> Value:
-    if isinstance(other, Value):
-        raise site.refuse("a tensor below the line", "a tensor divided by a constant")
-    return _affine(site, input, 1.0 / np.asarray(other, np.float64), 0.0)
-
-
-def _combined(site: Site, kind: str, first: Any, second: Any) -> Value:
-    if not isinstance(first, Value):
-        first, second = second, first
-    if not isinstance(second, Value):
-        return _affine(site, first, *((1.0, second) if kind == "add" else (second, 0.0)))
-    if first.rank != second.rank:
-        raise site.refuse(f"inputs of shapes {first.shape} and {second.shape}", "the same number of axes")
-    return site.add(kind, _alike(site, (first, second)))
-
-
-def _alike(site: Site, values: Sequence[Value]) -> list[Value]:
-    """``values`` read in one order: their own where they share it, else channels first."""
-    if len({value.order for value in values}) == 1:
-        return list(values)
-    return [site.feature_map(value) for value in values]
-
-
-def _affine(site: Site, value: Value, kernel: Any, bias: Any) -> Value:
-    """``kernel * x + bias`` with constants that differ at most along the layer's last axis."""
-    weights = {}
-    for name, constant in (("kernel", kernel), ("bias", bias)):
-        array = np.asarray(constant, site.dtype)
-        if array.ndim > value.rank:
-            raise site.refuse(f"a constant of shape {array.shape}", "one value, or one a channel")
-        array = array.reshape((1,) * (value.rank - array.ndim) + array.shape)
-        array = array.transpose([value.order.index(axis) for axis in range(value.rank)])
-        if any(side != 1 for side in array.shape[:-1]) or array.shape[-1] not in (1, value.sides[-1]):
-            raise site.refuse(f"a constant of shape {np.shape(constant)}", "one value, or one a channel")
-        weights[name] = np.broadcast_to(array.reshape(-1), (value.sides[-1],))
-    return site.add("scale", value, {}, weights)
-
-
-def concatenate(site: Site, tensors: Sequence[Value], dim: int = 0) -> Value:
-    if len(tensors) == 1:
-        return tensors[0]
-    values = _alike(site, tensors)
-    axis = values[0].axis(dim)
-    if axis == 0:
-        raise site.refuse(f"dim={dim}", "an axis other than the batch")
-    return site.add("concat", values, {"axis": axis - values[0].rank})
 
 
 # -- what does nothing in inference ---------------------------------------------------------------

@@ -8,7 +8,7 @@ operation needs the axes in their own places.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,16 @@ from ported_models.build import Builder
 from ported_models.sources.names import Names
 
 Order = tuple[int, ...]
+#: A number for every spatial axis, or one for all.
+Sides = int | Sequence[int]
+#: Reads one operation: ``operation(site, *arguments)`` returns a :class:`Value`, or several.
+Operation = Callable[..., Any]
+
+
+def sides_of(value: Sides, count: int) -> tuple[int, ...]:
+    """``value`` as one number for each of ``count`` axes."""
+    sides = (value,) * count if isinstance(value, int) else tuple(value)
+    return tuple(int(side) for side in (sides * count if len(sides) == 1 else sides))
 
 
 @dataclass(frozen=True)
@@ -90,10 +100,15 @@ class Site:
         attributes: Mapping[str, Any] | None = None,
         weights: Mapping[str, np.ndarray] | None = None,
         order: Order | None = None,
+        aside: bool = False,
     ) -> Value:
-        """A layer that reads ``values``; its output is read in ``order`` (default: the first value's)."""
+        """A layer that reads ``values``; its output is read in ``order`` (default: the first value's).
+
+        ``aside``: it prepares or follows the layer that has the operation's own name.
+        """
         values = (values,) if isinstance(values, Value) else tuple(values)
-        name = self.name if self.name not in self.builder else self.names.free(f"{self.name}_{kind}")
+        taken = aside or self.name in self.builder
+        name = self.names.free(f"{self.name}_{kind}") if taken else self.name
         try:
             self.builder.add(kind, name, [value.layer for value in values], attributes, weights)
         except InvalidInputError as error:
@@ -113,6 +128,18 @@ class Site:
         self.builder.add("permute", name, value.layer, {"dims": tuple(dims[1:])})
         self.origins[name] = self.path
         return Value(name, order, (self.batch, *self.builder[name].shape))
+
+    def taken(self, value: Value, dim: int, indices: Sequence[int], aside: bool = False) -> Value:
+        """``value`` with the entries at ``indices`` of the axis that torch calls ``dim``, in their order."""
+        indices = tuple(int(index) for index in indices)
+        if indices == tuple(range(value.shape[dim])):
+            return value
+        if not indices:
+            raise self.refuse("an empty result", "at least one value along each axis")
+        axis = value.axis(dim)
+        if axis == 0:
+            raise self.refuse("values chosen along the batch axis", "the batch axis whole")
+        return self.add("take", value, {"axis": axis - value.rank, "indices": indices}, aside=aside)
 
     def feature_map(self, value: Value) -> Value:
         """``value`` with the channels where torch's convolutions, pools and batch norms look for them."""

@@ -154,7 +154,19 @@ class Subclass(nn.Linear):
 
 
 NORM = nn.utils.weight_norm
+
+
 #: By name: what makes the module, and a pattern of its refusal, or None where it is right.
+def _halves_in_place(x: torch.Tensor) -> torch.Tensor:
+    first, second = x.chunk(2, dim=2)
+    return torch.cat([first.relu_(), second], dim=2)
+
+
+def _whole_through_half(x: torch.Tensor) -> torch.Tensor:
+    x[:, :1].relu_()
+    return x
+
+
 TORCH: dict[str, tuple[Callable[[], nn.Module], str | None]] = {
     "weight norm": (lambda: small(NORM), None),
     "weight norm after load_state_dict": (lambda: loaded_from_state(NORM, "weight_g"), None),
@@ -296,7 +308,31 @@ TORCH: dict[str, tuple[Callable[[], nn.Module], str | None]] = {
     ),
     "a part by index": (
         lambda: Net(lambda net, x: x.mean((2, 3))[:, 1:]),
-        "expected whole axes and None only",
+        None,
+    ),
+    "halves that are changed in place": (
+        lambda: Net(lambda net, x: _halves_in_place(x.tanh()).mean((2, 3))),
+        "works in place on memory",
+    ),
+    "a whole that is changed through its half": (
+        lambda: Net(lambda net, x: _whole_through_half(x.tanh()).mean((2, 3))),
+        "works in place on memory",
+    ),
+    "a branch on the number of samples": (
+        lambda: Net(lambda net, x: (x.tanh() if x.shape[0] == 2 else x).mean((2, 3))),
+        "output on a batch of 2 changes when one sample more is in the batch",
+    ),
+    "a branch on a value, as a number": (
+        lambda: Net(lambda net, x: (x.tanh() if float(x.sum()) > 0 else x).mean((2, 3))),
+        "must not branch or loop on the values of tensors",
+    ),
+    "a loop on a value": (
+        lambda: Net(lambda net, x: sum([x] * int(x.sum() > 0), x).mean((2, 3))),
+        "must not branch or loop on the values of tensors",
+    ),
+    "a branch on the height": (
+        lambda: Net(lambda net, x: (x.tanh() if x.shape[2] == x.size(-2) else x).mean((2, 3))),
+        None,
     ),
     "the size of the batch as a number": (
         lambda: Net(lambda net, x: x.mean((2, 3)) * x.shape[0]),

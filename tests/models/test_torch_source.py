@@ -2,57 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.errors import ModelSourceError, UnsupportedLayerError
+from harness.errors import InvalidInputError, ModelSourceError, UnsupportedLayerError
+from ported_models import load_model
 from ported_models.sources.torch_source import from_module, read_module
-from ported_models.twins import torch_twin
-from ported_models.twins.forward import LAYER_BOUND, relative_difference, torch_logits
-from ported_models.twins.layout import to_canonical
-
-
-class Function(nn.Module):
-    """A module of a function of one tensor, and of modules that it may use."""
-
-    def __init__(self, function: Callable[..., Any], **modules: nn.Module) -> None:
-        super().__init__()
-        self.function = function
-        for name, module in modules.items():
-            self.add_module(name, module)
-
-    def forward(self, x: Tensor) -> Any:
-        return self.function(x, **dict(self.named_children()))
-
-
-def randomised(module: nn.Module) -> nn.Module:
-    """``module`` in float64 with normal weights, variances in (0.5, ...)."""
-    generator = torch.Generator().manual_seed(0)
-    for name, tensor in module.double().state_dict().items():
-        if tensor.is_floating_point():
-            values = torch.randn(tensor.shape, generator=generator, dtype=torch.float64) / 2
-            tensor.copy_(values.abs() + 0.5 if "running_var" in name else values)
-    return module.eval()
-
-
-def check(module: nn.Module, *shape: int) -> None:
-    """The torch twin of ``module`` and ``module`` agree on a batch of two normal inputs of torch's ``shape``."""
-    module = randomised(module)
-    x = torch.randn((2, *shape), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    reading = read_module(module, x)
-    with torch.no_grad():
-        expected = module(x.clone()).numpy()
-    twin = torch_twin.build(reading.graph, "float64")
-    found = torch_logits(twin, to_canonical(x.numpy())).transpose(reading.output_order)
-    assert found.shape == expected.shape
-    assert relative_difference(found, expected) <= LAYER_BOUND
-
+from tests.models.torch_checks import Function, check
 
 MODULES_2D = [
     nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(2, 1), dilation=(1, 2), groups=2),
@@ -232,16 +191,68 @@ def test_training_mode_is_read_as_evaluation_said_so_and_left_as_it_was() -> Non
     assert [child.training for child in module] == [False, True]
 
 
+def test_a_forward_that_asks_whether_it_trains_is_said() -> None:
+    class Noisy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + torch.randn_like(x) if self.training else x.tanh()
+
+    with pytest.warns(UserWarning, match="'0' differs between training and evaluation") as said:
+        model = from_module(nn.Sequential(Noisy()), torch.zeros(1, 3))
+    assert str(said[0].message) in model.notes
+
+
+class Tokens(nn.Module):
+    """(batch, time, feature): a dense layer a token, then the mean over time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix, self.head = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.gelu(self.mix(x)).mean(1))
+
+
+@pytest.mark.parametrize(
+    "example", [torch.zeros(1, 5, 3), np.zeros((1, 5, 3), np.float32)], ids=["tensor", "array"]
+)
+def test_axes_say_that_features_stand_last(example: torch.Tensor | np.ndarray) -> None:
+    model = load_model(Tokens(), example=example, axes=("batch", "time", "feature"))
+    assert model.graph.input.axes == ("batch", "time", "feature")
+    assert model.input_shape == (5, 3)
+    assert [layer.kind for layer in model.layers] == [
+        "input",
+        "dense",
+        "gelu",
+        "global_average_pool",
+        "dense",
+    ]
+
+
+def test_a_layout_that_reading_contradicts_is_said() -> None:
+    """Channels first is torch's own layout; a module whose first layer wants features last says which it took."""
+    with pytest.warns(UserWarning, match=r"taken as \(batch, channel, time\)"):
+        model = from_module(Tokens(), torch.zeros(1, 5, 3))
+    assert model.input_shape == (3, 5)
+
+
+@pytest.mark.parametrize(
+    "axes", [("batch", "time"), ("time", "batch", "feature"), ("batch", "time", "place")]
+)
+def test_axes_that_name_nothing_are_an_error(axes: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidInputError, match="for an example of 3 axes; expected as many different names"):
+        from_module(Tokens(), torch.zeros(1, 5, 3), axes=axes)
+
+
+def test_axes_are_for_torch_modules() -> None:
+    with pytest.raises(InvalidInputError, match="axes= was given with 'digits-cnn', whose axes are known"):
+        load_model("digits-cnn", axes=("batch", "feature"))
+
+
 REFUSED = {
     "a recurrent layer": (nn.GRU(9, 3), r"layer '0' \(GRU\) is not supported"),
-    "reflected padding": (nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), "padding_mode='reflect'"),
-    "padding by a value": (nn.ConstantPad2d(1, 2.0), r"value=2\.0"),
-    "uneven ceil mode": (nn.AvgPool2d(2, ceil_mode=True), "ceil_mode=True"),
     "a divisor": (nn.AvgPool2d(2, divisor_override=3), "divisor_override=3"),
-    "uneven adaptive pooling": (nn.AdaptiveAvgPool2d(4), "a divisor of the input"),
     "batch statistics": (nn.BatchNorm2d(4, track_running_stats=False), "no running statistics"),
-    "aligned corners": (nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True), "align_corners"),
-    "a mean over the batch": (Function(lambda x: x.mean(0)), "all axes but the batch"),
+    "a mean over the batch": (Function(lambda x: x.mean(0)), "axes without the batch"),
     "a log-softmax inside": (nn.Sequential(nn.LogSoftmax(1), nn.Tanh()), "stands inside the network"),
     "an unknown function": (Function(lambda x: torch.cumsum(x, 1)), r"'cumsum' \(cumsum\) is not supported"),
     "a dropout that is always on": (Function(lambda x: F.dropout(x)), "training=True in evaluation mode too"),
