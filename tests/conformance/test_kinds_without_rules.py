@@ -40,7 +40,7 @@ def step_of(kind: str, seed: int) -> tuple[PortedModel, Any, tuple[np.ndarray, .
 def test_relevance_is_passed_down_alike_in_all_three(kind: str, name: str, seed: int) -> None:
     model, layer, x, relevance = step_of(kind, seed)
     oracle, *others = (
-        backend_named(side).prepare(model, "float64").propagate(layer, x, relevance, method(name))[0]
+        backend_named(side).prepare(model, "float64").step(layer, x, relevance, method(name))[0]
         for side in SIDES
     )
     for side, other in zip(SIDES[1:], others, strict=True):
@@ -51,7 +51,7 @@ def test_relevance_is_passed_down_alike_in_all_three(kind: str, name: str, seed:
 def test_lrp_of_a_kind_without_a_rule_is_its_gradient(kind: str) -> None:
     model, layer, x, relevance = step_of(kind, 0)
     prepared = backend_named("oracle").prepare(model, "float64")
-    ways = [prepared.propagate(layer, x, relevance, method(name))[0] for name in ("gradient", "lrp.epsilon")]
+    ways = [prepared.step(layer, x, relevance, method(name))[0] for name in ("gradient", "lrp.epsilon")]
     assert np.array_equal(*ways)
 
 
@@ -61,5 +61,5 @@ def test_a_rule_for_kernels_is_refused_there_by_name(kind: str, side: str) -> No
     model, layer, x, relevance = step_of(kind, 0)
     chosen = Method("chosen", Composite((Assignment(Epsilon(0.25)),)))
     with pytest.raises(UnsupportedMethodError, match=rf"layer 'layer' \({kind}") as caught:
-        backend_named(side).prepare(model, "float64").propagate(layer, x, relevance, chosen)
+        backend_named(side).prepare(model, "float64").step(layer, x, relevance, chosen)
     assert "\n" not in str(caught.value)
