@@ -249,6 +249,8 @@ class _Flattening:
                     f"{self._origin}: the nested model {own!r} has {len(inputs)} inputs, expected one"
                 )
             return self.expand(entry, inputs[0], here, training)
+        if class_name == "TimeDistributed" and entry["config"]["layer"]["class_name"] == "Sequential":
+            return self._at_each_step(entry["config"]["layer"], inputs, here, training)
         name = self.names.free(own, "_".join(here)) if path else self.names.own(own)
         self.calls.append(
             Call(
@@ -267,6 +269,17 @@ class _Flattening:
         )
         return name
 
+    def _at_each_step(
+        self, model: Mapping[str, Any], inputs: tuple[str, ...], path: tuple[str, ...], training: bool
+    ) -> str:
+        """Append the layers of a Sequential model that is applied to each step, each of them applied so."""
+        for entry in _entries(model):
+            if entry["class_name"] != "InputLayer":
+                config = {"name": _layer_name(entry), "layer": entry}
+                each = {"class_name": "TimeDistributed", "config": config}
+                inputs = (self._apply(each, inputs, None, path, training),)
+        return inputs[0]
+
 
 def _builtin_class(entry: Mapping[str, Any]) -> str:
     """The class name; ``ops.`` before an operation's, and a remark where the class is a user's own.
@@ -274,7 +287,7 @@ def _builtin_class(entry: Mapping[str, Any]) -> str:
     A user's class may be named like one of Keras'. An HDF5 file of Keras 2 does not say whose a class is; there a
     user's own "Dense" cannot be told from Keras', as which Keras opens it too.
     """
-    name, module = str(entry["class_name"]), str(entry.get("module") or "keras")
+    name, module = str(entry["class_name"]), str(entry.get("module", "keras"))
     if module.startswith("keras.src.ops."):
         return f"ops.{name}"
     return name if module.split(".")[0] in ("keras", "tf_keras") else f"{name}, a class of your own"

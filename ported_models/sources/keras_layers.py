@@ -65,7 +65,8 @@ def _differs_in_training(call: Call) -> bool:
         return bool(call.config.get("trainable", True))
     if call.class_name in _DROPOUTS:
         return bool(call.config.get("rate") or call.config.get("stddev"))
-    return call.class_name in _AUGMENTATIONS
+    # In Keras 3 a model that is called as in inference calls its layers so, whatever they were called with.
+    return call.keras == 2 and call.class_name in _AUGMENTATIONS
 
 
 def require_supported(call: Call) -> None:

@@ -141,6 +141,7 @@ def _variables(keras_model: Any, path: tuple[str, ...]) -> Mapping[str, np.ndarr
     """The variables of the layer at ``path`` by their own names (``kernel``, ``moving_mean``, ...)."""
     layer = keras_model
     for part in path:
+        layer = layer if hasattr(layer, "layers") else layer.layer  # what a wrapper applies to each step
         # A functional model lists operations such as `x + y` only among its operations.
         members = {member.name: member for member in getattr(layer, "operations", layer.layers)}
         members.update({member.name: member for member in layer.layers})
