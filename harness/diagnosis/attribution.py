@@ -43,31 +43,31 @@ def attribution_findings(case: Case) -> Iterator[Finding]:
     if source not in run.layers or run.layers[source].relevance is None:
         return
     relevance = np.asarray(run.layers[source].relevance, np.float64)
-    found, x = np.asarray(run.attribution, np.float64), np.asarray(case.x, np.float64)
+    attribution, x = np.asarray(run.attribution, np.float64), np.asarray(case.x, np.float64)
     floor = summation_floor(1, case.dtype)
     expected = treated(relevance, x, case.method.postprocess)
-    error = apart((expected,), (found,))
+    error = apart((expected,), (attribution,))
     if explained(error, floor):
         return
-    finding = postprocess_finding(case, relevance, expected, found, error, floor)
+    finding = postprocess_finding(case, relevance, expected, attribution, error, floor)
     yield replace(finding, first_seen=case.candidate_steps is None)
 
 
 def postprocess_finding(
-    case: Case, relevance: np.ndarray, expected: np.ndarray, found: np.ndarray, error: float, floor: float
+    case: Case, relevance: np.ndarray, expected: np.ndarray, observed: np.ndarray, error: float, floor: float
 ) -> Finding:
-    """Name what is done to ``relevance`` of the input to get ``found`` instead of ``expected``."""
+    """Name what is done to ``relevance`` of the input to get ``observed`` instead of ``expected``."""
     x = np.asarray(case.x, np.float64)
-    bad = ~np.isfinite(found) & np.isfinite(expected)
+    bad = ~np.isfinite(observed) & np.isfinite(expected)
     if bad.any():
-        nan = int(np.isnan(found[bad]).sum())
+        nan = int(np.isnan(observed[bad]).sum())
         words = (
             f"{nan} NaN and {int(bad.sum()) - nan} infinite values where the relevance of the input has none"
         )
         return Finding("postprocess", case.graph.input.name, "nan", words, error, floor)
     ranked = sorted(
         (
-            (apart((treatment(relevance, x),), (found,)), cause, words)
+            (apart((treatment(relevance, x),), (observed,)), cause, words)
             for cause, words, treatment in treatments(expected, case)
         ),
         key=lambda each: each[0],
@@ -76,8 +76,8 @@ def postprocess_finding(
     runner_up = (second[2], second[0])
     if explained(residual, floor):
         return Finding("postprocess", case.graph.input.name, cause, words, error, floor, residual, runner_up)
-    factor = float(np.vdot(expected, found)) / (float(np.vdot(expected, expected)) or 1.0)
-    left = apart((expected * factor,), (found,))
+    factor = float(np.vdot(expected, observed)) / (float(np.vdot(expected, expected)) or 1.0)
+    left = apart((expected * factor,), (observed,))
     if explained(left, floor):
         words = f"the attribution is multiplied by {factor:.9g}"
         return Finding(
@@ -92,7 +92,7 @@ def postprocess_finding(
             parameters={"factor": factor},
         )
     words = "the attribution is not what the relevance of the input should give"
-    known = facts((expected,), (found,), case.graph.input.axes)
+    known = facts((expected,), (observed,), case.graph.input.axes)
     return Finding(
         "postprocess",
         case.graph.input.name,
@@ -199,11 +199,11 @@ def _other_signs(own: TimesSign, case: Case) -> Iterator[tuple[str, str, Treatme
         above,
     )
     yield "sign-threshold", f"the sign of an input equal to the threshold {mu:g} is 0 instead of 1", with_zero
-    found = np.asarray(case.candidate_run.attribution, np.float64)
+    attribution = np.asarray(case.candidate_run.attribution, np.float64)
     run = case.candidate_run.layers.get(case.graph.input.name)
     known = {-1.0, -0.5, 0.0, 0.5, 1.0}
     if run is not None and run.relevance is not None:
-        sign = np.sign(found * np.asarray(run.relevance, np.float64))
+        sign = np.sign(attribution * np.asarray(run.relevance, np.float64))
         x = np.asarray(case.x, np.float64)
         if (sign > 0).any():
             known.add(float(x[sign > 0].min()))

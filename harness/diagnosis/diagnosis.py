@@ -191,19 +191,19 @@ def diagnose(
             return _nothing(case, folder, notes)
         elif _runs(finer):
             notes = ("in float64 the two agree", *notes)
-    found = _examined(case, report)
-    return replace(found, notes=_noted(case, found, notes), reproduce_in=folder)
+    diagnosis = _examined(case, report)
+    return replace(diagnosis, notes=_noted(case, diagnosis, notes), reproduce_in=folder)
 
 
 def _nothing(case: Case, folder: Path | None, notes: tuple[str, ...]) -> Diagnosis:
-    found = Diagnosis(case, (), reproduce_in=folder)
-    return replace(found, notes=_noted(case, found, notes))
+    diagnosis = Diagnosis(case, (), reproduce_in=folder)
+    return replace(diagnosis, notes=_noted(case, diagnosis, notes))
 
 
-def _noted(case: Case, found: Diagnosis, notes: tuple[str, ...]) -> tuple[str, ...]:
+def _noted(case: Case, diagnosis: Diagnosis, notes: tuple[str, ...]) -> tuple[str, ...]:
     """``notes``, and of a pair that is not verified, where nothing was found, that this input does not show it."""
     reason = unverified(case.model)
-    if found.findings or reason is None:
+    if diagnosis.findings or reason is None:
         return notes
     return (*notes, f"{reason}; this input does not show it")
 
@@ -255,11 +255,11 @@ def _case(asked: AskedCase, sides: tuple[Backend, Backend]) -> Case:
 
 def _state_finding(case: Case) -> Finding | None:
     """What the candidate's run leaves changed: the next run is of another model, input or arithmetic."""
-    said = case.candidate_run.provenance.get(STATE)
-    if said is None:
+    left = case.candidate_run.provenance.get(STATE)
+    if left is None:
         return None
     error = apart((case.reference_run.attribution,), (case.candidate_run.attribution,))
-    return Finding("run", None, "state", f"the candidate {said}", error, case.attribution_floor)
+    return Finding("run", None, "state", f"the candidate {left}", error, case.attribution_floor)
 
 
 def _runs(case: Case) -> bool:
@@ -315,18 +315,18 @@ def _examined(case: Case, report: Progress) -> Diagnosis:
     rules: list[Explained] = []
     known: list[Hypothesis] = []
     unnamed: Counter[tuple[str, Rule]] = Counter()
-    for found in () if inner is None else _steps(inner, unclear):
-        steps.append((found.layer.name, found.layer.kind, found.error, found.floor))
-        report(f"step of {found.layer.name}")
-        if not found.differs:
+    for each_step in () if inner is None else _steps(inner, unclear):
+        steps.append((each_step.layer.name, each_step.layer.kind, each_step.error, each_step.floor))
+        report(f"step of {each_step.layer.name}")
+        if not each_step.differs:
             continue
         assert inner is not None
-        alike = (found.layer.kind, found.step.rule)
-        explanation = explain_step(inner, found, known, pairs=unnamed[alike] < UNNAMED)
+        alike = (each_step.layer.kind, each_step.step.rule)
+        explanation = explain_step(inner, each_step, known, pairs=unnamed[alike] < UNNAMED)
         rules.append(explanation)
         unnamed[alike] += any(each.cause == "unknown" for each in explanation.findings)
         if shown is None and not head:
-            shown = found
+            shown = each_step
         if explanation.hypothesis is not None:
             known.append(explanation.hypothesis)
     rule = grouped(rules)
@@ -405,13 +405,13 @@ def _forward_run(case: Case) -> Trace:
 
 def _head(case: Case) -> Iterator[Finding]:
     output = case.graph.output
-    found = case.candidate_run.layers.get(output)
-    if found is None or found.relevance is None:
+    last = case.candidate_run.layers.get(output)
+    if last is None or last.relevance is None:
         return
     # A softmax sums over the classes; the other starts are copies.
     floor = summation_floor(case.candidate_run.logits.shape[-1], case.dtype)
     findings = head_findings(
-        case.candidate_run.logits, case.target, case.method.head, np.asarray(found.relevance), output, floor
+        case.candidate_run.logits, case.target, case.method.head, np.asarray(last.relevance), output, floor
     )
     for finding in findings:
         if finding.cause in ("output-seed", "unknown") and case.coupled:
@@ -426,9 +426,9 @@ def _steps(case: Case, unclear: set[str]) -> Iterator[Introduced]:
         yield from seen(case, case.candidate_run, unclear)
         return
     any_introduced = False
-    for found in introduced(case, unclear):
-        any_introduced = any_introduced or found.differs
-        yield found
+    for each in introduced(case, unclear):
+        any_introduced = any_introduced or each.differs
+        yield each
     if not any_introduced:
         # Between the steps: how shares are summed where several layers read one.
         yield from seen(case, case.candidate_run, unclear)

@@ -56,20 +56,20 @@ def explain_forward(case: Case, error: ForwardError) -> Explained:
     if small and all(each.generic for each in outcome.fits):
         pairs = search.paired()
         outcome = replace(pairs, fits=(*outcome.fits, *pairs.fits))
-    found = _Found("forward", error.layer.name, error.error, error.floor)
+    where = _Found("forward", error.layer.name, error.error, error.floor)
     if outcome.fits:
-        return _named(found, outcome.fits[0], outcome, None)
+        return _named(where, outcome.fits[0], outcome, None)
     expected = (oracle.carry_forward(error.step),)
     if error.observed.shape != expected[0].shape:
         words = f"the output has the shape {error.observed.shape} instead of {expected[0].shape}"
-        return Explained((found.finding("layout", words),), None)
+        return Explained((where.finding("layout", words),), None)
     stored = _stored(case, [(expected[0], error.observed)], error.error)
     if stored is not None:
         words = f"every value of the output is a {stored} number: the layer is computed in {stored}"
-        finding = replace(found.finding("precision", words), parameters={"format": stored})
+        finding = replace(where.finding("precision", words), parameters={"format": stored})
         return Explained((finding,), None)
     known = facts(expected, (error.observed,), error.layer.axes)
-    return _unknown(found, outcome, "the output is not what its inputs should give", known)
+    return _unknown(where, outcome, "the output is not what its inputs should give", known)
 
 
 #: Causes that change more of a step than the layer it belongs to.
@@ -88,55 +88,60 @@ def mended_layer(step: ForwardStep, hypothesis: Hypothesis | None) -> Layer | No
 
 
 def explain_step(
-    case: Case, found: Introduced, before: Sequence[Hypothesis] = (), pairs: bool = True
+    case: Case, introduced: Introduced, before: Sequence[Hypothesis] = (), pairs: bool = True
 ) -> Explained:
     """What a layer does differently on its way back.
 
     ``before``: the hypotheses of other layers, which are tried first. ``pairs``: deviations are tried in pairs where
     none fits alone, which takes longest.
     """
-    where = _Found("rule", found.layer.name, found.error, found.floor, case.candidate_steps is None)
-    if found.message is not None:
-        finding = replace(where.finding("unknown", found.message), facts={"raised": found.message})
+    where = _Found(
+        "rule", introduced.layer.name, introduced.error, introduced.floor, case.candidate_steps is None
+    )
+    if introduced.message is not None:
+        finding = replace(where.finding("unknown", introduced.message), facts={"raised": introduced.message})
         return Explained((finding,), None)
-    for reference, candidate in zip(found.expected, found.observed, strict=True):
+    for reference, candidate in zip(introduced.expected, introduced.observed, strict=True):
         if candidate is not None and candidate.shape != reference.shape:
             words = f"the relevance has the shape {candidate.shape} instead of {reference.shape}"
             return Explained((where.finding("layout", words),), None)
-    part = _excerpt(case, found)
-    known = _same_as_before(case, found, part, before)
+    part = _excerpt(case, introduced)
+    known = _same_as_before(case, introduced, part, before)
     if known is not None:
-        return _named(where, known, Outcome((known,)), _nan_words(found))
-    search = _search(case, found, part)
-    outcome = _singly(case, found, search, part)
+        return _named(where, known, Outcome((known,)), _nan_words(introduced))
+    search = _search(case, introduced, part)
+    outcome = _singly(case, introduced, search, part)
     if not outcome.fits:
         # What shows without the search for pairs, which is long.
-        plain = _shown_by_itself(case, found, where)
+        plain = _shown_by_itself(case, introduced, where)
         if plain is not None:
-            return Explained((replace(plain, facts=_facts(case, found)),), None)
+            return Explained((replace(plain, facts=_facts(case, introduced)),), None)
         if pairs and (
-            part is not None or multiplications(found.layer, len(found.step.relevance)) <= PAIRS_UP_TO
+            part is not None
+            or multiplications(introduced.layer, len(introduced.step.relevance)) <= PAIRS_UP_TO
         ):
             firsts = FIRSTS_EVERYWHERE if part is not None and part.everywhere else FIRSTS
-            outcome = _verified(case, found, search.paired(firsts), part)
+            outcome = _verified(case, introduced, search.paired(firsts), part)
     if outcome.fits:
-        return _named(where, _that_fits_elsewhere(case, found, outcome.fits), outcome, _nan_words(found))
-    nan = _nan_words(found)
+        return _named(
+            where, _that_fits_elsewhere(case, introduced, outcome.fits), outcome, _nan_words(introduced)
+        )
+    nan = _nan_words(introduced)
     if nan is not None:
-        return Explained((replace(where.finding("nan", nan), facts=_facts(case, found)),), None)
+        return Explained((replace(where.finding("nan", nan), facts=_facts(case, introduced)),), None)
     words = "none of the known deviations reproduces this step"
     if not pairs:
         words += " (pairs of them were not tried, because none fits other layers like it)"
-    return _unknown(where, outcome, words, _facts(case, found))
+    return _unknown(where, outcome, words, _facts(case, introduced))
 
 
-def _shown_by_itself(case: Case, found: Introduced, where: _Found) -> Finding | None:
+def _shown_by_itself(case: Case, introduced: Introduced, where: _Found) -> Finding | None:
     """What the candidate's results show by themselves: a shorter format, or that samples depend on one another."""
-    stored = _stored(case, zip(found.expected, found.observed, strict=True), found.error)
+    stored = _stored(case, zip(introduced.expected, introduced.observed, strict=True), introduced.error)
     if stored is not None:
         words = f"every value of the result is a {stored} number: the step is computed in {stored}"
         return replace(where.finding("precision", words), parameters={"format": stored})
-    if _coupled(case, found):
+    if _coupled(case, introduced):
         return where.finding("batch-coupling", "the result of one sample depends on the others in its batch")
     return None
 
@@ -157,7 +162,7 @@ Listing = Callable[[Step, Arrays], Iterable[Deviation]]
 
 def _problem(
     case: Case,
-    found: Introduced,
+    introduced: Introduced,
     step: Step,
     observed: tuple[np.ndarray | None, ...],
     listing: Listing | None = None,
@@ -172,7 +177,7 @@ def _problem(
         observed=observed,
         carry_out=case.oracle.carry_out,
         deviations=lambda step: listed(step, shown),
-        floor=found.floor,
+        floor=introduced.floor,
         noise=lambda step, residual: _step_noise(case, step, residual),
     )
 
@@ -191,76 +196,78 @@ def _step_noise(case: Case, step: Step, residual: float) -> float:
 GROUPS = 8
 
 
-def _excerpt(case: Case, found: Introduced) -> Excerpt | None:
+def _excerpt(case: Case, introduced: Introduced) -> Excerpt | None:
     if case.candidate_steps is None:
         return None
-    part = _showing(case, found, excerpts)
+    part = _showing(case, introduced, excerpts)
     # What spreads beyond the patches is looked at in all places.
-    return _showing(case, found, channels_of) if part is not None and part.stray else part
+    return _showing(case, introduced, channels_of) if part is not None and part.stray else part
 
 
 def _showing(
-    case: Case, found: Introduced, cut: Callable[[Step, Callable[[Step], Arrays]], Iterator[Excerpt]]
+    case: Case, introduced: Introduced, cut: Callable[[Step, Callable[[Step], Arrays]], Iterator[Excerpt]]
 ) -> Excerpt | None:
     """The first excerpt in which the candidate differs: outputs with a positive bias do not show what the others do.
 
     The first of all where none does; None where the layer has no excerpts.
     """
     first: Excerpt | None = None
-    for part in islice(cut(found.step, case.observed), GROUPS):
+    for part in islice(cut(introduced.step, case.observed), GROUPS):
         first = first or part
-        if not explained(apart(case.oracle.carry_out(part.step), part.observed), found.floor):
+        if not explained(apart(case.oracle.carry_out(part.step), part.observed), introduced.floor):
             return part
     return first
 
 
-def _search(case: Case, found: Introduced, part: Excerpt | None, listing: Listing | None = None) -> Search:
+def _search(
+    case: Case, introduced: Introduced, part: Excerpt | None, listing: Listing | None = None
+) -> Search:
     """What the step is searched on: an excerpt of a large layer, else the whole."""
     if part is None:
-        return Search(_problem(case, found, found.step, found.observed), found.error)
+        return Search(_problem(case, introduced, introduced.step, introduced.observed), introduced.error)
     error = apart(case.oracle.carry_out(part.step), part.observed)
-    return Search(_problem(case, found, part.step, part.observed, listing), error)
+    return Search(_problem(case, introduced, part.step, part.observed, listing), error)
 
 
-def _singly(case: Case, found: Introduced, search: Search, part: Excerpt | None) -> Outcome:
+def _singly(case: Case, introduced: Introduced, search: Search, part: Excerpt | None) -> Outcome:
     """The single deviations that stand; of a large convolution, in all places where no patch shows them."""
-    outcome = _verified(case, found, search.alone(), part)
+    outcome = _verified(case, introduced, search.alone(), part)
     if outcome.fits or part is None or part.everywhere:
         return outcome
-    channels = _showing(case, found, channels_of)
+    channels = _showing(case, introduced, channels_of)
     if channels is None:
         return outcome
     # Patches that show the error have refuted all that can be tried on them.
-    listing = None if explained(search.error, found.floor) else case.oracle.deviations_of_places
-    return _verified(case, found, _search(case, found, channels, listing).alone(), channels)
+    listing = None if explained(search.error, introduced.floor) else case.oracle.deviations_of_places
+    return _verified(case, introduced, _search(case, introduced, channels, listing).alone(), channels)
 
 
-def _verified(case: Case, found: Introduced, outcome: Outcome, part: Excerpt | None) -> Outcome:
+def _verified(case: Case, introduced: Introduced, outcome: Outcome, part: Excerpt | None) -> Outcome:
     """``outcome`` with the fits that stand; those of an excerpt must fit the whole as well."""
-    fits = outcome.fits if part is None else tuple(_on_the_whole(case, found, outcome.fits[:4]))
-    return replace(outcome, fits=_standing(case, found, fits))
+    fits = outcome.fits if part is None else tuple(_on_the_whole(case, introduced, outcome.fits[:4]))
+    return replace(outcome, fits=_standing(case, introduced, fits))
 
 
-def _on_the_whole(case: Case, found: Introduced, fits: Sequence[Hypothesis]) -> Iterator[Hypothesis]:
+def _on_the_whole(case: Case, introduced: Introduced, fits: Sequence[Hypothesis]) -> Iterator[Hypothesis]:
     for each in fits:
-        residual = _residual(case, found, each)
+        residual = _residual(case, introduced, each)
         if residual is not None:
             yield replace(each, residual=residual)
 
 
-def _residual(case: Case, found: Introduced, hypothesis: Hypothesis) -> float | None:
+def _residual(case: Case, introduced: Introduced, hypothesis: Hypothesis) -> float | None:
     """How far the whole step with the hypothesis is from the candidate's; None where rounding does not explain it."""
-    altered = hypothesis.alter(found.step)
-    residual = apart(case.oracle.carry_out(altered), found.observed)
-    if residual > min(LEFT * found.error, MOST):
+    altered = hypothesis.alter(introduced.step)
+    residual = apart(case.oracle.carry_out(altered), introduced.observed)
+    if residual > min(LEFT * introduced.error, MOST):
         return None
-    if explained(residual, found.floor) or explained(residual, _step_noise(case, altered, residual)):
+    if explained(residual, introduced.floor) or explained(residual, _step_noise(case, altered, residual)):
         return residual
     return None
 
 
 def _same_as_before(
-    case: Case, found: Introduced, part: Excerpt | None, before: Sequence[Hypothesis]
+    case: Case, introduced: Introduced, part: Excerpt | None, before: Sequence[Hypothesis]
 ) -> Hypothesis | None:
     """A hypothesis of another layer, if what it says explains this one too.
 
@@ -269,9 +276,9 @@ def _same_as_before(
     if not before:
         return None
     if part is None:
-        problem, error = _problem(case, found, found.step, found.observed), found.error
+        problem, error = _problem(case, introduced, introduced.step, introduced.observed), introduced.error
     else:
-        problem = _problem(case, found, part.step, part.observed)
+        problem = _problem(case, introduced, part.step, part.observed)
         error = apart(case.oracle.carry_out(part.step), part.observed)
     for earlier in before:
         deviations = _here(problem, earlier)
@@ -282,7 +289,7 @@ def _same_as_before(
         residual = apart(case.oracle.carry_out(altered), problem.observed)
         if residual > min(LEFT * error, MOST):
             continue
-        if explained(residual, found.floor) or explained(residual, _step_noise(case, altered, residual)):
+        if explained(residual, introduced.floor) or explained(residual, _step_noise(case, altered, residual)):
             return replace(hypothesis, residual=residual)
     return None
 
@@ -304,13 +311,13 @@ def _here(problem: Problem, earlier: Hypothesis) -> tuple[Deviation, ...]:
     return tuple(kept)
 
 
-def _that_fits_elsewhere(case: Case, found: Introduced, fits: Sequence[Hypothesis]) -> Hypothesis:
+def _that_fits_elsewhere(case: Case, introduced: Introduced, fits: Sequence[Hypothesis]) -> Hypothesis:
     """Of several that fit the data of the layer, the one that fits the candidate on other data too."""
     causes = {each.causes for each in fits}
     if len(causes) == 1 or case.candidate_steps is None:
         return fits[0]
     standing = list(fits)
-    for probe in probes(found.step):
+    for probe in probes(introduced.step):
         try:
             observed = case.observed(probe)
         except Exception:
@@ -322,30 +329,32 @@ def _that_fits_elsewhere(case: Case, found: Introduced, fits: Sequence[Hypothesi
         best = min(scored)
         if not np.isfinite(best):
             continue
-        bound = max(10 * best, 10 * found.floor)
+        bound = max(10 * best, 10 * introduced.floor)
         standing = [each for each, score in zip(standing, scored, strict=True) if score <= bound]
         if len({each.causes for each in standing}) == 1:
             break
     return standing[0]
 
 
-def _standing(case: Case, found: Introduced, fits: Sequence[Hypothesis]) -> tuple[Hypothesis, ...]:
+def _standing(case: Case, introduced: Introduced, fits: Sequence[Hypothesis]) -> tuple[Hypothesis, ...]:
     """``fits`` without those that other runs of the candidate speak against."""
-    return tuple(each for each in _uncoupled(case, fits) if not each.generic or _holds(case, found, each))
+    return tuple(
+        each for each in _uncoupled(case, fits) if not each.generic or _holds(case, introduced, each)
+    )
 
 
 #: A number found from the layer's data that is right leaves less than this part of the error on other data.
 ELSEWHERE = 0.01
 
 
-def _holds(case: Case, found: Introduced, hypothesis: Hypothesis) -> bool:
+def _holds(case: Case, introduced: Introduced, hypothesis: Hypothesis) -> bool:
     """Whether what describes the layer's own data describes the candidate on other data too.
 
     Where a layer has one output with relevance, one factor fits whatever was done.
     """
     if case.candidate_steps is None:
         return True
-    for probe in probes(found.step):
+    for probe in probes(introduced.step):
         try:
             observed = case.observed(probe)
         except Exception:
@@ -353,7 +362,7 @@ def _holds(case: Case, found: Introduced, hypothesis: Hypothesis) -> bool:
         with np.errstate(all="ignore"):
             error = apart(case.oracle.carry_out(probe), observed)
             residual = apart(case.oracle.carry_out(hypothesis.alter(probe)), observed)
-        if np.isfinite(error) and not explained(error, found.floor) and residual > ELSEWHERE * error:
+        if np.isfinite(error) and not explained(error, introduced.floor) and residual > ELSEWHERE * error:
             return False
     return True
 
@@ -366,19 +375,21 @@ def _uncoupled(case: Case, fits: Sequence[Hypothesis]) -> tuple[Hypothesis, ...]
     return tuple(each for each in fits if each not in blaming)
 
 
-def _coupled(case: Case, found: Introduced) -> bool:
+def _coupled(case: Case, introduced: Introduced) -> bool:
     """Whether the candidate's step of the first sample changes when the others are not there."""
-    if case.candidate_steps is None or len(found.step.relevance) < 2:
+    if case.candidate_steps is None or len(introduced.step.relevance) < 2:
         return False
     alone = replace(
-        found.step, inputs=tuple(x[:1] for x in found.step.inputs), relevance=found.step.relevance[:1]
+        introduced.step,
+        inputs=tuple(x[:1] for x in introduced.step.inputs),
+        relevance=introduced.step.relevance[:1],
     )
     try:
-        one, every = case.observed(alone), case.observed(found.step)
+        one, every = case.observed(alone), case.observed(introduced.step)
     except Exception:
         return False
     together = tuple(None if each is None else each[:1] for each in every)
-    return not explained(apart(one, together), found.floor)
+    return not explained(apart(one, together), introduced.floor)
 
 
 # --- wording -------------------------------------------------------------------------------------------
@@ -425,9 +436,9 @@ def _unknown(where: _Found, outcome: Outcome, words: str, known: Mapping[str, An
     return Explained((replace(finding, runner_up=runner_up, facts=dict(known)),), None)
 
 
-def _nan_words(found: Introduced) -> str | None:
+def _nan_words(introduced: Introduced) -> str | None:
     """Where the candidate has NaN or infinity and the reference has none."""
-    for reference, candidate in zip(found.expected, found.observed, strict=True):
+    for reference, candidate in zip(introduced.expected, introduced.observed, strict=True):
         if candidate is None:
             continue
         bad = ~np.isfinite(candidate) & np.isfinite(reference)
@@ -437,9 +448,9 @@ def _nan_words(found: Introduced) -> str | None:
     return None
 
 
-def _facts(case: Case, found: Introduced) -> dict[str, Any]:
-    source = case.graph[found.layer.inputs[0]]
-    return facts(found.expected, found.observed, source.axes)
+def _facts(case: Case, introduced: Introduced) -> dict[str, Any]:
+    source = case.graph[introduced.layer.inputs[0]]
+    return facts(introduced.expected, introduced.observed, source.axes)
 
 
 def grouped(explained: Iterable[Explained]) -> tuple[Finding, ...]:

@@ -65,32 +65,32 @@ def _at(logits: np.ndarray, target: np.ndarray, values: np.ndarray) -> np.ndarra
 
 
 def head_findings(
-    logits: np.ndarray, target: np.ndarray, head: Head, found: np.ndarray, layer: str, floor: float
+    logits: np.ndarray, target: np.ndarray, head: Head, observed: np.ndarray, layer: str, floor: float
 ) -> Iterator[Finding]:
-    """What is different about ``found``, the candidate's relevance of the output, (batch, classes).
+    """What is different about ``observed``, the candidate's relevance of the output, (batch, classes).
 
     ``logits`` are the candidate's own. ``target``: the classes that were asked for.
     """
-    logits, found = np.asarray(logits, np.float64), np.asarray(found, np.float64)
+    logits, observed = np.asarray(logits, np.float64), np.asarray(observed, np.float64)
     expected = seed(logits, target, head)
-    error = apart((expected,), (found,))
+    error = apart((expected,), (observed,))
     if explained(error, floor):
         return
     for words, start, parameters in _whole_starts(logits, target):
-        residual = apart((start,), (found,))
+        residual = apart((start,), (observed,))
         if explained(residual, floor):
             yield _finding("output-seed", layer, _instead(words, head), error, floor, residual, parameters)
             return
-    chosen = np.abs(found).argmax(axis=1)
-    single = np.count_nonzero(found, axis=1).max(initial=0) <= 1
+    chosen = np.abs(observed).argmax(axis=1)
+    single = np.count_nonzero(observed, axis=1).max(initial=0) <= 1
     if not single:
-        yield _unknown(layer, head, error, floor, {"nonzero": int(np.count_nonzero(found, axis=1).max())})
+        yield _unknown(layer, head, error, floor, {"nonzero": int(np.count_nonzero(observed, axis=1).max())})
         return
-    silent = ~found.any(axis=1)
+    silent = ~observed.any(axis=1)
     chosen = np.where(silent, target, chosen)
     wrong = chosen != target
     if wrong.any():
-        fits = apart((seed(logits, chosen, head),), (found,))
+        fits = apart((seed(logits, chosen, head),), (observed,))
         words = f"class {_listed(chosen)} is explained instead of {_listed(target)}"
         yield _finding(
             "target",
@@ -103,7 +103,7 @@ def head_findings(
         )
         if explained(fits, floor):
             return
-    yield _value(logits, chosen, head, found, layer, floor)
+    yield _value(logits, chosen, head, observed, layer, floor)
 
 
 def _whole_starts(
@@ -125,15 +125,15 @@ def _whole_starts(
 
 
 def _value(
-    logits: np.ndarray, chosen: np.ndarray, head: Head, found: np.ndarray, layer: str, floor: float
+    logits: np.ndarray, chosen: np.ndarray, head: Head, observed: np.ndarray, layer: str, floor: float
 ) -> Finding:
     """The start at one neuron has another value."""
     expected = seed(logits, chosen, head)
-    error = apart((expected,), (found,))
-    values = found[np.arange(len(chosen)), chosen]
+    error = apart((expected,), (observed,))
+    values = observed[np.arange(len(chosen)), chosen]
     ranked = sorted(
         (
-            (apart((_at(logits, chosen, make(logits, chosen)),), (found,)), words)
+            (apart((_at(logits, chosen, make(logits, chosen)),), (observed,)), words)
             for words, make in SEEDS.items()
         ),
         key=lambda each: each[0],

@@ -35,12 +35,12 @@ FORMATS: tuple[tuple[str, float, Callable[[np.ndarray], np.ndarray]], ...] = (
 )
 
 
-def stored_format(found: np.ndarray, expected: np.ndarray, error: float, dtype: str) -> str | None:
-    """The format that every value of ``found`` is of, where ``expected`` is not and ``error`` is about its rounding.
+def stored_format(observed: np.ndarray, expected: np.ndarray, error: float, dtype: str) -> str | None:
+    """The format that every value of ``observed`` is of, where ``expected`` is not and ``error`` is about its rounding.
 
     ``dtype``: what the candidate should compute in; that format itself is none to report.
     """
-    values = np.asarray(found, np.float64).ravel()
+    values = np.asarray(observed, np.float64).ravel()
     values = values[np.isfinite(values) & (values != 0)]
     wanted = np.asarray(expected, np.float64).ravel()
     wanted = wanted[np.isfinite(wanted) & (wanted != 0)]

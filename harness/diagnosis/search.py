@@ -108,9 +108,11 @@ class Search:
         for first in _firsts(self.singles)[:firsts]:
             if met is not None and not np.isclose(first.residual, met, rtol=1e-9, atol=0):
                 continue  # only what comes to the same as the one that was found is still of interest
-            found = sorted(_measured(problem, first.deviations, first.alter(problem.step)), key=_residual)[:8]
-            doubles += found
-            fitting = _fitting(problem, found, self.error)
+            seconds = sorted(_measured(problem, first.deviations, first.alter(problem.step)), key=_residual)[
+                :8
+            ]
+            doubles += seconds
+            fitting = _fitting(problem, seconds, self.error)
             fits += fitting
             if fitting and met is None:
                 met = first.residual

@@ -36,10 +36,10 @@ def after_alignment(keras: Graph, torch: Graph, pairs: dict[str, str]) -> Graph:
 def renamed(torch: Graph, pairs: Mapping[str, str], name: str, origins: Mapping[str, str]) -> Reading:
     """The torch graph under canonical names; layers that only it has keep their own."""
     names = Names(pairs)
-    ours = {theirs: ours for ours, theirs in pairs.items()}
-    new = {layer.name: names.own(ours[layer.name]) for layer in torch if layer.name in ours}
+    canonical = {torch_name: canonical for canonical, torch_name in pairs.items()}
+    new = {layer.name: names.own(canonical[layer.name]) for layer in torch if layer.name in canonical}
     for layer in torch:
-        if layer.name not in ours:
+        if layer.name not in canonical:
             new[layer.name] = names.free(layer.name, f"torch_{layer.name}")
     layers = tuple(
         replace(layer, name=new[layer.name], inputs=tuple(new[source] for source in layer.inputs))
@@ -138,32 +138,32 @@ def _move_padding(keras: Graph, torch: Graph, pairs: dict[str, str]) -> Graph:
     aligned = set(pairs.values())
     dropped: set[str] = set()
     added: dict[str, Layer] = {}
-    for ours in keras:
-        if not ours.traits.convolution or ours.traits.transposed:
+    for convolution in keras:
+        if not convolution.traits.convolution or convolution.traits.transposed:
             continue
-        if ours.name not in pairs:
+        if convolution.name not in pairs:
             continue
-        theirs = layers[pairs[ours.name]]
-        pads, reads = keras[ours.inputs[0]], layers[theirs.inputs[0]]
-        padding = theirs.attributes.get("padding")
-        if padding is None or theirs.kind != ours.kind:
+        counterpart = layers[pairs[convolution.name]]
+        pads, reads = keras[convolution.inputs[0]], layers[counterpart.inputs[0]]
+        padding = counterpart.attributes.get("padding")
+        if padding is None or counterpart.kind != convolution.kind:
             continue
         if reads.kind == "zero_pad" and reads.name not in aligned and len(torch.consumers(reads.name)) == 1:
             total = tuple(
                 (a + c, b + d) for (a, b), (c, d) in zip(padding, reads.attributes["padding"], strict=True)
             )
-            layers[theirs.name] = replace(
-                theirs, inputs=reads.inputs, attributes={**theirs.attributes, "padding": total}
+            layers[counterpart.name] = replace(
+                counterpart, inputs=reads.inputs, attributes={**counterpart.attributes, "padding": total}
             )
             dropped.add(reads.name)
         elif pads.kind == "zero_pad" and pads.name not in pairs and np.any(padding):
             name = Names([*layers, *(layer.name for layer in added.values())]).free(pads.name)
             none = tuple((0, 0) for _ in padding)
-            added[theirs.name] = replace(
-                theirs, name=name, kind="zero_pad", attributes={"padding": padding}, weights={}
+            added[counterpart.name] = replace(
+                counterpart, name=name, kind="zero_pad", attributes={"padding": padding}, weights={}
             )
-            layers[theirs.name] = replace(
-                theirs, inputs=(name,), attributes={**theirs.attributes, "padding": none}
+            layers[counterpart.name] = replace(
+                counterpart, inputs=(name,), attributes={**counterpart.attributes, "padding": none}
             )
             pairs[pads.name] = name
     if not dropped and not added:

@@ -91,7 +91,7 @@ def join_sums(keras: Graph, torch: Graph) -> Graph:
     if not wanted or _two_in_a_row(keras, "add"):
         return torch
     while True:
-        found = next(
+        match = next(
             (
                 (outer, torch[name])
                 for outer in torch
@@ -103,9 +103,9 @@ def join_sums(keras: Graph, torch: Graph) -> Graph:
             ),
             None,
         )
-        if found is None:
+        if match is None:
             return torch
-        outer, inner = found
+        outer, inner = match
         place = outer.inputs.index(inner.name)
         inputs = (*outer.inputs[:place], *inner.inputs, *outer.inputs[place + 1 :])
         torch = substituted(torch, {inner.name: None, outer.name: replace(outer, inputs=inputs)}, {})
@@ -117,7 +117,7 @@ def exchange(keras: Graph, torch: Graph, pairs: Mapping[str, str]) -> Graph:
     A function of single values that never falls gives the same before the maximum of a window as after it;
     any function of single values gives the same before and after values are moved.
     """
-    inverse = {theirs: ours for ours, theirs in pairs.items()}
+    inverse = {torch_name: name for name, torch_name in pairs.items()}
     for second in torch:
         if len(second.inputs) != 1 or len(torch.consumers(second.inputs[0])) != 1:
             continue

@@ -42,10 +42,10 @@ def build(graph: Graph, dtype: str = "float32") -> keras.Model:
         inputs = [tensors[name] for name in layer.inputs]
         module = _LAYERS[layer.kind](layer, {"name": layer.name, "dtype": dtype})
         tensors[layer.name] = module(inputs if len(inputs) > 1 else inputs[0])
-        found = tuple(tensors[layer.name].shape[1:])
-        if found != layer.shape:
+        shape = tuple(tensors[layer.name].shape[1:])
+        if shape != layer.shape:
             raise HarnessError(
-                f"{graph.name}: layer {layer.name!r} ({layer.kind}) has shape {found} in Keras, "
+                f"{graph.name}: layer {layer.name!r} ({layer.kind}) has shape {shape} in Keras, "
                 f"the graph says {layer.shape}; the graph's attributes of this layer are wrong"
             )
         module.set_weights(_weights(layer, module))

@@ -42,10 +42,10 @@ class Twin(nn.Module):
             module = self._modules[layer.name]
             assert module is not None
             outputs[layer.name] = module(*inputs)
-            found = tuple(own.to_canonical(outputs[layer.name]).shape[1:])
-            if found != layer.shape:
+            shape = tuple(own.to_canonical(outputs[layer.name]).shape[1:])
+            if shape != layer.shape:
                 raise HarnessError(
-                    f"{self.graph.name}: layer {layer.name!r} ({layer.kind}) has shape {found} in torch, "
+                    f"{self.graph.name}: layer {layer.name!r} ({layer.kind}) has shape {shape} in torch, "
                     f"the graph says {layer.shape} (batch left out, channels last); "
                     "check the shape of the input and the layer's attributes"
                 )

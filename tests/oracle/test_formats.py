@@ -72,7 +72,7 @@ def test_the_other_formats() -> None:
         150 * 2.0**119,
     ]
     assert to_float16(np.array([1 + 2.0**-11, 65504.0, 65520.0])).tolist() == [1.0, 65504.0, np.inf]
-    assert [each.said for each in FORMATS if each.operands_only] == [
+    assert [each.words for each in FORMATS if each.operands_only] == [
         "tf32",
         "tf32 (ties to even)",
         "tf32 (the last bits cut off)",

@@ -93,7 +93,7 @@ class Worker:
                 with contextlib.suppress(OSError):
                     sent.unlink()
             if not reply["ok"]:
-                raise PeerError(f"{self.name}: {_said(reply['error'])}")
+                raise PeerError(f"{self.name}: {_in_words(reply['error'])}")
             return reply["payload"], answered
 
     def printed(self) -> str:
@@ -142,7 +142,7 @@ class Worker:
         if not greeting["ok"]:
             self._end()
             raise PeerError(
-                f"{self.name}: {self._adapter} cannot be imported by {self._python}: {_said(greeting['error'])}"
+                f"{self.name}: {self._adapter} cannot be imported by {self._python}: {_in_words(greeting['error'])}"
             )
         return self._child
 
@@ -246,10 +246,10 @@ def _checked(text: bytes, number: int) -> dict[str, Any] | None:
         raise ValueError(f"{_shortened(text.decode(errors='replace'))!r} is not JSON") from None
     if not isinstance(reply, dict):
         raise ValueError(f"a JSON {type(reply).__name__}, expected an object")
-    found = reply.get("id")
-    if type(found) is int and 0 <= found < number:
+    answered = reply.get("id")
+    if type(answered) is int and 0 <= answered < number:
         return None
-    if type(found) is not int or found != number:
+    if type(answered) is not int or answered != number:
         raise ValueError(f"a reply to request {reply.get('id')!r}, expected {number}")
     if reply.get("ok") is True:
         expected: dict[str, tuple[type, ...]] = {"payload": (dict,), "arrays": (str, type(None))}
@@ -284,7 +284,7 @@ def _plain(array: np.ndarray) -> np.ndarray:
     return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
 
 
-def _said(error: dict[str, Any]) -> str:
+def _in_words(error: dict[str, Any]) -> str:
     return f"{_shortened(str(error.get('type', 'Error')))}: {_shortened(str(error.get('message', '')))}"
 
 

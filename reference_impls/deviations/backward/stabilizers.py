@@ -68,11 +68,11 @@ def epsilons(step: Step, observed: Arrays) -> Iterator[Deviation]:
         return lambda altered: replace(altered, rule=_with_value(altered.rule, other))
 
     common = FACTORS if isinstance(step.rule, StdEpsilon) else COMMON
-    found = _solved(step, observed, make)
-    offered = [each for each in common if found is None or not rounded_alike(each, found)]
-    for other in ([] if found is None else [found]) + offered:
+    estimate = _solved(step, observed, make)
+    offered = [each for each in common if estimate is None or not rounded_alike(each, estimate)]
+    for other in ([] if estimate is None else [estimate]) + offered:
         if not rounded_alike(other, value):
-            words = sentence.format(found=f"{other:g}", specified=f"{value:g}")
+            words = sentence.format(other=f"{other:g}", specified=f"{value:g}")
             parameters = {"epsilon": other, "specified": value}
             # A value that nobody writes down may be another form's, with a round one.
             generic = not is_round(float(f"{other:g}"))
@@ -86,14 +86,14 @@ def _divides_by_zero(step: Step) -> bool:
 def _value_of(rule: Rule) -> tuple[float, str] | None:
     match stabilizer_of(rule):
         case SignedEpsilon(epsilon):
-            return epsilon, "epsilon is {found} instead of {specified}"
+            return epsilon, "epsilon is {other} instead of {specified}"
         case TimesDeviation(factor):
             return (
                 factor,
-                "epsilon is {found} times the standard deviation of the input instead of {specified}",
+                "epsilon is {other} times the standard deviation of the input instead of {specified}",
             )
         case ReplaceZero(value):
-            return value, "an exact zero in the denominator is replaced by {found} instead of {specified}"
+            return value, "an exact zero in the denominator is replaced by {other} instead of {specified}"
     return None
 
 
@@ -203,21 +203,21 @@ def forms(step: Step, observed: Arrays) -> Iterator[Deviation]:
         return
     own = _own_form(step.rule)
     known = _value_of(step.rule)
-    said = _in_words(step.rule)
+    specified = _in_words(step.rule)
     # First, because every form comes to the same with an epsilon of next to nothing.
-    yield from _without(step, observed, said)
+    yield from _without(step, observed, specified)
     part = None if is_as_specified(step, observed) else narrowed(step, observed)
     for sentence, form in FORMS:
         if form is own or _is_std(step.rule, sentence):
             continue
         values = [] if known is None else [known[0]]
-        found = None if part is None else solved(*part, partial(_dividing_by, form), GRID)
-        if found is not None and not any(rounded_alike(found, each) for each in values):
-            values = [found, *values]
+        estimate = None if part is None else solved(*part, partial(_dividing_by, form), GRID)
+        if estimate is not None and not any(rounded_alike(estimate, each) for each in values):
+            values = [estimate, *values]
         for value in values or [1e-7, 1e-9]:
             if form is _signed and isinstance(step.rule, Z) and value > STABILIZING:
                 continue  # That is the Epsilon rule, and the layer has another rule.
-            words = f"the denominator is {sentence.format(e=f'{value:g}')} instead of {said}"
+            words = f"the denominator is {sentence.format(e=f'{value:g}')} instead of {specified}"
             parameters = {"form": sentence.format(e="epsilon"), "epsilon": value}
             change = _dividing_by(form, value)
             yield deviation("stabilizer-form", words, change, parameters, generic=not is_round(value))
@@ -227,19 +227,19 @@ def _dividing_by(form: Form, epsilon: float) -> Change:
     return dividing_by(partial(form, epsilon))
 
 
-def _without(step: Step, observed: Arrays, said: str) -> Iterator[Deviation]:
+def _without(step: Step, observed: Arrays, specified: str) -> Iterator[Deviation]:
     """No stabilizer, the quotient taken as 0 where there would be none, and something added to the rule's own."""
     if not isinstance(getattr(step.rule, "stabilizer", None), Unprotected):
         if any(not np.isfinite(part).all() for part in observed):
-            words = f"the denominator is unprotected (0/0 gives NaN, R/0 infinity) instead of {said}"
+            words = f"the denominator is unprotected (0/0 gives NaN, R/0 infinity) instead of {specified}"
             yield deviation("nan", words, dividing_by(_as_it_is))
         else:
-            words = f"the denominator is not stabilised instead of {said}"
+            words = f"the denominator is not stabilised instead of {specified}"
             yield deviation("stabilizer-form", words, dividing_by(_as_it_is))
-    words = f"where z is 0 the quotient is taken as 0, elsewhere z is not stabilised, instead of {said}"
+    words = f"where z is 0 the quotient is taken as 0, elsewhere z is not stabilised, instead of {specified}"
     yield deviation("stabilizer-form", words, dividing_by(_nothing_of_zero))
     for added in (1e-9, 1e-12):
-        words = f"{added:g} is added to the denominator besides {said}"
+        words = f"{added:g} is added to the denominator besides {specified}"
         yield deviation("stabilizer-form", words, with_divisor(partial(_plus, added)), {"added": added})
 
 

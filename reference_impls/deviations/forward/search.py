@@ -88,11 +88,11 @@ def _read(readers: tuple[Reader, ...], sight: Sight) -> Iterator[Deviation]:
 
 
 def _tried(sight: Sight, deviations: Iterable[Deviation]) -> Iterator[_Tried]:
-    said: set[tuple[str, str]] = set()
+    known: set[tuple[str, str]] = set()
     for deviation in deviations:
         # A value that is a habit may also have been solved for: the same in other words is the same.
-        if (key := (deviation.cause, deviation.words)) not in said:
-            said.add(key)
+        if (key := (deviation.cause, deviation.words)) not in known:
+            known.add(key)
             yield _Tried(deviation, sight.residual(deviation.alter(sight.step)))
 
 
