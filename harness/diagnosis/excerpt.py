@@ -19,6 +19,8 @@ from harness.steps import Arrays, Step
 
 #: Multiplications in one application of a layer from which an excerpt is worth its while.
 LARGE = 20_000_000
+#: Pairs of deviations are tried on the whole of a layer of up to this many.
+PAIRS_UP_TO = 5_000_000
 #: Patches and outputs of an excerpt.
 PATCHES = 48
 UNITS = 16

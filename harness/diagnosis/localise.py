@@ -35,6 +35,12 @@ class Introduced:
         return self.step.layer
 
     @property
+    def seen(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The reference's array and the candidate's, of every edge that was seen."""
+        edges = zip(self.expected, self.observed, strict=True)
+        return [(reference, candidate) for reference, candidate in edges if candidate is not None]
+
+    @property
     def differs(self) -> bool:
         """Whether rounding does not explain the error."""
         return not explained(self.error, self.floor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -33,6 +33,15 @@ FORMATS: tuple[tuple[str, float, Callable[[np.ndarray], np.ndarray]], ...] = (
     ("float16", 2.0**-11, _half),
     ("float32", 2.0**-24, _bits(0)),
 )
+
+
+def common_format(pairs: Iterable[tuple[np.ndarray, np.ndarray]], error: float, dtype: str) -> str | None:
+    """The format that all the candidate's arrays are stored in, if it is a shorter one than ``dtype``.
+
+    ``pairs``: of the reference's array and the candidate's.
+    """
+    formats = {stored_format(candidate, reference, error, dtype) for reference, candidate in pairs}
+    return formats.pop() if len(formats) == 1 else None
 
 
 def stored_format(observed: np.ndarray, expected: np.ndarray, error: float, dtype: str) -> str | None:

@@ -99,6 +99,17 @@ class Search:
         """Which deviations fit singly."""
         return _outcome(_fitting(self.problem, self.singles, self.error), self.singles)
 
+    def left_by(self, hypothesis: Hypothesis) -> float | None:
+        """How far the step with ``hypothesis`` is from the candidate's; None where rounding does not explain it."""
+        problem = self.problem
+        altered = hypothesis.alter(problem.step)
+        residual = apart(problem.carry_out(altered), problem.observed)
+        if residual > min(LEFT * self.error, MOST):
+            return None
+        if explained(residual, problem.floor) or explained(residual, problem.noise(altered, residual)):
+            return residual
+        return None
+
     def paired(self, firsts: int = FIRSTS) -> Outcome:
         """Which pairs fit: the likeliest deviations, so many as ``firsts``, each with every other."""
         problem = self.problem

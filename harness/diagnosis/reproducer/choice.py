@@ -23,7 +23,7 @@ SAME_ORDER = 10.0
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """A case that shows the error. ``found``: the candidate's result there, by ``program`` where it has one.
+    """A case that shows the error. ``observed``: the candidate's result there, by ``program`` where it has one.
 
     ``why_recorded``: why it has none. ``floor``: what rounding explains of ``error`` (relative L2).
     """
