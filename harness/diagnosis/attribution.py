@@ -11,7 +11,7 @@ import numpy as np
 from harness.comparison.postprocess import TREATMENTS, Treatment, treated
 from harness.diagnosis.case import Case
 from harness.diagnosis.facts import facts
-from harness.diagnosis.findings import Finding
+from harness.diagnosis.findings import Differing, Finding
 from harness.diagnosis.measure import apart, explained, summation_floor
 from harness.methods import Postprocess, TimesSign
 
@@ -27,14 +27,15 @@ def result_findings(case: Case) -> Iterator[Finding]:
     error = apart((output,), (logits,))
     if output.shape != logits.shape or explained(error, floor):
         return
+    differing = Differing("forward", case.graph.output, error, floor)
     powers = np.exp(output - output.max(axis=1, keepdims=True))
     residual = apart((powers / powers.sum(axis=1, keepdims=True),), (logits,))
     if explained(residual, floor):
         words = "the network still ends in a softmax: its logits are probabilities"
-        yield Finding("forward", case.graph.output, "softmax-kept", words, error, floor, residual)
+        yield differing.finding("softmax-kept", words, residual)
     else:
         words = "the logits are not the output of the last layer"
-        yield Finding("forward", case.graph.output, "unknown", words, error, floor)
+        yield differing.finding("unknown", words)
 
 
 def attribution_findings(case: Case) -> Iterator[Finding]:
@@ -58,13 +59,14 @@ def postprocess_finding(
 ) -> Finding:
     """Name what is done to ``relevance`` of the input to get ``observed`` instead of ``expected``."""
     x = np.asarray(case.x, np.float64)
+    differing = Differing("postprocess", case.graph.input.name, error, floor)
     bad = ~np.isfinite(observed) & np.isfinite(expected)
     if bad.any():
         nan = int(np.isnan(observed[bad]).sum())
         words = (
             f"{nan} NaN and {int(bad.sum()) - nan} infinite values where the relevance of the input has none"
         )
-        return Finding("postprocess", case.graph.input.name, "nan", words, error, floor)
+        return differing.finding("nan", words)
     ranked = sorted(
         (
             (apart((treatment(relevance, x),), (observed,)), cause, words)
@@ -75,35 +77,15 @@ def postprocess_finding(
     (residual, cause, words), second = ranked[0], ranked[1]
     runner_up = (second[2], second[0])
     if explained(residual, floor):
-        return Finding("postprocess", case.graph.input.name, cause, words, error, floor, residual, runner_up)
+        return differing.finding(cause, words, residual, runner_up=runner_up)
     factor = float(np.vdot(expected, observed)) / (float(np.vdot(expected, expected)) or 1.0)
     left = apart((expected * factor,), (observed,))
     if explained(left, floor):
         words = f"the attribution is multiplied by {factor:.9g}"
-        return Finding(
-            "postprocess",
-            case.graph.input.name,
-            "scale",
-            words,
-            error,
-            floor,
-            left,
-            runner_up,
-            parameters={"factor": factor},
-        )
+        return differing.finding("scale", words, left, runner_up=runner_up, parameters={"factor": factor})
     words = "the attribution is not what the relevance of the input should give"
     known = facts((expected,), (observed,), case.graph.input.axes)
-    return Finding(
-        "postprocess",
-        case.graph.input.name,
-        "unknown",
-        words,
-        error,
-        floor,
-        None,
-        (words, residual),
-        facts=known,
-    )
+    return differing.finding("unknown", words, runner_up=(words, residual), facts=known)
 
 
 def treatments(expected: np.ndarray, case: Case) -> Iterator[tuple[str, str, Treatment]]:

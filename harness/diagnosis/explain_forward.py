@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from harness.diagnosis.case import Case
 from harness.diagnosis.excerpt import PAIRS_UP_TO, multiplications
-from harness.diagnosis.explanation import Differing, Explained
+from harness.diagnosis.explanation import Explained, named, plain, unknown
 from harness.diagnosis.facts import facts
+from harness.diagnosis.findings import Differing
 from harness.diagnosis.forward import ForwardError, noise
 from harness.diagnosis.precision import common_format
 from harness.diagnosis.search import Hypothesis, Problem, Search
@@ -37,17 +38,17 @@ def explain_forward(case: Case, error: ForwardError) -> Explained:
         outcome = replace(pairs, fits=(*outcome.fits, *pairs.fits))
     differing = Differing("forward", error.layer.name, error.error, error.floor)
     if outcome.fits:
-        return differing.named(outcome.fits[0], outcome)
+        return named(differing, outcome.fits[0], outcome)
     expected = oracle.carry_forward(error.step)
     if error.observed.shape != expected.shape:
         words = f"the output has the shape {error.observed.shape} instead of {expected.shape}"
-        return differing.plain("layout", words)
+        return plain(differing, "layout", words)
     stored = common_format([(expected, error.observed)], error.error, case.dtype)
     if stored is not None:
         words = f"every value of the output is a {stored} number: the layer is computed in {stored}"
-        return differing.plain("precision", words, parameters={"format": stored})
+        return plain(differing, "precision", words, parameters={"format": stored})
     known = facts((expected,), (error.observed,), error.layer.axes)
-    return differing.unknown(outcome, "the output is not what its inputs should give", known)
+    return unknown(differing, outcome, "the output is not what its inputs should give", known)
 
 
 def mended_layer(step: ForwardStep, hypothesis: Hypothesis | None) -> Layer | None:

@@ -11,8 +11,9 @@ import numpy as np
 
 from harness.diagnosis.case import Case, moved
 from harness.diagnosis.excerpt import PAIRS_UP_TO, Excerpt, channels_of, excerpts, multiplications
-from harness.diagnosis.explanation import Differing, Explained
+from harness.diagnosis.explanation import Explained, named, plain, unknown
 from harness.diagnosis.facts import facts
+from harness.diagnosis.findings import Differing
 from harness.diagnosis.localise import Introduced
 from harness.diagnosis.measure import MOVES, apart, explained
 from harness.diagnosis.precision import common_format
@@ -44,36 +45,36 @@ def explain_step(
         "rule", layer.name, introduced.error, introduced.floor, case.candidate_steps is None
     )
     if introduced.message is not None:
-        return differing.plain("unknown", introduced.message, facts={"raised": introduced.message})
+        return plain(differing, "unknown", introduced.message, facts={"raised": introduced.message})
     for reference, candidate in introduced.seen:
         if candidate.shape != reference.shape:
             words = f"the relevance has the shape {candidate.shape} instead of {reference.shape}"
-            return differing.plain("layout", words)
+            return plain(differing, "layout", words)
     nan = _nan_words(introduced)
     part = _excerpt(case, introduced)
     search = _search(case, introduced, part)
     known = _same_as_before(search, before)
     if known is not None:
-        return differing.named(known, Outcome((known,)), nan)
+        return named(differing, known, Outcome((known,)), nan)
     outcome = _singly(case, introduced, search, part)
     if not outcome.fits:
         # What shows without the search for pairs, which is long.
-        plain = _shown_by_itself(case, introduced, differing)
-        if plain is not None:
-            return plain
+        shown = _shown_by_itself(case, introduced, differing)
+        if shown is not None:
+            return shown
         if pairs and (
             part is not None or multiplications(layer, len(introduced.step.relevance)) <= PAIRS_UP_TO
         ):
             firsts = FIRSTS_EVERYWHERE if part is not None and part.everywhere else FIRSTS
             outcome = _verified(case, introduced, search.paired(firsts), part)
     if outcome.fits:
-        return differing.named(best_elsewhere(case, introduced, outcome.fits), outcome, nan)
+        return named(differing, best_elsewhere(case, introduced, outcome.fits), outcome, nan)
     if nan is not None:
-        return differing.plain("nan", nan, facts=_facts(case, introduced))
+        return plain(differing, "nan", nan, facts=_facts(case, introduced))
     words = "none of the known deviations reproduces this step"
     if not pairs:
         words += " (pairs of them were not tried, because none fits other layers like it)"
-    return differing.unknown(outcome, words, _facts(case, introduced))
+    return unknown(differing, outcome, words, _facts(case, introduced))
 
 
 def _nan_words(introduced: Introduced) -> str | None:
@@ -92,10 +93,10 @@ def _shown_by_itself(case: Case, introduced: Introduced, differing: Differing) -
     if stored is not None:
         words = f"every value of the result is a {stored} number: the step is computed in {stored}"
         known = _facts(case, introduced)
-        return differing.plain("precision", words, parameters={"format": stored}, facts=known)
+        return plain(differing, "precision", words, parameters={"format": stored}, facts=known)
     if coupled(case, introduced):
         words = "the result of one sample depends on the others in its batch"
-        return differing.plain("batch-coupling", words, facts=_facts(case, introduced))
+        return plain(differing, "batch-coupling", words, facts=_facts(case, introduced))
     return None
 
 

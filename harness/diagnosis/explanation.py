@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.diagnosis.findings import Finding, Stage
+from harness.diagnosis.findings import Differing, Finding
 from harness.diagnosis.search import Hypothesis, Outcome
 
 
@@ -18,60 +18,30 @@ class Explained:
     hypothesis: Hypothesis | None = None
 
 
-@dataclass(frozen=True)
-class Differing:
-    """What a finding of one layer says whatever the cause: see `Finding`."""
+def plain(differing: Differing, cause: str, words: str, **more: Any) -> Explained:
+    """What shows without a hypothesis."""
+    return Explained((differing.finding(cause, words, **more),))
 
-    stage: Stage
-    layer: str
-    error: float
-    floor: float
-    first_seen: bool = False
 
-    def finding(self, cause: str, words: str, residual: float | None = None, **more: Any) -> Finding:
-        """A finding of the layer; ``more``: further fields of it."""
-        return Finding(
-            self.stage,
-            self.layer,
-            cause,
-            words,
-            self.error,
-            self.floor,
-            residual,
-            first_seen=self.first_seen,
-            **more,
-        )
+def named(differing: Differing, chosen: Hypothesis, outcome: Outcome, nan: str | None = None) -> Explained:
+    """One finding for each deviation of the hypothesis. ``nan``: where the candidate alone has NaN, in words."""
+    others = (each for each in (*outcome.fits, *outcome.others) if each.causes != chosen.causes)
+    runner_up = next(((each.words, each.residual) for each in others), None)
+    findings = []
+    for deviation in chosen.deviations:
+        cause, words = deviation.cause, deviation.words
+        if nan is not None:
+            cause, words = "nan", f"{nan}: {words}"
+        more = {"runner_up": runner_up, "parameters": dict(deviation.parameters)}
+        findings.append(differing.finding(cause, words, chosen.residual, **more))
+    return Explained(tuple(findings), chosen)
 
-    def plain(self, cause: str, words: str, **more: Any) -> Explained:
-        """What shows without a hypothesis."""
-        return Explained((self.finding(cause, words, **more),))
 
-    def named(self, chosen: Hypothesis, outcome: Outcome, nan: str | None = None) -> Explained:
-        """One finding for each deviation of the hypothesis. ``nan``: where the candidate alone has NaN, in words."""
-        runner_up = next(
-            (
-                (each.words, each.residual)
-                for each in (*outcome.fits, *outcome.others)
-                if each.causes != chosen.causes
-            ),
-            None,
-        )
-        findings = []
-        for deviation in chosen.deviations:
-            cause, words = deviation.cause, deviation.words
-            if nan is not None:
-                cause, words = "nan", f"{nan}: {words}"
-            parameters = dict(deviation.parameters)
-            findings.append(
-                self.finding(cause, words, chosen.residual, runner_up=runner_up, parameters=parameters)
-            )
-        return Explained(tuple(findings), chosen)
-
-    def unknown(self, outcome: Outcome, words: str, facts: Mapping[str, Any]) -> Explained:
-        """No deviation fits: the nearest of them, and what else is known."""
-        best = next(iter(outcome.others), None)
-        runner_up = None if best is None else (best.words, best.residual)
-        return self.plain("unknown", words, runner_up=runner_up, facts=facts)
+def unknown(differing: Differing, outcome: Outcome, words: str, facts: Mapping[str, Any]) -> Explained:
+    """No deviation fits: the nearest of them, and what else is known."""
+    best = next(iter(outcome.others), None)
+    runner_up = None if best is None else (best.words, best.residual)
+    return plain(differing, "unknown", words, runner_up=runner_up, facts=facts)
 
 
 def grouped(explained: Iterable[Explained]) -> tuple[Finding, ...]:
