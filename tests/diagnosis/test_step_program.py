@@ -191,4 +191,4 @@ def test_a_side_that_flattens_in_another_order_is_given_its_own_order():
     assert program.constants["order_of_x"].tolist() == [2, 0, 1]
     # x there is (-2, 3, 1), against kernel rows (0 1 2 3), (4 5 6 7), (8 9 10 11) and bias 1.
     expected = np.array([-2.0, 3, 1]) @ np.arange(12.0).reshape(3, 4) + 1
-    np.testing.assert_array_equal(port.forward_program(layer, (X,), method).found[0], expected[None])
+    np.testing.assert_array_equal(port.forward_program(layer, (X,), method).results[0], expected[None])
