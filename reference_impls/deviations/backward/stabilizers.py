@@ -150,11 +150,6 @@ def _replaced(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
     return np.where(z == 0, epsilon, z)
 
 
-def _cut_off(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
-    # R / inf: what is divided by less than epsilon counts as nothing.
-    return np.where(np.abs(z) < epsilon, np.inf, z)
-
-
 def _rms(over: str, epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
     """``z + epsilon * rms(z) + 1e-9``: `stabilize` of rodrigobdz/lrp, after Montavon et al. 2019."""
     return z + epsilon * of_rows(step, spread_of_z(step, z, "rms", over, carry_out), z) + 1e-9
