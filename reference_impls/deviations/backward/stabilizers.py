@@ -60,7 +60,7 @@ def has_denominator(rule: Rule) -> bool:
 def epsilons(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """The stabilizer that the rule has, with another value."""
     known = _value_of(step.rule)
-    if known is None or (_own_form(step.rule) is _replaced and not _divides_by_zero(step)):
+    if known is None or (_own_form(step.rule) is _replaced and all(z.all() for z in divisions(step))):
         return
     value, sentence = known
 
@@ -77,10 +77,6 @@ def epsilons(step: Step, observed: Arrays) -> Iterator[Deviation]:
             # A value that nobody writes down may be another form's, with a round one.
             generic = not is_round(float(f"{other:g}"))
             yield deviation("epsilon-value", words, make(other), parameters, generic=generic)
-
-
-def _divides_by_zero(step: Step) -> bool:
-    return any((z == 0).any() for z in divisions(step))
 
 
 def _value_of(rule: Rule) -> tuple[float, str] | None:
@@ -130,22 +126,6 @@ def _signed(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
     return away_from_zero(z, epsilon)
 
 
-def _nothing_at_zero(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
-    return z + epsilon * np.sign(z)
-
-
-def _plain(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
-    return z + epsilon
-
-
-def _at_least(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
-    return np.where(z >= 0, 1.0, -1.0) * np.maximum(np.abs(z), epsilon)
-
-
-def _clamped(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
-    return np.maximum(z, epsilon)
-
-
 def _replaced(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
     return np.where(z == 0, epsilon, z)
 
@@ -155,12 +135,8 @@ def _rms(over: str, epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
     return z + epsilon * of_rows(step, spread_of_z(step, z, "rms", over, carry_out), z) + 1e-9
 
 
-def _signed_rms(over: str, epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
-    return away_from_zero(z, epsilon * of_rows(step, spread_of_z(step, z, "rms", over, carry_out), z))
-
-
-def _signed_std(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
-    return away_from_zero(z, epsilon * of_rows(step, spread_of_z(step, z, "std", "sample", carry_out), z))
+def _signed_spread(statistic: str, over: str, epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
+    return away_from_zero(z, epsilon * of_rows(step, spread_of_z(step, z, statistic, over, carry_out), z))
 
 
 def _of_input(statistic: str, over: str, epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
@@ -171,23 +147,29 @@ def _of_input(statistic: str, over: str, epsilon: float, step: Step, z: np.ndarr
 #: Each form with what it is in words, ``e`` standing for its epsilon.
 FORMS: tuple[tuple[str, Form], ...] = (
     ("z + {e} on the side of the sign of z", _signed),
-    ("z + {e} * sign(z) with nothing added where z is 0", _nothing_at_zero),
-    ("z + {e} whatever the sign of z", _plain),
-    ("z, but at least {e} in size", _at_least),
-    ("max(z, {e})", _clamped),
+    ("z + {e} * sign(z) with nothing added where z is 0", lambda e, step, z: z + e * np.sign(z)),
+    ("z + {e} whatever the sign of z", lambda e, step, z: z + e),
+    (
+        "z, but at least {e} in size",
+        lambda e, step, z: np.where(z >= 0, 1.0, -1.0) * np.maximum(np.abs(z), e),
+    ),
+    ("max(z, {e})", lambda e, step, z: np.maximum(z, e)),
     ("z with an exact zero replaced by {e}", _replaced),
     ("z + {e} * rms(z) + 1e-09, the mean over the whole tensor", partial(_rms, "batch")),
     ("z + {e} * rms(z) + 1e-09, the mean over each sample", partial(_rms, "sample")),
     (
         "z + {e} * rms(z) on the side of the sign, the mean over the whole tensor",
-        partial(_signed_rms, "batch"),
+        partial(_signed_spread, "rms", "batch"),
     ),
-    ("z + {e} * rms(z) on the side of the sign, the mean over each sample", partial(_signed_rms, "sample")),
+    (
+        "z + {e} * rms(z) on the side of the sign, the mean over each sample",
+        partial(_signed_spread, "rms", "sample"),
+    ),
     ("z + {e} * std(x) on the side of the sign", partial(_of_input, "std", "sample")),
     ("z + {e} * rms(x) on the side of the sign", partial(_of_input, "rms", "sample")),
     ("z + {e} * var(x) on the side of the sign", partial(_of_input, "variance", "sample")),
     ("z + {e} * mean|x| on the side of the sign", partial(_of_input, "mean", "sample")),
-    ("z + {e} * std(z) on the side of the sign, over each sample", _signed_std),
+    ("z + {e} * std(z) on the side of the sign, over each sample", partial(_signed_spread, "std", "sample")),
     ("z + {e} * max|x| on the side of the sign", partial(_of_input, "largest", "sample")),
 )
 
@@ -203,7 +185,7 @@ def forms(step: Step, observed: Arrays) -> Iterator[Deviation]:
     yield from _without(step, observed, specified)
     part = None if is_as_specified(step, observed) else narrowed(step, observed)
     for sentence, form in FORMS:
-        if form is own or _is_std(step.rule, sentence):
+        if form is own or (isinstance(step.rule, StdEpsilon) and "std(x)" in sentence):
             continue
         values = [] if known is None else [known[0]]
         estimate = None if part is None else solved(*part, partial(_dividing_by, form), GRID)
@@ -232,7 +214,7 @@ def _without(step: Step, observed: Arrays, specified: str) -> Iterator[Deviation
             words = f"the denominator is not stabilised instead of {specified}"
             yield deviation("stabilizer-form", words, dividing_by(_as_it_is))
     words = f"where z is 0 the quotient is taken as 0, elsewhere z is not stabilised, instead of {specified}"
-    yield deviation("stabilizer-form", words, dividing_by(_nothing_of_zero))
+    yield deviation("stabilizer-form", words, dividing_by(lambda step, z: np.where(z == 0, np.inf, z)))
     for added in (1e-9, 1e-12):
         words = f"{added:g} is added to the denominator besides {specified}"
         yield deviation("stabilizer-form", words, with_divisor(partial(_plus, added)), {"added": added})
@@ -240,10 +222,6 @@ def _without(step: Step, observed: Arrays, specified: str) -> Iterator[Deviation
 
 def _as_it_is(step: Step, z: np.ndarray) -> np.ndarray:
     return z
-
-
-def _nothing_of_zero(step: Step, z: np.ndarray) -> np.ndarray:
-    return np.where(z == 0, np.inf, z)
 
 
 def _plus(added: float, step: Step, divisor: np.ndarray) -> np.ndarray:
@@ -257,10 +235,6 @@ def _own_form(rule: Rule) -> Form | None:
         case ReplaceZero():
             return _replaced
     return None
-
-
-def _is_std(rule: Rule, sentence: str) -> bool:
-    return isinstance(rule, StdEpsilon) and "std(x)" in sentence
 
 
 def _in_words(rule: Rule) -> str:
