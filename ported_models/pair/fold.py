@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.graph import Graph, Layer
-from ported_models.pair.same import substituted
+from ported_models.pair.same import without
 
 #: Roundings of a fold in float32: the epsilon, the sum below the root, the root, its inverse, two products, and the
 #: result as it is stored; a root is good to two units.
@@ -49,11 +49,7 @@ def folded(graph: Graph, other: Graph) -> tuple[Graph, tuple[Fold, ...]]:
             if weights is not None:
                 taken.add(candidate.name)
                 folds.append(Fold(norm.name, kernel.name))
-                gone: dict[str, Layer | None] = {
-                    kernel.name: replace(kernel, weights=weights),
-                    norm.name: None,
-                }
-                graph = substituted(graph, gone, {norm.name: kernel.name})
+                graph = without(graph, {norm.name}, {kernel.name: replace(kernel, weights=weights)})
                 break
     return graph, tuple(folds)
 

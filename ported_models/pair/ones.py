@@ -11,7 +11,7 @@ from dataclasses import replace
 from harness.errors import HarnessError
 from harness.graph import Graph, Layer
 from ported_models.pair.insert import inserted
-from ported_models.pair.same import substituted
+from ported_models.pair.same import substituted, without
 
 
 def with_the_same_ones(keras: Graph, torch: Graph, pairs: dict[str, str]) -> Graph:
@@ -33,7 +33,8 @@ def with_the_same_ones(keras: Graph, torch: Graph, pairs: dict[str, str]) -> Gra
         if torch_name not in torch_ones and name not in keras_ones
     }
     try:
-        bare = _without(torch, torch_ones, pools)
+        kept_axes = {name: replace(torch[name], attributes={"keepdims": True}) for name in pools}
+        bare = without(torch, torch_ones, kept_axes)
         written = inserted(keras, bare, kept, lambda layer: layer.name in keras_ones)
         written = substituted(
             written, {name: _keeping(written[name], pool) for name, pool in pools.items()}, {}
@@ -66,16 +67,3 @@ def _only_ones(graph: Graph) -> set[str]:
             if layer.kind in ("flatten", "reshape") and vector:
                 ones.add(layer.name)
     return ones
-
-
-def _without(torch: Graph, ones: set[str], pools: dict[str, Layer]) -> Graph:
-    """``torch`` whose pools keep their axes, and nothing drops them."""
-    gone: dict[str, Layer | None] = {
-        name: replace(torch[name], attributes={"keepdims": True}) for name in pools
-    }
-    moved: dict[str, str] = {}
-    for layer in torch:
-        if layer.name in ones:
-            (source,) = layer.inputs
-            gone[layer.name], moved[layer.name] = None, moved.get(source, source)
-    return substituted(torch, gone, moved)

@@ -15,14 +15,15 @@ from harness.graph import Graph, Layer
 from ported_models.pair.align import same_values
 from ported_models.pair.insert import inserted
 from ported_models.pair.ones import with_the_same_ones
-from ported_models.pair.same import exchange, idle, join_scales, join_sums, rebuilt, substituted
+from ported_models.pair.same import exchange, idle, join_scales, join_sums, rebuilt, substituted, without
 from ported_models.sources.names import Names
 from ported_models.sources.steps import Reading
 
 
 def before_alignment(keras: Graph, torch: Graph) -> Graph:
     """What Keras has as one layer as one layer, and nothing that does nothing in inference."""
-    torch = _without_idle(torch)
+    nothing = {layer.name for layer in torch if idle(torch, layer)}
+    torch = without(torch, nothing) if nothing else torch
     torch = _join_global_pools(keras, _join_separable(keras, torch))
     return join_sums(keras, join_scales(keras, torch))
 
@@ -49,16 +50,6 @@ def renamed(torch: Graph, pairs: Mapping[str, str], name: str, origins: Mapping[
         Graph(name, layers, new[torch.output]),
         {new[layer.name]: origins[layer.name] for layer in torch if layer.name in origins},
     )
-
-
-def _without_idle(torch: Graph) -> Graph:
-    gone: dict[str, Layer | None] = {}
-    moved: dict[str, str] = {}
-    for layer in torch:
-        if idle(torch, layer):
-            (source,) = layer.inputs
-            gone[layer.name], moved[layer.name] = None, moved.get(source, source)
-    return substituted(torch, gone, moved) if gone else torch
 
 
 def _join_separable(keras: Graph, torch: Graph) -> Graph:
@@ -116,20 +107,15 @@ def _join_global_pools(keras: Graph, torch: Graph) -> Graph:
     """A global pool that keeps its axes, and the flatten after it, as a global pool that drops them."""
     if not any(layer.traits.places == "pooled" and not layer.attributes["keepdims"] for layer in keras):
         return torch
-    gone: dict[str, Layer | None] = {}
-    moved: dict[str, str] = {}
+    flattened: dict[str, Layer] = {}
+    flattens: set[str] = set()
     for pool in torch:
         readers = torch.consumers(pool.name)
-        if (
-            pool.traits.places == "pooled"
-            and pool.attributes["keepdims"]
-            and len(readers) == 1
-            and readers[0].kind == "flatten"
-        ):
-            gone[pool.name] = replace(pool, attributes={"keepdims": False})
-            gone[readers[0].name] = None
-            moved[readers[0].name] = pool.name
-    return substituted(torch, gone, moved) if gone else torch
+        keeps = pool.traits.places == "pooled" and pool.attributes["keepdims"]
+        if keeps and len(readers) == 1 and readers[0].kind == "flatten":
+            flattened[pool.name] = replace(pool, attributes={"keepdims": False})
+            flattens.add(readers[0].name)
+    return without(torch, flattens, flattened) if flattens else torch
 
 
 def _move_padding(keras: Graph, torch: Graph, pairs: dict[str, str]) -> Graph:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -34,6 +34,16 @@ def substituted(graph: Graph, gone: Mapping[str, Layer | None], moved: Mapping[s
         if new is not None:
             layers.append(replace(new, inputs=tuple(moved.get(name, name) for name in new.inputs)))
     return rebuilt(graph, layers, moved.get(graph.output, graph.output))
+
+
+def without(graph: Graph, names: Collection[str], instead: Mapping[str, Layer] | None = None) -> Graph:
+    """``graph`` without layers of one input: what read one of them reads what it read. ``instead``: layers replaced."""
+    moved: dict[str, str] = {}
+    for layer in graph:
+        if layer.name in names:
+            (source,) = layer.inputs
+            moved[layer.name] = moved.get(source, source)
+    return substituted(graph, {**(instead or {}), **dict.fromkeys(moved)}, moved)
 
 
 def idle(graph: Graph, layer: Layer) -> bool:
@@ -81,8 +91,7 @@ def join_scales(keras: Graph, torch: Graph) -> Graph:
         c, d = (first.weights.get(key, np.zeros(1)) for key in ("kernel", "bias"))
         k, b = (second.weights.get(key, np.zeros(1)) for key in ("kernel", "bias"))
         weights = {"kernel": k * c, "bias": k * d + b}
-        joined = replace(first, weights=weights)
-        torch = substituted(torch, {first.name: joined, second.name: None}, {second.name: first.name})
+        torch = without(torch, {second.name}, {first.name: replace(first, weights=weights)})
 
 
 def join_sums(keras: Graph, torch: Graph) -> Graph:
