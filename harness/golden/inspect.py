@@ -54,7 +54,7 @@ def inspect(root: Path) -> Root:
     try:
         manifest = read_manifest(root)
     except ModelSourceError as error:
-        # What every file says of itself, by the digits in its name: that nothing is missing, nobody can say then.
+        # Read from the files themselves, by the digits in their names; whether any is missing cannot be known then.
         manifest = _salvaged(root)
         problems.append(Problem("manifest", MANIFEST, str(error)))
     files = dict(_files(root))

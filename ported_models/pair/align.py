@@ -155,7 +155,7 @@ def _gaps(graph: Graph, aligned: set[str]) -> dict[int, list[Layer]]:
 
 
 def _check_kernels(keras: Reading, torch: Reading, pairs: Mapping[str, str]) -> None:
-    """Kernels of one side alone are layers that the other side lacks; those of both are nobody knows what."""
+    """Unmatched kernels of one side are layers that the other lacks; unmatched ones of both are an error."""
     keras_kernels = [layer for layer in _open(keras.graph, set(pairs)) if layer.traits.kernel]
     torch_kernels = [layer for layer in _open(torch.graph, set(pairs.values())) if layer.traits.kernel]
     aligned = any(keras.graph[name].traits.kernel for name in pairs)

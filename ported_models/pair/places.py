@@ -179,7 +179,7 @@ def _sources(graph: Graph, name: str, aligned: set[str]) -> set[str]:
 def elsewhere(layer: Layer, keras: Graph, torch: Graph) -> str | None:
     """What a layer reads on the two sides, where that is not the same; both graphs have the same names.
 
-    Layers of one side alone in between do not count: they are told on their own.
+    Layers of one side alone in between do not count: they have rows of their own in the report.
     """
     other = torch[layer.name]
     aligned = {each.name for each in keras} & {each.name for each in torch}

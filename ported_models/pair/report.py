@@ -79,7 +79,7 @@ def compared(pair: PortedPair, x: np.ndarray) -> PortedPair:
 
 
 def apart(keras: np.ndarray, torch: np.ndarray) -> float:
-    """``|theirs - ours| / |ours|``; infinite where the shapes differ."""
+    """``|torch - keras| / |keras|``; infinite where the shapes differ."""
     return relative_difference(torch, keras) if torch.shape == keras.shape else float("inf")
 
 

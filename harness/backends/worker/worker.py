@@ -114,7 +114,7 @@ class Worker:
         self.close()
 
     def _started(self) -> Child:
-        # Something that nobody waits for is in the channel: what comes next would not be the answer to what comes next.
+        # A message that no request asked for is in the channel: the next one read would not answer the next request.
         if self._child is not None and self._child.alive() and not self._child.unread():
             return self._child
         self._end()
@@ -234,7 +234,7 @@ class Worker:
 
 
 def _step() -> int:
-    """How far the number of a request is beyond the last one's: nobody can answer a request before it is made."""
+    """How far the number of a request is beyond the last one's: at random, so that an answer cannot be prepared."""
     return 1 + secrets.randbelow(2**32)
 
 

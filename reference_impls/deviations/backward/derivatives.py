@@ -18,7 +18,7 @@ from reference_impls.oracle.activations import ELEMENTWISE
 from reference_impls.oracle.linear import Arrays
 
 Slope = Callable[[np.ndarray], np.ndarray]
-#: What libraries have where nobody says.
+#: The defaults of the libraries.
 ALPHAS: dict[str, tuple[float, ...]] = {"leaky_relu": (0.01, 0.1, 0.2, 0.3), "elu": (1.0,)}
 
 #: Kinds that `_others` yields in other words.

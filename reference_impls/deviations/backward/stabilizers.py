@@ -74,7 +74,7 @@ def epsilons(step: Step, observed: Arrays) -> Iterator[Deviation]:
         if not rounded_alike(other, value):
             words = sentence.format(other=f"{other:g}", specified=f"{value:g}")
             parameters = {"epsilon": other, "specified": value}
-            # A value that nobody writes down may be another form's, with a round one.
+            # A value with many digits may be the best fit of another form, whose own value is round.
             generic = not is_round(float(f"{other:g}"))
             yield deviation("epsilon-value", words, make(other), parameters, generic=generic)
 

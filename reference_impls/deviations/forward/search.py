@@ -49,7 +49,7 @@ READERS: tuple[Reader, ...] = (
 #: Long lists, and systems of equations: looked at where the others leave more than this of the difference.
 LAST_READERS: tuple[Reader, ...] = (weights.misread, solved.readings)
 EXPLAINED = 1e-4
-#: How many are handed on: each costs whoever asked a whole step, and once more with every other one.
+#: How many are returned: the caller computes a whole step for each, and one for each pair.
 MOST_SPECIFIC, MOST_GENERIC = 12, 4
 
 
