@@ -100,11 +100,11 @@ def verdicts_on(model: Any, x: Any, dtype: str) -> dict[str, str]:
     return verdicts
 
 
-def apart(found: Any, own: Any) -> float:
-    """``|found - own| / |own|`` in L2."""
+def apart(candidate: Any, own: Any) -> float:
+    """``|candidate - own| / |own|`` in L2."""
     import numpy as np
 
-    return float(np.linalg.norm(found - own) / np.linalg.norm(own))
+    return float(np.linalg.norm(candidate - own) / np.linalg.norm(own))
 
 
 def closed(row: Row, start: float) -> Row:
