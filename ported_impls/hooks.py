@@ -32,10 +32,10 @@ from harness.methods import (
 from ported_impls import mappers
 from ported_impls.kernels import KernelMod
 from ported_impls.mappers import MoreNegative, MorePositive, keep, negative, positive
-from ported_impls.steps import FormulaStep, ModifiedStep, OwnStep, Part, ReadAs, RuleHook
+from ported_impls.steps import FormulaStep, ModifiedStep, OwnStep, Part, ReadAs
 
 
-def kernel_hook(rule: KernelRule, read_as: ReadAs) -> RuleHook:
+def kernel_hook(rule: KernelRule, read_as: ReadAs) -> OwnStep | ModifiedStep:
     """The hook of a rule at a layer with a kernel, and of Z and Epsilon at a sum. Raises UnsupportedMethodError."""
     match rule:
         case Z() | Epsilon():
@@ -67,7 +67,7 @@ def _stabilizer(rule: Z | Epsilon) -> Stabilizer:
     return SignedEpsilon(rule.epsilon) if isinstance(rule, Epsilon) else rule.stabilizer
 
 
-def proportional(stabilizer: Stabilizer, bias: bool, read_as: ReadAs = None) -> RuleHook:
+def proportional(stabilizer: Stabilizer, bias: bool, read_as: ReadAs = None) -> OwnStep | ModifiedStep:
     """Z and Epsilon (Bach et al. 2015, eq. 56 and 58; iNNvestigate 2.1.2 `ZRule`, `EpsilonRule`)."""
     mapper = partial(mappers.divide_by_sum, stabilizer)
     if bias and read_as is None:
@@ -75,7 +75,7 @@ def proportional(stabilizer: Stabilizer, bias: bool, read_as: ReadAs = None) -> 
     return ModifiedStep([(keep, KernelMod(keep, bias))], mapper, mappers.sum_of_products, read_as)
 
 
-def deviation_epsilon(factor: float, bias: bool, read_as: ReadAs = None) -> RuleHook:
+def deviation_epsilon(factor: float, bias: bool, read_as: ReadAs = None) -> OwnStep | ModifiedStep:
     """StdEpsilon: epsilon is a multiple of the input's deviation (signxai 1.1.9.2 `StdxEpsilonRule`)."""
     mapper = partial(mappers.divide_with_deviation, factor)
     if bias and read_as is None:
@@ -83,7 +83,9 @@ def deviation_epsilon(factor: float, bias: bool, read_as: ReadAs = None) -> Rule
     return ModifiedStep([(keep, KernelMod(keep, bias))], mapper, mappers.sum_of_products, read_as)
 
 
-def sign(threshold: float, stabilizer: Stabilizer, bias: bool, read_as: ReadAs = None) -> RuleHook:
+def sign(
+    threshold: float, stabilizer: Stabilizer, bias: bool, read_as: ReadAs = None
+) -> OwnStep | ModifiedStep:
     """Sign: the input's sign in front of the transpose (Gumpfer et al. 2023; signxai 1.1.9.2 `SIGNmuRule`)."""
     mapper = partial(mappers.divide_by_sum, stabilizer)
     reducer = partial(mappers.signed_gradient, threshold)
