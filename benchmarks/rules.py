@@ -207,7 +207,9 @@ def _step(model: Any, name: str, pair: Pair, x: Any, own: bool) -> Callable[[], 
         layer = _average_pool(model.graph[name])
     else:
         module, layer = copy.deepcopy(model.torch("float32").get_submodule(name)), model.graph[name]
-    template = hook_for(pair.rule, layer) if own else getattr(zennit.rules, pair.zennit)(**pair.arguments)
+    template: Any = (
+        hook_for(pair.rule, layer) if own else getattr(zennit.rules, pair.zennit)(**pair.arguments)
+    )
     hook = template.copy()  # Zennit hands copies to the modules; a hook that nobody holds is gone
     hook.register(module)
     seen = (x - x.mean() if pair.signed else x).detach().requires_grad_()

@@ -32,10 +32,10 @@ from harness.methods import (
 from ported_impls import mappers
 from ported_impls.kernels import KernelMod
 from ported_impls.mappers import MoreNegative, MorePositive, keep, negative, positive
-from ported_impls.steps import FormulaStep, ModifiedStep, OwnStep, Part, ReadAs
+from ported_impls.steps import FormulaStep, ModifiedStep, OwnStep, Part, ReadAs, RuleHook
 
 
-def kernel_hook(rule: KernelRule, read_as: ReadAs) -> OwnStep | ModifiedStep:
+def kernel_hook(rule: KernelRule, read_as: ReadAs) -> RuleHook:
     """The hook of a rule at a layer with a kernel, and of Z and Epsilon at a sum. Raises UnsupportedMethodError."""
     match rule:
         case Z() | Epsilon():
@@ -67,7 +67,7 @@ def _stabilizer(rule: Z | Epsilon) -> Stabilizer:
     return SignedEpsilon(rule.epsilon) if isinstance(rule, Epsilon) else rule.stabilizer
 
 
-def proportional(stabilizer: Stabilizer, bias: bool, read_as: ReadAs = None) -> OwnStep | ModifiedStep:
+def proportional(stabilizer: Stabilizer, bias: bool, read_as: ReadAs = None) -> RuleHook:
     """Z and Epsilon (Bach et al. 2015, eq. 56 and 58; iNNvestigate 2.1.2 `ZRule`, `EpsilonRule`)."""
     mapper = partial(mappers.divide_by_sum, stabilizer)
     if bias and read_as is None:
@@ -75,7 +75,7 @@ def proportional(stabilizer: Stabilizer, bias: bool, read_as: ReadAs = None) -> 
     return ModifiedStep([(keep, KernelMod(keep, bias))], mapper, mappers.sum_of_products, read_as)
 
 
-def deviation_epsilon(factor: float, bias: bool, read_as: ReadAs = None) -> OwnStep | ModifiedStep:
+def deviation_epsilon(factor: float, bias: bool, read_as: ReadAs = None) -> RuleHook:
     """StdEpsilon: epsilon is a multiple of the input's deviation (signxai 1.1.9.2 `StdxEpsilonRule`)."""
     mapper = partial(mappers.divide_with_deviation, factor)
     if bias and read_as is None:
@@ -83,9 +83,7 @@ def deviation_epsilon(factor: float, bias: bool, read_as: ReadAs = None) -> OwnS
     return ModifiedStep([(keep, KernelMod(keep, bias))], mapper, mappers.sum_of_products, read_as)
 
 
-def sign(
-    threshold: float, stabilizer: Stabilizer, bias: bool, read_as: ReadAs = None
-) -> OwnStep | ModifiedStep:
+def sign(threshold: float, stabilizer: Stabilizer, bias: bool, read_as: ReadAs = None) -> RuleHook:
     """Sign: the input's sign in front of the transpose (Gumpfer et al. 2023; signxai 1.1.9.2 `SIGNmuRule`)."""
     mapper = partial(mappers.divide_by_sum, stabilizer)
     reducer = partial(mappers.signed_gradient, threshold)
@@ -225,9 +223,17 @@ def bounded(
 # --- activations --------------------------------------------------------------------------------------
 
 
-def guided() -> OwnStep:
+def guided() -> FormulaStep:
     """GuidedReLU: the activation's own backward pass of ``max(R, 0)`` (Springenberg et al. 2015)."""
-    return OwnStep(mappers.rectify, mappers.first_gradient)
+    return FormulaStep(_guided)
+
+
+def _guided(module: torch.nn.Module, x: Tensor, relevance: Tensor) -> Tensor:
+    if type(module) is torch.nn.ReLU:  # a fraction of what autograd takes to be asked
+        return torch.ops.aten.threshold_backward(positive(relevance), x, 0)
+    with torch.enable_grad():
+        point = x.requires_grad_()
+        return torch.autograd.grad(module.forward(point), point, positive(relevance))[0]
 
 
 def _rectified(module: torch.nn.Module, x: Tensor, relevance: Tensor) -> Tensor:

@@ -136,11 +136,6 @@ def divide_with_deviation(
     return [relevance / stabilize(ReplaceZero(), away_from_zero(output, epsilon))]
 
 
-def rectify(relevance: Tensor, outputs: Parts, inputs: Parts, z: Tensor) -> list[Tensor]:
-    """``max(R, 0)``"""
-    return [positive(relevance)]
-
-
 # --- reducers -----------------------------------------------------------------------------------------
 
 

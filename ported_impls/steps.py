@@ -39,13 +39,11 @@ Formula = Callable[[torch.nn.Module, Tensor, Tensor], Tensor]
 Part = tuple[InputModifier, KernelMod]
 
 
-class _Replaced(torch.autograd.Function):
+class _Ruled(torch.autograd.Function):
     """``output`` unchanged; on the way back the relevance that ``hook`` gives to each of ``inputs``."""
 
     @staticmethod
-    def forward(
-        ctx: Any, hook: _Replacing, module: torch.nn.Module, output: Tensor, *inputs: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, hook: RuleHook, module: torch.nn.Module, output: Tensor, *inputs: Tensor) -> Tensor:
         ctx.hook, ctx.module = hook, module
         return output.view_as(output)
 
@@ -55,10 +53,10 @@ class _Replaced(torch.autograd.Function):
         return (None, None, None, *ctx.hook.backward(ctx.module, (), (relevance,)))
 
 
-class _Replacing(zennit.core.Hook):
-    """A rule in the place of a module's backward pass, which is not run; the module is called once.
+class RuleHook(zennit.core.Hook):
+    """A rule in the place of a module's backward pass, which is not run: for modules that are called once.
 
-    What the rule is handed is kept in ``stored_tensors``: "input", a tuple, and "output".
+    What the rules are handed is kept in ``stored_tensors``: "input", a tuple, and "output".
     """
 
     def pre_forward(self, module: torch.nn.Module, input: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -68,39 +66,11 @@ class _Replacing(zennit.core.Hook):
 
     def post_forward(self, module: torch.nn.Module, input: tuple[Tensor, ...], output: Tensor) -> Tensor:
         taken = self.stored_tensors.pop("taken")
-        self.stored_tensors.update(input=input, output=output.detach())
-        return _Replaced.apply(self, module, output.detach(), *taken)
+        self.stored_tensors.update(input=input, output=output)
+        return _Ruled.apply(self, module, output.detach(), *taken)
 
 
-class _Upper(torch.autograd.Function):
-    """``output`` unchanged; on the way back what ``hook`` makes of its relevance."""
-
-    @staticmethod
-    def forward(ctx: Any, hook: OwnStep, output: Tensor) -> Tensor:
-        ctx.hook = hook
-        return output.view_as(output)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor | None, ...]:
-        return None, ctx.hook.upper(relevance)
-
-
-class _Lower(torch.autograd.Function):
-    """``inputs`` unchanged; on the way back the relevance that ``hook`` makes of their gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, hook: OwnStep, module: torch.nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
-        ctx.hook, ctx.module = hook, module
-        return tuple(x.view_as(x) for x in inputs)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return (None, None, *ctx.hook.backward(ctx.module, gradients, ()))
-
-
-class OwnStep(zennit.core.Hook):
+class OwnStep(RuleHook):
     """A rule that leaves input and weights as they are, for any number of inputs.
 
     ``R_i = reducer(x_i, (the module's own backward pass)(gradient_mapper(R, z, x))_i)``, ``z`` the output.
@@ -115,27 +85,19 @@ class OwnStep(zennit.core.Hook):
         return OwnStep(self.gradient_mapper, self.reducer)
 
     def pre_forward(self, module: torch.nn.Module, input: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        self.stored_tensors["input"] = tuple(x.detach() for x in input)
-        return _Lower.apply(self, module, *input)
-
-    def post_forward(self, module: torch.nn.Module, input: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        self.stored_tensors["output"] = output.detach()
-        return _Upper.apply(self, output)
-
-    def upper(self, relevance: Tensor) -> Tensor:
-        """What the module's own backward pass gets for the ``relevance`` of its output."""
-        z = self.stored_tensors["output"]
-        (upper,) = self.gradient_mapper(relevance, (z,), self.stored_tensors["input"], z)
-        return upper
+        return tuple(x.requires_grad_() for x in super().pre_forward(module, input))
 
     def backward(
         self, module: torch.nn.Module, grad_input: tuple[Tensor, ...], grad_output: tuple[Tensor, ...]
     ) -> tuple[Tensor, ...]:
-        inputs = self.stored_tensors["input"]
-        return tuple(self.reducer((x,), (gradient,)) for x, gradient in zip(inputs, grad_input, strict=True))
+        inputs, output = self.stored_tensors["input"], self.stored_tensors["output"]
+        plain, z = [x.detach() for x in inputs], output.detach()
+        (upper,) = self.gradient_mapper(grad_output[0], (z,), plain, z)
+        gradients = torch.autograd.grad(output, inputs, upper, retain_graph=True)
+        return tuple(self.reducer((x,), (gradient,)) for x, gradient in zip(plain, gradients, strict=True))
 
 
-class FormulaStep(_Replacing):
+class FormulaStep(RuleHook):
     """``R_x = formula(module, x, R)`` for a module with one input."""
 
     def __init__(self, formula: Formula) -> None:
@@ -148,10 +110,10 @@ class FormulaStep(_Replacing):
     def backward(
         self, module: torch.nn.Module, grad_input: tuple[Tensor, ...], grad_output: tuple[Tensor, ...]
     ) -> tuple[Tensor, ...]:
-        return (self.formula(module, self.stored_tensors["input"][0], grad_output[0]),)
+        return (self.formula(module, self.stored_tensors["input"][0].detach(), grad_output[0]),)
 
 
-class ModifiedStep(_Replacing):
+class ModifiedStep(RuleHook):
     """A rule that runs the module with modified inputs and weights, one part after the other.
 
     Each modified input and each modified weight is made once, whatever the number of parts that have it.
@@ -182,9 +144,9 @@ class ModifiedStep(_Replacing):
     def backward(
         self, module: torch.nn.Module, grad_input: tuple[Tensor, ...], grad_output: tuple[Tensor, ...]
     ) -> tuple[Tensor, ...]:
-        x, relevance = self.stored_tensors["input"][0], grad_output[0]
+        x, relevance = self.stored_tensors["input"][0].detach(), grad_output[0]
         if self.read_as is None:
-            return (self._through(module, x, self.stored_tensors["output"], relevance),)
+            return (self._through(module, x, self.stored_tensors["output"].detach(), relevance),)
         lines = list(self.read_as(module))
         values = [x]
         for line in lines:
