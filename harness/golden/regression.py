@@ -174,13 +174,14 @@ def _verified(found: Root, name: str, backend: Backend, models: Models, folder: 
         if is_interrupt(error):
             raise
         return _failed(name, "error", blamed("candidate", backend.name, error))
-    row = _row(name, golden, comparison) | {"candidate": backend.name}
+    row = row_of_golden(name, golden, comparison) | {"candidate": backend.name}
     if folder is not None:
         row["files"] = _tables(folder, name, comparison)
     return row
 
 
-def _row(name: str, golden: Golden, comparison: Comparison) -> Row:
+def row_of_golden(name: str, golden: Golden, comparison: Comparison) -> Row:
+    """What became of the golden ``name``: status, verdict, message, the layers around a difference, figures."""
     status = {"identical": "unchanged", "equivalent": "within the floor"}.get(comparison.verdict, "regressed")
     message = verdict_line(comparison)
     if (

@@ -135,6 +135,11 @@ class Models:
                 "was recorded on a pair, whose torch side is code and is run only where it is named: "
                 "--model-keras FILE --model-torch FILE.py:NAME"
             )
+        if kind == "object" and model not in list_models():
+            raise ModelSourceError(
+                "was recorded by a test on a model that the test made; run that test, or name the model's file: "
+                "--model FILE"
+            )
         return Source(model)
 
 
