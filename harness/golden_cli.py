@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -135,13 +135,17 @@ def verify_command(
     junitxml: Annotated[Path | None, typer.Option(help="Write the result as JUnit XML, too.")] = None,
     in_process: InProcess = False,
     timeout: Timeout = None,
+    causes: Annotated[
+        int, typer.Option(min=0, help="Of so many goldens that regressed, look for the cause.")
+    ] = 5,
     as_json: AsJson = False,
 ) -> None:
     """Run the candidate against the stored goldens; the reference's framework is not needed."""
     from harness.errors import InvalidInputError
     from harness.golden import Models as Loaded
     from harness.golden import inspect, nothing_there, verify_all
-    from harness.golden.summary import counted, junit
+    from harness.golden.causes import name_causes
+    from harness.golden.summary import counted, junit, not_held
     from harness.naming import file_name
     from harness.report import write_summary
     from harness.runner import environment
@@ -172,12 +176,13 @@ def verify_command(
                 lines = [row["layers"]] if row["layers"] else []
                 lines.append(f"{'pass' if row['passed'] else 'FAIL'}  {row['case']}  {row['message']}")
                 watch.finished("\n".join(lines), bool(row["passed"]))
+            name_causes(rows, found, backend, loaded, causes, watch.started)
             facts = environment([backend]) | {"goldens": str(root)}
     except KeyboardInterrupt:
         print("interrupted; run the same command again", file=sys.stderr)
         raise typer.Exit(130) from None
     kept = [{key: value for key, value in row.items() if key not in ("layers", "case")} for row in rows]
-    page = write_summary(kept, folder, facts) if kept else folder
+    page = write_summary(kept, folder, facts, again=_verify_again(root)) if kept else folder
     if junitxml is not None:
         junit(rows, junitxml)
     passed = sum(bool(row["passed"]) for row in rows)
@@ -197,6 +202,8 @@ def verify_command(
             print(
                 printable(f"left by an interrupted recording, harmless: {leftover}; xai-harness golden prune")
             )
+        for line in not_held(rows):
+            print(printable(line))
         print(printable(counted(rows)))
         print(printable(f"{passed} of {len(rows)} goldens hold. Report: {page}"))
     raise typer.Exit(0 if passed == len(rows) else 1)
@@ -370,6 +377,14 @@ def _selection(
     chosen = suite_named(suite) if suite else None
     names = [*(models or ()), *([keras] if keras else ())]
     return names or list(chosen.models if chosen else ()), methods or list(chosen.methods if chosen else ())
+
+
+def _verify_again(root: Path) -> Callable[[Mapping[Any, Any]], list[str]]:
+    """The words of the command that verifies one golden again, by its row."""
+    return lambda row: [
+        *("golden", "verify", "--root", str(root), "--model", str(row["model"])),
+        *("--method", str(row["method"]), "--dtype", str(row["dtype"]), "--candidate", str(row["candidate"])),
+    ]
 
 
 def _is_wanted(

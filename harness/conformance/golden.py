@@ -13,7 +13,7 @@ from harness.golden import PASSING, Provenance, load_entry, read_manifest, save_
 from harness.golden.judge import against
 from harness.golden.regression import row_of_golden
 from harness.golden.store import entry_name
-from harness.methods import to_json
+from harness.methods import same_on
 from harness.naming import printable
 from harness.trace import Trace
 
@@ -40,13 +40,13 @@ def compared_with_golden(root: Path, name: str, trace: Trace) -> tuple[GoldenUse
     if entry not in manifest.entries:
         return use, f"there is no golden {printable(entry)} under {root}"
     golden = load_entry(root, entry, manifest.entries[entry], manifest.files)
-    facts = golden.facts
-    for what, stored, now in (
-        ("weights or layers", facts["model_digest"], trace.provenance.get("model_digest")),
-        ("input", array_digest(golden.x), trace.provenance.get("input_digest")),
-        ("definition of the method", to_json(golden.method), to_json(trace.method)),
+    graph = None if trace.case is None else trace.case.model.graph
+    for what, same in (
+        ("weights or layers", golden.facts["model_digest"] == trace.provenance.get("model_digest")),
+        ("input", array_digest(golden.x) == trace.provenance.get("input_digest")),
+        ("definition of the method", same_on(graph, golden.method, trace.method)),
     ):
-        if stored != now:
+        if not same:
             return use, f"stale: {printable(entry)} was recorded with another {what}"
     comparison = against(golden, trace)
     row = row_of_golden(entry, golden, comparison)

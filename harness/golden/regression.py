@@ -28,7 +28,7 @@ from harness.golden.store import (
     place_of_golden,
     save_golden,
 )
-from harness.methods import method, to_json
+from harness.methods import method, same_on
 from harness.naming import file_name
 from harness.report import table_csv
 from harness.runner.outcome import Outcome
@@ -93,24 +93,25 @@ def verify(path: Path, candidate: str | Backend, models: dict[str, Any]) -> Comp
 
 def verified(golden: Golden, backend: Backend, models: Models) -> Comparison:
     """`verify` for a golden that is read."""
-    _check_method(golden)
-    facts = golden.facts
-    model = models.of(golden.trace.model, str(facts["model_digest"]), facts["source"], golden.x)
+    model = _checked_model(golden, models)
     case = Case(model, golden.x, golden.method, golden.trace.target, golden.trace.dtype)
     return against(golden, engine().run(case, backend))
 
 
-def _check_method(golden: Golden) -> None:
-    """Raise `Stale` where the method of this name is defined otherwise by now."""
+def _checked_model(golden: Golden, models: Models) -> Any:
+    """The model of ``golden``. Raises `Stale` where it, or what the method does on it, is another by now."""
+    facts = golden.facts
+    model = models.of(golden.trace.model, str(facts["model_digest"]), facts["source"], golden.x)
     try:
         now = method(golden.method.name)
     except (UnknownNameError, HarnessError):
-        return  # a method that is no name: the stored one is the only definition there is
-    if to_json(now) != to_json(golden.method):
+        return model  # a method that is no name: the stored one is the only definition there is
+    if not same_on(model.graph, now, golden.method):
         raise Stale(
             f"recorded for another definition of {golden.method.name}; if that change was meant, remove it with: "
             "xai-harness golden prune --stale, and record it again"
         )
+    return model
 
 
 def verify_all(
@@ -127,16 +128,16 @@ def verify_all(
     wrong with an entry, or raised by the candidate, is an error of that entry; the others are verified all the same.
     ``folder``: where the tables of each comparison are left. ``started``: is told each entry before it is verified.
     """
+    backend = backend_named(candidate)
     for problem in found.problems:
         entry = problem.name in found.manifest.entries
         if not entry or selected(problem.name):
             status = "missing" if problem.kind == "missing" else "damaged"
-            yield _failed(problem.name, status, problem.message)
-    backend = backend_named(candidate)
+            yield _failed(problem.name, status, problem.message) | {"candidate": backend.name}
     for name in sorted(found.entries):
         if selected(name):
             started(name)
-            yield _verified(found, name, backend, models, folder)
+            yield _verified(found, name, backend, models, folder) | {"candidate": backend.name}
 
 
 def stale_entries(found: Root, models: Models, names: Sequence[str]) -> list[str]:
@@ -147,9 +148,7 @@ def stale_entries(found: Root, models: Models, names: Sequence[str]) -> list[str
             continue
         try:
             golden = load_entry(found.root, name, found.entries[name], found.manifest.files)
-            _check_method(golden)
-            facts = golden.facts
-            models.of(golden.trace.model, str(facts["model_digest"]), facts["source"], golden.x)
+            _checked_model(golden, models)
         except Stale:
             stale.append(name)
         except HarnessError:
@@ -174,7 +173,7 @@ def _verified(found: Root, name: str, backend: Backend, models: Models, folder: 
         if is_interrupt(error):
             raise
         return _failed(name, "error", blamed("candidate", backend.name, error))
-    row = row_of_golden(name, golden, comparison) | {"candidate": backend.name}
+    row = row_of_golden(name, golden, comparison)
     if folder is not None:
         row["files"] = _tables(folder, name, comparison)
     return row

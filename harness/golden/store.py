@@ -21,7 +21,7 @@ from harness.golden.entry import FORMS, Golden, encoded
 from harness.golden.inspect import load_entry
 from harness.golden.judge import distances
 from harness.golden.manifest import REMEDY, Manifest, commit, content_name, locked, read_manifest
-from harness.methods import slug, to_json
+from harness.methods import same_on, slug
 from harness.naming import file_name
 from harness.trace import Trace
 
@@ -98,7 +98,8 @@ def save_golden(
         if before is not None:
             old = load_entry(root, name, before, manifest.files)
             moved = _moved(old, trace, floor, x, provenance)
-            if old.form == form and not moved and to_json(old.method) == to_json(trace.method):
+            graph = None if trace.case is None else trace.case.model.graph
+            if old.form == form and not moved and same_on(graph, old.method, trace.method):
                 return root / before["file"], "unchanged"
             if not reason:
                 raise InvalidInputError(
