@@ -117,6 +117,32 @@ def record_command(
     raise typer.Exit(1 if counts["failed"] else 0)
 
 
+@app.command("import")
+def import_command(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="HDF5 files, one an analyzer.")],
+    layers: Annotated[
+        Path,
+        typer.Option(metavar="LAYERS.json", help="Kind and sizes of each group's layer (docs/goldens.md)."),
+    ],
+    method: Annotated[
+        str | None, typer.Option(help="Method of the catalogue, where a file's analyzer has no name there.")
+    ] = None,
+    reference: Annotated[str, typer.Option(help="Backend that measures the noise floor.")] = "tensorflow",
+    reason: Reason = "",
+    root: RootFolder = GOLDEN_ROOT,
+) -> None:
+    """Store references that a library has published (the layout of test-data-innvestigate) as goldens."""
+    from harness.golden.importing import import_files
+    from harness.golden.single_layer import read_descriptions
+
+    counts: Counter[str] = Counter()
+    for done in import_files(root, files, read_descriptions(layers), reference, method, reason):
+        counts[done.status] += 1
+        print(printable(f"{'FAILED' if done.status == 'failed' else done.status} {done.case}: {done.words}"))
+    print(", ".join(f"{number} {what}" for what, number in counts.items()))
+    raise typer.Exit(1 if counts["failed"] else 0)
+
+
 @app.command("verify")
 def verify_command(
     models: Models = None,
