@@ -39,7 +39,9 @@ Methods = Annotated[
     list[str] | None, typer.Option("--method", help="Method name or glob (quote it); may be repeated.")
 ]
 Dtypes = Annotated[list[str] | None, typer.Option(help="float32 or float64; may be repeated.")]
-Suite = Annotated[str | None, typer.Option(help="quick, default or catalogue: their models and methods.")]
+Suite = Annotated[
+    str | None, typer.Option(help="quick, default, large or catalogue: their models and methods.")
+]
 RootFolder = Annotated[Path, typer.Option("--root", help="Folder of the goldens.")]
 Reason = Annotated[
     str, typer.Option(help="Why a golden that is there is replaced or removed; kept on record.")
@@ -70,6 +72,9 @@ def record_command(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave goldens that are there; compute the others.")
     ] = False,
+    no_sampled: Annotated[
+        bool, typer.Option("--no-sampled", help="Leave out methods that draw samples, such as SmoothGrad.")
+    ] = False,
     root: RootFolder = GOLDEN_ROOT,
     input_file: Input = None,
     in_process: InProcess = False,
@@ -81,12 +86,12 @@ def record_command(
     from harness.golden import read_manifest, record
     from harness.methods import SUITE_METHODS
     from harness.methods import method as method_named
-    from harness.runner import chosen_input, known_methods, select_methods, suite_named
+    from harness.runner import chosen_input, is_sampled, known_methods, select_methods, suite_named
     from harness.runner.run import why_not
 
     chosen = suite_named(suite) if suite else None
     among = known_methods() if methods else chosen.methods if chosen else SUITE_METHODS
-    names = select_methods(methods or (), among)
+    names = [name for name in select_methods(methods or (), among) if not (no_sampled and is_sampled(name))]
     dtypes = [checked_dtype(name) for name in dtype or ["float64"]]
     sources = _sources(models, model_keras, model_torch) or [
         *_sources(list(chosen.models) if chosen else ["digits-cnn"], None, None)
