@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evidence.nightly.page import Night, page, verdict
-from evidence.nightly.steps import Step, all_steps
+from evidence.nightly.steps import Step, all_steps, timed
 from harness.backends import backend_named
 from harness.files import write_text
 from harness.history import PATH, append, last_night, moves, read_history, versions_moved, versions_of_night
@@ -31,11 +31,17 @@ def main() -> int:
     parser.add_argument("--goldens", type=Path, default=Path("golden"), help="folder of the goldens")
     parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of nightly.md and the runs")
     parser.add_argument("--history", type=Path, default=PATH, help="the Parquet file of all nights")
+    parser.add_argument("--only", action="append", metavar="STEP", help="of the night's steps, only these")
     arguments = parser.parse_args()
     date = datetime.now(UTC).isoformat(timespec="seconds")
     history = read_history(arguments.history)
     steps = []
-    for step in all_steps(date, arguments.goldens, arguments.out / "runs" / "nightly"):
+    planned = all_steps(date, arguments.goldens, arguments.out / "runs" / "nightly")
+    unknown = [name for name in arguments.only or () if name not in planned]
+    if unknown:
+        parser.error(f"there is no step {unknown[0]!r}; there are: {', '.join(planned)}")
+    for name in arguments.only or planned:
+        step = timed(name, planned[name])
         print(
             f"{step.name}: {len(step.rows)} cases in {step.seconds:.0f} s {step.problem}".rstrip(), flush=True
         )

@@ -13,6 +13,7 @@ from harness.api import as_model
 from harness.backends import Backend, backend_named
 from harness.case import Case
 from harness.comparison import Comparison, layers_around, verdict_line
+from harness.comparison.first_step import BothSteps
 from harness.comparison.verdict import doubtful
 from harness.engine import engine, floor_of
 from harness.errors import CandidateError, HarnessError, UnknownNameError, blamed, is_interrupt
@@ -95,7 +96,22 @@ def verified(golden: Golden, backend: Backend, models: Models) -> Comparison:
     """`verify` for a golden that is read."""
     model = _checked_model(golden, models)
     case = Case(model, golden.x, golden.method, golden.trace.target, golden.trace.dtype)
-    return against(golden, engine().run(case, backend))
+    return against(golden, engine().run(case, backend), lambda: _steps(case, backend))
+
+
+def _steps(case: Case, backend: Backend) -> BothSteps | None:
+    """The candidate's single steps, and the oracle's, which needs no framework; None where one has none."""
+    if case.dtype != "float64":
+        return None
+    try:
+        candidate = engine().offered(case, backend, "steps")
+        return (
+            None
+            if candidate is None
+            else BothSteps(case.model.graph, engine().oracle(case.model, "steps"), candidate)
+        )
+    except HarnessError:
+        return None
 
 
 def _checked_model(golden: Golden, models: Models) -> Any:
