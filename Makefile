@@ -48,9 +48,11 @@ golden-verify: $(STAMP) ## run the port against the stored golden outputs
 change-cost: $(STAMP) ## count the files that a new rule, kind, candidate, column or cause touches
 	$(BIN)/python -m tests.change_cost.count
 
-goldens: $(STAMP) ## record what is missing of the stored goldens: minutes; needs TensorFlow
+goldens: $(STAMP) ## record what is missing of the stored goldens: hours; needs TensorFlow
 	$(BIN)/xai-harness golden record --keep --model digits-cnn
 	$(BIN)/xai-harness golden record --keep --suite catalogue --form sketch --model digits-cnn --model ecg-cnn1d
+	$(BIN)/xai-harness golden record --keep --suite catalogue --form sketch --model fer-xception --no-sampled
+	$(BIN)/xai-harness golden record --keep --suite large --form sketch
 
 attack-goldens: $(STAMP) ## 500 mutations of goldens, and a kill at every moment of a recording: minutes
 	$(BIN)/python -m tests.golden.test_mutations

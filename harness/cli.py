@@ -18,6 +18,7 @@ from harness.cache_cli import app as cache_app
 from harness.diagnose_cli import diagnose_command
 from harness.errors import HarnessError, InvalidInputError, described
 from harness.golden_cli import app as golden_app
+from harness.history_cli import history_command
 from harness.naming import printable
 from harness.peers_cli import app as peers_app
 from harness.sides import InProcess, Sides, Timeout
@@ -50,6 +51,7 @@ app.add_typer(peers_app, name="peers")
 app.add_typer(cache_app, name="cache")
 app.command("diagnose")(diagnose_command)
 app.command("stability")(stability_command)
+app.command("history")(history_command)
 
 Models = Annotated[
     list[str] | None, typer.Option("--model", "-m", help="Zoo name or model file; may be repeated.")
@@ -73,7 +75,7 @@ def run_command(
     suite: Annotated[
         str,
         typer.Option(
-            help="quick (digits), default (all models) or catalogue (all models, all names; hours)."
+            help="quick (digits), default (all models), large (41 methods on the two largest) or catalogue (hours)."
         ),
     ] = "quick",
     models: Models = None,

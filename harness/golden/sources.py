@@ -14,6 +14,7 @@ from harness.api import as_model, list_models, load_model, load_pair
 from harness.backends import is_user_file
 from harness.backends.user_file import from_file
 from harness.errors import HarnessError, InvalidInputError, ModelSourceError
+from harness.golden.single_layer import HDF5, imported_model
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,10 @@ class Models:
         candidates = [each for each in self._given if each.name == model]
         candidates += [self._load(each, x) for each in self.sources]
         if not any(each.name == model for each in candidates):
-            candidates.append(self._load(self._recorded(model, source), x))
+            imported = source.get("kind") == HDF5
+            candidates.append(
+                imported_model(source) if imported else self._load(self._recorded(model, source), x)
+            )
         same = next((each for each in candidates if each.digest == digest), None)
         if same is not None:
             return same
@@ -134,6 +138,11 @@ class Models:
             raise ModelSourceError(
                 "was recorded on a pair, whose torch side is code and is run only where it is named: "
                 "--model-keras FILE --model-torch FILE.py:NAME"
+            )
+        if kind == "object" and model not in list_models():
+            raise ModelSourceError(
+                "was recorded by a test on a model that the test made; run that test, or name the model's file: "
+                "--model FILE"
             )
         return Source(model)
 
