@@ -47,6 +47,11 @@ class Builder:
         return self._layers[name]
 
     @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers so far."""
+        return tuple(self._layers.values())
+
+    @property
     def last(self) -> str:
         """Name of the layer added last."""
         return next(reversed(self._layers))
@@ -94,6 +99,15 @@ class Builder:
         first = self._layers[sources[0]]
         axes = _axes(KINDS[kind], first, shape, complete)
         self._layers[name] = Layer(name, kind, sources, shapes, shape, axes, complete, arrays)
+        return name
+
+    def stand_in(self, name: str, shape: Sequence[int]) -> str:
+        """Append a layer for one that cannot be read, so that what reads it can be looked at; returns ``name``.
+
+        A graph with one in it is no network.
+        """
+        sides = tuple(int(side) for side in shape)
+        self._layers[name] = Layer(name, "input", (), (), sides, default_axes(sides))
         return name
 
     def graph(self, output: str | None = None) -> Graph:
