@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -45,6 +45,8 @@ from harness.trace import LayerTrace, Trace
 
 #: As many prepared backends are kept for a model, the last ones used: a large network takes gigabytes in each.
 KEPT = 8
+#: The most bytes of a copy with moved weights that is kept for the next case.
+KEPT_MOVED = 2**26
 #: Logits do not depend on the method.
 _ANY = Method("gradient", GRADIENT)
 
@@ -166,9 +168,12 @@ class Engine:
         if key is not None:
             self.memo.drop(key)
 
-    def moved(self, case: Case) -> list[Case]:
-        """``case`` with all weights and the input moved by one unit in the last place of float64, at random."""
-        return [self._moved_case(case, seed) for seed in range(RUNS)]
+    def moved(self, case: Case) -> Iterator[Case]:
+        """``case`` with all weights and the input moved by one unit in the last place of float64, at random.
+
+        One after the other: of a large network only one such copy is there at a time.
+        """
+        return (self._moved_case(case, seed) for seed in range(RUNS))
 
     def _moved_case(self, case: Case, seed: int) -> Case:
         key = (id(case.model), seed)
@@ -179,11 +184,14 @@ class Engine:
                 return moved_one_ulp(array.astype(np.float64), generator)
 
             model = case.model.with_weights(move)
-            # The model itself is kept as well: while it is there, no other has its identity.
-            self._moved[key] = case.model, model, generator.bit_generator.state
+            state = generator.bit_generator.state
+            if sum(array.nbytes for layer in model.graph for array in layer.weights.values()) <= KEPT_MOVED:
+                # The model itself is kept as well: while it is there, no other has its identity.
+                self._moved[key] = case.model, model, state
             while len(self._moved) > RUNS:
                 self._moved.popitem(last=False)
-        _, model, state = self._moved[key]
+        else:
+            _, model, state = self._moved[key]
         generator = np.random.default_rng()
         generator.bit_generator.state = state
         x = moved_one_ulp(case.x.astype(np.float64), generator)

@@ -135,6 +135,10 @@ def _foreign(reading: Reading) -> ReadFile:
             raise
         except UnsupportedLayerError as error:
             refusals.add(node, error)
+        except HarnessError:
+            raise
+        except Exception as error:  # attributes and constants that no operator was written for
+            refusals.fails(node, error)
     refusals.check()
     if reading.output not in reading.tensors:
         raise ModelSourceError(f"{reading.file}: the output {reading.output!r} does not depend on the input")

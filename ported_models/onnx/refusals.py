@@ -7,9 +7,10 @@ from math import prod
 import onnx
 from onnx import shape_inference
 
-from harness.errors import UnsupportedLayerError
+from harness.errors import UnsupportedLayerError, described
+from ported_models.limits import LARGEST_LAYER
 from ported_models.onnx.layout import canonical_order, channels_first_order
-from ported_models.onnx.reading import LARGEST_LAYER, Reading, Tensor
+from ported_models.onnx.reading import Reading, Tensor
 
 NO_LAYER = "the neutral graph has no layer for this operator"
 #: Constants of more numbers are no shapes, which is all that is wanted of them here.
@@ -39,6 +40,13 @@ class Refusals:
         self._unread.append(str(error))
         for output in node.output:
             self._stand_in(node, output)
+
+    def fails(self, node: onnx.NodeProto, error: Exception) -> None:
+        """Reading ``node`` raises ``error``, which is none of the harness's own."""
+        try:
+            self._reading.unsupported(node, f"its attributes or constants do not fit it ({described(error)})")
+        except UnsupportedLayerError as refusal:
+            self.add(node, refusal)
 
     def untried(self, node: onnx.NodeProto, no_reader: bool) -> None:
         """``node`` reads what is not known; ``no_reader``: no operator of its type is read."""

@@ -7,7 +7,7 @@ returns the steps it becomes; no step at all means that the layer does nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,18 +59,6 @@ def _differs_in_training(call: Call) -> bool:
     if call.class_name in _DROPOUTS:
         return bool(call.config.get("rate") or call.config.get("stddev"))
     return False
-
-
-def check_supported(calls: Iterable[Call]) -> None:
-    """Raise UnsupportedLayerError that names every call of a class that is not read."""
-    unread = []
-    for call in calls:
-        try:
-            supported(call)
-        except UnsupportedLayerError as error:
-            unread.append(str(error))
-    if unread:
-        raise UnsupportedLayerError.of_all(unread)
 
 
 def supported(call: Call) -> Translate:

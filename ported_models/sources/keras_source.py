@@ -22,7 +22,7 @@ from ported_models.model import PortedModel
 from ported_models.proof import noted, prove, prove_twins
 from ported_models.sources.keras_calls import Call, Network, Weights, read_network
 from ported_models.sources.keras_hdf5 import open_hdf5
-from ported_models.sources.keras_layers import check_supported, translate
+from ported_models.sources.keras_layers import supported, translate
 from ported_models.sources.keras_own import KerasSource
 from ported_models.sources.names import canonical
 from ported_models.sources.steps import Reading
@@ -160,7 +160,8 @@ def _open_archive(path: Path) -> Any:
         raise ModelSourceError(
             f"{path}: not a .keras file, or a truncated one ({error}); save it again with model.save()"
         ) from None
-    check_supported(read_network(config, lambda _: {}, str(path)).calls[1:])
+    for call in read_network(config, lambda _: {}, str(path)).calls[1:]:
+        supported(call)
     try:
         import keras
     except ImportError:
@@ -197,7 +198,6 @@ def _assemble(
     A layer and its fused activation become two, "conv" and "conv_relu".
     """
     first, *calls = network.calls
-    check_supported(call for call in calls if call.class_name != "InputLayer")
     builder = Builder(name, _input_shape(first), input_name=first.name)
     outputs, origins = {first.name: first.name}, {first.name: first.path}
     log_softmax: set[str] = set()
