@@ -11,8 +11,8 @@ from harness.graph import KINDS, Graph, Layer
 
 #: Set to anything, it lets files ask for what they like.
 VARIABLE = "XAI_HARNESS_TRUST_MODELS"
-#: Numbers that all layers of a network may have for one sample, and multiply-adds: so many for any file, and so many more
-#: for each of its weights.
+#: Numbers that all layers of a network may have for one sample, and multiply-adds: so many for any file, and so many
+#: more for each of its weights.
 NUMBERS, NUMBERS_PER_WEIGHT = 2**27, 64
 PRODUCTS, PRODUCTS_PER_WEIGHT = 2**33, 2**14
 #: Numbers that one layer may have for one sample, and how many layers a network may have.
