@@ -18,6 +18,8 @@ from harness.trace import Trace
 MULTIPLE = 10.0
 #: How often the float64 reference is run again with everything moved by one unit in the last place.
 RUNS = 3
+#: Numbers that are moved at once.
+_PIECE = 2**20
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,13 @@ def unmeasured(dtype: str) -> NoiseFloor:
 
 def moved_one_ulp(array: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """``array`` with every non-zero value moved to its next neighbour, up or down at random."""
-    direction = np.where(generator.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype)
-    return np.where(array == 0, array, np.nextafter(array, direction))
+    moved = np.array(array, order="C")
+    values = moved.reshape(-1)
+    for first in range(0, values.size, _PIECE):  # a large array is not there several times
+        piece = values[first : first + _PIECE]
+        direction = np.where(generator.random(piece.size) < 0.5, -np.inf, np.inf).astype(array.dtype)
+        piece[...] = np.where(piece == 0, piece, np.nextafter(piece, direction))
+    return moved
 
 
 def movement(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -45,6 +45,8 @@ from harness.trace import LayerTrace, Trace
 
 #: As many prepared backends are kept for a model, the last ones used: a large network takes gigabytes in each.
 KEPT = 8
+#: The most bytes of a copy with moved weights that is kept for the next case.
+KEPT_MOVED = 2**26
 #: Logits do not depend on the method.
 _ANY = Method("gradient", GRADIENT)
 
@@ -76,7 +78,7 @@ class Engine:
         self.floors: dict[str, NoiseFloor] = {}
         self.activation_floors: dict[str, Mapping[str, float]] = {}
         #: Models with weights moved by rounding, and the generator that goes on to move their inputs; of one model.
-        self._moved: OrderedDict[tuple[int, int], tuple[Model, Model, Mapping[str, Any]]] = OrderedDict()
+        self._moved: OrderedDict[tuple[int, int, str], tuple[Model, Model, Mapping[str, Any]]] = OrderedDict()
 
     def prepared(self, model: Model, backend: Backend, dtype: str, device: str = "cpu") -> Prepared:
         """``backend`` prepared for ``model``; the last :data:`KEPT` of a model are kept while it lives.
@@ -166,9 +168,12 @@ class Engine:
         if key is not None:
             self.memo.drop(key)
 
-    def moved(self, case: Case) -> list[Case]:
-        """``case`` with all weights and the input moved by one unit in the last place of its dtype, at random."""
-        return [self._moved_case(case, seed) for seed in range(RUNS)]
+    def moved(self, case: Case) -> Iterator[Case]:
+        """``case`` with all weights and the input moved by one unit in the last place of its dtype, at random.
+
+        One after the other: of a large network only one such copy is there at a time.
+        """
+        return (self._moved_case(case, seed) for seed in range(RUNS))
 
     def _moved_case(self, case: Case, seed: int) -> Case:
         key = (id(case.model), seed, case.dtype)
@@ -179,11 +184,14 @@ class Engine:
                 return moved_one_ulp(array.astype(case.dtype), generator)
 
             model = case.model.with_weights(move)
-            # The model itself is kept as well: while it is there, no other has its identity.
-            self._moved[key] = case.model, model, generator.bit_generator.state
+            state = generator.bit_generator.state
+            if sum(array.nbytes for layer in model.graph for array in layer.weights.values()) <= KEPT_MOVED:
+                # The model itself is kept as well: while it is there, no other has its identity.
+                self._moved[key] = case.model, model, state
             while len(self._moved) > RUNS:
                 self._moved.popitem(last=False)
-        _, model, state = self._moved[key]
+        else:
+            _, model, state = self._moved[key]
         generator = np.random.default_rng()
         generator.bit_generator.state = state
         return replace(case, model=model, x=moved_one_ulp(case.x.astype(case.dtype), generator))

@@ -46,7 +46,9 @@ def floor_of(engine: Engine, trace: Trace) -> NoiseFloor:
         base, runs = engine.run(case.in_dtype("float64"), backend), [trace]
         how = "distance of the float32 reference from its float64 run"
     else:
-        base, runs = trace, [engine.run(moved, backend, keep=False) for moved in engine.moved(case)]
+        # Without their cases, which hold the moved weights.
+        base = trace
+        runs = [replace(engine.run(moved, backend, keep=False), case=None) for moved in engine.moved(case)]
         how = f"largest of {RUNS} runs with weights and input moved by one unit in the last place"
     forward = None if key is None or not trace.layers else _forward_key(case, key)
     known = None if forward is None else engine.activation_floors.get(forward)

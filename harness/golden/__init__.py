@@ -5,7 +5,7 @@ from harness.golden.inspect import Problem, Root, inspect, load_entry
 from harness.golden.judge import against, distances
 from harness.golden.manifest import locked, read_manifest, tidy
 from harness.golden.regression import PASSING, STATUSES, Recorded, record, verify, verify_all
-from harness.golden.sources import Models, Source, Stale
+from harness.golden.sources import Models, Stale
 from harness.golden.store import (
     Provenance,
     find_goldens,
@@ -26,7 +26,6 @@ __all__ = [
     "Provenance",
     "Recorded",
     "Root",
-    "Source",
     "Stale",
     "against",
     "distances",

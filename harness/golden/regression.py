@@ -65,7 +65,7 @@ def record(
 ) -> Iterator[Recorded]:
     """Explain ``x`` by every method through ``reference`` and store each run with its floor; yields as it goes.
 
-    ``facts``: where the model comes from (`harness.golden.sources.Source.facts`); ``form`` and ``reason`` as for
+    ``facts``: where the model comes from (`harness.model_sources.Source.facts`); ``form`` and ``reason`` as for
     `save_golden`, which also says what is raised. ``keep``: a golden that is there is left as it is, not computed.
     """
     model, backend = as_model(source), backend_named(reference)

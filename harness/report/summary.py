@@ -83,7 +83,13 @@ def summary_markdown(
         *(
             ()
             if table.empty
-            else (_verdict_counts(table), _matrix(table), _failures(table, again), _cautions(table))
+            else (
+                _verdict_counts(table),
+                _matrix(table),
+                _failures(table, again),
+                _cautions(table),
+                _model_notes(table),
+            )
         ),
         _skipped(skipped),
         _facts(facts),
@@ -169,6 +175,15 @@ def _cautions(table: pd.DataFrame) -> str:
         "the float64 row of the case tells more."
     )
     return _section("Read with care", counts + "\n\n" + "\n".join(lines))
+
+
+def _model_notes(table: pd.DataFrame) -> str:
+    """What was read otherwise than it stands in a model's source."""
+    noted = table[table["model_notes"] != ""].drop_duplicates("model")
+    lines = [
+        f"- {markdown(row['model'])}: {markdown(row['model_notes'])}" for row in noted.to_dict("records")
+    ]
+    return _section("How the models were read", "\n".join(lines)) if lines else ""
 
 
 def _skipped(skipped: Sequence[Mapping[str, Any]]) -> str:

@@ -18,6 +18,7 @@ from harness.engine import Store, engine, result_key
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.files import installed_versions, write_json
 from harness.methods import Method, method, slug
+from harness.model_sources import Source
 from harness.naming import file_name
 from harness.pairs import check_applies
 from harness.runner.outcome import Outcome, run_case
@@ -28,9 +29,9 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Selection:
-    """What to run. ``models``: zoo names or paths; ``input``: an array for models without examples."""
+    """What to run. ``models``: zoo names, paths, or their sources; ``input``: an array for models without examples."""
 
-    models: tuple[str, ...]
+    models: tuple[str | Source, ...]
     methods: tuple[str, ...]
     dtypes: tuple[str, ...]
     reference: str | Backend = "tensorflow"
@@ -113,7 +114,8 @@ def events(selection: Selection, folder: Path, store: Store) -> Iterator[Event]:
     dtypes = [checked_dtype(dtype) for dtype in selection.dtypes]
     labels: dict[str, str] = {}
     for source in selection.models:
-        model = as_model(source)
+        model = source.load(selection.input) if isinstance(source, Source) else as_model(source)
+        code = source.code_digest() if isinstance(source, Source) else ""
         label = label_of(model, labels)
         x, input_name = chosen_input(model, selection.input)
         for each in methods:
@@ -124,7 +126,7 @@ def events(selection: Selection, folder: Path, store: Store) -> Iterator[Event]:
             for dtype in dtypes:
                 stem = folder / file_name(label) / f"{file_name(slug(each.name))}.{dtype}"
                 case = Case(model, x, each, None, dtype)
-                key = result_key(case, reference, candidate, label, input_name)
+                key = result_key(case, reference, candidate, label, input_name, *([code] if code else []))
                 row = store.get(key, folder)
                 if row is not None and row["passed"] and row["verdict"] not in PASSING:
                     store.refuse(str(key), f"says {row['verdict']} and passed")
@@ -134,6 +136,7 @@ def events(selection: Selection, folder: Path, store: Store) -> Iterator[Event]:
                     continue
                 row = {"model": label, "input": input_name, "method": each.name, "dtype": dtype}
                 row |= {"reference": reference.name, "candidate": candidate.name}
+                row["model_notes"] = list(model.notes)
                 yield Started(dict(row))
                 outcome = run_case(case, reference, candidate)
                 row |= row_of(outcome)

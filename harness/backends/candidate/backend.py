@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.backends.candidate import wire
+from harness.backends.candidate.pair import model_to_wire
 from harness.backends.protocol import Arrays, Model, Prepared, StepProgram
 from harness.backends.worker import Worker
 from harness.errors import CandidateError, HarnessError, PeerError
@@ -75,7 +76,7 @@ class WorkerBackend:
         return str(self._ask("supports", payload)[0]["reason"])
 
     def prepare(self, model: Model, dtype: str, device: str = "cpu") -> Prepared:
-        """Raises CandidateError, and HarnessError for a model that is not of one source."""
+        """Raises CandidateError, and HarnessError for a model that does not arrive as it was."""
         prepared = _Prepared(self, model, dtype, device)
         prepared.capabilities = frozenset(self._prepared(prepared)["capabilities"])
         return prepared
@@ -102,8 +103,8 @@ class WorkerBackend:
         payload = {"prepared": of.key, "model": of.model_key, "dtype": of.dtype, "device": of.device}
         answer, _ = self._ask("prepare", payload)
         if "lost" in answer:
-            facts, weights = wire.graph_to_wire(of.model.graph)
-            self._ask("model", {"model": of.model_key, "digest": of.model.digest, "graph": facts}, weights)
+            facts, weights = model_to_wire(of.model)
+            self._ask("model", {"model": of.model_key, "digest": of.model.digest, **facts}, weights)
             answer, _ = self._ask("prepare", payload)
         return answer
 
