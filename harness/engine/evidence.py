@@ -6,7 +6,7 @@ moved by rounding, and single steps on the candidate's activations (`harness.com
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from harness.backends import Steps
 from harness.case import Case
 from harness.comparison.floor import MULTIPLE, RUNS, NoiseFloor, movement, unit_roundoff, unmeasured
+from harness.comparison.known import of_pair
 from harness.comparison.metrics import relative_l2
 from harness.comparison.postprocess import treated
 from harness.comparison.rerun import Ground, walk_back
@@ -64,11 +65,14 @@ def _forward_key(case: Case, key: str) -> str:
     return json_digest([case.model.digest, array_digest(case.x), case.dtype, key.split()[1]])
 
 
-def ground_of(engine: Engine, candidate: Trace, reference: Trace) -> dict[str, Ground] | None:
-    """Every layer's relevance on the candidate's activations, from the output backwards.
+def ground_of(
+    engine: Engine, candidate: Trace, reference: Trace, layers: Collection[str], measured: bool
+) -> dict[str, Ground] | None:
+    """The relevance of ``layers`` on the candidate's activations, from the output backwards.
 
-    None where the reference cannot run single steps, the candidate kept no activations, or the method
-    is more than one run backwards.
+    ``measured``: whether rounding in the backward pass is measured there; else the bound that no floor is below stands
+    for it. None where the reference cannot run single steps, the candidate kept no activations, or the method is more
+    than one run backwards.
     """
     graph = reference.case.model.graph
     if any(
@@ -77,14 +81,21 @@ def ground_of(engine: Engine, candidate: Trace, reference: Trace) -> dict[str, G
     ):
         return None
     grounds: dict[str, Ground] = {}
-    for name, relevance, floor in _walked_back(engine, reference, candidate):
+    for name, relevance, floor in _walked_back(engine, reference, candidate, measured):
+        if name not in layers:
+            continue
         observed, before = candidate.layers[name].relevance, reference.layers[name].relevance
         if observed is not None and before is not None:
-            grounds[name] = Ground(relative_l2(relevance, observed), floor, relative_l2(before, relevance))
+            distance, moved = (
+                of_pair(relative_l2, *pair) for pair in ((relevance, observed), (before, relevance))
+            )
+            grounds[name] = Ground(distance, floor, moved)
     return grounds or None
 
 
-def ground_of_result(engine: Engine, candidate: Trace, reference: Trace, floor: NoiseFloor) -> Ground | None:
+def ground_of_result(
+    engine: Engine, candidate: Trace, reference: Trace, floor: NoiseFloor, measured: bool
+) -> Ground | None:
     """The attribution on the candidate's activations, for a candidate that shows no layers.
 
     None where its activations are not known, are not the reference's to within rounding, or where
@@ -102,7 +113,8 @@ def ground_of_result(engine: Engine, candidate: Trace, reference: Trace, floor: 
     layers = {
         layer.name: LayerTrace(layer.name, layer.kind, layer.axes, shown.get(layer.name)) for layer in graph
     }
-    for name, relevance, allowed in _walked_back(engine, reference, replace(candidate, layers=layers)):
+    shown_run = replace(candidate, layers=layers)
+    for name, relevance, allowed in _walked_back(engine, reference, shown_run, measured):
         if name == graph.input.name:
             result = treated(relevance, reference.case.x, candidate.method.postprocess)
             distance = relative_l2(result, candidate.attribution)
@@ -110,7 +122,9 @@ def ground_of_result(engine: Engine, candidate: Trace, reference: Trace, floor: 
     return None
 
 
-def _walked_back(engine: Engine, reference: Trace, run: Trace) -> Iterator[tuple[str, np.ndarray, float]]:
+def _walked_back(
+    engine: Engine, reference: Trace, run: Trace, measured: bool
+) -> Iterator[tuple[str, np.ndarray, float]]:
     """Layer, its relevance on the activations of ``run`` and the floor of that, from the output backwards.
 
     Nothing where the reference cannot run single steps or the method is more than one run backwards.
@@ -120,8 +134,8 @@ def _walked_back(engine: Engine, reference: Trace, run: Trace) -> Iterator[tuple
     steps = engine.offered(case, backend, "steps")
     if not isinstance(run.method.procedure, Backward) or steps is None:
         return
-    others, scale = _otherwise_rounded(engine, reference)
-    if not others:
+    others, scale = _otherwise_rounded(engine, reference) if measured else ([], 1.0)
+    if measured and not others:
         return
     walks = [walk_back(side, other, run) for other, side in others]
     floor = unit_roundoff(case.dtype) * float(np.sqrt(longest_sum(graph)))
