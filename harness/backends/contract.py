@@ -16,6 +16,8 @@ CAPABILITIES = {
     "logits": ("logits",),
     "activations": ("activations",),
     "steps": ("step",),
+    "alone": ("run_alone",),
+    "walks": ("walk_back",),
     "programs": ("step_program", "forward_program"),
     "denominators": ("divisions",),
     "deviations": (

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from harness.arrays import is_frozen
+
 T = TypeVar("T")
 
 #: As many figures are kept; each is a few hundred bytes. The arrays themselves are not kept.
@@ -38,13 +40,3 @@ def of_pair(figure: Callable[[np.ndarray, np.ndarray], T], reference: np.ndarray
         while len(_found) > _MOST:
             _found.popitem(last=False)
     return found
-
-
-def is_frozen(array: np.ndarray) -> bool:
-    """Whether nobody can write to ``array``, nor to the array that it is a view of."""
-    base: Any = array
-    while isinstance(base, np.ndarray):
-        if base.flags.writeable:
-            return False
-        base = base.base
-    return True

@@ -121,7 +121,8 @@ class Engine:
         known = None if key is None or again else self.memo.get(key)
         if known is None:
             ready = self._ready(case.model, backend, case.dtype, case.device)
-            found = run_on_copies(ready.prepared, case, to_watch(backend, case.model), backend.name)
+            share = key is not None and keep
+            found = run_on_copies(ready.prepared, case, to_watch(backend, case.model), backend.name, share)
             known = of_model(_trace(found, case, ready), case.model)
             if key is not None and keep:
                 self.memo.put(key, _read_only(known))

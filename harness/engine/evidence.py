@@ -141,7 +141,7 @@ def _walked_back(
     floor = unit_roundoff(case.dtype) * float(np.sqrt(longest_sum(graph)))
     for (name, relevance), *otherwise in zip(walk_back(steps, graph, run), *walks, strict=True):
         # What a layer passes down is no more certain than what it received.
-        floor = max(floor, *(scale * relative_l2(relevance, other) for _, other in otherwise))
+        floor = max([floor, *(scale * relative_l2(relevance, other) for _, other in otherwise)])
         yield name, relevance, floor
 
 
