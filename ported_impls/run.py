@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,12 +13,13 @@ import torch
 from harness.backends.protocol import Arrays, Model, StepProgram
 from harness.errors import HarnessError
 from harness.graph import Graph, Layer
-from harness.methods import Head, Method
+from harness.methods import Backward, Head, Method
 from ported_impls.edges import Edges
 from ported_impls.layout import feature_orders, in_canonical_order, in_twin_order, to_canonical, to_twin
 from ported_impls.network import Findings, Network
 from ported_impls.postprocess import postprocessed
 from ported_impls.procedures import SAMPLED, Find, find
+from ported_impls.shared import SharedPasses
 from ported_impls.step_program import Orders, forward_program, step_program
 from ported_impls.torchvision_shim import zennit
 
@@ -59,7 +61,8 @@ class HookedTwin:
 
     ``composite`` makes the Zennit composite of a method, ``edges`` says which shares it rectifies; ``head``
     overrides the method's head. ``find`` carries out the procedures. ``deciding_name`` is what of a method's
-    name ``composite`` looks at: two methods that differ elsewhere in their names are one.
+    name ``composite`` looks at: two methods that differ elsewhere in their names are one. ``passes``: what runs of one
+    pass backwards share; None where ``composite`` is not this package's own, whose rules the layers' hooks are.
     """
 
     model: Model
@@ -70,6 +73,7 @@ class HookedTwin:
     find: Find = find
     deciding_name: Callable[[Method], str] = _whole_name
     last: LastSampled = field(default_factory=LastSampled, repr=False, compare=False)
+    passes: SharedPasses | None = field(default=None, repr=False, compare=False)
 
     @property
     def graph(self) -> Graph:
@@ -77,26 +81,40 @@ class HookedTwin:
         graph: Graph = self.twin.graph
         return graph
 
+    @property
+    def shares(self) -> bool:
+        """Whether runs have arrays in common, which nobody can write to."""
+        return self.passes is not None
+
     def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
         """Run ``method`` on ``x`` (batch, ..., channel), for the classes ``target`` (batch,).
 
         Raises InvalidInputError for a parameter that does not fit the network.
         """
-
-        def compute() -> Findings:
-            head = self.head or method.head
-            network = Network(self.twin, self.composite(method), head, self.edges(method))
-            return self.find(network, x, method, target, self.graph.layers if layers else ())
-
+        if self.passes is not None and layers and isinstance(method.procedure, Backward):
+            return self._arrays(self.passes.explain(x, method, target), x, method, layers)
         if isinstance(method.procedure, SAMPLED):
-            found = self.last.get(self._runs_of(x, method, target), layers, compute)
+            key = self._runs_of(x, method, target)
+            found = self.last.get(key, layers, partial(self._found, x, method, target, layers))
         else:
-            found = compute()
+            found = self._found(x, method, target, layers)
+        return self._arrays(found, x, method, layers)
+
+    def run_alone(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
+        """:meth:`run` from end to end through autograd, with nothing from other runs."""
+        return self._arrays(self._found(x, method, target, layers), x, method, layers)
+
+    def _found(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Findings:
+        network = Network(self.twin, self.composite(method), self.head or method.head, self.edges(method))
+        return self.find(network, x, method, target, self.graph.layers if layers else ())
+
+    def _arrays(self, found: Findings, x: np.ndarray, method: Method, layers: bool) -> Arrays:
         attribution = postprocessed(found.attribution, x, method.postprocess)
         if not layers or found.captured is None:
             return Arrays(found.logits, attribution)
         source, orders = self.graph.input.name, feature_orders(self.model)
-        activations = {**found.captured.activations, source: x}
+        whole = found.captured.activations[source] if self.shares else x
+        activations = {**found.captured.activations, source: whole}
         relevances = {**found.captured.relevances, source: found.relevance}
         for layer in self.graph:  # a layer that no gradient reached
             if layer.name not in relevances:

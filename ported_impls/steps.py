@@ -93,7 +93,7 @@ class OwnStep(RuleHook):
         inputs, output = self.stored_tensors["input"], self.stored_tensors["output"]
         plain, z = [x.detach() for x in inputs], output.detach()
         (upper,) = self.gradient_mapper(grad_output[0], (z,), plain, z)
-        gradients = torch.autograd.grad(output, inputs, upper)
+        gradients = torch.autograd.grad(output, inputs, upper, retain_graph=True)
         return tuple(self.reducer((x,), (gradient,)) for x, gradient in zip(plain, gradients, strict=True))
 
 
