@@ -106,7 +106,7 @@ def to_watch(backend: Any, model: Model) -> Model | None:
 
 def graph_of(prepared: Prepared, case: Case) -> Graph:
     """The graph that ``prepared`` runs: the model's, but for the torch side of a pair."""
-    graph: Graph = getattr(prepared, "graph", case.model.graph)
+    graph: Graph = getattr(prepared, "graph", None) or case.model.graph
     return graph
 
 

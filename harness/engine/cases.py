@@ -58,6 +58,14 @@ class _Ready:
     versions: dict[str, str]
 
 
+class _Alone:
+    """Runs what is prepared with nothing from other runs."""
+
+    def __init__(self, prepared: Any) -> None:
+        self.run = prepared.run_alone
+        self.graph = getattr(prepared, "graph", None)
+
+
 #: By the backend's identity, the dtype and the device, the last used last.
 _Kept = dict[tuple[int, str, str], _Ready]
 
@@ -127,6 +135,17 @@ class Engine:
             if key is not None and keep:
                 self.memo.put(key, _read_only(known))
         return replace(known, case=case, executed_by=backend)
+
+    def alone(self, case: Case, backend: Backend) -> Trace | None:
+        """``case``, which is resolved, where ``backend`` shares nothing between runs; None where it never does.
+
+        Nothing is kept. Raises what the backend raises.
+        """
+        ready = self._ready(case.model, backend, case.dtype, case.device)
+        if not getattr(ready.prepared, "shares", False) or capability(ready.prepared, "alone") is None:
+            return None
+        found = run_on_copies(_Alone(ready.prepared), case, to_watch(backend, case.model), backend.name)
+        return _trace(found, case, ready)
 
     def resolved(self, case: Case, backend: Backend) -> Case:
         """``case`` with its target: where it has none, the largest of ``backend``'s logits, the first of equal ones.

@@ -87,8 +87,15 @@ def _result(table: pd.DataFrame) -> str:
     passed = int(table["passed"].sum())
     sides = sorted({f"{row.candidate} against {row.reference}" for row in table.itertuples()})
     verb = "passed" if passed == len(table) else "passed; what did not is listed below"
+    alone = int((table["alone"] != "").sum())
+    again = (
+        f" {_count(alone, 'case')} of the sample were also computed with nothing shared between methods, and came out "
+        "the same bit for bit."
+        if alone
+        else ""
+    )
     return (
-        f"{passed} of {_count(len(table), 'case')} {verb} ({markdown(', '.join(sides))}). "
+        f"{passed} of {_count(len(table), 'case')} {verb} ({markdown(', '.join(sides))}).{again} "
         f"Time: {table['seconds_total'].sum():.1f} s, of it {table['seconds_reference'].sum():.1f} s in the "
         f"reference and {table['seconds_candidate'].sum():.1f} s in the candidate."
     )

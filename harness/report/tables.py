@@ -37,6 +37,7 @@ ROW_COLUMNS = (
     "largest_floor",
     "largest_floor_layer",
     "notes",
+    "alone",
     "target",
     "seconds_reference",
     "seconds_candidate",
