@@ -32,6 +32,8 @@ ROW_COLUMNS = (
     "attribution_max_abs",
     "attribution_rel_l2",
     "attribution_floor",
+    "decided_by",
+    "floor_from",
     "first_divergent",
     "first_divergent_forward",
     "largest_floor",
