@@ -59,7 +59,7 @@ def with_weights(module: torch.nn.Module, weights: Mapping[str, Tensor]) -> Iter
     before = [store[key] for store, key, _ in stores]
     try:
         for store, key, weight in stores:
-            store[key] = weight  # type: ignore[assignment]
+            store[key] = weight
         yield
     finally:
         for (store, key, _), parameter in zip(stores, before, strict=True):

@@ -127,7 +127,7 @@ class SharedPasses:
 
     def _start(self, kept: _OnInput, head: Head, target: np.ndarray) -> Tensor:
         if kept.start is None or kept.start[:2] != (head, target.tobytes()):
-            logits = kept.activations[self._twin.graph.output]  # type: ignore[union-attr]
+            logits = kept.activations[self._twin.graph.output]
             kept.start = head, target.tobytes(), to_twin(initial_relevance(logits, target, head))
         return kept.start[2]
 

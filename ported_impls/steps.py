@@ -180,8 +180,8 @@ class ModifiedStep(RuleHook):
         sums = [None if output is None else output.detach() for output in outputs]
         upper = self.gradient_mapper(relevance, sums, plain, z)
         found = torch.autograd.grad(
-            [outputs[place] for place in run],  # type: ignore[misc]
-            [inputs[place] for place in run],  # type: ignore[misc]
+            [outputs[place] for place in run],
+            [inputs[place] for place in run],
             [upper[place] for place in run],
         )
         gradients: list[Tensor | None] = [None] * len(inputs)

@@ -17,6 +17,7 @@ CAPABILITIES = {
     "activations": ("activations",),
     "steps": ("step",),
     "alone": ("run_alone",),
+    "expects": ("expect",),
     "walks": ("walk_back",),
     "programs": ("step_program", "forward_program"),
     "denominators": ("divisions",),

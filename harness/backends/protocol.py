@@ -5,7 +5,7 @@ Arrays are handed over, and taken, as copies (`harness.backends.handing`): a bac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -79,6 +79,14 @@ class Steps(Protocol):
         self, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
     ) -> tuple[np.ndarray, ...]:
         """Relevance of each input of ``layer``, from its inputs and the relevance of its output."""
+        ...
+
+
+class Expects(Protocol):
+    """Capability "expects": what is asked together can be computed together."""
+
+    def expect(self, methods: Sequence[Method]) -> None:
+        """``methods`` will be asked for, as far as is known; nothing may come out otherwise for it."""
         ...
 
 

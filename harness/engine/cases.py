@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -76,6 +76,7 @@ class Engine:
     def __init__(self, memo: Memo | None = None) -> None:
         self.memo = Memo() if memo is None else memo
         self._prepared: weakref.WeakKeyDictionary[Any, _Kept] = weakref.WeakKeyDictionary()
+        self._expected: weakref.WeakKeyDictionary[Any, tuple[Method, ...]] = weakref.WeakKeyDictionary()
         #: By installed backend, a digest of its code and of the libraries that it computes with.
         self._code: weakref.WeakKeyDictionary[Backend, str] = weakref.WeakKeyDictionary()
         #: The target of a case that has none, by the key of its logits.
@@ -105,7 +106,14 @@ class Engine:
         kept[key] = ready
         while len(kept) > KEPT:
             del kept[next(iter(kept))]
+        expecting = capability(ready.prepared, "expects")
+        if expecting is not None:
+            expecting.expect(self._expected.get(model, ()))
         return ready
+
+    def expect(self, model: Model, methods: Sequence[Method]) -> None:
+        """``methods`` will be asked for on ``model``, next to each other: a backend may compute some together."""
+        self._expected[model] = tuple(methods)
 
     def offered(self, case: Case, backend: Backend, name: str) -> Any:
         """What ``backend`` offers of the capability ``name`` on the model and in the dtype of ``case``, or None."""

@@ -89,8 +89,8 @@ def _result(table: pd.DataFrame) -> str:
     verb = "passed" if passed == len(table) else "passed; what did not is listed below"
     alone = int((table["alone"] != "").sum())
     again = (
-        f" {_count(alone, 'case')} of the sample were also computed with nothing shared between methods, and came out "
-        "the same bit for bit."
+        f" {_count(alone, 'case')} {'was' if alone == 1 else 'were'} also computed with nothing shared between "
+        "methods, and came out the same bit for bit."
         if alone
         else ""
     )

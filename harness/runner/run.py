@@ -130,6 +130,7 @@ def events(selection: Selection, folder: Path, store: Store) -> Iterator[Event]:
                 places.setdefault((each.name, dtype), place)
                 place += 1
         ordered = in_shared_order(applying, model.graph)
+        engine().expect(model, applying)
         for dtype in dtypes:
             for each in ordered:
                 stem = folder / file_name(label) / f"{file_name(slug(each.name))}.{dtype}"

@@ -40,7 +40,7 @@ class Shared:
 def start_key(layer: str, relevance: Tensor) -> str:
     """Of the ``relevance`` that a pass begins with, at the output of ``layer``."""
     values = np.asarray(relevance)
-    return _key(layer, str(values.shape), hashlib.sha256(np.ascontiguousarray(values)).hexdigest())
+    return _key(layer, str(values.shape), hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest())
 
 
 def passed_key(received: str, layer: str, rule: Rule) -> str:

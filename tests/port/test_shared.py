@@ -10,6 +10,7 @@ from harness.backends import Arrays
 from harness.methods import ALL_METHODS, Backward, GradCam, Method, method
 from harness.runner import chosen_input
 from harness.runner.run import why_not
+from ported_impls import procedures
 from ported_impls import shared as passes
 from ported_impls.backend import TorchBackend
 
@@ -103,3 +104,24 @@ def test_another_target_another_head_and_another_input_share_nothing_wrong() -> 
     for given, name, wanted in asked:
         shared = prepared.run(given, method(name), wanted, True)
         assert_same(shared, prepared.run_alone(given, method(name), wanted, True), name)
+
+
+@pytest.mark.parametrize("layers", [True, False])
+def test_smoothgrad_and_vargrad_share_their_runs_where_both_are_expected(
+    layers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four samples for the three names of SmoothGrad and VarGrad, fifty steps for integrated gradients."""
+    model = harness.load_model("digits-cnn")
+    x, _ = chosen_input(model, None)
+    prepared = TorchBackend().prepare(model, "float32")
+    target = prepared.logits(x).argmax(axis=1)
+    names = ("smoothgrad", "smoothgrad_x_input", "vargrad", "integrated_gradients")
+    asked = [method(f"{name}:dialect=signxai{'' if name[0] == 'i' else ',augment_by_n=4'}") for name in names]
+    prepared.expect(asked)
+    runs: list[int] = []
+    once = procedures.relevance_of
+    monkeypatch.setattr(procedures, "relevance_of", lambda *given: (runs.append(1), once(*given))[1])
+    found = [prepared.run(x, wanted, target, layers) for wanted in asked]
+    assert len(runs) == 4 + 50
+    for wanted, shared in zip(asked, found, strict=True):
+        assert_same(shared, prepared.run_alone(x, wanted, target, layers), wanted.name)
