@@ -68,6 +68,20 @@ def unit_roundoff(dtype: str) -> float:
     return float(np.finfo(dtype).eps) / 2
 
 
+def derived(dtype: str, graph: Graph) -> NoiseFloor:
+    """What every measured floor of a run is at least: the order of summation alone, and no run for it.
+
+    What is within :data:`MULTIPLE` of it is within as many measured floors.
+    """
+    return NoiseFloor(
+        dtype,
+        "derived: sqrt(n) unit roundoffs, n the longest sum; no floor is lower",
+        0.0,
+        terms=longest_sum(graph),
+        activation_terms=longest_forward_sums(graph),
+    )
+
+
 def unmeasured(dtype: str) -> NoiseFloor:
     """A floor of one unit roundoff everywhere, for traces whose reference cannot be run again."""
     return NoiseFloor(dtype, "not measured: one unit roundoff at every layer", 0.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -60,6 +60,14 @@ class _Ready:
     versions: dict[str, str]
 
 
+class _Alone:
+    """Runs what is prepared with nothing from other runs."""
+
+    def __init__(self, prepared: Any) -> None:
+        self.run = prepared.run_alone
+        self.graph = getattr(prepared, "graph", None)
+
+
 #: By the backend's identity, the dtype and the device, the last used last.
 _Kept = dict[tuple[int, str, str], _Ready]
 
@@ -70,6 +78,7 @@ class Engine:
     def __init__(self, memo: Memo | None = None) -> None:
         self.memo = Memo() if memo is None else memo
         self._prepared: weakref.WeakKeyDictionary[Any, _Kept] = weakref.WeakKeyDictionary()
+        self._expected: weakref.WeakKeyDictionary[Any, tuple[Method, ...]] = weakref.WeakKeyDictionary()
         #: By installed backend, a digest of its code and of the libraries that it computes with.
         self._code: weakref.WeakKeyDictionary[Backend, str] = weakref.WeakKeyDictionary()
         #: The target of a case that has none, by the key of its logits.
@@ -99,7 +108,14 @@ class Engine:
         kept[key] = ready
         while len(kept) > KEPT:
             del kept[next(iter(kept))]
+        expecting = capability(ready.prepared, "expects")
+        if expecting is not None:
+            expecting.expect(self._expected.get(model, ()))
         return ready
+
+    def expect(self, model: Model, methods: Sequence[Method]) -> None:
+        """``methods`` will be asked for on ``model``, next to each other: a backend may compute some together."""
+        self._expected[model] = tuple(methods)
 
     def offered(self, case: Case, backend: Backend, name: str) -> Any:
         """What ``backend`` offers of the capability ``name`` on the model and in the dtype of ``case``, or None."""
@@ -123,11 +139,23 @@ class Engine:
         known = None if key is None or again else self.memo.get(key)
         if known is None:
             ready = self._ready(case.model, backend, case.dtype, case.device)
-            found = run_on_copies(ready.prepared, case, to_watch(backend, case.model), backend.name)
+            share = key is not None and keep
+            found = run_on_copies(ready.prepared, case, to_watch(backend, case.model), backend.name, share)
             known = of_model(_trace(found, case, ready), case.model)
             if key is not None and keep:
                 self.memo.put(key, _read_only(known))
         return replace(known, case=case, executed_by=backend)
+
+    def alone(self, case: Case, backend: Backend) -> Trace | None:
+        """``case``, which is resolved, where ``backend`` shares nothing between runs; None where it never does.
+
+        Nothing is kept. Raises what the backend raises.
+        """
+        ready = self._ready(case.model, backend, case.dtype, case.device)
+        if not getattr(ready.prepared, "shares", False) or capability(ready.prepared, "alone") is None:
+            return None
+        found = run_on_copies(_Alone(ready.prepared), case, to_watch(backend, case.model), backend.name)
+        return _trace(found, case, ready)
 
     def resolved(self, case: Case, backend: Backend) -> Case:
         """``case`` with its target: where it has none, the largest of ``backend``'s logits, the first of equal ones.

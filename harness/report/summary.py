@@ -105,8 +105,15 @@ def _result(table: pd.DataFrame) -> str:
         {f"{row.candidate} against {row.reference}" for row in table.itertuples() if row.reference}
     )
     verb = "passed" if passed == len(table) else "passed; what did not is listed below"
+    alone = int((table["alone"] != "").sum())
+    again = (
+        f" {_count(alone, 'case')} {'was' if alone == 1 else 'were'} also computed with nothing shared between "
+        "methods, and came out the same bit for bit."
+        if alone
+        else ""
+    )
     return (
-        f"{passed} of {_count(len(table), 'case')} {verb} ({markdown(', '.join(sides))}). "
+        f"{passed} of {_count(len(table), 'case')} {verb} ({markdown(', '.join(sides))}).{again} "
         f"Time: {table['seconds_total'].sum():.1f} s, of it {table['seconds_reference'].sum():.1f} s in the "
         f"reference and {table['seconds_candidate'].sum():.1f} s in the candidate."
     )

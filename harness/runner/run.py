@@ -14,7 +14,7 @@ from harness.backends import Backend, backend_named, versions_of
 from harness.case import Case
 from harness.checks import checked_dtype, checked_input
 from harness.comparison import PASSING
-from harness.engine import Store, engine, result_key
+from harness.engine import Store, engine, in_shared_order, result_key
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.files import installed_versions, write_json
 from harness.methods import Method, method, slug
@@ -58,10 +58,11 @@ class Started:
 
 @dataclass(frozen=True)
 class Finished:
-    """A case has its row; ``reused``: it was done before."""
+    """A case has its row; ``reused``: it was done before. ``place``: in the table, where cases end in any order."""
 
     row: Row
     reused: bool
+    place: int = 0
 
 
 Event = Started | Finished | Skipped
@@ -97,12 +98,12 @@ def run(
     (harness.report).
     """
     progress = progress or Progress()
-    rows: list[Row] = []
+    finished: list[Finished] = []
     for event in events(selection, folder, Store() if store is None else store):
         progress.tell(event)
         if isinstance(event, Finished):
-            rows.append(event.row)
-    return rows
+            finished.append(event)
+    return [event.row for event in sorted(finished, key=lambda event: event.place)]
 
 
 def events(selection: Selection, folder: Path, store: Store) -> Iterator[Event]:
@@ -113,17 +114,27 @@ def events(selection: Selection, folder: Path, store: Store) -> Iterator[Event]:
     methods = [method(name) for name in selection.methods]
     dtypes = [checked_dtype(dtype) for dtype in selection.dtypes]
     labels: dict[str, str] = {}
+    place = 0
     for source in selection.models:
         model = source.load(selection.input) if isinstance(source, Source) else as_model(source)
         code = source.code_digest() if isinstance(source, Source) else ""
         label = label_of(model, labels)
         x, input_name = chosen_input(model, selection.input)
+        places: dict[tuple[str, str], int] = {}
+        applying = []
         for each in methods:
             reason = why_not(each, model)
             if reason:
                 yield Skipped(label, each.name, reason, len(dtypes))
                 continue
+            applying.append(each)
             for dtype in dtypes:
+                places.setdefault((each.name, dtype), place)
+                place += 1
+        ordered = in_shared_order(applying, model.graph)
+        engine().expect(model, applying)
+        for dtype in dtypes:
+            for each in ordered:
                 stem = folder / file_name(label) / f"{file_name(slug(each.name))}.{dtype}"
                 case = Case(model, x, each, None, dtype)
                 key = result_key(case, reference, candidate, label, input_name, *([code] if code else []))
@@ -132,7 +143,7 @@ def events(selection: Selection, folder: Path, store: Store) -> Iterator[Event]:
                     store.refuse(str(key), f"says {row['verdict']} and passed")
                     row = None
                 if row is not None:
-                    yield Finished(row, True)
+                    yield Finished(row, True, places[each.name, dtype])
                     continue
                 row = {"model": label, "input": input_name, "method": each.name, "dtype": dtype}
                 row |= {"reference": reference.name, "candidate": candidate.name}
@@ -148,7 +159,7 @@ def events(selection: Selection, folder: Path, store: Store) -> Iterator[Event]:
                 if outcome.comparison is not None:
                     files = (*row["files"], written.relative_to(folder).as_posix())
                     store.put(key, f"run: {label} {each.name} {dtype}", row, files, folder)
-                yield Finished(row, False)
+                yield Finished(row, False, places[each.name, dtype])
 
 
 def label_of(model: Any, labels: dict[str, str]) -> str:
@@ -188,6 +199,7 @@ def row_of(outcome: Outcome) -> Row:
     row: Row = {
         "verdict": outcome.verdict,
         "passed": outcome.passed,
+        "alone": list(outcome.alone),
         "target": outcome.reference.target.tolist() if outcome.reference else None,
         "message": outcome.message or (outcome.comparison.state if outcome.comparison else None) or "",
         **{f"seconds_{side}": outcome.seconds.get(side) for side in ("reference", "candidate", "total")},
@@ -206,7 +218,9 @@ def row_of(outcome: Outcome) -> Row:
         "attribution_max_abs": attribution.max_abs,
         "attribution_rel_l2": attribution.rel_l2,
         "attribution_pearson_r": attribution.pearson_r,
-        "attribution_floor": comparison.floor.of_attribution(),
+        "attribution_floor": comparison.attribution.floor,
+        "decided_by": sorted({row.decided_by for row in (*comparison.rows, comparison.attribution)}),
+        "floor_from": comparison.floor.how,
         "first_divergent": comparison.first_divergent,
         "first_divergent_forward": comparison.first_divergent_forward,
         "largest_floor": loosest.floor,
