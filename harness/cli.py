@@ -17,6 +17,7 @@ import typer.core
 from harness.cache_cli import app as cache_app
 from harness.diagnose_cli import diagnose_command
 from harness.errors import HarnessError, InvalidInputError, described
+from harness.executor_options import Jobs, On, TaskTimeout, executor_of
 from harness.golden_cli import app as golden_app
 from harness.naming import printable
 from harness.peers_cli import app as peers_app
@@ -85,6 +86,9 @@ def run_command(
     input_file: Input = None,
     in_process: InProcess = False,
     timeout: Timeout = None,
+    jobs: Jobs = None,
+    where: On = "processes",
+    task_timeout: TaskTimeout = None,
     force: Annotated[
         bool, typer.Option("--force", help="Compute every case again, also where its result is kept.")
     ] = False,
@@ -119,10 +123,11 @@ def run_command(
     folder = out or Path("reports") / "runs" / f"{'models' if models else suite}-{sides}"
     count = len(selection.models) * len(selection.methods) * len(selection.dtypes)
     sides_of = Sides(in_process, timeout, per_case=True)
+    executor = executor_of(jobs, where, task_timeout, in_process)
     try:
         with sides_of.named(reference, candidate) as (first, second), RunDisplay(count, as_json) as display:
             selection = replace(selection, reference=first, candidate=second)
-            rows = run(selection, folder, display.progress, Store(force=force))
+            rows = run(selection, folder, display.progress, Store(force=force), executor)
             facts = environment([first, second])
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue where it stopped", file=sys.stderr)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.executor_options import Jobs, On, TaskTimeout, executor_of
 from harness.naming import printable
 from harness.sides import InProcess, Sides, Timeout
 
@@ -135,12 +136,15 @@ def verify_command(
     junitxml: Annotated[Path | None, typer.Option(help="Write the result as JUnit XML, too.")] = None,
     in_process: InProcess = False,
     timeout: Timeout = None,
+    jobs: Jobs = None,
+    where: On = "processes",
+    task_timeout: TaskTimeout = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the candidate against the stored goldens; the reference's framework is not needed."""
     from harness.errors import InvalidInputError
     from harness.golden import Models as Loaded
-    from harness.golden import inspect, nothing_there, verify_all
+    from harness.golden import inspect, nothing_there, verify_all, verify_spread
     from harness.golden.summary import counted, junit
     from harness.naming import file_name
     from harness.report import write_summary
@@ -153,21 +157,23 @@ def verify_command(
     if not names and not found.problems:
         raise InvalidInputError(nothing_there(root, wanted, patterns))
     folder = out or Path("reports") / "runs" / f"golden-{file_name(Path(candidate).name)}"
-    loaded = Loaded(tuple(each for each in _sources(models, model_keras, model_torch)))
+    sources = _sources(models, model_keras, model_torch)
+    executor = executor_of(jobs, where, task_timeout, in_process)
+
+    def wants(name: str) -> bool:
+        return _is_wanted(name, wanted, patterns, dtype)
+
     rows: list[dict[str, Any]] = []
     try:
         with (
             Sides(in_process, timeout, per_case=True).named(candidate) as (backend,),
             Watch(len(names), as_json) as watch,
         ):
-            for row in verify_all(
-                found,
-                backend,
-                loaded,
-                lambda name: _is_wanted(name, wanted, patterns, dtype),
-                folder,
-                watch.started,
-            ):
+            if executor is None:
+                told = verify_all(found, backend, Loaded(tuple(sources)), wants, folder, watch.started)
+            else:
+                told = verify_spread(found, backend, sources, executor, wants, folder, watch.started)
+            for row in told:
                 rows.append(row)
                 lines = [row["layers"]] if row["layers"] else []
                 lines.append(f"{'pass' if row['passed'] else 'FAIL'}  {row['case']}  {row['message']}")
@@ -176,6 +182,9 @@ def verify_command(
     except KeyboardInterrupt:
         print("interrupted; run the same command again", file=sys.stderr)
         raise typer.Exit(130) from None
+    # What is wrong with the root first, then the entries by name, whoever was done first.
+    order = {name: place for place, name in enumerate(sorted(found.entries), start=1)}
+    rows.sort(key=lambda row: order.get(row["case"], 0))
     kept = [{key: value for key, value in row.items() if key not in ("layers", "case")} for row in rows]
     page = write_summary(kept, folder, facts) if kept else folder
     if junitxml is not None:

@@ -127,16 +127,21 @@ def verify_all(
     wrong with an entry, or raised by the candidate, is an error of that entry; the others are verified all the same.
     ``folder``: where the tables of each comparison are left. ``started``: is told each entry before it is verified.
     """
-    for problem in found.problems:
-        entry = problem.name in found.manifest.entries
-        if not entry or selected(problem.name):
-            status = "missing" if problem.kind == "missing" else "damaged"
-            yield _failed(problem.name, status, problem.message)
+    yield from problem_rows(found, selected)
     backend = backend_named(candidate)
     for name in sorted(found.entries):
         if selected(name):
             started(name)
-            yield _verified(found, name, backend, models, folder)
+            yield verified_row(found, name, backend, models, folder)
+
+
+def problem_rows(found: Root, selected: Callable[[str], bool]) -> Iterator[Row]:
+    """A row for each thing that is wrong with a root, as far as it is ``selected`` or of no entry."""
+    for problem in found.problems:
+        entry = problem.name in found.manifest.entries
+        if not entry or selected(problem.name):
+            status = "missing" if problem.kind == "missing" else "damaged"
+            yield failed_row(problem.name, status, problem.message)
 
 
 def stale_entries(found: Root, models: Models, names: Sequence[str]) -> list[str]:
@@ -157,23 +162,24 @@ def stale_entries(found: Root, models: Models, names: Sequence[str]) -> list[str
     return stale
 
 
-def _verified(found: Root, name: str, backend: Backend, models: Models, folder: Path | None) -> Row:
+def verified_row(found: Root, name: str, backend: Backend, models: Models, folder: Path | None) -> Row:
+    """The row of one entry; whatever is wrong with it is said there."""
     try:
         golden = load_entry(found.root, name, found.entries[name], found.manifest.files)
     except HarnessError as error:
-        return _failed(name, "damaged", str(error))
+        return failed_row(name, "damaged", str(error))
     try:
         comparison = verified(golden, backend, models)
     except Stale as error:
-        return _failed(name, "stale", f"{name}: {error}")
+        return failed_row(name, "stale", f"{name}: {error}")
     except CandidateError as error:
-        return _failed(name, "error", blamed("candidate", backend.name, error))
+        return failed_row(name, "error", blamed("candidate", backend.name, error))
     except HarnessError as error:
-        return _failed(name, "error", f"{name}: {error}")
+        return failed_row(name, "error", f"{name}: {error}")
     except BaseException as error:  # the candidate is other people's code
         if is_interrupt(error):
             raise
-        return _failed(name, "error", blamed("candidate", backend.name, error))
+        return failed_row(name, "error", blamed("candidate", backend.name, error))
     row = _row(name, golden, comparison) | {"candidate": backend.name}
     if folder is not None:
         row["files"] = _tables(folder, name, comparison)
@@ -228,7 +234,8 @@ def _doubtful(comparison: Comparison) -> bool:
     return comparison.verdict != "error" and any(doubtful(row) for row in rows)
 
 
-def _failed(name: str, status: str, message: str) -> Row:
+def failed_row(name: str, status: str, message: str) -> Row:
+    """The row of an entry that could not be compared."""
     folder, _, rest = name.partition("/")
     stem, _, dtype = rest.rpartition(".")
     return {

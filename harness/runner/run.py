@@ -15,6 +15,7 @@ from harness.case import Case
 from harness.checks import checked_dtype, checked_input
 from harness.comparison import PASSING
 from harness.engine import Store, engine, result_key
+from harness.engine.executors import Executor
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.files import installed_versions, write_json
 from harness.methods import Method, method, slug
@@ -57,10 +58,11 @@ class Started:
 
 @dataclass(frozen=True)
 class Finished:
-    """A case has its row; ``reused``: it was done before."""
+    """A case has its row; ``reused``: it was done before. ``place``: in the table, where cases end in any order."""
 
     row: Row
     reused: bool
+    place: int = 0
 
 
 Event = Started | Finished | Skipped
@@ -87,31 +89,45 @@ class Progress:
 
 
 def run(
-    selection: Selection, folder: Path, progress: Progress | None = None, store: Store | None = None
+    selection: Selection,
+    folder: Path,
+    progress: Progress | None = None,
+    store: Store | None = None,
+    executor: Executor | None = None,
 ) -> list[Row]:
     """Run every case of ``selection`` and leave its files under ``folder``; return a row a case.
+
+    ``executor``: who computes the cases (see `harness.runner.spread`); left out, this process does.
 
     A method that does not apply to a model is not run and reported as skipped. A case that ``store`` (left out: the
     user's) has under its key (`harness.engine.result_key`) is not run again. The summary is written by the caller
     (harness.report).
     """
     progress = progress or Progress()
-    rows: list[Row] = []
-    for event in events(selection, folder, Store() if store is None else store):
+    from harness.runner.spread import spread
+
+    store = Store() if store is None else store
+    told = (
+        events(selection, folder, store) if executor is None else spread(selection, folder, store, executor)
+    )
+    finished: list[Finished] = []
+    for event in told:
         progress.tell(event)
         if isinstance(event, Finished):
-            rows.append(event.row)
-    return rows
+            finished.append(event)
+    return [event.row for event in sorted(finished, key=lambda event: event.place)]
 
 
-def events(selection: Selection, folder: Path, store: Store) -> Iterator[Event]:
-    """What `run` does, one thing after the other."""
+def events(
+    selection: Selection, folder: Path, store: Store, labels: dict[str, str] | None = None
+) -> Iterator[Event]:
+    """What `run` does in this process, one thing after the other. ``labels``: of models met before; see `label_of`."""
     if store.force:
         engine().clear()
     reference, candidate = backend_named(selection.reference), backend_named(selection.candidate)
     methods = [method(name) for name in selection.methods]
     dtypes = [checked_dtype(dtype) for dtype in selection.dtypes]
-    labels: dict[str, str] = {}
+    labels = {} if labels is None else labels
     for source in selection.models:
         model = as_model(source)
         label = label_of(model, labels)
@@ -125,10 +141,7 @@ def events(selection: Selection, folder: Path, store: Store) -> Iterator[Event]:
                 stem = folder / file_name(label) / f"{file_name(slug(each.name))}.{dtype}"
                 case = Case(model, x, each, None, dtype)
                 key = result_key(case, reference, candidate, label, input_name)
-                row = store.get(key, folder)
-                if row is not None and row["passed"] and row["verdict"] not in PASSING:
-                    store.refuse(str(key), f"says {row['verdict']} and passed")
-                    row = None
+                row = kept_row(store, key, folder)
                 if row is not None:
                     yield Finished(row, True)
                     continue
@@ -138,14 +151,28 @@ def events(selection: Selection, folder: Path, store: Store) -> Iterator[Event]:
                 outcome = run_case(case, reference, candidate)
                 row |= row_of(outcome)
                 row["files"] = _write_files(outcome, stem, folder, row, model.graph.input.axes)
-                row = _plain(row)
-                written = Path(f"{stem}.json")
-                write_json(written, {"key": key, "row": row})
-                # What a side or the disk could not do this time, it may do the next.
-                if outcome.comparison is not None:
-                    files = (*row["files"], written.relative_to(folder).as_posix())
-                    store.put(key, f"run: {label} {each.name} {dtype}", row, files, folder)
+                row = plain_row(row)
+                keep_row(store, key, row, stem, folder)
                 yield Finished(row, False)
+
+
+def kept_row(store: Store, key: str | None, folder: Path) -> Row | None:
+    """The row that ``store`` has under ``key``, if any; its files are put under ``folder``."""
+    row: Row | None = store.get(key, folder)
+    if row is not None and row["passed"] and row["verdict"] not in PASSING:
+        store.refuse(str(key), f"says {row['verdict']} and passed")
+        return None
+    return row
+
+
+def keep_row(store: Store, key: str | None, row: Row, stem: Path, folder: Path) -> None:
+    """Leave ``row`` beside its files, which are under ``folder``, and in ``store`` unless no comparison was made."""
+    written = Path(f"{stem}.json")
+    write_json(written, {"key": key, "row": row})
+    # What a side or the disk could not do this time, it may do the next.
+    if row["files"]:
+        files = (*row["files"], written.relative_to(folder).as_posix())
+        store.put(key, f"run: {row['model']} {row['method']} {row['dtype']}", row, files, folder)
 
 
 def label_of(model: Any, labels: dict[str, str]) -> str:
@@ -244,7 +271,7 @@ def _write_files(outcome: Outcome, stem: Path, folder: Path, row: Row, axes: tup
     return [path.relative_to(folder).as_posix() for path in written]
 
 
-def _plain(row: Row) -> Row:
+def plain_row(row: Row) -> Row:
     """``row`` with what JSON cannot hold (NaN, infinities) as None, and names as text that a file can hold."""
     return {key: _storable(value) for key, value in row.items()}
 
