@@ -17,6 +17,7 @@ import typer.core
 from harness.cache_cli import app as cache_app
 from harness.diagnose_cli import diagnose_command
 from harness.errors import HarnessError, InvalidInputError, described
+from harness.estimate.command import estimate_command
 from harness.executor_options import Jobs, On, TaskTimeout, executor_of
 from harness.golden_cli import app as golden_app
 from harness.naming import printable
@@ -51,6 +52,7 @@ app.add_typer(peers_app, name="peers")
 app.add_typer(cache_app, name="cache")
 app.command("diagnose")(diagnose_command)
 app.command("stability")(stability_command)
+app.command("estimate")(estimate_command)
 
 Models = Annotated[
     list[str] | None, typer.Option("--model", "-m", help="Zoo name or model file; may be repeated.")
@@ -101,6 +103,7 @@ def run_command(
     """
     from harness.checks import checked_dtype, read_array
     from harness.engine import Store
+    from harness.estimate import how_far_off
     from harness.report import write_summary
     from harness.runner import (
         Selection,
@@ -149,6 +152,8 @@ def run_command(
     else:
         not_run = sum(each["cases"] for each in skipped)
         left_out = f", {not_run} do not apply" if not_run else ""
+        if said := how_far_off(display.computed):
+            print(said)
         print(printable(f"{passed} of {len(rows)} cases passed{left_out}. Report: {folder / 'summary.md'}"))
     raise typer.Exit(0 if passed == len(rows) else 1)
 

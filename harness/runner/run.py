@@ -122,11 +122,14 @@ def events(
     selection: Selection, folder: Path, store: Store, labels: dict[str, str] | None = None
 ) -> Iterator[Event]:
     """What `run` does in this process, one thing after the other. ``labels``: of models met before; see `label_of`."""
+    from harness.estimate import expectation
+
     if store.force:
         engine().clear()
     reference, candidate = backend_named(selection.reference), backend_named(selection.candidate)
     methods = [method(name) for name in selection.methods]
     dtypes = [checked_dtype(dtype) for dtype in selection.dtypes]
+    expected = expectation(reference, candidate, store)
     labels = {} if labels is None else labels
     for source in selection.models:
         model = as_model(source)
@@ -148,6 +151,7 @@ def events(
                 row = {"model": label, "input": input_name, "method": each.name, "dtype": dtype}
                 row |= {"reference": reference.name, "candidate": candidate.name}
                 yield Started(dict(row))
+                row["seconds_estimated"] = expected(case)
                 outcome = run_case(case, reference, candidate)
                 row |= row_of(outcome)
                 row["files"] = _write_files(outcome, stem, folder, row, model.graph.input.axes)

@@ -25,6 +25,7 @@ from harness.checks import checked_dtype
 from harness.engine import Store, engine, result_key
 from harness.engine.executors import Begun, Done, Executor, Job, Json, Task, Work
 from harness.errors import HarnessError, InvalidInputError
+from harness.estimate import expectation
 from harness.files import code_digest, json_digest, source_digest, write_bytes
 from harness.methods import Method, method, slug
 from harness.naming import file_name
@@ -59,6 +60,7 @@ class _Planned:
     key: str | None
     identity: str
     stem: Path
+    seconds_estimated: float | None
 
 
 def spread(selection: Selection, folder: Path, store: Store, executor: Executor) -> Iterator[Event]:
@@ -98,6 +100,7 @@ def _groups(
     reference, candidate = sides
     methods = [method(name) for name in selection.methods]
     dtypes = [checked_dtype(dtype) for dtype in selection.dtypes]
+    expected = expectation(reference, candidate, store)
     labels: dict[str, str] = {}
     place = 0
     for source in selection.models:
@@ -124,7 +127,7 @@ def _groups(
                 head |= {"reference": reference.name, "candidate": candidate.name}
                 stem = folder / file_name(label) / f"{file_name(slug(each.name))}.{dtype}"
                 identity = identity_of(case, reference, candidate, label, input_name)
-                planned[place] = _Planned(head, each, key, identity, stem)
+                planned[place] = _Planned(head, each, key, identity, stem, expected(case))
                 what = {"model": _source(source), "labels": dict(labels), "method": each.name, "dtype": dtype}
                 tasks.append(Task(f"{label} {each.name} {dtype}", place, what))
         yield tasks
@@ -184,7 +187,7 @@ def _received(case: _Planned, answer: Json, folder: Path) -> Row:
             f"{answer['where']} computes with another model, other code or other versions than this process; "
             "install the same there and start it again",
         )
-    row: Row = answer["row"]
+    row: Row = answer["row"] | {"seconds_estimated": case.seconds_estimated}
     for name, content in answer["files"].items():
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             return _without(case, f"{answer['where']} answers with a file outside its folder: {name!r}")

@@ -39,7 +39,7 @@ CHOSEN = Selection(
     candidate="oracle",
 )
 #: What a clock says.
-SECONDS = ("seconds_reference", "seconds_candidate", "seconds_total")
+SECONDS = ("seconds_reference", "seconds_candidate", "seconds_total", "seconds_estimated")
 
 
 def without_seconds(rows: list[dict]) -> list[dict]:

@@ -90,25 +90,30 @@ class _DaskWorker:
                 letting_go.result(timeout=_CONNECT_S)
 
     def _call(self, deadline: float, function: Any, *arguments: Any) -> Any:
-        from distributed import TimeoutError as NotYet
+        from distributed import wait
 
         future = self._submitted(function, *arguments)
         while not self._ended:
-            try:
-                return future.result(timeout=_LOOK_S)
-            except Exception as error:
-                gone = self.name not in _addresses(self._client)
-                # A task may raise what also says that there is no answer yet.
-                if not gone and isinstance(error, NotYet) and not future.done():
-                    if time.monotonic() <= deadline:
-                        continue
-                    self._start_again()
-                    why = f"no answer within {self._limit_s:g} s; if it only needs longer, raise the limit: "
-                    why, gone = f"{why}--task-timeout {2 * self._limit_s:g}", True
-                else:
-                    why = "is gone (out of memory?)" if gone else described(error)
+            # A task may raise a TimeoutError of its own: whether it is done, and what it gave, are asked one by one.
+            with suppress(TimeoutError):
+                wait(future, timeout=_LOOK_S)
+            gone = self.name not in _addresses(self._client)
+            if future.done() and not gone:
+                try:
+                    return future.result()
+                except Exception as error:  # of the task, or of the cluster: both cost the task
+                    raise PlaceError(f"worker {self.name}: {described(error)}", alive=True) from None
+            if gone:
                 future.cancel()
-                raise PlaceError(f"worker {self.name}: {why}", alive=not gone) from None
+                raise PlaceError(f"worker {self.name}: is gone (out of memory?)", alive=False)
+            if time.monotonic() > deadline:
+                future.cancel()
+                self._start_again()
+                raise PlaceError(
+                    f"worker {self.name}: no answer within {self._limit_s:g} s; if it only needs longer, raise the "
+                    f"limit: --task-timeout {2 * self._limit_s:g}",
+                    alive=False,
+                )
         raise PlaceError("ended", alive=False)
 
     def _submitted(self, function: Any, *arguments: Any) -> Any:
