@@ -17,6 +17,8 @@ import typer.core
 from harness.cache_cli import app as cache_app
 from harness.diagnose_cli import diagnose_command
 from harness.errors import HarnessError, InvalidInputError, described
+from harness.estimate.command import estimate_command
+from harness.executor_options import Jobs, On, TaskTimeout, executor_of
 from harness.golden_cli import app as golden_app
 from harness.history_cli import history_command
 from harness.inspect_cli import inspect_command
@@ -55,6 +57,7 @@ app.command("diagnose")(diagnose_command)
 app.command("stability")(stability_command)
 app.command("history")(history_command)
 app.command("inspect")(inspect_command)
+app.command("estimate")(estimate_command)
 
 Methods = Annotated[
     list[str] | None, typer.Option("--method", help="Method name or glob (quote it); may be repeated.")
@@ -89,6 +92,9 @@ def run_command(
     input_file: Input = None,
     in_process: InProcess = False,
     timeout: Timeout = None,
+    jobs: Jobs = None,
+    where: On = "processes",
+    task_timeout: TaskTimeout = None,
     force: Annotated[
         bool, typer.Option("--force", help="Compute every case again, also where its result is kept.")
     ] = False,
@@ -101,6 +107,7 @@ def run_command(
     """
     from harness.checks import checked_dtype, read_array
     from harness.engine import Store
+    from harness.estimate import how_far_off
     from harness.report import write_summary
     from harness.runner import (
         Selection,
@@ -124,10 +131,11 @@ def run_command(
     folder = out or Path("reports") / "runs" / f"{'models' if named else suite}-{sides}"
     count = len(selection.models) * len(selection.methods) * len(selection.dtypes)
     sides_of = Sides(in_process, timeout, per_case=True)
+    executor = executor_of(jobs, where, task_timeout, in_process)
     try:
         with sides_of.named(reference, candidate) as (first, second), RunDisplay(count, as_json) as display:
             selection = replace(selection, reference=first, candidate=second)
-            rows = run(selection, folder, display.progress, Store(force=force))
+            rows = run(selection, folder, display.progress, Store(force=force), executor)
             facts = environment([first, second])
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue where it stopped", file=sys.stderr)
@@ -149,6 +157,8 @@ def run_command(
     else:
         not_run = sum(each["cases"] for each in skipped)
         left_out = f", {not_run} do not apply" if not_run else ""
+        if said := how_far_off(display.computed):
+            print(said)
         print(printable(f"{passed} of {len(rows)} cases passed{left_out}. Report: {folder / 'summary.md'}"))
     raise typer.Exit(0 if passed == len(rows) else 1)
 

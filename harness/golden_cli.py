@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.executor_options import Jobs, On, TaskTimeout, executor_of
 from harness.model_options import ModelKeras, Models, ModelTorch, sources
 from harness.naming import printable
 from harness.sides import InProcess, Sides, Timeout
@@ -157,12 +158,15 @@ def verify_command(
     causes: Annotated[
         int, typer.Option(min=0, help="Of so many goldens that regressed, look for the cause.")
     ] = 5,
+    jobs: Jobs = None,
+    where: On = "processes",
+    task_timeout: TaskTimeout = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the candidate against the stored goldens; the reference's framework is not needed."""
     from harness.errors import InvalidInputError
     from harness.golden import Models as Loaded
-    from harness.golden import inspect, nothing_there, verify_all
+    from harness.golden import inspect, nothing_there, verify_all, verify_spread
     from harness.golden.causes import name_causes
     from harness.golden.summary import counted, junit, not_held
     from harness.naming import file_name
@@ -176,21 +180,24 @@ def verify_command(
     if not names and not inspected.problems:
         raise InvalidInputError(nothing_there(root, wanted, patterns))
     folder = out or Path("reports") / "runs" / f"golden-{file_name(Path(candidate).name)}"
-    loaded = Loaded(tuple(sources(models, model_keras, model_torch)))
+    given = sources(models, model_keras, model_torch)
+    loaded = Loaded(tuple(given))
+    executor = executor_of(jobs, where, task_timeout, in_process)
+
+    def wants(name: str) -> bool:
+        return _is_wanted(name, wanted, patterns, dtype)
+
     rows: list[dict[str, Any]] = []
     try:
         with (
             Sides(in_process, timeout, per_case=True).named(candidate) as (backend,),
             Watch(len(names), as_json) as watch,
         ):
-            for row in verify_all(
-                inspected,
-                backend,
-                loaded,
-                lambda name: _is_wanted(name, wanted, patterns, dtype),
-                folder,
-                watch.started,
-            ):
+            if executor is None:
+                judged = verify_all(inspected, backend, loaded, wants, folder, watch.started)
+            else:
+                judged = verify_spread(inspected, backend, given, executor, wants, folder, watch.started)
+            for row in judged:
                 rows.append(row)
                 lines = [row["layers"]] if row["layers"] else []
                 lines.append(f"{'pass' if row['passed'] else 'FAIL'}  {row['case']}  {row['message']}")
@@ -200,6 +207,9 @@ def verify_command(
     except KeyboardInterrupt:
         print("interrupted; run the same command again", file=sys.stderr)
         raise typer.Exit(130) from None
+    # What is wrong with the root first, then the entries by name, whoever was done first.
+    order = {name: place for place, name in enumerate(sorted(inspected.entries), start=1)}
+    rows.sort(key=lambda row: order.get(row["case"], 0))
     kept = [{key: value for key, value in row.items() if key not in ("layers", "case")} for row in rows]
     page = write_summary(kept, folder, facts, again=_verify_again(root)) if kept else folder
     if junitxml is not None:

@@ -6,6 +6,7 @@ from harness.golden.judge import against, distances
 from harness.golden.manifest import locked, read_manifest, tidy
 from harness.golden.regression import PASSING, STATUSES, Recorded, record, verify, verify_all
 from harness.golden.sources import Models, Stale
+from harness.golden.spread import verify_spread
 from harness.golden.store import (
     Provenance,
     find_goldens,
@@ -43,4 +44,5 @@ __all__ = [
     "tidy",
     "verify",
     "verify_all",
+    "verify_spread",
 ]
