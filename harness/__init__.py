@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         register_backend,
     )
     from harness.comparison import Comparison, NoiseFloor
+    from harness.conformance import parametrize_with_methods
     from harness.diagnosis import Diagnosis, Finding, diagnose
     from harness.engine import compare
     from harness.errors import HarnessError
@@ -39,6 +40,7 @@ _HOME = {
         "register_backend",
     ),
     "harness.comparison": ("Comparison", "NoiseFloor"),
+    "harness.conformance": ("parametrize_with_methods",),
     "harness.engine": ("compare",),
     "harness.diagnosis": ("Diagnosis", "Finding", "diagnose"),
     "harness.errors": ("HarnessError",),
@@ -64,6 +66,7 @@ __all__ = [
     "load_model",
     "load_pair",
     "load_trace",
+    "parametrize_with_methods",
     "register_backend",
 ]
 

@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--share", type=float, default=1.0, help="only a fixed sample of about this share of all cases"
     )
+    parser.add_argument("--seed", default="", help="draws another sample of that share")
     parser.add_argument(
         "--out",
         type=Path,
@@ -107,7 +108,8 @@ def certify(arguments: argparse.Namespace) -> int:
         groups,
         {
             (library, group): sum(
-                len(_sampled(library, model, chosen, arguments.share)) for model in models_of(group)
+                len(_sampled(library, model, chosen, arguments.share, arguments.seed))
+                for model in models_of(group)
             )
             for (library, group), chosen in names.items()
         },
@@ -117,7 +119,9 @@ def certify(arguments: argparse.Namespace) -> int:
     out = arguments.out or (PART if arguments.share < 1 else WHOLE)
     for (library, group), chosen in names.items():
         for cases in cases_of(library, group, chosen) if chosen else ():
-            sample = replace(cases, names=_sampled(library, cases.model.name, chosen, arguments.share))
+            sample = replace(
+                cases, names=_sampled(library, cases.model.name, chosen, arguments.share, arguments.seed)
+            )
             if sample.names:
                 results += _with_progress(sample, recordings[library], reference, versions, store)
         write_text(out / "certification.md", page(results, facts))
@@ -125,9 +129,9 @@ def certify(arguments: argparse.Namespace) -> int:
     return 0 if certified(results, facts) else 1
 
 
-def _sampled(library: str, model: str, names: Sequence[str], share: float) -> tuple[str, ...]:
-    """The names that the fixed sample has on one model."""
-    return tuple(name for name in names if in_sample(f"{library} / {model} / {name}", share))
+def _sampled(library: str, model: str, names: Sequence[str], share: float, seed: str) -> tuple[str, ...]:
+    """The names that the sample of ``seed`` has on one model."""
+    return tuple(name for name in names if in_sample(f"{seed}{library} / {model} / {name}", share))
 
 
 def _selected(

@@ -56,6 +56,7 @@ def planted_bugs(
     share: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Only a fixed sample of about this share of all cases.")
     ] = 1.0,
+    seed: Annotated[str, typer.Option(help="Draws another sample of that share.")] = "",
     kept: Annotated[
         bool,
         typer.Option("--kept-only", help="Run nothing; report what was run before, and what is missing."),
@@ -78,7 +79,7 @@ def planted_bugs(
         )
 
     def chosen(every: Iterator[Case]) -> list[Case]:
-        return list(islice((case for case in every if in_sample(case.label, share)), limit))
+        return list(islice((case for case in every if in_sample(seed + case.label, share)), limit))
 
     planned = chosen(cases(collection, patterns or (), models or ()))
     sound = chosen(healthy_cases(extent, models or (), collection.model))
@@ -107,7 +108,7 @@ def planted_bugs(
             raise typer.Exit(130) from None
     mutants = len({row.case.mutant for row in rows})
     write_text(out, markdown(rows, healthy_rows, mutants, _environment(), missing))
-    summary = document(rows, healthy_rows)
+    summary = {**document(rows, healthy_rows), "missing": len(missing)}
     if as_json:
         print(json.dumps(summary))
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import isnan
 from typing import Any
@@ -10,28 +10,34 @@ from typing import Any
 import numpy as np
 
 from harness.comparison import Comparison, NoiseFloor, Row, verdict_of
+from harness.comparison.first_step import BothSteps
 from harness.comparison.metrics import Difference, difference_of
 from harness.comparison.rows import ForwardRow
 from harness.comparison.verdict import ATTRIBUTION, check_comparable, judge, with_first_divergent
 from harness.errors import InvalidInputError
 from harness.golden.entry import Golden
 from harness.golden.sketch import Sketch, between, distance_from, sketch_of
-from harness.trace import Trace
+from harness.trace import LayerTrace, Trace
 
 SKETCHED = "the golden is a sketch: distances are estimated, to about 9 % of themselves"
 
 
-def against(golden: Golden, run: Trace) -> Comparison:
+def against(golden: Golden, run: Trace, steps: Callable[[], BothSteps | None] = lambda: None) -> Comparison:
     """``run`` compared with what ``golden`` holds. Raises InvalidInputError for a run of another case.
+
+    ``steps``: makes the single steps of both sides; it is called where relevances differ, and its steps are run where
+    several layers read the first that does.
 
     A floor that is NaN (the reference's own runs had values that are not finite) allows for the order of summation
     alone: less than was measured, never more.
     """
     floor = _usable(golden.floor)
     if golden.form == "full":
-        comparison = judge(golden.trace, run, floor)
-        return with_first_divergent(comparison, golden.trace, run, None)
-    return _by_sketch(golden, run, floor)
+        comparison, stored = judge(golden.trace, run, floor), golden.trace
+    else:
+        comparison, stored = _by_sketch(golden, run, floor), _on_the_candidates(golden, run)
+    differs = comparison.first_different_relevance not in (None, ATTRIBUTION)
+    return with_first_divergent(comparison, stored, run, steps() if differs else None)
 
 
 def distances(one: Golden, other: Golden) -> dict[str, Difference]:
@@ -113,14 +119,13 @@ def _by_sketch(golden: Golden, run: Trace, floor: NoiseFloor) -> Comparison:
                     row.verdict,
                 )
             )
-    comparison = replace(
+    return replace(
         alone,
         rows=tuple(reversed(relevances)) or (attribution,),
         forward=tuple(activations),
         attribution=attribution,
         notes=(*alone.notes, *_withheld(golden, run), SKETCHED),
     )
-    return with_first_divergent(comparison, _as_traced(golden), run, None)
 
 
 def _withheld(golden: Golden, run: Trace) -> tuple[str, ...]:
@@ -132,14 +137,21 @@ def _withheld(golden: Golden, run: Trace) -> tuple[str, ...]:
     return (f"the candidate shows {len(golden.relevance) - len(missing)} of {len(golden.relevance)} layers",)
 
 
-def _as_traced(golden: Golden) -> Trace:
-    """The stored run with each projection in the place of its tensor: as zero as that is, which is what is asked."""
-    layers = {
-        name: replace(
-            layer, relevance=golden.relevance[name].projection if name in golden.relevance else None
-        )
-        for name, layer in golden.trace.layers.items()
-    }
+def _on_the_candidates(golden: Golden, run: Trace) -> Trace:
+    """The stored run with the candidate's tensors in place of those that a sketch does not hold.
+
+    Up to the first relevance that differs they agree within rounding. Where the candidate shows a layer's relevance
+    not, or it is stored as zero everywhere, its projection stands there: as zero as the tensor is.
+    """
+
+    def tensors(name: str, layer: LayerTrace) -> LayerTrace:
+        other = run.layers.get(name)
+        relevance = golden.relevance[name].projection if name in golden.relevance else None
+        if other is not None and other.relevance is not None and (relevance is None or relevance.any()):
+            relevance = other.relevance
+        return replace(layer, relevance=relevance, activation=None if other is None else other.activation)
+
+    layers = {name: tensors(name, layer) for name, layer in golden.trace.layers.items()}
     return replace(golden.trace, layers=layers)
 
 

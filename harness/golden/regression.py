@@ -13,6 +13,7 @@ from harness.api import as_model
 from harness.backends import Backend, backend_named
 from harness.case import Case
 from harness.comparison import Comparison, layers_around, verdict_line
+from harness.comparison.first_step import BothSteps
 from harness.comparison.verdict import doubtful
 from harness.engine import engine, floor_of
 from harness.errors import CandidateError, HarnessError, UnknownNameError, blamed, is_interrupt
@@ -28,7 +29,7 @@ from harness.golden.store import (
     place_of_golden,
     save_golden,
 )
-from harness.methods import method, to_json
+from harness.methods import method, same_on
 from harness.naming import file_name
 from harness.report import table_csv
 from harness.runner.outcome import Outcome
@@ -64,7 +65,7 @@ def record(
 ) -> Iterator[Recorded]:
     """Explain ``x`` by every method through ``reference`` and store each run with its floor; yields as it goes.
 
-    ``facts``: where the model comes from (`harness.golden.sources.Source.facts`); ``form`` and ``reason`` as for
+    ``facts``: where the model comes from (`harness.model_sources.Source.facts`); ``form`` and ``reason`` as for
     `save_golden`, which also says what is raised. ``keep``: a golden that is there is left as it is, not computed.
     """
     model, backend = as_model(source), backend_named(reference)
@@ -93,24 +94,40 @@ def verify(path: Path, candidate: str | Backend, models: dict[str, Any]) -> Comp
 
 def verified(golden: Golden, backend: Backend, models: Models) -> Comparison:
     """`verify` for a golden that is read."""
-    _check_method(golden)
+    model = _checked_model(golden, models)
+    case = Case(model, golden.x, golden.method, golden.trace.target, golden.trace.dtype)
+    return against(golden, engine().run(case, backend), lambda: _steps(case, backend))
+
+
+def _steps(case: Case, backend: Backend) -> BothSteps | None:
+    """The candidate's single steps, and the oracle's, which needs no framework; None where one has none."""
+    if case.dtype != "float64":
+        return None
+    try:
+        candidate = engine().offered(case, backend, "steps")
+        return (
+            None
+            if candidate is None
+            else BothSteps(case.model.graph, engine().oracle(case.model, "steps"), candidate)
+        )
+    except HarnessError:
+        return None
+
+
+def _checked_model(golden: Golden, models: Models) -> Any:
+    """The model of ``golden``. Raises `Stale` where it, or what the method does on it, is another by now."""
     facts = golden.facts
     model = models.of(golden.trace.model, str(facts["model_digest"]), facts["source"], golden.x)
-    case = Case(model, golden.x, golden.method, golden.trace.target, golden.trace.dtype)
-    return against(golden, engine().run(case, backend))
-
-
-def _check_method(golden: Golden) -> None:
-    """Raise `Stale` where the method of this name is defined otherwise by now."""
     try:
         now = method(golden.method.name)
     except (UnknownNameError, HarnessError):
-        return  # a method that is no name: the stored one is the only definition there is
-    if to_json(now) != to_json(golden.method):
+        return model  # a method that is no name: the stored one is the only definition there is
+    if not same_on(model.graph, now, golden.method):
         raise Stale(
             f"recorded for another definition of {golden.method.name}; if that change was meant, remove it with: "
             "xai-harness golden prune --stale, and record it again"
         )
+    return model
 
 
 def verify_all(
@@ -127,16 +144,22 @@ def verify_all(
     wrong with an entry, or raised by the candidate, is an error of that entry; the others are verified all the same.
     ``folder``: where the tables of each comparison are left. ``started``: is told each entry before it is verified.
     """
+    backend = backend_named(candidate)
+    for row in problem_rows(root, selected):
+        yield row | {"candidate": backend.name}
+    for name in sorted(root.entries):
+        if selected(name):
+            started(name)
+            yield verified_row(root, name, backend, models, folder) | {"candidate": backend.name}
+
+
+def problem_rows(root: Root, selected: Callable[[str], bool]) -> Iterator[Row]:
+    """A row for each thing that is wrong with a root, as far as it is ``selected`` or of no entry."""
     for problem in root.problems:
         entry = problem.name in root.manifest.entries
         if not entry or selected(problem.name):
             status = "missing" if problem.kind == "missing" else "damaged"
-            yield _failed(problem.name, status, problem.message)
-    backend = backend_named(candidate)
-    for name in sorted(root.entries):
-        if selected(name):
-            started(name)
-            yield _verified(root, name, backend, models, folder)
+            yield failed_row(problem.name, status, problem.message)
 
 
 def stale_entries(root: Root, models: Models, names: Sequence[str]) -> list[str]:
@@ -147,9 +170,7 @@ def stale_entries(root: Root, models: Models, names: Sequence[str]) -> list[str]
             continue
         try:
             golden = load_entry(root.root, name, root.entries[name], root.manifest.files)
-            _check_method(golden)
-            facts = golden.facts
-            models.of(golden.trace.model, str(facts["model_digest"]), facts["source"], golden.x)
+            _checked_model(golden, models)
         except Stale:
             stale.append(name)
         except HarnessError:
@@ -157,30 +178,32 @@ def stale_entries(root: Root, models: Models, names: Sequence[str]) -> list[str]
     return stale
 
 
-def _verified(root: Root, name: str, backend: Backend, models: Models, folder: Path | None) -> Row:
+def verified_row(root: Root, name: str, backend: Backend, models: Models, folder: Path | None) -> Row:
+    """The row of one entry; whatever is wrong with it is said there."""
     try:
         golden = load_entry(root.root, name, root.entries[name], root.manifest.files)
     except HarnessError as error:
-        return _failed(name, "damaged", str(error))
+        return failed_row(name, "damaged", str(error))
     try:
         comparison = verified(golden, backend, models)
     except Stale as error:
-        return _failed(name, "stale", f"{name}: {error}")
+        return failed_row(name, "stale", f"{name}: {error}")
     except CandidateError as error:
-        return _failed(name, "error", blamed("candidate", backend.name, error))
+        return failed_row(name, "error", blamed("candidate", backend.name, error))
     except HarnessError as error:
-        return _failed(name, "error", f"{name}: {error}")
+        return failed_row(name, "error", f"{name}: {error}")
     except BaseException as error:  # the candidate is other people's code
         if is_interrupt(error):
             raise
-        return _failed(name, "error", blamed("candidate", backend.name, error))
-    row = _row(name, golden, comparison) | {"candidate": backend.name}
+        return failed_row(name, "error", blamed("candidate", backend.name, error))
+    row = row_of_golden(name, golden, comparison)
     if folder is not None:
         row["files"] = _tables(folder, name, comparison)
     return row
 
 
-def _row(name: str, golden: Golden, comparison: Comparison) -> Row:
+def row_of_golden(name: str, golden: Golden, comparison: Comparison) -> Row:
+    """What became of the golden ``name``: status, verdict, message, the layers around a difference, figures."""
     status = {"identical": "unchanged", "equivalent": "within the floor"}.get(comparison.verdict, "regressed")
     message = verdict_line(comparison)
     if (
@@ -228,7 +251,8 @@ def _doubtful(comparison: Comparison) -> bool:
     return comparison.verdict != "error" and any(doubtful(row) for row in rows)
 
 
-def _failed(name: str, status: str, message: str) -> Row:
+def failed_row(name: str, status: str, message: str) -> Row:
+    """The row of an entry that could not be compared."""
     folder, _, rest = name.partition("/")
     stem, _, dtype = rest.rpartition(".")
     return {

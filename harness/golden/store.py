@@ -21,7 +21,7 @@ from harness.golden.entry import FORMS, Golden, encoded
 from harness.golden.inspect import load_entry
 from harness.golden.judge import distances
 from harness.golden.manifest import REMEDY, Manifest, commit, content_name, locked, read_manifest
-from harness.methods import slug, to_json
+from harness.methods import same_on, slug
 from harness.naming import file_name
 from harness.trace import Trace
 
@@ -56,12 +56,14 @@ def save_golden(
     provenance: Provenance,
     form: str = "full",
     reason: str = "",
+    entry: str | None = None,
 ) -> tuple[Path, str]:
     """Store a run of the reference; returns where it lies, and "recorded", "unchanged" or "replaced".
 
     ``x``: the explained input. A golden of the same case that holds the same tensors in the same form is left as it
     is. One that differs is replaced where ``reason`` says why, and its record is kept in the manifest; one of another
-    network of that name is left beside. Raises InvalidInputError for a replacement without a reason and for a
+    network of that name is left beside. ``entry``: its name, where it is not to be that of the case; what has it is
+    replaced, whatever network it is of. Raises InvalidInputError for a replacement without a reason and for a
     sketch of float32, ModelSourceError where the manifest or the golden that is there is damaged.
     """
     if form not in FORMS:
@@ -74,7 +76,7 @@ def save_golden(
     digest = str(trace.provenance.get("model_digest"))
     with locked(root):
         manifest = read_manifest(root)
-        name = _own_name(manifest, entry_name(trace.model, trace.method.name, trace.dtype), digest)
+        name = entry or _own_name(manifest, entry_name(trace.model, trace.method.name, trace.dtype), digest)
         folder, stem = name.split("/")
         facts = {
             "entry": name,
@@ -96,7 +98,8 @@ def save_golden(
         if before is not None:
             old = load_entry(root, name, before, manifest.files)
             moved = _moved(old, trace, floor, x, provenance)
-            if old.form == form and not moved and to_json(old.method) == to_json(trace.method):
+            graph = None if trace.case is None else trace.case.model.graph
+            if old.form == form and not moved and same_on(graph, old.method, trace.method):
                 return root / before["file"], "unchanged"
             if not reason:
                 raise InvalidInputError(

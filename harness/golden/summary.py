@@ -1,4 +1,4 @@
-"""What became of the goldens, in a few lines, as JUnit XML, and against another run."""
+"""What became of the goldens: what did not hold in a few lines, as JUnit XML, and against another run."""
 
 from __future__ import annotations
 
@@ -23,6 +23,30 @@ def counted(rows: Sequence[Row]) -> str:
     )
 
 
+def not_held(rows: Sequence[Row]) -> list[str]:
+    """The goldens that do not hold, by status, in lines: what regressed with layer, figures and cause."""
+    lines = []
+    for status in STATUSES:
+        failed = [row for row in rows if row["status"] == status and not row["passed"]]
+        if failed:
+            lines.append(f"{status}:")
+        for row in failed:
+            lines.append(f"  {row['case']}: {_figures(row)}")
+            lines += [f"    {each}" for each in row.get("diagnosis", ())]
+    return lines
+
+
+def _figures(row: Row) -> str:
+    if row["status"] != "regressed":
+        return str(row["message"])
+    place = row["first_divergent_forward"] or row["first_divergent"] or row["worst_layer"]
+    what = "activation" if row["first_divergent_forward"] else "step"
+    return (
+        f"{what} of {place}; at {row['worst_layer']} relative L2 {row['worst_rel_l2']:.1e}, "
+        f"{row['worst_ratio']:.3g} noise floors"
+    )
+
+
 def junit(rows: Sequence[Row], path: Path) -> None:
     """Write ``rows`` as JUnit XML, a test case each; a candidate that raised is an error, all else a failure."""
     failed = [row for row in rows if not row["passed"]]
@@ -42,7 +66,7 @@ def junit(rows: Sequence[Row], path: Path) -> None:
         if not row["passed"]:
             kind = "error" if row["status"] == "error" else "failure"
             what = ElementTree.SubElement(case, kind, type=row["status"], message=printable(row["message"]))
-            what.text = printable(row["layers"], lines=True)
+            what.text = printable("\n".join([row["layers"], *row.get("diagnosis", ())]), lines=True)
     with replacing(path) as temporary:
         ElementTree.ElementTree(suite).write(temporary, encoding="utf-8", xml_declaration=True)
 

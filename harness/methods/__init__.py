@@ -43,7 +43,7 @@ from harness.methods.rules import (
     rectifies_shares,
 )
 from harness.methods.samples import gaussian_noise, uniform_noise
-from harness.methods.serialize import from_json, to_json
+from harness.methods.serialize import from_json, same_on, to_json
 
 __all__ = [
     "ALL_METHODS",
@@ -95,6 +95,7 @@ __all__ = [
     "lrp_composite",
     "method",
     "rectifies_shares",
+    "same_on",
     "slug",
     "to_json",
     "uniform_noise",

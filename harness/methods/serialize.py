@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from harness.errors import InvalidInputError
+from harness.graph import Graph
 from harness.methods import composite, definition, procedures, rules
+from harness.methods.definition import Method
 
 _MODULES = (rules, procedures, composite, definition)
 _CLASSES = {
@@ -27,6 +29,19 @@ def to_json(value: Any) -> Any:
     if isinstance(value, tuple):
         return [to_json(item) for item in value]
     return value
+
+
+def same_on(graph: Graph | None, one: Method, other: Method) -> bool:
+    """Whether two methods are the same on a network: one may know kinds of layers that it has not.
+
+    ``graph``: None where the network is not at hand; they then have to be the same altogether. Raises what
+    `Composite.assign` raises.
+    """
+    if graph is None or one == other:
+        return one == other
+    if one.composite.assign(graph) != other.composite.assign(graph):
+        return False
+    return replace(one, composite=other.composite) == other
 
 
 def from_json(value: Any) -> Any:

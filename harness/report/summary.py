@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,30 +38,40 @@ _NEXT_STEPS = {
 }
 
 
+def run_again(row: Mapping[Any, Any]) -> list[str]:
+    """The words of the command that runs the case of ``row`` again."""
+    options = ("model", "method", "dtype", "reference", "candidate")
+    return ["run", *(word for each in options for word in (f"--{each}", str(row[each])))]
+
+
 def write_summary(
     rows: Sequence[Row],
     folder: str | os.PathLike[str],
     facts: Mapping[str, Any] | None = None,
     skipped: Sequence[Mapping[str, Any]] = (),
+    again: Callable[[Mapping[Any, Any]], list[str]] = run_again,
 ) -> Path:
     """Write ``summary.md``, ``.csv`` and ``.parquet`` into ``folder``; return the path of the first.
 
     ``rows``: one mapping a case, keys as in :data:`harness.report.tables.ROW_COLUMNS`. ``facts``: what is
     worth knowing about the run (versions, machine, command), by name; nested mappings become dotted names.
-    ``skipped``: methods that do not apply to a model (keys ``model``, ``method``, ``reason``). Each file is
-    written atomically.
+    ``skipped``: methods that do not apply to a model (keys ``model``, ``method``, ``reason``). ``again``: the words
+    behind `xai-harness` that repeat the case of a row. Each file is written atomically.
     """
     folder = Path(folder)
     table = rows_table(rows)
     table_csv(table, folder / "summary.csv")
     table_parquet(table, folder / "summary.parquet")
     page = folder / "summary.md"
-    write_text(page, summary_markdown(table, facts or {}, skipped))
+    write_text(page, summary_markdown(table, facts or {}, skipped, again))
     return page
 
 
 def summary_markdown(
-    table: pd.DataFrame, facts: Mapping[str, Any], skipped: Sequence[Mapping[str, Any]] = ()
+    table: pd.DataFrame,
+    facts: Mapping[str, Any],
+    skipped: Sequence[Mapping[str, Any]] = (),
+    again: Callable[[Mapping[Any, Any]], list[str]] = run_again,
 ) -> str:
     """The page: the result in one sentence, verdicts, model by method, what did not pass, the environment.
 
@@ -73,7 +83,13 @@ def summary_markdown(
         *(
             ()
             if table.empty
-            else (_verdict_counts(table), _matrix(table), _failures(table), _cautions(table))
+            else (
+                _verdict_counts(table),
+                _matrix(table),
+                _failures(table, again),
+                _cautions(table),
+                _model_notes(table),
+            )
         ),
         _skipped(skipped),
         _facts(facts),
@@ -85,10 +101,19 @@ def _result(table: pd.DataFrame) -> str:
     if table.empty:
         return "No case was run."
     passed = int(table["passed"].sum())
-    sides = sorted({f"{row.candidate} against {row.reference}" for row in table.itertuples()})
+    sides = sorted(
+        {f"{row.candidate} against {row.reference}" for row in table.itertuples() if row.reference}
+    )
     verb = "passed" if passed == len(table) else "passed; what did not is listed below"
+    alone = int((table["alone"] != "").sum())
+    again = (
+        f" {_count(alone, 'case')} {'was' if alone == 1 else 'were'} also computed with nothing shared between "
+        "methods, and came out the same bit for bit."
+        if alone
+        else ""
+    )
     return (
-        f"{passed} of {_count(len(table), 'case')} {verb} ({markdown(', '.join(sides))}). "
+        f"{passed} of {_count(len(table), 'case')} {verb} ({markdown(', '.join(sides))}).{again} "
         f"Time: {table['seconds_total'].sum():.1f} s, of it {table['seconds_reference'].sum():.1f} s in the "
         f"reference and {table['seconds_candidate'].sum():.1f} s in the candidate."
     )
@@ -120,7 +145,7 @@ def _matrix(table: pd.DataFrame) -> str:
     return _section("Methods and models", f"{explanation}\n\n{_grid(('method', *models), rows)}")
 
 
-def _failures(table: pd.DataFrame) -> str:
+def _failures(table: pd.DataFrame, again: Callable[[Mapping[Any, Any]], list[str]]) -> str:
     failed = table[~table["passed"]]
     if failed.empty:
         return ""
@@ -129,12 +154,9 @@ def _failures(table: pd.DataFrame) -> str:
     bullets = "\n".join(
         f"- **{verdict}**: {step}" for verdict, step in _NEXT_STEPS.items() if verdict in verdicts
     )
-    first = failed.iloc[0]
-    options = ("model", "method", "dtype", "reference", "candidate")
-    words = (word for each in options for word in (f"--{each}", str(first[each])))
-    again = shell(("xai-harness", "run", *words))
+    command = shell(("xai-harness", *again(failed.iloc[0].to_dict())))
     return _section(
-        "What did not pass", f"{cases}\n\nWhat to do next:\n\n{bullets}\n\nOne case again:\n\n    {again}"
+        "What did not pass", f"{cases}\n\nWhat to do next:\n\n{bullets}\n\nOne case again:\n\n    {command}"
     )
 
 
@@ -160,6 +182,15 @@ def _cautions(table: pd.DataFrame) -> str:
         "the float64 row of the case tells more."
     )
     return _section("Read with care", counts + "\n\n" + "\n".join(lines))
+
+
+def _model_notes(table: pd.DataFrame) -> str:
+    """What was read otherwise than it stands in a model's source."""
+    noted = table[table["model_notes"] != ""].drop_duplicates("model")
+    lines = [
+        f"- {markdown(row['model'])}: {markdown(row['model_notes'])}" for row in noted.to_dict("records")
+    ]
+    return _section("How the models were read", "\n".join(lines)) if lines else ""
 
 
 def _skipped(skipped: Sequence[Mapping[str, Any]]) -> str:

@@ -2,7 +2,7 @@
 
 from harness.runner.outcome import Outcome, run_case
 from harness.runner.run import Progress, Selection, Skipped, chosen_input, environment, row_of, run, why_not
-from harness.runner.suites import SUITES, Suite, known_methods, select_methods, suite_named
+from harness.runner.suites import SUITES, Suite, is_sampled, known_methods, select_methods, suite_named
 
 __all__ = [
     "SUITES",
@@ -13,6 +13,7 @@ __all__ = [
     "Suite",
     "chosen_input",
     "environment",
+    "is_sampled",
     "known_methods",
     "row_of",
     "run",

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from harness.errors import InvalidInputError, UnknownNameError
-from harness.methods import ALL_METHODS, SUITE_METHODS, method
+from harness.methods import (
+    ALL_METHODS,
+    SUITE_METHODS,
+    InputPlusNoise,
+    Smoothed,
+    UniformNoise,
+    method,
+)
 
 
 @dataclass(frozen=True)
@@ -20,12 +27,40 @@ class Suite:
     dtypes: tuple[str, ...] = ("float64", "float32")
 
 
+#: What is asked of networks that are too large for the whole catalogue: a method for each rule, and of each family.
+LARGE_METHODS = (
+    *SUITE_METHODS,
+    "deconvnet",
+    "guided_backprop",
+    "guided_backprop:dialect=zennit",
+    "gradient:postprocess=abs",
+    "gradient_x_sign",
+    "deep_taylor",
+    "deep_taylor.bounded:low=-1,high=1",
+    "lrp.sequential_preset_a",
+    "lrp.sequential_preset_b",
+    "lrp.sequential_preset_a_flat",
+    "lrp.sequential_preset_b_flat",
+    "lrp.gamma",
+    "lrp_epsilon_0_1_std_x",
+    "lrp_sequential_composite_a",
+    "lrpsign_z",
+    "w2lrp_z",
+    "flatlrp_z",
+    "epsilon_plus",
+    "epsilon_plus_flat",
+    "epsilon_alpha2_beta1",
+    "epsilon_gamma_box:low=-1,high=1",
+    "excitation_backprop",
+    "grad_cam",
+)
 _ALL_MODELS = ("digits-cnn", "ecg-cnn1d", "fer-xception", "efficientnet-lite0", "vgg16-mri")
 SUITES = {
     suite.name: suite
     for suite in (
         Suite("quick", ("digits-cnn",)),
         Suite("default", _ALL_MODELS),
+        Suite("large", ("efficientnet-lite0", "vgg16-mri"), LARGE_METHODS),
         Suite("catalogue", _ALL_MODELS, ALL_METHODS),
     )
 }
@@ -59,6 +94,11 @@ def select_methods(patterns: Sequence[str], among: Sequence[str]) -> tuple[str, 
             matches = [method(pattern).name]
         chosen += [name for name in matches if name not in chosen]
     return tuple(chosen)
+
+
+def is_sampled(name: str) -> bool:
+    """Whether a method draws samples, for each of which the network is run, or that are the result."""
+    return isinstance(method(name).procedure, Smoothed | InputPlusNoise | UniformNoise)
 
 
 def known_methods() -> tuple[str, ...]:

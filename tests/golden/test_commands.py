@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,17 @@ import torch
 def build():
     torch.manual_seed(0)
     return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)).eval()
+"""
+#: Holds the oracle, scaled, against what the command recorded.
+TEST_OF_TINY = """
+import os
+import numpy as np
+import harness
+
+def test_tiny(conformance):
+    trace = harness.explain("tiny.keras", np.load("x.npy"), "lrp.z", "oracle", dtype="float64")
+    trace.attribution = trace.attribution * float(os.environ["FACTOR"])
+    conformance.golden("tiny/lrp.z.float64", trace)
 """
 
 
@@ -70,6 +82,16 @@ def test_a_golden_of_a_keras_file_is_recorded_and_verified_and_its_file_is_found
     for named in ((), ("--model", "tiny.keras")):
         status, out, err = call("golden", "verify", *named, *sides)
         assert (status, [row["status"] for row in json.loads(out)["rows"]]) == (0, ["unchanged"]), err
+    (tmp_path / "test_tiny.py").write_text(TEST_OF_TINY)
+    for factor, outcome in (("1", "1 passed"), ("1.001", "1 failed")):
+        ended = subprocess.run(
+            [sys.executable, "-m", "pytest", "-p", "harness.pytest_plugin", "--rootdir", "."],
+            env={**os.environ, "PYTHONPATH": str(ROOT.parent), "FACTOR": factor},
+            capture_output=True,
+            text=True,
+        )
+        assert outcome in ended.stdout, ended.stdout + ended.stderr
+    assert "tiny/lrp.z.float64: divergent: " in ended.stdout and "relative L2 1.00e-03" in ended.stdout
     (tmp_path / "tiny.keras").unlink()
     status, out, _ = call("golden", "verify", *sides)
     assert status == 1

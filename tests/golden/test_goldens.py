@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import harness.golden.manifest
 from harness.errors import InvalidInputError, ModelSourceError
 from harness.golden import (
+    Models,
     Stale,
     find_goldens,
     inspect,
@@ -20,8 +22,11 @@ from harness.golden import (
     record,
     remove,
     verify,
+    verify_all,
 )
+from harness.golden.causes import name_causes
 from harness.golden.sketch import BUCKETS, ROWS
+from harness.golden.summary import not_held
 from harness.trace.files import sealed
 from tests.golden.conftest import METHODS, X, make, only, rows
 from tests.harness.linear_network import GradientBackend, network
@@ -73,6 +78,59 @@ def test_another_definition_of_the_method_makes_the_golden_stale(root, monkeypat
 
     monkeypatch.setattr("harness.golden.regression.method", lambda name: method("lrp.z"))
     assert [row["status"] for row in rows(root)] == ["stale", "stale"]
+
+
+def test_a_method_that_learns_of_a_kind_that_the_network_has_not_is_the_method_it_was(
+    root, monkeypatch
+) -> None:
+    from harness.methods import Assignment, Composite, Gradient, Pass, method
+
+    def now(name: str):
+        # A volume and a dense layer: what the composite says of the first is not asked on this network.
+        volumes = Assignment(Pass(), kinds=("conv3d",))
+        others = Assignment(Gradient(), kinds=("dense", "conv3d"))
+        return replace(method(name), composite=Composite((volumes, others)))
+
+    monkeypatch.setattr("harness.golden.regression.method", now)
+    assert [row["status"] for row in rows(root)] == ["unchanged", "unchanged"]
+    again = record(root, network(), X, "by-hand", ["gradient"], GradientBackend(), "float64", form_of(root))
+    assert [each.status for each in again] == ["unchanged"]
+
+
+def form_of(root: Path) -> str:
+    return load_golden(only(root, "gradient")).form
+
+
+def test_the_cause_of_a_regression_is_named_without_the_reference_that_recorded_it(root) -> None:
+    wrong = GradientBackend("wrong", lambda layer, r: r * 2 if layer == "x" else r)
+    models, found = Models.given([network()]), inspect(root)
+    bad = list(verify_all(found, wrong, models))
+    name_causes(bad, found, wrong, models, limit=1)
+    # Both regressed in the same step; with one cause to be looked for, one is named.
+    assert [row.get("causes") for row in bad] == [["scale"], None]
+    lines = not_held(bad)
+    assert lines[0] == "regressed:"
+    # What reaches x is twice what it was: as far from it as it is long.
+    assert lines[1].startswith("  linear/gradient.float64: step of first; at ")
+    assert "relative L2 1.0e+00, " in lines[1]
+    assert lines[2] == f"    {bad[0]['diagnosis'][0]}" and "2" in lines[2]
+    assert lines[3].startswith("  linear/input_t_gradient.float64: step of first; ") and len(lines) == 4
+
+
+def test_a_regression_in_which_the_oracle_has_a_part_says_so(root) -> None:
+    wrong = GradientBackend("wrong", lambda layer, r: r * 2 if layer == "first" else r)
+    other = list(
+        record(
+            root, network(), X, "by-hand", ["gradient"], wrong, "float64", form_of(root), reason="a mistake"
+        )
+    )
+    assert [each.status for each in other] == ["replaced"]
+    models, found = Models.given([network()]), inspect(root)
+    right = GradientBackend()
+    bad = [row for row in verify_all(found, right, models) if not row["passed"]]
+    name_causes(bad, found, right, models, limit=5)
+    assert [row["causes"] for row in bad] == [[]]
+    assert "the reference that recorded did otherwise" in bad[0]["diagnosis"][0]
 
 
 def test_recording_the_same_again_changes_no_byte(root) -> None:

@@ -1,0 +1,98 @@
+"""The command `python -m evidence.nightly`: one night."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evidence.nightly.page import Night, page, verdict
+from evidence.nightly.steps import Step, all_steps, timed
+from harness.backends import backend_named
+from harness.files import write_text
+from harness.history import PATH, append, last_night, moves, read_history, versions_moved, versions_of_night
+from harness.runner import environment
+
+if TYPE_CHECKING:
+    import pandas
+
+#: Steps in which every case has to pass; in the others, which have known misses, none may that passed the night before.
+STRICT = frozenset({"goldens", "runs"})
+
+
+def main() -> int:
+    """0 where every step was carried out and nothing is red, 1 otherwise."""
+    parser = argparse.ArgumentParser(prog="python -m evidence.nightly", description=__doc__)
+    parser.add_argument("--goldens", type=Path, default=Path("golden"), help="folder of the goldens")
+    parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of nightly.md and the runs")
+    parser.add_argument("--history", type=Path, default=PATH, help="the Parquet file of all nights")
+    parser.add_argument("--only", action="append", metavar="STEP", help="of the night's steps, only these")
+    arguments = parser.parse_args()
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    history = read_history(arguments.history)
+    steps = []
+    planned = all_steps(date, arguments.goldens, arguments.out / "runs" / "nightly")
+    unknown = [name for name in arguments.only or () if name not in planned]
+    if unknown:
+        parser.error(f"there is no step {unknown[0]!r}; there are: {', '.join(planned)}")
+    for name in arguments.only or planned:
+        step = timed(name, planned[name])
+        print(
+            f"{step.name}: {len(step.rows)} cases in {step.seconds:.0f} s {step.problem}".rstrip(), flush=True
+        )
+        steps.append(step)
+    night = night_of(date, steps, history, versions(), arguments.history)
+    write_text(arguments.out / "nightly.md", page(night))
+    print(f"{verdict(night)}. Report: {arguments.out / 'nightly.md'}")
+    return int(bool(night.red) or any(step.problem or step.notes for step in steps))
+
+
+def night_of(
+    date: str, steps: Sequence[Step], history: pandas.DataFrame, now: dict[str, str], path: Path
+) -> Night:
+    """Tonight held against the last night of ``history``; its rows are added to the file at ``path``."""
+    rows = [{**row, "night": date, "versions": json.dumps(now)} for step in steps for row in step.rows]
+    before = last_night(history)
+    table = append(path, rows)
+    # Cases of a step that was not carried out are not gone: nobody looked.
+    looked = {row["step"] for row in rows}
+    moved = moves(before[before["step"].isin(looked)], table[table["night"] == date])
+    return Night(
+        date,
+        str(before["night"].max()) if len(before) else "",
+        tuple(steps),
+        tuple(moved) if len(before) else (),
+        tuple(versions_moved(versions_of_night(before), now)) if len(before) else (),
+        now,
+        tuple(_red(rows, {move.case for move in moved if move.worse})),
+        table,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Of everything that computes, and the commit."""
+    found = environment([backend_named("tensorflow"), backend_named("torch")])
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=60
+        ).stdout
+    except OSError:
+        commit = ""
+    short = {name: value for name, value in found.items() if len(value) < 40}
+    return {**short, "commit": commit.strip()[:12] or "not known"}
+
+
+def _red(rows: Iterable[dict[str, object]], worse: set[tuple[str, ...]]) -> Iterable[tuple[str, ...]]:
+    for row in rows:
+        case = tuple(str(row[name]) for name in ("step", "model", "method", "dtype"))
+        if not row["passed"] and (row["step"] in STRICT or case in worse):
+            yield case
+
+
+if __name__ == "__main__":
+    sys.exit(main())
