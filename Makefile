@@ -7,7 +7,7 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format types imports golden-verify goldens attack-goldens attack-models scores change-cost clean
+.PHONY: help setup run test lint format types imports golden-verify goldens attack-goldens attack-models models scores change-cost clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,12 @@ goldens: $(STAMP) ## record what is missing of the stored goldens: hours; needs 
 attack-goldens: $(STAMP) ## 500 mutations of goldens, and a kill at every moment of a recording: minutes
 	$(BIN)/python -m tests.golden.test_mutations
 	$(BIN)/python -m tests.golden.test_crashes
+
+models: $(STAMP) ## what loads of the networks that people have, and what comes of four methods: hours; reports/models-*.md
+	$(BIN)/python -m pip install --quiet --no-deps --target build/packages timm tf_keras==2.21.0
+	PYTHONPATH=build/packages $(BIN)/python -m evidence.models.torch_table
+	PYTHONPATH=build/packages $(BIN)/python -m evidence.models.keras_table
+	$(BIN)/python -m evidence.models.onnx_suite
 
 attack-models: $(STAMP) ## 500 mutated and all hostile model files: a quarter of an hour; reports/attack-models.md
 	$(BIN)/python -m tests.models.test_hostile_files

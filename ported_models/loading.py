@@ -149,8 +149,8 @@ def _is_torch(source: Any) -> bool:
 
 
 def _is_keras(source: Any) -> bool:
-    keras = sys.modules.get("keras")
-    return keras is not None and isinstance(source, keras.Model)
+    packages = (sys.modules.get(name) for name in ("keras", "tf_keras"))
+    return any(package is not None and isinstance(source, package.Model) for package in packages)
 
 
 def _renamed(model: PortedModel, name: str | None) -> PortedModel:
