@@ -26,10 +26,13 @@ def load_model(
     name: str | None = None,
     example: Any = None,
     axes: Sequence[str] | None = None,
-    output: str | int | None = None,
+    output: str | int | tuple[Any, ...] | None = None,
 ) -> Any:
     """Make a `PortedModel` of a zoo name, an ``.onnx``, ``.keras`` or ``.h5`` path, a ``keras.Model``, an
     ``onnx.ModelProto``, or a ``torch.nn.Module`` (with ``example``, an input for it).
+
+    ``output``: of a file with several outputs the name or place of one; of an output that is a map ``"mean"`` or one
+    place, ``(row, column)``; or both, ``("scores", "mean")``.
 
     A final softmax, log-softmax or sigmoid is taken off, and a note of the model says so. What is loaded proves
     itself: the source's own output is compared with that of both twins. Raises UnknownNameError,
