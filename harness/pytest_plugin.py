@@ -128,9 +128,14 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if narrowed or option.maxfail or terminalreporter.stats.get("deselected"):
         return
     from harness.conformance.golden import unused_goldens
+    from harness.errors import HarnessError
 
     root = _golden_root(config)
-    unused = unused_goldens(root, {entry for entry, _ in used})
+    try:
+        unused = unused_goldens(root, {entry for entry, _ in used})
+    except HarnessError as error:
+        terminalreporter.line(f"goldens that no test used are not known: {error}")
+        return
     if unused:
         terminalreporter.section(f"goldens under {root} that no test used", "-")
         for entry in unused:
