@@ -55,18 +55,18 @@ def bare_calls(model: Any, x: np.ndarray, name: str, dtype: str) -> float:
             calls.append((reference, moved, dtype))
     target = np.empty(0, np.int64)
     seconds = 0.0
-    found, prepared = [], []
+    built, prepared = [], []
     for backend, subject, precision in calls:
         array = x.astype(precision)
         started = time.perf_counter()
         prepared.append(backend.prepare(subject, precision))
         if not len(target):
             target = capability(prepared[0], "logits").logits(array).argmax(axis=1)
-        found.append(prepared[-1].run(array, resolved, target, True))
+        built.append(prepared[-1].run(array, resolved, target, True))
         seconds += time.perf_counter() - started
     if dtype == "float32":
         steps = [capability(side, "steps") for side in (prepared[0], prepared[2])]
-        del found
+        del built
         candidate_trace = Engine().run(Case(model, x, resolved, target, dtype), candidate)
         started = time.perf_counter()
         for _ in zip(*(walk_back(side, model.graph, candidate_trace) for side in steps), strict=True):

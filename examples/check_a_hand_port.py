@@ -53,9 +53,9 @@ def main() -> None:
     network = keras_network()
     x = np.random.default_rng(0).normal(size=(1, 12, 12, 3))
     # TensorFlow pads a stride of two at the end; the usual torch port pads both sides.
-    for said, padding in (("padding as TensorFlow", (0, 1, 0, 1)), ("padding on both sides", (1, 1, 1, 1))):
+    for words, padding in (("padding as TensorFlow", (0, 1, 0, 1)), ("padding on both sides", (1, 1, 1, 1))):
         pair = harness.load_pair(network, TorchPort(network, padding).eval(), example=x)
-        print(f"\n{said}: forward pass verified: {pair.verified}")
+        print(f"\n{words}: forward pass verified: {pair.verified}")
         reference = harness.explain(pair, x, "lrp.epsilon:epsilon=0.25", "tensorflow", dtype="float64")
         candidate = harness.explain(
             pair, x, "lrp.epsilon:epsilon=0.25", "torch", target=reference.target, dtype="float64"

@@ -27,7 +27,7 @@ def info_command(
 
     root, store = cache_folder(), Store()
     recordings, peers = root / "recordings", root / "peers"
-    found = {
+    counts = {
         "results": (store.folder, [entry.path for entry in store.entries()]),
         "recordings": (recordings, [path for path in recordings.rglob("*") if path.is_file()]),
         "models": (root, _folders(root, r".+-\d[\d.]*")),
@@ -35,7 +35,7 @@ def info_command(
     }
     rows = [
         {"kind": kind, "entries": len(entries), "bytes": _bytes(entries), "place": str(place)}
-        for kind, (place, entries) in found.items()
+        for kind, (place, entries) in counts.items()
     ]
     if as_json:
         print(json.dumps({"limit": store.limit, "kinds": rows}, indent=1))
@@ -94,8 +94,8 @@ def _prune_peers(everything: bool, older_than: float | None) -> None:
 
 
 def _folders(place: Path, pattern: str) -> list[Path]:
-    found = place.iterdir() if place.is_dir() else ()
-    return [path for path in found if path.is_dir() and re.fullmatch(pattern, path.name)]
+    entries = place.iterdir() if place.is_dir() else ()
+    return [path for path in entries if path.is_dir() and re.fullmatch(pattern, path.name)]
 
 
 def _bytes(entries: Iterable[Path]) -> int:

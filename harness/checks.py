@@ -64,16 +64,16 @@ def checked_input(model: Model, x: Any, dtype: str) -> np.ndarray:
     return array
 
 
-def _shape_message(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> str:
+def _shape_message(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
     wanted = f"{name} expects (batch, {', '.join(map(str, expected))})"
-    base = f"input shape {found} does not fit: {wanted}, batch first and channels last"
-    if found == expected:
-        return f"input shape {found} has no batch axis: {wanted}; use x[None]"
-    if len(expected) > 1 and found[1:] == (expected[-1], *expected[:-1]):
-        return f"input shape {found} is channels-first: {wanted}; use numpy.moveaxis(x, 1, -1)"
-    if len(expected) > 1 and found == (expected[-1], *expected[:-1]):
+    base = f"input shape {shape} does not fit: {wanted}, batch first and channels last"
+    if shape == expected:
+        return f"input shape {shape} has no batch axis: {wanted}; use x[None]"
+    if len(expected) > 1 and shape[1:] == (expected[-1], *expected[:-1]):
+        return f"input shape {shape} is channels-first: {wanted}; use numpy.moveaxis(x, 1, -1)"
+    if len(expected) > 1 and shape == (expected[-1], *expected[:-1]):
         return (
-            f"input shape {found} is channels-first without a batch axis: {wanted}; "
+            f"input shape {shape} is channels-first without a batch axis: {wanted}; "
             "use numpy.moveaxis(x, 0, -1)[None]"
         )
     return base

@@ -62,12 +62,12 @@ def findings() -> list[dict[str, Any]]:
     ]
     for extra, packages in _FRAMEWORKS.items():
         for package in packages:
-            found = _version(package)
+            state = _version(package)
             rows.append(
                 _row(
                     package,
-                    found is not None,
-                    found or "not installed",
+                    state is not None,
+                    state or "not installed",
                     f"pip install 'xai-harness[{extra}]'",
                 )
             )
@@ -88,15 +88,15 @@ def findings() -> list[dict[str, Any]]:
         rows.append(_row("model zoo", False, str(error), "pip install -e ."))
     else:
         for row in zoo:
-            found = "here" if row["available"] else "not fetched yet; fetched with pip on first use"
-            rows.append(_row(f"model {row['name']}", True, found, ""))
+            state = "here" if row["available"] else "not fetched yet; fetched with pip on first use"
+            rows.append(_row(f"model {row['name']}", True, state, ""))
     free = shutil.disk_usage(Path.cwd()).free
     rows.append(_row("disk space", free > _SPACE, f"{free / 2**30:.1f} GiB free", "free at least 200 MiB"))
     return rows
 
 
-def _row(check: str, ok: bool, found: str, advice: str) -> dict[str, Any]:
-    return {"check": check, "ok": ok, "found": found, "next": "" if ok else advice}
+def _row(check: str, ok: bool, state: str, advice: str) -> dict[str, Any]:
+    return {"check": check, "ok": ok, "found": state, "next": "" if ok else advice}
 
 
 def _version(package: str) -> str | None:

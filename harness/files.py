@@ -51,12 +51,12 @@ def cache_folder() -> Path:
 
 def byte_count(text: str, what: str) -> int:
     """The bytes that ``text`` says: ``1048576``, ``500M``, ``2GiB``. Raises InvalidInputError, which names ``what``."""
-    found = re.fullmatch(
+    match = re.fullmatch(
         r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE | re.ASCII
     )
-    if found is None:
+    if match is None:
         raise InvalidInputError(f"{what} is {text!r}; expected a number of bytes, such as 500M or 2G")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
+    return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
 @contextlib.contextmanager
@@ -125,13 +125,13 @@ def json_digest(value: Any) -> str:
 
 def installed_versions(*distributions: str) -> dict[str, str]:
     """By name, the version that is installed; "not installed" where there is none."""
-    found = {}
+    versions = {}
     for name in distributions:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions[name] = "not installed"
+    return versions
 
 
 #: What was there when a digest was taken: path, size and time of change of every file, by package.

@@ -183,9 +183,9 @@ def verify_command(
     from harness.terminal import Watch
 
     wanted, patterns = _selection(models, model_keras, methods, suite)
-    found = inspect(root)
-    names = [name for name in found.manifest.entries if _is_wanted(name, wanted, patterns, dtype)]
-    if not names and not found.problems:
+    inspected = inspect(root)
+    names = [name for name in inspected.manifest.entries if _is_wanted(name, wanted, patterns, dtype)]
+    if not names and not inspected.problems:
         raise InvalidInputError(nothing_there(root, wanted, patterns))
     folder = out or Path("reports") / "runs" / f"golden-{file_name(Path(candidate).name)}"
     loaded = Loaded(tuple(each for each in _sources(models, model_keras, model_torch)))
@@ -196,7 +196,7 @@ def verify_command(
             Watch(len(names), as_json) as watch,
         ):
             for row in verify_all(
-                found,
+                inspected,
                 backend,
                 loaded,
                 lambda name: _is_wanted(name, wanted, patterns, dtype),
@@ -225,11 +225,11 @@ def verify_command(
             "cases": len(rows),
             "folder": str(folder),
             "rows": [{key: _plain(value) for key, value in row.items()} for row in rows],
-            "leftovers": list(found.leftovers),
+            "leftovers": list(inspected.leftovers),
         }
         print(json.dumps(document))
     else:
-        for leftover in found.leftovers:
+        for leftover in inspected.leftovers:
             print(
                 printable(f"left by an interrupted recording, harmless: {leftover}; xai-harness golden prune")
             )
@@ -252,24 +252,26 @@ def list_command(
     from harness.golden import inspect
     from harness.terminal import print_table
 
-    found = inspect(root)
+    inspected = inspect(root)
     rows = []
-    for name, entry in sorted(found.entries.items()):
+    for name, entry in sorted(inspected.entries.items()):
         if _is_wanted(name, models or (), methods or (), dtype):
-            sizes = [found.manifest.files[entry[key]]["size"] for key in ("file", "shared")]
+            sizes = [inspected.manifest.files[entry[key]]["size"] for key in ("file", "shared")]
             rows.append(
                 {"golden": name, "kB": round(sizes[0] / 1e3, 1), "shared kB": round(sizes[1] / 1e3, 1)}
             )
-    problems = [vars(each) for each in found.problems]
+    problems = [vars(each) for each in inspected.problems]
     if as_json:
         print(
-            json.dumps({"goldens": rows, "problems": problems, "leftovers": list(found.leftovers)}, indent=1)
+            json.dumps(
+                {"goldens": rows, "problems": problems, "leftovers": list(inspected.leftovers)}, indent=1
+            )
         )
     else:
         print_table(rows, ("golden", "kB", "shared kB"))
-        for problem in found.problems:
+        for problem in inspected.problems:
             print(printable(f"{problem.kind}: {problem.name}: {problem.message}"))
-    raise typer.Exit(1 if found.problems else 0)
+    raise typer.Exit(1 if inspected.problems else 0)
 
 
 @app.command("show")
@@ -347,13 +349,15 @@ def prune_command(
     from harness.golden import inspect, locked, read_manifest, remove, tidy
     from harness.golden.regression import stale_entries
 
-    found = inspect(root)
-    wanted = [name for name in found.manifest.entries if _is_wanted(name, models or (), methods or (), dtype)]
+    inspected = inspect(root)
+    wanted = [
+        name for name in inspected.manifest.entries if _is_wanted(name, models or (), methods or (), dtype)
+    ]
     gone: list[str] = []
     if stale:
-        gone = stale_entries(found, _loaded(models), wanted)
+        gone = stale_entries(inspected, _loaded(models), wanted)
     elif missing:
-        lost = {each.name for each in found.problems if each.kind == "missing"}
+        lost = {each.name for each in inspected.problems if each.kind == "missing"}
         gone = [name for name in wanted if name in lost]
     elif models or methods or dtype:
         gone = wanted
@@ -396,8 +400,8 @@ def _sources(models: list[str] | None, keras: str | None, torch: str | None) -> 
         raise InvalidInputError(
             "a pair has two sides; give both --model-keras FILE and --model-torch FILE.py:NAME"
         )
-    found = [Source(name) for name in models or ()]
-    return [*found, Source(keras=keras, torch=torch)] if keras and torch else found
+    sources = [Source(name) for name in models or ()]
+    return [*sources, Source(keras=keras, torch=torch)] if keras and torch else sources
 
 
 def _selection(

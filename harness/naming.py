@@ -60,9 +60,9 @@ def printable(text: str, lines: bool = False) -> str:
 def markdown(text: str) -> str:
     """``text`` on one line, as text in Markdown: no markup, no HTML, no link, no end of a table's cell."""
     line = printable(" ".join(text.split()))
-    line = _NUMBERED.sub(r"\1\\\2", _MARKUP.sub(lambda found: f"\\{found[0]}", line))
+    line = _NUMBERED.sub(r"\1\\\2", _MARKUP.sub(lambda match: f"\\{match[0]}", line))
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _LINK.sub(lambda found: found[0][:-1] + f"&#{ord(found[0][-1])};", line)
+    return _LINK.sub(lambda match: match[0][:-1] + f"&#{ord(match[0][-1])};", line)
 
 
 def code_span(text: str) -> str:

@@ -28,8 +28,8 @@ _PROBE = "import ensurepip, sys, venv; print(*sys.version_info[:2])"
 @cache
 def peers() -> dict[str, Peer]:
     """The peers that installed packages declare in the entry-point group "xai_harness.peers", by name."""
-    found = sorted(entry_points(group="xai_harness.peers"), key=lambda point: point.name)
-    return {point.name: point.load() for point in found}
+    points = sorted(entry_points(group="xai_harness.peers"), key=lambda point: point.name)
+    return {point.name: point.load() for point in points}
 
 
 def python_of(name: str) -> Path:

@@ -55,14 +55,14 @@ class Sides:
                 "--timeout needs a process of the candidate's own; leave out --in-process or --timeout"
             )
         with ExitStack() as stack:
-            found: dict[str, Backend] = {}
+            backends: dict[str, Backend] = {}
             for name in names:
-                if name in found:
+                if name in backends:
                     continue
                 if self.in_process or not is_user_file(name):
-                    found[name] = backend_named(name)
+                    backends[name] = backend_named(name)
                     continue
                 elsewhere = WorkerBackend(name, timeout_s, self.per_case)
                 stack.callback(elsewhere.close)
-                found[name] = elsewhere
-            yield [found[name] for name in names]
+                backends[name] = elsewhere
+            yield [backends[name] for name in names]

@@ -42,7 +42,7 @@ def hook_for(rule: Rule, layer: Layer) -> zennit.core.Hook | None:
     if isinstance(rule, Pass):
         if layer.input_shapes != (layer.shape,):
             raise _misplaced(rule, layer, "needs one input of the shape of its output")
-        return zennit.rules.Pass()
+        return hooks.pass_through()
     if isinstance(rule, GuidedReLU | Deconvolution):
         if not layer.traits.activation:
             raise _misplaced(rule, layer, "needs an activation")

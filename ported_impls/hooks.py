@@ -24,17 +24,18 @@ from harness.methods import (
     SignedEpsilon,
     Stabilizer,
     StdEpsilon,
+    Unprotected,
     WSquare,
     Z,
     ZPlusFast,
 )
 from ported_impls import mappers
-from ported_impls.mappers import keep, negative, positive
-from ported_impls.steps import FormulaStep, KernelMod, ModifiedStep, OwnStep, Part, ReadAs
-from ported_impls.torchvision_shim import zennit
+from ported_impls.kernels import KernelMod
+from ported_impls.mappers import MoreNegative, MorePositive, keep, negative, positive
+from ported_impls.steps import FormulaStep, ModifiedStep, OwnStep, Part, ReadAs, RuleHook
 
 
-def kernel_hook(rule: KernelRule, read_as: ReadAs) -> zennit.core.BasicHook:
+def kernel_hook(rule: KernelRule, read_as: ReadAs) -> RuleHook:
     """The hook of a rule at a layer with a kernel, and of Z and Epsilon at a sum. Raises UnsupportedMethodError."""
     match rule:
         case Z() | Epsilon():
@@ -66,7 +67,7 @@ def _stabilizer(rule: Z | Epsilon) -> Stabilizer:
     return SignedEpsilon(rule.epsilon) if isinstance(rule, Epsilon) else rule.stabilizer
 
 
-def proportional(stabilizer: Stabilizer, bias: bool, read_as: ReadAs = None) -> zennit.core.BasicHook:
+def proportional(stabilizer: Stabilizer, bias: bool, read_as: ReadAs = None) -> RuleHook:
     """Z and Epsilon (Bach et al. 2015, eq. 56 and 58; iNNvestigate 2.1.2 `ZRule`, `EpsilonRule`)."""
     mapper = partial(mappers.divide_by_sum, stabilizer)
     if bias and read_as is None:
@@ -74,7 +75,7 @@ def proportional(stabilizer: Stabilizer, bias: bool, read_as: ReadAs = None) -> 
     return ModifiedStep([(keep, KernelMod(keep, bias))], mapper, mappers.sum_of_products, read_as)
 
 
-def deviation_epsilon(factor: float, bias: bool, read_as: ReadAs = None) -> zennit.core.BasicHook:
+def deviation_epsilon(factor: float, bias: bool, read_as: ReadAs = None) -> RuleHook:
     """StdEpsilon: epsilon is a multiple of the input's deviation (signxai 1.1.9.2 `StdxEpsilonRule`)."""
     mapper = partial(mappers.divide_with_deviation, factor)
     if bias and read_as is None:
@@ -82,15 +83,13 @@ def deviation_epsilon(factor: float, bias: bool, read_as: ReadAs = None) -> zenn
     return ModifiedStep([(keep, KernelMod(keep, bias))], mapper, mappers.sum_of_products, read_as)
 
 
-def sign(
-    threshold: float, stabilizer: Stabilizer, bias: bool, read_as: ReadAs = None
-) -> zennit.core.BasicHook:
+def sign(threshold: float, stabilizer: Stabilizer, bias: bool, read_as: ReadAs = None) -> RuleHook:
     """Sign: the input's sign in front of the transpose (Gumpfer et al. 2023; signxai 1.1.9.2 `SIGNmuRule`)."""
     mapper = partial(mappers.divide_by_sum, stabilizer)
     reducer = partial(mappers.signed_gradient, threshold)
     if bias and read_as is None:
         return OwnStep(mapper, reducer)
-    return ModifiedStep([(keep, KernelMod(keep, bias))], mapper, reducer, read_as, products=False)
+    return ModifiedStep([(keep, KernelMod(keep, bias))], mapper, reducer, read_as)
 
 
 def alpha_beta(
@@ -114,14 +113,16 @@ def alpha_beta(
         (positive, KernelMod(negative, bias)),
         (negative, KernelMod(positive, second)),
     ]
+    finite = not isinstance(stabilizer, Unprotected)
     if beta == 0:  # then alpha is one
         mapper = partial(mappers.divide_by_sum, stabilizer)
-        return ModifiedStep(activating, mapper, mappers.sum_of_products, read_as)
+        return ModifiedStep(activating, mapper, mappers.sum_of_products, read_as, skips_zero=finite)
     return ModifiedStep(
         activating + inhibiting,
         partial(mappers.divide_by_pairs, stabilizer),
         partial(mappers.weighted_pairs, alpha, beta),
         read_as,
+        skips_zero=finite,
     )
 
 
@@ -145,6 +146,7 @@ def alpha_beta_x(
         partial(mappers.divide_by_own, stabilizer),
         partial(mappers.weighted_products, [factor for factor, _ in counted]),
         read_as,
+        skips_zero=not isinstance(stabilizer, Unprotected),
     )
 
 
@@ -160,7 +162,7 @@ def z_plus_fast(stabilizer: Stabilizer, read_as: ReadAs = None) -> ModifiedStep:
 
 def gamma(factor: float, signed: bool, stabilizer: Stabilizer, read_as: ReadAs = None) -> ModifiedStep:
     """LRP-gamma (Montavon et al. 2019), or with ``signed`` its form for inputs of both signs (Andeol et al. 2021)."""
-    up, down = partial(mappers.more_positive, factor), partial(mappers.more_negative, factor)
+    up, down = MorePositive(factor), MoreNegative(factor)
     if not signed:
         return ModifiedStep(
             [(keep, KernelMod(up, bias=True))],
@@ -174,11 +176,11 @@ def gamma(factor: float, signed: bool, stabilizer: Stabilizer, read_as: ReadAs =
             (negative, KernelMod(down, bias=False)),
             (positive, KernelMod(down, bias=True)),
             (negative, KernelMod(up, bias=False)),
-            (keep, KernelMod(keep, bias=True)),
         ],
         partial(mappers.divide_by_sign_of_output, stabilizer),
-        mappers.sum_of_four_products,
+        mappers.sum_of_products,
         read_as,
+        skips_zero=not isinstance(stabilizer, Unprotected),
     )
 
 
@@ -215,20 +217,36 @@ def bounded(
         partial(mappers.divide_by_difference, stabilizer),
         mappers.difference_of_products if times_inputs else mappers.difference_of_gradients,
         read_as,
-        products=times_inputs,
     )
 
 
 # --- activations --------------------------------------------------------------------------------------
 
 
-def guided() -> OwnStep:
+def guided() -> FormulaStep:
     """GuidedReLU: the activation's own backward pass of ``max(R, 0)`` (Springenberg et al. 2015)."""
-    return OwnStep(mappers.rectify, mappers.first_gradient)
+    return FormulaStep(_guided)
+
+
+def _guided(module: torch.nn.Module, x: Tensor, relevance: Tensor) -> Tensor:
+    if type(module) is torch.nn.ReLU:  # a fraction of what autograd takes to be asked
+        return torch.ops.aten.threshold_backward(positive(relevance), x, 0)
+    with torch.enable_grad():
+        point = x.requires_grad_()
+        return torch.autograd.grad(module.forward(point), point, positive(relevance))[0]
 
 
 def _rectified(module: torch.nn.Module, x: Tensor, relevance: Tensor) -> Tensor:
     return positive(relevance)
+
+
+def pass_through() -> FormulaStep:
+    """Pass: the relevance as it is."""
+    return FormulaStep(_unchanged)
+
+
+def _unchanged(module: torch.nn.Module, x: Tensor, relevance: Tensor) -> Tensor:
+    return relevance
 
 
 def deconvolution() -> FormulaStep:

@@ -1,21 +1,28 @@
-"""What the rules are made of: modifiers of inputs and parameters, denominators, and how parts are joined.
+"""What the rules are made of: modifiers of inputs and weights, denominators, and how parts are joined.
 
-A gradient mapper gets the relevance of a layer's output, the outputs of the rule's parts and their inputs;
-a reducer gets the inputs and the gradients (`ported_impls.steps`). Formulas: `harness.methods.rules`.
+A gradient mapper gets the relevance of a layer's output, the outputs of the rule's parts, their inputs and the
+layer's own output; a reducer gets the inputs and the gradients (`ported_impls.steps`). Formulas:
+`harness.methods.rules`.
+
+Comparisons and `torch.where` read one number at a time on a CPU; a sign is therefore copied or computed, which is
+several times faster and gives the same bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from harness.methods import ReplaceZero, Stabilizer, Unprotected
 
-Tensors = Sequence[Tensor]
+InputModifier = Callable[[Tensor], Tensor]
+#: A tensor for each part of a rule; None for a part that was not run because it is zero.
+Parts = Sequence[Tensor | None]
 
-# --- input and parameter modifiers --------------------------------------------------------------------
+# --- input and weight modifiers -----------------------------------------------------------------------
 
 
 def keep(x: Tensor) -> Tensor:
@@ -30,20 +37,31 @@ def negative(x: Tensor) -> Tensor:
     return x.clamp(max=0)
 
 
-def more_positive(gamma: float, x: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class MorePositive:
     """``x + gamma * x+``"""
-    return x + gamma * positive(x)
+
+    gamma: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.add(x, positive(x), alpha=self.gamma)
 
 
-def more_negative(gamma: float, x: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class MoreNegative:
     """``x + gamma * x-``"""
-    return x + gamma * negative(x)
+
+    gamma: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.add(x, negative(x), alpha=self.gamma)
 
 
 def sign_from(threshold: float, x: Tensor) -> Tensor:
     """1 where ``x >= threshold``, else -1; 1 everywhere for a threshold of -1 or below, as in signxai 1.1.9.2."""
-    ones = torch.ones_like(x)
-    return ones if threshold <= -1 else torch.where(x >= threshold, ones, -ones)
+    if threshold <= -1:
+        return torch.ones_like(x)
+    return (x >= threshold).to(x.dtype) * 2 - 1
 
 
 # --- denominators -------------------------------------------------------------------------------------
@@ -52,116 +70,116 @@ def sign_from(threshold: float, x: Tensor) -> Tensor:
 def stabilize(stabilizer: Stabilizer, z: Tensor) -> Tensor:
     """The denominator ``S(z)``, in the dtype of ``z``."""
     if isinstance(stabilizer, ReplaceZero):
-        return z.masked_fill(z == 0, stabilizer.value)
+        return torch.add(z, z.sign().abs() - 1, alpha=-stabilizer.value)  # the second is -1 at zeros, else 0
     if isinstance(stabilizer, Unprotected):
         return z
-    return away_from_zero(z, stabilizer.epsilon)
+    return away_from_zero(z, z.new_tensor(stabilizer.epsilon))
 
 
-def away_from_zero(z: Tensor, epsilon: float | Tensor) -> Tensor:
-    """``z + epsilon * sign(z)``, ``sign(0) = +1``."""
-    return torch.where(z >= 0, z + epsilon, z - epsilon)
+def away_from_zero(z: Tensor, epsilon: Tensor) -> Tensor:
+    """``z + epsilon * sign(z)``, ``sign(0) = +1``; ``epsilon`` is broadcast."""
+    return z + torch.copysign(epsilon, z + 0.0)  # -0.0 + 0.0 is 0.0, whose sign is +1
 
 
 # --- gradient mappers ---------------------------------------------------------------------------------
 
 
 def divide_by_sum(
-    stabilizer: Stabilizer, relevance: Tensor, outputs: Tensors, inputs: Tensors
+    stabilizer: Stabilizer, relevance: Tensor, outputs: Parts, inputs: Parts, z: Tensor
 ) -> list[Tensor]:
     """``R / S(sum of all outputs)`` for every part."""
     return [relevance / stabilize(stabilizer, total(outputs))] * len(outputs)
 
 
 def divide_by_pairs(
-    stabilizer: Stabilizer, relevance: Tensor, outputs: Tensors, inputs: Tensors
+    stabilizer: Stabilizer, relevance: Tensor, outputs: Parts, inputs: Parts, z: Tensor
 ) -> list[Tensor]:
     """``R / S(o0 + o1)`` for the first two parts, ``R / S(o2 + o3)`` for the last two."""
-    first = divide_by_sum(stabilizer, relevance, outputs[:2], inputs)
-    return first + divide_by_sum(stabilizer, relevance, outputs[2:], inputs)
+    first = divide_by_sum(stabilizer, relevance, outputs[:2], inputs, z)
+    return first + divide_by_sum(stabilizer, relevance, outputs[2:], inputs, z)
 
 
 def divide_by_own(
-    stabilizer: Stabilizer, relevance: Tensor, outputs: Tensors, inputs: Tensors
+    stabilizer: Stabilizer, relevance: Tensor, outputs: Parts, inputs: Parts, z: Tensor
 ) -> list[Tensor]:
-    """``R / S(o)`` for every part, each with its own output."""
-    return [relevance / stabilize(stabilizer, output) for output in outputs]
+    """``R / S(o)`` for every part, each with its own output; the relevance itself where that is zero."""
+    return [relevance if output is None else relevance / stabilize(stabilizer, output) for output in outputs]
 
 
 def divide_by_difference(
-    stabilizer: Stabilizer, relevance: Tensor, outputs: Tensors, inputs: Tensors
+    stabilizer: Stabilizer, relevance: Tensor, outputs: Parts, inputs: Parts, z: Tensor
 ) -> list[Tensor]:
     """``R / S(o0 - (o1 + o2))`` for every part."""
-    return [relevance / stabilize(stabilizer, outputs[0] - (outputs[1] + outputs[2]))] * 3
+    minuend, *subtrahends = outputs
+    assert minuend is not None
+    return [relevance / stabilize(stabilizer, minuend - total(subtrahends))] * 3
 
 
 def divide_by_sign_of_output(
-    stabilizer: Stabilizer, relevance: Tensor, outputs: Tensors, inputs: Tensors
-) -> list[Tensor | None]:
-    """``[z > 0] R / S(o0 + o1)`` twice, ``[z < 0] R / S(o2 + o3)`` twice; the last part is ``z`` and gets nothing."""
-    z = outputs[4]
-    above = (z > 0) * relevance / stabilize(stabilizer, outputs[0] + outputs[1])
-    below = (z < 0) * relevance / stabilize(stabilizer, outputs[2] + outputs[3])
-    return [above, above, below, below, None]
+    stabilizer: Stabilizer, relevance: Tensor, outputs: Parts, inputs: Parts, z: Tensor
+) -> list[Tensor]:
+    """``[z > 0] R / S(o0 + o1)`` for the first two parts, ``[z < 0] R / S(o2 + o3)`` for the last two."""
+    sign = z.sign()
+    above = positive(sign) * relevance / stabilize(stabilizer, total(outputs[:2]))
+    below = positive(-sign) * relevance / stabilize(stabilizer, total(outputs[2:]))
+    return [above, above, below, below]
 
 
 def divide_with_deviation(
-    factor: float, relevance: Tensor, outputs: Tensors, inputs: Tensors
+    factor: float, relevance: Tensor, outputs: Parts, inputs: Parts, z: Tensor
 ) -> list[Tensor]:
-    """``R / S(z)`` with ``epsilon = factor * std(x)`` of each sample; a zero that is left is replaced."""
-    (x,), (z,) = inputs, outputs
+    """``R / S(o)`` with ``epsilon = factor * std(x)`` of each sample; a zero that is left is replaced."""
+    (x,), (output,) = inputs, outputs
+    assert x is not None and output is not None
     deviation = x.flatten(1).std(dim=1, correction=0)
-    epsilon = factor * deviation.reshape(-1, *(1,) * (z.ndim - 1))
-    return [relevance / stabilize(ReplaceZero(), away_from_zero(z, epsilon))]
-
-
-def rectify(relevance: Tensor, outputs: Tensors, inputs: Tensors) -> list[Tensor]:
-    """``max(R, 0)``"""
-    return [positive(relevance)]
+    epsilon = factor * deviation.reshape(-1, *(1,) * (output.ndim - 1))
+    return [relevance / stabilize(ReplaceZero(), away_from_zero(output, epsilon))]
 
 
 # --- reducers -----------------------------------------------------------------------------------------
 
 
-def total(tensors: Tensors) -> Tensor:
-    return tensors[0] if len(tensors) == 1 else tensors[0] + total(tensors[1:])
+def total(tensors: Parts) -> Tensor:
+    """Their sum; at least one is there."""
+    there = [tensor for tensor in tensors if tensor is not None]
+    return there[0] if len(there) == 1 else there[0] + total(there[1:])
 
 
-def products(inputs: Tensors, gradients: Tensors) -> list[Tensor]:
-    return [x * gradient for x, gradient in zip(inputs, gradients, strict=True)]
+def products(inputs: Parts, gradients: Parts) -> list[Tensor | None]:
+    return [
+        None if x is None or gradient is None else x * gradient
+        for x, gradient in zip(inputs, gradients, strict=True)
+    ]
 
 
-def sum_of_products(inputs: Tensors, gradients: Tensors) -> Tensor:
+def sum_of_products(inputs: Parts, gradients: Parts) -> Tensor:
     return total(products(inputs, gradients))
 
 
-def sum_of_four_products(inputs: Tensors, gradients: Tensors) -> Tensor:
-    """Of the first four parts; a fifth was there for its output."""
-    return sum_of_products(inputs[:4], gradients[:4])
-
-
-def weighted_pairs(alpha: float, beta: float, inputs: Tensors, gradients: Tensors) -> Tensor:
+def weighted_pairs(alpha: float, beta: float, inputs: Parts, gradients: Parts) -> Tensor:
     """``alpha`` times the first two products minus ``beta`` times the last two."""
     parts = products(inputs, gradients)
-    return alpha * total(parts[:2]) - beta * total(parts[2:])
+    return torch.sub(alpha * total(parts[:2]), total(parts[2:]), alpha=beta)
 
 
-def weighted_products(factors: Sequence[float], inputs: Tensors, gradients: Tensors) -> Tensor:
+def weighted_products(factors: Sequence[float], inputs: Parts, gradients: Parts) -> Tensor:
     parts = zip(factors, products(inputs, gradients), strict=True)
-    return total([factor * product for factor, product in parts])
+    return total([None if product is None else factor * product for factor, product in parts])
 
 
-def difference_of_products(inputs: Tensors, gradients: Tensors) -> Tensor:
+def difference_of_products(inputs: Parts, gradients: Parts) -> Tensor:
     return difference_of_gradients(inputs, products(inputs, gradients))
 
 
-def difference_of_gradients(inputs: Tensors, gradients: Tensors) -> Tensor:
-    return gradients[0] - (gradients[1] + gradients[2])
+def difference_of_gradients(inputs: Parts, gradients: Parts) -> Tensor:
+    minuend, *subtrahends = gradients
+    assert minuend is not None
+    return minuend - total(subtrahends)
 
 
-def first_gradient(inputs: Tensors, gradients: Tensors) -> Tensor:
-    return gradients[0]
+def first_gradient(inputs: Parts, gradients: Parts) -> Tensor:
+    return total(gradients[:1])
 
 
-def signed_gradient(threshold: float, inputs: Tensors, gradients: Tensors) -> Tensor:
-    return sign_from(threshold, inputs[0]) * gradients[0]
+def signed_gradient(threshold: float, inputs: Parts, gradients: Parts) -> Tensor:
+    return sign_from(threshold, total(inputs[:1])) * total(gradients[:1])

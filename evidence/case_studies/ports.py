@@ -97,8 +97,8 @@ class _Multiplied:
     factor: float
 
     def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
-        found: Arrays = self.inner.run(x, method, target, layers)
-        return replace(found, attribution=found.attribution * self.factor)
+        arrays: Arrays = self.inner.run(x, method, target, layers)
+        return replace(arrays, attribution=arrays.attribution * self.factor)
 
     def step(
         self, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method

@@ -161,10 +161,10 @@ def _twins(model: Any, x: Any, own: Any, dtype: str) -> float:
     return max(_apart(torch_output, own), _apart(keras_output, own))
 
 
-def _apart(found: Any, own: Any) -> float:
+def _apart(candidate: Any, own: Any) -> float:
     import numpy as np
 
-    return float(np.linalg.norm(found - own) / np.linalg.norm(own))
+    return float(np.linalg.norm(candidate - own) / np.linalg.norm(own))
 
 
 def _closed(row: Row, start: float) -> Row:

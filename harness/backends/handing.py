@@ -37,9 +37,9 @@ def run_on_copies(prepared: Prepared, case: Case, watched: Any = None, who: str 
     given, asked = _copy(case.x), _copy(case.target)
     watch = None if watched is None else Watch(watched)
     try:
-        found = prepared.run(given, case.method, asked, case.layers)
+        result = prepared.run(given, case.method, asked, case.layers)
         try:
-            found = _whole(found, case, graph_of(prepared, case))
+            result = _whole(result, case, graph_of(prepared, case))
         except InvalidInputError as error:
             raise InvalidInputError(f"{who}: {error}") from None
     finally:
@@ -52,7 +52,7 @@ def run_on_copies(prepared: Prepared, case: Case, watched: Any = None, who: str 
         more[STATE] = f"leaves changed: {'; '.join(faults)}"
     if notes:
         more[PUT_BACK] = f"the run changed {'; '.join(notes)}, which was put back"
-    return replace(found, facts={**found.facts, **more})
+    return replace(result, facts={**result.facts, **more})
 
 
 def logits_on_copies(
@@ -77,8 +77,8 @@ def step_on_copies(
     steps: Steps, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
 ) -> tuple[np.ndarray, ...]:
     """`Steps.step` on copies of ``inputs`` and ``relevance``; new arrays. Raises what the backend raises."""
-    found = steps.step(layer, tuple(_copy(x) for x in inputs), _copy(relevance), method)
-    return tuple(_copy(np.asarray(each)) for each in found)
+    shares = steps.step(layer, tuple(_copy(x) for x in inputs), _copy(relevance), method)
+    return tuple(_copy(np.asarray(each)) for each in shares)
 
 
 def to_watch(backend: Any, model: Model) -> Model | None:
@@ -92,27 +92,27 @@ def graph_of(prepared: Prepared, case: Case) -> Graph:
     return graph
 
 
-def _whole(found: Any, case: Case, graph: Graph) -> Arrays:
+def _whole(result: Any, case: Case, graph: Graph) -> Arrays:
     """What was returned, checked, in memory of its own."""
-    if not isinstance(found, Arrays):
-        raise InvalidInputError(f"run returned {type(found).__name__}, expected harness.backends.Arrays")
-    attribution, logits = _copied("attribution", found.attribution), _copied("logits", found.logits)
+    if not isinstance(result, Arrays):
+        raise InvalidInputError(f"run returned {type(result).__name__}, expected harness.backends.Arrays")
+    attribution, logits = _copied("attribution", result.attribution), _copied("logits", result.logits)
     _check("attribution", attribution, case.x.shape)
     _check("logits", logits, _logits_shape(case))
     return replace(
-        found,
+        result,
         attribution=attribution,
         logits=logits,
-        activations=_by_layer("activation", found.activations, graph, case),
-        relevances=_by_layer("relevance", found.relevances, graph, case),
+        activations=_by_layer("activation", result.activations, graph, case),
+        relevances=_by_layer("relevance", result.relevances, graph, case),
     )
 
 
-def _by_layer(what: str, found: Mapping[str, np.ndarray], graph: Graph, case: Case) -> dict[str, np.ndarray]:
-    """The arrays of ``found``, none where no layers were asked for."""
+def _by_layer(what: str, arrays: Mapping[str, np.ndarray], graph: Graph, case: Case) -> dict[str, np.ndarray]:
+    """The arrays of ``arrays``, none where no layers were asked for."""
     known = [layer.name for layer in graph]
     checked = {}
-    for name, array in found.items():
+    for name, array in arrays.items():
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"the layers are {', '.join(known)}"

@@ -86,14 +86,14 @@ class StepProgram:
 
     ``code`` is Python that needs NumPy and ``framework`` alone. It defines
     ``candidate(inputs, relevance, constants)``, which returns a list of arrays; all arrays are in canonical
-    layout, but for the ``constants``, which ``code`` reads by name. ``found``: what the step gave when it was
+    layout, but for the ``constants``, which ``code`` reads by name. ``results``: what the step gave when it was
     recorded; the code reproduces it bit for bit.
     """
 
     framework: str
     code: str
     constants: Mapping[str, np.ndarray]
-    found: tuple[np.ndarray, ...]
+    results: tuple[np.ndarray, ...]
 
 
 class Programs(Protocol):

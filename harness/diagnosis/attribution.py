@@ -11,7 +11,7 @@ import numpy as np
 from harness.comparison.postprocess import TREATMENTS, Treatment, treated
 from harness.diagnosis.case import Case
 from harness.diagnosis.facts import facts
-from harness.diagnosis.findings import Finding
+from harness.diagnosis.findings import Differing, Finding
 from harness.diagnosis.measure import apart, explained, summation_floor
 from harness.methods import Postprocess, TimesSign
 
@@ -27,14 +27,15 @@ def result_findings(case: Case) -> Iterator[Finding]:
     error = apart((output,), (logits,))
     if output.shape != logits.shape or explained(error, floor):
         return
+    differing = Differing("forward", case.graph.output, error, floor)
     powers = np.exp(output - output.max(axis=1, keepdims=True))
     residual = apart((powers / powers.sum(axis=1, keepdims=True),), (logits,))
     if explained(residual, floor):
         words = "the network still ends in a softmax: its logits are probabilities"
-        yield Finding("forward", case.graph.output, "softmax-kept", words, error, floor, residual)
+        yield differing.finding("softmax-kept", words, residual)
     else:
         words = "the logits are not the output of the last layer"
-        yield Finding("forward", case.graph.output, "unknown", words, error, floor)
+        yield differing.finding("unknown", words)
 
 
 def attribution_findings(case: Case) -> Iterator[Finding]:
@@ -43,31 +44,32 @@ def attribution_findings(case: Case) -> Iterator[Finding]:
     if source not in run.layers or run.layers[source].relevance is None:
         return
     relevance = np.asarray(run.layers[source].relevance, np.float64)
-    found, x = np.asarray(run.attribution, np.float64), np.asarray(case.x, np.float64)
+    attribution, x = np.asarray(run.attribution, np.float64), np.asarray(case.x, np.float64)
     floor = summation_floor(1, case.dtype)
     expected = treated(relevance, x, case.method.postprocess)
-    error = apart((expected,), (found,))
+    error = apart((expected,), (attribution,))
     if explained(error, floor):
         return
-    finding = postprocess_finding(case, relevance, expected, found, error, floor)
+    finding = postprocess_finding(case, relevance, expected, attribution, error, floor)
     yield replace(finding, first_seen=case.candidate_steps is None)
 
 
 def postprocess_finding(
-    case: Case, relevance: np.ndarray, expected: np.ndarray, found: np.ndarray, error: float, floor: float
+    case: Case, relevance: np.ndarray, expected: np.ndarray, observed: np.ndarray, error: float, floor: float
 ) -> Finding:
-    """Name what is done to ``relevance`` of the input to get ``found`` instead of ``expected``."""
+    """Name what is done to ``relevance`` of the input to get ``observed`` instead of ``expected``."""
     x = np.asarray(case.x, np.float64)
-    bad = ~np.isfinite(found) & np.isfinite(expected)
+    differing = Differing("postprocess", case.graph.input.name, error, floor)
+    bad = ~np.isfinite(observed) & np.isfinite(expected)
     if bad.any():
-        nan = int(np.isnan(found[bad]).sum())
+        nan = int(np.isnan(observed[bad]).sum())
         words = (
             f"{nan} NaN and {int(bad.sum()) - nan} infinite values where the relevance of the input has none"
         )
-        return Finding("postprocess", case.graph.input.name, "nan", words, error, floor)
+        return differing.finding("nan", words)
     ranked = sorted(
         (
-            (apart((treatment(relevance, x),), (found,)), cause, words)
+            (apart((treatment(relevance, x),), (observed,)), cause, words)
             for cause, words, treatment in treatments(expected, case)
         ),
         key=lambda each: each[0],
@@ -75,35 +77,15 @@ def postprocess_finding(
     (residual, cause, words), second = ranked[0], ranked[1]
     runner_up = (second[2], second[0])
     if explained(residual, floor):
-        return Finding("postprocess", case.graph.input.name, cause, words, error, floor, residual, runner_up)
-    factor = float(np.vdot(expected, found)) / (float(np.vdot(expected, expected)) or 1.0)
-    left = apart((expected * factor,), (found,))
+        return differing.finding(cause, words, residual, runner_up=runner_up)
+    factor = float(np.vdot(expected, observed)) / (float(np.vdot(expected, expected)) or 1.0)
+    left = apart((expected * factor,), (observed,))
     if explained(left, floor):
         words = f"the attribution is multiplied by {factor:.9g}"
-        return Finding(
-            "postprocess",
-            case.graph.input.name,
-            "scale",
-            words,
-            error,
-            floor,
-            left,
-            runner_up,
-            parameters={"factor": factor},
-        )
+        return differing.finding("scale", words, left, runner_up=runner_up, parameters={"factor": factor})
     words = "the attribution is not what the relevance of the input should give"
-    known = facts((expected,), (found,), case.graph.input.axes)
-    return Finding(
-        "postprocess",
-        case.graph.input.name,
-        "unknown",
-        words,
-        error,
-        floor,
-        None,
-        (words, residual),
-        facts=known,
-    )
+    known = facts((expected,), (observed,), case.graph.input.axes)
+    return differing.finding("unknown", words, runner_up=(words, residual), facts=known)
 
 
 def treatments(expected: np.ndarray, case: Case) -> Iterator[tuple[str, str, Treatment]]:
@@ -199,11 +181,11 @@ def _other_signs(own: TimesSign, case: Case) -> Iterator[tuple[str, str, Treatme
         above,
     )
     yield "sign-threshold", f"the sign of an input equal to the threshold {mu:g} is 0 instead of 1", with_zero
-    found = np.asarray(case.candidate_run.attribution, np.float64)
+    attribution = np.asarray(case.candidate_run.attribution, np.float64)
     run = case.candidate_run.layers.get(case.graph.input.name)
     known = {-1.0, -0.5, 0.0, 0.5, 1.0}
     if run is not None and run.relevance is not None:
-        sign = np.sign(found * np.asarray(run.relevance, np.float64))
+        sign = np.sign(attribution * np.asarray(run.relevance, np.float64))
         x = np.asarray(case.x, np.float64)
         if (sign > 0).any():
             known.add(float(x[sign > 0].min()))

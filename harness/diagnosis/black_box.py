@@ -48,9 +48,9 @@ class Difference:
 
 def black_box_finding(case: Case) -> Finding | None:
     """The first of the known differences of a whole run that reproduces the attribution; None where it is right."""
-    found = np.asarray(case.candidate_run.attribution, np.float64)
+    candidate = np.asarray(case.candidate_run.attribution, np.float64)
     reference = np.asarray(case.reference_run.attribution, np.float64)
-    difference = Difference(reference, found, apart((reference,), (found,)), case.attribution_floor)
+    difference = Difference(reference, candidate, apart((reference,), (candidate,)), case.attribution_floor)
     if explained(difference.error, difference.floor) or _agrees(case):
         return None
     for finding in (
@@ -108,8 +108,8 @@ def _another_network(case: Case, difference: Difference) -> Finding | None:
 
 def _scaled(case: Case, difference: Difference) -> Finding | None:
     """One factor a sample: the start of the backward pass, if it is one; else one factor for all, a bare scale."""
-    reference, found, floor = difference.reference, difference.candidate, difference.floor
-    rows = reference.reshape(len(reference), -1), found.reshape(len(found), -1)
+    reference, candidate, floor = difference.reference, difference.candidate, difference.floor
+    rows = reference.reshape(len(reference), -1), candidate.reshape(len(candidate), -1)
     size = np.square(rows[0]).sum(axis=1)
     nonzero = size > 0  # zero is zero times any factor
     if not nonzero.any():
@@ -118,7 +118,7 @@ def _scaled(case: Case, difference: Difference) -> Finding | None:
         factors = np.where(nonzero, (rows[0] * rows[1]).sum(axis=1) / size, 1.0)
 
     def left(each: np.ndarray) -> float:
-        return apart((reference * each.reshape(-1, *(1,) * (reference.ndim - 1)),), (found,))
+        return apart((reference * each.reshape(-1, *(1,) * (reference.ndim - 1)),), (candidate,))
 
     if not difference.closed_by(left(factors)):
         return None

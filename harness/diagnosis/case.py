@@ -119,8 +119,8 @@ class Case:
         if step.layer.name in self.mended or len(sources) != 1 or not step.relevance.any():
             return None
         (source,) = sources
-        found = self.reference_run.layers[source].relevance
-        return None if found is None or len(self.graph.consumers(source)) != 1 else (found,)
+        relevance = self.reference_run.layers[source].relevance
+        return None if relevance is None or len(self.graph.consumers(source)) != 1 else (relevance,)
 
     def observed(self, step: Step) -> Arrays:
         """The candidate's result of a step."""

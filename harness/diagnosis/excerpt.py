@@ -19,6 +19,8 @@ from harness.steps import Arrays, Step
 
 #: Multiplications in one application of a layer from which an excerpt is worth its while.
 LARGE = 20_000_000
+#: Pairs of deviations are tried on the whole of a layer of up to this many.
+PAIRS_UP_TO = 5_000_000
 #: Patches and outputs of an excerpt.
 PATCHES = 48
 UNITS = 16
@@ -147,9 +149,9 @@ def _of_convolution(step: Step, observe: Callable[[Step], Arrays]) -> Iterator[E
         masked = np.zeros_like(relevance)
         for place in places:
             masked[(*place, units)] = relevance[(*place, units)]
-        (found,) = observe(replace(step, relevance=masked))
-        observed = np.stack([patch(found, place) for place in places])
-        everything, inside = float(np.square(found).sum()), float(np.square(observed).sum())
+        (shares,) = observe(replace(step, relevance=masked))
+        observed = np.stack([patch(shares, place) for place in places])
+        everything, inside = float(np.square(shares).sum()), float(np.square(observed).sum())
         small = replace(
             step,
             layer=_dense(step, kernel.reshape(-1, kernel.shape[-1]), units),

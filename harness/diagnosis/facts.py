@@ -15,7 +15,7 @@ _PERMUTED_AXES = 4
 
 
 def facts(
-    expected: Sequence[np.ndarray], found: Sequence[np.ndarray | None], axes: Sequence[str]
+    expected: Sequence[np.ndarray], observed: Sequence[np.ndarray | None], axes: Sequence[str]
 ) -> dict[str, Any]:
     """Best scale, signs, the arrangement of axes that comes nearest, and where the largest errors sit.
 
@@ -23,7 +23,7 @@ def facts(
     """
     pairs = [
         (reference, candidate)
-        for reference, candidate in zip(expected, found, strict=True)
+        for reference, candidate in zip(expected, observed, strict=True)
         if candidate is not None
     ]
     if not pairs:

@@ -47,3 +47,19 @@ class Finding:
         others = f"; the same at {len(self.also)} more: {', '.join(self.also[:6])}" if self.also else ""
         more = ", ..." if len(self.also) > 6 else ""
         return f"{where}{self.words}{seen}{how} ({self.cause}){others}{more}"
+
+
+@dataclass(frozen=True)
+class Differing:
+    """What a finding says whatever the cause: see `Finding`."""
+
+    stage: Stage
+    layer: str | None
+    error: float
+    floor: float
+    first_seen: bool = False
+
+    def finding(self, cause: str, words: str, residual: float | None = None, **more: Any) -> Finding:
+        """A finding of it; ``more``: its further fields."""
+        known = (self.stage, self.layer, cause, words, self.error, self.floor, residual)
+        return Finding(*known, first_seen=self.first_seen, **more)

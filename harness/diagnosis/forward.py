@@ -42,9 +42,9 @@ def forward_errors(case: Case, run: Trace, since: str) -> Iterator[ForwardError]
         output = run.layers[layer.name].activation if layer.name in run.layers else None
         if output is None or any(x is None for x in inputs):
             continue
-        found = judged(case, layer, tuple(np.asarray(x, np.float64) for x in inputs), output)
-        if found is not None:
-            yield found
+        error = judged(case, layer, tuple(np.asarray(x, np.float64) for x in inputs), output)
+        if error is not None:
+            yield error
 
 
 def judged(case: Case, layer: Layer, inputs: Arrays, output: np.ndarray) -> ForwardError | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.comparison.floor import MULTIPLE
-from harness.diagnosis.findings import Finding
+from harness.diagnosis.findings import Differing, Finding
 from harness.diagnosis.measure import apart, explained
 from harness.methods import Head
 
@@ -65,118 +65,102 @@ def _at(logits: np.ndarray, target: np.ndarray, values: np.ndarray) -> np.ndarra
 
 
 def head_findings(
-    logits: np.ndarray, target: np.ndarray, head: Head, found: np.ndarray, layer: str, floor: float
+    logits: np.ndarray, target: np.ndarray, head: Head, observed: np.ndarray, layer: str, floor: float
 ) -> Iterator[Finding]:
-    """What is different about ``found``, the candidate's relevance of the output, (batch, classes).
+    """What is different about ``observed``, the candidate's relevance of the output, (batch, classes).
 
     ``logits`` are the candidate's own. ``target``: the classes that were asked for.
     """
-    logits, found = np.asarray(logits, np.float64), np.asarray(found, np.float64)
+    logits, observed = np.asarray(logits, np.float64), np.asarray(observed, np.float64)
     expected = seed(logits, target, head)
-    error = apart((expected,), (found,))
-    if explained(error, floor):
+    differing = Differing("head", layer, apart((expected,), (observed,)), floor)
+    if explained(differing.error, floor):
         return
-    for words, start, parameters in _whole_starts(logits, target):
-        residual = apart((start,), (found,))
+    for words, start in _whole_starts(logits, target):
+        residual = apart((start,), (observed,))
         if explained(residual, floor):
-            yield _finding("output-seed", layer, _instead(words, head), error, floor, residual, parameters)
+            yield differing.finding("output-seed", _instead(words, head), residual)
             return
-    chosen = np.abs(found).argmax(axis=1)
-    single = np.count_nonzero(found, axis=1).max(initial=0) <= 1
-    if not single:
-        yield _unknown(layer, head, error, floor, {"nonzero": int(np.count_nonzero(found, axis=1).max())})
+    starts = int(np.count_nonzero(observed, axis=1).max(initial=0))
+    if starts > 1:
+        yield _unknown(differing, head, {"nonzero": starts})
         return
-    silent = ~found.any(axis=1)
-    chosen = np.where(silent, target, chosen)
-    wrong = chosen != target
-    if wrong.any():
-        fits = apart((seed(logits, chosen, head),), (found,))
+    silent = ~observed.any(axis=1)
+    chosen = np.where(silent, target, np.abs(observed).argmax(axis=1))
+    if (chosen != target).any():
+        residual = apart((seed(logits, chosen, head),), (observed,))
+        fits = explained(residual, floor)
         words = f"class {_listed(chosen)} is explained instead of {_listed(target)}"
-        yield _finding(
-            "target",
-            layer,
-            words,
-            error,
-            floor,
-            fits if explained(fits, floor) else None,
-            {"found": chosen.tolist(), "expected": target.tolist()},
-        )
-        if explained(fits, floor):
+        parameters = {"found": chosen.tolist(), "expected": target.tolist()}
+        yield differing.finding("target", words, residual if fits else None, parameters=parameters)
+        if fits:
             return
-    yield _value(logits, chosen, head, found, layer, floor)
+    yield _value(logits, chosen, head, observed, layer, floor)
 
 
-def _whole_starts(
-    logits: np.ndarray, target: np.ndarray
-) -> Iterator[tuple[str, np.ndarray, Mapping[str, Any]]]:
+def _whole_starts(logits: np.ndarray, target: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """Starts at more than the target."""
     classes = logits.shape[1]
     own = _at(logits, target, np.ones(len(target)))
-    yield "all logits", logits, {}
-    yield "one at every class", np.ones_like(logits), {}
+    yield "all logits", logits
+    yield "one at every class", np.ones_like(logits)
     if classes > 1:
         others = (1 - own) / (classes - 1)
-        yield "the logit less the mean of the others", own * logits - others * logits, {}
-        yield "one at the target, minus one shared among the others", own - others, {}
+        yield "the logit less the mean of the others", own * logits - others * logits
+        yield "one at the target, minus one shared among the others", own - others
     probability = _softmax(logits)
     at_target = _logit(probability, target)[:, None]
-    yield "the gradient of the softmax probability", at_target * (own - probability), {}
-    yield "the gradient of the log of the softmax probability", own - probability, {}
+    yield "the gradient of the softmax probability", at_target * (own - probability)
+    yield "the gradient of the log of the softmax probability", own - probability
 
 
 def _value(
-    logits: np.ndarray, chosen: np.ndarray, head: Head, found: np.ndarray, layer: str, floor: float
+    logits: np.ndarray, chosen: np.ndarray, head: Head, observed: np.ndarray, layer: str, floor: float
 ) -> Finding:
     """The start at one neuron has another value."""
     expected = seed(logits, chosen, head)
-    error = apart((expected,), (found,))
-    values = found[np.arange(len(chosen)), chosen]
-    ranked = sorted(
-        (
-            (apart((_at(logits, chosen, make(logits, chosen)),), (found,)), words)
-            for words, make in SEEDS.items()
-        ),
-        key=lambda each: each[0],
-    )
-    own = expected[np.arange(len(chosen)), chosen]
+    differing = Differing("head", layer, apart((expected,), (observed,)), floor)
+    values, own = _logit(observed, chosen), _logit(expected, chosen)
+    starts = {words: _at(logits, chosen, make(logits, chosen)) for words, make in SEEDS.items()}
+    ranked = sorted(((apart((start,), (observed,)), words) for words, start in starts.items()), key=_residual)
     with np.errstate(all="ignore"):
         factor = own / values
-    parameters = {"found": values.tolist(), "expected": own.tolist(), "factor": factor.tolist()}
-    residual, words = ranked[0]
-    if explained(residual, floor):
-        ratio = f"; the whole result is {_listed(1 / factor, '.6g')} times the reference's"
-        return _finding(
-            "output-seed", layer, _instead(words, head) + ratio, error, floor, residual, parameters, ranked[1]
-        )
-    with np.errstate(all="ignore"):
         same = np.allclose(factor, factor[0], rtol=MULTIPLE * floor, atol=0)
+    parameters = {"found": values.tolist(), "expected": own.tolist(), "factor": factor.tolist()}
+    (residual, words), second = ranked[:2]
+    if explained(residual, floor):
+        words = (
+            f"{_instead(words, head)}; the whole result is {_listed(1 / factor, '.6g')} times the reference's"
+        )
+        return _seeded(differing, words, residual, second, parameters)
     if same:
         words = f"the backward pass starts from {1 / factor[0]:.6g} times {head_words(head)}"
-        return _finding("output-seed", layer, words, error, floor, 0.0, parameters, ranked[0])
-    return _unknown(layer, head, error, floor, parameters)
+        return _seeded(differing, words, 0.0, ranked[0], parameters)
+    return _unknown(differing, head, parameters)
+
+
+def _residual(ranked: tuple[float, str]) -> float:
+    return ranked[0]
+
+
+def _seeded(
+    differing: Differing,
+    words: str,
+    residual: float,
+    second: tuple[float, str],
+    parameters: Mapping[str, Any],
+) -> Finding:
+    runner_up = (f"starts from {second[1]}", second[0])
+    return differing.finding("output-seed", words, residual, runner_up=runner_up, parameters=parameters)
 
 
 def _instead(words: str, head: Head) -> str:
     return f"the backward pass starts from {words} instead of {head_words(head)}"
 
 
-def _unknown(layer: str, head: Head, error: float, floor: float, facts: Mapping[str, Any]) -> Finding:
+def _unknown(differing: Differing, head: Head, facts: Mapping[str, Any]) -> Finding:
     words = f"the backward pass starts from something else than {head_words(head)} at the target"
-    return Finding("head", layer, "unknown", words, error, floor, facts=facts)
-
-
-def _finding(
-    cause: str,
-    layer: str,
-    words: str,
-    error: float,
-    floor: float,
-    residual: float | None,
-    parameters: Mapping[str, Any],
-    runner_up: tuple[float, str] | None = None,
-) -> Finding:
-    second = None if runner_up is None else (f"starts from {runner_up[1]}", runner_up[0])
-    return Finding("head", layer, cause, words, error, floor, residual, second, parameters=parameters)
+    return differing.finding("unknown", words, facts=facts)
 
 
 def _listed(values: np.ndarray, form: str = "d") -> str:

@@ -46,8 +46,8 @@ def joined_finding(case: Case) -> Finding | None:
     if not isinstance(procedure, IntegratedGradients | Smoothed):
         return None
     expected, floor = _joined(case, procedure)
-    found = np.asarray(case.candidate_run.attribution, np.float64)
-    error = apart((expected,), (found,))
+    observed = np.asarray(case.candidate_run.attribution, np.float64)
+    error = apart((expected,), (observed,))
     floor = max(floor, case.attribution_floor)
     if explained(error, floor):
         return None
@@ -58,7 +58,7 @@ def joined_finding(case: Case) -> Finding | None:
         return None
     for words, other in other_procedures(procedure):
         value, noise = _joined(case, other)
-        residual = apart((value,), (found,))
+        residual = apart((value,), (observed,))
         if explained(residual, max(floor, noise)):
             return Finding("postprocess", None, "unknown", words, error, floor, residual)
     words = f"its runs, each right on its own, are joined in another way than {type(procedure).__name__} says"

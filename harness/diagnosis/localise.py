@@ -35,6 +35,12 @@ class Introduced:
         return self.step.layer
 
     @property
+    def seen(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The reference's array and the candidate's, of every edge that was seen."""
+        edges = zip(self.expected, self.observed, strict=True)
+        return [(reference, candidate) for reference, candidate in edges if candidate is not None]
+
+    @property
     def differs(self) -> bool:
         """Whether rounding does not explain the error."""
         return not explained(self.error, self.floor)
@@ -105,9 +111,9 @@ def seen(case: Case, run: Trace, unclear: Collection[str]) -> Iterator[Introduce
     layers = run.layers
     rectified = case.method.composite.rectified_sources(case.graph)
     for name in [layer.name for layer in reversed(case.graph.layers)]:
-        found = layers[name].relevance if name in layers else None
+        relevance = layers[name].relevance if name in layers else None
         readers = case.graph.consumers(name)
-        if found is None or not readers or not all(_known(reader, run) for reader in readers):
+        if relevance is None or not readers or not all(_known(reader, run) for reader in readers):
             continue
         if any(reader.name in unclear for reader in readers):
             continue
@@ -124,7 +130,7 @@ def seen(case: Case, run: Trace, unclear: Collection[str]) -> Iterator[Introduce
             for source, share in zip(step.layer.inputs, shares, strict=True)
             if source == name
         ]
-        error = _of_the_parts(apart((total,), (found,)), total, found, parts)
+        error = _of_the_parts(apart((total,), (relevance,)), total, relevance, parts)
         least = max(case.least(step) for step in steps)
         if explained(error, least):
             continue
@@ -136,7 +142,7 @@ def seen(case: Case, run: Trace, unclear: Collection[str]) -> Iterator[Introduce
             steps = [replace(step, after=(partial(_rectified, name),)) for step in steps]
             expected = [_rectified(name, step, shares) for step, shares in zip(steps, expected, strict=True)]
         for step, shares, own in zip(steps, expected, passed, strict=True):
-            rest = found - (total - own)
+            rest = relevance - (total - own)
             places = step.layer.inputs.count(name)
             observed = tuple(
                 rest / places + (share - own / places) if source == name else None
@@ -145,12 +151,14 @@ def seen(case: Case, run: Trace, unclear: Collection[str]) -> Iterator[Introduce
             yield Introduced(step, shares, observed, apart(shares, observed), floor)
 
 
-def _of_the_parts(error: float, total: np.ndarray, found: np.ndarray, parts: Sequence[np.ndarray]) -> float:
-    """``error``, that of ``found`` relative to ``total``, relative to all the parts of ``total`` (L2)."""
+def _of_the_parts(
+    error: float, total: np.ndarray, observed: np.ndarray, parts: Sequence[np.ndarray]
+) -> float:
+    """``error``, that of ``observed`` relative to ``total``, relative to all the parts of ``total`` (L2)."""
     size = sum(float(np.linalg.norm(part)) for part in parts)
     if not error or not np.isfinite(size) or not size:
         return error
-    distance = float(np.linalg.norm(np.asarray(found, np.float64) - total))
+    distance = float(np.linalg.norm(np.asarray(observed, np.float64) - total))
     return distance / size if np.isfinite(distance) else error
 
 

@@ -14,23 +14,23 @@ from harness.steps import Arrays
 MOVES = 4
 
 
-def apart(expected: Sequence[np.ndarray], found: Sequence[np.ndarray | None]) -> float:
+def apart(references: Sequence[np.ndarray], candidates: Sequence[np.ndarray | None]) -> float:
     """The largest relative L2 distance of any pair; infinite where NaN and Inf stand at other places.
 
     A pair of which nothing was found is left out.
     """
     distances = [
         _distance(reference, candidate)
-        for reference, candidate in zip(expected, found, strict=True)
+        for reference, candidate in zip(references, candidates, strict=True)
         if candidate is not None
     ]
     return max(distances, default=0.0)
 
 
-def _distance(expected: np.ndarray, found: np.ndarray) -> float:
-    if expected.shape != found.shape:
+def _distance(reference: np.ndarray, candidate: np.ndarray) -> float:
+    if reference.shape != candidate.shape:
         return float("inf")
-    difference = difference_of(expected, found)
+    difference = difference_of(reference, candidate)
     return difference.rel_l2 if difference.same_finite else float("inf")
 
 

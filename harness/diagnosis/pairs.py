@@ -51,14 +51,15 @@ def pair_errors(case: Case, rows: tuple[Row, ...], run: Trace) -> Iterator[Forwa
     for layer in case.graph.layers:
         if not layer.inputs or layer.name not in own.seen:
             continue
-        found = _found(case, layer, own)
-        if found is None:
+        judged_error = _judged(case, layer, own)
+        if judged_error is None:
             continue
         row = next((row for row in rows if layer.name in row.reaches), None)
         if row is None:
-            yield found
+            yield judged_error
             continue
-        yield _finding(row, found.error, found.floor, _with_the_ports_inputs(case, layer, own, found))
+        residual = _with_the_ports_inputs(case, layer, own, judged_error)
+        yield _finding(row, judged_error.error, judged_error.floor, residual)
         return
     row = next((row for row in rows if not row.reaches), None)
     if row is None:
@@ -95,7 +96,7 @@ class _Values:
         return self._made[name]
 
 
-def _found(case: Case, layer: Layer, own: _Values) -> ForwardError | None:
+def _judged(case: Case, layer: Layer, own: _Values) -> ForwardError | None:
     output = own.seen[layer.name]
     inputs: Arrays = ()
     try:
@@ -107,17 +108,17 @@ def _found(case: Case, layer: Layer, own: _Values) -> ForwardError | None:
         return ForwardError(ForwardStep(layer, inputs, case.graph), output, float("inf"), floor)
 
 
-def _with_the_ports_inputs(case: Case, layer: Layer, own: _Values, found: ForwardError) -> float | None:
+def _with_the_ports_inputs(case: Case, layer: Layer, own: _Values, error: ForwardError) -> float | None:
     """How far the layer is from what it should be, once it reads what it reads in the port."""
     candidate = _torch_graph(case)[layer.name]
     if any(name not in own.seen for name in candidate.inputs):
         return None
     step = ForwardStep(layer, tuple(own.seen[name] for name in candidate.inputs), case.graph)
     try:
-        residual = apart((case.oracle.carry_forward(step),), (found.observed,))
+        residual = apart((case.oracle.carry_forward(step),), (error.observed,))
     except Exception:
         return None  # the layer is written for inputs of another shape
-    return residual if explained(residual, found.floor) else None
+    return residual if explained(residual, error.floor) else None
 
 
 def _torch_graph(case: Case) -> Graph:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -35,12 +35,21 @@ FORMATS: tuple[tuple[str, float, Callable[[np.ndarray], np.ndarray]], ...] = (
 )
 
 
-def stored_format(found: np.ndarray, expected: np.ndarray, error: float, dtype: str) -> str | None:
-    """The format that every value of ``found`` is of, where ``expected`` is not and ``error`` is about its rounding.
+def common_format(pairs: Iterable[tuple[np.ndarray, np.ndarray]], error: float, dtype: str) -> str | None:
+    """The format that all the candidate's arrays are stored in, if it is a shorter one than ``dtype``.
+
+    ``pairs``: of the reference's array and the candidate's.
+    """
+    formats = {stored_format(candidate, reference, error, dtype) for reference, candidate in pairs}
+    return formats.pop() if len(formats) == 1 else None
+
+
+def stored_format(observed: np.ndarray, expected: np.ndarray, error: float, dtype: str) -> str | None:
+    """The format that every value of ``observed`` is of, where ``expected`` is not and ``error`` is about its rounding.
 
     ``dtype``: what the candidate should compute in; that format itself is none to report.
     """
-    values = np.asarray(found, np.float64).ravel()
+    values = np.asarray(observed, np.float64).ravel()
     values = values[np.isfinite(values) & (values != 0)]
     wanted = np.asarray(expected, np.float64).ravel()
     wanted = wanted[np.isfinite(wanted) & (wanted != 0)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,44 +42,24 @@ def reproduce(
 
 def evidence(case: Case, finding: Finding, shown: ForwardError | Introduced | None) -> Evidence:
     """The arrays of both sides."""
+    of = partial(Evidence, case.method, case.dtype)
     if isinstance(shown, ForwardError):
         expected = case.oracle.carry_forward(shown.step)
-        return Evidence(
-            case.method, case.dtype, shown.step.inputs, (shown.observed,), (expected,), layer=shown.layer
-        )
+        return of(shown.step.inputs, (shown.observed,), (expected,), layer=shown.layer)
     if isinstance(shown, Introduced):
-        return Evidence(
-            case.method,
-            case.dtype,
-            shown.step.inputs,
-            shown.observed,
-            shown.expected,
-            layer=shown.layer,
-            relevance=shown.step.relevance,
-        )
-    run, source = case.candidate_run, case.graph.input.name
-    output = run.layers.get(case.graph.output)
+        inputs, relevance = shown.step.inputs, shown.step.relevance
+        return of(inputs, shown.observed, shown.expected, layer=shown.layer, relevance=relevance)
+    run = case.candidate_run
+    output, at_input = run.layers.get(case.graph.output), run.layers.get(case.graph.input.name)
     if finding.stage == "head" and output is not None and output.relevance is not None:
-        return Evidence(
-            case.method,
-            case.dtype,
-            (run.logits,),
-            (output.relevance,),
-            (seed(run.logits, case.target, case.method.head),),
-            layer=case.graph[case.graph.output],
-            target=case.target,
-        )
-    at_input = run.layers.get(source)
+        start = seed(run.logits, case.target, case.method.head)
+        layer = case.graph[case.graph.output]
+        return of((run.logits,), (output.relevance,), (start,), layer=layer, target=case.target)
     if finding.stage == "postprocess" and finding.layer and at_input and at_input.relevance is not None:
         x, relevance = np.asarray(case.x, np.float64), np.asarray(at_input.relevance, np.float64)
-        return Evidence(
-            case.method,
-            case.dtype,
-            (case.x, at_input.relevance),
-            (run.attribution,),
-            (treated(relevance, x, case.method.postprocess),),
-            layer=case.graph.input,
-        )
+        expected = treated(relevance, x, case.method.postprocess)
+        both = (case.x, at_input.relevance)
+        return of(both, (run.attribution,), (expected,), layer=case.graph.input)
     if finding.cause == "nondeterminism":
-        return Evidence(case.method, case.dtype, (case.x,), (case.again().attribution,), (run.attribution,))
-    return Evidence(case.method, case.dtype, (case.x,), (run.attribution,), (case.reference_run.attribution,))
+        return of((case.x,), (case.again().attribution,), (run.attribution,))
+    return of((case.x,), (run.attribution,), (case.reference_run.attribution,))

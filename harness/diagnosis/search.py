@@ -99,6 +99,17 @@ class Search:
         """Which deviations fit singly."""
         return _outcome(_fitting(self.problem, self.singles, self.error), self.singles)
 
+    def left_by(self, hypothesis: Hypothesis) -> float | None:
+        """How far the step with ``hypothesis`` is from the candidate's; None where rounding does not explain it."""
+        problem = self.problem
+        altered = hypothesis.alter(problem.step)
+        residual = apart(problem.carry_out(altered), problem.observed)
+        if residual > min(LEFT * self.error, MOST):
+            return None
+        if explained(residual, problem.floor) or explained(residual, problem.noise(altered, residual)):
+            return residual
+        return None
+
     def paired(self, firsts: int = FIRSTS) -> Outcome:
         """Which pairs fit: the likeliest deviations, so many as ``firsts``, each with every other."""
         problem = self.problem
@@ -108,9 +119,11 @@ class Search:
         for first in _firsts(self.singles)[:firsts]:
             if met is not None and not np.isclose(first.residual, met, rtol=1e-9, atol=0):
                 continue  # only what comes to the same as the one that was found is still of interest
-            found = sorted(_measured(problem, first.deviations, first.alter(problem.step)), key=_residual)[:8]
-            doubles += found
-            fitting = _fitting(problem, found, self.error)
+            seconds = sorted(_measured(problem, first.deviations, first.alter(problem.step)), key=_residual)[
+                :8
+            ]
+            doubles += seconds
+            fitting = _fitting(problem, seconds, self.error)
             fits += fitting
             if fitting and met is None:
                 met = first.residual

@@ -167,16 +167,16 @@ class Engine:
             self.memo.drop(key)
 
     def moved(self, case: Case) -> list[Case]:
-        """``case`` with all weights and the input moved by one unit in the last place of float64, at random."""
+        """``case`` with all weights and the input moved by one unit in the last place of its dtype, at random."""
         return [self._moved_case(case, seed) for seed in range(RUNS)]
 
     def _moved_case(self, case: Case, seed: int) -> Case:
-        key = (id(case.model), seed)
+        key = (id(case.model), seed, case.dtype)
         if key not in self._moved:
             generator = np.random.default_rng(seed)
 
             def move(layer: Layer, name: str, array: np.ndarray) -> np.ndarray:
-                return moved_one_ulp(array.astype(np.float64), generator)
+                return moved_one_ulp(array.astype(case.dtype), generator)
 
             model = case.model.with_weights(move)
             # The model itself is kept as well: while it is there, no other has its identity.
@@ -186,8 +186,7 @@ class Engine:
         _, model, state = self._moved[key]
         generator = np.random.default_rng()
         generator.bit_generator.state = state
-        x = moved_one_ulp(case.x.astype(np.float64), generator)
-        return replace(case, model=model, x=x, dtype="float64")
+        return replace(case, model=model, x=moved_one_ulp(case.x.astype(case.dtype), generator))
 
 
 def require_support(backend: Backend, case: Case) -> None:

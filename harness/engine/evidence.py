@@ -81,6 +81,7 @@ def ground_of(engine: Engine, candidate: Trace, reference: Trace) -> dict[str, G
         observed, before = candidate.layers[name].relevance, reference.layers[name].relevance
         if observed is not None and before is not None:
             grounds[name] = Ground(relative_l2(relevance, observed), floor, relative_l2(before, relevance))
+    _measure_again(engine, candidate, reference, grounds)
     return grounds or None
 
 
@@ -106,8 +107,35 @@ def ground_of_result(engine: Engine, candidate: Trace, reference: Trace, floor: 
         if name == graph.input.name:
             result = treated(relevance, reference.case.x, candidate.method.postprocess)
             distance = relative_l2(result, candidate.attribution)
-            return Ground(distance, allowed, relative_l2(reference.attribution, result))
+            grounds = {name: Ground(distance, allowed, relative_l2(reference.attribution, result))}
+            _measure_again(engine, replace(candidate, layers=layers), reference, grounds)
+            return grounds[name]
     return None
+
+
+def _measure_again(engine: Engine, candidate: Trace, reference: Trace, grounds: dict[str, Ground]) -> None:
+    """Raise the floors of ``grounds`` to what moved weights show, where a distance is beyond its floor.
+
+    One run in another dtype says little of a denominator that nearly cancels: by chance it may fall close to the
+    first. Ends at the first layer that stays beyond its floor.
+    """
+    if all(_within(ground) for ground in grounds.values()):
+        return
+    case, backend = reference.case, reference.executed_by
+    sides = [
+        (each.model.graph, engine.offered(each, backend, "steps")) for each in (case, *engine.moved(case))
+    ]
+    base, *moved = (walk_back(steps, graph, candidate) for graph, steps in sides)
+    for (name, relevance), *otherwise in zip(base, *moved, strict=True):
+        if name in grounds:
+            floor = max(relative_l2(relevance, other) for _, other in otherwise)
+            grounds[name] = grounds[name]._replace(floor=max(grounds[name].floor, floor))
+            if not _within(grounds[name]):
+                return
+
+
+def _within(ground: Ground) -> bool:
+    return ground.distance <= MULTIPLE * ground.floor
 
 
 def _walked_back(engine: Engine, reference: Trace, run: Trace) -> Iterator[tuple[str, np.ndarray, float]]:

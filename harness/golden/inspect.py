@@ -54,28 +54,28 @@ def inspect(root: Path) -> Root:
     try:
         manifest = read_manifest(root)
     except ModelSourceError as error:
-        # What every file says of itself, by the digits in its name: that nothing is missing, nobody can say then.
+        # Read from the files themselves, by the digits in their names; whether any is missing cannot be known then.
         manifest = _salvaged(root)
         problems.append(Problem("manifest", MANIFEST, str(error)))
-    found = dict(_files(root))
-    if not (root / MANIFEST).exists() and any(what == "file" for what in found.values()) and not problems:
+    files = dict(_files(root))
+    if not (root / MANIFEST).exists() and any(what == "file" for what in files.values()) and not problems:
         manifest = _salvaged(root)
         problems.append(Problem("manifest", MANIFEST, f"{root / MANIFEST} does not exist; {REMEDY}"))
     listed = set(manifest.files)
     leftovers = sorted(
         name
-        for name in found
+        for name in files
         if name in manifest.left_behind
-        or (Path(name).parts[0] == STAGING and not _is_link(root / name) and found[name] != "folder")
+        or (Path(name).parts[0] == STAGING and not _is_link(root / name) and files[name] != "folder")
     )
     # A recording that is killed may leave the folders that it has made, empty.
     made = {STAGING, *(Path(name).parts[0] for name in listed)}
     strangers = [
         name
-        for name in found
-        if name not in listed and name not in leftovers and not (found[name] == "folder" and name in made)
+        for name in files
+        if name not in listed and name not in leftovers and not (files[name] == "folder" and name in made)
     ]
-    digests = {name: _digest(root / name) for name in strangers if found[name] == "file"}
+    digests = {name: _digest(root / name) for name in strangers if files[name] == "file"}
     owners: dict[str, list[str]] = {}
     for entry, facts in manifest.entries.items():
         for file in (facts["file"], facts["shared"]):
@@ -95,7 +95,7 @@ def inspect(root: Path) -> Root:
             problems.append(Problem(kind, entry, message))
     broken = any(each.kind == "manifest" for each in problems)
     for name in sorted(set(strangers) - explained):
-        problem_ = _stranger(root, name, found[name], digests.get(name), by_digest, broken)
+        problem_ = _stranger(root, name, files[name], digests.get(name), by_digest, broken)
         if problem_ is not None:
             problems.append(problem_)
     entries = {

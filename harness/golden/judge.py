@@ -60,14 +60,14 @@ def _apart(one: Any, other: Any) -> Difference:
 
 
 def _tensors(golden: Golden) -> dict[str, Any]:
-    found: dict[str, Any] = {"logits": golden.trace.logits}
+    tensors: dict[str, Any] = {"logits": golden.trace.logits}
     for layer in golden.trace.layers.values():
         for part in ("activation", "relevance"):
             kept: Mapping[str, Any] = getattr(golden, part)
             array = kept.get(layer.name) if golden.form == "sketch" else getattr(layer, part)
             if array is not None:
-                found[f"{part} {layer.name}"] = array
-    return found | {
+                tensors[f"{part} {layer.name}"] = array
+    return tensors | {
         ATTRIBUTION: golden.trace.attribution if golden.attribution is None else golden.attribution
     }
 

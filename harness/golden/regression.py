@@ -131,7 +131,7 @@ def _checked_model(golden: Golden, models: Models) -> Any:
 
 
 def verify_all(
-    found: Root,
+    root: Root,
     candidate: str | Backend,
     models: Models,
     selected: Callable[[str], bool] = lambda name: is_selected(name, (), ()),
@@ -145,25 +145,25 @@ def verify_all(
     ``folder``: where the tables of each comparison are left. ``started``: is told each entry before it is verified.
     """
     backend = backend_named(candidate)
-    for problem in found.problems:
-        entry = problem.name in found.manifest.entries
+    for problem in root.problems:
+        entry = problem.name in root.manifest.entries
         if not entry or selected(problem.name):
             status = "missing" if problem.kind == "missing" else "damaged"
             yield _failed(problem.name, status, problem.message) | {"candidate": backend.name}
-    for name in sorted(found.entries):
+    for name in sorted(root.entries):
         if selected(name):
             started(name)
-            yield _verified(found, name, backend, models, folder) | {"candidate": backend.name}
+            yield _verified(root, name, backend, models, folder) | {"candidate": backend.name}
 
 
-def stale_entries(found: Root, models: Models, names: Sequence[str]) -> list[str]:
+def stale_entries(root: Root, models: Models, names: Sequence[str]) -> list[str]:
     """Those of ``names`` whose model or method is another by now; what cannot be read or loaded is none of them."""
     stale = []
     for name in names:
-        if name not in found.entries:
+        if name not in root.entries:
             continue
         try:
-            golden = load_entry(found.root, name, found.entries[name], found.manifest.files)
+            golden = load_entry(root.root, name, root.entries[name], root.manifest.files)
             _checked_model(golden, models)
         except Stale:
             stale.append(name)
@@ -172,9 +172,9 @@ def stale_entries(found: Root, models: Models, names: Sequence[str]) -> list[str
     return stale
 
 
-def _verified(found: Root, name: str, backend: Backend, models: Models, folder: Path | None) -> Row:
+def _verified(root: Root, name: str, backend: Backend, models: Models, folder: Path | None) -> Row:
     try:
-        golden = load_entry(found.root, name, found.entries[name], found.manifest.files)
+        golden = load_entry(root.root, name, root.entries[name], root.manifest.files)
     except HarnessError as error:
         return _failed(name, "damaged", str(error))
     try:

@@ -177,10 +177,10 @@ def find_goldens(root: Path, models: Sequence[str] = (), methods: Sequence[str] 
     where there is none.
     """
     manifest = read_manifest(root)
-    found = [name for name in sorted(manifest.entries) if is_selected(name, models, methods)]
-    if not found:
+    names = [name for name in sorted(manifest.entries) if is_selected(name, models, methods)]
+    if not names:
         raise InvalidInputError(nothing_there(root, models, methods))
-    for name in found:
+    for name in names:
         yield root / manifest.entries[name]["file"]
 
 

@@ -80,9 +80,11 @@ def run_differences(one: Path, other: Path) -> list[dict[str, Any]]:
     left, right = ({tuple(row[key]): row for _, row in table.iterrows()} for table in tables)
     rows: list[dict[str, Any]] = []
     for case in {**left, **right}:
-        said = [side[case]["verdict"] if case in side else "not there" for side in (left, right)]
-        if said[0] != said[1]:
-            rows.append({**dict(zip(key, case, strict=True)), "what": "verdict", "A": said[0], "B": said[1]})
+        verdicts = [side[case]["verdict"] if case in side else "not there" for side in (left, right)]
+        if verdicts[0] != verdicts[1]:
+            rows.append(
+                {**dict(zip(key, case, strict=True)), "what": "verdict", "A": verdicts[0], "B": verdicts[1]}
+            )
         elif case in left and case in right and left[case]["worst_rel_l2"] != right[case]["worst_rel_l2"]:
             figures = [side[case]["worst_rel_l2"] for side in (left, right)]
             if figures[0] == figures[0] or figures[1] == figures[1]:

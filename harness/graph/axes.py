@@ -1,4 +1,4 @@
-"""Axes by name: what they are called where nobody says, and what is said where two sides' differ."""
+"""Axes by name: the usual names where a model gives none, and the sentence for two sides whose axes differ."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ the first non-batch axis of the result to the end).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -219,6 +219,18 @@ def _global_pool(name: str, family: Literal["average", "maximum"]) -> Kind:
     )
 
 
+def _norm(
+    name: str,
+    linear: Linear,
+    places: Places,
+    channels: Channels,
+    weights: tuple[str, ...] = (),
+    **defaults: Any,
+) -> Kind:
+    scale = ("gamma", "beta")
+    return Kind(name, "normalisation", linear, places, channels, weights, scale, defaults=defaults)
+
+
 def _shape(name: str, *attributes: str, **defaults: Any) -> Kind:
     return Kind(name, "shape", "jointly", "moved", "moved", attributes=attributes, defaults=defaults)
 
@@ -233,14 +245,12 @@ def _join(name: str, family: Family, linear: Linear, channels: Channels, **trait
 
 _TABLE = (
     Kind("dense", "kernel", "jointly", "same", "mixed", ("kernel",), ("bias",)),
-    _convolution("conv1d", 1, "window"),
-    _convolution("conv2d", 2, "window"),
-    _convolution("conv3d", 3, "window"),
-    _convolution("conv_transpose1d", 1, "stretched"),
-    _convolution("conv_transpose2d", 2, "stretched"),
-    _convolution("conv_transpose3d", 3, "stretched"),
-    _convolution("separable_conv1d", 1, "window", "depthwise_kernel", "pointwise_kernel"),
-    _convolution("separable_conv2d", 2, "window", "depthwise_kernel", "pointwise_kernel"),
+    *(_convolution(f"conv{axes}d", axes, "window") for axes in (1, 2, 3)),
+    *(_convolution(f"conv_transpose{axes}d", axes, "stretched") for axes in (1, 2, 3)),
+    *(
+        _convolution(f"separable_conv{axes}d", axes, "window", "depthwise_kernel", "pointwise_kernel")
+        for axes in (1, 2)
+    ),
     _activation("relu", rising=True),
     _activation("relu6", rising=True),
     _activation("leaky_relu", rising=True, alpha=0.3),
@@ -256,49 +266,18 @@ _TABLE = (
     _activation("clip", rising=True, low=-1.0, high=1.0),
     Kind("prelu", "activation", "no", "same", "each", ("alpha",)),
     Kind("softmax", "activation", "no", "same", "mixed", defaults={"axis": -1}, along="axis"),
-    _pool("average_pool1d", 1, "average", count_include_pad=False),
-    _pool("average_pool2d", 2, "average", count_include_pad=False),
-    _pool("average_pool3d", 3, "average", count_include_pad=False),
+    *(_pool(f"average_pool{axes}d", axes, "average", count_include_pad=False) for axes in (1, 2, 3)),
     _global_pool("global_average_pool", "average"),
-    _pool("max_pool1d", 1, "maximum"),
-    _pool("max_pool2d", 2, "maximum"),
-    _pool("max_pool3d", 3, "maximum"),
+    *(_pool(f"max_pool{axes}d", axes, "maximum") for axes in (1, 2, 3)),
     _global_pool("global_max_pool", "maximum"),
     _shape("flatten", order="channels_last"),
     _shape("reshape", "target", order="channels_last"),
     _shape("permute", "dims"),
     Kind("input", "input", "jointly", "same", "each", inputs=(0, 0)),
-    Kind(
-        "batch_norm",
-        "normalisation",
-        "jointly",
-        "same",
-        "each",
-        ("mean", "variance"),
-        ("gamma", "beta"),
-        defaults={"epsilon": 1e-3},
-    ),
+    _norm("batch_norm", "jointly", "same", "each", ("mean", "variance"), epsilon=1e-3),
     Kind("scale", "scale", "jointly", "same", "each", ("kernel",), ("bias",)),
-    Kind(
-        "layer_norm",
-        "normalisation",
-        "no",
-        "same",
-        "mixed",
-        optional_weights=("gamma", "beta"),
-        defaults={"epsilon": 1e-3, "axes_count": 1},
-        along="axes_count",
-    ),
-    Kind(
-        "group_norm",
-        "normalisation",
-        "no",
-        "all",
-        "mixed",
-        optional_weights=("gamma", "beta"),
-        attributes=("groups",),
-        defaults={"epsilon": 1e-3},
-    ),
+    replace(_norm("layer_norm", "no", "same", "mixed", epsilon=1e-3, axes_count=1), along="axes_count"),
+    replace(_norm("group_norm", "no", "all", "mixed", epsilon=1e-3), attributes=("groups",)),
     Kind(
         "lrn",
         "normalisation",
@@ -309,15 +288,7 @@ _TABLE = (
         defaults={"alpha": 1e-4, "beta": 0.75, "bias": 1.0},
         space=(2,),
     ),
-    Kind(
-        "affine",
-        "normalisation",
-        "jointly",
-        "same",
-        "each",
-        optional_weights=("kernel", "bias"),
-        placed=True,
-    ),
+    Kind("affine", "normalisation", "jointly", "same", "each", (), ("kernel", "bias"), placed=True),
     _edge("zero_pad"),
     _edge("crop"),
     Kind(

@@ -79,6 +79,14 @@ def bounds(name: str, parameters: Parameters, low: float, high: float) -> tuple[
     return low, high
 
 
+def required_bounds(name: str, parameters: Parameters) -> tuple[float, float]:
+    """Parameters ``low`` and ``high``, which have no defaults; raises InvalidInputError unless low < high."""
+    for key in ("low", "high"):
+        if key not in parameters:
+            raise InvalidInputError(f"{name}: {key} is missing; write {name}:low=0,high=1")
+    return bounds(name, parameters, -1.0, 1.0)
+
+
 def alpha_and_beta(name: str, parameters: Parameters) -> tuple[float, float]:
     """``alpha`` and ``beta``, one inferred from the other where only one is given (alpha - beta = 1).
 

@@ -137,9 +137,9 @@ def _failures(table: pd.DataFrame, again: Callable[[Mapping[Any, Any]], list[str
     if failed.empty:
         return ""
     cases = "\n".join(_failure(row) for row in failed.to_dict("records"))
-    found = set(failed["verdict"])
+    verdicts = set(failed["verdict"])
     bullets = "\n".join(
-        f"- **{verdict}**: {step}" for verdict, step in _NEXT_STEPS.items() if verdict in found
+        f"- **{verdict}**: {step}" for verdict, step in _NEXT_STEPS.items() if verdict in verdicts
     )
     command = shell(("xai-harness", *again(failed.iloc[0].to_dict())))
     return _section(

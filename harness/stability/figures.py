@@ -12,6 +12,16 @@ Place = dict[str, int]
 THRESHOLDS = (1e-6, 1e-3)
 #: Of |S(z)|, beside the smallest.
 QUANTILES = (0.001, 0.01, 0.5)
+#: What may keep relevance that a step does not pass down: columns of the ledger, in words.
+ABSORBERS = {
+    "bias": "the bias",
+    "stabilizer": "the stabilizer",
+    "at_zero": "what stands for a zero denominator",
+    "split": "the split among branches",
+    "rule": "the rule itself",
+}
+#: All columns of the ledger but what was received and passed: the absorbers, and what nothing accounts for.
+SHARES = (*ABSORBERS, "unexplained", "joined")
 
 
 @dataclass(frozen=True)

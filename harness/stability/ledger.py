@@ -19,6 +19,7 @@ from harness.divisions import Stage
 from harness.graph import Layer
 from harness.stability.arrays import by_sample
 from harness.stability.denominators import quotient, stages_with_relevance
+from harness.stability.figures import ABSORBERS
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +78,4 @@ def absorbed_by(
 def samples(absorbed: Absorbed) -> Iterator[dict[str, float]]:
     """The shares of each sample by name, as the entries of the ledger have them."""
     for place in range(len(absorbed.bias)):
-        yield {
-            name: float(getattr(absorbed, name)[place])
-            for name in ("bias", "stabilizer", "at_zero", "split", "rule")
-        }
+        yield {name: float(getattr(absorbed, name)[place]) for name in ABSORBERS}

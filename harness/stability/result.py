@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.methods import Method, to_json
 from harness.stability.figures import (
     QUANTILES,
+    SHARES,
     THRESHOLDS,
     Forms,
     InputStability,
@@ -20,8 +21,6 @@ from harness.stability.figures import (
 
 if TYPE_CHECKING:
     import pandas
-
-_ABSORBED = ("bias", "stabilizer", "at_zero", "split", "rule", "unexplained")
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +115,7 @@ def _total(entries: list[LedgerEntry]) -> LedgerEntry:
         name: math.fsum(getattr(entry, name) for entry in entries)
         if all(math.isfinite(getattr(entry, name)) for entry in entries)
         else float("nan")
-        for name in (*_ABSORBED, "joined")
+        for name in SHARES
     }
     return LedgerEntry("TOTAL", entries[0].sample, entries[0].received, entries[-1].passed, **sums)
 
@@ -126,7 +125,7 @@ def _balance(entry: LedgerEntry) -> dict[str, float]:
         "received": entry.received,
         "passed": entry.passed,
         "difference": entry.difference,
-        **{name: getattr(entry, name) for name in (*_ABSORBED, "joined")},
+        **{name: getattr(entry, name) for name in SHARES},
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from harness.naming import printable
-from harness.stability.figures import THRESHOLDS, LayerStability, LedgerEntry
+from harness.stability.figures import SHARES, THRESHOLDS, LayerStability, LedgerEntry
 from harness.stability.result import Stability
 from harness.stability.wording import worst_layers
 from harness.terminal import print_table
@@ -94,8 +94,7 @@ def _layer(row: LayerStability) -> dict[str, str]:
 
 def _entries(entries: list[LedgerEntry]) -> list[dict[str, str]]:
     """Rows of the ledger; columns in which nothing stands are left out."""
-    absorbed = ("bias", "stabilizer", "at_zero", "split", "rule", "unexplained", "joined")
-    used = [name for name in absorbed if any(getattr(entry, name) != 0 for entry in entries)]
+    used = [name for name in SHARES if any(getattr(entry, name) != 0 for entry in entries)]
     return [
         {
             "layer": entry.layer,

@@ -6,7 +6,7 @@ import math
 
 from harness.comparison.floor import MULTIPLE, unit_roundoff
 from harness.graph import KINDS
-from harness.stability.figures import LayerStability, LedgerEntry, Origin, Place
+from harness.stability.figures import ABSORBERS, LayerStability, LedgerEntry, Origin, Place
 from harness.stability.result import Stability
 
 #: Fewer digits than these, and the field's own habit for "the same" (a mean absolute error below 1e-4) is out of reach.
@@ -16,14 +16,6 @@ GROWTH = 10.0
 
 #: A sum that has changed by more than this share of itself is worth a sentence.
 LOST = 0.1
-#: The columns of the ledger, in words.
-ABSORBERS = {
-    "bias": "the bias",
-    "stabilizer": "the stabilizer",
-    "at_zero": "what stands for a zero denominator",
-    "split": "the split among branches",
-    "rule": "the rule itself",
-}
 
 _WHY = {
     "0/0": "0/0 at {place}: no relevance there, and a denominator that is zero",

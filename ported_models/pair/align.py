@@ -34,10 +34,10 @@ def align(keras: Reading, torch: Reading, layer_map: Mapping[str, str]) -> dict[
 
 def _mapped(keras: Reading, torch: Reading, layer_map: Mapping[str, str]) -> dict[str, str]:
     return {
-        _find(keras, ours, "layer of the Keras model in layer_map"): _find(
-            torch, theirs, "module of the torch model in layer_map"
+        _find(keras, name, "layer of the Keras model in layer_map"): _find(
+            torch, path, "module of the torch model in layer_map"
         )
-        for ours, theirs in layer_map.items()
+        for name, path in layer_map.items()
     }
 
 
@@ -81,10 +81,10 @@ def _telling(layer: Layer) -> list[np.ndarray]:
     return [layer.weights[key] for key in keys if key in layer.weights]
 
 
-def _same_weights(ours: Layer, theirs: Layer) -> bool:
-    mine, other = _telling(ours), _telling(theirs)
+def _same_weights(keras: Layer, torch: Layer) -> bool:
+    mine, other = _telling(keras), _telling(torch)
     return (
-        ours.kind == theirs.kind
+        keras.kind == torch.kind
         and len(mine) == len(other)
         and all(same_values(first, second) for first, second in zip(mine, other, strict=True))
     )
@@ -97,24 +97,24 @@ def _open(graph: Graph, taken: set[str]) -> list[Layer]:
 
 def _by_weights(keras: Graph, torch: Graph, pairs: dict[str, str]) -> None:
     """Layers of the same weights: first as many as keep the forward order, then those that do not."""
-    ours, theirs = _open(keras, set(pairs)), _open(torch, set(pairs.values()))
-    equal = np.array([[_same_weights(layer, other) for other in theirs] for layer in ours], bool)
-    alike = np.array([[_same_size(layer, other) for other in theirs] for layer in ours], bool)
+    layers, others = _open(keras, set(pairs)), _open(torch, set(pairs.values()))
+    equal = np.array([[_same_weights(layer, other) for other in others] for layer in layers], bool)
+    alike = np.array([[_same_size(layer, other) for other in others] for layer in layers], bool)
     if not equal.size:
         return
     matches = [(i, j) for i, j in in_order(equal, alike) if equal[i, j]]
-    for i in range(len(ours)):
+    for i in range(len(layers)):
         rest = [j for j in np.flatnonzero(equal[i]) if j not in {match for _, match in matches}]
         if rest and i not in {match for match, _ in matches}:
             matches.append((i, int(rest[0])))
-    pairs.update((ours[i].name, theirs[j].name) for i, j in matches)
+    pairs.update((layers[i].name, others[j].name) for i, j in matches)
 
 
 def _by_gaps(keras: Graph, torch: Graph, pairs: dict[str, str]) -> None:
     """Layers of one kind whose weights differ: the same number of aligned layers stands before each."""
-    ours, theirs = _gaps(keras, set(pairs)), _gaps(torch, set(pairs.values()))
-    for gap, layers in ours.items():
-        others = list(theirs.get(gap, []))
+    keras_gaps, torch_gaps = _gaps(keras, set(pairs)), _gaps(torch, set(pairs.values()))
+    for gap, layers in keras_gaps.items():
+        others = list(torch_gaps.get(gap, []))
         for layer in layers:
             match = next((other for other in others if _same_size(layer, other)), None)
             if match is not None:
@@ -128,18 +128,18 @@ def _alone(keras: Graph, torch: Graph, pairs: dict[str, str]) -> None:
 
     Branches stand in any order in a graph, so that what stands before such a layer does not always tell.
     """
-    theirs = _open(torch, set(pairs.values()))
-    ours = _open(keras, set(pairs))
-    for layer in ours:
-        matches = [other for other in theirs if _same_size(layer, other)]
-        rivals = [other for other in ours if other is not layer and _same_size(other, layer)]
+    others = _open(torch, set(pairs.values()))
+    layers = _open(keras, set(pairs))
+    for layer in layers:
+        matches = [other for other in others if _same_size(layer, other)]
+        rivals = [other for other in layers if other is not layer and _same_size(other, layer)]
         if len(matches) == 1 and not rivals:
             pairs[layer.name] = matches[0].name
 
 
-def _same_size(ours: Layer, theirs: Layer) -> bool:
-    sizes = [sum(array.size for array in _telling(layer)) for layer in (ours, theirs)]
-    return ours.kind == theirs.kind and sizes[0] == sizes[1]
+def _same_size(keras: Layer, torch: Layer) -> bool:
+    sizes = [sum(array.size for array in _telling(layer)) for layer in (keras, torch)]
+    return keras.kind == torch.kind and sizes[0] == sizes[1]
 
 
 def _gaps(graph: Graph, aligned: set[str]) -> dict[int, list[Layer]]:
@@ -155,14 +155,14 @@ def _gaps(graph: Graph, aligned: set[str]) -> dict[int, list[Layer]]:
 
 
 def _check_kernels(keras: Reading, torch: Reading, pairs: Mapping[str, str]) -> None:
-    """Kernels of one side alone are layers that the other side lacks; those of both are nobody knows what."""
-    ours = [layer for layer in _open(keras.graph, set(pairs)) if layer.traits.kernel]
-    theirs = [layer for layer in _open(torch.graph, set(pairs.values())) if layer.traits.kernel]
+    """Unmatched kernels of one side are layers that the other lacks; unmatched ones of both are an error."""
+    keras_kernels = [layer for layer in _open(keras.graph, set(pairs)) if layer.traits.kernel]
+    torch_kernels = [layer for layer in _open(torch.graph, set(pairs.values())) if layer.traits.kernel]
     aligned = any(keras.graph[name].traits.kernel for name in pairs)
-    if (ours and theirs) or ((ours or theirs) and not aligned):
+    if (keras_kernels and torch_kernels) or ((keras_kernels or torch_kernels) and not aligned):
         raise ModelSourceError(
-            f"the layers cannot be aligned by their weights; unmatched in Keras: {_listed(keras, ours)}; "
-            f"unmatched in torch: {_listed(torch, theirs)}; "
+            f"the layers cannot be aligned by their weights; unmatched in Keras: {_listed(keras, keras_kernels)}; "
+            f"unmatched in torch: {_listed(torch, torch_kernels)}; "
             "pass layer_map={keras layer name: torch module path} for these, or check that the weights are copied"
         )
 

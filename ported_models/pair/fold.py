@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.graph import Graph, Layer
-from ported_models.pair.same import substituted
+from ported_models.pair.same import without
 
 #: Roundings of a fold in float32: the epsilon, the sum below the root, the root, its inverse, two products, and the
 #: result as it is stored; a root is good to two units.
@@ -42,29 +42,25 @@ def folded(graph: Graph, other: Graph) -> tuple[Graph, tuple[Fold, ...]]:
         kernel = graph[norm.inputs[0]]
         if not kernel.traits.kernel or len(graph.consumers(kernel.name)) != 1:
             continue
-        for theirs in other:
-            if theirs.kind != kernel.kind or theirs.name in taken:
+        for candidate in other:
+            if candidate.kind != kernel.kind or candidate.name in taken:
                 continue
-            weights = _as_folded(graph, kernel, norm, theirs)
+            weights = _as_folded(graph, kernel, norm, candidate)
             if weights is not None:
-                taken.add(theirs.name)
+                taken.add(candidate.name)
                 folds.append(Fold(norm.name, kernel.name))
-                gone: dict[str, Layer | None] = {
-                    kernel.name: replace(kernel, weights=weights),
-                    norm.name: None,
-                }
-                graph = substituted(graph, gone, {norm.name: kernel.name})
+                graph = without(graph, {norm.name}, {kernel.name: replace(kernel, weights=weights)})
                 break
     return graph, tuple(folds)
 
 
-def _as_folded(graph: Graph, kernel: Layer, norm: Layer, theirs: Layer) -> Mapping[str, np.ndarray] | None:
-    """The weights of ``theirs``, in the order of ``kernel``, where they are those of the fold."""
+def _as_folded(graph: Graph, kernel: Layer, norm: Layer, other: Layer) -> Mapping[str, np.ndarray] | None:
+    """The weights of ``other``, in the order of ``kernel``, where they are those of the fold."""
     last = "pointwise_kernel" if "pointwise_kernel" in kernel.weights else "kernel"
     if kernel.attributes.get("groups", 1) != 1 and "transpose" in kernel.kind:
         return None
     if any(
-        theirs.weights[key].shape != array.shape for key, array in kernel.weights.items() if "kernel" in key
+        other.weights[key].shape != array.shape for key, array in kernel.weights.items() if "kernel" in key
     ):
         return None
     channels = kernel.weights[last].shape[-1]
@@ -74,12 +70,12 @@ def _as_folded(graph: Graph, kernel: Layer, norm: Layer, theirs: Layer) -> Mappi
     own = {key: np.asarray(array, np.float64) for key, array in kernel.weights.items()}
     bias = own.get("bias", np.zeros(channels))
     unit = _ROUNDINGS * float(np.finfo(np.float32).eps) / 2
-    found = np.asarray(theirs.weights.get("bias", np.zeros(channels)), np.float64)
+    other_bias = np.asarray(other.weights.get("bias", np.zeros(channels)), np.float64)
     allowed = unit * ((np.abs(bias) + np.abs(w["mean"])) * np.abs(factor) + np.abs(beta))
-    if np.any(np.abs(found - (factor * (bias - w["mean"]) + beta)) > allowed):
+    if np.any(np.abs(other_bias - (factor * (bias - w["mean"]) + beta)) > allowed):
         return None
     for rows in _row_orders(graph, kernel):
-        arrays = dict(theirs.weights)
+        arrays = dict(other.weights)
         if rows is not None:
             arrays["kernel"] = arrays["kernel"][rows]
         wanted = {**own, last: own[last] * factor}

@@ -13,13 +13,13 @@ from ported_models.sources.names import Names
 
 def inserted(keras: Graph, torch: Graph, pairs: dict[str, str], wanted: Callable[[Layer], bool]) -> Graph:
     """``torch`` with what only Keras has and is ``wanted``, between the layers it stands between; in ``pairs`` too."""
-    for ours in keras:
-        if ours.name in pairs or not wanted(ours):
+    for layer_of_keras in keras:
+        if layer_of_keras.name in pairs or not wanted(layer_of_keras):
             continue
-        source = place_of(keras[ours.inputs[0]], pairs, keras, torch)
-        readers = {pairs[layer.name] for layer in keras.consumers(ours.name) if layer.name in pairs}
+        source = place_of(keras[layer_of_keras.inputs[0]], pairs, keras, torch)
+        readers = {pairs[layer.name] for layer in keras.consumers(layer_of_keras.name) if layer.name in pairs}
         readers &= {layer.name for layer in torch.consumers(source)}
-        name = Names(layer.name for layer in torch).free(ours.name)
+        name = Names(layer.name for layer in torch).free(layer_of_keras.name)
         layers = []
         for layer in torch:
             if layer.name in readers:
@@ -27,8 +27,8 @@ def inserted(keras: Graph, torch: Graph, pairs: dict[str, str], wanted: Callable
                 layer = replace(layer, inputs=inputs)
             layers.append(layer)
             if layer.name == source:
-                layers.append(replace(ours, name=name, inputs=(source,)))
+                layers.append(replace(layer_of_keras, name=name, inputs=(source,)))
         if readers:
             torch = rebuilt(torch, layers, torch.output)
-            pairs[ours.name] = name
+            pairs[layer_of_keras.name] = name
     return torch

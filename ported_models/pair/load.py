@@ -49,20 +49,20 @@ def load_pair(
     torch, module = read_torch(torch_module, x, keras.graph.name)
     unchecked = check_keras(keras_model, keras, x)
     check_torch(module, torch, x)
-    ours, keras_folds = folded(keras.graph, torch.graph)
-    theirs, torch_folds = folded(torch.graph, keras.graph)
-    theirs = before_alignment(ours, theirs)
-    pairs = align(replace(keras, graph=ours), replace(torch, graph=theirs), layer_map or {})
-    named = renamed(after_alignment(ours, theirs, pairs), pairs, ours.name, torch.origins)
-    orders = feature_orders(ours, named.graph)
+    keras_graph, keras_folds = folded(keras.graph, torch.graph)
+    torch_graph, torch_folds = folded(torch.graph, keras.graph)
+    torch_graph = before_alignment(keras_graph, torch_graph)
+    pairs = align(replace(keras, graph=keras_graph), replace(torch, graph=torch_graph), layer_map or {})
+    named = renamed(after_alignment(keras_graph, torch_graph, pairs), pairs, keras_graph.name, torch.origins)
+    orders = feature_orders(keras_graph, named.graph)
     canonical = {there: here for here, there in pairs.items()}
     notes, warning = _endings(keras.removed, torch.removed)
     pair = PortedPair(
-        graph=ours,
+        graph=keras_graph,
         removed=keras.removed,
         notes=(*keras.notes, *torch.notes, *unchecked, *notes),
         source=f"ported by hand: {type(torch_module).__name__}",
-        torch_graph=with_same_numbers(ours, named.graph, orders),
+        torch_graph=with_same_numbers(keras_graph, named.graph, orders),
         torch_paths={layer: named.origins[layer] for layer in pairs if layer in named.origins},
         torch_order=orders,
         folded={
@@ -120,10 +120,10 @@ def _endings(keras: str | None, torch: str | None) -> tuple[tuple[str, ...], str
         return (), None
     if keras == torch:
         return ending_notes(keras), None
-    said = [f"a {each.replace('_', '-')}" if each else "the value before it" for each in (keras, torch)]
-    note = f"Keras ends in {said[0]}, torch in {said[1]}"
+    endings = [f"a {each.replace('_', '-')}" if each else "the value before it" for each in (keras, torch)]
+    note = f"Keras ends in {endings[0]}, torch in {endings[1]}"
     if keras is None:
-        note = f"torch ends in {said[1]}, Keras in the value before it"
+        note = f"torch ends in {endings[1]}, Keras in the value before it"
     note += ": what is compared and explained is the value before the ending"
     one_family = {keras, torch} <= {"softmax", "log_softmax", None} or None in (keras, torch)
     return (note,), None if one_family else f"the endings differ: {note}"

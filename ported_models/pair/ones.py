@@ -11,26 +11,31 @@ from dataclasses import replace
 from harness.errors import HarnessError
 from harness.graph import Graph, Layer
 from ported_models.pair.insert import inserted
-from ported_models.pair.same import substituted
+from ported_models.pair.same import substituted, without
 
 
 def with_the_same_ones(keras: Graph, torch: Graph, pairs: dict[str, str]) -> Graph:
     """``torch`` with the axes of one that Keras has; ``pairs`` follows. As it is where that is no graph."""
-    mine, theirs = _only_ones(keras), _only_ones(torch)
+    keras_ones, torch_ones = _only_ones(keras), _only_ones(torch)
     pools = {
-        theirs: keras[ours]
-        for ours, theirs in pairs.items()
-        if _is_pool(keras[ours]) and _is_pool(torch[theirs])
+        torch_name: keras[name]
+        for name, torch_name in pairs.items()
+        if _is_pool(keras[name]) and _is_pool(torch[torch_name])
     }
     same_pools = all(
         torch[name].attributes["keepdims"] == pool.attributes["keepdims"] for name, pool in pools.items()
     )
-    if same_pools and mine <= set(pairs) and theirs <= set(pairs.values()):
+    if same_pools and keras_ones <= set(pairs) and torch_ones <= set(pairs.values()):
         return torch
-    kept = {ours: theirs_ for ours, theirs_ in pairs.items() if theirs_ not in theirs and ours not in mine}
+    kept = {
+        name: torch_name
+        for name, torch_name in pairs.items()
+        if torch_name not in torch_ones and name not in keras_ones
+    }
     try:
-        bare = _without(torch, theirs, pools)
-        written = inserted(keras, bare, kept, lambda layer: layer.name in mine)
+        kept_axes = {name: replace(torch[name], attributes={"keepdims": True}) for name in pools}
+        bare = without(torch, torch_ones, kept_axes)
+        written = inserted(keras, bare, kept, lambda layer: layer.name in keras_ones)
         written = substituted(
             written, {name: _keeping(written[name], pool) for name, pool in pools.items()}, {}
         )
@@ -54,24 +59,11 @@ def _keeping(layer: Layer, pool: Layer) -> Layer:
 def _only_ones(graph: Graph) -> set[str]:
     """The layers behind a global pool that add or drop axes of one, and move no value."""
     behind: set[str] = set()
-    found: set[str] = set()
+    ones: set[str] = set()
     for layer in graph:
         if any(name in behind or _is_pool(graph[name]) for name in layer.inputs):
             behind.add(layer.name)
             vector = sum(side != 1 for side in layer.shape) <= 1
             if layer.kind in ("flatten", "reshape") and vector:
-                found.add(layer.name)
-    return found
-
-
-def _without(torch: Graph, ones: set[str], pools: dict[str, Layer]) -> Graph:
-    """``torch`` whose pools keep their axes, and nothing drops them."""
-    gone: dict[str, Layer | None] = {
-        name: replace(torch[name], attributes={"keepdims": True}) for name in pools
-    }
-    moved: dict[str, str] = {}
-    for layer in torch:
-        if layer.name in ones:
-            (source,) = layer.inputs
-            gone[layer.name], moved[layer.name] = None, moved.get(source, source)
-    return substituted(torch, gone, moved)
+                ones.add(layer.name)
+    return ones

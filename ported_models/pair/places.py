@@ -23,12 +23,12 @@ Place = tuple[frozenset[str], frozenset[str]]
 
 def by_place(keras: Graph, torch: Graph, pairs: dict[str, str]) -> None:
     """Add to ``pairs`` the layers without weights: in one place by kind, then by group, then moved ones by kind."""
-    inverse = {theirs: ours for ours, theirs in pairs.items()}
-    ours = _places(keras, {name: name for name in pairs})
-    theirs = _places(torch, inverse)
-    _in_one_place(keras, torch, ours, theirs, pairs, lambda kind: kind)
-    _in_one_place(keras, torch, ours, theirs, pairs, _group)
-    _moved(keras, torch, ours, theirs, pairs)
+    inverse = {torch_places: keras_places for keras_places, torch_places in pairs.items()}
+    keras_places = _places(keras, {name: name for name in pairs})
+    torch_places = _places(torch, inverse)
+    _in_one_place(keras, torch, keras_places, torch_places, pairs, lambda kind: kind)
+    _in_one_place(keras, torch, keras_places, torch_places, pairs, _group)
+    _moved(keras, torch, keras_places, torch_places, pairs)
 
 
 def _group(kind: str) -> str:
@@ -68,17 +68,17 @@ def _open(graph: Graph, taken: set[str]) -> list[Layer]:
 def _in_one_place(
     keras: Graph,
     torch: Graph,
-    ours: Mapping[str, Place],
-    theirs: Mapping[str, Place],
+    keras_places: Mapping[str, Place],
+    torch_places: Mapping[str, Place],
     pairs: dict[str, str],
     group_of: Callable[[str], str],
 ) -> None:
     """As many layers of one place as keep their order."""
     sequences: dict[Place, tuple[list[Layer], list[Layer]]] = defaultdict(lambda: ([], []))
     for layer in _open(keras, set(pairs)):
-        sequences[ours[layer.name]][0].append(layer)
+        sequences[keras_places[layer.name]][0].append(layer)
     for layer in _open(torch, set(pairs.values())):
-        sequences[theirs[layer.name]][1].append(layer)
+        sequences[torch_places[layer.name]][1].append(layer)
     for first, second in sequences.values():
         kinds = [np.array([group_of(layer.kind) for layer in side], object) for side in (first, second)]
         same = kinds[0][:, None] == kinds[1]
@@ -111,12 +111,16 @@ def in_order(equal: np.ndarray, alike: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _moved(
-    keras: Graph, torch: Graph, ours: Mapping[str, Place], theirs: Mapping[str, Place], pairs: dict[str, str]
+    keras: Graph,
+    torch: Graph,
+    keras_places: Mapping[str, Place],
+    torch_places: Mapping[str, Place],
+    pairs: dict[str, str],
 ) -> None:
     """What is left on both sides, one kind at a time: those first whose places have most in common."""
     others = _open(torch, set(pairs.values()))
     common = [
-        (-_alike(ours[layer.name], theirs[other.name]), i, j)
+        (-_alike(keras_places[layer.name], torch_places[other.name]), i, j)
         for i, layer in enumerate(keras)
         if not layer.weights and layer.name not in pairs and not _never_moved(layer)
         for j, other in enumerate(others)
@@ -175,22 +179,22 @@ def _sources(graph: Graph, name: str, aligned: set[str]) -> set[str]:
 def elsewhere(layer: Layer, keras: Graph, torch: Graph) -> str | None:
     """What a layer reads on the two sides, where that is not the same; both graphs have the same names.
 
-    Layers of one side alone in between do not count: they are told on their own.
+    Layers of one side alone in between do not count: they have rows of their own in the report.
     """
-    theirs = torch[layer.name]
+    other = torch[layer.name]
     aligned = {each.name for each in keras} & {each.name for each in torch}
-    if len(theirs.inputs) != len(layer.inputs):
-        counts = f"{len(theirs.inputs)} inputs there, {len(layer.inputs)} in Keras"
+    if len(other.inputs) != len(layer.inputs):
+        counts = f"{len(other.inputs)} inputs there, {len(layer.inputs)} in Keras"
         return f"stands elsewhere in torch: it has {counts}"
     wanted = [_sources(keras, name, aligned) for name in layer.inputs]
-    found = [_sources(torch, name, aligned) for name in theirs.inputs]
-    fits = {order: [bool(wanted[i] & found[j]) for i, j in enumerate(order)] for order in _orders(layer)}
+    sources = [_sources(torch, name, aligned) for name in other.inputs]
+    fits = {order: [bool(wanted[i] & sources[j]) for i, j in enumerate(order)] for order in _orders(layer)}
     best = max(fits, key=lambda order: sum(fits[order]))
     if all(fits[best]):
         return None
     place = fits[best].index(False)
     which = "its input" if len(wanted) == 1 else f"input {place + 1}"
-    there, here = theirs.inputs[best[place]], layer.inputs[place]
+    there, here = other.inputs[best[place]], layer.inputs[place]
     return f"stands elsewhere in torch: {which} is {there!r} there, {here!r} in Keras"
 
 

@@ -85,8 +85,8 @@ class PortedPair(PortedModel):
                 f"the torch port is another network than the Keras model, from layer {first.name!r} on{why}"
             )
         if not (self.outputs_apart <= LAYER_BOUND and self.sources_apart <= LOGITS_BOUND):
-            found = max(self.outputs_apart, self.sources_apart)
-            return f"the outputs of the torch port and the Keras model are {found:.3g} (relative) apart"
+            relative = max(self.outputs_apart, self.sources_apart)
+            return f"the outputs of the torch port and the Keras model are {relative:.3g} (relative) apart"
         return None
 
     @property

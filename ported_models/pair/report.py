@@ -44,16 +44,16 @@ def compared(pair: PortedPair, x: np.ndarray) -> PortedPair:
     ``x``: (batch, *input shape), float64. A layer of one side alone is at fault where it changes values, and the
     layers behind it, or the outputs, differ.
     """
-    ours = keras_activations(pair.keras("float64"), pair.graph, x)
-    theirs = torch_activations(pair.torch("float64"), pair.torch_graph, x)
-    theirs = {
+    keras = keras_activations(pair.keras("float64"), pair.graph, x)
+    torch = torch_activations(pair.torch("float64"), pair.torch_graph, x)
+    torch = {
         name: array[..., pair.torch_order[name]] if name in pair.torch_order else array
-        for name, array in theirs.items()
+        for name, array in torch.items()
     }
     aligned = {layer.name for layer in pair.graph} & {layer.name for layer in pair.torch_graph}
-    outputs = apart(ours[pair.graph.output], theirs[pair.torch_graph.output])
+    outputs = apart(keras[pair.graph.output], torch[pair.torch_graph.output])
     rows = {
-        layer.name: _aligned_row(pair, layer, ours, theirs) for layer in pair.graph if layer.name in aligned
+        layer.name: _aligned_row(pair, layer, keras, torch) for layer in pair.graph if layer.name in aligned
     }
 
     def excused(row: ForwardRow) -> ForwardRow:
@@ -62,7 +62,7 @@ def compared(pair: PortedPair, x: np.ndarray) -> PortedPair:
         return replace(row, ok=row.ok or all(behind))
 
     extra = [
-        excused(_extra_row(pair, layer, theirs, aligned))
+        excused(_extra_row(pair, layer, torch, aligned))
         for layer in pair.torch_graph
         if layer.name not in aligned and not layer.traits.keeps_values
     ]
@@ -72,19 +72,19 @@ def compared(pair: PortedPair, x: np.ndarray) -> PortedPair:
         report.append(
             rows[layer.name]
             if layer.name in aligned
-            else excused(_missing_row(pair, layer, ours, theirs, aligned))
+            else excused(_missing_row(pair, layer, keras, torch, aligned))
         )
     report += [row for row in extra if not row.reaches]
     return replace(pair, forward_report=tuple(report), outputs_apart=outputs)
 
 
-def apart(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """``|theirs - ours| / |ours|``; infinite where the shapes differ."""
-    return relative_difference(theirs, ours) if theirs.shape == ours.shape else float("inf")
+def apart(keras: np.ndarray, torch: np.ndarray) -> float:
+    """``|torch - keras| / |keras|``; infinite where the shapes differ."""
+    return relative_difference(torch, keras) if torch.shape == keras.shape else float("inf")
 
 
-def _aligned_row(pair: PortedPair, layer: Layer, ours: Activations, theirs: Activations) -> ForwardRow:
-    relative = apart(ours[layer.name], theirs[layer.name])
+def _aligned_row(pair: PortedPair, layer: Layer, keras: Activations, torch: Activations) -> ForwardRow:
+    relative = apart(keras[layer.name], torch[layer.name])
     other = pair.torch_graph[layer.name]
     moved = elsewhere(layer, pair.graph, pair.torch_graph)
     order = pair.torch_order.get(other.inputs[0]) if other.inputs else None
@@ -94,11 +94,11 @@ def _aligned_row(pair: PortedPair, layer: Layer, ours: Activations, theirs: Acti
 
 
 def _missing_row(
-    pair: PortedPair, layer: Layer, ours: Activations, theirs: Activations, aligned: set[str]
+    pair: PortedPair, layer: Layer, keras: Activations, torch: Activations, aligned: set[str]
 ) -> ForwardRow:
     """Against what stands in the layer's place."""
     place = place_of(layer, {name: name for name in aligned}, pair.graph, pair.torch_graph)
-    mine, other = ours[layer.name], theirs[place]
+    mine, other = keras[layer.name], torch[place]
     if layer.traits.keeps_values and mine.size == other.size:
         other = other.reshape(mine.shape)
     relative = apart(mine, other)
@@ -117,9 +117,9 @@ def _missing_row(
     )
 
 
-def _extra_row(pair: PortedPair, layer: Layer, theirs: Activations, aligned: set[str]) -> ForwardRow:
+def _extra_row(pair: PortedPair, layer: Layer, torch: Activations, aligned: set[str]) -> ForwardRow:
     """Against what the layer reads."""
-    relative = apart(theirs[layer.inputs[0]], theirs[layer.name])
+    relative = apart(torch[layer.inputs[0]], torch[layer.name])
     order = [each.name for each in pair.graph]
     reaches = tuple(sorted(nearest_behind(pair.torch_graph, layer.name, aligned), key=order.index))
     name, ok = layer.name, relative <= LAYER_BOUND

@@ -15,14 +15,15 @@ from harness.graph import Graph, Layer
 from ported_models.pair.align import same_values
 from ported_models.pair.insert import inserted
 from ported_models.pair.ones import with_the_same_ones
-from ported_models.pair.same import exchange, idle, join_scales, join_sums, rebuilt, substituted
+from ported_models.pair.same import exchange, idle, join_scales, join_sums, rebuilt, substituted, without
 from ported_models.sources.names import Names
 from ported_models.sources.steps import Reading
 
 
 def before_alignment(keras: Graph, torch: Graph) -> Graph:
     """What Keras has as one layer as one layer, and nothing that does nothing in inference."""
-    torch = _without_idle(torch)
+    nothing = {layer.name for layer in torch if idle(torch, layer)}
+    torch = without(torch, nothing) if nothing else torch
     torch = _join_global_pools(keras, _join_separable(keras, torch))
     return join_sums(keras, join_scales(keras, torch))
 
@@ -36,10 +37,10 @@ def after_alignment(keras: Graph, torch: Graph, pairs: dict[str, str]) -> Graph:
 def renamed(torch: Graph, pairs: Mapping[str, str], name: str, origins: Mapping[str, str]) -> Reading:
     """The torch graph under canonical names; layers that only it has keep their own."""
     names = Names(pairs)
-    ours = {theirs: ours for ours, theirs in pairs.items()}
-    new = {layer.name: names.own(ours[layer.name]) for layer in torch if layer.name in ours}
+    canonical = {torch_name: canonical for canonical, torch_name in pairs.items()}
+    new = {layer.name: names.own(canonical[layer.name]) for layer in torch if layer.name in canonical}
     for layer in torch:
-        if layer.name not in ours:
+        if layer.name not in canonical:
             new[layer.name] = names.free(layer.name, f"torch_{layer.name}")
     layers = tuple(
         replace(layer, name=new[layer.name], inputs=tuple(new[source] for source in layer.inputs))
@@ -49,16 +50,6 @@ def renamed(torch: Graph, pairs: Mapping[str, str], name: str, origins: Mapping[
         Graph(name, layers, new[torch.output]),
         {new[layer.name]: origins[layer.name] for layer in torch if layer.name in origins},
     )
-
-
-def _without_idle(torch: Graph) -> Graph:
-    gone: dict[str, Layer | None] = {}
-    moved: dict[str, str] = {}
-    for layer in torch:
-        if idle(torch, layer):
-            (source,) = layer.inputs
-            gone[layer.name], moved[layer.name] = None, moved.get(source, source)
-    return substituted(torch, gone, moved) if gone else torch
 
 
 def _join_separable(keras: Graph, torch: Graph) -> Graph:
@@ -116,20 +107,15 @@ def _join_global_pools(keras: Graph, torch: Graph) -> Graph:
     """A global pool that keeps its axes, and the flatten after it, as a global pool that drops them."""
     if not any(layer.traits.places == "pooled" and not layer.attributes["keepdims"] for layer in keras):
         return torch
-    gone: dict[str, Layer | None] = {}
-    moved: dict[str, str] = {}
+    flattened: dict[str, Layer] = {}
+    flattens: set[str] = set()
     for pool in torch:
         readers = torch.consumers(pool.name)
-        if (
-            pool.traits.places == "pooled"
-            and pool.attributes["keepdims"]
-            and len(readers) == 1
-            and readers[0].kind == "flatten"
-        ):
-            gone[pool.name] = replace(pool, attributes={"keepdims": False})
-            gone[readers[0].name] = None
-            moved[readers[0].name] = pool.name
-    return substituted(torch, gone, moved) if gone else torch
+        keeps = pool.traits.places == "pooled" and pool.attributes["keepdims"]
+        if keeps and len(readers) == 1 and readers[0].kind == "flatten":
+            flattened[pool.name] = replace(pool, attributes={"keepdims": False})
+            flattens.add(readers[0].name)
+    return without(torch, flattens, flattened) if flattens else torch
 
 
 def _move_padding(keras: Graph, torch: Graph, pairs: dict[str, str]) -> Graph:
@@ -138,32 +124,32 @@ def _move_padding(keras: Graph, torch: Graph, pairs: dict[str, str]) -> Graph:
     aligned = set(pairs.values())
     dropped: set[str] = set()
     added: dict[str, Layer] = {}
-    for ours in keras:
-        if not ours.traits.convolution or ours.traits.transposed:
+    for convolution in keras:
+        if not convolution.traits.convolution or convolution.traits.transposed:
             continue
-        if ours.name not in pairs:
+        if convolution.name not in pairs:
             continue
-        theirs = layers[pairs[ours.name]]
-        pads, reads = keras[ours.inputs[0]], layers[theirs.inputs[0]]
-        padding = theirs.attributes.get("padding")
-        if padding is None or theirs.kind != ours.kind:
+        counterpart = layers[pairs[convolution.name]]
+        pads, reads = keras[convolution.inputs[0]], layers[counterpart.inputs[0]]
+        padding = counterpart.attributes.get("padding")
+        if padding is None or counterpart.kind != convolution.kind:
             continue
         if reads.kind == "zero_pad" and reads.name not in aligned and len(torch.consumers(reads.name)) == 1:
             total = tuple(
                 (a + c, b + d) for (a, b), (c, d) in zip(padding, reads.attributes["padding"], strict=True)
             )
-            layers[theirs.name] = replace(
-                theirs, inputs=reads.inputs, attributes={**theirs.attributes, "padding": total}
+            layers[counterpart.name] = replace(
+                counterpart, inputs=reads.inputs, attributes={**counterpart.attributes, "padding": total}
             )
             dropped.add(reads.name)
         elif pads.kind == "zero_pad" and pads.name not in pairs and np.any(padding):
             name = Names([*layers, *(layer.name for layer in added.values())]).free(pads.name)
             none = tuple((0, 0) for _ in padding)
-            added[theirs.name] = replace(
-                theirs, name=name, kind="zero_pad", attributes={"padding": padding}, weights={}
+            added[counterpart.name] = replace(
+                counterpart, name=name, kind="zero_pad", attributes={"padding": padding}, weights={}
             )
-            layers[theirs.name] = replace(
-                theirs, inputs=(name,), attributes={**theirs.attributes, "padding": none}
+            layers[counterpart.name] = replace(
+                counterpart, inputs=(name,), attributes={**counterpart.attributes, "padding": none}
             )
             pairs[pads.name] = name
     if not dropped and not added:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -34,6 +34,16 @@ def substituted(graph: Graph, gone: Mapping[str, Layer | None], moved: Mapping[s
         if new is not None:
             layers.append(replace(new, inputs=tuple(moved.get(name, name) for name in new.inputs)))
     return rebuilt(graph, layers, moved.get(graph.output, graph.output))
+
+
+def without(graph: Graph, names: Collection[str], instead: Mapping[str, Layer] | None = None) -> Graph:
+    """``graph`` without layers of one input: what read one of them reads what it read. ``instead``: layers replaced."""
+    moved: dict[str, str] = {}
+    for layer in graph:
+        if layer.name in names:
+            (source,) = layer.inputs
+            moved[layer.name] = moved.get(source, source)
+    return substituted(graph, {**(instead or {}), **dict.fromkeys(moved)}, moved)
 
 
 def idle(graph: Graph, layer: Layer) -> bool:
@@ -81,8 +91,7 @@ def join_scales(keras: Graph, torch: Graph) -> Graph:
         c, d = (first.weights.get(key, np.zeros(1)) for key in ("kernel", "bias"))
         k, b = (second.weights.get(key, np.zeros(1)) for key in ("kernel", "bias"))
         weights = {"kernel": k * c, "bias": k * d + b}
-        joined = replace(first, weights=weights)
-        torch = substituted(torch, {first.name: joined, second.name: None}, {second.name: first.name})
+        torch = without(torch, {second.name}, {first.name: replace(first, weights=weights)})
 
 
 def join_sums(keras: Graph, torch: Graph) -> Graph:
@@ -91,7 +100,7 @@ def join_sums(keras: Graph, torch: Graph) -> Graph:
     if not wanted or _two_in_a_row(keras, "add"):
         return torch
     while True:
-        found = next(
+        match = next(
             (
                 (outer, torch[name])
                 for outer in torch
@@ -103,9 +112,9 @@ def join_sums(keras: Graph, torch: Graph) -> Graph:
             ),
             None,
         )
-        if found is None:
+        if match is None:
             return torch
-        outer, inner = found
+        outer, inner = match
         place = outer.inputs.index(inner.name)
         inputs = (*outer.inputs[:place], *inner.inputs, *outer.inputs[place + 1 :])
         torch = substituted(torch, {inner.name: None, outer.name: replace(outer, inputs=inputs)}, {})
@@ -117,7 +126,7 @@ def exchange(keras: Graph, torch: Graph, pairs: Mapping[str, str]) -> Graph:
     A function of single values that never falls gives the same before the maximum of a window as after it;
     any function of single values gives the same before and after values are moved.
     """
-    inverse = {theirs: ours for ours, theirs in pairs.items()}
+    inverse = {torch_name: name for name, torch_name in pairs.items()}
     for second in torch:
         if len(second.inputs) != 1 or len(torch.consumers(second.inputs[0])) != 1:
             continue

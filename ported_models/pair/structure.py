@@ -16,22 +16,22 @@ _ABSENT = {"gamma": 1.0, "beta": 0.0, "bias": 0.0}
 _IGNORED = ("order", "rate")
 
 
-def difference(ours: Layer, theirs: Layer, order: np.ndarray | None) -> str | None:
+def difference(keras: Layer, torch: Layer, order: np.ndarray | None) -> str | None:
     """One phrase on the first difference in kind, attributes or weights; None where there is none.
 
     ``order``: the indices that bring the torch layer's input features into canonical order, where it
     needs them. Weights may differ by one float32 rounding on either side.
     """
-    if ours.kind != theirs.kind:
-        return f"{theirs.kind} in torch, {ours.kind} in Keras"
-    for key, expected in ours.attributes.items():
-        found = theirs.attributes.get(key)
-        if key == "target" and ours.shape == theirs.shape:
+    if keras.kind != torch.kind:
+        return f"{torch.kind} in torch, {keras.kind} in Keras"
+    for key, expected in keras.attributes.items():
+        value = torch.attributes.get(key)
+        if key == "target" and keras.shape == torch.shape:
             continue  # the same shape, said channels first
-        if key not in _IGNORED and found != expected:
-            return f"{key} is {found} in torch, {expected} in Keras"
-    for key in sorted({*ours.weights, *theirs.weights}):
-        phrase = _weights_differ(key, ours, theirs, order)
+        if key not in _IGNORED and value != expected:
+            return f"{key} is {value} in torch, {expected} in Keras"
+    for key in sorted({*keras.weights, *torch.weights}):
+        phrase = _weights_differ(key, keras, torch, order)
         if phrase is not None:
             return phrase
     return None
@@ -43,31 +43,32 @@ def with_same_numbers(keras: Graph, torch: Graph, orders: Mapping[str, np.ndarra
     A weight that one side keeps in float64, or makes anew with every call, is the number that the other side
     keeps in float32. ``orders`` as in `PortedPair.torch_order`; both graphs have the same names.
     """
-    ours = {layer.name: layer for layer in keras}
+    by_name = {layer.name: layer for layer in keras}
 
-    def same(theirs: Layer) -> Layer:
-        mine = ours.get(theirs.name)
-        if mine is None or mine.kind != theirs.kind:
-            return theirs
-        order = orders.get(theirs.inputs[0]) if theirs.inputs else None
+    def same(counterpart: Layer) -> Layer:
+        mine = by_name.get(counterpart.name)
+        if mine is None or mine.kind != counterpart.kind:
+            return counterpart
+        order = orders.get(counterpart.inputs[0]) if counterpart.inputs else None
         weights = {
-            key: _taken_over(mine.weights.get(key), array, order) for key, array in theirs.weights.items()
+            key: _taken_over(mine.weights.get(key), array, order)
+            for key, array in counterpart.weights.items()
         }
-        return replace(theirs, weights=weights)
+        return replace(counterpart, weights=weights)
 
     return replace(torch, layers=tuple(same(layer) for layer in torch))
 
 
-def _taken_over(mine: np.ndarray | None, theirs: np.ndarray, order: np.ndarray | None) -> np.ndarray:
-    if mine is None or mine.shape != theirs.shape:
-        return theirs
-    if order is not None and len(order) == len(theirs):
-        mine = mine[np.argsort(order)]
-    return theirs if apart(mine, theirs).any() else mine.astype(np.float64)
+def _taken_over(first: np.ndarray | None, second: np.ndarray, order: np.ndarray | None) -> np.ndarray:
+    if first is None or first.shape != second.shape:
+        return second
+    if order is not None and len(order) == len(second):
+        first = first[np.argsort(order)]
+    return second if apart(first, second).any() else first.astype(np.float64)
 
 
-def _weights_differ(key: str, ours: Layer, theirs: Layer, order: np.ndarray | None) -> str | None:
-    first, second = ours.weights.get(key), theirs.weights.get(key)
+def _weights_differ(key: str, keras: Layer, torch: Layer, order: np.ndarray | None) -> str | None:
+    first, second = keras.weights.get(key), torch.weights.get(key)
     if key in _ABSENT and (first is None) != (second is None):
         present = first if second is None else second
         absent = np.full_like(present, _ABSENT[key])
@@ -76,7 +77,7 @@ def _weights_differ(key: str, ours: Layer, theirs: Layer, order: np.ndarray | No
         shapes = [None if array is None else array.shape for array in (second, first)]
         return f"{key} has shape {shapes[0]} in torch, {shapes[1]} in Keras"
     if order is not None and len(order) == len(second):
-        if key == "kernel" and ours.kind == "dense" and not apart(first, second).any():
+        if key == "kernel" and keras.kind == "dense" and not apart(first, second).any():
             return "kernel rows are in channels-last order, torch's flatten before it is channels-first"
         second = second[order]
     far = apart(first, second)

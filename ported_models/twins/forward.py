@@ -29,8 +29,8 @@ def keras_activations(twin: Any, graph: Graph, x: np.ndarray) -> dict[str, np.nd
     import keras
 
     outputs = {layer.name: twin.get_layer(layer.name).output for layer in graph}
-    found = _call_keras(keras.Model(twin.inputs, outputs), x)
-    return {layer.name: np.asarray(found[layer.name]) for layer in graph}
+    activations = _call_keras(keras.Model(twin.inputs, outputs), x)
+    return {layer.name: np.asarray(activations[layer.name]) for layer in graph}
 
 
 def keras_logits(twin: Any, x: np.ndarray) -> np.ndarray:
@@ -47,11 +47,11 @@ def _call_keras(model: Any, x: np.ndarray) -> Any:
 def torch_activations(twin: Any, graph: Graph, x: np.ndarray) -> dict[str, np.ndarray]:
     """The same of the torch twin, in canonical layout."""
     modules = dict(twin.named_modules())
-    found: dict[str, np.ndarray] = {}
+    activations: dict[str, np.ndarray] = {}
 
     def keep(name: str) -> Any:
         def hook(module: Any, inputs: Any, output: Any) -> None:
-            found[name] = to_canonical(output.detach().numpy())
+            activations[name] = to_canonical(output.detach().numpy())
 
         return hook
 
@@ -61,7 +61,7 @@ def torch_activations(twin: Any, graph: Graph, x: np.ndarray) -> dict[str, np.nd
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return activations
 
 
 def torch_logits(twin: Any, x: np.ndarray) -> np.ndarray:

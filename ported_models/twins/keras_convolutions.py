@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
-from keras import layers, ops
+from keras import ops
 
 from ported_models.shapes import Padding, dilated, transposed_outputs
-from ported_models.twins.keras_padding import Padded
-
-_register = keras.saving.register_keras_serializable(package="xai_harness")
+from ported_models.twins.keras_padding import Padded, by_rank
 
 
 def spread(kernel: Any, dilations: tuple[int, ...]) -> Any:
@@ -83,19 +80,7 @@ class _ExplicitConv(Padded, _Dilated):
         return outputs + self.bias if self.use_bias else outputs
 
 
-@_register
-class ExplicitConv1D(_ExplicitConv, layers.Conv1D):
-    pass
-
-
-@_register
-class ExplicitConv2D(_ExplicitConv, layers.Conv2D):
-    pass
-
-
-@_register
-class ExplicitConv3D(_ExplicitConv, layers.Conv3D):
-    pass
+CONV = by_rank("ExplicitConv", _ExplicitConv, "Conv")
 
 
 class _ExplicitSeparableConv(Padded, _Dilated):
@@ -107,14 +92,7 @@ class _ExplicitSeparableConv(Padded, _Dilated):
         return outputs + self.bias if self.use_bias else outputs
 
 
-@_register
-class ExplicitSeparableConv1D(_ExplicitSeparableConv, layers.SeparableConv1D):
-    pass
-
-
-@_register
-class ExplicitSeparableConv2D(_ExplicitSeparableConv, layers.SeparableConv2D):
-    pass
+SEPARABLE_CONV = by_rank("ExplicitSeparableConv", _ExplicitSeparableConv, "SeparableConv", ranks=(1, 2))
 
 
 class _ExplicitConvTranspose(_Dilated):
@@ -174,16 +152,4 @@ class _ExplicitConvTranspose(_Dilated):
         return {**super().get_config(), **own}  # type: ignore[misc]
 
 
-@_register
-class ExplicitConv1DTranspose(_ExplicitConvTranspose, layers.Conv1DTranspose):
-    pass
-
-
-@_register
-class ExplicitConv2DTranspose(_ExplicitConvTranspose, layers.Conv2DTranspose):
-    pass
-
-
-@_register
-class ExplicitConv3DTranspose(_ExplicitConvTranspose, layers.Conv3DTranspose):
-    pass
+CONV_TRANSPOSE = by_rank("ExplicitConv", _ExplicitConvTranspose, "Conv", end="Transpose")

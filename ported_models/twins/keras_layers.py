@@ -14,28 +14,7 @@ import numpy as np
 from keras import layers, ops
 
 from ported_models.shapes import Padding
-from ported_models.twins.keras_padding import Padded
-
-_register = keras.saving.register_keras_serializable(package="xai_harness")
-
-
-class _ExplicitMaxPooling(Padded):
-    """Max pooling with explicit padding, which never is the maximum."""
-
-    pad_value = -math.inf
-
-    def call(self, inputs: Any) -> Any:
-        return super().call(self.pad(inputs))  # type: ignore[misc]
-
-
-@_register
-class ExplicitMaxPooling1D(_ExplicitMaxPooling, layers.MaxPooling1D):
-    pass
-
-
-@_register
-class ExplicitMaxPooling2D(_ExplicitMaxPooling, layers.MaxPooling2D):
-    pass
+from ported_models.twins.keras_padding import Padded, by_rank, register
 
 
 def _windows(x: Any, sizes: tuple[int, ...], strides: tuple[int, ...]) -> Any:
@@ -60,35 +39,19 @@ def _windows(x: Any, sizes: tuple[int, ...], strides: tuple[int, ...]) -> Any:
     )
 
 
-@_register
-class ExplicitMaxPooling3D(Padded, layers.MaxPooling3D):
-    """Max pooling of volumes, of equal maxima the first; TensorFlow's kernel has no float64."""
+class _ExplicitMaxPooling(Padded):
+    """Max pooling with explicit padding, which never is the maximum."""
 
     pad_value = -math.inf
 
-    def call(self, inputs: Any) -> Any:
-        met = _windows(self.pad(inputs), self.pool_size, self.strides)
+    def call(self: Any, inputs: Any) -> Any:
+        x = self.pad(inputs)
+        if len(self.pool_size) < 3:
+            return super().call(x)  # type: ignore[misc]
+        # TensorFlow's kernel for volumes has no float64; of equal maxima the first, as the others have it.
+        met = _windows(x, self.pool_size, self.strides)
         chosen = ops.expand_dims(ops.argmax(met, axis=0), 0)
         return ops.squeeze(ops.take_along_axis(met, chosen, axis=0), 0)
-
-
-@_register
-class ExplicitAveragePooling3D(Padded, layers.AveragePooling3D):
-    """Average pooling of volumes with explicit zeros around; TensorFlow's kernel has no float64."""
-
-    def __init__(self, *args: Any, count_include_pad: bool, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.count_include_pad = count_include_pad
-
-    def call(self, inputs: Any) -> Any:
-        averages = ops.mean(_windows(self.pad(inputs), self.pool_size, self.strides), axis=0)
-        if self.count_include_pad:
-            return averages
-        inside = self.pad(ops.ones_like(inputs[:1, ..., :1]))
-        return averages / ops.mean(_windows(inside, self.pool_size, self.strides), axis=0)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "count_include_pad": self.count_include_pad}
 
 
 class _ExplicitAveragePooling(Padded):
@@ -98,28 +61,27 @@ class _ExplicitAveragePooling(Padded):
         super().__init__(*args, **kwargs)
         self.count_include_pad = count_include_pad
 
-    def call(self: Any, inputs: Any) -> Any:
-        averages = super().call(self.pad(inputs))  # type: ignore[misc]
+    def averages(self: Any, x: Any) -> Any:
+        if len(self.pool_size) < 3:
+            return super().call(x)  # type: ignore[misc]
+        # TensorFlow's kernel for volumes has no float64.
+        return ops.mean(_windows(x, self.pool_size, self.strides), axis=0)
+
+    def call(self, inputs: Any) -> Any:
+        averages = self.averages(self.pad(inputs))
         if self.count_include_pad:
             return averages
-        share = super().call(self.pad(ops.ones_like(inputs[:1, ..., :1])))  # type: ignore[misc]
-        return averages / share
+        return averages / self.averages(self.pad(ops.ones_like(inputs[:1, ..., :1])))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "count_include_pad": self.count_include_pad}
 
 
-@_register
-class ExplicitAveragePooling1D(_ExplicitAveragePooling, layers.AveragePooling1D):
-    pass
+MAX_POOLING = by_rank("ExplicitMaxPooling", _ExplicitMaxPooling, "MaxPooling")
+AVERAGE_POOLING = by_rank("ExplicitAveragePooling", _ExplicitAveragePooling, "AveragePooling")
 
 
-@_register
-class ExplicitAveragePooling2D(_ExplicitAveragePooling, layers.AveragePooling2D):
-    pass
-
-
-@_register
+@register
 class ExactLeakyReLU(layers.LeakyReLU):
     """``x`` above zero, ``negative_slope * x`` elsewhere; TensorFlow's own op rounds the slope to float32."""
 
@@ -127,7 +89,7 @@ class ExactLeakyReLU(layers.LeakyReLU):
         return ops.where(inputs > 0, inputs, self.negative_slope * inputs)
 
 
-@_register
+@register
 class ExactGELU(layers.Activation):
     """``x/2 (1 + erf(x / sqrt 2))``, or Hendrycks and Gimpel's tanh form (arXiv:1606.08415, section 2).
 
@@ -150,7 +112,7 @@ class ExactGELU(layers.Activation):
         return {**config, "approximate": self.approximate}
 
 
-@_register
+@register
 class HardSigmoid(layers.Layer):
     """``min(max(alpha * x + beta, 0), 1)``; at a kink the slope is ``alpha``."""
 
@@ -165,7 +127,7 @@ class HardSigmoid(layers.Layer):
         return {**super().get_config(), "alpha": self.alpha, "beta": self.beta}
 
 
-@_register
+@register
 class HardSwish(layers.Layer):
     """``x * min(max(x / 6 + 1/2, 0), 1)`` (Howard et al. 2019, arXiv:1905.02244, section 5.2)"""
 
@@ -173,7 +135,7 @@ class HardSwish(layers.Layer):
         return inputs * ops.clip(inputs / 6.0 + 0.5, 0.0, 1.0)
 
 
-@_register
+@register
 class Clip(layers.Layer):
     """``min(max(x, low), high)``; at a bound the slope is 1."""
 
@@ -188,7 +150,7 @@ class Clip(layers.Layer):
         return {**super().get_config(), "low": self.low, "high": self.high}
 
 
-@_register
+@register
 class ExactPReLU(layers.PReLU):
     """``x`` above zero, ``alpha * x`` elsewhere, one alpha a channel; at zero the slope is alpha."""
 
@@ -196,7 +158,7 @@ class ExactPReLU(layers.PReLU):
         return ops.where(inputs > 0, inputs, self.alpha * inputs)
 
 
-@_register
+@register
 class LocalResponseNormalization(layers.Layer):
     """``x / (bias + alpha / window * sum of squares)**beta`` over ``window`` neighbouring channels; any float type."""
 
@@ -218,7 +180,7 @@ class LocalResponseNormalization(layers.Layer):
         return {**super().get_config(), **own}
 
 
-@_register
+@register
 class Affine(layers.Layer):
     """``kernel * x + bias`` number by number, each of the input's shape without its batch axis."""
 
@@ -241,7 +203,7 @@ class Affine(layers.Layer):
         return {**super().get_config(), "use_kernel": self.use_kernel, "use_bias": self.use_bias}
 
 
-@_register
+@register
 class Pad(layers.Layer):
     """``value`` around all axes but the batch axis."""
 
@@ -257,7 +219,7 @@ class Pad(layers.Layer):
         return {**super().get_config(), "padding": self.padding, "value": self.value}
 
 
-@_register
+@register
 class Take(layers.Layer):
     """The values at ``indices`` of ``axis``, in this order."""
 
@@ -272,7 +234,7 @@ class Take(layers.Layer):
         return {**super().get_config(), "axis": self.axis, "indices": self.indices}
 
 
-@_register
+@register
 class Resample(layers.Layer):
     """``matrix``, (out, in), times the values along ``axis``."""
 
@@ -292,7 +254,7 @@ class Resample(layers.Layer):
         return {**super().get_config(), "axis": self.axis, "outputs": self.outputs}
 
 
-@_register
+@register
 class Scale(layers.Layer):
     """``kernel * x + bias`` with one number of each per channel."""
 
@@ -319,7 +281,7 @@ class Scale(layers.Layer):
         return {**super().get_config(), "use_bias": self.use_bias}
 
 
-@_register
+@register
 class ChannelsFirstFlatten(layers.Flatten):
     """The values in the order that a channels-first framework flattens them to."""
 
@@ -327,7 +289,7 @@ class ChannelsFirstFlatten(layers.Flatten):
         return super().call(ops.moveaxis(inputs, -1, 1))
 
 
-@_register
+@register
 class ChannelsFirstReshape(layers.Reshape):
     """What a channels-first framework reshapes to ``target_shape``, moved back to channels-last."""
 
@@ -371,11 +333,11 @@ class _LinearUpSampling:
         return inputs
 
 
-@_register
+@register
 class LinearUpSampling1D(_LinearUpSampling, layers.UpSampling1D):
     pass
 
 
-@_register
+@register
 class LinearUpSampling2D(_LinearUpSampling, layers.UpSampling2D):
     pass

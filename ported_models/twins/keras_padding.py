@@ -1,12 +1,27 @@
-"""Explicit padding in front of a Keras layer."""
+"""Explicit padding in front of a Keras layer, and how a class of one, two and three spatial axes is made."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from keras import ops
+import keras
+from keras import layers, ops
 
 from ported_models.shapes import Padding
+
+#: A class with it can be saved and loaded.
+register = keras.saving.register_keras_serializable(package="xai_harness")
+
+
+def by_rank(
+    name: str, mixin: type, stock: str, ranks: tuple[int, ...] = (1, 2, 3), end: str = ""
+) -> dict[str, Any]:
+    """By "1D" to "3D", a layer that is ``mixin`` before Keras' ``stock``: ``name1D`` to ``name3D``, then ``end``."""
+    classes = {}
+    for rank in (f"{count}D" for count in ranks):
+        bases = (mixin, getattr(layers, f"{stock}{rank}{end}"))
+        classes[rank] = register(type(f"{name}{rank}{end}", bases, {"__module__": mixin.__module__}))
+    return classes
 
 
 def pad_space(x: Any, padding: Padding, value: float = 0.0) -> Any:

@@ -39,6 +39,14 @@ class ChannelLinear(nn.Linear):
         return to_internal(super().forward(to_canonical(x)))
 
 
+def _by_rank(name: str, mixin: type, stock: str) -> dict[int, type[nn.Module]]:
+    """By number of spatial axes, a module that is ``mixin`` before torch's ``stock``: ``name1d`` to ``name3d``."""
+    return {
+        rank: type(f"{name}{rank}d", (mixin, getattr(nn, f"{stock}{rank}d")), {"__module__": __name__})
+        for rank in (1, 2, 3)
+    }
+
+
 class _Padded:
     """An explicit padding in front of a stock module without any."""
 
@@ -58,16 +66,7 @@ class _Padded:
         return f"{super().extra_repr()}, explicit_padding={self.explicit_padding}"  # type: ignore[misc]
 
 
-class PaddedConv1d(_Padded, nn.Conv1d):
-    pass
-
-
-class PaddedConv2d(_Padded, nn.Conv2d):
-    pass
-
-
-class PaddedConv3d(_Padded, nn.Conv3d):
-    pass
+PADDED_CONV = _by_rank("PaddedConv", _Padded, "Conv")
 
 
 class _CroppedConvTranspose:
@@ -89,16 +88,7 @@ class _CroppedConvTranspose:
         return y if self.bias is None else y + self.bias.view(-1, *(1,) * len(self.kernel_size))
 
 
-class CroppedConvTranspose1d(_CroppedConvTranspose, nn.ConvTranspose1d):
-    pass
-
-
-class CroppedConvTranspose2d(_CroppedConvTranspose, nn.ConvTranspose2d):
-    pass
-
-
-class CroppedConvTranspose3d(_CroppedConvTranspose, nn.ConvTranspose3d):
-    pass
+CROPPED_CONV_TRANSPOSE = _by_rank("CroppedConvTranspose", _CroppedConvTranspose, "ConvTranspose")
 
 
 class SeparableConv(nn.Module):
@@ -113,16 +103,13 @@ class SeparableConv(nn.Module):
         return self.pointwise(self.depthwise(x))
 
 
-class PaddedMaxPool1d(_Padded, nn.MaxPool1d):
+class _PaddedMaxPool(_Padded):
+    """A padding that is never the maximum."""
+
     pad_value = -math.inf
 
 
-class PaddedMaxPool2d(_Padded, nn.MaxPool2d):
-    pad_value = -math.inf
-
-
-class PaddedMaxPool3d(_Padded, nn.MaxPool3d):
-    pad_value = -math.inf
+PADDED_MAX_POOL = _by_rank("PaddedMaxPool", _PaddedMaxPool, "MaxPool")
 
 
 class _PaddedAvgPool(_Padded):
@@ -137,16 +124,7 @@ class _PaddedAvgPool(_Padded):
         return averages if self.counts else averages / super().forward(torch.ones_like(x[:1, :1]))
 
 
-class PaddedAvgPool1d(_PaddedAvgPool, nn.AvgPool1d):
-    pass
-
-
-class PaddedAvgPool2d(_PaddedAvgPool, nn.AvgPool2d):
-    pass
-
-
-class PaddedAvgPool3d(_PaddedAvgPool, nn.AvgPool3d):
-    pass
+PADDED_AVG_POOL = _by_rank("PaddedAvgPool", _PaddedAvgPool, "AvgPool")
 
 
 class _Dropped:
@@ -156,16 +134,7 @@ class _Dropped:
         return super().forward(x).flatten(1)  # type: ignore[misc]
 
 
-class GlobalAvgPool1d(_Dropped, nn.AdaptiveAvgPool1d):
-    pass
-
-
-class GlobalAvgPool2d(_Dropped, nn.AdaptiveAvgPool2d):
-    pass
-
-
-class GlobalAvgPool3d(_Dropped, nn.AdaptiveAvgPool3d):
-    pass
+GLOBAL_AVG_POOL = _by_rank("GlobalAvgPool", _Dropped, "AdaptiveAvgPool")
 
 
 class _SharedMaximum:
@@ -182,16 +151,7 @@ class _SharedMaximum:
         return x.amax(dim=tuple(range(2, x.ndim)), keepdim=self.keepdims)
 
 
-class GlobalMaxPool1d(_SharedMaximum, nn.AdaptiveMaxPool1d):
-    pass
-
-
-class GlobalMaxPool2d(_SharedMaximum, nn.AdaptiveMaxPool2d):
-    pass
-
-
-class GlobalMaxPool3d(_SharedMaximum, nn.AdaptiveMaxPool3d):
-    pass
+GLOBAL_MAX_POOL = _by_rank("GlobalMaxPool", _SharedMaximum, "AdaptiveMaxPool")
 
 
 class ClosedHardsigmoid(nn.Hardsigmoid):

@@ -42,10 +42,10 @@ class Twin(nn.Module):
             module = self._modules[layer.name]
             assert module is not None
             outputs[layer.name] = module(*inputs)
-            found = tuple(own.to_canonical(outputs[layer.name]).shape[1:])
-            if found != layer.shape:
+            shape = tuple(own.to_canonical(outputs[layer.name]).shape[1:])
+            if shape != layer.shape:
                 raise HarnessError(
-                    f"{self.graph.name}: layer {layer.name!r} ({layer.kind}) has shape {found} in torch, "
+                    f"{self.graph.name}: layer {layer.name!r} ({layer.kind}) has shape {shape} in torch, "
                     f"the graph says {layer.shape} (batch left out, channels last); "
                     "check the shape of the input and the layer's attributes"
                 )
@@ -119,7 +119,7 @@ def _convolution(
     module = (
         getattr(nn, f"Conv{rank}d")(*channels, padding=even, **options)
         if even is not None
-        else getattr(own, f"PaddedConv{rank}d")(*channels, explicit_padding=a["padding"], **options)
+        else own.PADDED_CONV[rank](*channels, explicit_padding=a["padding"], **options)
     )
     return convert.fill(module, weight=weight, bias=bias)
 
@@ -165,7 +165,7 @@ def _conv_transpose(layer: Layer, convert: _Converter) -> nn.Module:
             *channels, padding=crops, output_padding=taken_back, **options
         )
     else:
-        module = getattr(own, f"CroppedConvTranspose{rank}d")(
+        module = own.CROPPED_CONV_TRANSPOSE[rank](
             *channels, cropping=a["padding"], appended=a["output_padding"], **options
         )
     return convert.fill(module, weight=weight, bias=bias)
@@ -183,7 +183,7 @@ def _max_pool(layer: Layer, convert: _Converter) -> nn.Module:
     a, rank, even = layer.attributes, _space(layer), _pool_padding(layer)
     if even is not None:
         return getattr(nn, f"MaxPool{rank}d")(a["pool_size"], a["strides"], padding=even)
-    return getattr(own, f"PaddedMaxPool{rank}d")(a["pool_size"], a["strides"], explicit_padding=a["padding"])
+    return own.PADDED_MAX_POOL[rank](a["pool_size"], a["strides"], explicit_padding=a["padding"])
 
 
 def _average_pool(layer: Layer, convert: _Converter) -> nn.Module:
@@ -193,7 +193,7 @@ def _average_pool(layer: Layer, convert: _Converter) -> nn.Module:
         return getattr(nn, f"AvgPool{rank}d")(
             a["pool_size"], a["strides"], padding=even, count_include_pad=counts
         )
-    return getattr(own, f"PaddedAvgPool{rank}d")(
+    return own.PADDED_AVG_POOL[rank](
         a["pool_size"], a["strides"], explicit_padding=a["padding"], counts=counts
     )
 
@@ -201,42 +201,37 @@ def _average_pool(layer: Layer, convert: _Converter) -> nn.Module:
 def _global_average_pool(layer: Layer, convert: _Converter) -> nn.Module:
     if layer.attributes["keepdims"]:
         return getattr(nn, f"AdaptiveAvgPool{_space(layer)}d")(1)
-    return getattr(own, f"GlobalAvgPool{_space(layer)}d")(1)
+    return own.GLOBAL_AVG_POOL[_space(layer)](1)
 
 
 def _global_max_pool(layer: Layer, convert: _Converter) -> nn.Module:
-    return getattr(own, f"GlobalMaxPool{_space(layer)}d")(layer.attributes["keepdims"])
+    return own.GLOBAL_MAX_POOL[_space(layer)](layer.attributes["keepdims"])
+
+
+def _scaled(layer: Layer, convert: _Converter, norm: nn.Module, **statistics: np.ndarray) -> nn.Module:
+    """``norm`` with the layer's gamma and beta, 1 and 0 where it has none."""
+    shape = layer.shape[-layer.attributes.get("axes_count", 1) :]
+    gamma, beta = layer.weights.get("gamma", np.ones(shape)), layer.weights.get("beta", np.zeros(shape))
+    return convert.fill(norm, weight=gamma, bias=beta, **statistics)
 
 
 def _batch_norm(layer: Layer, convert: _Converter) -> nn.Module:
-    channels, weights = layer.shape[-1], layer.weights
     kind = {3: nn.BatchNorm2d, 4: nn.BatchNorm3d}.get(len(layer.shape), nn.BatchNorm1d)
-    return convert.fill(
-        kind(channels, eps=layer.attributes["epsilon"], device="meta"),
-        weight=weights.get("gamma", np.ones(channels)),
-        bias=weights.get("beta", np.zeros(channels)),
-        running_mean=weights["mean"],
-        running_var=weights["variance"],
-    )
+    norm = kind(layer.shape[-1], eps=layer.attributes["epsilon"], device="meta")
+    mean, variance = layer.weights["mean"], layer.weights["variance"]
+    return _scaled(layer, convert, norm, running_mean=mean, running_var=variance)
 
 
 def _layer_norm(layer: Layer, convert: _Converter) -> nn.Module:
     shape = layer.shape[-layer.attributes["axes_count"] :]
     kind = nn.LayerNorm if len(layer.shape) == 1 else own.ChannelLayerNorm
-    return convert.fill(
-        kind(shape, eps=layer.attributes["epsilon"], device="meta"),
-        weight=layer.weights.get("gamma", np.ones(shape)),
-        bias=layer.weights.get("beta", np.zeros(shape)),
-    )
+    return _scaled(layer, convert, kind(shape, eps=layer.attributes["epsilon"], device="meta"))
 
 
 def _group_norm(layer: Layer, convert: _Converter) -> nn.Module:
-    channels = layer.shape[-1]
-    return convert.fill(
-        nn.GroupNorm(layer.attributes["groups"], channels, eps=layer.attributes["epsilon"], device="meta"),
-        weight=layer.weights.get("gamma", np.ones(channels)),
-        bias=layer.weights.get("beta", np.zeros(channels)),
-    )
+    a = layer.attributes
+    norm = nn.GroupNorm(a["groups"], layer.shape[-1], eps=a["epsilon"], device="meta")
+    return _scaled(layer, convert, norm)
 
 
 def _prelu(layer: Layer, convert: _Converter) -> nn.Module:
@@ -300,12 +295,8 @@ def _simple(module: type[nn.Module]) -> Build:
 _MODULES: dict[str, Build] = {
     "input": _simple(nn.Identity),
     "dense": _dense,
-    "conv1d": _conv,
-    "conv2d": _conv,
-    "conv3d": _conv,
-    "conv_transpose1d": _conv_transpose,
-    "conv_transpose2d": _conv_transpose,
-    "conv_transpose3d": _conv_transpose,
+    **{f"conv{rank}d": _conv for rank in (1, 2, 3)},
+    **{f"conv_transpose{rank}d": _conv_transpose for rank in (1, 2, 3)},
     "separable_conv1d": _separable,
     "separable_conv2d": _separable,
     "relu": _simple(nn.ReLU),
@@ -323,12 +314,8 @@ _MODULES: dict[str, Build] = {
     "clip": lambda layer, convert: own.ClosedHardtanh(layer.attributes["low"], layer.attributes["high"]),
     "prelu": _prelu,
     "softmax": lambda layer, convert: nn.Softmax(_axis(layer)),
-    "max_pool1d": _max_pool,
-    "max_pool2d": _max_pool,
-    "max_pool3d": _max_pool,
-    "average_pool1d": _average_pool,
-    "average_pool2d": _average_pool,
-    "average_pool3d": _average_pool,
+    **{f"max_pool{rank}d": _max_pool for rank in (1, 2, 3)},
+    **{f"average_pool{rank}d": _average_pool for rank in (1, 2, 3)},
     "global_average_pool": _global_average_pool,
     "global_max_pool": _global_max_pool,
     "batch_norm": _batch_norm,

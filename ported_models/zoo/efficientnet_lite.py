@@ -124,13 +124,15 @@ def graph_of(state: State, name: str) -> Graph:
 
 def _block(builder: Builder, state: State, number: int, stage: Stage, first: bool) -> None:
     """One inverted bottleneck: widen, filter each channel, narrow; added to its input where shapes allow."""
-    block, theirs, entry = f"block{number}", f"_blocks.{number}.", builder.last
+    block, torch_block, entry = f"block{number}", f"_blocks.{number}.", builder.last
     if stage.expansion != 1:
-        _convolution(builder, state, f"{block}_expand", f"{theirs}_expand_conv", f"{theirs}_bn0", relu6=True)
+        _convolution(
+            builder, state, f"{block}_expand", f"{torch_block}_expand_conv", f"{torch_block}_bn0", relu6=True
+        )
     stride = stage.stride if first else 1
-    depthwise = f"{theirs}_depthwise_conv"
-    _convolution(builder, state, f"{block}_depthwise", depthwise, f"{theirs}_bn1", stride, relu6=True)
-    _convolution(builder, state, f"{block}_project", f"{theirs}_project_conv", f"{theirs}_bn2")
+    depthwise = f"{torch_block}_depthwise_conv"
+    _convolution(builder, state, f"{block}_depthwise", depthwise, f"{torch_block}_bn1", stride, relu6=True)
+    _convolution(builder, state, f"{block}_project", f"{torch_block}_project_conv", f"{torch_block}_bn2")
     if not first:
         builder.add("add", f"{block}_add", (builder.last, entry))
 
@@ -157,7 +159,7 @@ def _convolution(
         "batch_norm",
         f"{name}_bn",
         attributes={"epsilon": EPSILON},
-        weights={ours: state[f"{norm}.{theirs}"] for ours, theirs in statistics.items()},
+        weights={key: state[f"{norm}.{torch_key}"] for key, torch_key in statistics.items()},
     )
     if relu6:
         builder.add("relu6", f"{name}_relu6")

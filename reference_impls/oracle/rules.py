@@ -82,11 +82,11 @@ def propagate(
 
 def _require_shapes(layer: Layer, inputs: Arrays, relevance: np.ndarray) -> None:
     batch = relevance.shape[:1]
-    found = tuple(x.shape for x in inputs)
+    shapes = tuple(x.shape for x in inputs)
     expected = tuple((*batch, *shape) for shape in layer.input_shapes)
-    if found != expected:
+    if shapes != expected:
         raise InvalidInputError(
-            f"layer {layer.name!r} ({layer.kind}) was given inputs of shape {found}, expected {expected}; "
+            f"layer {layer.name!r} ({layer.kind}) was given inputs of shape {shapes}, expected {expected}; "
             "arrays are batch first and channels last"
         )
     if relevance.shape[1:] != layer.shape:

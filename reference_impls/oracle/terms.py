@@ -230,7 +230,7 @@ def terms_at(layer: Layer, inputs: Arrays, terms: Terms) -> tuple[TermAt, ...]:
     of_weights: dict[Part, Weights] = {}
 
     def pairs(products: tuple[Product, ...]) -> Pairs:
-        found = []
+        made = []
         for product in products:
             if product.inputs not in of_inputs:
                 of_inputs[product.inputs] = tuple(product.inputs.of(x) for x in inputs)
@@ -239,8 +239,8 @@ def terms_at(layer: Layer, inputs: Arrays, terms: Terms) -> tuple[TermAt, ...]:
                     name: product.weights.of(weight) for name, weight in weights.items()
                 }
             parts = of_weights[product.weights]
-            found.append((of_inputs[product.inputs], parts if product.bias else without_bias(parts)))
-        return tuple(found)
+            made.append((of_inputs[product.inputs], parts if product.bias else without_bias(parts)))
+        return tuple(made)
 
     return tuple(TermAt(pairs(term.below), pairs(term.above), term.factor, term.only) for term in terms.terms)
 

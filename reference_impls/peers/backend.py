@@ -148,20 +148,24 @@ class PreparedPeer:
             "layers": layers and isinstance(method.procedure, Backward | IntegratedGradients | Smoothed),
         }
         arrays = {**call.arrays, "x": np.ascontiguousarray(x, dtype=self._dtype), "target": target}
-        reply, found = self._ask(payload, arrays)
+        reply, arrays_ = self._ask(payload, arrays)
         activations, relevances = (
-            {layer.name: found[f"{what}/{layer.name}"] for layer in graph if f"{what}/{layer.name}" in found}
+            {
+                layer.name: arrays_[f"{what}/{layer.name}"]
+                for layer in graph
+                if f"{what}/{layer.name}" in arrays_
+            }
             for what in ("activation", "relevance")
         )
         facts = {"peer": reply.get("facts", {})}
-        return Arrays(found["logits"], found["attribution"], activations, relevances, facts=facts)
+        return Arrays(arrays_["logits"], arrays_["attribution"], activations, relevances, facts=facts)
 
     def _ask(
         self, payload: dict[str, Any], arrays: dict[str, np.ndarray]
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """The answer to ``explain``, the model sent first where the process does not have it."""
         worker = self._backend.worker
-        reply, found = worker.request("explain", payload, arrays)
+        reply, answer = worker.request("explain", payload, arrays)
         if reply.get("unknown_model"):
             graph = self._model.graph
             worker.request(
@@ -169,15 +173,15 @@ class PreparedPeer:
                 {"model": self._key, "graph": graph_payload(graph), "dtype": self._dtype},
                 graph_weights(graph),
             )
-            reply, found = worker.request("explain", payload, arrays)
-        missing = [name for name in ("attribution", "logits") if name not in found]
+            reply, answer = worker.request("explain", payload, arrays)
+        missing = [name for name in ("attribution", "logits") if name not in answer]
         if missing:
             raise PeerError(
                 f"{self._backend.name}: the answer to 'explain' has no {missing[0]}, only "
-                f"{', '.join(sorted(found)) or 'nothing'}; the adapter {self._backend.adapter.peer.adapter.name} "
+                f"{', '.join(sorted(answer)) or 'nothing'}; the adapter {self._backend.adapter.peer.adapter.name} "
                 "does not keep to the protocol of backend.py"
             )
-        return reply, found
+        return reply, answer
 
 
 def innvestigate_backend() -> PeerBackend:

@@ -96,13 +96,13 @@ def _created(network: Any, name: str, arguments: Mapping[str, Any], facts: dict[
 
     more: dict[str, Any] = {}
     while True:
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
                 return create(**more)
             except NotImplementedError:
                 # `AnalyzerBase._do_model_checks` raises after each check that it announces as a warning.
-                checks = [str(each.message) for each in said if "Check triggered by" in str(each.message)]
+                checks = [str(each.message) for each in caught if "Check triggered by" in str(each.message)]
                 if more or not checks:
                     raise
                 more = {"disable_model_checks": True}
@@ -189,11 +189,11 @@ def _until_index(network: Any, wanted: list[str]) -> int:
     places = _places(network, kernels)
     index = max((places[name] for name in wanted), default=0)
     # A fused activation stands for the same layer as its kernel.
-    found = {network.layers[name].name for name in kernels if places[name] <= index}
-    if found != {network.layers[name].name for name in wanted}:
+    names = {network.layers[name].name for name in kernels if places[name] <= index}
+    if names != {network.layers[name].name for name in wanted}:
         raise ValueError(
             f"no until_layer_idx of the Keras model means {', '.join(wanted) or 'no kernel'}: up to index {index} "
-            f"it has {', '.join(sorted(found))}; choose an index at which the network does not branch"
+            f"it has {', '.join(sorted(names))}; choose an index at which the network does not branch"
         )
     return index
 
@@ -226,8 +226,8 @@ _handed: list[np.ndarray] = []
 def _drawn(shape: np.ndarray) -> np.ndarray:
     """The noise handed in; raises ValueError where the library wants another shape."""
     if not _handed or _handed[0].shape != tuple(shape):
-        found = _handed[0].shape if _handed else "none"
-        raise ValueError(f"the library draws noise of shape {tuple(shape)}, handed in was {found}")
+        handed = _handed[0].shape if _handed else "none"
+        raise ValueError(f"the library draws noise of shape {tuple(shape)}, handed in was {handed}")
     return _handed[0]
 
 

@@ -83,10 +83,10 @@ def build(
         layer = kinds.layer_of(spec, shapes, options, activations)
         inputs = [network.outputs[source] for source in spec["inputs"]]
         tensor = layer(inputs if len(inputs) > 1 else inputs[0])
-        found = tuple(tensor.shape[1:])
-        if found != tuple(spec["shape"]):
+        shape = tuple(tensor.shape[1:])
+        if shape != tuple(spec["shape"]):
             raise ValueError(
-                f"{graph['name']}: layer {name!r} ({spec['kind']}) has shape {found} in Keras 2, the graph "
+                f"{graph['name']}: layer {name!r} ({spec['kind']}) has shape {shape} in Keras 2, the graph "
                 f"says {tuple(spec['shape'])}; the graph's attributes of this layer are wrong"
             )
         if layer.weights:

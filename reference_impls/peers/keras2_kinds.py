@@ -47,7 +47,7 @@ def layer_of(spec: Spec, shapes: Shapes, options: Options, form: str) -> Any:
 
 
 def is_substitute(layer: Any) -> bool:
-    """Whether ``layer`` is one of ours, derived from the stock layer of its class name."""
+    """Whether ``layer`` is one of this project, derived from the stock layer of its class name."""
     return type(layer).__module__ in (own.__name__, convolutions.__name__)
 
 

@@ -71,15 +71,15 @@ def call_of(method: Method) -> Instruction:
     if published is not None:
         return published
     if isinstance(method.procedure, GradCam | UniformNoise):
-        found = _function_of(method)
+        instruction = _function_of(method)
     else:
-        found = _analyzer_of(method)
-    if found is None:
+        instruction = _analyzer_of(method)
+    if instruction is None:
         raise UnsupportedMethodError(
             f"signxai 1.1.9.2 has no function for {method.name!r}; it takes the methods of its own dialect "
             "(xai-harness methods lists them)"
         )
-    return found
+    return instruction
 
 
 def knows(method: Method) -> bool:
@@ -158,29 +158,29 @@ def _analyzer_of(method: Method) -> Instruction | None:
     """The analyzer for the method's values, and what the result is multiplied by."""
     gradient = method.composite == GRADIENT and method.head == "one"
     procedure, plain = method.procedure, method.procedure == Backward() and method.head == "logit"
-    found: Instruction | None = None
+    instruction: Instruction | None = None
     if gradient and procedure == Backward():
-        found = _analyzer("gradient")
+        instruction = _analyzer("gradient")
     elif gradient and isinstance(procedure, IntegratedGradients):
         if procedure.endpoint and procedure.each == "none":
             values = {"steps": procedure.steps, "reference_inputs": procedure.baseline}
-            found = _analyzer("integrated_gradients", **values)
+            instruction = _analyzer("integrated_gradients", **values)
     elif gradient and isinstance(procedure, Smoothed):
         if procedure.each == "none":
             name = "smoothgrad" if procedure.statistic == "mean" else "vargrad"
-            found = _analyzer(name, augment_by_n=procedure.samples, noise_scale=procedure.scale)
+            instruction = _analyzer(name, augment_by_n=procedure.samples, noise_scale=procedure.scale)
     elif plain and method.composite == _meant_by("guided_backprop").composite:
-        found = _analyzer("guided_backprop")
+        instruction = _analyzer("guided_backprop")
     elif plain and method.composite == _meant_by("deconvnet").composite:
-        found = _analyzer("deconvnet")
+        instruction = _analyzer("deconvnet")
     elif plain:
-        found = _lrp(method.composite)
-    if found is None or method.postprocess == "none":
-        return found
+        instruction = _lrp(method.composite)
+    if instruction is None or method.postprocess == "none":
+        return instruction
     if method.postprocess == "times_input":
-        return replace(found, times="input")
+        return replace(instruction, times="input")
     if isinstance(method.postprocess, TimesSign):
-        return replace(found, times=method.postprocess.threshold)
+        return replace(instruction, times=method.postprocess.threshold)
     return None
 
 
@@ -198,11 +198,11 @@ def _lrp(composite: Composite) -> Instruction | None:
     before = tuple(each for each in composite.assignments if each.kinds == CONVOLUTION_KINDS)
     if not rules or dialect.lrp_composite(rules[0], input_rule, before) != composite:  # type: ignore[arg-type]
         return None
-    found = _sequential(rules[0], before) if before else _of_rule(rules[0])
+    instruction = _sequential(rules[0], before) if before else _of_rule(rules[0])
     values = _of_input_layer_rule(input_rule)
-    if found is None or values is None:
+    if instruction is None or values is None:
         return None
-    return replace(found, arguments={**found.arguments, **values})
+    return replace(instruction, arguments={**instruction.arguments, **values})
 
 
 def _sequential(rule: Rule, before: tuple[Assignment, ...]) -> Instruction | None:

@@ -97,10 +97,10 @@ def _explain(
         return {"unknown_model": True}, {}
     network, inside = _kept[0].network(payload["activations"])
     call, x, noise = payload["method"], arrays["x"], arrays.get("noise")
-    found: dict[str, list[np.ndarray]] = {}
+    answers: dict[str, list[np.ndarray]] = {}
 
     def keep(name: str, array: Any) -> None:
-        found.setdefault(name, []).append(np.asarray(array, dtype=x.dtype))
+        answers.setdefault(name, []).append(np.asarray(array, dtype=x.dtype))
 
     for place in range(len(x)):
         # One sample here too: a batch of several may be rounded differently.
@@ -118,7 +118,7 @@ def _explain(
                 keep(f"activation/{name}", activation)
             for name, array in relevance.over_runs().items():
                 keep(f"relevance/{name}", array)
-    answer = {name: np.concatenate(parts) for name, parts in found.items()}
+    answer = {name: np.concatenate(parts) for name, parts in answers.items()}
     return {"facts": {"function": call["function"], "substitutes": network.substitutes}}, answer
 
 
@@ -142,12 +142,12 @@ def explanation(
     layer = call["layer"] and network.layers[call["layer"]].name
     watched = _analyzers_watched(relevance, call["creation"])
     with watched, _noise_handed_out(noise, call["scale"]), _layer_meant(layer):
-        found = function(network.model, x, neuron_selection=target, **call["arguments"])
+        attribution = function(network.model, x, neuron_selection=target, **call["arguments"])
     if call["times"] == "input":
-        found = found * x
+        attribution = attribution * x
     elif call["times"] is not None:
-        found = found * calculate_sign_mu(x, call["times"])
-    return np.asarray(found)
+        attribution = attribution * calculate_sign_mu(x, call["times"])
+    return np.asarray(attribution)
 
 
 @contextlib.contextmanager

@@ -77,5 +77,5 @@ def _linear(heat: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 def _guided_gradient(network: Network, forward: Forward, rules: Mapping[str, Rule], start: str) -> Tensor:
     """``d sum(A) / d x`` under ``rules``, ``A`` the output of layer ``start``."""
     name = network.graph.input.name
-    found = dict(run_backward(network, forward, rules, start, tf.ones_like(forward.outputs[start])))
-    return found.get(name, tf.zeros_like(forward.outputs[name]))
+    gradients = dict(run_backward(network, forward, rules, start, tf.ones_like(forward.outputs[start])))
+    return gradients.get(name, tf.zeros_like(forward.outputs[name]))

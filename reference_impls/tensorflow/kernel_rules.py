@@ -95,10 +95,11 @@ def _alpha_beta(layer: Affine, x: Tensor, relevance: Tensor, rule: AlphaBeta) ->
     weights = layer.weights if rule.bias else layer.weights.without_bias()
     positive, negative = weights.map(_positive), weights.map(_negative)
     second = Weights.without_bias if rule.split_bias else _unchanged
-    activator = _same_sign_shares(layer, x, relevance, positive, second(negative), rule.stabilizer)
+    halves = _halves(x, rule.stabilizer)
+    activator = _same_sign_shares(layer, halves, relevance, positive, second(negative), rule.stabilizer)
     if rule.beta == 0:
         return activator
-    inhibitor = _same_sign_shares(layer, x, relevance, negative, second(positive), rule.stabilizer)
+    inhibitor = _same_sign_shares(layer, halves, relevance, negative, second(positive), rule.stabilizer)
     return rule.alpha * activator - rule.beta * inhibitor
 
 
@@ -106,25 +107,39 @@ def _unchanged(weights: Weights) -> Weights:
     return weights
 
 
+def _halves(x: Tensor, stabilizer: Stabilizer) -> tuple[Tensor, Tensor | None]:
+    """``x+`` and ``x-``; None for ``x-`` where it is zero and so is all that comes of it.
+
+    Where a denominator may be zero, ``x- * f^T(t; N)`` is not nothing although ``x-`` is zero: it is NaN.
+    """
+    if not isinstance(stabilizer, Unprotected) and tf.reduce_min(x) >= 0:
+        return x, None
+    return _positive(x), _negative(x)
+
+
 def _same_sign_shares(
-    layer: Affine, x: Tensor, relevance: Tensor, for_positive: Weights, for_negative: Weights, s: Stabilizer
+    layer: Affine,
+    halves: tuple[Tensor, Tensor | None],
+    relevance: Tensor,
+    for_positive: Weights,
+    for_negative: Weights,
+    s: Stabilizer,
 ) -> Tensor:
     """``x+ * f^T(t; P) + x- * f^T(t; N)``, ``t = R / S(f(x+; P) + f(x-; N))``.
 
-    ``P`` (`for_positive`) and ``N`` (`for_negative`) are the weights that the positive and the negative
-    part of ``x`` meet, each with its share of the bias.
+    ``halves``: ``x+`` and ``x-``. ``P`` (`for_positive`) and ``N`` (`for_negative`) are the weights that they
+    meet, each with its share of the bias.
     """
-    upper = _positive(x)
+    upper, lower = halves
     z = layer.apply(upper, for_positive)
-    # Where t may be infinite, x- * f^T(t; N) is not nothing although x- is zero: it is NaN.
-    if not isinstance(s, Unprotected) and not tf.reduce_any(x < 0):
-        # x- is zero: f(x-; N) is the bias of N, x- * f^T(t; N) is nothing. Half the work for the same value.
+    if (
+        lower is None
+    ):  # f(x-; N) is the bias of N, x- * f^T(t; N) is nothing: half the work for the same value
         if for_negative.bias is not None:
             z += for_negative.bias
-        return upper * layer.transpose(x, for_positive, relevance / stabilized(z, s))
-    lower = _negative(x)
+        return upper * layer.transpose(upper, for_positive, relevance / stabilized(z, s))
     t = relevance / stabilized(z + layer.apply(lower, for_negative), s)
-    return upper * layer.transpose(x, for_positive, t) + lower * layer.transpose(x, for_negative, t)
+    return upper * layer.transpose(upper, for_positive, t) + lower * layer.transpose(lower, for_negative, t)
 
 
 def _alpha_beta_x(layer: Affine, x: Tensor, relevance: Tensor, rule: AlphaBetaX) -> Tensor:
@@ -156,9 +171,9 @@ def _gamma(layer: Affine, x: Tensor, relevance: Tensor, output: Tensor, rule: Ga
     nothing = tf.zeros_like(relevance)
     above = tf.where(output > 0, relevance, nothing)
     below = tf.where(output < 0, relevance, nothing)
-    s = rule.stabilizer
-    return _same_sign_shares(layer, x, above, raised, lowered.without_bias(), s) + _same_sign_shares(
-        layer, x, below, lowered, raised.without_bias(), s
+    s, halves = rule.stabilizer, _halves(x, rule.stabilizer)
+    return _same_sign_shares(layer, halves, above, raised, lowered.without_bias(), s) + _same_sign_shares(
+        layer, halves, below, lowered, raised.without_bias(), s
     )
 
 

@@ -58,7 +58,7 @@ def evidence_of(
 
 
 def finding_of(evidence: Evidence, stage: str = "rule", floor: float = FLOOR) -> Finding:
-    error = apart(evidence.expected, evidence.found)
+    error = apart(evidence.expected, evidence.observed)
     layer = evidence.layer.name if evidence.layer else None
     return Finding(stage, layer, "unknown", "something is done differently", error, floor)  # type: ignore[arg-type]
 

@@ -50,14 +50,14 @@ def test_a_port_in_a_file_of_ones_own_is_diagnosed(tmp_path: Path, name: str) ->
     asked = ["diagnose", "digits-cnn", "lrp.epsilon", "--candidate", f"{port}:{name}", "--json"]
     result = runner.invoke(app, [*asked, "--reproduce", str(folder)])
     assert result.exit_code == 1
-    told = json.loads(result.stdout)
-    assert (told["stage"], told["layer"], told["cause"]) == ("rule", "conv2", "epsilon-value")
-    assert [row["layer"] for row in told["introduced"] if row["differs"]] == ["conv2"]
+    answer = json.loads(result.stdout)
+    assert (answer["stage"], answer["layer"], answer["cause"]) == ("rule", "conv2", "epsilon-value")
+    assert [row["layer"] for row in answer["introduced"] if row["differs"]] == ["conv2"]
     assert (folder / "reproduce.py").is_file()
 
 
 @pytest.mark.parametrize(
-    ("candidate", "said"),
+    ("candidate", "words"),
     [
         ("missing.py:backend", "there is no file missing.py"),
         ("{port}:nothing", "defines no 'nothing'"),
@@ -65,12 +65,12 @@ def test_a_port_in_a_file_of_ones_own_is_diagnosed(tmp_path: Path, name: str) ->
         ("nobody", "unknown backend 'nobody'"),
     ],
 )
-def test_a_candidate_that_cannot_be_had_is_one_line(tmp_path: Path, candidate: str, said: str) -> None:
+def test_a_candidate_that_cannot_be_had_is_one_line(tmp_path: Path, candidate: str, words: str) -> None:
     port, broken = tmp_path / "port.py", tmp_path / "broken.py"
     port.write_text("backend = None\n", encoding="utf-8")
     broken.write_text("backend = 1 / 0\n", encoding="utf-8")
     name = candidate.format(port=port, broken=broken)
     result = runner.invoke(app, ["diagnose", "digits-cnn", "lrp.epsilon", "--candidate", name])
     assert isinstance(result.exception, HarnessError)
-    assert said in str(result.exception)
+    assert words in str(result.exception)
     assert "\n" not in str(result.exception)

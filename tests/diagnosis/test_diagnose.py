@@ -170,7 +170,7 @@ def test_a_step_that_raises_is_a_finding_at_its_layer(model: Any, x: np.ndarray)
 
     candidate = harness.backend_from_composite("broken", composite)
     with pytest.MonkeyPatch.context() as patch:
-        from harness.diagnosis import diagnosis as module
+        from harness.diagnosis import examine as module
 
         steps = module._steps
 

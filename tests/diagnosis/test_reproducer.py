@@ -339,7 +339,7 @@ def test_a_file_in_the_place_of_the_folder_is_named(tmp_path):
 
 
 def test_nothing_found_is_nothing_to_reproduce(tmp_path):
-    evidence = replace(small_evidence(), found=(None,))
+    evidence = replace(small_evidence(), observed=(None,))
     with pytest.raises(InvalidInputError, match="nothing to reproduce"):
         write(
             tmp_path / "r",

@@ -108,7 +108,7 @@ def agreement(part: Part, evidence: Evidence, model: PortedModel, port: Any) -> 
         expected = (exact.carry_forward(ForwardStep(part.layer, part.inputs, model.graph)),)
     else:
         expected = exact.step(part.layer, part.inputs, part.relevance, method)
-    return apart(expected, program.found)
+    return apart(expected, program.results)
 
 
 def test_a_large_convolution_gives_a_small_file_with_an_error_of_the_same_order(tmp_path):
@@ -197,4 +197,4 @@ def test_a_candidate_without_steps_is_shown_as_it_was_seen():
     evidence = evidence_of(model, "conv3", "lrp.epsilon", candidate(model, {"conv3": SharesBias}))
     layer = model.graph["conv3"]
     shown = choose(finding_of(evidence), evidence, layer, model.graph, object(), oracle(model))
-    assert shown.part.whole and shown.found is evidence.found and shown.expected is evidence.expected
+    assert shown.part.whole and shown.observed is evidence.observed and shown.expected is evidence.expected

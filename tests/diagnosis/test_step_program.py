@@ -53,7 +53,7 @@ def program_of(function: Any, dtype: str = "float64") -> StepProgram:
     given = X.astype(dtype), RELEVANCE.astype(dtype)
     program = port.step_program(model.graph["layer"], given[:1], given[1], method_named("gradient"))
     (expected,) = port.step(model.graph["layer"], given[:1], given[1], method_named("gradient"))
-    np.testing.assert_array_equal(program.found[0], expected)
+    np.testing.assert_array_equal(program.results[0], expected)
     np.testing.assert_array_equal(run(program, given[:1], given[1])[0], expected)
     return program
 
@@ -81,13 +81,13 @@ def test_every_step_of_a_network_is_a_program_that_gives_the_same(backend, metho
         program = port.step_program(layer, inputs, relevance, resolved)
         again = run(program, inputs, relevance)
         for found, first, second in zip(
-            port.step(layer, inputs, relevance, resolved), program.found, again, strict=True
+            port.step(layer, inputs, relevance, resolved), program.results, again, strict=True
         ):
             np.testing.assert_array_equal(first, found, layer.name)
             np.testing.assert_array_equal(second, found, layer.name)
         forward = port.forward_program(layer, inputs, resolved)
         # In the whole network the memory is laid out otherwise, and sums run in another order.
-        assert apart((trace.layers[layer.name].activation,), forward.found) < 1e-14, layer.name
+        assert apart((trace.layers[layer.name].activation,), forward.results) < 1e-14, layer.name
 
 
 def test_code_that_looks_at_a_value_is_recorded_as_it_went():
@@ -104,7 +104,7 @@ def test_operations_in_place_are_recorded():
         return changed
 
     program = program_of(twice_in_place)
-    assert program.found[0][0, 0] == 7
+    assert program.results[0][0, 0] == 7
     assert "aten.mul_.Tensor" in program.code
 
 
@@ -150,7 +150,7 @@ def test_a_layer_that_is_cut_down_is_whole_again_afterwards():
         model.graph["layer"], (X,), RELEVANCE[:, [1, 3]], method_named("gradient"), np.array([1, 3])
     )
     # kernel rows (0 1 2 3), (4 5 6 7), (8 9 10 11): columns 1 and 3 with relevance 2 and 4.
-    assert program.found[0].tolist() == [[2 + 12, 10 + 28, 18 + 44]]
+    assert program.results[0].tolist() == [[2 + 12, 10 + 28, 18 + 44]]
     assert program.constants["weight"].shape == (2, 3)
     for name, tensor in module.named_parameters():
         assert tensor is before[name][0]
@@ -186,9 +186,9 @@ def test_a_side_that_flattens_in_another_order_is_given_its_own_order():
     port = replace(TorchBackend().prepare(model, "float64"), model=OrderedOtherwise(model))
     method, layer = method_named("lrp.z"), model.graph["layer"]
     program = port.step_program(layer, (X,), RELEVANCE, method)
-    np.testing.assert_array_equal(program.found[0], port.step(layer, (X,), RELEVANCE, method)[0])
-    np.testing.assert_array_equal(run(program, (X,), RELEVANCE)[0], program.found[0])
+    np.testing.assert_array_equal(program.results[0], port.step(layer, (X,), RELEVANCE, method)[0])
+    np.testing.assert_array_equal(run(program, (X,), RELEVANCE)[0], program.results[0])
     assert program.constants["order_of_x"].tolist() == [2, 0, 1]
     # x there is (-2, 3, 1), against kernel rows (0 1 2 3), (4 5 6 7), (8 9 10 11) and bias 1.
     expected = np.array([-2.0, 3, 1]) @ np.arange(12.0).reshape(3, 4) + 1
-    np.testing.assert_array_equal(port.forward_program(layer, (X,), method).found[0], expected[None])
+    np.testing.assert_array_equal(port.forward_program(layer, (X,), method).results[0], expected[None])

@@ -120,11 +120,11 @@ def main() -> None:
     reached = 0
     with tempfile.TemporaryDirectory() as there:
         for point in range(POINTS):
-            said = crashed(before(Path(there) / str(point)), point)
-            reached += said != "done"
-            if said not in ("", "done"):
-                faults.append(said)
-                print(said)
+            failure = crashed(before(Path(there) / str(point)), point)
+            reached += failure != "done"
+            if failure not in ("", "done"):
+                faults.append(failure)
+                print(failure)
     print(f"{reached - len(faults)} of {reached} kills in a recording leave the old golden or the new one.")
     sys.exit(bool(faults))
 

@@ -116,8 +116,8 @@ def loaded(*arguments: Any, **options: Any) -> tuple[PortedPair, list[str]]:
 
 @pytest.fixture(scope="module")
 def right(keras_model: keras.Model) -> PortedPair:
-    pair, said = loaded(keras_model, port_of(keras_model))
-    assert said == []
+    pair, warned = loaded(keras_model, port_of(keras_model))
+    assert warned == []
     return pair
 
 
@@ -172,12 +172,12 @@ def test_both_sides_have_the_same_layers_where_they_say_the_same_thing(right: Po
 def test_an_error_of_the_port_is_found_at_its_layer(
     keras_model: keras.Model, error: str, layer: str, reason: str
 ) -> None:
-    pair, (said,) = loaded(keras_model, port_of(keras_model, error))
+    pair, (warning,) = loaded(keras_model, port_of(keras_model, error))
     assert not pair.verified
     assert pair.first_difference is not None
     assert pair.first_difference.name == layer
     assert reason in str(pair.first_difference.structure)
-    assert f"differs from the Keras model at layer {layer!r}" in said
+    assert f"differs from the Keras model at layer {layer!r}" in warning
 
 
 def test_the_torch_side_computes_what_the_users_module_computes(keras_model: keras.Model) -> None:
@@ -200,8 +200,8 @@ def test_a_difference_that_the_example_does_not_show_is_told(keras_model: keras.
     """ReLU6 is ReLU as long as nothing is above 6; an input 100 times as large shows it."""
     port = port_of(keras_model, "relu6")
     small = np.random.default_rng(0).normal(scale=0.1, size=(1, 9, 9, 3))
-    pair, (said,) = loaded(keras_model, port, example=small)
-    assert pair.verified and "relu6 in torch, relu in Keras" in said
+    pair, (warning,) = loaded(keras_model, port, example=small)
+    assert pair.verified and "relu6 in torch, relu in Keras" in warning
     shown, _ = loaded(keras_model, port, example=100 * small)
     assert shown.first_difference is not None and shown.first_difference.name == "separable_relu"
 

@@ -58,6 +58,14 @@ def test_same_padding_in_two_dimensions(run: Any) -> None:
     assert run(graph, x)[0, :, :, 0].tolist() == [[9, 6], [6, 4]]
 
 
+def test_strides_that_leave_out_the_end_of_a_volume(run: Any) -> None:
+    """Windows three apart stand at 0 and 3, what is behind them counts for nothing; the second tap meets a zero."""
+    x = np.arange(1.0, 7.0).reshape(1, 6, 1, 1, 1)
+    weights = {"kernel": np.array([2.0, 5.0]).reshape(1, 1, 2, 1, 1)}
+    graph = one_layer("conv3d", x, {"strides": (3, 1, 1), "padding": "same"}, weights)
+    assert run(graph, x).ravel().tolist() == [2.0, 8.0]
+
+
 def test_strides_beside_dilations(run: Any) -> None:
     x = series(1, 2, 3, 4, 5, 6, 7)
     graph = one_layer("conv1d", x, {"strides": (2,), "dilations": (2,)}, {"kernel": taps(1, 10)})

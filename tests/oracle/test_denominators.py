@@ -113,8 +113,8 @@ def assert_same_step(one: Layer, seed: int, rule: Rule) -> None:
     # The denominators are sums of whole numbers, the same on both sides.
     n = sum(x.size for x in inputs) + relevance.size
     bound = (n + 4) * UNIT * LARGEST_FACTOR * max(1.0, sum(quotients))
-    for ours, theirs in zip(found, expected, strict=True):
-        assert np.abs(ours - theirs).max() <= bound, f"{rule} at {one.kind}: {ours} instead of {theirs}"
+    for actual, wanted in zip(found, expected, strict=True):
+        assert np.abs(actual - wanted).max() <= bound, f"{rule} at {one.kind}: {actual} instead of {wanted}"
 
 
 @pytest.mark.parametrize("rule", KERNEL_RULES, ids=str)

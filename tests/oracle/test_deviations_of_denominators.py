@@ -128,7 +128,7 @@ RMS_OF_EACH = np.sqrt((Z_OF_X**2).sum(axis=1, keepdims=True) / OUTS)
 
 
 @pytest.mark.parametrize(
-    ("divisor", "said"),
+    ("divisor", "phrase"),
     [
         (Z_OF_X + 1e-3, "z + 0.001 whatever the sign of z"),
         (Z_OF_X + 0.25 * RMS_OF_ALL + 1e-9, "z + 0.25 * rms(z) + 1e-09, the mean over the whole tensor"),
@@ -138,10 +138,10 @@ RMS_OF_EACH = np.sqrt((Z_OF_X**2).sum(axis=1, keepdims=True) / OUTS)
         (Z_OF_X, "not stabilised"),
     ],
 )
-def test_another_form_of_the_stabilizer_is_found_with_its_epsilon(divisor: np.ndarray, said: str) -> None:
+def test_another_form_of_the_stabilizer_is_found_with_its_epsilon(divisor: np.ndarray, phrase: str) -> None:
     cause, words = found(Epsilon(1e-2), divisor)
     assert cause == "stabilizer-form"
-    assert said in words
+    assert phrase in words
     assert words.endswith("instead of z + 0.01 on the side of the sign")
 
 
@@ -198,7 +198,7 @@ BARE = weighted_sum(X, KERNEL)
 
 
 @pytest.mark.parametrize(
-    ("divisor", "said"),
+    ("divisor", "phrase"),
     [
         (BARE, "the bias is left out of the denominator"),
         (BARE + 2 * BIAS, "the bias is counted twice"),
@@ -208,10 +208,10 @@ BARE = weighted_sum(X, KERNEL)
     ],
 )
 @pytest.mark.parametrize("rule", [Z(), Epsilon(1e-7)])
-def test_another_bias_in_the_denominator_is_found(rule, divisor: np.ndarray, said: str) -> None:
+def test_another_bias_in_the_denominator_is_found(rule, divisor: np.ndarray, phrase: str) -> None:
     divisor = divisor if isinstance(rule, Z) else outwards(divisor, 1e-7)
     cause, words = found(rule, divisor)
-    assert (cause, said in words) == ("bias-handling", True)
+    assert (cause, phrase in words) == ("bias-handling", True)
 
 
 @pytest.mark.parametrize("rule", [Z(bias=False), Epsilon(0.01, bias=False)])
@@ -256,7 +256,7 @@ def bound_of_shares(result: np.ndarray, alpha: float, beta: float, above=BIAS, b
 
 
 @pytest.mark.parametrize(
-    ("alpha", "beta", "said"),
+    ("alpha", "beta", "phrase"),
     [
         (1, 2, "exchanged"),
         (2, -1, "added instead of subtracted"),
@@ -265,11 +265,11 @@ def bound_of_shares(result: np.ndarray, alpha: float, beta: float, above=BIAS, b
         (1, 0, "alpha is 1 and beta 0"),
     ],
 )
-def test_other_factors_of_alpha_beta_are_found(alpha: float, beta: float, said: str) -> None:
+def test_other_factors_of_alpha_beta_are_found(alpha: float, beta: float, phrase: str) -> None:
     result = alpha * positive_share(BIAS) - beta * negative_share(BIAS)
     of = step(LAYER, AlphaBeta(2, 1), X, R)
     cause, words = cause_of(of, result, bound_of_shares(result, alpha, beta))
-    assert (cause, said in words) == ("alpha-beta", True)
+    assert (cause, phrase in words) == ("alpha-beta", True)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def pooling(kind: str = "max_pool1d", length: int = 6, **attributes: Any) -> Lay
 
 
 @pytest.mark.parametrize(
-    ("result", "said"),
+    ("result", "phrase"),
     [
         ([2, 2, 0, 6, -4, -4], "share the relevance equally"),
         ([4, 4, 0, 6, -8, -8], "get the whole relevance"),
@@ -44,10 +44,10 @@ def pooling(kind: str = "max_pool1d", length: int = 6, **attributes: Any) -> Lay
         ([2, 2, 2, 4, 0, 0], "in proportion to the entries"),
     ],
 )
-def test_other_ways_to_share_out_a_window_of_max_pooling_are_found(result: list[float], said: str) -> None:
+def test_other_ways_to_share_out_a_window_of_max_pooling_are_found(result: list[float], phrase: str) -> None:
     observed = np.array(result, dtype=np.float64).reshape(1, 6, 1)
     cause, words = cause_of(step(pooling(), Gradient(), TIED, OF_WINDOWS), observed, EPS)
-    assert (cause, said in words) == ("pooling", True), words
+    assert (cause, phrase in words) == ("pooling", True), words
 
 
 def test_relevance_overwritten_where_windows_overlap_is_found() -> None:
@@ -71,17 +71,17 @@ PADDED_X = np.array([3.0, 1.0, 2.0, 4.0, 5.0]).reshape(1, 5, 1)
 
 
 @pytest.mark.parametrize(
-    ("counts", "result", "said"),
+    ("counts", "result", "phrase"),
     [
         # Windows (pad, x0), (x1, x2), (x3, x4): the first is divided by two although one entry is real.
         (False, [2, 3, 3, -4, -4], "counts the padded places"),
         (True, [4, 3, 3, -4, -4], "leaves out the padded places"),
     ],
 )
-def test_padding_counted_differently_is_found(counts: bool, result: list[float], said: str) -> None:
+def test_padding_counted_differently_is_found(counts: bool, result: list[float], phrase: str) -> None:
     observed = np.array(result, dtype=np.float64).reshape(1, 5, 1)
     cause, words = cause_of(step(average(counts), Gradient(), PADDED_X, OF_WINDOWS), observed, EPS)
-    assert (cause, said in words) == ("pooling", True), words
+    assert (cause, phrase in words) == ("pooling", True), words
 
 
 def test_the_gradient_of_an_average_for_its_proportional_shares_is_found() -> None:
@@ -165,7 +165,7 @@ def joined(kind: str, **attributes: Any) -> Layer:
 
 
 @pytest.mark.parametrize(
-    ("left", "right", "said"),
+    ("left", "right", "phrase"),
     [
         (SUM_R, SUM_R, "the whole relevance instead of its share"),
         (SUM_R / 2, SUM_R / 2, "an equal share"),
@@ -175,10 +175,10 @@ def joined(kind: str, **attributes: Any) -> Layer:
         (np.array([[4.0, 4.0, 2.0]]), np.array([[12.0, -12.0, 2.0]]), "twice its share"),
     ],
 )
-def test_other_shares_for_the_branches_of_an_add_are_found(left, right, said: str) -> None:
+def test_other_shares_for_the_branches_of_an_add_are_found(left, right, phrase: str) -> None:
     # The rule's own: R * x / (x + y), that is (2, 2, 1) and (6, -6, 1).
     cause, words = cause_of(step(joined("add"), Z(), (LEFT, RIGHT), SUM_R), (left, right), EPS)
-    assert (cause, said in words) == ("residual-split", True), words
+    assert (cause, phrase in words) == ("residual-split", True), words
 
 
 def test_an_add_that_has_the_z_rule_whatever_is_asked_for_has_another_rule() -> None:
@@ -256,17 +256,17 @@ def test_a_flipped_kernel_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "phrase"),
     [
         (lambda x: x.swapaxes(1, 2), "the result has height and width exchanged"),
         (lambda x: x[..., ::-1], "the result has channels in reversed order"),
         (lambda x: np.moveaxis(x, -1, 1).reshape(x.shape), "channels first read as channels last"),
     ],
 )
-def test_a_rearranged_result_is_found(change, said: str) -> None:
+def test_a_rearranged_result_is_found(change, phrase: str) -> None:
     observed = change(transposed(SQUARE_R, SQUARE.weights["kernel"], 4))
     cause, words = cause_of(step(SQUARE, Gradient(), SQUARE_X, SQUARE_R), observed, 0.0)
-    assert (cause, said in words) == ("layout", True), words
+    assert (cause, phrase in words) == ("layout", True), words
 
 
 def test_relevance_with_height_and_width_exchanged_is_found() -> None:

@@ -121,8 +121,8 @@ def test_a_step_computed_in_a_short_format_is_found(name: str, bias_in_the_sum: 
     s = cast(relevance / cast(outwards(z, 0.25)))
     result = cast(x * cast(s @ kernel.T))
     cause, words = found(Epsilon(0.25), result)
-    said = f"every operand and every result on the way is rounded to {name}"
-    assert (cause, words.startswith(said), "before the bias" in words) == (
+    phrase = f"every operand and every result on the way is rounded to {name}"
+    assert (cause, words.startswith(phrase), "before the bias" in words) == (
         "precision",
         True,
         not bias_in_the_sum,

@@ -78,23 +78,23 @@ OF_BIAS: tuple[tuple[Any, str], ...] = (
 
 
 @pytest.mark.parametrize("absolute", [True, False])
-@pytest.mark.parametrize(("bias", "said"), OF_BIAS)
+@pytest.mark.parametrize(("bias", "phrase"), OF_BIAS)
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
-def test_absolute_contributions_under_every_rule_are_one_deviation(rule, bias, said, absolute) -> None:
+def test_absolute_contributions_under_every_rule_are_one_deviation(rule, bias, phrase, absolute) -> None:
     cause, words = found(rule, shared(SUM + bias, absolute))
-    told = "so is what they are divided by" if absolute else "the contributions x * W keep their sign"
-    assert (cause, words.endswith(told + said)) == ("absolute-contributions", True), words
+    below = "so is what they are divided by" if absolute else "the contributions x * W keep their sign"
+    assert (cause, words.endswith(below + phrase)) == ("absolute-contributions", True), words
 
 
 @pytest.mark.parametrize(
-    ("divisor", "said"), [(SUM, ", not stabilised"), (SUM + 1e-7, ", plus 1e-07")], ids=["none", "signed"]
+    ("divisor", "phrase"), [(SUM, ", not stabilised"), (SUM + 1e-7, ", plus 1e-07")], ids=["none", "signed"]
 )
 @pytest.mark.parametrize("stabilizer", [SignedEpsilon(0.5), ReplaceZero()], ids=str)
-def test_another_stabilizer_of_absolute_contributions_is_part_of_it(stabilizer, divisor, said: str) -> None:
+def test_another_stabilizer_of_absolute_contributions_is_part_of_it(stabilizer, divisor, phrase: str) -> None:
     cause, words = found(AlphaBeta(1, 0, stabilizer=stabilizer), shared(divisor, absolute=True))
-    if stabilizer == ReplaceZero() and said == ", not stabilised":
-        said = "so is what they are divided by"  # nothing here is zero, and both come to the same
-    assert (cause, words.endswith(said)) == ("absolute-contributions", True), words
+    if stabilizer == ReplaceZero() and phrase == ", not stabilised":
+        phrase = "so is what they are divided by"  # nothing here is zero, and both come to the same
+    assert (cause, words.endswith(phrase)) == ("absolute-contributions", True), words
 
 
 # What epsilon is a multiple of ---------------------------------------------------------------------------
@@ -104,7 +104,7 @@ OUTPUT = "times the standard deviation of the output"
 
 
 @pytest.mark.parametrize(
-    ("size", "said"),
+    ("size", "phrase"),
     [
         (Z_OF_X.std(axis=1, keepdims=True), f"0.5 {OUTPUT} instead of that of the input"),
         (Z_OF_X.std(axis=1, ddof=1, keepdims=True), f"{OUTPUT}, with ddof 1, instead"),
@@ -115,9 +115,9 @@ OUTPUT = "times the standard deviation of the output"
         (np.sqrt((X**2).mean(axis=1, keepdims=True)), "the root of the mean square of the input"),
     ],
 )
-def test_epsilon_by_another_statistic_is_found(size: np.ndarray, said: str) -> None:
+def test_epsilon_by_another_statistic_is_found(size: np.ndarray, phrase: str) -> None:
     cause, words = found(StdEpsilon(0.5), shared(outwards(Z_OF_X, 0.5 * size)))
-    assert (cause, said in words) == ("stabilizer-form", True), words
+    assert (cause, phrase in words) == ("stabilizer-form", True), words
 
 
 @pytest.mark.parametrize("rule", [Epsilon(1e-7), StdEpsilon(0.1), Gamma(0.25), AlphaBeta(2, 1)], ids=str)
@@ -131,10 +131,12 @@ def test_no_sentence_says_the_same_number_twice(rule: Any) -> None:
         Gamma(0.25): Gamma(0.25 * near),
     }
     observed = carry_out(step(LAYER, others.get(rule, rule), X, R))
-    told = [each.words for each in deviations(of, observed) if each.cause in ("epsilon-value", "alpha-beta")]
-    told += [each.words for each in deviations(of, observed) if each.words.startswith("gamma is ")]
-    assert told
-    for words in told:
+    sentences = [
+        each.words for each in deviations(of, observed) if each.cause in ("epsilon-value", "alpha-beta")
+    ]
+    sentences += [each.words for each in deviations(of, observed) if each.words.startswith("gamma is ")]
+    assert sentences
+    for words in sentences:
         values, _, specified = words.partition(" instead of ")
         found_values = tuple(word for word in values.split() if word[0].isdigit() or word[0] == "-")
         assert found_values != tuple(specified.split(" and ")), words
@@ -161,7 +163,7 @@ NORM = layer(
 
 
 @pytest.mark.parametrize(
-    ("above", "below", "said"),
+    ("above", "below", "phrase"),
     [
         (BN_X * Y, (BN_X - MEAN) * Y, "beta is not subtracted from y"),
         (BN_X * (Y - BETA), BN_X * Y, "the mean is not subtracted from x"),
@@ -171,12 +173,12 @@ NORM = layer(
         (BN_X * (Y - BETA), BN_X - MEAN, "the denominator, which is x - mean"),
     ],
 )
-def test_other_readings_of_a_batch_norm_by_its_output_are_found(above, below, said: str) -> None:
+def test_other_readings_of_a_batch_norm_by_its_output_are_found(above, below, phrase: str) -> None:
     result = above * BN_R / outwards(below, 1e-7)
     # Differences that are divided by: the nearest to zero has lost three digits.
     limit = roundings(1000 * 10, result, result)
     cause, words = cause_of(step(NORM, BatchNormReverse(), BN_X, BN_R), result, limit)
-    assert (cause, said in words) == ("batchnorm", True), words
+    assert (cause, phrase in words) == ("batchnorm", True), words
 
 
 def test_another_epsilon_of_a_batch_norm_by_its_output_is_found() -> None:
@@ -201,7 +203,7 @@ def quantile(x: np.ndarray, share: float) -> float:
 
 
 @pytest.mark.parametrize(
-    ("change", "cause", "said"),
+    ("change", "cause", "phrase"),
     [
         (lambda r: np.clip(r, -1, 1), "scale", "clipped to [-1, 1]"),
         (lambda r: np.clip(r, -0.625, 0.625), "scale", "clipped to [-0.625, 0.625]"),
@@ -212,9 +214,9 @@ def quantile(x: np.ndarray, share: float) -> float:
         ),
     ],
 )
-def test_clipped_sizes_are_found(change: Callable[[Any], Any], cause: str, said: str) -> None:
+def test_clipped_sizes_are_found(change: Callable[[Any], Any], cause: str, phrase: str) -> None:
     found_cause, words = cause_of(step(RELU, Pass(), WIDE, WIDE), change(WIDE), 4 * EPS)
-    assert (found_cause, said in words) == (cause, True), words
+    assert (found_cause, phrase in words) == (cause, True), words
 
 
 def test_a_sum_enforced_over_the_whole_batch_couples_its_samples() -> None:

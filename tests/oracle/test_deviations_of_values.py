@@ -60,7 +60,7 @@ def found(rule, front, divisor, kernel=KERNEL, relevance=R) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("threshold", "signs", "said"),
+    ("threshold", "signs", "phrase"),
     [
         (0.0, np.where(X > 0, 1, -1), "(> instead of >=)"),
         (0.0, np.sign(X), "0/0 is replaced by 0"),
@@ -72,9 +72,9 @@ def found(rule, front, divisor, kernel=KERNEL, relevance=R) -> tuple[str, str]:
         (-1.0, np.where(X >= -1.0, 1, -1), "where the rule takes 1 everywhere"),
     ],
 )
-def test_other_signs_are_found(threshold: float, signs: np.ndarray, said: str) -> None:
+def test_other_signs_are_found(threshold: float, signs: np.ndarray, phrase: str) -> None:
     cause, words = found(Sign(threshold), signs, Z_OF_X)
-    assert (cause, said in words) == ("sign-threshold", True), words
+    assert (cause, phrase in words) == ("sign-threshold", True), words
 
 
 def test_a_sign_of_zero_over_zero_is_nan() -> None:
@@ -137,7 +137,7 @@ def test_the_absolute_denominator_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("in_front", "below", "said"),
+    ("in_front", "below", "phrase"),
     [
         (False, True, "stands in the denominator instead"),
         (True, True, "in the denominator and in front"),
@@ -146,12 +146,12 @@ def test_the_absolute_denominator_is_found() -> None:
 )
 @pytest.mark.parametrize(("rule", "kernel"), [(Flat(), np.ones(KERNEL.shape)), (WSquare(), KERNEL**2)])
 def test_the_real_input_under_flat_and_w_square_is_found(
-    rule: Any, kernel: np.ndarray, in_front: bool, below: bool, said: str
+    rule: Any, kernel: np.ndarray, in_front: bool, below: bool, phrase: str
 ) -> None:
     # Sums of the inputs that are not zero: signxai2's flat hook divides by them.
     ones = np.ones(X.shape)
     cause, words = found(rule, X if in_front else ones, (X if below else ones) @ kernel, kernel)
-    assert (cause, said in words) == ("flat-input", True)
+    assert (cause, phrase in words) == ("flat-input", True)
 
 
 def test_ones_under_another_rule_are_found() -> None:
@@ -161,9 +161,10 @@ def test_ones_under_another_rule_are_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"), [(1.0, -2.0, "exchanged"), (-0.5, 0.5, "-0.5 and 0.5"), (-3.0, 3.0, "-3 and 3")]
+    ("low", "high", "phrase"),
+    [(1.0, -2.0, "exchanged"), (-0.5, 0.5, "-0.5 and 0.5"), (-3.0, 3.0, "-3 and 3")],
 )
-def test_other_bounds_are_found(low: float, high: float, said: str) -> None:
+def test_other_bounds_are_found(low: float, high: float, phrase: str) -> None:
     up, down = np.maximum(KERNEL, 0), np.minimum(KERNEL, 0)
     lows, highs = np.full(X.shape, low), np.full(X.shape, high)
     divisor = X @ KERNEL - lows @ up - highs @ down
@@ -172,7 +173,7 @@ def test_other_bounds_are_found(low: float, high: float, said: str) -> None:
     result = sum((shared(front, divisor, kernel) for front, kernel in parts), np.zeros(X.shape))
     limit = sum(bound(front, divisor, kernel, result) for front, kernel in parts)
     cause, words = cause_of(step(LAYER, Bounded(-2.0, 1.0), X, R), result, limit)
-    assert (cause, said in words) == ("input-layer-rule", True), words
+    assert (cause, phrase in words) == ("input-layer-rule", True), words
 
 
 # Before and after the activation --------------------------------------------------------------------------
@@ -230,7 +231,7 @@ def test_guided_backpropagation_for_the_gradient_is_another_rule() -> None:
 
 
 @pytest.mark.parametrize(
-    ("factor", "said"),
+    ("factor", "phrase"),
     [
         (4.4, "the result is 4.4 times that of the rule"),
         (20.8, "20.8 times"),
@@ -239,14 +240,14 @@ def test_guided_backpropagation_for_the_gradient_is_another_rule() -> None:
         (-1.0, "the sign of the result is reversed"),
     ],
 )
-def test_a_factor_that_nothing_explains_is_a_scale(factor: float, said: str) -> None:
+def test_a_factor_that_nothing_explains_is_a_scale(factor: float, phrase: str) -> None:
     of = step(LAYER, AlphaBeta(1, 0), X, R)
     positive = np.maximum(X, 0) @ np.maximum(KERNEL, 0) + np.minimum(X, 0) @ np.minimum(KERNEL, 0) + BIAS
     share = shared(np.maximum(X, 0), positive, np.maximum(KERNEL, 0))
     share += shared(np.minimum(X, 0), positive, np.minimum(KERNEL, 0))
     result = factor * share
     cause, words = cause_of(of, result, bound(X, positive, KERNEL, share))
-    assert (cause, said in words) == ("scale", True), words
+    assert (cause, phrase in words) == ("scale", True), words
 
 
 def test_a_conserving_rescaling_is_found() -> None:
@@ -265,7 +266,7 @@ def test_a_conserving_rescaling_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "phrase"),
     [
         (lambda result: 3 * result, "multiplied by the 3 samples"),
         (lambda result: result / 3, "divided by the 3 samples"),
@@ -273,10 +274,10 @@ def test_a_conserving_rescaling_is_found() -> None:
         (lambda result: np.stack([result[0]] * 3), "the result of the first"),
     ],
 )
-def test_samples_that_depend_on_each_other_are_found(change, said: str) -> None:
+def test_samples_that_depend_on_each_other_are_found(change, phrase: str) -> None:
     result = change(shared(X, Z_OF_X))
     cause, words = cause_of(step(LAYER, Z(), X, R), result, 3 * bound(X, Z_OF_X, KERNEL, result))
-    assert (cause, said in words) == ("batch-coupling", True)
+    assert (cause, phrase in words) == ("batch-coupling", True)
 
 
 # Precision -------------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def gathered(one: Layer, x: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("one", "first", "said"),
+    ("one", "first", "phrase"),
     [
         (convolution(8, 1, (0, 2)), 2, "the padding before and after exchanged"),
         (convolution(8, 1, (1, 1)), 0, "forwards along the only spatial axis, with what lies in the padding"),
@@ -64,7 +64,9 @@ def gathered(one: Layer, x: np.ndarray) -> np.ndarray:
     ],
 )
 @pytest.mark.parametrize("rule", [Gradient(), Z()], ids=["gradient", "z"])
-def test_a_transpose_that_pads_on_another_side_is_found(rule: Any, one: Layer, first: int, said: str) -> None:
+def test_a_transpose_that_pads_on_another_side_is_found(
+    rule: Any, one: Layer, first: int, phrase: str
+) -> None:
     x, relevance = DRAWN.normal(size=(2, 8, 1)), DRAWN.normal(size=(2, *one.shape))
     if isinstance(rule, Z):
         result = x[..., 0] * spread_out(one, relevance / gathered(one, x))[:, first : first + 8]
@@ -72,7 +74,7 @@ def test_a_transpose_that_pads_on_another_side_is_found(rule: Any, one: Layer, f
         result = spread_out(one, relevance)[:, first : first + 8]
     limit = roundings(1000 * 12, result, result)
     cause, words = cause_of(step(one, rule, x, relevance), result[..., None], limit)
-    assert (cause, said in words) == ("layout", True), words
+    assert (cause, phrase in words) == ("layout", True), words
 
 
 def test_a_transpose_one_place_too_far_with_zeros_coming_in_is_found() -> None:
@@ -84,8 +86,8 @@ def test_a_transpose_one_place_too_far_with_zeros_coming_in_is_found() -> None:
     assert (cause, "with zeros where nothing is left" in words) == ("layout", True), words
 
 
-@pytest.mark.parametrize(("late", "said"), [(False, "get nothing"), (True, "before the first place")])
-def test_a_transpose_without_its_output_padding_is_found(late: bool, said: str) -> None:
+@pytest.mark.parametrize(("late", "phrase"), [(False, "get nothing"), (True, "before the first place")])
+def test_a_transpose_without_its_output_padding_is_found(late: bool, phrase: str) -> None:
     # Padded on both sides, 6 places are 8; windows of 3 two apart reach 7 of them.
     one = convolution(6, 2, (1, 1))
     relevance = DRAWN.normal(size=(2, *one.shape))
@@ -94,7 +96,7 @@ def test_a_transpose_without_its_output_padding_is_found(late: bool, said: str) 
     result = np.concatenate([zeros, back] if late else [back, zeros], axis=1)
     of = step(one, Gradient(), DRAWN.normal(size=(2, 6, 1)), relevance)
     cause, words = cause_of(of, result[..., None], roundings(24, result, result))
-    assert (cause, said in words) == ("layout", True), words
+    assert (cause, phrase in words) == ("layout", True), words
 
 
 def test_relevance_of_the_output_padding_that_is_dropped_is_found() -> None:
@@ -137,7 +139,7 @@ GATE = logistic(AT)
 
 
 @pytest.mark.parametrize(
-    ("kind", "attributes", "slope", "said"),
+    ("kind", "attributes", "slope", "phrase"),
     [
         ("leaky_relu", {"alpha": 0.3}, np.where(AT > 0, 1, 0.01), "below 0 is 0.01 instead of 0.3"),
         ("leaky_relu", {"alpha": 0.3}, np.where(AT > 0, 1, 0.137), "below 0 is 0.137 instead of 0.3"),
@@ -151,7 +153,7 @@ GATE = logistic(AT)
     ],
 )
 @pytest.mark.parametrize("rule", [Gradient(), GuidedReLU()], ids=["gradient", "guided"])
-def test_the_derivative_of_another_activation_is_found(rule, kind, attributes, slope, said: str) -> None:
+def test_the_derivative_of_another_activation_is_found(rule, kind, attributes, slope, phrase: str) -> None:
     at = AT * 2 if kind == "relu6" else AT
     if slope is None:
         # d/dx of x / 2 * (1 + tanh(c * (x + 0.044715 * x**3))), c = sqrt(2 / pi)
@@ -161,7 +163,7 @@ def test_the_derivative_of_another_activation_is_found(rule, kind, attributes, s
     one = layer(kind, (7,), (7,), attributes, inputs=("x",), name="act")
     result = relevance * slope
     cause, words = cause_of(step(one, rule, at, SEEN), result, roundings(100, result, result))
-    assert (cause, said in words) == ("forward-activation", True), words
+    assert (cause, phrase in words) == ("forward-activation", True), words
 
 
 def test_a_derivative_written_in_the_output_and_given_the_input_is_found() -> None:

@@ -257,7 +257,7 @@ def test_a_mean_square_over_the_whole_tensor_is_found_on_an_excerpt() -> None:
     for b, top, left, out in np.ndindex(*z.shape):
         window = whole.inputs[0][b, top : top + 2, left : left + 2]
         z[b, top, left, out] += (window * kernel[..., out]).sum()
-    for mean, said in ((z**2).mean(), "whole tensor"), ((z**2).mean(axis=(1, 2, 3)), "each sample"):
+    for mean, phrase in ((z**2).mean(), "whole tensor"), ((z**2).mean(axis=(1, 2, 3)), "each sample"):
         of_rows = np.broadcast_to(mean, (2,))[part.rows][:, None]
         divisor = np.stack([z[place] for place in places]) + 0.3 * np.sqrt(of_rows) + 1e-9
         observed = part.inputs[0] * ((part.relevance / divisor) @ part.layer.weights["kernel"].T)
@@ -272,4 +272,4 @@ def test_a_mean_square_over_the_whole_tensor_is_found_on_an_excerpt() -> None:
         )
         assert best.cause == "stabilizer-form"
         assert best.words.startswith("the denominator is z + 0.3 * rms(z) + 1e-09")
-        assert said in best.words
+        assert phrase in best.words

@@ -51,16 +51,16 @@ def test_what_has_no_digits_stays(way: str, rounded: Callable[[np.ndarray], np.n
 
 
 @pytest.mark.parametrize(
-    ("way", "said"), [("even", "tf32 (ties to even)"), ("cut", "tf32 (the last bits cut off)")]
+    ("way", "phrase"), [("even", "tf32 (ties to even)"), ("cut", "tf32 (the last bits cut off)")]
 )
-def test_another_way_of_rounding_is_told_in_its_words(way: str, said: str) -> None:
+def test_another_way_of_rounding_is_told_in_its_words(way: str, phrase: str) -> None:
     kernel = 1 + UNIT * np.array([[0.5, 2.5], [1.5, 4.501], [0.75, 6.5]])
     units = {"even": [[0.0, 2.0], [2.0, 5.0], [1.0, 6.0]], "cut": [[0.0, 2.0], [1.0, 4.0], [0.0, 6.0]]}
     relevance = np.array([[1.0, 2.0], [3.0, -1.0]])
     layer = dense(kernel, None, inputs=("x",), name="fc")
     result = relevance @ (1 + UNIT * np.array(units[way])).T
     cause, words = cause_of(step(layer, Gradient(), np.ones((2, 3)), relevance), result, 1e-14)
-    assert (cause, said in words) == ("precision", True), words
+    assert (cause, phrase in words) == ("precision", True), words
 
 
 def test_the_other_formats() -> None:
@@ -72,7 +72,7 @@ def test_the_other_formats() -> None:
         150 * 2.0**119,
     ]
     assert to_float16(np.array([1 + 2.0**-11, 65504.0, 65520.0])).tolist() == [1.0, 65504.0, np.inf]
-    assert [each.said for each in FORMATS if each.operands_only] == [
+    assert [each.words for each in FORMATS if each.operands_only] == [
         "tf32",
         "tf32 (ties to even)",
         "tf32 (the last bits cut off)",

@@ -128,6 +128,6 @@ def test_a_transposed_convolution_cropped_on_the_other_side() -> None:
     }
     one = layer("conv_transpose2d", (4, 4, 2), (8, 8, 4), attributes, kernel=kernel)
     x = drawn(1, 2, 4, 4, 2)
-    theirs = torch.from_numpy(np.moveaxis(kernel, (-2, -1), (0, 1)).copy())
-    observed = last(functional.conv_transpose2d(first(x), theirs, stride=2, padding=1, output_padding=1))
+    weight = torch.from_numpy(np.moveaxis(kernel, (-2, -1), (0, 1)).copy())
+    observed = last(functional.conv_transpose2d(first(x), weight, stride=2, padding=1, output_padding=1))
     explained(one, x, observed, "forward-padding", "crops 1 before and 0 after")

@@ -41,12 +41,12 @@ def normalised(x: np.ndarray, w: dict[str, np.ndarray], epsilon: float) -> np.nd
     return (x - w["mean"]) / np.sqrt(w["variance"] + epsilon) * w["gamma"] + w["beta"]
 
 
-@pytest.mark.parametrize(("epsilon", "said"), [(1e-5, "1e-05"), (0.0, "0"), (3.7e-4, "0.00037")])
-def test_the_epsilon_of_a_batch_norm_is_found(epsilon: float, said: str) -> None:
+@pytest.mark.parametrize(("epsilon", "phrase"), [(1e-5, "1e-05"), (0.0, "0"), (3.7e-4, "0.00037")])
+def test_the_epsilon_of_a_batch_norm_is_found(epsilon: float, phrase: str) -> None:
     """From a list of habits, or solved (3.7e-4 is nobody's habit)."""
     step, x, weights = batch_norm_case()
     found = explained(
-        step, normalised(x, weights, epsilon), "forward-epsilon", f"epsilon is {said} instead of 1e-03"
+        step, normalised(x, weights, epsilon), "forward-epsilon", f"epsilon is {phrase} instead of 1e-03"
     )
     assert found.alter(step).layer.attributes["epsilon"] == epsilon
 
@@ -63,12 +63,12 @@ def layer_norm_case() -> tuple[ForwardStep, np.ndarray, np.ndarray, np.ndarray]:
     return step_of(one, x), x, gamma, beta
 
 
-@pytest.mark.parametrize(("epsilon", "said"), [(1e-12, "1e-12"), (2.5e-4, "0.00025")])
-def test_the_epsilon_of_a_layer_norm_is_found(epsilon: float, said: str) -> None:
+@pytest.mark.parametrize(("epsilon", "phrase"), [(1e-12, "1e-12"), (2.5e-4, "0.00025")])
+def test_the_epsilon_of_a_layer_norm_is_found(epsilon: float, phrase: str) -> None:
     step, x, gamma, beta = layer_norm_case()
     centred = x - x.mean(-1, keepdims=True)
     observed = centred / np.sqrt(x.var(-1, keepdims=True) + epsilon) * gamma + beta
-    explained(step, observed, "forward-epsilon", f"epsilon is {said} instead of 1e-03")
+    explained(step, observed, "forward-epsilon", f"epsilon is {phrase} instead of 1e-03")
 
 
 def test_epsilon_outside_of_the_root_is_found() -> None:

@@ -190,6 +190,14 @@ def test_an_unprotected_zero_divides():
     assert np.isnan(found).all()
 
 
+def test_without_negative_inputs_an_unprotected_zero_makes_nan_of_what_they_would_have_contributed():
+    # x+ W+ + b- = 1 - 1 = 0, s = inf: x+ * W+ s = inf, x- * W- s = 0 * (0 * inf).
+    (found,) = step(
+        "dense", AlphaBeta(1, 0, stabilizer=Unprotected()), [[1]], [1], {"kernel": [[1]], "bias": [-1]}
+    )
+    assert np.isnan(found).all()
+
+
 def test_without_negative_inputs_the_bias_of_the_part_not_run_stays_in_the_denominator():
     # x+ W+ = 4; x- is zero, its output is b- = -2: s = 6 / (4 - 2) = 3; R = (1*3*1, 3*3*1).
     (found,) = step("dense", AlphaBeta(1, 0), [[1, 3]], [6], {"kernel": [[1], [1]], "bias": [-2]})

@@ -70,6 +70,11 @@ def test_without_protection_a_zero_divides() -> None:
     assert_equal(dense(Z(stabilizer=Unprotected()), X, KERNEL, [1, 6], BIAS), [4, 2])
 
 
+def test_without_negative_inputs_an_unprotected_zero_makes_nan_of_what_they_would_have_contributed() -> None:
+    # x+ W+ + b- = 1 - 1 = 0, s = inf: x+ * W+ s = inf, x- * W- s = 0 * (0 * inf).
+    assert np.isnan(dense(AlphaBeta(1, 0, stabilizer=Unprotected()), [1], [[1]], [1], [-1])).all()
+
+
 def test_epsilon_widens_the_denominator_away_from_zero() -> None:
     # S(z) = [1.5, 3.5], R / S = [2, 2]; R_x = [1 * (4 + 2), -2 * (2 - 2)].
     assert_equal(dense(Epsilon(0.5), X, KERNEL, [3, 7], BIAS), [6, 0])

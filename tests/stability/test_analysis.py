@@ -92,9 +92,9 @@ def test_a_float32_run_is_analysed_in_its_own_digits() -> None:
         analyse(model, x, "lrp.epsilon", backend="torch", dtype=dtype, stabilizers=False)
         for dtype in ("float32", "float64")
     )
-    for ours, theirs in zip(single.layers, double.layers, strict=True):
-        if not np.isnan(ours.condition):
-            assert ours.condition == pytest.approx(theirs.condition, rel=9), ours.layer
+    for in_single, in_double in zip(single.layers, double.layers, strict=True):
+        if not np.isnan(in_single.condition):
+            assert in_single.condition == pytest.approx(in_double.condition, rel=9), in_single.layer
 
 
 def test_json_holds_everything_without_nan() -> None:

@@ -193,11 +193,11 @@ class Finished:
     finishes: tuple[Finish, ...]
 
     def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
-        found = self.port.run(x, replace(method, postprocess="none"), target, layers)
-        attribution = postprocessed(found.attribution, x, method.postprocess)
+        arrays = self.port.run(x, replace(method, postprocess="none"), target, layers)
+        attribution = postprocessed(arrays.attribution, x, method.postprocess)
         for finish in self.finishes:
             attribution = finish(attribution, x)
-        return replace(found, attribution=attribution)
+        return replace(arrays, attribution=attribution)
 
     def step(self, *step: Any) -> tuple[np.ndarray, ...]:
         return self.port.step(*step)

@@ -67,8 +67,8 @@ class WorkerBackend:
             raise
 
     def version(self) -> dict[str, str]:
-        found: dict[str, str] = self._ask("version", {})[0]["version"]
-        return found
+        version: dict[str, str] = self._ask("version", {})[0]["version"]
+        return version
 
     def supports(self, method: Method, graph: Graph) -> str:
         payload = {"method": to_json(method), "graph": wire.structure_to_wire(graph)}
@@ -125,7 +125,7 @@ class WorkerBackend:
         self, op: str, payload: dict[str, Any], arrays: _Arrays, limit_s: float
     ) -> tuple[dict[str, Any], _Arrays]:
         try:
-            answer, found = self._worker.request(op, payload, arrays, limit_s)
+            answer, received = self._worker.request(op, payload, arrays, limit_s)
         except PeerError as error:
             what = str(error).removeprefix(f"{self._worker.name}: ")
             raise CandidateError(self._spec, f"failed: {what}") from None
@@ -135,7 +135,7 @@ class WorkerBackend:
             raise HarnessError(printable(str(answer["refused"])))
         if "raised" in answer:
             raise CandidateError(self._spec, f"raised {printable(str(answer['raised']))}")
-        return answer, found
+        return answer, received
 
 
 @dataclass(eq=False)
@@ -172,8 +172,8 @@ class _Prepared:
         self, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
     ) -> tuple[np.ndarray, ...]:
         facts, arrays = _step(layer, inputs, {"relevance": relevance})
-        answer, found = self.backend.ask(self, "step", {**facts, "method": to_json(method)}, arrays)
-        return tuple(found[str(place)] for place in range(answer["count"]))
+        answer, shares = self.backend.ask(self, "step", {**facts, "method": to_json(method)}, arrays)
+        return tuple(shares[str(place)] for place in range(answer["count"]))
 
     def step_program(
         self,

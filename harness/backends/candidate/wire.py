@@ -78,8 +78,8 @@ def run_from_wire(facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) ->
         }
         for what in ("activation", "relevance")
     )
-    on_input, said = bool(facts["on_input"]), dict(facts["facts"])
-    return Run(arrays["logits"], arrays["attribution"], activations, relevances, on_input, said)
+    on_input, more = bool(facts["on_input"]), dict(facts["facts"])
+    return Run(arrays["logits"], arrays["attribution"], activations, relevances, on_input, more)
 
 
 def structure_to_wire(graph: Graph) -> dict[str, Any]:
@@ -98,21 +98,21 @@ def structure_from_wire(facts: Mapping[str, Any]) -> Graph:
 
 def method_from_wire(facts: Any) -> Method:
     """A method. Raises TypeError for anything else."""
-    found = from_json(facts)
-    if not isinstance(found, Method):
-        raise TypeError(f"a {type(found).__name__}, expected a Method")
-    return found
+    method = from_json(facts)
+    if not isinstance(method, Method):
+        raise TypeError(f"a {type(method).__name__}, expected a Method")
+    return method
 
 
 def program_to_wire(program: StepProgram) -> tuple[dict[str, Any], Arrays]:
     """A program as JSON, and its arrays."""
     arrays = {f"constant/{name}": np.asarray(array) for name, array in program.constants.items()}
-    arrays |= {f"found/{place}": np.asarray(array) for place, array in enumerate(program.found)}
+    arrays |= {f"result/{place}": np.asarray(array) for place, array in enumerate(program.results)}
     return {
         "framework": program.framework,
         "code": program.code,
         "constants": list(program.constants),
-        "found": len(program.found),
+        "results": len(program.results),
     }, arrays
 
 
@@ -122,7 +122,7 @@ def program_from_wire(facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
         str(facts["framework"]),
         str(facts["code"]),
         {name: arrays[f"constant/{name}"] for name in facts["constants"]},
-        tuple(arrays[f"found/{place}"] for place in range(facts["found"])),
+        tuple(arrays[f"result/{place}"] for place in range(facts["results"])),
     )
 
 

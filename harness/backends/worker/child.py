@@ -103,7 +103,7 @@ class Child:
         return line
 
     def unread(self) -> bool:
-        """Whether it has said something that nobody has received."""
+        """Whether it has sent a message that was not yet received."""
         poll = select.poll()
         poll.register(self._answers, select.POLLIN)
         return bool(self._rest or poll.poll(0))

@@ -68,10 +68,10 @@ def kill_those_of(folder: Path) -> None:
     """
     mark = b"TMPDIR=" + os.fsencode(folder)
     for _ in range(_ROUNDS):
-        found = [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _has(entry, mark)]
-        if not found:
+        processes = [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _has(entry, mark)]
+        if not processes:
             return
-        for each in found:
+        for each in processes:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(each, signal.SIGKILL)
         time.sleep(0.01)

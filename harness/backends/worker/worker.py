@@ -93,7 +93,7 @@ class Worker:
                 with contextlib.suppress(OSError):
                     sent.unlink()
             if not reply["ok"]:
-                raise PeerError(f"{self.name}: {_said(reply['error'])}")
+                raise PeerError(f"{self.name}: {_in_words(reply['error'])}")
             return reply["payload"], answered
 
     def printed(self) -> str:
@@ -114,7 +114,7 @@ class Worker:
         self.close()
 
     def _started(self) -> Child:
-        # Something that nobody waits for is in the channel: what comes next would not be the answer to what comes next.
+        # A message that no request asked for is in the channel: the next one read would not answer the next request.
         if self._child is not None and self._child.alive() and not self._child.unread():
             return self._child
         self._end()
@@ -142,7 +142,7 @@ class Worker:
         if not greeting["ok"]:
             self._end()
             raise PeerError(
-                f"{self.name}: {self._adapter} cannot be imported by {self._python}: {_said(greeting['error'])}"
+                f"{self.name}: {self._adapter} cannot be imported by {self._python}: {_in_words(greeting['error'])}"
             )
         return self._child
 
@@ -234,7 +234,7 @@ class Worker:
 
 
 def _step() -> int:
-    """How far the number of a request is beyond the last one's: nobody can answer a request before it is made."""
+    """How far the number of a request is beyond the last one's: at random, so that an answer cannot be prepared."""
     return 1 + secrets.randbelow(2**32)
 
 
@@ -246,10 +246,10 @@ def _checked(text: bytes, number: int) -> dict[str, Any] | None:
         raise ValueError(f"{_shortened(text.decode(errors='replace'))!r} is not JSON") from None
     if not isinstance(reply, dict):
         raise ValueError(f"a JSON {type(reply).__name__}, expected an object")
-    found = reply.get("id")
-    if type(found) is int and 0 <= found < number:
+    answered = reply.get("id")
+    if type(answered) is int and 0 <= answered < number:
         return None
-    if type(found) is not int or found != number:
+    if type(answered) is not int or answered != number:
         raise ValueError(f"a reply to request {reply.get('id')!r}, expected {number}")
     if reply.get("ok") is True:
         expected: dict[str, tuple[type, ...]] = {"payload": (dict,), "arrays": (str, type(None))}
@@ -284,7 +284,7 @@ def _plain(array: np.ndarray) -> np.ndarray:
     return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
 
 
-def _said(error: dict[str, Any]) -> str:
+def _in_words(error: dict[str, Any]) -> str:
     return f"{_shortened(str(error.get('type', 'Error')))}: {_shortened(str(error.get('message', '')))}"
 
 

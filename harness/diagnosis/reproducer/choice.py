@@ -23,13 +23,13 @@ SAME_ORDER = 10.0
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """A case that shows the error. ``found``: the candidate's result there, by ``program`` where it has one.
+    """A case that shows the error. ``observed``: the candidate's result there, by ``program`` where it has one.
 
     ``why_recorded``: why it has none. ``floor``: what rounding explains of ``error`` (relative L2).
     """
 
     part: Part
-    found: tuple[np.ndarray | None, ...]
+    observed: tuple[np.ndarray | None, ...]
     expected: Arrays
     program: StepProgram | None
     error: float
@@ -46,7 +46,7 @@ def choose(
     why = "the candidate gives no single steps"
     for part in parts(evidence, layer):
         try:
-            program, found, reason = _candidate(part, evidence, candidate)
+            program, observed, reason = _candidate(part, evidence, candidate)
         except Exception as error:
             # A candidate's own code may refuse a smaller layer in any way; a larger case then does.
             why = " ".join(str(error).split()) or type(error).__name__
@@ -56,14 +56,14 @@ def choose(
             expected = _expected(part, evidence, graph, oracle)
         except HarnessError:
             continue
-        distance = apart(expected, found)
+        distance = apart(expected, observed)
         if part.whole:
-            whole = Shown(part, found, expected, program, distance, finding.floor, reason)
+            whole = Shown(part, observed, expected, program, distance, finding.floor, reason)
             continue
         floor = _floor(part, evidence, graph, oracle)
         if explained(distance, floor):
             continue
-        shown = Shown(part, found, expected, program, distance, floor, reason)
+        shown = Shown(part, observed, expected, program, distance, floor, reason)
         if finding.error / SAME_ORDER <= distance <= finding.error * SAME_ORDER:
             return shown
         second = second or shown
@@ -89,13 +89,13 @@ def _candidate(
                     part.layer, part.inputs, part.relevance, evidence.method, part.kept
                 )
             )
-            return program, program.found, ""
+            return program, program.results, ""
         except HarnessError as error:
             reason = str(error)
     if part.kept is not None or part.relevance is None or steps is None:
         raise HarnessError(reason)
-    found = step_on_copies(steps, part.layer, part.inputs, part.relevance, evidence.method)
-    return None, found, reason
+    observed = step_on_copies(steps, part.layer, part.inputs, part.relevance, evidence.method)
+    return None, observed, reason
 
 
 def _expected(part: Part, evidence: Evidence, graph: Graph, oracle: Deviating) -> Arrays:
@@ -132,4 +132,4 @@ def _floor(part: Part, evidence: Evidence, graph: Graph, oracle: Deviating) -> f
 
 def _as_recorded(finding: Finding, evidence: Evidence, layer: Layer, why: str) -> Shown:
     part = Part(layer, evidence.inputs, evidence.relevance)
-    return Shown(part, evidence.found, evidence.expected, None, finding.error, finding.floor, why)
+    return Shown(part, evidence.observed, evidence.expected, None, finding.error, finding.floor, why)

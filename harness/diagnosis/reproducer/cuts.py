@@ -56,7 +56,7 @@ def parts(evidence: Evidence, layer: Layer) -> Iterator[Part]:
     sample = int(np.argmax(error.reshape(len(error), -1).sum(axis=1)))
     batch = len(error)
     samples = [slice(None)] if batch == 1 else [slice(sample, sample + 1), slice(None)]
-    found = []
+    cases = []
     for rows, few, near in product(samples, (True, False), (_largest, _typical, None)):
         part: Part | None = _samples(evidence, layer, rows)
         if near is not None and part is not None:
@@ -64,14 +64,14 @@ def parts(evidence: Evidence, layer: Layer) -> Iterator[Part]:
         if few and part is not None:
             part = _channels(part)
         if part is not None:
-            found.append(part)
-    for part in sorted(found, key=lambda part: (part.whole, part.size)):
+            cases.append(part)
+    for part in sorted(cases, key=lambda part: (part.whole, part.size)):
         yield _in_dtype(part, evidence.dtype)
 
 
 def _error(evidence: Evidence) -> np.ndarray:
     """Where the two sides differ: (batch, ...) absolute, in the first array that both have, NaN as the most."""
-    for reference, candidate in zip(evidence.expected, evidence.found, strict=True):
+    for reference, candidate in zip(evidence.expected, evidence.observed, strict=True):
         if candidate is not None and reference.shape == candidate.shape:
             with np.errstate(invalid="ignore", over="ignore"):
                 error = np.abs(np.asarray(candidate, np.float64) - reference)

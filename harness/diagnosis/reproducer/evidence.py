@@ -16,7 +16,7 @@ class Evidence:
     """The arrays of one finding, in canonical layout. ``dtype``: the one that the candidate computes in.
 
     ============ ========= ================================== ============================ ==================
-    stage        layer     inputs                             relevance, target            found, expected
+    stage        layer     inputs                             relevance, target            observed, expected
     ============ ========= ================================== ============================ ==================
     rule         the layer its inputs                         that of its output           one array an input
     forward      the layer its inputs, the candidate's own    none                         the activation
@@ -26,15 +26,15 @@ class Evidence:
     any          None      input                              none                         the attribution
     ============ ========= ================================== ============================ ==================
 
-    ``found`` is the candidate's, None for an edge that was not seen; ``expected`` the reference's. With
+    ``observed`` is the candidate's, None for an edge that was not seen; ``expected`` the reference's. With
     no more than the last line has, the two attributions are compared as they are; for nondeterminism
-    ``expected`` is the candidate's first run, ``found`` its second.
+    ``expected`` is the candidate's first run, ``observed`` its second.
     """
 
     method: Method
     dtype: str
     inputs: Arrays
-    found: tuple[np.ndarray | None, ...]
+    observed: tuple[np.ndarray | None, ...]
     expected: Arrays
     layer: Layer | None = None
     relevance: np.ndarray | None = None

@@ -41,7 +41,7 @@ def write(
     something else than a reproducer, or where nothing was found that could be shown.
     """
     folder = Path(folder)
-    if all(array is None for array in evidence.found):
+    if all(array is None for array in evidence.observed):
         raise InvalidInputError(
             f"{finding.layer or graph.name}: the candidate shows no result here, so there is nothing to reproduce"
         )
@@ -116,7 +116,7 @@ def _of_layer(
         target=None,
         weights=layer.weights,
         expected=shown.expected,
-        found=shown.found,
+        observed=shown.observed,
         program=shown.program,
         why_recorded=shown.why_recorded,
         error=shown.error,
@@ -174,7 +174,7 @@ def _of_arrays(
         target=evidence.target,
         weights={},
         expected=evidence.expected,
-        found=evidence.found,
+        observed=evidence.observed,
         program=None,
         why_recorded="this is no step of one layer",
         error=finding.error,

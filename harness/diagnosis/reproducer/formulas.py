@@ -118,8 +118,8 @@ def words_of(rule: Rule) -> str:
 def _named(text: str) -> list[type]:
     """The rules and stabilizers that a definition refers to, or a value is made of."""
     names = re.findall(r":class:`~?(\w+)`|\b([A-Z]\w*)\(", text)
-    found = (getattr(methods, first or second, None) for first, second in names)
-    return [each for each in dict.fromkeys(found) if isinstance(each, type)]
+    values = (getattr(methods, first or second, None) for first, second in names)
+    return [each for each in dict.fromkeys(values) if isinstance(each, type)]
 
 
 def _function(body: str) -> str:

@@ -73,7 +73,7 @@ def main():
     inputs = [data[f"input_{place}"] for place in range(COUNT)]
     relevance = data["relevance"] if "relevance" in data else None
     copies = [x.copy() for x in inputs]  # the candidate may compute in place
-    found = candidate(copies, None if relevance is None else relevance.copy(), CONSTANTS)
+    given = candidate(copies, None if relevance is None else relevance.copy(), CONSTANTS)
     recorded = [data[f"expected_{place}"] for place in RESULTS]
     with np.errstate(all="ignore"):
         wanted = recomputed(inputs, relevance)
@@ -85,7 +85,7 @@ def main():
         size = max(np.linalg.norm(w) for w in recorded) or 1.0
         gap = max(np.linalg.norm(np.nan_to_num(w - r)) for w, r in zip(wanted, recorded))
         print(f"expected: recomputed here; {gap / size:.1e} from what the float64 reference gave")
-    agree = [compare(*each) for each in zip(RESULTS, wanted, found)]
+    agree = [compare(*each) for each in zip(RESULTS, wanted, given)]
     print("the error is gone" if all(agree) else "the error is there")
     return 0 if all(agree) else 1
 
@@ -116,7 +116,7 @@ def candidate(inputs, relevance, constants):
 
     Put a call of the candidate here, on these inputs{relevance}, to see whether the error is gone.
     """
-    return [data[f"found_{{place}}"] for place in RESULTS]
+    return [data[f"observed_{{place}}"] for place in RESULTS]
 '''
 
 
@@ -126,7 +126,7 @@ class Contents:
 
     ``finding`` and ``versions`` say what it is about. ``compared``: what the arrays are. ``specified``:
     what is expected, in words; ``formula``: as code (`formulas`), None where there is none. ``weights``: by
-    name, in canonical layout. ``program``: the candidate's, None where ``found`` stands for it, and
+    name, in canonical layout. ``program``: the candidate's, None where ``observed`` stands for it, and
     ``why_recorded`` says why. ``part``: the case in words.
     """
 
@@ -140,7 +140,7 @@ class Contents:
     target: np.ndarray | None
     weights: Mapping[str, np.ndarray]
     expected: tuple[np.ndarray, ...]
-    found: tuple[np.ndarray | None, ...]
+    observed: tuple[np.ndarray | None, ...]
     program: StepProgram | None
     why_recorded: str
     error: float
@@ -150,7 +150,7 @@ class Contents:
     @property
     def seen(self) -> list[int]:
         """The places of the results that there are on both sides."""
-        return [place for place, array in enumerate(self.found) if array is not None]
+        return [place for place, array in enumerate(self.observed) if array is not None]
 
 
 def arrays(contents: Contents) -> dict[str, np.ndarray]:
@@ -164,7 +164,9 @@ def arrays(contents: Contents) -> dict[str, np.ndarray]:
         stored[f"expected_{place}"] = contents.expected[place]
     shared = _shared(contents)
     if contents.program is None:
-        stored |= {f"found_{place}": array for place, array in enumerate(contents.found) if array is not None}
+        stored |= {
+            f"observed_{place}": array for place, array in enumerate(contents.observed) if array is not None
+        }
     else:
         stored |= {
             f"candidate_{name}": array
@@ -212,8 +214,8 @@ def readme(contents: Contents) -> str:
         f"| error here | relative L2 {contents.error:.3e}; rounding explains {contents.floor:.1e} |",
     ]
     lines += [
-        f"| {side} | {markdown(', '.join(f'{name} {_short(version)}' for name, version in found.items()))} |"
-        for side, found in contents.versions.items()
+        f"| {side} | {markdown(', '.join(f'{name} {_short(version)}' for name, version in versions.items()))} |"
+        for side, versions in contents.versions.items()
     ]
     packages = "numpy" if program is None else f"numpy {markdown(program.framework)}"
     lines += [

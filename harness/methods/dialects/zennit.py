@@ -14,7 +14,7 @@ from harness.errors import InvalidInputError
 from harness.graph import CONVOLUTION_KINDS, ELEMENTWISE_KINDS, KERNEL_KINDS, SUM_KINDS
 from harness.methods.composite import Assignment, Composite
 from harness.methods.definition import Head, Method
-from harness.methods.entries import Entry, Parameters, above_zero, bounds, choice, flag, number
+from harness.methods.entries import Entry, Parameters, above_zero, choice, flag, number, required_bounds
 from harness.methods.rules import (
     AlphaBeta,
     Bounded,
@@ -33,8 +33,8 @@ from harness.methods.rules import (
 
 DIALECT = "Zennit 0.5.1"
 
-#: `types.Activation` has every activation but softmax.
-Box = tuple[float, float]
+#: The rule of convolutions, from the name, its parameters and the stabilizer.
+Convolution = Callable[[str, Parameters, SignedEpsilon], KernelRule]
 
 
 def composite(
@@ -55,12 +55,8 @@ def composite(
     )
 
 
-def _z_plus(stabilizer: SignedEpsilon) -> AlphaBeta:
-    return AlphaBeta(1, 0, stabilizer=stabilizer, split_bias=True)
-
-
-def _alpha_2_beta_1(stabilizer: SignedEpsilon) -> AlphaBeta:
-    return AlphaBeta(2, 1, stabilizer=stabilizer, split_bias=True)
+def _alpha_beta(alpha: float, beta: float) -> Convolution:
+    return lambda name, parameters, stabilizer: AlphaBeta(alpha, beta, stabilizer=stabilizer, split_bias=True)
 
 
 def _stabilizer(name: str, parameters: Parameters) -> SignedEpsilon:
@@ -78,17 +74,14 @@ def _gamma_factor(name: str, parameters: Parameters) -> float:
     return gamma
 
 
-def _required_bounds(name: str, parameters: Parameters) -> Box:
-    for key in ("low", "high"):
-        if key not in parameters:
-            raise InvalidInputError(f"{name}: {key} is missing; write {name}:low=0,high=1")
-    return bounds(name, parameters, -1.0, 1.0)
+def _gamma_rule(name: str, parameters: Parameters, stabilizer: SignedEpsilon) -> Gamma:
+    return Gamma(_gamma_factor(name, parameters), stabilizer=stabilizer)
 
 
 def _epsilon_with(
-    convolution: Callable[[SignedEpsilon], KernelRule], first: Literal["none", "flat", "box"]
+    convolution: Convolution, first: Literal["none", "flat", "box"]
 ) -> Callable[[str, Parameters], Method]:
-    """`EpsilonPlus`, `EpsilonAlpha2Beta1`, and these with Flat or ZBox for the first layer."""
+    """`EpsilonPlus`, `EpsilonAlpha2Beta1`, and these with Flat or ZBox for the first layer; `EpsilonGammaBox`."""
 
     def build(name: str, parameters: Parameters) -> Method:
         stabilizer = _stabilizer(name, parameters)
@@ -96,24 +89,14 @@ def _epsilon_with(
         if first == "flat":
             special = Assignment(Flat(stabilizer), kinds=KERNEL_KINDS, first=True)
         elif first == "box":
-            low, high = _required_bounds(name, parameters)
+            low, high = required_bounds(name, parameters)
             special = Assignment(Bounded(low, high, stabilizer), kinds=CONVOLUTION_KINDS, first=True)
+        rule = convolution(name, parameters, stabilizer)
         dense = Epsilon(above_zero(name, parameters, "epsilon", 1e-6))
-        made = composite(convolution(stabilizer), dense, stabilizer, special)
+        made = composite(rule, dense, stabilizer, special)
         return Method(name, made, _head(name, parameters, "logit"))
 
     return build
-
-
-def _epsilon_gamma_box(name: str, parameters: Parameters) -> Method:
-    """`EpsilonGammaBox`."""
-    stabilizer = _stabilizer(name, parameters)
-    low, high = _required_bounds(name, parameters)
-    convolution = Gamma(_gamma_factor(name, parameters), stabilizer=stabilizer)
-    dense = Epsilon(above_zero(name, parameters, "epsilon", 1e-6))
-    special = Assignment(Bounded(low, high, stabilizer), kinds=CONVOLUTION_KINDS, first=True)
-    made = composite(convolution, dense, stabilizer, special)
-    return Method(name, made, _head(name, parameters, "logit"))
 
 
 def _gamma(name: str, parameters: Parameters) -> Method:
@@ -169,7 +152,7 @@ def _line(
     return Entry(name, family, DIALECT, source, build, {key: of[key] for of in parameters for key in of})
 
 
-def _epsilon_lines(name: str, words: str, convolution: Callable[[SignedEpsilon], KernelRule]) -> list[Entry]:
+def _epsilon_lines(name: str, words: str, convolution: Convolution) -> list[Entry]:
     """A composite as it is, and with Flat or ZBox for the first layer."""
     box = f"`{words}` with `ZBox` as first_map"
     return [
@@ -190,9 +173,14 @@ ENTRIES: tuple[Entry, ...] = (
     _line(
         "lrp.gamma", "Montavon et al. 2019; Andeol et al. 2021", _gamma, _GAMMA, _SIGNED, _STABILIZER, _LOGIT
     ),
-    *_epsilon_lines("epsilon_plus", "EpsilonPlus", _z_plus),
-    *_epsilon_lines("epsilon_alpha2_beta1", "EpsilonAlpha2Beta1", _alpha_2_beta_1),
-    _line("epsilon_gamma_box", "`EpsilonGammaBox`", _epsilon_gamma_box, _BOX, _EPSILON, _GAMMA, _LOGIT),
+    *_epsilon_lines("epsilon_plus", "EpsilonPlus", _alpha_beta(1, 0)),
+    *_epsilon_lines("epsilon_alpha2_beta1", "EpsilonAlpha2Beta1", _alpha_beta(2, 1)),
+    _line(
+        "epsilon_gamma_box",
+        "`EpsilonGammaBox`",
+        _epsilon_with(_gamma_rule, "box"),
+        *(_BOX, _EPSILON, _GAMMA, _LOGIT),
+    ),
     _line(
         "excitation_backprop",
         "Zhang et al. 2016; `ExcitationBackprop`",

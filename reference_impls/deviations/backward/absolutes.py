@@ -81,8 +81,8 @@ def _of_own_factors(step: Step) -> Iterator[Deviation]:
         ("the denominator is the sum of the absolute values of the rule's own products", _below_absolute),
         ("the rule's own products are absolute, and so is what they are divided by", _both_absolute),
     ):
-        for of_bias, said in BIASES if has_bias(step) else BIASES[:1]:
-            yield _absolute(words + said, with_quotient(partial(change, of_bias)))
+        for of_bias, bias_words in BIASES if has_bias(step) else BIASES[:1]:
+            yield _absolute(words + bias_words, with_quotient(partial(change, of_bias)))
 
 
 def _below_absolute(of_bias: Elementwise | None, step: Step, quotient: Quotient) -> Quotient:
@@ -123,13 +123,13 @@ def _sums(step: Step) -> Iterator[Deviation]:
         (True, "the contributions are |x * W|, and so is what they are divided by"),
         (False, "the denominator is the sum of |x * W|, the contributions x * W keep their sign"),
     ):
-        for of_bias, said in BIASES if has_bias(step) else BIASES[:1]:
+        for of_bias, bias_words in BIASES if has_bias(step) else BIASES[:1]:
             change = with_formula(partial(_shared, absolute, of_bias))
-            yield _absolute(words + said, change)
+            yield _absolute(words + bias_words, change)
             for stabilizer, sentence in STABILIZERS:
                 if stabilizer != own:
                     other = chained(dividing_by(partial(_stabilized, stabilizer)), change)
-                    yield _absolute(words + said + sentence, other)
+                    yield _absolute(words + bias_words + sentence, other)
 
 
 def _stabilized(stabilizer: Stabilizer, step: Step, z: np.ndarray) -> np.ndarray:

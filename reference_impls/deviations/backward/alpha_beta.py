@@ -46,9 +46,9 @@ def alphas_and_betas(step: Step, observed: Arrays) -> Iterator[Deviation]:
         return
     if isinstance(rule, AlphaBeta) and is_taken_apart(step):
         specified = step.notes.get("factors", (float(rule.alpha), float(rule.beta)))
-        found = _found(step, observed)
+        estimate = _estimated(step, observed)
         pairs = [(specified[0], -specified[1]), specified[::-1], *USUAL]
-        offered = [] if found is None else [found]
+        offered = [] if estimate is None else [estimate]
         for pair in dict.fromkeys((float(alpha), float(beta)) for alpha, beta in [*offered, *pairs]):
             if not (_is_scaled(pair, specified) or _says_the_same(pair, specified)):
                 yield _other(pair, specified)
@@ -79,7 +79,7 @@ def _other(pair: Factors, specified: Factors) -> Deviation:
     return deviation("alpha-beta", words, with_factors(alpha, beta), parameters)
 
 
-def _found(step: Step, observed: Arrays) -> Factors | None:
+def _estimated(step: Step, observed: Arrays) -> Factors | None:
     """Alpha and beta by least squares, each rounded where that is no worse."""
     if is_as_specified(step, observed):
         return None
@@ -134,11 +134,11 @@ def gammas(step: Step, observed: Arrays) -> Iterator[Deviation]:
     rule = step.rule
     if not isinstance(rule, Gamma) or not has_weights(step):
         return
-    found = None
+    estimate = None
     if not is_as_specified(step, observed):
-        found = solved(*telling(step, observed), lambda gamma: with_fields(gamma=gamma), _GAMMA_GRID)
-    offered = [each for each in GAMMAS if found is None or not rounded_alike(each, found)]
-    for gamma in ([] if found is None else [found]) + offered:
+        estimate = solved(*telling(step, observed), lambda gamma: with_fields(gamma=gamma), _GAMMA_GRID)
+    offered = [each for each in GAMMAS if estimate is None or not rounded_alike(each, estimate)]
+    for gamma in ([] if estimate is None else [estimate]) + offered:
         if not rounded_alike(gamma, rule.gamma):
             words = f"gamma is {gamma:g} instead of {rule.gamma:g}"
             yield deviation(cause_of_rule(step), words, with_fields(gamma=gamma), {"gamma": gamma})

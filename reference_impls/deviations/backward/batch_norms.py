@@ -100,13 +100,13 @@ def _other_rules(step: Step) -> Iterator[Deviation]:
 def _inner_rules(step: Step) -> list[KernelRule]:
     """The rules of the method's layers with weights, and the usual ones."""
     layer = placed(step)
-    found: list[KernelRule] = [step.rule.rule] if isinstance(step.rule, FusedBatchNorm) else []
+    inner: list[KernelRule] = [step.rule.rule] if isinstance(step.rule, FusedBatchNorm) else []
     if layer is not None:
         rules = assigned(step.method.composite, step.graph).values()
-        found += [rule for rule in rules if isinstance(rule, KernelRule)]
-    found += [Z(), Z(bias=False), Epsilon(1e-7), Epsilon(1e-6), AlphaBeta(1, 0), AlphaBeta(2, 1), ZPlusFast()]
-    found += [Flat(), WSquare(), Sign()]
-    return list(dict.fromkeys(found))
+        inner += [rule for rule in rules if isinstance(rule, KernelRule)]
+    inner += [Z(), Z(bias=False), Epsilon(1e-7), Epsilon(1e-6), AlphaBeta(1, 0), AlphaBeta(2, 1), ZPlusFast()]
+    inner += [Flat(), WSquare(), Sign()]
+    return list(dict.fromkeys(inner))
 
 
 def _statistics(step: Step, power: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

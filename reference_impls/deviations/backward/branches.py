@@ -61,8 +61,8 @@ def _of_add(step: Step) -> Iterator[Deviation]:
     for place, name in enumerate(step.layer.inputs):
         words = f"branch {place + 1} ({name}) gets the whole relevance and the others nothing"
         yield _deviation(words, with_formula(partial(_to_one, place)))
-    for said, weight_of in (("absolute", np.abs), ("positive", partial(np.maximum, 0.0))):
-        words = f"relevance is shared in proportion to the {said} values of the branches"
+    for which, weight_of in (("absolute", np.abs), ("positive", partial(np.maximum, 0.0))):
+        words = f"relevance is shared in proportion to the {which} values of the branches"
         yield _deviation(words, with_formula(partial(_in_proportion, weight_of)))
     words = "relevance is shared in proportion to the sums of the absolute values of the branches"
     yield _deviation(words, with_formula(_by_size))
@@ -75,9 +75,9 @@ def _rules(step: Step) -> list[Rule]:
     """Z and Epsilon, in which the branches have their proportional shares, and what the method has for other adds."""
     if isinstance(step.rule, Z | Epsilon):
         return []
-    found: list[Rule] = [rule for _, rule in neighbours(step) if isinstance(rule, Z | Epsilon)]
-    found += [Z(), Epsilon(1e-7), Z(stabilizer=SignedEpsilon(1e-6))]
-    return list(dict.fromkeys(found))
+    rules: list[Rule] = [rule for _, rule in neighbours(step) if isinstance(rule, Z | Epsilon)]
+    rules += [Z(), Epsilon(1e-7), Z(stabilizer=SignedEpsilon(1e-6))]
+    return list(dict.fromkeys(rules))
 
 
 def _equally(step: Step) -> Arrays:

@@ -18,7 +18,7 @@ from reference_impls.oracle.activations import ELEMENTWISE
 from reference_impls.oracle.linear import Arrays
 
 Slope = Callable[[np.ndarray], np.ndarray]
-#: What libraries have where nobody says.
+#: The defaults of the libraries.
 ALPHAS: dict[str, tuple[float, ...]] = {"leaky_relu": (0.01, 0.1, 0.2, 0.3), "elu": (1.0,)}
 
 #: Kinds that `_others` yields in other words.
@@ -38,8 +38,8 @@ def derivatives(step: Step, observed: Arrays) -> Iterator[Deviation]:
             yield deviation("forward-activation", words, with_formula(partial(_times, slope)))
     if kind in ("sigmoid", "tanh"):
         formula: Slope = (lambda x: x * (1 - x)) if kind == "sigmoid" else (lambda x: 1 - x**2)
-        said = "y * (1 - y)" if kind == "sigmoid" else "1 - y**2"
-        words = f"the derivative is {said} at the input, which is taken for the output y"
+        in_the_output = "y * (1 - y)" if kind == "sigmoid" else "1 - y**2"
+        words = f"the derivative is {in_the_output} at the input, which is taken for the output y"
         yield deviation("preactivation", words, with_formula(partial(_times, formula)))
 
 
@@ -105,16 +105,18 @@ def _of_other_slope(step: Step, observed: Arrays) -> Iterator[Deviation]:
     for other, curve in shapes:
         if kind != "relu" and kind != other:
             continue
-        found = _found(step, observed, curve)
-        offered = {f"{alpha:g}": alpha for alpha in (*ALPHAS[other], *(() if found is None else (found,)))}
+        estimate = _estimated(step, observed, curve)
+        offered = {
+            f"{alpha:g}": alpha for alpha in (*ALPHAS[other], *(() if estimate is None else (estimate,)))
+        }
         offered.pop(f"{own:g}", None)
         if other == "leaky_relu":
             # With 1 relevance is handed on as it is, which is the rule Pass.
             offered.pop("1", None)
-        for said, alpha in offered.items():
-            words = f"the alpha of its derivative below 0 is {said} instead of {own:g}"
+        for shown, alpha in offered.items():
+            words = f"the alpha of its derivative below 0 is {shown} instead of {own:g}"
             if kind == "relu":
-                words = f"the derivative is that of {other} (alpha {said}) instead of relu"
+                words = f"the derivative is that of {other} (alpha {shown}) instead of relu"
             change = with_formula(partial(_times, partial(_sloped, curve, alpha)))
             yield deviation("forward-activation", words, change, {"alpha": alpha, "specified": own})
 
@@ -123,7 +125,7 @@ def _sloped(curve: Slope, alpha: float, x: np.ndarray) -> np.ndarray:
     return np.where(x > 0, 1.0, alpha * curve(np.minimum(x, 0.0)))
 
 
-def _found(step: Step, observed: Arrays, curve: Slope) -> float | None:
+def _estimated(step: Step, observed: Arrays, curve: Slope) -> float | None:
     if is_as_specified(step, observed):
         return None
     (x,), (seen,) = step.inputs, observed
@@ -133,12 +135,12 @@ def _found(step: Step, observed: Arrays, curve: Slope) -> float | None:
     size = float(unit[below] @ unit[below])
     if size == 0:
         return None
-    found = float(unit[below] @ seen[below]) / size
+    slope = float(unit[below] @ seen[below]) / size
 
     def error(alpha: float) -> float:
         return where_finite(_times(partial(_sloped, curve, alpha), step), observed)
 
-    return rounded(found, error, observed)
+    return rounded(slope, error, observed)
 
 
 def _times(slope: Slope, step: Step) -> Arrays:

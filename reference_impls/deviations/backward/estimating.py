@@ -50,8 +50,8 @@ def telling(step: Step, observed: Arrays) -> tuple[Step, Arrays]:
     if rows <= ROWS or any(len(part) != rows for part in observed):
         return step, observed
     differences = np.zeros(rows)
-    for found, seen in zip(as_it_stands(step), observed, strict=True):
-        difference = np.nan_to_num((found - seen).reshape(rows, -1), nan=0.0, posinf=0.0, neginf=0.0)
+    for result, seen in zip(as_it_stands(step), observed, strict=True):
+        difference = np.nan_to_num((result - seen).reshape(rows, -1), nan=0.0, posinf=0.0, neginf=0.0)
         differences += (difference**2).sum(axis=1)
     chosen = np.sort(np.argsort(differences)[-ROWS:])
     of = np.arange(rows) if step.rows is None else step.rows
@@ -166,9 +166,9 @@ def _refined(carried: Callable[[float], Arrays], observed: Arrays, value: float,
     return value
 
 
-def _joined(found: Arrays, observed: Arrays) -> np.ndarray:
+def _joined(results: Arrays, observed: Arrays) -> np.ndarray:
     return np.concatenate(
-        [np.where(np.isfinite(b), a - b, 0.0).ravel() for a, b in zip(found, observed, strict=True)]
+        [np.where(np.isfinite(b), a - b, 0.0).ravel() for a, b in zip(results, observed, strict=True)]
     )
 
 

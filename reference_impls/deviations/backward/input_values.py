@@ -31,12 +31,12 @@ def ones_and_inputs(step: Step, observed: Arrays) -> Iterator[Deviation]:
     flat = terms_of(step.rule).terms[0].below[0].inputs == ONES
     stands, instead = ("the real input stands", "ones") if flat else ("ones stand", "the input")
     value = np.positive if flat else np.ones_like
-    for places, said in (
+    for places, where in (
         ((False, True), "in the denominator"),
         ((True, False), "in front, as a factor of the result"),
         ((True, True), "in the denominator and in front"),
     ):
-        words = f"{stands} {said} instead of {instead}"
+        words = f"{stands} {where} instead of {instead}"
         yield deviation("flat-input", words, with_quotient(partial(_at, places, value)))
     if flat:
         yield from _of_flat(step)

@@ -78,29 +78,29 @@ def _if_it_fits(function: Rearranged, x: np.ndarray) -> np.ndarray:
 
 def _arrangements(shape: tuple[int, ...], batch: int) -> list[tuple[str, Rearranged]]:
     """Rearrangements that keep the shape (batch, *shape)."""
-    found: list[tuple[str, Rearranged]] = []
+    arrangements: list[tuple[str, Rearranged]] = []
     axes = len(shape)
     if axes == 3 and shape[0] == shape[1] > 1:
-        found.append(("height and width exchanged", lambda x: x.swapaxes(1, 2)))
+        arrangements.append(("height and width exchanged", lambda x: x.swapaxes(1, 2)))
     for axis in range(axes):
         if shape[axis] > 1:
             name = _name(axis, axes)
-            found.append((f"{name} in reversed order", partial(np.flip, axis=axis + 1)))
+            arrangements.append((f"{name} in reversed order", partial(np.flip, axis=axis + 1)))
     if axes >= 2:
         if prod(shape[:-1]) > 1 and shape[-1] > 1:
-            found.append(("values that lie channels first read as channels last", _first_read_last))
-            found.append(("values that lie channels last read as channels first", _last_read_first))
+            arrangements.append(("values that lie channels first read as channels last", _first_read_last))
+            arrangements.append(("values that lie channels last read as channels first", _last_read_first))
         if axes == 3 and shape[0] != shape[1] and min(shape[:2]) > 1:
-            found.append(
+            arrangements.append(
                 ("height and width exchanged in the order of the values", partial(_exchanged_as_they_lie, 1))
             )
     if axes >= 1 and batch > 1 and prod(shape) > 1:
-        found.append(
+        arrangements.append(
             ("batch and first axis exchanged in the order of the values", partial(_exchanged_as_they_lie, 0))
         )
         if shape[0] == batch:
-            found.append(("batch and first axis exchanged", lambda x: x.swapaxes(0, 1)))
-    return found
+            arrangements.append(("batch and first axis exchanged", lambda x: x.swapaxes(0, 1)))
+    return arrangements
 
 
 def _name(axis: int, axes: int) -> str:

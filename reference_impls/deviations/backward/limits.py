@@ -38,9 +38,9 @@ def limits(step: Step, observed: Arrays) -> Iterator[Deviation]:
             change = then(partial(_below_quantile, quantile, True))
             yield deviation("batch-coupling", words, change, {"quantile": quantile}, generic=True)
     if all(x.ndim > 2 and x.shape[-1] > 1 for x in step.inputs):
-        for said, over in (("mean", np.mean), ("sum", np.sum)):
+        for statistic, over in (("mean", np.mean), ("sum", np.sum)):
             change = then(partial(_over_channels, over))
-            yield _deviation(f"every channel of the result has the {said} over the channels", change)
+            yield _deviation(f"every channel of the result has the {statistic} over the channels", change)
 
 
 def _deviation(words: str, change: Change, **parameters: float) -> Deviation:

@@ -20,13 +20,13 @@ from reference_impls.oracle.windows import pooling_windows
 def scales(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """The result times one factor (least squares), and results that are scaled to a sum or a maximum."""
     specified = as_it_stands(step)
-    found = factors([specified], observed)
-    if found is not None and found[0] not in (0.0, 1.0):
+    scale = factors([specified], observed)
+    if scale is not None and scale[0] not in (0.0, 1.0):
 
         def error(value: float) -> float:
             return where_finite(tuple(value * part for part in specified), observed)
 
-        factor = rounded(float(found[0]), error, observed)
+        factor = rounded(float(scale[0]), error, observed)
         if factor != 1:
             words = f"the result is {_in_words(factor)} times that of the rule{_meaning(step, factor)}"
             if factor == -1:
@@ -51,11 +51,11 @@ def _in_words(factor: float) -> str:
 
 
 def _meaning(step: Step, factor: float) -> str:
-    for value, said in _counts(step):
+    for value, words in _counts(step):
         if value > 1 and isclose(factor, value, rel_tol=1e-9):
-            return f": {said}"
+            return f": {words}"
         if value > 1 and isclose(factor * value, 1.0, rel_tol=1e-9):
-            return f": one over {said}"
+            return f": one over {words}"
     return ""
 
 

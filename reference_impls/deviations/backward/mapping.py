@@ -60,7 +60,7 @@ def other_rules(step: Step, observed: Arrays) -> Iterator[Deviation]:
         yield _mapped(step, rule, words)
     if _elsewhere(step.layer.traits):
         return
-    for rule in (*_usual(step), *_with_found_epsilon(step, observed)):
+    for rule in (*_usual(step), *_with_estimated_epsilon(step, observed)):
         if type(rule) is type(step.rule):
             continue
         if _same(rule) not in seen and _has_reading(step, rule):
@@ -135,16 +135,16 @@ def _as_epsilon(value: float) -> Change:
     return lambda step: replace(step, rule=Epsilon(value))
 
 
-def _with_found_epsilon(step: Step, observed: Arrays) -> Iterator[Rule]:
+def _with_estimated_epsilon(step: Step, observed: Arrays) -> Iterator[Rule]:
     """Epsilon with the value that comes nearest to the observation, where the rule is no relative of it."""
     if not has_weights(step) or isinstance(step.rule, Epsilon | StdEpsilon):
         return
     if is_as_specified(step, observed):
         return
     as_z = with_rule(Z())(step)
-    found = solved(*narrowed(as_z, observed), _as_epsilon, GRID)
-    if found is not None and (found > STABILIZING or not isinstance(step.rule, Z)):
-        yield Epsilon(found)
+    epsilon = solved(*narrowed(as_z, observed), _as_epsilon, GRID)
+    if epsilon is not None and (epsilon > STABILIZING or not isinstance(step.rule, Z)):
+        yield Epsilon(epsilon)
 
 
 def gradient_times_input(step: Step) -> Arrays:

@@ -39,14 +39,14 @@ def outputs(step: Step, observed: Arrays) -> Iterator[Deviation]:
 
 def _activations(step: Step) -> list[Layer]:
     """The first activation behind the layer on each way, a normalisation or the like in between or not."""
-    found: list[Layer] = []
+    layers: list[Layer] = []
     waiting, steps = list(readers(step)), 0
     while waiting and steps < 3:
-        found += [layer for layer in waiting if layer.kind in ELEMENTWISE]
+        layers += [layer for layer in waiting if layer.kind in ELEMENTWISE]
         through = [layer for layer in waiting if _keeps_places(layer.traits)]
         waiting = [reader for layer in through for reader in step.graph.consumers(layer.name)]
         steps += 1
-    return found
+    return layers
 
 
 def _keeps_places(kind: Kind) -> bool:

@@ -66,8 +66,8 @@ def formats(step: Step, observed: Arrays) -> Iterator[Deviation]:
                 ("the relevance of the output is", with_relevance(rounding)),
                 ("relevance of output and inputs is", chained(with_relevance(rounding), then(rounding))),
             )
-        for said, change in places:
-            yield deviation("precision", f"{said} rounded to {each.said}", change, {"format": each.name})
+        for words, change in places:
+            yield deviation("precision", f"{words} rounded to {each.words}", change, {"format": each.name})
 
 
 def _between(step: Step, rounding: Rounding) -> tuple[Change, ...]:

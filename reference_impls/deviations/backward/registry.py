@@ -86,5 +86,5 @@ def _of(subjects: Iterable[Subject], step: Step, observed: Arrays) -> Iterator[D
     observed = tuple(np.asarray(part, dtype=np.float64) for part in observed)
     for subject in subjects:
         with np.errstate(all="ignore"):
-            found = list(subject(step, observed))
-        yield from found
+            deviations = list(subject(step, observed))
+        yield from deviations

@@ -32,7 +32,7 @@ def products(step: Step, observed: Arrays) -> Iterator[Deviation]:
         return
     for each in OPERANDS_FIRST:
         for words, change in _readings(each.round, has_bias(step), each.operands_only):
-            yield deviation("precision", words.format(each.said), change, {"format": each.name})
+            yield deviation("precision", words.format(each.words), change, {"format": each.name})
 
 
 def _readings(rounding: Rounding, bias: bool, nothing_stored: bool) -> Iterator[tuple[str, Change]]:

@@ -95,8 +95,8 @@ def thresholds(step: Step, observed: Arrays) -> Iterator[Deviation]:
     yield deviation("sign-threshold", words, with_formula(partial(_sign_of_relevance, mu)))
     between = _threshold(step, observed)
     yield _signs("the sign is x / |x| with 0/0 as it is", lambda x: x / np.abs(x), cause="nan")
-    found = () if between is None else (_written(*between),)
-    for other in dict.fromkeys((*found, *THRESHOLDS)):
+    written = () if between is None else (_written(*between),)
+    for other in dict.fromkeys((*written, *THRESHOLDS)):
         if not rounded_alike(other, mu):
             yield from _at(other, mu)
 
@@ -106,11 +106,11 @@ def _at(other: float, mu: float) -> Iterator[Deviation]:
         words = f"the threshold {mu:g} is applied, where the rule takes 1 everywhere"
         yield _signs(words, partial(_from, other), threshold=other)
         return
-    said = f"the threshold is {other:g} instead of {mu:g}"
-    yield _signs(said, partial(_from, other), threshold=other)
-    yield _signs(f"{said}, and a value equal to it counts as below", partial(_over, other), threshold=other)
+    words = f"the threshold is {other:g} instead of {mu:g}"
+    yield _signs(words, partial(_from, other), threshold=other)
+    yield _signs(f"{words}, and a value equal to it counts as below", partial(_over, other), threshold=other)
     yield _signs(
-        f"{said}, and a value equal to it counts as 0", lambda x: np.sign(x - other), threshold=other
+        f"{words}, and a value equal to it counts as 0", lambda x: np.sign(x - other), threshold=other
     )
 
 

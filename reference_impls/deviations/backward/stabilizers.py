@@ -60,7 +60,7 @@ def has_denominator(rule: Rule) -> bool:
 def epsilons(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """The stabilizer that the rule has, with another value."""
     known = _value_of(step.rule)
-    if known is None or (_own_form(step.rule) is _replaced and not _divides_by_zero(step)):
+    if known is None or (_own_form(step.rule) is _replaced and all(z.all() for z in divisions(step))):
         return
     value, sentence = known
 
@@ -68,32 +68,28 @@ def epsilons(step: Step, observed: Arrays) -> Iterator[Deviation]:
         return lambda altered: replace(altered, rule=_with_value(altered.rule, other))
 
     common = FACTORS if isinstance(step.rule, StdEpsilon) else COMMON
-    found = _solved(step, observed, make)
-    offered = [each for each in common if found is None or not rounded_alike(each, found)]
-    for other in ([] if found is None else [found]) + offered:
+    estimate = _solved(step, observed, make)
+    offered = [each for each in common if estimate is None or not rounded_alike(each, estimate)]
+    for other in ([] if estimate is None else [estimate]) + offered:
         if not rounded_alike(other, value):
-            words = sentence.format(found=f"{other:g}", specified=f"{value:g}")
+            words = sentence.format(other=f"{other:g}", specified=f"{value:g}")
             parameters = {"epsilon": other, "specified": value}
-            # A value that nobody writes down may be another form's, with a round one.
+            # A value with many digits may be the best fit of another form, whose own value is round.
             generic = not is_round(float(f"{other:g}"))
             yield deviation("epsilon-value", words, make(other), parameters, generic=generic)
-
-
-def _divides_by_zero(step: Step) -> bool:
-    return any((z == 0).any() for z in divisions(step))
 
 
 def _value_of(rule: Rule) -> tuple[float, str] | None:
     match stabilizer_of(rule):
         case SignedEpsilon(epsilon):
-            return epsilon, "epsilon is {found} instead of {specified}"
+            return epsilon, "epsilon is {other} instead of {specified}"
         case TimesDeviation(factor):
             return (
                 factor,
-                "epsilon is {found} times the standard deviation of the input instead of {specified}",
+                "epsilon is {other} times the standard deviation of the input instead of {specified}",
             )
         case ReplaceZero(value):
-            return value, "an exact zero in the denominator is replaced by {found} instead of {specified}"
+            return value, "an exact zero in the denominator is replaced by {other} instead of {specified}"
     return None
 
 
@@ -130,29 +126,8 @@ def _signed(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
     return away_from_zero(z, epsilon)
 
 
-def _nothing_at_zero(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
-    return z + epsilon * np.sign(z)
-
-
-def _plain(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
-    return z + epsilon
-
-
-def _at_least(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
-    return np.where(z >= 0, 1.0, -1.0) * np.maximum(np.abs(z), epsilon)
-
-
-def _clamped(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
-    return np.maximum(z, epsilon)
-
-
 def _replaced(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
     return np.where(z == 0, epsilon, z)
-
-
-def _cut_off(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
-    # R / inf: what is divided by less than epsilon counts as nothing.
-    return np.where(np.abs(z) < epsilon, np.inf, z)
 
 
 def _rms(over: str, epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
@@ -160,12 +135,8 @@ def _rms(over: str, epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
     return z + epsilon * of_rows(step, spread_of_z(step, z, "rms", over, carry_out), z) + 1e-9
 
 
-def _signed_rms(over: str, epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
-    return away_from_zero(z, epsilon * of_rows(step, spread_of_z(step, z, "rms", over, carry_out), z))
-
-
-def _signed_std(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
-    return away_from_zero(z, epsilon * of_rows(step, spread_of_z(step, z, "std", "sample", carry_out), z))
+def _signed_spread(statistic: str, over: str, epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
+    return away_from_zero(z, epsilon * of_rows(step, spread_of_z(step, z, statistic, over, carry_out), z))
 
 
 def _of_input(statistic: str, over: str, epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
@@ -176,23 +147,29 @@ def _of_input(statistic: str, over: str, epsilon: float, step: Step, z: np.ndarr
 #: Each form with what it is in words, ``e`` standing for its epsilon.
 FORMS: tuple[tuple[str, Form], ...] = (
     ("z + {e} on the side of the sign of z", _signed),
-    ("z + {e} * sign(z) with nothing added where z is 0", _nothing_at_zero),
-    ("z + {e} whatever the sign of z", _plain),
-    ("z, but at least {e} in size", _at_least),
-    ("max(z, {e})", _clamped),
+    ("z + {e} * sign(z) with nothing added where z is 0", lambda e, step, z: z + e * np.sign(z)),
+    ("z + {e} whatever the sign of z", lambda e, step, z: z + e),
+    (
+        "z, but at least {e} in size",
+        lambda e, step, z: np.where(z >= 0, 1.0, -1.0) * np.maximum(np.abs(z), e),
+    ),
+    ("max(z, {e})", lambda e, step, z: np.maximum(z, e)),
     ("z with an exact zero replaced by {e}", _replaced),
     ("z + {e} * rms(z) + 1e-09, the mean over the whole tensor", partial(_rms, "batch")),
     ("z + {e} * rms(z) + 1e-09, the mean over each sample", partial(_rms, "sample")),
     (
         "z + {e} * rms(z) on the side of the sign, the mean over the whole tensor",
-        partial(_signed_rms, "batch"),
+        partial(_signed_spread, "rms", "batch"),
     ),
-    ("z + {e} * rms(z) on the side of the sign, the mean over each sample", partial(_signed_rms, "sample")),
+    (
+        "z + {e} * rms(z) on the side of the sign, the mean over each sample",
+        partial(_signed_spread, "rms", "sample"),
+    ),
     ("z + {e} * std(x) on the side of the sign", partial(_of_input, "std", "sample")),
     ("z + {e} * rms(x) on the side of the sign", partial(_of_input, "rms", "sample")),
     ("z + {e} * var(x) on the side of the sign", partial(_of_input, "variance", "sample")),
     ("z + {e} * mean|x| on the side of the sign", partial(_of_input, "mean", "sample")),
-    ("z + {e} * std(z) on the side of the sign, over each sample", _signed_std),
+    ("z + {e} * std(z) on the side of the sign, over each sample", partial(_signed_spread, "std", "sample")),
     ("z + {e} * max|x| on the side of the sign", partial(_of_input, "largest", "sample")),
 )
 
@@ -203,21 +180,21 @@ def forms(step: Step, observed: Arrays) -> Iterator[Deviation]:
         return
     own = _own_form(step.rule)
     known = _value_of(step.rule)
-    said = _in_words(step.rule)
+    specified = _in_words(step.rule)
     # First, because every form comes to the same with an epsilon of next to nothing.
-    yield from _without(step, observed, said)
+    yield from _without(step, observed, specified)
     part = None if is_as_specified(step, observed) else narrowed(step, observed)
     for sentence, form in FORMS:
-        if form is own or _is_std(step.rule, sentence):
+        if form is own or (isinstance(step.rule, StdEpsilon) and "std(x)" in sentence):
             continue
         values = [] if known is None else [known[0]]
-        found = None if part is None else solved(*part, partial(_dividing_by, form), GRID)
-        if found is not None and not any(rounded_alike(found, each) for each in values):
-            values = [found, *values]
+        estimate = None if part is None else solved(*part, partial(_dividing_by, form), GRID)
+        if estimate is not None and not any(rounded_alike(estimate, each) for each in values):
+            values = [estimate, *values]
         for value in values or [1e-7, 1e-9]:
             if form is _signed and isinstance(step.rule, Z) and value > STABILIZING:
                 continue  # That is the Epsilon rule, and the layer has another rule.
-            words = f"the denominator is {sentence.format(e=f'{value:g}')} instead of {said}"
+            words = f"the denominator is {sentence.format(e=f'{value:g}')} instead of {specified}"
             parameters = {"form": sentence.format(e="epsilon"), "epsilon": value}
             change = _dividing_by(form, value)
             yield deviation("stabilizer-form", words, change, parameters, generic=not is_round(value))
@@ -227,28 +204,24 @@ def _dividing_by(form: Form, epsilon: float) -> Change:
     return dividing_by(partial(form, epsilon))
 
 
-def _without(step: Step, observed: Arrays, said: str) -> Iterator[Deviation]:
+def _without(step: Step, observed: Arrays, specified: str) -> Iterator[Deviation]:
     """No stabilizer, the quotient taken as 0 where there would be none, and something added to the rule's own."""
     if not isinstance(getattr(step.rule, "stabilizer", None), Unprotected):
         if any(not np.isfinite(part).all() for part in observed):
-            words = f"the denominator is unprotected (0/0 gives NaN, R/0 infinity) instead of {said}"
+            words = f"the denominator is unprotected (0/0 gives NaN, R/0 infinity) instead of {specified}"
             yield deviation("nan", words, dividing_by(_as_it_is))
         else:
-            words = f"the denominator is not stabilised instead of {said}"
+            words = f"the denominator is not stabilised instead of {specified}"
             yield deviation("stabilizer-form", words, dividing_by(_as_it_is))
-    words = f"where z is 0 the quotient is taken as 0, elsewhere z is not stabilised, instead of {said}"
-    yield deviation("stabilizer-form", words, dividing_by(_nothing_of_zero))
+    words = f"where z is 0 the quotient is taken as 0, elsewhere z is not stabilised, instead of {specified}"
+    yield deviation("stabilizer-form", words, dividing_by(lambda step, z: np.where(z == 0, np.inf, z)))
     for added in (1e-9, 1e-12):
-        words = f"{added:g} is added to the denominator besides {said}"
+        words = f"{added:g} is added to the denominator besides {specified}"
         yield deviation("stabilizer-form", words, with_divisor(partial(_plus, added)), {"added": added})
 
 
 def _as_it_is(step: Step, z: np.ndarray) -> np.ndarray:
     return z
-
-
-def _nothing_of_zero(step: Step, z: np.ndarray) -> np.ndarray:
-    return np.where(z == 0, np.inf, z)
 
 
 def _plus(added: float, step: Step, divisor: np.ndarray) -> np.ndarray:
@@ -262,10 +235,6 @@ def _own_form(rule: Rule) -> Form | None:
         case ReplaceZero():
             return _replaced
     return None
-
-
-def _is_std(rule: Rule, sentence: str) -> bool:
-    return isinstance(rule, StdEpsilon) and "std(x)" in sentence
 
 
 def _in_words(rule: Rule) -> str:

@@ -30,8 +30,11 @@ def standard_deviations(step: Step, observed: Arrays) -> Iterator[Deviation]:
         words = "the standard deviation of the first sample is taken for all"
         yield deviation("batch-coupling", words, _by_spread(lambda each: spread(each)[:1]))
     if step.whole is None and step.inputs[0].shape[:-1] == step.relevance.shape[:-1]:
-        for ddof, said in ((0, " instead of the whole sample"), (1, ", with ddof 1, instead of the sample")):
-            words = f"the standard deviation is taken over the channels of each place{said}"
+        for ddof, ending in (
+            (0, " instead of the whole sample"),
+            (1, ", with ddof 1, instead of the sample"),
+        ):
+            words = f"the standard deviation is taken over the channels of each place{ending}"
             yield deviation("stabilizer-form", words, dividing_by(partial(_std_of_places, ddof)))
     yield from _of_something_else(step, step.rule.factor)
     words = f"epsilon is {step.rule.factor:g} itself instead of {step.rule.factor:g} * std(x)"
@@ -43,9 +46,9 @@ def _of_something_else(step: Step, factor: float) -> Iterator[Deviation]:
     overs = ("sample", "batch") if samples_of(step) > 1 else ("sample",)
     for over in overs:
         for ddof in (0, 1):
-            said = " over the whole batch" if over == "batch" else ""
-            said += ", with ddof 1," if ddof else ""
-            words = f"the standard deviation of the output{said} instead of that of the input"
+            ending = " over the whole batch" if over == "batch" else ""
+            ending += ", with ddof 1," if ddof else ""
+            words = f"the standard deviation of the output{ending} instead of that of the input"
             words = f"epsilon is {factor:g} times {words}"
             yield deviation("stabilizer-form", words, dividing_by(partial(_std_of_z, over, ddof)))
     for words, statistic in (

@@ -25,17 +25,17 @@ def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     # With groups, another order of the outputs is not one of the kernel alone.
     in_weights = layer.traits.kernel and layer.attributes.get("groups", 1) == 1
     if order is not None and in_weights:
-        words = f"its weights have their output channels in {said(order)}"
+        words = f"its weights have their output channels in {order_words(order)}"
         yield _deviation("forward-weights", words, partial(_with_order, order=order), order)
     elif order is not None:
-        words = f"the output has its channels in {said(order)}"
+        words = f"the output has its channels in {order_words(order)}"
         moved = Pointwise(lambda step, result, order=order: result[..., order])
         yield _deviation("layout", words, then(moved), order)
     if in_weights and "bias" in layer.weights and not step.after:
         bias = np.asarray(layer.weights["bias"], dtype=np.float64)
         order = matched(sight.base - bias, sight.seen - bias)
         if order is not None:
-            words = f"the kernel has its output channels in {said(order)}, the bias as it should"
+            words = f"the kernel has its output channels in {order_words(order)}, the bias as it should"
             yield _deviation("forward-weights", words, partial(_with_order, order=order, bias=False), order)
 
 
@@ -67,7 +67,7 @@ def _rounding(z: np.ndarray, y: np.ndarray) -> np.ndarray:
     return 8 * np.finfo(np.float64).eps * ((y**2).sum(axis=0) + (z**2).sum(axis=0).max())
 
 
-def said(order: np.ndarray) -> str:
+def order_words(order: np.ndarray) -> str:
     """An order of channels in words."""
     count = len(order)
     channels = np.arange(count)

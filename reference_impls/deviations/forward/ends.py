@@ -53,9 +53,9 @@ def not_finite(step: ForwardStep, observed: np.ndarray) -> Iterator[Deviation]:
     if not count:
         return
     kinds = [
-        f"{int(found.sum())} {name}"
-        for name, found in (("NaN", np.isnan(observed)), ("Inf", np.isinf(observed)))
-        if found.any()
+        f"{int(mask.sum())} {name}"
+        for name, mask in (("NaN", np.isnan(observed)), ("Inf", np.isinf(observed)))
+        if mask.any()
     ]
     place = tuple(int(index) for index in np.argwhere(bad)[0])
     words = f"{' and '.join(kinds)} among {observed.size} values, the first at {place}"

@@ -93,14 +93,20 @@ def _after_flattening(step: ForwardStep) -> Iterator[Deviation]:
         rows = order[places.transpose(dims).ravel()]
         if np.array_equal(rows, np.arange(places.size)):
             continue
-        said = ", ".join(axes[axis] for axis in dims)
+        order_words = ", ".join(axes[axis] for axis in dims)
         expected = ", ".join(axes[axis] for axis in mine)
         for chosen, words in (
-            (np.argsort(rows), f"its input is flattened in the order ({said}) instead of ({expected})"),
-            (rows, f"its kernel is in the order of an input flattened ({said}) instead of ({expected})"),
+            (
+                np.argsort(rows),
+                f"its input is flattened in the order ({order_words}) instead of ({expected})",
+            ),
+            (
+                rows,
+                f"its kernel is in the order of an input flattened ({order_words}) instead of ({expected})",
+            ),
         ):
             change = partial(_with_rows, rows=chosen)
-            yield Deviation("flatten-order", words, change, {"order": said, "expected": expected})
+            yield Deviation("flatten-order", words, change, {"order": order_words, "expected": expected})
 
 
 def _with_rows(step: ForwardStep, rows: np.ndarray) -> ForwardStep:

@@ -10,7 +10,7 @@ import numpy as np
 from harness.graph import Layer
 from harness.steps import Deviation, ForwardStep
 from reference_impls.deviations.forward.altering import with_weights
-from reference_impls.deviations.forward.channels import said
+from reference_impls.deviations.forward.channels import order_words
 from reference_impls.deviations.forward.normalisation import complete
 from reference_impls.deviations.forward.numbers import line_per_channel, shown
 from reference_impls.deviations.forward.sight import Sight
@@ -66,8 +66,8 @@ def _other_orders(layer: Layer, slope: np.ndarray, offset: np.ndarray) -> Iterat
     known = np.stack(line(layer))
     scale = np.abs(known).max(axis=1, keepdims=True)
     scale = np.where(scale > 0, scale, 1.0)
-    found = np.where(np.isfinite(slope), np.stack([slope, offset]), known)
-    distances = np.abs(found[:, :, None] / scale[:, :, None] - known[:, None, :] / scale[:, :, None])
+    estimate = np.where(np.isfinite(slope), np.stack([slope, offset]), known)
+    distances = np.abs(estimate[:, :, None] / scale[:, :, None] - known[:, None, :] / scale[:, :, None])
     channels = np.arange(layer.shape[-1])
     orders = [channels[::-1], np.roll(channels, 1), np.roll(channels, -1)]
     for weighed in (distances.sum(axis=0), distances[0], distances[1]):
@@ -87,5 +87,8 @@ def _other_orders(layer: Layer, slope: np.ndarray, offset: np.ndarray) -> Iterat
                 continue
             moved = {name: weights[name][order] for name in names}
             what = "all weights" if len(names) == len(weights) else " and ".join(names)
-            words, parameters = f"{what}: the channels are in {said(order)}", {"order": key, "weights": names}
+            words, parameters = (
+                f"{what}: the channels are in {order_words(order)}",
+                {"order": key, "weights": names},
+            )
             yield Deviation(CAUSE, words, with_weights(**moved), parameters)

@@ -65,12 +65,12 @@ def _large_enough(format: Format, step: ForwardStep, sight: Sight) -> bool:
 def _rounded(format: Format, operands: tuple[str, ...], observed: np.ndarray | None) -> Deviation:
     parts = [*operands, *(["output"] if observed is not None else [])]
     if parts == ["weights"]:
-        words = f"its weights are rounded to {format.said}"
+        words = f"its weights are rounded to {format.words}"
     elif not operands:
-        words = f"its output is rounded to {format.said}"
+        words = f"its output is rounded to {format.words}"
     else:
-        said = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
-        words = f"computes in {format.said}: {said} rounded"
+        list_of_parts = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
+        words = f"computes in {format.words}: {list_of_parts} rounded"
     change = partial(_with_rounding, format=format, operands=operands, observed=observed)
     return Deviation(CAUSE, words, change, {"format": format.name, "rounded": tuple(parts)})
 

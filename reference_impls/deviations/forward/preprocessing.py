@@ -59,10 +59,13 @@ def _named(x: np.ndarray, graph: Graph) -> Iterator[tuple[str, Transform]]:
     has_channels = x.ndim > 2 and x.shape[-1] == graph.input.shape[-1]
     scales = dict(_scales(3 if has_channels and x.shape[-1] == 3 else 1))
     if has_channels and x.shape[-1] > 1:
-        said = "has its channels in reverse order"
-        yield said + (" (BGR instead of RGB, or the other way round)" if x.shape[-1] == 3 else ""), _reversed
+        reversed_words = "has its channels in reverse order"
+        yield (
+            reversed_words + (" (BGR instead of RGB, or the other way round)" if x.shape[-1] == 3 else ""),
+            _reversed,
+        )
         for words, scale in scales.items():
-            yield f"{said} and {words}", partial(_reversed, scale=scale)
+            yield f"{reversed_words} and {words}", partial(_reversed, scale=scale)
     yield from scales.items()
     if has_channels:
         yield from _turned(x.shape[1:-1])

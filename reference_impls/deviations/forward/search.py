@@ -49,7 +49,7 @@ READERS: tuple[Reader, ...] = (
 #: Long lists, and systems of equations: looked at where the others leave more than this of the difference.
 LAST_READERS: tuple[Reader, ...] = (weights.misread, solved.readings)
 EXPLAINED = 1e-4
-#: How many are handed on: each costs whoever asked a whole step, and once more with every other one.
+#: How many are returned: the caller computes a whole step for each, and one for each pair.
 MOST_SPECIFIC, MOST_GENERIC = 12, 4
 
 
@@ -88,11 +88,11 @@ def _read(readers: tuple[Reader, ...], sight: Sight) -> Iterator[Deviation]:
 
 
 def _tried(sight: Sight, deviations: Iterable[Deviation]) -> Iterator[_Tried]:
-    said: set[tuple[str, str]] = set()
+    known: set[tuple[str, str]] = set()
     for deviation in deviations:
         # A value that is a habit may also have been solved for: the same in other words is the same.
-        if (key := (deviation.cause, deviation.words)) not in said:
-            said.add(key)
+        if (key := (deviation.cause, deviation.words)) not in known:
+            known.add(key)
             yield _Tried(deviation, sight.residual(deviation.alter(sight.step)))
 
 

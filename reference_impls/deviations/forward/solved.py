@@ -16,7 +16,7 @@ from harness.graph import Layer
 from harness.steps import Deviation, ForwardStep
 from reference_impls.deviations.distance import everywhere
 from reference_impls.deviations.forward.altering import with_weights
-from reference_impls.deviations.forward.channels import matched, said
+from reference_impls.deviations.forward.channels import matched, order_words
 from reference_impls.deviations.forward.numbers import STANDARD_ERRORS, shown
 from reference_impls.deviations.forward.sight import Sight
 from reference_impls.oracle.windows import convolution_windows
@@ -112,7 +112,7 @@ def _input_order(kernel: np.ndarray, solved: np.ndarray) -> Iterator[Deviation]:
     """The kernel with its input channels in the order in which the solved one has them."""
     order = matched(np.moveaxis(kernel, -2, -1), np.moveaxis(solved, -2, -1))
     if order is not None:
-        words = f"the kernel has its input channels in {said(order)}"
+        words = f"the kernel has its input channels in {order_words(order)}"
         parameters = {"order": tuple(int(index) for index in order)}
         yield Deviation(CAUSE, words, partial(_with_input_order, order=order), parameters)
 

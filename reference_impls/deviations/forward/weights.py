@@ -42,9 +42,9 @@ def _biases(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
         if len(bias) > 1:
             yield _altered("the bias has its channels in reverse order", bias=bias[::-1])
     for other in step.graph:
-        theirs = other.weights.get("bias")
-        if theirs is not None and theirs.shape == (layer.shape[-1],) and other.name != layer.name:
-            yield _altered(f"has the bias of {other.name}", bias=theirs)
+        other_bias = other.weights.get("bias")
+        if other_bias is not None and other_bias.shape == (layer.shape[-1],) and other.name != layer.name:
+            yield _altered(f"has the bias of {other.name}", bias=other_bias)
     yield from _solved_bias(step, sight)
 
 
@@ -110,13 +110,13 @@ def _misread(kernel: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     names = _axes(kernel)
     for order in permutations(range(kernel.ndim)):
         moved = kernel.transpose(order)
-        said = ", ".join(names[axis] for axis in order)
+        order_words = ", ".join(names[axis] for axis in order)
         if moved.shape == kernel.shape:
-            yield f"has its axes in the order ({said}) instead of ({', '.join(names)})", moved
+            yield f"has its axes in the order ({order_words}) instead of ({', '.join(names)})", moved
             continue
-        yield f"is laid out as ({said}) and read as ({', '.join(names)})", moved.reshape(kernel.shape)
+        yield f"is laid out as ({order_words}) and read as ({', '.join(names)})", moved.reshape(kernel.shape)
         back = kernel.reshape(moved.shape).transpose(np.argsort(order))
-        yield f"is laid out as ({', '.join(names)}) and read as ({said})", back
+        yield f"is laid out as ({', '.join(names)}) and read as ({order_words})", back
 
 
 def _axes(kernel: np.ndarray) -> tuple[str, ...]:

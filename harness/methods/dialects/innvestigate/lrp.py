@@ -25,7 +25,7 @@ from harness.methods.dialects.innvestigate.parameters import (
     rule_named,
     until_index,
 )
-from harness.methods.entries import Parameters, above_zero, bounds
+from harness.methods.entries import Parameters, above_zero, required_bounds
 from harness.methods.rules import (
     AlphaBeta,
     BatchNormReverse,
@@ -162,10 +162,7 @@ def deep_taylor(bounded: bool) -> Callable[[str, Parameters], Method]:
     def build(name: str, parameters: Parameters) -> Method:
         first: tuple[Assignment, ...] = ()
         if bounded:
-            missing = [key for key in ("low", "high") if key not in parameters]
-            if missing:
-                raise InvalidInputError(f"{name}: {missing[0]} is missing; write {name}:low=0,high=1")
-            low, high = bounds(name, parameters, -1.0, 1.0)
+            low, high = required_bounds(name, parameters)
             first = (Assignment(Bounded(low=low, high=high), kinds=WEIGHTED_KINDS, reads_input=True),)
         kernels = Assignment(AlphaBeta(1, 0, bias=False), kinds=KERNEL_KINDS)
         # All of Keras's own layers with a kernel have an activation, if only the linear one; a scale has none.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from harness.methods.composite import GRADIENT
+from harness.methods.composite import GRADIENT, Composite
 from harness.methods.definition import Method, Postprocess, TimesSign
 from harness.methods.dialects.signxai.composites import DECONVOLUTION, GUIDED, GUIDED_CAM
 from harness.methods.dialects.signxai.numbers import NUMBER, check_known, read_number, write_number
@@ -24,21 +25,9 @@ class _Base:
     parameters: Mapping[str, str]
 
 
-def _plain(name: str, parameters: Parameters) -> Method:
-    return Method(name, GRADIENT, head="one")
-
-
-def _times_input(name: str, parameters: Parameters) -> Method:
-    return Method(name, GRADIENT, head="one", postprocess="times_input")
-
-
-def _guided(name: str, parameters: Parameters) -> Method:
-    """Neither reading sets the head to one, so both start from the logit."""
-    return Method(name, GUIDED)
-
-
-def _deconvnet(name: str, parameters: Parameters) -> Method:
-    return Method(name, DECONVOLUTION)
+def _always(composite: Composite, **fields: Any) -> Callable[[str, Parameters], Method]:
+    """A method without parameters; ``fields``: its other fields."""
+    return lambda name, parameters: Method(name, composite, **fields)
 
 
 def _integrated(name: str, parameters: Parameters) -> Method:
@@ -59,20 +48,19 @@ def _smoothed(statistic: str) -> Callable[[str, Parameters], Method]:
     return build
 
 
-def _random_uniform(name: str, parameters: Parameters) -> Method:
-    return Method(name, GRADIENT, head="one", procedure=UniformNoise())
-
-
 _SAMPLING = {
     "augment_by_n": "samples, 1 or more (default 50)",
     "noise_scale": "standard deviation of the noise, above 0 (default 0.2)",
     "seed": "of the generator that both sides share (default 0)",
 }
 BASES: dict[str, _Base] = {
-    "gradient": _Base("gradient", "Simonyan et al. 2014", _plain, {}),
-    "input_t_gradient": _Base("gradient", "Shrikumar et al. 2016", _times_input, {}),
-    "guided_backprop": _Base("gradient", "Springenberg et al. 2015", _guided, {}),
-    "deconvnet": _Base("gradient", "Zeiler and Fergus 2014", _deconvnet, {}),
+    "gradient": _Base("gradient", "Simonyan et al. 2014", _always(GRADIENT, head="one"), {}),
+    "input_t_gradient": _Base(
+        "gradient", "Shrikumar et al. 2016", _always(GRADIENT, head="one", postprocess="times_input"), {}
+    ),
+    # Neither library sets the head of the two to one, so both start from the logit.
+    "guided_backprop": _Base("gradient", "Springenberg et al. 2015", _always(GUIDED), {}),
+    "deconvnet": _Base("gradient", "Zeiler and Fergus 2014", _always(DECONVOLUTION), {}),
     "integrated_gradients": _Base(
         "path",
         "Sundararajan et al. 2017, eq. 3",
@@ -81,7 +69,9 @@ BASES: dict[str, _Base] = {
     ),
     "smoothgrad": _Base("sampling", "Smilkov et al. 2017", _smoothed("mean"), _SAMPLING),
     "vargrad": _Base("sampling", "Adebayo et al. 2018", _smoothed("variance"), _SAMPLING),
-    "random_uniform": _Base("baseline", "`random_uniform`", _random_uniform, {}),
+    "random_uniform": _Base(
+        "baseline", "`random_uniform`", _always(GRADIENT, head="one", procedure=UniformNoise()), {}
+    ),
 }
 SUFFIX = re.compile(rf"_x_(?:(?P<input>input)|sign(?:_mu(?:_(?P<mu>{NUMBER}))?)?)$")
 MU = {"mu": "threshold of the sign, any number (default 0)"}

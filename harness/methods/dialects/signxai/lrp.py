@@ -46,45 +46,45 @@ _BOUNDS = {"low": "lower bound of the input (default -1)", "high": "upper bound 
 
 def lrp(name: str, parameters: Parameters) -> Method | None:
     """``<prefix>_<rule>[_mu_<number>][_VGG16ILSVRC]``; None for another form."""
-    found = _LRP.match(name)
-    if found is None:
+    match = _LRP.match(name)
+    if match is None:
         return None
-    prefix = found["prefix"]
-    if found["mu"] and prefix != "lrpsign":
+    prefix = match["prefix"]
+    if match["mu"] and prefix != "lrpsign":
         raise InvalidInputError(f"{name}: mu is the threshold of lrpsign_..., not of {prefix}_...")
-    if found["ilsvrc"] and prefix != "zblrp":
+    if match["ilsvrc"] and prefix != "zblrp":
         raise InvalidInputError(
             f"{name}: VGG16ILSVRC stands for the bounds of zblrp_..., not of {prefix}_..."
         )
-    check_known(name, parameters, _BOUNDS if prefix == "zblrp" and not found["ilsvrc"] else {})
+    check_known(name, parameters, _BOUNDS if prefix == "zblrp" and not match["ilsvrc"] else {})
 
     input_rule = _INPUT_RULES[prefix]
-    if found["mu"]:
-        input_rule = Sign(threshold=read_number(found["mu"]))
+    if match["mu"]:
+        input_rule = Sign(threshold=read_number(match["mu"]))
     if prefix == "zblrp":
-        low, high = ILSVRC_BOUNDS if found["ilsvrc"] else bounds(name, parameters, -1.0, 1.0)
+        low, high = ILSVRC_BOUNDS if match["ilsvrc"] else bounds(name, parameters, -1.0, 1.0)
         input_rule = Bounded(low=low, high=high, times_inputs=False)
 
-    rule, before, text = _rule(name, found)
+    rule, before, text = _rule(name, match)
     name = f"{prefix}_{text}"
-    if found["mu"]:
-        name += f"_mu_{write_number(read_number(found['mu']))}"
-    return Method(name + (found["ilsvrc"] or ""), lrp_composite(rule, input_rule, before))
+    if match["mu"]:
+        name += f"_mu_{write_number(read_number(match['mu']))}"
+    return Method(name + (match["ilsvrc"] or ""), lrp_composite(rule, input_rule, before))
 
 
-def _rule(name: str, found: re.Match[str]) -> tuple[KernelRule, tuple[Assignment, ...], str]:
+def _rule(name: str, match: re.Match[str]) -> tuple[KernelRule, tuple[Assignment, ...], str]:
     """The rule of the kernels, assignments that come before it, and how the name writes it."""
-    if found["z"]:
+    if match["z"]:
         return Z(), (), "z"
-    if found["epsilon"]:
-        value = read_number(found["epsilon"])
+    if match["epsilon"]:
+        value = read_number(match["epsilon"])
         if value <= 0:
             raise InvalidInputError(f"{name}: epsilon must be above 0, found {value:g}")
         text = f"epsilon_{write_number(value)}"
-        return (StdEpsilon(value), (), f"{text}_std_x") if found["std"] else (Epsilon(value), (), text)
-    if found["preset"]:
-        convolution = AlphaBeta(1, 0) if found["preset"] == "a" else AlphaBeta(2, 1)
+        return (StdEpsilon(value), (), f"{text}_std_x") if match["std"] else (Epsilon(value), (), text)
+    if match["preset"]:
+        convolution = AlphaBeta(1, 0) if match["preset"] == "a" else AlphaBeta(2, 1)
         before = (Assignment(convolution, kinds=CONVOLUTION_KINDS),)
-        return Epsilon(0.1), before, f"sequential_composite_{found['preset']}"
-    alpha, beta = checked_alpha_beta(name, read_number(found["alpha"]), read_number(found["beta"]))
+        return Epsilon(0.1), before, f"sequential_composite_{match['preset']}"
+    alpha, beta = checked_alpha_beta(name, read_number(match["alpha"]), read_number(match["beta"]))
     return AlphaBeta(alpha, beta), (), f"alpha_{write_number(alpha)}_beta_{write_number(beta)}"

@@ -1,0 +1,186 @@
+"""From the two runs to findings: the forward pass, the start of the way back, each step, and the attribution."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from harness.backends import CANDIDATE, backend_named
+from harness.diagnosis.attribution import attribution_findings, result_findings
+from harness.diagnosis.black_box import black_box_finding
+from harness.diagnosis.case import Case
+from harness.diagnosis.explain_forward import explain_forward, mended_layer
+from harness.diagnosis.explain_step import explain_step
+from harness.diagnosis.explanation import Explained, grouped
+from harness.diagnosis.findings import Finding
+from harness.diagnosis.forward import ForwardError, forward_errors
+from harness.diagnosis.head import head_findings
+from harness.diagnosis.joined import joined_finding, single_run
+from harness.diagnosis.localise import Introduced, introduced, seen
+from harness.diagnosis.measure import apart, explained, summation_floor
+from harness.diagnosis.pairs import pair_errors, structural_rows
+from harness.diagnosis.result import Diagnosis
+from harness.diagnosis.search import Hypothesis
+from harness.engine import engine
+from harness.graph import Layer
+from harness.methods import Backward, IntegratedGradients, Rule, Smoothed
+from harness.methods import method as method_named
+from harness.trace import Trace
+
+#: Called with what is being done, in words.
+Progress = Callable[[str], None]
+#: After so many layers of one kind and rule for which there is no name, pairs of deviations are not tried any more.
+UNNAMED = 2
+
+
+def examine(case: Case, report: Progress) -> Diagnosis:
+    """What the candidate of ``case`` does differently, stage by stage."""
+    report("forward pass")
+    explanations: list[Explained] = []
+    mended: dict[str, Layer] = {}
+    unclear: set[str] = set()
+    shown: ForwardError | Introduced | None = None
+    for each in _forward(case):
+        if isinstance(each, Finding):
+            # Behind a layer that is missing, extra or elsewhere the layers of the two sides do not correspond.
+            return Diagnosis(case, (*grouped(explanations), each), shown=shown)
+        shown = shown or each
+        report(f"forward pass: {each.layer.name}")
+        explanation = explain_forward(case, each)
+        explanations.append(explanation)
+        layer = mended_layer(each.step, explanation.hypothesis)
+        if layer is None:
+            unclear.add(each.layer.name)
+        else:
+            mended[each.layer.name] = layer
+    forward = grouped(explanations)
+    ends = tuple(result_findings(case))
+    forward += ends
+    report("start of the backward pass")
+    inner = _single(case.with_mended(mended))
+    # Behind a softmax that should not be there, the way back starts from its derivative.
+    head = () if inner is None or ends else tuple(_head(inner))
+    steps: list[tuple[str, str, float, float]] = []
+    rules: list[Explained] = []
+    known: list[Hypothesis] = []
+    unnamed: Counter[tuple[str, Rule]] = Counter()
+    for each_step in () if inner is None else _steps(inner, unclear):
+        steps.append((each_step.layer.name, each_step.layer.kind, each_step.error, each_step.floor))
+        report(f"step of {each_step.layer.name}")
+        if not each_step.differs:
+            continue
+        assert inner is not None
+        alike = (each_step.layer.kind, each_step.step.rule)
+        explanation = explain_step(inner, each_step, known, pairs=unnamed[alike] < UNNAMED)
+        rules.append(explanation)
+        unnamed[alike] += any(each.cause == "unknown" for each in explanation.findings)
+        if shown is None and not head:
+            shown = each_step
+        if explanation.hypothesis is not None:
+            known.append(explanation.hypothesis)
+    rule = grouped(rules)
+    findings = (*forward, *head, *rule)
+    if isinstance(case.method.procedure, Backward):
+        findings = (*findings, *attribution_findings(case))
+    if not findings:
+        findings = tuple(each for each in _whole_run(case) if each is not None)[:1]
+    return Diagnosis(case, findings, tuple(steps), shown=shown)
+
+
+def _single(case: Case) -> Case | None:
+    """The case of one of the runs that the method is made of; None where it has none, or the candidate cannot.
+
+    A candidate without steps of its own is asked for the whole method only: what it makes of one of the method's
+    runs says nothing, because it need not look at how many runs it was asked for.
+    """
+    method = single_run(case.method)
+    if method is None or method is case.method:
+        return case if method is not None else None
+    if case.candidate_steps is None:
+        return None
+    inner = replace(case, method=method)
+    try:
+        _ = inner.candidate_run
+    except Exception:
+        return None  # a candidate made for the whole method need not take one of its runs
+    return inner
+
+
+def _whole_run(case: Case) -> Iterator[Finding | None]:
+    """What is left where every step is right: how runs are joined, or a candidate that does not show all steps."""
+    if case.candidate_steps is not None:
+        if isinstance(case.method.procedure, IntegratedGradients | Smoothed):
+            yield joined_finding(case)
+    elif not (isinstance(case.method.procedure, Backward) and _shows_all(case)):
+        yield black_box_finding(case)
+
+
+def _shows_all(case: Case) -> bool:
+    """Whether the candidate shows the relevance of every layer, so that its steps account for its attribution."""
+    run = case.candidate_run.layers
+    return all(layer.name in run and run[layer.name].relevance is not None for layer in case.graph)
+
+
+def _forward(case: Case) -> Iterator[ForwardError | Finding]:
+    """Layers that introduce an error on their way forward; none where all activations agree.
+
+    Of a pair whose sides have other layers, up to the first of these, which is a finding.
+    """
+    rows = structural_rows(case.model)
+    if rows:
+        yield from pair_errors(case, rows, _forward_run(case))
+        return
+    reference, candidate = case.reference_run, case.candidate_run
+    for layer in case.graph.layers:
+        if layer.name not in candidate.layers or layer.name not in reference.layers:
+            continue
+        one, other = reference.layers[layer.name].activation, candidate.layers[layer.name].activation
+        if one is None or other is None:
+            continue
+        if not explained(apart((one,), (other,)), summation_floor(case.terms, case.dtype)):
+            yield from forward_errors(case, candidate, layer.name)
+            return
+
+
+def _forward_run(case: Case) -> Trace:
+    """A run that shows the candidate's activations; where it shows none and computes other logits, the port's."""
+    run = case.candidate_run
+    shown = any(layer.activation is not None for layer in run.layers.values())
+    floor = summation_floor(case.terms, case.dtype)
+    if shown or explained(apart((case.reference_run.logits,), (run.logits,)), floor):
+        return run
+    return engine().run(case.asked.with_method(method_named("gradient")), backend_named(CANDIDATE))
+
+
+def _head(case: Case) -> Iterator[Finding]:
+    output = case.graph.output
+    last = case.candidate_run.layers.get(output)
+    if last is None or last.relevance is None:
+        return
+    # A softmax sums over the classes; the other starts are copies.
+    floor = summation_floor(case.candidate_run.logits.shape[-1], case.dtype)
+    findings = head_findings(
+        case.candidate_run.logits, case.target, case.method.head, np.asarray(last.relevance), output, floor
+    )
+    for finding in findings:
+        if finding.cause in ("output-seed", "unknown") and case.coupled:
+            words = f"what the backward pass starts from depends on the batch: {finding.words}"
+            finding = replace(finding, cause="batch-coupling", words=words)
+        yield finding
+
+
+def _steps(case: Case, unclear: set[str]) -> Iterator[Introduced]:
+    """Every layer's step, with the layer as the candidate has it; those whose forward pass is unclear left out."""
+    if case.candidate_steps is None:
+        yield from seen(case, case.candidate_run, unclear)
+        return
+    any_introduced = False
+    for each in introduced(case, unclear):
+        any_introduced = any_introduced or each.differs
+        yield each
+    if not any_introduced:
+        # Between the steps: how shares are summed where several layers read one.
+        yield from seen(case, case.candidate_run, unclear)

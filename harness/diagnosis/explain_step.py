@@ -1,0 +1,221 @@
+"""What a layer does differently on its way back: the search on an excerpt or the whole, and the name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from harness.diagnosis.case import Case, moved
+from harness.diagnosis.excerpt import PAIRS_UP_TO, Excerpt, channels_of, excerpts, multiplications
+from harness.diagnosis.explanation import Explained, named, plain, unknown
+from harness.diagnosis.facts import facts
+from harness.diagnosis.findings import Differing
+from harness.diagnosis.localise import Introduced
+from harness.diagnosis.measure import MOVES, apart, explained
+from harness.diagnosis.precision import common_format
+from harness.diagnosis.search import FIRSTS, Hypothesis, Outcome, Problem, Search
+from harness.diagnosis.verify import best_elsewhere, coupled, standing
+from harness.steps import Arrays, Deviation, Step
+
+#: So many single deviations are tried with every other on a large convolution in all places, which takes long.
+FIRSTS_EVERYWHERE = 8
+#: So many groups of a layer's outputs are looked at for one in which the error shows.
+GROUPS = 8
+#: So many of the hypotheses that fit an excerpt are tried on the whole.
+ON_THE_WHOLE = 4
+
+#: Lists what might be done differently at a step: `Deviating.deviations`, or some of them.
+Listing = Callable[[Step, Arrays], Iterable[Deviation]]
+
+
+def explain_step(
+    case: Case, introduced: Introduced, before: Sequence[Hypothesis] = (), pairs: bool = True
+) -> Explained:
+    """What a layer does differently on its way back.
+
+    ``before``: the hypotheses of other layers, which are tried first. ``pairs``: deviations are tried in pairs where
+    none fits alone, which takes longest.
+    """
+    layer = introduced.layer
+    differing = Differing(
+        "rule", layer.name, introduced.error, introduced.floor, case.candidate_steps is None
+    )
+    if introduced.message is not None:
+        return plain(differing, "unknown", introduced.message, facts={"raised": introduced.message})
+    for reference, candidate in introduced.seen:
+        if candidate.shape != reference.shape:
+            words = f"the relevance has the shape {candidate.shape} instead of {reference.shape}"
+            return plain(differing, "layout", words)
+    nan = _nan_words(introduced)
+    part = _excerpt(case, introduced)
+    search = _search(case, introduced, part)
+    known = _same_as_before(search, before)
+    if known is not None:
+        return named(differing, known, Outcome((known,)), nan)
+    outcome = _singly(case, introduced, search, part)
+    if not outcome.fits:
+        # What shows without the search for pairs, which is long.
+        shown = _shown_by_itself(case, introduced, differing)
+        if shown is not None:
+            return shown
+        if pairs and (
+            part is not None or multiplications(layer, len(introduced.step.relevance)) <= PAIRS_UP_TO
+        ):
+            firsts = FIRSTS_EVERYWHERE if part is not None and part.everywhere else FIRSTS
+            outcome = _verified(case, introduced, search.paired(firsts), part)
+    if outcome.fits:
+        return named(differing, best_elsewhere(case, introduced, outcome.fits), outcome, nan)
+    if nan is not None:
+        return plain(differing, "nan", nan, facts=_facts(case, introduced))
+    words = "none of the known deviations reproduces this step"
+    if not pairs:
+        words += " (pairs of them were not tried, because none fits other layers like it)"
+    return unknown(differing, outcome, words, _facts(case, introduced))
+
+
+def _nan_words(introduced: Introduced) -> str | None:
+    """Where the candidate has NaN or infinity and the reference has none."""
+    for reference, candidate in introduced.seen:
+        bad = ~np.isfinite(candidate) & np.isfinite(reference)
+        if bad.any():
+            nan = int(np.isnan(candidate[bad]).sum())
+            return f"{nan} NaN and {int(bad.sum()) - nan} infinite values where the reference has none"
+    return None
+
+
+def _shown_by_itself(case: Case, introduced: Introduced, differing: Differing) -> Explained | None:
+    """What the candidate's results show by themselves: a shorter format, or that samples depend on one another."""
+    stored = common_format(introduced.seen, introduced.error, case.dtype)
+    if stored is not None:
+        words = f"every value of the result is a {stored} number: the step is computed in {stored}"
+        known = _facts(case, introduced)
+        return plain(differing, "precision", words, parameters={"format": stored}, facts=known)
+    if coupled(case, introduced):
+        words = "the result of one sample depends on the others in its batch"
+        return plain(differing, "batch-coupling", words, facts=_facts(case, introduced))
+    return None
+
+
+def _facts(case: Case, introduced: Introduced) -> dict[str, Any]:
+    source = case.graph[introduced.layer.inputs[0]]
+    return facts(introduced.expected, introduced.observed, source.axes)
+
+
+# --- what is searched, and where ----------------------------------------------------------------------
+
+
+def _excerpt(case: Case, introduced: Introduced) -> Excerpt | None:
+    """The excerpt that a large layer is searched on; None for the whole."""
+    if case.candidate_steps is None:
+        return None
+    part = _showing(case, introduced, excerpts)
+    # What spreads beyond the patches is looked at in all places.
+    return _showing(case, introduced, channels_of) if part is not None and part.stray else part
+
+
+def _showing(
+    case: Case, introduced: Introduced, cut: Callable[[Step, Callable[[Step], Arrays]], Iterator[Excerpt]]
+) -> Excerpt | None:
+    """The first excerpt in which the candidate differs: outputs with a positive bias do not show what the others do.
+
+    The first of all where none does; None where the layer has no excerpts.
+    """
+    first: Excerpt | None = None
+    for part in islice(cut(introduced.step, case.observed), GROUPS):
+        first = first or part
+        if not explained(apart(case.oracle.carry_out(part.step), part.observed), introduced.floor):
+            return part
+    return first
+
+
+def _search(
+    case: Case, introduced: Introduced, part: Excerpt | None, listing: Listing | None = None
+) -> Search:
+    """The search for what was done on an excerpt of a large layer, or on the whole. ``listing``: what is tried."""
+    step, observed, error = introduced.step, introduced.observed, introduced.error
+    if part is not None:
+        step, observed = part.step, part.observed
+        error = apart(case.oracle.carry_out(step), observed)
+    listed = listing or case.oracle.deviations
+    shown = tuple(
+        np.zeros_like(x) if each is None else np.asarray(each, np.float64)
+        for x, each in zip(step.inputs, observed, strict=True)
+    )
+    problem = Problem(
+        step=step,
+        observed=observed,
+        carry_out=case.oracle.carry_out,
+        deviations=lambda step: listed(step, shown),
+        floor=introduced.floor,
+        noise=lambda step, residual: _noise(case, step, residual),
+    )
+    return Search(problem, error)
+
+
+def _noise(case: Case, step: Step, residual: float) -> float:
+    """How far a result moves when its operands do, by one unit in the last place, until that explains ``residual``."""
+    base, floor = case.oracle.carry_out(step), 0.0
+    for seed in range(MOVES):
+        floor = max(floor, apart(base, case.oracle.carry_out(moved(step, case.dtype, seed))))
+        if explained(residual, floor):
+            break
+    return floor
+
+
+def _singly(case: Case, introduced: Introduced, search: Search, part: Excerpt | None) -> Outcome:
+    """The single deviations that stand; of a large convolution, in all places where no patch shows them."""
+    outcome = _verified(case, introduced, search.alone(), part)
+    if outcome.fits or part is None or part.everywhere:
+        return outcome
+    channels = _showing(case, introduced, channels_of)
+    if channels is None:
+        return outcome
+    # Patches that show the error have refuted all that can be tried on them.
+    listing = None if explained(search.error, introduced.floor) else case.oracle.deviations_of_places
+    return _verified(case, introduced, _search(case, introduced, channels, listing).alone(), channels)
+
+
+def _verified(case: Case, introduced: Introduced, outcome: Outcome, part: Excerpt | None) -> Outcome:
+    """``outcome`` with the fits that stand; those of an excerpt must fit the whole as well."""
+    fits = outcome.fits
+    if part is not None and fits:
+        whole = _search(case, introduced, None)
+        residuals = [(each, whole.left_by(each)) for each in fits[:ON_THE_WHOLE]]
+        fits = tuple(replace(each, residual=left) for each, left in residuals if left is not None)
+    return replace(outcome, fits=standing(case, introduced, fits))
+
+
+def _same_as_before(search: Search, before: Sequence[Hypothesis]) -> Hypothesis | None:
+    """A hypothesis of another layer, if what it says explains this one too.
+
+    Of a large layer, its excerpt: the whole was verified where the hypothesis was first made.
+    """
+    for earlier in before:
+        deviations = _here(search.problem, earlier)
+        if deviations:
+            hypothesis = Hypothesis(deviations, 0.0)
+            residual = search.left_by(hypothesis)
+            if residual is not None:
+                return replace(hypothesis, residual=residual)
+    return None
+
+
+def _here(problem: Problem, earlier: Hypothesis) -> tuple[Deviation, ...]:
+    """The deviations of another layer's hypothesis as this layer has them; empty where it has not all of them."""
+    step, kept = problem.step, []
+    for wanted in earlier.deviations:
+        same = (
+            each
+            for each in problem.deviations(step)
+            if (each.cause, each.words) == (wanted.cause, wanted.words)
+        )
+        deviation = next(same, None)
+        if deviation is None:
+            return ()
+        kept.append(deviation)
+        step = deviation.alter(step)
+    return tuple(kept)
