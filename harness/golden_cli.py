@@ -207,7 +207,7 @@ def verify_command(
                 lines = [row["layers"]] if row["layers"] else []
                 lines.append(f"{'pass' if row['passed'] else 'FAIL'}  {row['case']}  {row['message']}")
                 watch.finished("\n".join(lines), bool(row["passed"]))
-            name_causes(rows, found, backend, loaded, causes, watch.started)
+            name_causes(rows, inspected, backend, loaded, causes, watch.started)
             facts = environment([backend]) | {"goldens": str(root)}
     except KeyboardInterrupt:
         print("interrupted; run the same command again", file=sys.stderr)

@@ -76,7 +76,7 @@ class Engine:
         self.floors: dict[str, NoiseFloor] = {}
         self.activation_floors: dict[str, Mapping[str, float]] = {}
         #: Models with weights moved by rounding, and the generator that goes on to move their inputs; of one model.
-        self._moved: OrderedDict[tuple[int, int], tuple[Model, Model, Mapping[str, Any]]] = OrderedDict()
+        self._moved: OrderedDict[tuple[int, int, str], tuple[Model, Model, Mapping[str, Any]]] = OrderedDict()
 
     def prepared(self, model: Model, backend: Backend, dtype: str, device: str = "cpu") -> Prepared:
         """``backend`` prepared for ``model``; the last :data:`KEPT` of a model are kept while it lives.
