@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.backends.protocol import Model
-from harness.checks import checked_device, checked_dtype, checked_input, checked_target
+from harness.checks import check_rows, checked_device, checked_dtype, checked_input, checked_target
 from harness.errors import InvalidInputError
 from harness.files import array_digest, json_digest
 from harness.methods import Method, to_json
@@ -57,6 +57,7 @@ class Case:
         dtype or device that does not fit the model, MethodDoesNotApplyError for a method that is not meant for it.
         """
         array = checked_input(model, x, checked_dtype(dtype))
+        check_rows(model, array)
         wanted = checked_target(target, len(array), class_count(model))
         check_applies(method, model)
         return cls(model, array, method, wanted, dtype, layers, checked_device(device))

@@ -64,6 +64,20 @@ def checked_input(model: Model, x: Any, dtype: str) -> np.ndarray:
     return array
 
 
+def check_rows(model: Model, x: np.ndarray) -> None:
+    """Raise InvalidInputError where the input names rows of a table, and one of its numbers is no row's."""
+    rows = model.graph.rows_of_input
+    if rows is None:
+        return
+    wrong = (x != np.rint(x)) | (x < 0) | (x >= rows)
+    if wrong.any():
+        where = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise InvalidInputError(
+            f"the input of {model.name} is numbers of rows, whole and from 0 to {rows - 1}, found {x[where]:g} at "
+            f"index {where}; give the numbers of tokens"
+        )
+
+
 def _shape_message(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
     wanted = f"{name} expects (batch, {', '.join(map(str, expected))})"
     base = f"input shape {shape} does not fit: {wanted}, batch first and channels last"

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.errors import MethodDoesNotApplyError
-from harness.methods import Gradient, Method, Pass
+from harness.methods import Backward, GradCam, Gradient, Method, Pass
 from harness.trace import Trace
 
 #: Under this key the provenance of a trace says why its pair is not verified.
@@ -18,10 +18,16 @@ _FOLDING = (Gradient, Pass)
 def check_applies(method: Method, model: Any) -> None:
     """Raise where ``method`` cannot be run on ``model``: what `Method.check` raises.
 
-    And MethodDoesNotApplyError for a method with a rule of its own for a batch norm that one side of a pair has
+    And MethodDoesNotApplyError for a method that moves the input of a model whose input is numbers of rows, and for
+    a method with a rule of its own for a batch norm that one side of a pair has
     folded: there is no such layer to apply it to.
     """
     method.check(model.graph)
+    if model.graph.rows_of_input is not None and not isinstance(method.procedure, Backward | GradCam):
+        raise MethodDoesNotApplyError(
+            f"{method.name} runs {model.name} on inputs between or beside the given one, and its input is numbers of "
+            "rows, which have nothing between them; choose a method of one run, such as gradient or lrp.epsilon"
+        )
     for norm, kernel in getattr(model, "folded", {}).items():
         graph = model.norms[norm]
         rule = method.composite.rule_for(graph[norm], graph)

@@ -18,7 +18,8 @@ from harness.methods import (
     Rule,
     Z,
 )
-from ported_impls import batch_norm, hooks
+from ported_impls import batch_norm, hooks, recurrent
+from ported_impls.steps import FormulaStep
 from ported_impls.torchvision_shim import zennit
 
 
@@ -39,6 +40,8 @@ def hook_for(rule: Rule, layer: Layer) -> zennit.core.Hook | None:
     """The hook that applies ``rule`` to the module of ``layer``; None for the gradient, which needs none."""
     if isinstance(rule, Gradient):
         return None
+    if isinstance(rule, Pass) and layer.kind == "embedding":
+        return FormulaStep(lambda module, x, relevance: relevance.sum(dim=1))
     if isinstance(rule, Pass):
         if layer.input_shapes != (layer.shape,):
             raise _misplaced(rule, layer, "needs one input of the shape of its output")
@@ -56,6 +59,8 @@ def hook_for(rule: Rule, layer: Layer) -> zennit.core.Hook | None:
         return hooks.kernel_hook(rule.rule, lines)
     if layer.traits.sums and isinstance(rule, Z | Epsilon):
         return hooks.kernel_hook(replace(rule, bias=True), None)  # a sum has none to leave out
+    if layer.traits.family == "recurrent" and isinstance(rule, Z | Epsilon):
+        return recurrent.held_gates(rule, layer)
     if not layer.traits.weighted:
         raise _misplaced(rule, layer, "needs a layer with a kernel")
     return hooks.kernel_hook(rule, None)

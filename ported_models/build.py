@@ -187,6 +187,15 @@ def _check_weights(
         axis = attributes.get("axis", -1)
         expected["matrix"] = (None, shapes[0][axis if axis < 0 else axis - 1])
         outputs = channels
+    elif traits.family == "recurrent":
+        units = weights["recurrent_kernel"].shape[0]
+        outputs = {"lstm": 4, "gru": 3}.get(kind, 1) * units
+        expected = {"kernel": (channels, outputs), "recurrent_kernel": (units, outputs)}
+        if "recurrent_bias" in weights:
+            expected["recurrent_bias"] = (outputs,)
+    elif kind == "embedding":
+        expected["kernel"] = (None, None)
+        outputs = weights["kernel"].shape[-1]
     elif kind == "affine":
         expected = dict.fromkeys(weights, shapes[0])
         outputs = channels
@@ -241,6 +250,15 @@ def _complete(
     if kind == "group_norm" and shapes[0][-1] % complete["groups"]:
         raise InvalidInputError(
             f"layer {name!r} ({kind}): {complete['groups']} groups do not divide {shapes[0][-1]} channels"
+        )
+    if "recurrent_bias" in weights and not complete["reset_after"]:
+        raise InvalidInputError(
+            f"layer {name!r} (gru): has a recurrent_bias, which is the bias of reset_after=True alone; "
+            "add it to the bias"
+        )
+    if complete.get("activation", "tanh") not in ("tanh", "relu"):
+        raise InvalidInputError(
+            f"layer {name!r} ({kind}): activation is {complete['activation']!r}, expected 'tanh' or 'relu'"
         )
     if "padding" in complete:
         complete["padding"] = tuple((int(before), int(after)) for before, after in complete["padding"])

@@ -133,6 +133,8 @@ def prove_twins(model: PortedModel, graph: Graph, what: str, why: str) -> tuple[
     Raises ModelSourceError where they differ by more than rounding in float64.
     """
     x = np.random.default_rng(0).standard_normal((2, *graph.input.shape))
+    if graph.rows_of_input is not None:
+        x = np.random.default_rng(0).integers(0, graph.rows_of_input, x.shape).astype(np.float64)
     absent = [package for package in FRAMEWORKS if find_spec(package) is None]
     if absent:
         return (
@@ -174,7 +176,11 @@ def _inputs(source: Source) -> Iterator[tuple[np.ndarray, bool]]:
 
 
 def _noise(source: Source, samples: int, scale: float) -> np.ndarray:
-    """Numbers that ``source`` and the twins can both take, (samples, ...)."""
+    """Numbers that ``source`` and the twins can both take, (samples, ...); of rows, where it reads rows by number."""
+    rows = source.graph.rows_of_input
+    if rows is not None:
+        drawn = np.random.default_rng(int(scale)).integers(0, rows, (samples, *source.graph.input.shape))
+        return drawn.astype(source.dtype)
     noise = np.random.default_rng(0).standard_normal((samples, *source.graph.input.shape))
     whole = np.dtype(source.takes).kind in "iu"
     x = np.rint(np.abs(noise * 8)) * scale if whole else (noise * scale).astype(source.takes)
@@ -196,7 +202,7 @@ def _check_samples(source: Source) -> None:
         difference = apart(alone, beside, alone)
         if difference <= BOUND:
             return
-        floor = apart(alone, source.run(_moved(x[:-1], source.eps)), alone)
+        floor = apart(alone, source.run(_moved(source, x[:-1])), alone)
         if difference <= FLOORS * floor:
             return
     raise ModelSourceError(
@@ -217,7 +223,7 @@ def _compare(source: Source, side: _Side, x: np.ndarray, own: np.ndarray) -> Non
     difference = apart(compared, logits_as_compared(logits, removed, own.dtype), own)
     if difference <= BOUND:
         return
-    floor = apart(compared, as_compared(source.run(_moved(x, source.eps)), removed), own)
+    floor = apart(compared, as_compared(source.run(_moved(source, x)), removed), own)
     if source.dtype == "float32":
         exact = side.logits(side.twin("float64"), x.astype(np.float64))
         twin = [logits_as_compared(array, removed, own.dtype) for array in (exact, logits)]
@@ -227,10 +233,12 @@ def _compare(source: Source, side: _Side, x: np.ndarray, own: np.ndarray) -> Non
     raise ModelSourceError(f"{source.what}: {_reason(source, side, x, own, difference, floor)}")
 
 
-def _moved(x: np.ndarray, eps: float) -> np.ndarray:
-    """``x`` with every value moved by about one unit in the last place."""
+def _moved(source: Source, x: np.ndarray) -> np.ndarray:
+    """``x`` with every value moved by about one unit in the last place; numbers of rows as they are."""
+    if source.graph.rows_of_input is not None:
+        return x
     signs = np.random.default_rng(1).choice((-1.0, 1.0), x.shape)
-    return (x * (1.0 + eps * signs)).astype(x.dtype)
+    return (x * (1.0 + source.eps * signs)).astype(x.dtype)
 
 
 def _reason(

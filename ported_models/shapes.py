@@ -154,6 +154,11 @@ def output_shape(
         sides, axis = list(shape), attributes["axis"]
         sides[axis] = len(attributes["indices"]) if kind == "take" else weights["matrix"].shape[0]
         return tuple(sides)
+    if traits.family == "recurrent":
+        units = weights["recurrent_kernel"].shape[0]
+        return (*space, units) if attributes["sequences"] else (units,)
+    if kind == "embedding":
+        return (*shape, weights["kernel"].shape[-1])
     if kind == "upsample":
         return (*(size * factor for size, factor in zip(space, attributes["size"], strict=True)), channels)
     if traits.commutative:

@@ -23,6 +23,9 @@ def forward_terms(layer: Layer) -> int:
         return math.prod(layer.attributes.get("pool_size", layer.input_shapes[0][:-1]))
     if "matrix" in layer.weights:
         return layer.weights["matrix"].shape[1]
+    if layer.traits.family == "recurrent":
+        steps, features = layer.input_shapes[0]
+        return steps * (features + layer.shape[-1])
     if layer.traits.linear == "no" and layer.traits.channels == "mixed":
         return math.prod(layer.shape)
     return max(1, len(layer.inputs))

@@ -16,7 +16,7 @@ Row = dict[str, Any]
 
 def name_causes(
     rows: Sequence[Row],
-    found: Root,
+    root: Root,
     candidate: Backend,
     models: Models,
     limit: int,
@@ -31,7 +31,7 @@ def name_causes(
     regressed = [row for row in rows if row["status"] == "regressed"]
     for row in _one_of_each(regressed)[:limit]:
         started(f"cause of {row['case']}")
-        row["causes"], row["diagnosis"] = _cause(row["case"], found, candidate, models)
+        row["causes"], row["diagnosis"] = _cause(row["case"], root, candidate, models)
 
 
 def _one_of_each(rows: Sequence[Row]) -> list[Row]:
@@ -46,9 +46,9 @@ def _one_of_each(rows: Sequence[Row]) -> list[Row]:
     return [*first, *others]
 
 
-def _cause(name: str, found: Root, candidate: Backend, models: Models) -> tuple[list[str], list[str]]:
+def _cause(name: str, root: Root, candidate: Backend, models: Models) -> tuple[list[str], list[str]]:
     try:
-        golden = load_entry(found.root, name, found.entries[name], found.manifest.files)
+        golden = load_entry(root.root, name, root.entries[name], root.manifest.files)
         facts = golden.facts
         model = models.of(golden.trace.model, str(facts["model_digest"]), facts["source"], golden.x)
         diagnosis = diagnose(

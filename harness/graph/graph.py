@@ -82,6 +82,16 @@ class Graph:
         """The place of ``layer`` in forward order, the input being 0."""
         return next(place for place, each in enumerate(self.layers) if each.name == layer.name)
 
+    @property
+    def rows_of_input(self) -> int | None:
+        """How many rows there are of those that the input's numbers name; None where they are no numbers of rows."""
+        counts = [
+            len(layer.weights["kernel"])
+            for layer in self.consumers(self.input.name)
+            if layer.traits.family == "lookup"
+        ]
+        return min(counts, default=None)
+
     def reads_input(self, layer: Layer, through_padding: bool = False) -> bool:
         """Whether ``layer`` sees only the network's input, at most reshaped (iNNvestigate's `is_input_layer`).
 

@@ -45,6 +45,16 @@ resample                     axis (negative)                                 mat
 upsample                     size, interpolation ("nearest" or "bilinear")   none
 add, multiply                none                                            none
 concat                       axis (negative, canonical layout)               none
+lstm, gru                    reverse (from the last step to the first),      kernel (in, gate*unit), recurrent_kernel
+                             sequences (the state after each step, at its    (unit, gate*unit), bias (gate*unit)?
+                             place; else the one after the last step taken)
+                             lstm: gates i, f, g, o. gru: gates z, r, n;     gru: recurrent_bias (gate*unit)?
+                             reset_after (r is multiplied to U_n h, which    where reset_after
+                             has a bias of its own; else to h)
+simple_rnn                   reverse, sequences; activation ("tanh" or       kernel (in, unit), recurrent_kernel
+                             "relu")                                         (unit, unit), bias (unit)?
+embedding                    none: each number is rounded to the number of   kernel (row, feature)
+                             a row, the nearest that there is; adds an axis
 dropout                      rate                                            none
 ============================ =============================================== ==============================
 
@@ -61,7 +71,8 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 #: What a layer is for. ``"sum"``, ``"product"`` and ``"concat"`` join several inputs; a ``"scale"`` is a kernel of one
-#: number a channel; ``"shape"`` moves values without changing one; ``"identity"`` does nothing when a network is run.
+#: number a channel; ``"shape"`` moves values without changing one; ``"identity"`` does nothing when a network is run;
+#: ``"recurrent"`` carries a state from step to step; a ``"lookup"`` reads numbers of rows, which have no slope.
 Family = Literal[
     "input",
     "kernel",
@@ -77,6 +88,8 @@ Family = Literal[
     "product",
     "concat",
     "identity",
+    "recurrent",
+    "lookup",
 ]
 #: ``"jointly"``: affine in all inputs together. ``"each"``: affine in each input while the others are held. ``"no"``.
 Linear = Literal["jointly", "each", "no"]
@@ -243,6 +256,20 @@ def _join(name: str, family: Family, linear: Linear, channels: Channels, **trait
     return Kind(name, family, linear, "same", channels, inputs=(2, None), **traits)
 
 
+def _recurrent(name: str, *weights: str, **defaults: Any) -> Kind:
+    return Kind(
+        name,
+        "recurrent",
+        "no",
+        "all",
+        "mixed",
+        ("kernel", "recurrent_kernel"),
+        ("bias", *weights),
+        defaults={"reverse": False, "sequences": True, **defaults},
+        space=(1,),
+    )
+
+
 _TABLE = (
     Kind("dense", "kernel", "jointly", "same", "mixed", ("kernel",), ("bias",)),
     *(_convolution(f"conv{axes}d", axes, "window") for axes in (1, 2, 3)),
@@ -316,6 +343,10 @@ _TABLE = (
     _join("multiply", "product", "each", "each"),
     _join("concat", "concat", "jointly", "moved", defaults={"axis": -1}, along="axis"),
     Kind("dropout", "identity", "jointly", "same", "each", defaults={"rate": 0.5}),
+    _recurrent("lstm"),
+    _recurrent("gru", "recurrent_bias", reset_after=True),
+    _recurrent("simple_rnn", activation="tanh"),
+    Kind("embedding", "lookup", "no", "moved", "mixed", ("kernel",)),
 )
 #: Every kind by its name.
 KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in _TABLE})
@@ -332,6 +363,7 @@ KERNEL_KINDS = kinds_where(lambda kind: kind.kernel)
 CONVOLUTION_KINDS = kinds_where(lambda kind: kind.convolution)
 #: What iNNvestigate and signxai take for a layer with a kernel (`contains_kernel`): a per-channel scale has one too.
 WEIGHTED_KINDS = kinds_where(lambda kind: kind.weighted)
+RECURRENT_KINDS = kinds_where(lambda kind: kind.family == "recurrent")
 ACTIVATION_KINDS = kinds_where(lambda kind: kind.activation)
 ELEMENTWISE_KINDS = kinds_where(lambda kind: kind.elementwise)
 AVERAGE_POOLING_KINDS = kinds_where(lambda kind: kind.family == "average")

@@ -52,6 +52,20 @@ class Z:
 
     At a layer without kernel: add is ``z = sum of its inputs``, average pooling is ``z = its output``,
     each with ``R_x = x * (transpose of that linear map)(R / S(z))``.
+
+    At a recurrent layer the gates are held at the values that they took and get nothing, ``tanh`` passes relevance on,
+    and each sum is divided as above, from the last step taken to the first (LRP-all: Arras et al. 2019,
+    arXiv:1909.12114, section 3.2; Arras et al. 2017, arXiv:1706.07206, eq. 1 and section 3.1). ``R_h``, what the state
+    of a step gets, is what the reader hands to it and what the next step does; ``h'`` and ``c'`` are those before:
+
+    - `lstm`, ``c = f c' + i g``, ``h = o tanh(c)``: ``R_c`` is ``R_h`` and what the next step hands to the cell,
+      ``s = R_c / S(c)``, ``R_c' = f c' s``, ``R_g = i g s``; with ``z = W_g x + U_g h' + b_g`` and ``q = R_g / S(z)``:
+      ``R_x = x W_g^T q``, ``R_h' = h' U_g^T q``.
+    - `gru`, the same reading of its product and sums, ``h = u h' + (1 - u) n``: ``s = R_h / S(h)``,
+      ``q = (1 - u) n s / S(z)``, ``R_x = x W_n^T q``, ``R_h' = u h' s + h' U_n^T (r q)`` where the reset gate stands
+      in front of ``U_n h'``, ``u h' s + r h' U_n^T q`` where it stands in front of ``h'``.
+    - `simple_rnn`, ``h = act(z)``, ``z = W x + U h' + b``: ``q = R_h / S(z)``, ``R_x = x W^T q``, ``R_h' = h' U^T q``.
+
     Source: Bach et al. 2015, eq. 56; iNNvestigate 2.1.2 `ZRule`, `AddReverseLayer`, `AveragePoolingReverseLayer`.
     """
 
@@ -220,7 +234,10 @@ class Bounded:
 
 @dataclass(frozen=True)
 class Pass:
-    """``R_x = R``: the layer has one input of the shape of its output."""
+    """``R_x = R``: the layer has one input of the shape of its output.
+
+    At an embedding a token gets the sum over its features (Arras et al. 2017, arXiv:1706.07206, section 3.1).
+    """
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
+from onnx import TensorProto
 
 from harness.errors import UnsupportedLayerError
-from harness.graph import Layer
+from harness.graph import RECURRENT_KINDS, Layer
 from ported_models.onnx.body import Body
 from ported_models.onnx.layout import channels_first_order, compose, inverse
 
@@ -339,6 +341,39 @@ def _unary(operator: str, *attributes: str) -> Callable[[Body, Layer], None]:
     return emit
 
 
+def _recurrent(body: Body, layer: Layer) -> None:
+    """ONNX takes (time, batch, feature), gives (time, direction, batch, unit): outputs at the places of their steps."""
+    a, units = layer.attributes, layer.weights["recurrent_kernel"].shape[0]
+    x = body("Transpose", "x0", perm=(2, 0, 1))
+    first = body.constant("first", [0])
+    w, r = (body("Unsqueeze", name, first) for name in ("kernel", "recurrent_kernel"))
+    zero = (layer.weights["recurrent_kernel"].shape[1],)
+    biases = (body.weight_or(name, 0.0, zero) for name in ("bias", "recurrent_bias"))
+    b = body("Unsqueeze", body("Concat", *biases, axis=0), first)
+    options: dict[str, Any] = {"hidden_size": units, "direction": "reverse" if a["reverse"] else "forward"}
+    if layer.kind == "gru":
+        options["linear_before_reset"] = int(a["reset_after"])
+    if layer.kind == "simple_rnn":
+        options["activations"] = [a["activation"].capitalize()]
+    operator = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "RNN"}[layer.kind]
+    states = body("Squeeze", body(operator, x, w, r, b, **options), body.constant("direction", [1]))
+    if a["sequences"]:
+        body("Transpose", states, perm=(1, 2, 0))
+        return
+    last = 0 if a["reverse"] else layer.input_shapes[0][0] - 1
+    body("Gather", states, body.constant("last", last), axis=0)
+
+
+def _embedding(body: Body, layer: Layer) -> None:
+    bounds = (
+        body.constant(name, value, body.dtype)
+        for name, value in (("low", 0), ("high", len(layer.weights["kernel"]) - 1))
+    )
+    numbers = body("Clip", body("Round", _to_canonical(body, "x0", _rank(layer))), *bounds)
+    rows = body("Gather", "kernel", body("Cast", numbers, to=TensorProto.INT64), axis=0)
+    _to_channels_first(body, rows, _rank(layer) + 1)
+
+
 _BODIES: dict[str, Callable[[Body, Layer], None]] = {
     "input": _input,
     "dense": _dense,
@@ -391,5 +426,7 @@ _BODIES: dict[str, Callable[[Body, Layer], None]] = {
     "add": _add,
     "multiply": _multiply,
     "concat": _concat,
+    **dict.fromkeys(RECURRENT_KINDS, _recurrent),
+    "embedding": _embedding,
     "dropout": _dropout,
 }

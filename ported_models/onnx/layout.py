@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from harness.graph import KINDS
+from harness.graph import KINDS, RECURRENT_KINDS
 
 Order = tuple[int, ...]
 
@@ -58,11 +58,21 @@ def weight_to_onnx(kind: str, key: str, array: np.ndarray, rank: int) -> np.ndar
         return np.transpose(array).reshape(*array.shape[::-1], *(1,) * spatial)
     if kind == "resample":
         return array.T
+    if kind in RECURRENT_KINDS:
+        return _gates_in_order(kind, array, (0, 3, 1, 2)).T
     if kind == "affine":
         return np.moveaxis(array, -1, 0)
     if (KINDS[kind].family == "scale" or kind in ("prelu", "group_norm")) and rank >= 3:
         return array.reshape(-1, *(1,) * spatial)
     return array
+
+
+def _gates_in_order(kind: str, array: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
+    """An LSTM's gates, on the last axis, in another ``order``; the other kinds have ONNX' own."""
+    if kind != "lstm":
+        return array
+    gates = np.split(array, 4, axis=-1)
+    return np.concatenate([gates[gate] for gate in order], axis=-1)
 
 
 def weight_from_onnx(kind: str, key: str, array: np.ndarray, rank: int, channels: int) -> np.ndarray:
@@ -79,6 +89,8 @@ def weight_from_onnx(kind: str, key: str, array: np.ndarray, rank: int, channels
         return np.transpose(array.reshape(array.shape[0], prod(array.shape[1:])))
     if kind == "resample":
         return array.T
+    if kind in RECURRENT_KINDS:
+        return _gates_in_order(kind, array.T, (0, 2, 3, 1))
     if kind == "affine":
         return np.moveaxis(array, 0, -1)
     if KINDS[kind].family == "scale" or kind in ("prelu", "group_norm"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 from ported_models.sources.keras_calls import Call
 from ported_models.sources.keras_parameters import Shape, negative_axis, number, refusal
@@ -11,10 +11,12 @@ from ported_models.sources.steps import Step
 
 Translate = Callable[[Call, Sequence[Shape]], list[Step]]
 
-#: Activation functions by the names that Keras gives them, with Keras' default parameters.
+#: Activation functions by the names that Keras gives them, with Keras' default parameters. TensorFlow's own, as
+#: `tf.nn.relu`, are written under their names, and those of these names are the same functions.
 #: The graph has no log-softmax: its reader takes one for a softmax, and only at the end, where it is taken off.
 _FUNCTIONS: dict[str, Step | None] = {
     "linear": None,
+    "identity": None,
     "relu": Step("relu"),
     "relu6": Step("relu6"),
     "leaky_relu": Step("leaky_relu", {"alpha": 0.2}),
@@ -24,50 +26,69 @@ _FUNCTIONS: dict[str, Step | None] = {
     "tanh": Step("tanh"),
     "swish": Step("swish"),
     "silu": Step("swish"),
+    "hard_silu": Step("hard_swish"),
+    "hard_swish": Step("hard_swish"),
+    "hard_sigmoid": Step("hard_sigmoid", {"alpha": 1 / 6, "beta": 0.5}),
+    "hard_tanh": Step("clip", {"low": -1.0, "high": 1.0}),
+    "mish": Step("mish"),
     "gelu": Step("gelu", {"approximate": "none"}),
     "softmax": Step("softmax", {"axis": -1}),
+    "softmax_v2": Step("softmax", {"axis": -1}),
     "log_softmax": Step("log_softmax", {"axis": -1}),
+    "log_softmax_v2": Step("log_softmax", {"axis": -1}),
 }
+#: What they were in Keras 2, where that is another function (tf_keras 2.21, `activations.py`).
+_FUNCTIONS_OF_KERAS_2: dict[str, Step | None] = {
+    **_FUNCTIONS,
+    "hard_sigmoid": Step("hard_sigmoid", {"alpha": 0.2, "beta": 0.5}),
+}
+
+
+def named_activation(call: Call, name: str) -> Step | None:
+    """The function that Keras calls ``name``, None for the linear one. Raises UnsupportedLayerError."""
+    functions = _FUNCTIONS_OF_KERAS_2 if call.keras == 2 else _FUNCTIONS
+    if name not in functions:
+        raise refusal(call, "activation", name, f"one of {', '.join(functions)}")
+    return functions[name]
 
 
 def activation(call: Call, shapes: Sequence[Shape]) -> list[Step]:
     """The activation that a layer's configuration names: a function, or an activation layer."""
     spec = call.config.get("activation") or "linear"
-    if isinstance(spec, str) and spec in _FUNCTIONS:
-        step = _FUNCTIONS[spec]
-        return [] if step is None else [step]
     if isinstance(spec, Mapping) and spec.get("class_name") in ACTIVATION_LAYERS:
-        inner = Call(
-            call.name,
-            call.path,
-            spec["class_name"],
-            spec["config"],
-            {},
-            call.inputs,
-            (),
-            call.origin,
-        )
+        inner = replace(call, class_name=spec["class_name"], config=spec["config"], weights={}, constants=())
         return ACTIVATION_LAYERS[spec["class_name"]](inner, shapes)
-    found: Any = spec
-    if isinstance(spec, Mapping):  # a function of Keras', an activation layer, or a lambda's code
+    if isinstance(
+        spec, Mapping
+    ):  # a function of Keras' or of the user's, an activation layer, or a lambda's code
         inside = spec.get("config", spec)
-        found = spec.get("class_name", "a function of your own") if isinstance(inside, Mapping) else inside
-    raise refusal(call, "activation", found, f"one of {', '.join(_FUNCTIONS)}")
+        own = str(spec.get("module") or "builtins").split(".")[0] in ("builtins", "keras", "tf_keras")
+        if isinstance(inside, Mapping) or not own:
+            found = (
+                spec.get("class_name", "a function of your own")
+                if own
+                else f"{inside}, a function of your own"
+            )
+            raise refusal(call, "activation", found, f"one of {', '.join(_FUNCTIONS)}")
+        spec = inside
+    step = named_activation(call, str(spec))
+    return [] if step is None else [step]
 
 
 def _relu(call: Call, _: Sequence[Shape]) -> list[Step]:
     config = call.config
     limit, slope = config.get("max_value"), number(config.get("negative_slope") or 0.0)
     threshold = number(config.get("threshold") or 0.0)
-    if threshold or (limit is not None and (number(limit) != 6.0 or slope)):
+    if threshold or (limit is not None and slope):
         raise refusal(
             call,
             "(max_value, negative_slope, threshold)",
             (limit, slope, threshold),
-            "no threshold, and a max_value of 6 without slope or none",
+            "no threshold, and a max_value or a slope, not both",
         )
     if limit is not None:
-        return [Step("relu6")]
+        top = number(limit)
+        return [Step("relu6") if top == 6.0 else Step("clip", {"low": 0.0, "high": top})]
     return [Step("leaky_relu", {"alpha": slope})] if slope else [Step("relu")]
 
 
@@ -89,10 +110,20 @@ def _softmax(call: Call, shapes: Sequence[Shape]) -> list[Step]:
     return [Step("softmax", {"axis": negative_axis(call, axis, shapes[0])})]
 
 
+def _prelu(call: Call, shapes: Sequence[Shape]) -> list[Step]:
+    alpha = call.weights["alpha"]
+    if alpha.size != shapes[0][-1]:
+        raise refusal(
+            call, "shared_axes", call.config.get("shared_axes"), "all axes but the last: a slope a channel"
+        )
+    return [Step("prelu", {}, {"alpha": alpha.reshape(-1)})]
+
+
 #: Activation layers by class name.
 ACTIVATION_LAYERS: dict[str, Translate] = {
     "ReLU": _relu,
     "LeakyReLU": _leaky_relu,
     "ELU": _elu,
     "Softmax": _softmax,
+    "PReLU": _prelu,
 }

@@ -7,8 +7,9 @@ Needs no Keras and executes nothing.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,21 @@ MODEL_CLASSES = ("Sequential", "Functional", "Model")
 Weights = Callable[[tuple[str, ...]], Mapping[str, np.ndarray]]
 
 
+@dataclass(frozen=True)
+class Tensor:
+    """The tensor of this number among those that a call reads."""
+
+    number: int
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
     """One use of one Keras layer. ``inputs`` are the names of the calls whose outputs it reads.
 
-    ``constants`` are the arguments of the call that are no tensors. ``training``: whether it is called as in
-    training, whatever the model is used for. ``path``: the layer's place in the
-    source, ``model/layer`` for a nested one. ``origin``: the file or model, for messages.
+    ``constants`` are the arguments of the call that are no tensors; ``arguments`` and ``keywords`` are all of them,
+    each tensor a :class:`Tensor`. ``training``: whether it is called as in training, whatever the model is used for.
+    ``path``: the layer's place in the source, ``model/layer`` for a nested one. ``origin``: the file or model, for
+    messages. ``keras``: the generation of Keras whose words its configuration is in, 2 or 3.
     """
 
     name: str
@@ -40,6 +49,9 @@ class Call:
     constants: tuple[Any, ...]
     origin: str
     training: bool = False
+    arguments: tuple[Any, ...] = ()
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    keras: int = 3
 
     @property
     def where(self) -> str:
@@ -72,8 +84,8 @@ def refuse_code(value: Any, origin: str) -> None:
             refuse_code(item, origin)
 
 
-def read_network(model: Mapping[str, Any], weights: Weights, origin: str) -> Network:
-    """The calls of a serialised model ``{"class_name": ..., "config": ...}``.
+def read_network(model: Mapping[str, Any], weights: Weights, origin: str, keras: int = 3) -> Network:
+    """The calls of a serialised model ``{"class_name": ..., "config": ...}``; ``keras``: the generation that wrote it.
 
     Raises ModelSourceError for a configuration that is no model, is not built, or has several inputs or
     outputs; UnsupportedLayerError where it holds code.
@@ -85,7 +97,8 @@ def read_network(model: Mapping[str, Any], weights: Weights, origin: str) -> Net
             "a subclassed model keeps its graph in Python code: rebuild it with keras.Model(inputs, outputs)"
         )
     try:
-        flattening = _Flattening(weights, origin, Names(_layer_name(entry) for entry in _entries(model)))
+        names = Names(_layer_name(entry) for entry in _entries(model))
+        flattening = _Flattening(weights, origin, names, keras)
         output = flattening.expand(model, None, ())
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ModelSourceError(
@@ -121,11 +134,12 @@ def _layer_name(entry: Mapping[str, Any]) -> str:
 class _Flattening:
     """Collects calls while it walks a model and the models nested in it."""
 
-    def __init__(self, weights: Weights, origin: str, names: Names) -> None:
+    def __init__(self, weights: Weights, origin: str, names: Names, keras: int) -> None:
         self.calls: list[Call] = []
         self.names = names
         self._weights = weights
         self._origin = origin
+        self._keras = keras
 
     def expand(
         self, model: Mapping[str, Any], source: str | None, path: tuple[str, ...], training: bool = False
@@ -149,7 +163,7 @@ class _Flattening:
         for entry in entries:
             if entry["class_name"] == "InputLayer" and source is not None:
                 continue
-            source = self._apply(entry, () if source is None else (source,), (), path, training)
+            source = self._apply(entry, () if source is None else (source,), None, path, training)
         return str(source)
 
     def _implied_input(self, model: Mapping[str, Any], first: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -194,7 +208,7 @@ class _Flattening:
             waiting = []
             for entry, index, node in pending:
                 key = (_layer_name(entry), index)
-                tensors, constants = _arguments(node)
+                tensors, _ = _arguments(node)
                 tensors = [(name, index - first.get(name, 0)) for name, index in tensors]
                 if any(tensor not in done for tensor in tensors):
                     waiting.append((entry, index, node))
@@ -205,7 +219,7 @@ class _Flattening:
                     done[key] = self._apply(
                         entry,
                         tuple(done[tensor] for tensor in tensors),
-                        constants,
+                        node,
                         path,
                         training if mode is None else mode,
                     )
@@ -222,10 +236,11 @@ class _Flattening:
         self,
         entry: Mapping[str, Any],
         inputs: tuple[str, ...],
-        constants: tuple[Any, ...],
+        node: Any,
         path: tuple[str, ...],
         training: bool,
     ) -> str:
+        """Append the call of a layer, ``node`` its arguments as the configuration has them."""
         class_name, own = str(entry["class_name"]), _layer_name(entry)
         here = (*path, own)
         if class_name in MODEL_CLASSES:
@@ -234,6 +249,8 @@ class _Flattening:
                     f"{self._origin}: the nested model {own!r} has {len(inputs)} inputs, expected one"
                 )
             return self.expand(entry, inputs[0], here, training)
+        if class_name == "TimeDistributed" and entry["config"]["layer"]["class_name"] == "Sequential":
+            return self._at_each_step(entry["config"]["layer"], inputs, here, training)
         name = self.names.free(own, "_".join(here)) if path else self.names.own(own)
         self.calls.append(
             Call(
@@ -243,21 +260,37 @@ class _Flattening:
                 entry["config"],
                 self._weights(here),
                 inputs,
-                constants,
+                _arguments(node)[1],
                 self._origin,
                 training,
+                *_structured(node),
+                self._keras,
             )
         )
         return name
 
+    def _at_each_step(
+        self, model: Mapping[str, Any], inputs: tuple[str, ...], path: tuple[str, ...], training: bool
+    ) -> str:
+        """Append the layers of a Sequential model that is applied to each step, each of them applied so."""
+        for entry in _entries(model):
+            if entry["class_name"] != "InputLayer":
+                config = {"name": _layer_name(entry), "layer": entry}
+                each = {"class_name": "TimeDistributed", "config": config}
+                inputs = (self._apply(each, inputs, None, path, training),)
+        return inputs[0]
+
 
 def _builtin_class(entry: Mapping[str, Any]) -> str:
-    """The class name, with a remark where the class is a user's own and only named like one of Keras'.
+    """The class name; ``ops.`` before an operation's, and a remark where the class is a user's own.
 
-    An HDF5 file does not say whose a class is; there a user's own "Dense" cannot be told from Keras'.
+    A user's class may be named like one of Keras'. An HDF5 file of Keras 2 does not say whose a class is; there a
+    user's own "Dense" cannot be told from Keras', as which Keras opens it too.
     """
-    own = "module" in entry and str(entry["module"]).split(".")[0] != "keras"
-    return f"{entry['class_name']}, a class of your own" if own else str(entry["class_name"])
+    name, module = str(entry["class_name"]), str(entry.get("module", "keras"))
+    if module.startswith("keras.src.ops."):
+        return f"ops.{name}"
+    return name if module.split(".")[0] in ("keras", "tf_keras") else f"{name}, a class of your own"
 
 
 def _first_calls(
@@ -290,44 +323,90 @@ def _tensors(references: Any) -> list[tuple[str, int]]:
     return [(str(reference[0]), int(reference[1])) for reference in references]
 
 
-def _arguments(node: Any) -> tuple[list[tuple[str, int]], tuple[Any, ...]]:
-    """``(tensors, constants)`` of one call, as Keras 2 (a list of references) or Keras 3 (args) writes it."""
+@dataclass(frozen=True)
+class _Reference:
+    """A layer's output among the arguments of a call: the layer, and the number of its call."""
+
+    layer: str
+    use: int
+
+
+def _parsed(node: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """``(arguments, keywords)`` of a call as Keras 2 (a list of references) or Keras 3 writes it."""
     if node is None:
-        return [], ()
-    if not isinstance(node, Mapping):
-        references = [node] if node and isinstance(node[0], str) else node
-        rest = [value for reference in references for value in _values(reference[3:])]
-        return _tensors(references), tuple(value for value in rest if value is not None)
-    leaves = [*_values(node.get("args", [])), *_values(node.get("kwargs") or {})]
-    tensors = [value for value in leaves if isinstance(value, tuple)]
-    return tensors, tuple(value for value in leaves if value is not None and not isinstance(value, tuple))
+        return (), {}
+    if isinstance(node, Mapping):
+        arguments = tuple(_plain(value) for value in node.get("args", []))
+        return arguments, {key: _plain(value) for key, value in (node.get("kwargs") or {}).items()}
+    references = [node] if node and isinstance(node[0], str) else node
+    given = [part for reference in references for part in reference[3:] if isinstance(part, Mapping)]
+    keywords = {key: _plain(value) for part in given for key, value in part.items()}
+    return tuple(_plain_2(reference) for reference in references), keywords
+
+
+def _plain(value: Any) -> Any:
+    """An argument: references, slices and arrays as what they are."""
+    if isinstance(value, Mapping):
+        config = value.get("config")
+        match value.get("class_name"):
+            case "__keras_tensor__":
+                return _Reference(*_tensors(value["config"]["keras_history"])[0])
+            case "__slice__" if isinstance(config, Mapping):
+                return slice(*(config[key] for key in ("start", "stop", "step")))
+            case "__numpy__" | "__tensor__" if isinstance(config, Mapping):
+                return np.asarray(config["value"], config["dtype"])
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return _plain_2(value) if _is_reference(value) else [_plain(item) for item in value]
+    return value
+
+
+def _plain_2(reference: Any) -> Any:
+    """A reference of Keras 2, which may stand for a constant."""
+    return reference[2] if reference[0] == "_CONSTANT_VALUE" else _Reference(*_tensors(reference)[0])
+
+
+def _is_reference(value: Any) -> bool:
+    return len(value) in (3, 4) and list(map(type, value[:3])) == [str, int, int]
+
+
+def _arguments(node: Any) -> tuple[list[tuple[str, int]], tuple[Any, ...]]:
+    """``(tensors, constants)`` of one call, in their order, without mode (see :func:`_training`) and masks, which only
+    masking layers make."""
+    arguments, keywords = _parsed(node)
+    given = {key: value for key, value in keywords.items() if key not in ("training", "mask")}
+    leaves = list(_leaves([*arguments, given]))
+    tensors = [(leaf.layer, leaf.use) for leaf in leaves if isinstance(leaf, _Reference)]
+    return tensors, tuple(leaf for leaf in leaves if leaf is not None and not isinstance(leaf, _Reference))
+
+
+def _structured(node: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """``(arguments, keywords)`` as they stand in the call, each tensor a :class:`Tensor`, in the order of
+    :func:`_arguments`."""
+    count = itertools.count()
+
+    def numbered(value: Any) -> Any:
+        if isinstance(value, _Reference):
+            return Tensor(next(count))
+        if isinstance(value, Mapping):
+            return {key: numbered(item) for key, item in value.items()}
+        return [numbered(item) for item in value] if isinstance(value, list) else value
+
+    arguments, keywords = _parsed(node)
+    return tuple(numbered(value) for value in arguments), numbered(keywords)
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
 
 
 def _training(node: Any) -> bool | None:
-    """What a call, as :func:`_arguments` takes it, says of ``training``; None where it says nothing."""
-    if isinstance(node, Mapping):
-        given = [node.get("kwargs") or {}]
-    else:
-        references = [node] if node and isinstance(node[0], str) else node or []
-        given = [part for reference in references for part in reference[3:] if isinstance(part, Mapping)]
-    modes = [arguments["training"] for arguments in given if arguments.get("training") is not None]
-    return bool(modes[0]) if modes else None
-
-
-def _without_mode(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments without the mode (see :func:`_training`) and masks, which only masking layers make."""
-    return {key: value for key, value in arguments.items() if key not in ("training", "mask")}
-
-
-def _values(value: Any) -> Iterator[Any]:
-    """The leaves of nested arguments; a reference to a tensor is one leaf, a ``(layer, use)`` pair."""
-    if isinstance(value, Mapping) and value.get("class_name") == "__keras_tensor__":
-        yield _tensors(value["config"]["keras_history"])[0]
-    elif isinstance(value, Mapping):
-        for item in _without_mode(value).values():
-            yield from _values(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _values(item)
-    else:
-        yield value
+    """What a call, as :func:`_parsed` takes it, says of ``training``; None where it says nothing."""
+    mode = _parsed(node)[1].get("training")
+    return None if mode is None else bool(mode)

@@ -6,7 +6,7 @@ Opened with h5py alone, so that no layer is ever built, let alone run, by readin
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from ported_models.sources.keras_calls import Weights
 
 
 @contextmanager
-def open_hdf5(path: Path) -> Iterator[tuple[Mapping[str, Any], Weights]]:
-    """``(configuration, weights)`` of the model in the file; the weights can be read while it is open.
+def open_hdf5(path: Path) -> Iterator[tuple[Mapping[str, Any], Weights, int]]:
+    """``(configuration, weights, generation of Keras)`` of the model in the file; the weights while it is open.
 
     Raises ModelSourceError for a file that is no HDF5, is truncated, holds weights only, or is Keras 1's.
     """
@@ -48,7 +48,8 @@ def open_hdf5(path: Path) -> Iterator[tuple[Mapping[str, Any], Weights]]:
             raise ModelSourceError(f"{path}: its model_config is no JSON ({error}); fetch it again") from None
         group = file["model_weights"]
         try:
-            yield config, lambda layer: _layer_weights(group, layer, str(path))
+            keras = 3 if version.startswith("3") else 2
+            yield config, lambda layer: _layer_weights(group, layer, str(path)), keras
         except OSError as error:
             raise ModelSourceError(
                 f"{path}: a weight cannot be read ({error}); fetch the file again"
@@ -70,8 +71,10 @@ def _layer_weights(group: Any, path: tuple[str, ...], origin: str) -> dict[str, 
     names = _weight_names(group[path[0]])
     if len(path) > 1:
         owners = {name: tuple(name.split("/")[:-1]) for name in names}
-        names = [name for name, owner in owners.items() if owner[-1:] == path[-1:]]
-        prefixes = {owners[name] for name in names}
+        names = [name for name, owner in owners.items() if path[-1] in owner]
+        # What a layer is made of has names of its own, behind the layer's.
+        owners = {name: owner[: owner.index(path[-1]) + 1] for name, owner in owners.items() if name in names}
+        prefixes = set(owners.values())
         if len(prefixes) > 1:
             prefixes = {owner for owner in prefixes if path[-len(owner) :] == owner}
             names = [name for name in names if owners[name] in prefixes]
@@ -80,7 +83,15 @@ def _layer_weights(group: Any, path: tuple[str, ...], origin: str) -> dict[str, 
                 f"{origin}: several nested layers are called {path[-1]!r}; "
                 "save the model as .keras, which keeps them apart"
             )
-    return {_variable(name): np.asarray(group[path[0]][name]) for name in names}
+    return distinct((_variable(name), np.asarray(group[path[0]][name])) for name in names)
+
+
+def distinct(weights: Iterable[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Weights by name; of those of the second of two layers in one, as in a bidirectional one, ``kernel_2``."""
+    found: dict[str, np.ndarray] = {}
+    for name, array in weights:
+        found[name if name not in found else f"{name}_2"] = array
+    return found
 
 
 def _variable(name: str) -> str:

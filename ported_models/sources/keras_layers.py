@@ -13,14 +13,21 @@ from typing import Any
 import numpy as np
 
 from harness.errors import UnsupportedLayerError
+from ported_models.sources import keras_recurrent as sequences
 from ported_models.sources.keras_activations import ACTIVATION_LAYERS, Translate, activation
 from ported_models.sources.keras_calls import Call
+from ported_models.sources.keras_ops import operation, require_known, tensorflow_operation
 from ported_models.sources.keras_parameters import Shape, negative_axis, pairs, refusal, sides, weights_of
 from ported_models.sources.steps import Step
 
 
 def translate(call: Call, shapes: Sequence[Shape]) -> list[Step]:
     """The steps of ``call``; raises UnsupportedLayerError naming the layer, its type and the file."""
+    if call.class_name.startswith("ops."):
+        require_known(call)
+        return operation(call, shapes)
+    if call.class_name == "TFOpLambda":
+        return tensorflow_operation(call, shapes)
     function = supported(call)
     config = call.config
     if config.get("data_format") == "channels_first":
@@ -58,11 +65,25 @@ def _differs_in_training(call: Call) -> bool:
         return bool(call.config.get("trainable", True))
     if call.class_name in _DROPOUTS:
         return bool(call.config.get("rate") or call.config.get("stddev"))
-    return False
+    # In Keras 3 a model that is called as in inference calls its layers so, whatever they were called with.
+    return call.keras == 2 and call.class_name in _AUGMENTATIONS
+
+
+def require_supported(call: Call) -> None:
+    """Raise UnsupportedLayerError where the class of ``call`` is none of those that are read."""
+    if call.class_name.startswith("ops."):
+        require_known(call)
+    elif call.class_name != "TFOpLambda":
+        supported(call)
 
 
 def supported(call: Call) -> Translate:
     """The function for the class of ``call``; raises UnsupportedLayerError where there is none."""
+    if call.class_name == "Masking":
+        raise UnsupportedLayerError(
+            f"{call.where} hides time steps by their values, which the graph has no layer for; "
+            "cut the sequences to the steps that count, and leave it out"
+        )
     if call.class_name not in _TRANSLATIONS:
         raise UnsupportedLayerError(
             f"{call.where} is not supported; supported layers: {', '.join(sorted(_TRANSLATIONS))}"
@@ -169,6 +190,39 @@ def _layer_norm(call: Call, shapes: Sequence[Shape]) -> list[Step]:
     return [Step("layer_norm", attributes, weights_of(call, gamma="gamma", beta="beta"))]
 
 
+def _group_norm(call: Call, shapes: Sequence[Shape]) -> list[Step]:
+    channels = shapes[0][-1]
+    if negative_axis(call, call.config.get("axis", -1), shapes[0]) != -1:
+        raise refusal(call, "axis", call.config["axis"], "the last axis (channels last)")
+    groups = int(call.config["groups"])
+    attributes = {
+        "epsilon": float(call.config.get("epsilon", 1e-3)),
+        "groups": channels if groups == -1 else groups,
+    }
+    return [Step("group_norm", attributes, weights_of(call, gamma="gamma", beta="beta"))]
+
+
+def _layer_scale(call: Call, shapes: Sequence[Shape]) -> list[Step]:
+    """``gamma * x`` per channel (`keras.applications.convnext.LayerScale`); its one variable has no name of its own."""
+    (gamma,) = call.weights.values()
+    return [Step("scale", {}, {"kernel": gamma})]
+
+
+def _scaled_sum(call: Call, shapes: Sequence[Shape]) -> list[Step]:
+    """``x + scale * y`` (`keras.applications.inception_resnet_v2.CustomScaleLayer`)."""
+    kernel = np.full(shapes[1][-1], float(call.config["scale"]))
+    return [Step("scale", {}, {"kernel": kernel}, reads=(1,)), Step("add", reads=(0, 2))]
+
+
+def _subtract(call: Call, shapes: Sequence[Shape]) -> list[Step]:
+    negative = Step("scale", {}, {"kernel": np.full(shapes[1][-1], -1.0)}, reads=(1,))
+    return [negative, Step("add", reads=(0, 2))]
+
+
+def _average(call: Call, shapes: Sequence[Shape]) -> list[Step]:
+    return [Step("add"), Step("scale", {}, {"kernel": np.full(shapes[0][-1], 1 / len(shapes))})]
+
+
 def _rescaling(call: Call, shapes: Sequence[Shape]) -> list[Step]:
     """``scale * x + offset``."""
     channels = (shapes[0][-1],)
@@ -229,6 +283,51 @@ def _upsample(count: int) -> Translate:
     return upsample
 
 
+def _resizing(call: Call, shapes: Sequence[Shape]) -> list[Step]:
+    """Each axis by the matrix that TensorFlow applies: half-pixel centres, no antialiasing (`tf.image.resize`)."""
+    config = call.config
+    interpolation = config.get("interpolation", "bilinear")
+    others = [key for key in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias") if config.get(key)]
+    if interpolation not in ("nearest", "bilinear") or others or len(shapes[0]) != 3:
+        raise refusal(
+            call, "(interpolation, options)", (interpolation, others), "nearest or bilinear, no other"
+        )
+    wanted = (int(config["height"]), int(config["width"]))
+    return [
+        Step("resample", {"axis": axis}, {"matrix": resizing_matrix(side, size, interpolation == "nearest")})
+        for axis, side, size in zip((-3, -2), shapes[0], wanted, strict=False)
+        if side != size
+    ]
+
+
+def resizing_matrix(side: int, size: int, nearest: bool) -> np.ndarray:
+    """(size, side): what is read of ``side`` places for each of ``size``, at ``(i + 1/2) side / size - 1/2``."""
+    matrix, rows = np.zeros((size, side)), np.arange(size)
+    if nearest:
+        matrix[rows, np.minimum((rows + 0.5) * side // size, side - 1).astype(int)] = 1.0
+        return matrix
+    places = np.clip((rows + 0.5) * side / size - 0.5, 0, side - 1)
+    left = np.floor(places).astype(int)
+    np.add.at(matrix, (rows, left), 1 - (places - left))
+    np.add.at(matrix, (rows, np.minimum(left + 1, side - 1)), places - left)
+    return matrix
+
+
+def _centre_crop(call: Call, shapes: Sequence[Shape]) -> list[Step]:
+    wanted = (int(call.config["height"]), int(call.config["width"]))
+    cuts = [side - size for side, size in zip(shapes[0], wanted, strict=False)]
+    if len(shapes[0]) != 3 or min(cuts) < 0:
+        raise refusal(call, "(height, width)", wanted, f"sides within an image of shape {shapes[0]}")
+    padding = tuple((cut // 2, cut - cut // 2) for cut in cuts)
+    return [Step("crop", {"padding": padding})] if any(cuts) else []
+
+
+def _repeat_vector(call: Call, shapes: Sequence[Shape]) -> list[Step]:
+    """(feature) to (time, feature): the same row at each step."""
+    row = Step("reshape", {"target": (1, shapes[0][-1])})
+    return [row, Step("take", {"axis": -2, "indices": (0,) * int(call.config["n"])})]
+
+
 def _reshape(call: Call, _: Sequence[Shape]) -> list[Step]:
     return [Step("reshape", {"target": tuple(int(side) for side in call.config["target_shape"])})]
 
@@ -245,11 +344,6 @@ def _dropout(call: Call, _: Sequence[Shape]) -> list[Step]:
     return [Step("dropout", {"rate": float(call.config.get("rate") or 0.0)})]
 
 
-def _log_softmax(call: Call, shapes: Sequence[Shape]) -> list[Step]:
-    axis = negative_axis(call, call.config.get("axis", -1), shapes[0])
-    return [Step("log_softmax", {"axis": axis})]
-
-
 def _plain(kind: str) -> Translate:
     return lambda call, _: [Step(kind)]
 
@@ -263,9 +357,18 @@ _DROPOUTS = (
     "Dropout",
     "SpatialDropout1D",
     "SpatialDropout2D",
+    "SpatialDropout3D",
     "AlphaDropout",
     "GaussianDropout",
     "GaussianNoise",
+)
+#: What changes images at random in training and does nothing in inference.
+_AUGMENTATIONS = (
+    *("AugMix", "CutMix", "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration"),
+    *("RandomColorJitter", "RandomContrast", "RandomElasticTransform", "RandomErasing", "RandomFlip"),
+    *("RandomGaussianBlur", "RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective"),
+    *("RandomPosterization", "RandomRotation", "RandomSaturation", "RandomSharpness", "RandomShear"),
+    *("RandomTranslation", "RandomZoom", "StochasticDepth", "RandomHeight", "RandomWidth"),
 )
 _TRANSLATIONS: dict[str, Translate] = {
     **ACTIVATION_LAYERS,
@@ -282,18 +385,21 @@ _TRANSLATIONS: dict[str, Translate] = {
     "Concatenate": _concat,
     "Add": _plain("add"),
     "Multiply": _plain("multiply"),
-    "Relu": _plain("relu"),
-    "Relu6": _plain("relu6"),
-    "Sigmoid": _plain("sigmoid"),
-    "Tanh": _plain("tanh"),
-    "Silu": _plain("swish"),
-    "LogSoftmax": _log_softmax,
+    "Subtract": _subtract,
+    "Average": _average,
+    "CustomScaleLayer": _scaled_sum,
+    "LayerScale": _layer_scale,
+    "GroupNormalization": _group_norm,
+    "Resizing": _resizing,
+    "CenterCrop": _centre_crop,
+    "RepeatVector": _repeat_vector,
     "Identity": _nothing,
     "ActivityRegularization": _nothing,
     **dict.fromkeys(_DROPOUTS, _dropout),
+    **dict.fromkeys(_AUGMENTATIONS, _nothing),
     **{
         f"{name}{count}D": function
-        for count in (1, 2)
+        for count in (1, 2, 3)
         for name, function in {
             "Conv": _conv(count),
             "DepthwiseConv": _depthwise(count),
@@ -306,7 +412,13 @@ _TRANSLATIONS: dict[str, Translate] = {
             "Cropping": _resize("crop", count, "cropping"),
             "UpSampling": _upsample(count),
         }.items()
+        if count < 3 or not name.startswith(("Depthwise", "Separable", "UpSampling"))
     },
+    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN"), sequences.recurrent),
+    "Bidirectional": sequences.bidirectional,
+    "Embedding": sequences.embedding,
+    "TimeDistributed": sequences.time_distributed(translate),
     "Conv1DTranspose": _transposed(1),
     "Conv2DTranspose": _transposed(2),
+    "Conv3DTranspose": _transposed(3),
 }

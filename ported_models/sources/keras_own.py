@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +50,8 @@ class KerasSource:
 
     @property
     def takes(self) -> str:
-        own = str(self.model.inputs[0].dtype)
+        own = self.model.inputs[0].dtype
+        own = str(getattr(own, "name", own))  # TensorFlow's type in Keras 2, its name in Keras 3
         return "float32" if own == "bfloat16" else own
 
     @property
@@ -61,8 +63,8 @@ class KerasSource:
 
     def layers(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """What every layer of the model gives that it calls once; of a nested model what that gives."""
-        import keras
-
+        keras = importlib.import_module(type(self.model).__module__.split(".")[0])
+        keras = keras if hasattr(keras, "Model") else importlib.import_module("keras")
         last = {self.reading.origins[layer.name].split("/")[0]: layer.name for layer in self.graph}
         outputs = {}
         for own, name in last.items():

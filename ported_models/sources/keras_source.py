@@ -6,9 +6,10 @@ a ``.keras`` file is opened by Keras, in safe mode, after its configuration has 
 
 from __future__ import annotations
 
+import importlib
 import json
-import zipfile
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from ported_models.build import Builder
 from ported_models.endings import ending_notes, without_ending
 from ported_models.model import PortedModel
 from ported_models.proof import noted, prove, prove_twins
+from ported_models.sources.keras_archive import archive_config, archive_generation, open_archive
 from ported_models.sources.keras_calls import Call, Network, Weights, read_network
-from ported_models.sources.keras_hdf5 import open_hdf5
-from ported_models.sources.keras_layers import supported, translate
+from ported_models.sources.keras_hdf5 import distinct, open_hdf5
+from ported_models.sources.keras_layers import require_supported, translate
 from ported_models.sources.keras_own import KerasSource
 from ported_models.sources.names import canonical
 from ported_models.sources.steps import Reading
@@ -38,23 +40,23 @@ def from_model(keras_model: Any, name: str | None = None, origin: str = "") -> P
     both twins (`ported_models.proof`). Raises ModelSourceError for a model without a fixed graph, or one that
     computes something else than was read, UnsupportedLayerError for a layer that the neutral graph cannot express.
     """
-    reading = read_model(keras_model, name, origin)
+    reading = read_model(keras_model, name, origin, constants=_computes_in(keras_model))
     what = origin or _origin(keras_model)
     model = model_of(reading, origin)
     return noted(model, prove(model, KerasSource(keras_model, reading, what)))
 
 
 def from_file(path: str | Path, name: str | None = None) -> PortedModel:
-    """The model of a ``.keras``, ``.h5`` or ``.hdf5`` file; no code in it is executed.
+    """The model of a ``.keras``, ``.h5`` or ``.hdf5`` file of Keras 2 or 3; no code in it is executed.
 
-    An HDF5 file that this Keras cannot open is read all the same; only its twins are then compared, with each
-    other, and a warning says so. Raises ModelSourceError for a file that is missing, truncated or no whole
-    model, MissingFrameworkError for a ``.keras`` file where Keras is not installed, and what
-    :func:`from_model` raises.
+    A file of Keras 2 is run by tf_keras where that is installed, else by Keras 3. One that none of them opens is read
+    all the same; only its twins are then compared, with each other, and a warning says so. Raises ModelSourceError for
+    a file that is missing, truncated or no whole model, MissingFrameworkError for a ``.keras`` file of Keras 3 where
+    Keras is not installed, and what :func:`from_model` raises.
     """
     path = Path(path)
-    if path.suffix.lower() not in HDF5_SUFFIXES:
-        _check_file(path)
+    _check_file(path)
+    if path.suffix.lower() not in HDF5_SUFFIXES and archive_generation(path) == 3:
         return from_model(_open_archive(path), name or canonical(path.stem), str(path))
     reading = read_file(path, name)
     model = model_of(reading, str(path))
@@ -75,8 +77,11 @@ def read_file(path: str | Path, name: str | None = None, constants: str = "float
     _check_file(path)
     name = name or canonical(path.stem)
     if path.suffix.lower() in HDF5_SUFFIXES:
-        with open_hdf5(path) as (config, weights):
-            return _read(config, weights, name, str(path), constants)
+        with open_hdf5(path) as (config, weights, generation):
+            return _read(config, weights, name, str(path), constants, generation)
+    if archive_generation(path) == 2:
+        with open_archive(path) as (config, weights):
+            return _read(config, weights, name, str(path), constants, 2)
     return read_model(_open_archive(path), name, str(path), constants)
 
 
@@ -100,9 +105,22 @@ def read_model(
             f"{origin}: Keras cannot describe the model as a configuration "
             f"({str(error).splitlines()[0]}); rebuild it with keras.Model(inputs, outputs)"
         ) from None
+    generation = 2 if type(keras_model).__module__.split(".")[0] == "tf_keras" else 3
     return _read(
-        config, lambda path: _variables(keras_model, path), name or canonical(own), origin, constants
+        config,
+        lambda path: _variables(keras_model, path),
+        name or canonical(own),
+        origin,
+        constants,
+        generation,
     )
+
+
+def _computes_in(keras_model: Any) -> str:
+    """The type that Keras makes of numbers of its configuration: "float64" where a layer computes in it."""
+    layers = getattr(keras_model, "layers", ())
+    double = any(str(getattr(layer, "compute_dtype", "")) == "float64" for layer in layers)
+    return "float64" if double else "float32"
 
 
 def _origin(keras_model: Any) -> str:
@@ -123,13 +141,18 @@ def _variables(keras_model: Any, path: tuple[str, ...]) -> Mapping[str, np.ndarr
     """The variables of the layer at ``path`` by their own names (``kernel``, ``moving_mean``, ...)."""
     layer = keras_model
     for part in path:
+        layer = layer if hasattr(layer, "layers") else layer.layer  # what a wrapper applies to each step
         # A functional model lists operations such as `x + y` only among its operations.
         members = {member.name: member for member in getattr(layer, "operations", layer.layers)}
         members.update({member.name: member for member in layer.layers})
         layer = members.get(part)
         if layer is None:
             return {}
-    found = {variable.name: variable.numpy() for variable in getattr(layer, "weights", ())}
+    # Keras 2 has the layer's name and a number in a variable's: "conv/kernel:0".
+    found = distinct(
+        (variable.name.rsplit("/", 1)[-1].split(":")[0], variable.numpy())
+        for variable in getattr(layer, "weights", ())
+    )
     if getattr(layer, "lora_enabled", False):
         # The kernel that the layer computes with is made of three variables.
         found["kernel"] = np.asarray(layer.kernel)
@@ -138,30 +161,31 @@ def _variables(keras_model: Any, path: tuple[str, ...]) -> Mapping[str, np.ndarr
 
 def open_model(path: Path) -> tuple[Any, str]:
     """The model in a file that was read before, and so found free of code; or None, and why there is none."""
-    if path.suffix.lower() not in HDF5_SUFFIXES:
+    hdf5 = path.suffix.lower() in HDF5_SUFFIXES
+    if not hdf5 and archive_generation(path) == 3:
         return _open_archive(path), ""
-    try:
-        import keras
-    except ImportError:
-        return None, "Keras is not installed"
-    try:
-        return keras.models.load_model(path, compile=False), ""
-    except Exception as error:  # an older Keras' file fails in whatever layer it differs
-        lines = str(error).strip().splitlines() or [""]
-        return None, f"Keras {keras.__version__} cannot open the file ({lines[0][:200]})"
+    generation = 2
+    if hdf5:
+        with open_hdf5(path) as (_, _, generation):
+            pass
+    reasons = []
+    for package in ("tf_keras", "keras") if generation == 2 else ("keras",):
+        if find_spec(package) is None:
+            reasons.append(f"{package} is not installed")
+            continue
+        keras = importlib.import_module(package)
+        try:
+            return keras.models.load_model(path, compile=False), ""
+        except Exception as error:  # another Keras' file fails in whatever layer it differs
+            lines = str(error).strip().splitlines() or [""]
+            reasons.append(f"{package} {keras.__version__} cannot open the file ({lines[0][:200]})")
+    return None, ", and ".join(reasons)
 
 
 def _open_archive(path: Path) -> Any:
-    """The Keras model in a ``.keras`` file, after a look at its configuration."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise ModelSourceError(
-            f"{path}: not a .keras file, or a truncated one ({error}); save it again with model.save()"
-        ) from None
-    for call in read_network(config, lambda _: {}, str(path)).calls[1:]:
-        supported(call)
+    """The Keras model in a ``.keras`` file of Keras 3, after a look at its configuration."""
+    for call in read_network(archive_config(path), lambda _: {}, str(path)).calls[1:]:
+        require_supported(call)
     try:
         import keras
     except ImportError:
@@ -176,9 +200,14 @@ def _open_archive(path: Path) -> Any:
 
 
 def _read(
-    config: Mapping[str, Any], weights: Weights, name: str, origin: str, constants: str = "float32"
+    config: Mapping[str, Any],
+    weights: Weights,
+    name: str,
+    origin: str,
+    constants: str = "float32",
+    generation: int = 3,
 ) -> Reading:
-    network = read_network(config, weights, origin)
+    network = read_network(config, weights, origin, generation)
     graph, origins, log_softmax = _assemble(network, name, origin, constants)
     graph, removed = without_ending(graph, log_softmax)
     inner = next((layer for layer in graph if layer.name in log_softmax), None)
@@ -207,19 +236,23 @@ def _assemble(
         inputs = tuple(outputs[source] for source in call.inputs)
         steps = translate(call, [builder[source].shape for source in inputs])
         outputs[call.name] = inputs[0] if not steps else call.name
+        tensors = list(inputs)
         for position, step in enumerate(steps):
             layer = call.name if position == 0 else network.names.free(f"{call.name}_{step.kind}")
             kind, weights = step.kind, step.weights
             if kind == "log_softmax":
                 kind = "softmax"
                 log_softmax.add(layer)
-            if step.kind == "scale":  # Keras keeps its numbers in the configuration, not in variables
-                weights = {key: array.astype(constants) for key, array in weights.items()}
+            if step.kind in ("scale", "affine", "resample"):
+                # Keras keeps these numbers in the configuration, not in variables, or works them out.
+                weights = {key: np.asarray(array).astype(constants) for key, array in weights.items()}
+            reads = inputs if step.reads is None else tuple(tensors[number] for number in step.reads)
             try:
-                builder.add(kind, layer, inputs, step.attributes, weights)
+                builder.add(kind, layer, reads, step.attributes, weights)
             except InvalidInputError as error:
                 raise UnsupportedLayerError(f"{call.where}: {error}") from None
             origins[layer] = call.path
+            tensors.append(layer)
             inputs, outputs[call.name] = (layer,), layer
     return builder.graph(outputs[network.output]), origins, log_softmax
 

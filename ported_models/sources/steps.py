@@ -13,11 +13,16 @@ from harness.graph import Graph
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One layer to be: its kind, attributes and weights as in :class:`harness.graph.Layer`."""
+    """One layer to be: its kind, attributes and weights as in :class:`harness.graph.Layer`.
+
+    ``reads``: the tensors that it reads, by number: those that the translated layer reads come first, then what the
+    steps before this one made. None: the tensor made last, or all that the translated layer reads.
+    """
 
     kind: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, np.ndarray] = field(default_factory=dict)
+    reads: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

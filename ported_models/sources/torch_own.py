@@ -85,6 +85,8 @@ def checked_axes(axes: Sequence[str], rank: int, origin: str) -> Axes:
 def example_tensor(module: nn.Module, example: Any, axes: Axes | None = None) -> torch.Tensor:
     """``example`` as the module takes it: torch's layout (batch, channel, ...), its floating type and device.
 
+    Whole numbers stay what they are where the module has an embedding to read rows with.
+
     ``example``: a torch tensor in torch's layout, or an array (batch, ..., channel); with ``axes`` both have
     the module's own order.
     """
@@ -94,6 +96,8 @@ def example_tensor(module: nn.Module, example: Any, axes: Axes | None = None) ->
     if example.is_meta:
         example = torch.zeros(example.shape)
     first = next((tensor for tensor in module.parameters() if tensor.is_floating_point()), None)
+    if not example.is_floating_point() and any(isinstance(child, nn.Embedding) for child in module.modules()):
+        return example.detach().to(first.device if first is not None else "cpu")
     if first is None:
         return example if example.is_floating_point() else example.float()
     return example.detach().to(first.device, first.dtype)
@@ -118,11 +122,18 @@ class TorchSource:
 
     @property
     def dtype(self) -> str:
-        return "float64" if self.example.dtype == torch.float64 else "float32"
+        return "float64" if self._computes_in == torch.float64 else "float32"
 
     @property
     def eps(self) -> float:
-        return float(torch.finfo(self.example.dtype).eps)
+        return float(torch.finfo(self._computes_in).eps)
+
+    @property
+    def _computes_in(self) -> torch.dtype:
+        """The type of its input, or of its first parameter where that is whole numbers."""
+        if self.example.is_floating_point():
+            return self.example.dtype
+        return next(tensor.dtype for tensor in self.module.parameters() if tensor.is_floating_point())
 
     @property
     def takes(self) -> str:

@@ -16,6 +16,7 @@ from ported_models.sources import torch_cuts as cuts
 from ported_models.sources import torch_joins as joins
 from ported_models.sources import torch_layers as layers
 from ported_models.sources import torch_pools as pools
+from ported_models.sources import torch_recurrent as sequences
 from ported_models.sources import torch_shapes as shapes
 from ported_models.sources.torch_site import Operation
 
@@ -56,6 +57,21 @@ def _constant_pad(module: Any) -> dict[str, Any]:
 def _instance_norm(module: Any) -> dict[str, Any]:
     parameters = _named("running_mean", "running_var", "weight", "bias", "eps")(module)
     return {**parameters, "use_input_stats": module.running_mean is None}
+
+
+def _recurrent(kind: str) -> Parameters:
+    def parameters(module: Any) -> dict[str, Any]:
+        return {
+            "kind": kind,
+            "weights": {name: array(each) for name, each in module.named_parameters()},
+            "layers": module.num_layers,
+            "bidirectional": module.bidirectional,
+            "batch_first": module.batch_first,
+            "projection": module.proj_size,
+            "activation": getattr(module, "nonlinearity", "tanh"),
+        }
+
+    return parameters
 
 
 #: ``(operation, parameters of the module)`` by exact class: a user's subclass may compute something else.
@@ -127,6 +143,10 @@ MODULES: dict[type[nn.Module], tuple[Operation, Parameters]] = {
     },
     nn.Upsample: (cuts.upsample, _named("size", "scale_factor", "mode", "align_corners")),
     nn.UpsamplingNearest2d: (cuts.upsample, _named("size", "scale_factor")),
+    nn.LSTM: (sequences.recurrent, _recurrent("lstm")),
+    nn.GRU: (sequences.recurrent, _recurrent("gru")),
+    nn.RNN: (sequences.recurrent, _recurrent("simple_rnn")),
+    nn.Embedding: (sequences.embedding, _named("weight", "padding_idx", "max_norm")),
     nn.Identity: (shapes.nothing, _named()),
     **{
         kind: (shapes.dropout, _named("p"))
@@ -224,6 +244,7 @@ FUNCTIONS: dict[Callable[..., Any], Operation] = {
     torch.swapaxes: shapes.transpose,
     F.pad: cuts.pad,
     F.interpolate: cuts.upsample,
+    F.embedding: sequences.embedding,
     F.dropout: shapes.dropout,
     F.dropout1d: shapes.dropout,
     F.dropout2d: shapes.dropout,

@@ -31,7 +31,8 @@ def _trains(module: nn.Module) -> bool:
     """Whether it is in training mode and does something else there: torch's own, or a forward that asks."""
     forward = getattr(type(module).forward, "__code__", None)
     asks = not is_torchs_own(module) and forward is not None and "training" in forward.co_names
-    return module.training and (asks or isinstance(module, _MODE_MATTERS))
+    between_layers = isinstance(module, nn.RNNBase) and module.dropout > 0
+    return module.training and (asks or between_layers or isinstance(module, _MODE_MATTERS))
 
 
 @contextmanager

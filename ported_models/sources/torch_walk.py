@@ -135,7 +135,7 @@ class Walk:
         if getattr(child, "inplace", False):
             given["inplace"] = True
         value = self._apply(node, operation, site, kind, args, given)
-        if path not in self.made:
+        if path not in self.made and isinstance(value, Value):
             self.uses.append(Use("" if self._leaf_root else path, value.layer, value.order))
         return value
 

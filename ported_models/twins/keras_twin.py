@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import HarnessError, MissingFrameworkError
-from harness.graph import Graph, Layer
+from harness.graph import RECURRENT_KINDS, Graph, Layer
 from ported_models.shapes import same_padding, same_transposed
 
 try:
@@ -19,6 +19,7 @@ except ImportError:
 
 from ported_models.twins import keras_convolutions as convolutions
 from ported_models.twins import keras_layers as own
+from ported_models.twins import keras_recurrent as recurrent
 
 Options = dict[str, Any]
 
@@ -58,6 +59,8 @@ def _model_name(name: str) -> str:
 
 def _weights(layer: Layer, module: Any) -> list[np.ndarray]:
     """The layer's weights in Keras' order and with Keras' axes."""
+    if layer.kind in RECURRENT_KINDS:
+        return recurrent.recurrent_weights(layer)
     order = (
         *("kernel", "depthwise_kernel", "pointwise_kernel", "matrix", "alpha"),
         *("gamma", "beta", "bias", "mean", "variance"),
@@ -314,4 +317,6 @@ _LAYERS: dict[str, Callable[[Layer, Options], Any]] = {
     "multiply": lambda layer, options: keras.layers.Multiply(**options),
     "concat": lambda layer, options: keras.layers.Concatenate(axis=layer.attributes["axis"], **options),
     "dropout": lambda layer, options: keras.layers.Dropout(layer.attributes["rate"], **options),
+    **dict.fromkeys(RECURRENT_KINDS, recurrent.recurrent),
+    "embedding": recurrent.embedding,
 }

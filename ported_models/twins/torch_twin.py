@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import HarnessError, MissingFrameworkError
-from harness.graph import Graph, Layer
+from harness.graph import RECURRENT_KINDS, Graph, Layer
 
 try:
     import torch
@@ -18,6 +18,7 @@ except ImportError:
 
 from ported_models.shapes import Padding
 from ported_models.twins import torch_layers as own
+from ported_models.twins import torch_recurrent as recurrent
 
 
 class Twin(nn.Module):
@@ -337,4 +338,6 @@ _MODULES: dict[str, Build] = {
     "multiply": _simple(own.Multiply),
     "concat": lambda layer, convert: own.Concat(_axis(layer)),
     "dropout": lambda layer, convert: nn.Dropout(layer.attributes["rate"]),
+    **dict.fromkeys(RECURRENT_KINDS, recurrent.recurrent),
+    "embedding": recurrent.embedding,
 }

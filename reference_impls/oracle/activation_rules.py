@@ -16,10 +16,12 @@ from reference_impls.oracle.parts import require
 
 
 def pass_through(layer: Layer, inputs: Arrays, relevance: np.ndarray) -> Arrays:
-    """``R_x = R`` (iNNvestigate 2.1.2 `LRP._default_reverse_mapping`, for activations).
+    """``R_x = R`` (iNNvestigate 2.1.2 `LRP._default_reverse_mapping`, for activations); a token gets its features' sum.
 
     Raises UnsupportedMethodError where the layer has several inputs or its output another shape.
     """
+    if layer.kind == "embedding":
+        return (relevance.sum(axis=-1),)
     if len(inputs) != 1 or inputs[0].shape != relevance.shape:
         shapes = ", ".join(str(x.shape) for x in inputs)
         raise UnsupportedMethodError(

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from harness.errors import UnsupportedLayerError
-from harness.graph import Layer
-from reference_impls.oracle import forward, linear
+from harness.graph import RECURRENT_KINDS, Layer
+from reference_impls.oracle import forward, linear, recurrent
 from reference_impls.oracle.activations import ELEMENTWISE
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.windows import pooling_windows
@@ -181,6 +181,11 @@ def concat(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
     return tuple(np.split(s, ends[:-1], axis=axis))
 
 
+def embedding(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """Zero: the number of a row is none that could be a little larger."""
+    return (np.zeros(inputs[0].shape),)
+
+
 def dropout(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
     """Identity."""
     return (s,)
@@ -209,4 +214,6 @@ PRODUCTS: dict[str, Callable[[Layer, Arrays, np.ndarray], Arrays]] = {
     "upsample": upsample,
     "concat": concat,
     "dropout": dropout,
+    "embedding": embedding,
+    **dict.fromkeys(RECURRENT_KINDS, recurrent.vjp),
 }

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from harness.errors import UnsupportedLayerError
-from harness.graph import Graph, Layer
-from reference_impls.oracle import linear
+from harness.graph import RECURRENT_KINDS, Graph, Layer
+from reference_impls.oracle import linear, recurrent
 from reference_impls.oracle.activations import ELEMENTWISE
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.windows import pooling_windows
@@ -223,6 +223,15 @@ def concat(layer: Layer, inputs: Arrays) -> np.ndarray:
     return np.concatenate(inputs, axis=layer.attributes["axis"])
 
 
+def embedding(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """The row of each number, rounded, of the rows that there are."""
+    return linear.weights_of(layer)["kernel"][rows_of(layer, inputs[0])]
+
+
+def rows_of(layer: Layer, x: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(x), 0, len(layer.weights["kernel"]) - 1).astype(np.int64)
+
+
 def dropout(layer: Layer, inputs: Arrays) -> np.ndarray:
     """Identity: nothing is dropped when a network is explained."""
     return inputs[0]
@@ -253,4 +262,6 @@ FUNCTIONS: dict[str, Callable[[Layer, Arrays], np.ndarray]] = {
     "upsample": upsample,
     "concat": concat,
     "dropout": dropout,
+    "embedding": embedding,
+    **dict.fromkeys(RECURRENT_KINDS, recurrent.forward),
 }

@@ -12,16 +12,18 @@ from harness.graph import Layer
 from harness.methods import (
     BatchNormReverse,
     Deconvolution,
+    Epsilon,
     FusedBatchNorm,
     Gradient,
     GuidedReLU,
     Pass,
     Rule,
     SignedEpsilon,
+    Z,
 )
-from reference_impls.oracle import activation_rules, batch_norm_rules, derivative
+from reference_impls.oracle import activation_rules, batch_norm_rules, derivative, recurrent
 from reference_impls.oracle.linear import Arrays
-from reference_impls.oracle.parts import Denominator, Stabilizing
+from reference_impls.oracle.parts import Denominator, Stabilizing, divisor_of
 from reference_impls.oracle.terms import has_terms, shares, terms_of
 
 #: Rules that divide by nothing.
@@ -77,6 +79,10 @@ def propagate(
                 return batch_norm_rules.fused_batch_norm(layer, inputs, relevance, rule, divisor)
             case BatchNormReverse():
                 return batch_norm_rules.batch_norm_reverse(layer, inputs, relevance, rule, divisor)
+        if layer.traits.family == "recurrent" and isinstance(rule, Z | Epsilon):
+            stabilizer = terms_of(rule).stabilizer
+            divide_by = divisor_of(stabilizer, inputs) if divisor is None else divisor
+            return recurrent.held_gates(layer, inputs, relevance, divide_by, rule.bias)
         return shares(layer, inputs, relevance, rule, divisor)
 
 

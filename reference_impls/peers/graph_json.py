@@ -17,6 +17,7 @@ NOT_IN_KERAS_2 = (
     *("conv3d", "conv_transpose3d", "max_pool3d", "average_pool3d"),
     *("mish", "hard_swish", "hard_sigmoid", "clip", "prelu"),
     *("group_norm", "lrn", "affine", "pad", "take", "resample"),
+    *("lstm", "gru", "simple_rnn", "embedding"),
 )
 
 

@@ -25,6 +25,7 @@ from harness.methods import (
 from reference_impls.tensorflow.batch_norm import fused_lines, reversed_batch_norm
 from reference_impls.tensorflow.kernel_rules import kernel_shares
 from reference_impls.tensorflow.layers import Step, Tensor, Tensors
+from reference_impls.tensorflow.recurrent import held_gates
 from reference_impls.tensorflow.stabilizers import stabilized
 
 
@@ -34,6 +35,8 @@ def propagate(step: Step, relevance: Tensor, rule: Rule) -> Tensors:
     Raises UnsupportedMethodError for a rule that says nothing about a layer of this kind.
     """
     match rule:
+        case Pass() if step.layer.kind == "embedding":
+            return (tf.reduce_sum(relevance, axis=-1),)
         case Pass():
             if [x.shape for x in step.inputs] != [relevance.shape]:
                 raise _unfit(rule, step, "a single input of the shape of the output")
@@ -55,6 +58,8 @@ def propagate(step: Step, relevance: Tensor, rule: Rule) -> Tensors:
         case Z() | Epsilon() if step.affine is None and step.layer.traits.sums:
             stabilizer = SignedEpsilon(rule.epsilon) if isinstance(rule, Epsilon) else rule.stabilizer
             return _sum_shares(step, relevance, stabilizer)
+        case Z() | Epsilon() if step.layer.traits.family == "recurrent":
+            return held_gates(step.layer, step.inputs[0], relevance, rule)
     if step.affine is None:
         raise _unfit(rule, step, "a layer with a kernel")
     return (kernel_shares(step.affine, step.inputs[0], step.output, relevance, rule),)

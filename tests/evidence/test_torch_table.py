@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from evidence.models.rows import METHODS, Row, page
 from evidence.models.torch_networks import NETWORKS, TIMM, TORCHVISION
-from evidence.models.torch_table import METHODS, Row, page
+from evidence.models.torch_table import TABLE
 
 ROW = Row(
     "torchvision/resnet18",
@@ -47,7 +48,7 @@ def test_end_to_end_needs_all_methods_and_the_own_autograd() -> None:
 
 def test_the_page_counts_and_gives_each_refusal_its_sentence() -> None:
     refused = Row("torchvision/alexnet", 64, refusal="layer 'a' is not supported")
-    text = page({row.network: row for row in (refused, ROW)})
+    text = page(TABLE, {row.network: row for row in (refused, ROW)})
     assert "## torchvision: 1 of 2 load, 1 end to end" in text
     assert "- `torchvision/alexnet`: layer 'a' is not supported" in text
 

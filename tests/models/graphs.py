@@ -7,12 +7,13 @@ the hypothesis strategies over the same choices.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
-from harness.graph import KINDS, Graph
+from harness.graph import KINDS, RECURRENT_KINDS, Graph
 from ported_models.build import Builder
 
 #: Every kind that a one-layer graph can consist of.
@@ -85,6 +86,10 @@ def _spatial_axes(kind: str, pick: Pick) -> int:
         return int(kind[-2])
     if kind in ("global_average_pool", "global_max_pool", "zero_pad", "crop", "upsample", "permute"):
         return pick((1, 2))
+    if kind in RECURRENT_KINDS:
+        return 1
+    if kind == "embedding":
+        return 0
     if kind == "lrn":
         return 2
     if kind == "prelu":
@@ -172,8 +177,18 @@ def _attributes(kind: str, shape: tuple[int, ...], pick: Pick) -> dict[str, Any]
             "interpolation": pick(("nearest", "bilinear")),
         },
         "dropout": lambda: {"rate": 0.5},
+        **dict.fromkeys(RECURRENT_KINDS, lambda: _recurrent_attributes(kind, pick)),
     }
     return choices[kind]() if kind in choices else {}
+
+
+def _recurrent_attributes(kind: str, pick: Pick) -> dict[str, Any]:
+    attributes: dict[str, Any] = {"reverse": pick((False, True)), "sequences": pick((False, True))}
+    if kind == "gru":
+        attributes["reset_after"] = pick((False, True))
+    if kind == "simple_rnn":
+        attributes["activation"] = pick(("tanh", "relu"))
+    return attributes
 
 
 def _take_attributes(shape: tuple[int, ...], pick: Pick) -> dict[str, Any]:
@@ -267,6 +282,27 @@ def _scale_weights(shape: Shape, attributes: dict[str, Any], pick: Pick, rng: np
     return {"kernel": rng.standard_normal(shape[-1]), **_bias(shape[-1], pick, rng)}
 
 
+def _recurrent_weights(
+    kind: str, shape: Shape, attributes: dict[str, Any], pick: Pick, rng: np.random.Generator
+) -> Weights:
+    units = pick((1, 3))
+    outputs = {"lstm": 4, "gru": 3}.get(kind, 1) * units
+    weights = {
+        "kernel": rng.standard_normal((shape[-1], outputs)),
+        "recurrent_kernel": rng.standard_normal((units, outputs)),
+        **_bias(outputs, pick, rng),
+    }
+    if attributes.get("reset_after") and pick((True, False)):
+        weights["recurrent_bias"] = rng.standard_normal(outputs)
+    return weights
+
+
+def _embedding_weights(
+    shape: Shape, attributes: dict[str, Any], pick: Pick, rng: np.random.Generator
+) -> Weights:
+    return {"kernel": rng.standard_normal((4, pick((1, 3))))}
+
+
 _WEIGHTS: dict[str, Callable[[Shape, dict[str, Any], Pick, np.random.Generator], Weights]] = {
     "dense": _dense_weights,
     "conv1d": _conv_weights,
@@ -284,6 +320,8 @@ _WEIGHTS: dict[str, Callable[[Shape, dict[str, Any], Pick, np.random.Generator],
     "prelu": _prelu_weights,
     "affine": _affine_weights,
     "resample": _resample_weights,
+    **{kind: partial(_recurrent_weights, kind) for kind in RECURRENT_KINDS},
+    "embedding": _embedding_weights,
 }
 
 

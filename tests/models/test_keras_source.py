@@ -332,8 +332,10 @@ def test_a_lambda_layer_is_refused_and_never_run(suffix: str, tmp_path: Path) ->
 
 
 def test_an_unsupported_layer_is_named_with_its_type_and_file(tmp_path: Path) -> None:
-    keras.Sequential([keras.Input((3,)), kl.PReLU(name="odd")]).save(tmp_path / "odd.keras")
-    with pytest.raises(UnsupportedLayerError, match=r"odd\.keras: layer 'odd' \(PReLU\) is not supported"):
+    keras.Sequential([keras.Input((3,)), kl.UnitNormalization(name="odd")]).save(tmp_path / "odd.keras")
+    with pytest.raises(
+        UnsupportedLayerError, match=r"odd\.keras: layer 'odd' \(UnitNormalization\) is not supported"
+    ):
         from_file(tmp_path / "odd.keras")
 
 
@@ -348,7 +350,7 @@ def test_a_users_own_class_is_not_taken_for_keras_own() -> None:
     [
         (kl.MaxPooling2D(data_format="channels_first"), "data_format 'channels_first'"),
         (kl.BatchNormalization(axis=1), "axis 1"),
-        (kl.ReLU(3.0), "max_value"),
+        (kl.ReLU(3.0, negative_slope=0.5), "max_value"),
         (kl.UpSampling2D(2, interpolation="bicubic"), "interpolation 'bicubic'"),
         (kl.Conv2D(1, 1, activation="softplus"), "activation 'softplus'"),
     ],

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.graph import CONVOLUTION_KINDS, Graph
+from harness.graph import CONVOLUTION_KINDS, RECURRENT_KINDS, Graph
 from ported_models.twins import keras_twin, torch_twin
 from ported_models.twins.forward import (
     LAYER_BOUND,
@@ -50,7 +50,9 @@ def test_any_window_layer_agrees_to_rounding(kind: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:You are using a softmax over axis")
-@pytest.mark.parametrize("kind", [kind for kind in LAYER_KINDS if kind not in WINDOW_KINDS])
+@pytest.mark.parametrize(
+    "kind", [kind for kind in LAYER_KINDS if kind not in (*WINDOW_KINDS, *RECURRENT_KINDS)]
+)
 def test_any_other_layer_agrees_to_rounding(kind: str) -> None:
     @settings(max_examples=6, deadline=None)
     @given(graph=layers((kind,)), seed=seeds)
@@ -58,6 +60,15 @@ def test_any_other_layer_agrees_to_rounding(kind: str) -> None:
         assert_twins_agree(graph, seed)
 
     check()
+
+
+@settings(max_examples=20, deadline=None)
+@given(graph=layers(RECURRENT_KINDS), seed=seeds)
+def test_any_recurrent_layer_agrees(graph: Graph, seed: int) -> None:
+    x = random_input(graph, np.random.default_rng(seed))
+    reference = keras_logits(keras_twin.build(graph, "float64"), x)
+    candidate = torch_logits(torch_twin.build(graph, "float64"), x)
+    assert relative_difference(candidate, reference) <= LAYER_BOUND, graph["layer"]
 
 
 @settings(max_examples=12, deadline=None)

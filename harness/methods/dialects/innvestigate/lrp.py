@@ -11,6 +11,7 @@ from harness.graph import (
     CONVOLUTION_KINDS,
     KERNEL_KINDS,
     KINDS,
+    RECURRENT_KINDS,
     SUM_KINDS,
     WEIGHTED_KINDS,
 )
@@ -57,6 +58,7 @@ def lrp_composite(
     """One rule for all kernels, as the fixed-parameter analyzers do it (`LRP._create_analysis`).
 
     Kernels get ``rule`` (those that see the input ``input_layer_rule``, if given, then what ``before`` says),
+    recurrent layers ``rule`` as well, where it has a reading there (`harness.methods.rules`),
     batch norms ``batch_norm`` (left out: the rule on their fused line), add and average pooling
     :class:`Z`, activations :class:`Pass`, the rest (max pooling, multiply, layer norm, reshaping, padding,
     ...) the gradient.
@@ -78,10 +80,11 @@ def lrp_composite(
             *first,
             *before,
             Assignment(rule, kinds=WEIGHTED_KINDS),
+            Assignment(rule, kinds=RECURRENT_KINDS),
             Assignment(FusedBatchNorm(rule) if batch_norm is None else batch_norm, kinds=("batch_norm",)),
             Assignment(Z(), kinds=SUM_KINDS),
             *((Assignment(Gradient(), kinds=ACTIVATION_LAYERS),) if activations == "gradient" else ()),
-            Assignment(Pass(), kinds=ACTIVATION_KINDS),
+            Assignment(Pass(), kinds=(*ACTIVATION_KINDS, "embedding")),
             Assignment(Gradient()),
         )
     )
