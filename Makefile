@@ -7,7 +7,7 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format types imports golden-verify goldens attack-goldens scores change-cost clean
+.PHONY: help setup run test lint format types imports golden-verify goldens attack-goldens attack-models scores change-cost clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ goldens: $(STAMP) ## record what is missing of the stored goldens: hours; needs 
 attack-goldens: $(STAMP) ## 500 mutations of goldens, and a kill at every moment of a recording: minutes
 	$(BIN)/python -m tests.golden.test_mutations
 	$(BIN)/python -m tests.golden.test_crashes
+
+attack-models: $(STAMP) ## 500 mutated and all hostile model files: a quarter of an hour; reports/attack-models.md
+	$(BIN)/python -m tests.models.test_hostile_files
 
 scores: $(STAMP) ## score every planted bug and certify the reference, in full: hours; reports/mutants.md, certification.md
 	$(BIN)/xai-harness peers install innvestigate

@@ -17,8 +17,12 @@ import typer.core
 from harness.cache_cli import app as cache_app
 from harness.diagnose_cli import diagnose_command
 from harness.errors import HarnessError, InvalidInputError, described
+from harness.estimate.command import estimate_command
+from harness.executor_options import Jobs, On, TaskTimeout, executor_of
 from harness.golden_cli import app as golden_app
 from harness.history_cli import history_command
+from harness.inspect_cli import inspect_command
+from harness.model_options import ModelKeras, Models, ModelTorch, sources
 from harness.naming import printable
 from harness.peers_cli import app as peers_app
 from harness.sides import InProcess, Sides, Timeout
@@ -52,10 +56,9 @@ app.add_typer(cache_app, name="cache")
 app.command("diagnose")(diagnose_command)
 app.command("stability")(stability_command)
 app.command("history")(history_command)
+app.command("inspect")(inspect_command)
+app.command("estimate")(estimate_command)
 
-Models = Annotated[
-    list[str] | None, typer.Option("--model", "-m", help="Zoo name or model file; may be repeated.")
-]
 Methods = Annotated[
     list[str] | None, typer.Option("--method", help="Method name or glob (quote it); may be repeated.")
 ]
@@ -80,6 +83,8 @@ def run_command(
     ] = "quick",
     models: Models = None,
     methods: Methods = None,
+    model_keras: ModelKeras = None,
+    model_torch: ModelTorch = None,
     reference: Reference = "tensorflow",
     candidate: Candidate = "torch",
     dtype: Annotated[list[str] | None, typer.Option(help="float32 or float64; both if left out.")] = None,
@@ -87,6 +92,9 @@ def run_command(
     input_file: Input = None,
     in_process: InProcess = False,
     timeout: Timeout = None,
+    jobs: Jobs = None,
+    where: On = "processes",
+    task_timeout: TaskTimeout = None,
     force: Annotated[
         bool, typer.Option("--force", help="Compute every case again, also where its result is kept.")
     ] = False,
@@ -99,6 +107,7 @@ def run_command(
     """
     from harness.checks import checked_dtype, read_array
     from harness.engine import Store
+    from harness.estimate import how_far_off
     from harness.report import write_summary
     from harness.runner import (
         Selection,
@@ -111,20 +120,22 @@ def run_command(
     from harness.terminal import RunDisplay
 
     chosen = suite_named(suite)
+    named = sources(models, model_keras, model_torch)
     selection = Selection(
-        models=tuple(_known_models(models) or chosen.models),
+        models=tuple(named or chosen.models),
         methods=select_methods(methods or (), known_methods() if methods else chosen.methods),
         dtypes=tuple(checked_dtype(name) for name in dtype or chosen.dtypes),
         input=read_array(input_file),
     )
     sides = f"{_as_file_name(reference)}-{_as_file_name(candidate)}"
-    folder = out or Path("reports") / "runs" / f"{'models' if models else suite}-{sides}"
+    folder = out or Path("reports") / "runs" / f"{'models' if named else suite}-{sides}"
     count = len(selection.models) * len(selection.methods) * len(selection.dtypes)
     sides_of = Sides(in_process, timeout, per_case=True)
+    executor = executor_of(jobs, where, task_timeout, in_process)
     try:
         with sides_of.named(reference, candidate) as (first, second), RunDisplay(count, as_json) as display:
             selection = replace(selection, reference=first, candidate=second)
-            rows = run(selection, folder, display.progress, Store(force=force))
+            rows = run(selection, folder, display.progress, Store(force=force), executor)
             facts = environment([first, second])
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue where it stopped", file=sys.stderr)
@@ -146,6 +157,8 @@ def run_command(
     else:
         not_run = sum(each["cases"] for each in skipped)
         left_out = f", {not_run} do not apply" if not_run else ""
+        if said := how_far_off(display.computed):
+            print(said)
         print(printable(f"{passed} of {len(rows)} cases passed{left_out}. Report: {folder / 'summary.md'}"))
     raise typer.Exit(0 if passed == len(rows) else 1)
 
@@ -239,17 +252,6 @@ def _as_file_name(backend: str) -> str:
         return file_name(backend)
     file, _, name = backend.rpartition(":")
     return file_name(f"{Path(file).name}-{name}-{json_digest(str(Path(file).resolve()))[:8]}")
-
-
-def _known_models(models: list[str] | None) -> list[str]:
-    """``models``, checked before anything is loaded, so that a typing error costs no waiting."""
-    from harness.api import list_models
-    from harness.errors import UnknownNameError
-
-    for name in models or ():
-        if not Path(name).suffix and not Path(name).exists() and name not in list_models():
-            raise UnknownNameError("model", name, list_models(), "See: xai-harness models")
-    return models or []
 
 
 def _print_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:

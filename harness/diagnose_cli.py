@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.model_options import ModelKeras, ModelTorch, Words, one_case
 from harness.naming import printable
 from harness.sides import InProcess, Sides, Timeout
 
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 
 
 def diagnose_command(
-    model: Annotated[str, typer.Argument(help="Zoo name or model file.")],
-    method: Annotated[str, typer.Argument(help="Method name; see: xai-harness methods")],
+    words: Words,
+    model_keras: ModelKeras = None,
+    model_torch: ModelTorch = None,
     reference: Annotated[str, typer.Option(help="Backend that is trusted.")] = "tensorflow",
     candidate: Annotated[
         str, typer.Option(help="Backend under test: a name, or FILE.py:NAME for one of your own.")
@@ -41,13 +43,14 @@ def diagnose_command(
     from rich.console import Console
     from rich.text import Text
 
-    from harness.api import as_model
     from harness.checks import read_array
     from harness.diagnosis import diagnose
     from harness.runner import chosen_input
 
-    loaded = as_model(model)
-    x, source = chosen_input(loaded, read_array(input_file))
+    named_model, method = one_case(words, model_keras, model_torch)
+    given = read_array(input_file)
+    loaded = named_model.load(given)
+    x, source = chosen_input(loaded, given)
     console = Console(stderr=True, highlight=False, markup=False)
     try:
         named = Sides(in_process, timeout).named(reference, candidate)

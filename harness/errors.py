@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class HarnessError(Exception):
@@ -33,7 +34,23 @@ class InvalidInputError(HarnessError, ValueError):
 
 
 class UnsupportedLayerError(HarnessError):
-    """A layer that the neutral graph cannot express; names the layer, its type and the file."""
+    """A layer that the neutral graph cannot express; names the layer, its type and the file.
+
+    ``unread``: a sentence for each such layer of the source; ``read``: the layers (`harness.graph.Layer`) that were
+    read beside them, in forward order.
+    """
+
+    def __init__(self, message: str, unread: Sequence[str] = (), read: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.unread = tuple(unread) or (message,)
+        self.read = tuple(read)
+
+    @classmethod
+    def of_all(cls, unread: Sequence[str], read: Sequence[Any] = ()) -> UnsupportedLayerError:
+        """One error for several layers: it says the first, and how many more there are."""
+        more = len(unread) - 1
+        rest = "" if not more else f" ({more} more: xai-harness inspect lists them all)"
+        return cls(unread[0] + rest, unread, read)
 
 
 class UnsupportedMethodError(HarnessError):

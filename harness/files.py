@@ -125,13 +125,16 @@ def json_digest(value: Any) -> str:
 
 def installed_versions(*distributions: str) -> dict[str, str]:
     """By name, the version that is installed; "not installed" where there is none."""
-    versions = {}
-    for name in distributions:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
+    return {name: _installed_version(name) for name in distributions}
+
+
+@cache
+def _installed_version(distribution: str) -> str:
+    """Looked up once a process, whose modules do not change either."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 #: What was there when a digest was taken: path, size and time of change of every file, by package.

@@ -12,29 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.executor_options import Jobs, On, TaskTimeout, executor_of
+from harness.model_options import ModelKeras, Models, ModelTorch, sources
 from harness.naming import printable
 from harness.sides import InProcess, Sides, Timeout
 
 if TYPE_CHECKING:
-    from harness.golden import Golden, Source
+    from harness.golden import Golden
 
 app = typer.Typer(
     help="Record golden outputs of the reference; verify a candidate against them.", no_args_is_help=True
 )
 
-Models = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--model", "-m", help="Zoo name, model file, or FILE.py:NAME of a torch module; may be repeated."
-    ),
-]
-ModelKeras = Annotated[
-    str | None, typer.Option("--model-keras", metavar="FILE", help="The Keras side of a pair ported by hand.")
-]
-ModelTorch = Annotated[
-    str | None,
-    typer.Option("--model-torch", metavar="FILE.py:NAME", help="The torch side of that pair; it is run."),
-]
 Methods = Annotated[
     list[str] | None, typer.Option("--method", help="Method name or glob (quote it); may be repeated.")
 ]
@@ -93,14 +82,14 @@ def record_command(
     among = known_methods() if methods else chosen.methods if chosen else SUITE_METHODS
     names = [name for name in select_methods(methods or (), among) if not (no_sampled and is_sampled(name))]
     dtypes = [checked_dtype(name) for name in dtype or ["float64"]]
-    sources = _sources(models, model_keras, model_torch) or [
-        *_sources(list(chosen.models) if chosen else ["digits-cnn"], None, None)
-    ]
+    named = sources(models, model_keras, model_torch) or sources(
+        list(chosen.models) if chosen else ["digits-cnn"], None, None
+    )
     x_given = read_array(input_file)
     read_manifest(root)
     counts: Counter[str] = Counter()
     with Sides(in_process, timeout, per_case=True).named(reference) as (backend,):
-        for source in sources:
+        for source in named:
             model, facts = source.load(x_given), source.facts()
             x, input_name = chosen_input(model, x_given)
             apply = [name for name in names if not why_not(method_named(name), model)]
@@ -169,12 +158,15 @@ def verify_command(
     causes: Annotated[
         int, typer.Option(min=0, help="Of so many goldens that regressed, look for the cause.")
     ] = 5,
+    jobs: Jobs = None,
+    where: On = "processes",
+    task_timeout: TaskTimeout = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the candidate against the stored goldens; the reference's framework is not needed."""
     from harness.errors import InvalidInputError
     from harness.golden import Models as Loaded
-    from harness.golden import inspect, nothing_there, verify_all
+    from harness.golden import inspect, nothing_there, verify_all, verify_spread
     from harness.golden.causes import name_causes
     from harness.golden.summary import counted, junit, not_held
     from harness.naming import file_name
@@ -188,21 +180,24 @@ def verify_command(
     if not names and not inspected.problems:
         raise InvalidInputError(nothing_there(root, wanted, patterns))
     folder = out or Path("reports") / "runs" / f"golden-{file_name(Path(candidate).name)}"
-    loaded = Loaded(tuple(each for each in _sources(models, model_keras, model_torch)))
+    given = sources(models, model_keras, model_torch)
+    loaded = Loaded(tuple(given))
+    executor = executor_of(jobs, where, task_timeout, in_process)
+
+    def wants(name: str) -> bool:
+        return _is_wanted(name, wanted, patterns, dtype)
+
     rows: list[dict[str, Any]] = []
     try:
         with (
             Sides(in_process, timeout, per_case=True).named(candidate) as (backend,),
             Watch(len(names), as_json) as watch,
         ):
-            for row in verify_all(
-                inspected,
-                backend,
-                loaded,
-                lambda name: _is_wanted(name, wanted, patterns, dtype),
-                folder,
-                watch.started,
-            ):
+            if executor is None:
+                judged = verify_all(inspected, backend, loaded, wants, folder, watch.started)
+            else:
+                judged = verify_spread(inspected, backend, given, executor, wants, folder, watch.started)
+            for row in judged:
                 rows.append(row)
                 lines = [row["layers"]] if row["layers"] else []
                 lines.append(f"{'pass' if row['passed'] else 'FAIL'}  {row['case']}  {row['message']}")
@@ -212,6 +207,9 @@ def verify_command(
     except KeyboardInterrupt:
         print("interrupted; run the same command again", file=sys.stderr)
         raise typer.Exit(130) from None
+    # What is wrong with the root first, then the entries by name, whoever was done first.
+    order = {name: place for place, name in enumerate(sorted(inspected.entries), start=1)}
+    rows.sort(key=lambda row: order.get(row["case"], 0))
     kept = [{key: value for key, value in row.items() if key not in ("layers", "case")} for row in rows]
     page = write_summary(kept, folder, facts, again=_verify_again(root)) if kept else folder
     if junitxml is not None:
@@ -384,24 +382,7 @@ def _named(root: Path, name: str) -> Golden:
 def _loaded(models: Sequence[str] | None) -> Any:
     from harness.golden import Models as Loaded
 
-    return Loaded(tuple(_sources(list(models or ()), None, None)))
-
-
-def _sources(models: list[str] | None, keras: str | None, torch: str | None) -> list[Source]:
-    """What the options name, checked before anything is loaded, so that a typing error costs no waiting."""
-    from harness.api import list_models
-    from harness.errors import InvalidInputError, UnknownNameError
-    from harness.golden import Source
-
-    for name in models or ():
-        if not Path(name).suffix and not Path(name).exists() and name not in list_models():
-            raise UnknownNameError("model", name, list_models(), "See: xai-harness models")
-    if bool(keras) != bool(torch):
-        raise InvalidInputError(
-            "a pair has two sides; give both --model-keras FILE and --model-torch FILE.py:NAME"
-        )
-    sources = [Source(name) for name in models or ()]
-    return [*sources, Source(keras=keras, torch=torch)] if keras and torch else sources
+    return Loaded(tuple(sources(models, None, None)))
 
 
 def _selection(

@@ -41,6 +41,8 @@ class RunDisplay(_Display):
         self.progress = Progress(started=self._started, finished=self._finished, skipped=self._skipped)
         #: Methods that do not apply to a model, in the order they were met.
         self.skipped: list[Skipped] = []
+        #: Rows that were computed, not found.
+        self.computed: list[dict[str, Any]] = []
 
     def _started(self, case: str) -> None:
         self._bar.update(self._task, description=printable(case))
@@ -49,6 +51,8 @@ class RunDisplay(_Display):
         line = case_line(row)
         if reused:
             line.append("  (done before)")
+        else:
+            self.computed.append(row)
         self._console.print(line)
         self._bar.advance(self._task)
 

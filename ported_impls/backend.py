@@ -28,7 +28,9 @@ class TorchBackend:
         require_torch_and_zennit()
         from ported_impls.composite import method_composite
         from ported_impls.edges import rectified_edges
+        from ported_impls.layout import ported_by_hand
         from ported_impls.run import HookedTwin
+        from ported_impls.shared import SharedPasses
 
         twin = model.torch(dtype)
         return HookedTwin(
@@ -37,4 +39,5 @@ class TorchBackend:
             composite=lambda method: method_composite(method, twin.graph),
             edges=lambda method: rectified_edges(twin.graph, method.composite.assign(twin.graph)),
             deciding_name=lambda method: "",
+            passes=None if ported_by_hand(model) else SharedPasses(twin),
         )

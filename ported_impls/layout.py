@@ -18,6 +18,11 @@ def feature_orders(model: Any) -> Mapping[str, np.ndarray]:
     return orders
 
 
+def ported_by_hand(model: Any) -> bool:
+    """Whether the torch side is a module of the user's own, which nobody knows to be called layer by layer."""
+    return hasattr(model, "torch_order")
+
+
 def in_canonical_order(array: np.ndarray, order: np.ndarray | None) -> np.ndarray:
     """The last axis as the reference has it; ``order`` is that of the layer, None where the sides agree."""
     return array if order is None else array[..., order]

@@ -6,7 +6,7 @@ forward order, none for the attribution alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,9 +26,10 @@ from harness.methods import (
     uniform_noise,
 )
 from ported_impls import cam
+from ported_impls.capture import Captured
 from ported_impls.network import Findings, Network, explain_once, gradient_of_sum, look, relevance_of
 from ported_impls.postprocess import of_each_run
-from ported_impls.statistics import Statistic
+from ported_impls.statistics import Kind, Statistic
 from ported_impls.torchvision_shim import zennit
 
 #: How a method's procedure is carried out.
@@ -65,20 +66,47 @@ def sampled(
     recorded: Sequence[Layer],
 ) -> Findings:
     """One run after the other, joined on the way."""
+    kind = statistic_of(procedure)
+    return statistics(network, x, procedure, target, recorded, (kind,))[kind]
+
+
+def statistic_of(procedure: IntegratedGradients | Smoothed) -> Kind:
+    """How the runs are joined."""
+    return procedure.statistic if isinstance(procedure, Smoothed) else "mean"
+
+
+def statistics(
+    network: Network,
+    x: np.ndarray,
+    procedure: IntegratedGradients | Smoothed,
+    target: np.ndarray,
+    recorded: Sequence[Layer],
+    kinds: Collection[Kind],
+) -> dict[Kind, Findings]:
+    """By kind, what :func:`sampled` finds; the runs are made once."""
     logits, captured = look(network, x, recorded)
     source = network.graph.input.name
     inside = [layer for layer in recorded if layer.name != source]
-    kind = procedure.statistic if isinstance(procedure, Smoothed) else "mean"
-    relevances, attributions = Statistic(kind), Statistic(kind)
+    relevances = {kind: Statistic(kind) for kind in kinds}
+    attributions = {kind: Statistic(kind) for kind in kinds}
+
+    def add(name: str, relevance: np.ndarray) -> None:
+        for each in relevances.values():
+            each.add(name, relevance)
+
     for point in points(procedure, x):
-        relevance = relevance_of(network, point, target, inside, relevances.add)
-        relevances.add(source, relevance)
-        attributions.add(source, of_each_run(relevance, procedure.each))
-    captured.relevances = relevances.result()
-    attribution = attributions.result()[source]
-    if isinstance(procedure, IntegratedGradients):
-        attribution = (x - procedure.baseline) * attribution
-    return Findings(logits, attribution, captured.relevances[source], captured)
+        relevance = relevance_of(network, point, target, inside, add)
+        add(source, relevance)
+        for joined in attributions.values():
+            joined.add(source, of_each_run(relevance, procedure.each))
+    found: dict[Kind, Findings] = {}
+    for kind in kinds:
+        inner = relevances[kind].result()
+        attribution = attributions[kind].result()[source]
+        if isinstance(procedure, IntegratedGradients):
+            attribution = (x - procedure.baseline) * attribution
+        found[kind] = Findings(logits, attribution, inner[source], Captured(captured.activations, inner))
+    return found
 
 
 def points(procedure: IntegratedGradients | Smoothed, x: np.ndarray) -> Iterator[np.ndarray]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,41 +13,49 @@ import torch
 from harness.backends.protocol import Arrays, Model, StepProgram
 from harness.errors import HarnessError
 from harness.graph import Graph, Layer
-from harness.methods import Head, Method
+from harness.methods import Backward, Head, Method, Smoothed
 from ported_impls.edges import Edges
 from ported_impls.layout import feature_orders, in_canonical_order, in_twin_order, to_canonical, to_twin
 from ported_impls.network import Findings, Network
 from ported_impls.postprocess import postprocessed
-from ported_impls.procedures import SAMPLED, Find, find
+from ported_impls.procedures import SAMPLED, Find, find, statistic_of, statistics
+from ported_impls.shared import SharedPasses
 from ported_impls.step_program import Orders, forward_program, step_program
 from ported_impls.torchvision_shim import zennit
 
 
 class LastSampled:
-    """The findings of the last procedure of many runs: methods that differ at the input only share them."""
+    """The findings of the last procedures of many runs: methods that differ at the input only share them."""
 
     def __init__(self) -> None:
-        self._kept: tuple[Hashable, bool, Findings] | None = None
+        self._kept: dict[Hashable, Findings] = {}
 
-    def get(self, key: Hashable, layers: bool, compute: Callable[[], Findings]) -> Findings:
-        """What was kept under ``key``, with layers where they are asked for; else what ``compute`` finds.
+    def get(self, keys: Sequence[Hashable], compute: Callable[[], dict[Hashable, Findings]]) -> Findings:
+        """What was kept under one of ``keys``; else what ``compute`` finds, which takes the place of all before.
 
         The arrays kept are read-only: several traces hold them.
         """
-        if self._kept is not None and self._kept[0] == key and self._kept[1] >= layers:
-            return self._kept[2]
-        self._kept = None  # the memory is needed for the next
-        found = compute()
-        inside = found.captured
-        shown = (*inside.activations.values(), *inside.relevances.values()) if inside is not None else ()
-        for array in (found.logits, found.attribution, found.relevance, *shown):
-            array.setflags(write=False)
-        self._kept = (key, layers, found)
-        return found
+        if not any(key in self._kept for key in keys):
+            self._kept = {}  # the memory is needed for the next
+            self._kept = compute()
+            for found in self._kept.values():
+                inside = found.captured
+                shown = (*inside.activations.values(), *inside.relevances.values()) if inside else ()
+                for array in (found.logits, found.attribution, found.relevance, *shown):
+                    array.setflags(write=False)
+        return next(self._kept[key] for key in keys if key in self._kept)
 
 
 def _no_edges(method: Method) -> Edges:
     return {}
+
+
+def _same_runs(one: Method, other: Method) -> bool:
+    """Whether ``other`` is another statistic of the runs of ``one``."""
+    if not (isinstance(one.procedure, Smoothed) and isinstance(other.procedure, Smoothed)):
+        return False
+    same = replace(other.procedure, statistic=one.procedure.statistic)
+    return (one.composite, one.head, one.procedure) == (other.composite, other.head, same)
 
 
 def _whole_name(method: Method) -> str:
@@ -59,7 +68,8 @@ class HookedTwin:
 
     ``composite`` makes the Zennit composite of a method, ``edges`` says which shares it rectifies; ``head``
     overrides the method's head. ``find`` carries out the procedures. ``deciding_name`` is what of a method's
-    name ``composite`` looks at: two methods that differ elsewhere in their names are one.
+    name ``composite`` looks at: two methods that differ elsewhere in their names are one. ``passes``: what runs of one
+    pass backwards share; None where ``composite`` is not this package's own, whose rules the layers' hooks are.
     """
 
     model: Model
@@ -70,6 +80,8 @@ class HookedTwin:
     find: Find = find
     deciding_name: Callable[[Method], str] = _whole_name
     last: LastSampled = field(default_factory=LastSampled, repr=False, compare=False)
+    passes: SharedPasses | None = field(default=None, repr=False, compare=False)
+    expected: list[Method] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def graph(self) -> Graph:
@@ -77,26 +89,61 @@ class HookedTwin:
         graph: Graph = self.twin.graph
         return graph
 
+    @property
+    def shares(self) -> bool:
+        """Whether runs have arrays in common, which nobody can write to."""
+        return self.passes is not None
+
     def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
         """Run ``method`` on ``x`` (batch, ..., channel), for the classes ``target`` (batch,).
 
         Raises InvalidInputError for a parameter that does not fit the network.
         """
-
-        def compute() -> Findings:
-            head = self.head or method.head
-            network = Network(self.twin, self.composite(method), head, self.edges(method))
-            return self.find(network, x, method, target, self.graph.layers if layers else ())
-
+        if self.passes is not None and layers and isinstance(method.procedure, Backward):
+            return self._arrays(self.passes.explain(x, method, target), x, method, layers)
         if isinstance(method.procedure, SAMPLED):
-            found = self.last.get(self._runs_of(x, method, target), layers, compute)
+            # What has layers serves one who asks for none as well.
+            keys = [self._runs_of(x, method, target, each) for each in {layers, True}]
+            found = self.last.get(keys, partial(self._sampled, x, method, target, layers))
         else:
-            found = compute()
+            found = self._found(x, method, target, layers)
+        return self._arrays(found, x, method, layers)
+
+    def run_alone(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
+        """:meth:`run` from end to end through autograd, with nothing from other runs."""
+        return self._arrays(self._found(x, method, target, layers), x, method, layers)
+
+    def _found(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Findings:
+        network = Network(self.twin, self.composite(method), self.head or method.head, self.edges(method))
+        return self.find(network, x, method, target, self.graph.layers if layers else ())
+
+    def _sampled(
+        self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool
+    ) -> dict[Hashable, Findings]:
+        """By what it is kept under, what the runs of ``method`` come to; other statistics of them are expected too."""
+        asked = (
+            {method} if self.passes is None else {method, *filter(partial(_same_runs, method), self.expected)}
+        )
+        keys = {self._runs_of(x, each, target, layers): each for each in asked}
+        if len(keys) == 1:
+            return dict.fromkeys(keys, self._found(x, method, target, layers))
+        network = Network(self.twin, self.composite(method), self.head or method.head, self.edges(method))
+        by_kind = {statistic_of(each.procedure): key for key, each in keys.items()}
+        recorded = self.graph.layers if layers else ()
+        found = statistics(network, x, method.procedure, target, recorded, by_kind)
+        return {by_kind[kind]: each for kind, each in found.items()}
+
+    def expect(self, methods: Sequence[Method]) -> None:
+        """See `harness.backends.protocol.Expects`: several statistics of the same runs are then taken together."""
+        self.expected[:] = methods
+
+    def _arrays(self, found: Findings, x: np.ndarray, method: Method, layers: bool) -> Arrays:
         attribution = postprocessed(found.attribution, x, method.postprocess)
         if not layers or found.captured is None:
             return Arrays(found.logits, attribution)
         source, orders = self.graph.input.name, feature_orders(self.model)
-        activations = {**found.captured.activations, source: x}
+        whole = found.captured.activations[source] if self.shares else x
+        activations = {**found.captured.activations, source: whole}
         relevances = {**found.captured.relevances, source: found.relevance}
         for layer in self.graph:  # a layer that no gradient reached
             if layer.name not in relevances:
@@ -113,10 +160,11 @@ class HookedTwin:
         with torch.no_grad():
             return to_canonical(self.twin(to_twin(x)))
 
-    def _runs_of(self, x: np.ndarray, method: Method, target: np.ndarray) -> Hashable:
+    def _runs_of(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Hashable:
         """All that the runs of a method depend on; what is done at the input afterwards is left out."""
         runs = replace(method, name=self.deciding_name(method), postprocess="none")
-        return x.shape, hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest(), target.tobytes(), runs
+        digest = hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()
+        return x.shape, digest, target.tobytes(), runs, layers
 
     def step(
         self, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method

@@ -6,6 +6,8 @@ from typing import Literal
 
 import numpy as np
 
+Kind = Literal["mean", "variance"]
+
 
 class Statistic:
     """Mean or population variance of arrays by name, in their own dtype.
@@ -15,7 +17,7 @@ class Statistic:
     of large sums is taken.
     """
 
-    def __init__(self, kind: Literal["mean", "variance"]) -> None:
+    def __init__(self, kind: Kind) -> None:
         self.kind = kind
         self._counts: dict[str, int] = {}
         self._sums: dict[str, np.ndarray] = {}

@@ -47,6 +47,11 @@ class Builder:
         return self._layers[name]
 
     @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers so far."""
+        return tuple(self._layers.values())
+
+    @property
     def last(self) -> str:
         """Name of the layer added last."""
         return next(reversed(self._layers))
@@ -84,6 +89,7 @@ class Builder:
         shapes = tuple(self._layers[source].shape for source in sources)
         arrays = {key: np.asarray(value) for key, value in (weights or {}).items() if value is not None}
         _check_inputs(name, kind, shapes)
+        _check_counts(name, kind, attributes or {})
         _check_weights(name, kind, shapes, arrays, attributes or {})
         complete = _complete(name, kind, shapes, dict(attributes or {}), arrays)
         shape = tuple(int(side) for side in output_shape(kind, shapes, complete, arrays))
@@ -94,6 +100,15 @@ class Builder:
         first = self._layers[sources[0]]
         axes = _axes(KINDS[kind], first, shape, complete)
         self._layers[name] = Layer(name, kind, sources, shapes, shape, axes, complete, arrays)
+        return name
+
+    def stand_in(self, name: str, shape: Sequence[int]) -> str:
+        """Append a layer for one that cannot be read, so that what reads it can be looked at; returns ``name``.
+
+        A graph with one in it is no network.
+        """
+        sides = tuple(int(side) for side in shape)
+        self._layers[name] = Layer(name, "input", (), (), sides, default_axes(sides))
         return name
 
     def graph(self, output: str | None = None) -> Graph:
@@ -136,6 +151,15 @@ def _check_inputs(name: str, kind: str, shapes: Shapes) -> None:
             f"layer {name!r} ({kind}): needs {' or '.join(map(str, space))} spatial axes and a channel axis, "
             f"found input shape {shapes[0]} (batch axis left out)"
         )
+
+
+def _check_counts(name: str, kind: str, attributes: Mapping[str, Any]) -> None:
+    """Raise InvalidInputError for what is counted and is no number of 1 or more."""
+    for key in ("strides", "dilations", "pool_size", "size", "groups", "window"):
+        given = attributes.get(key, 1)
+        counts = given if isinstance(given, Sequence) else (given,)
+        if any(int(count) < 1 for count in counts):
+            raise InvalidInputError(f"layer {name!r} ({kind}): {key} is {given}, expected 1 or more")
 
 
 def _axes(kind: Kind, source: Layer, shape: tuple[int, ...], attributes: Attributes) -> Axes:

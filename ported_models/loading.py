@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.errors import InvalidInputError, ModelSourceError, UnknownNameError
+from harness.errors import HarnessError, InvalidInputError, ModelSourceError, UnknownNameError, described
 from harness.graph import Graph
 from ported_models.model import PortedModel
 
@@ -94,9 +95,24 @@ def _from_path_or_name(source: str | Path, name: str | None) -> PortedModel:
         )
     check_file(path)
     name = name or path.stem
-    from ported_models.sources import keras_source
+    from ported_models.sources import keras_guard, keras_source
 
-    return keras_source.from_file(path, name)
+    with said_in_one_line(str(path)):
+        keras_guard.check_file(path)
+        return keras_source.from_file(path, name)
+
+
+@contextmanager
+def said_in_one_line(file: str) -> Iterator[None]:
+    """Raise ModelSourceError for whatever a library raises on a file that it was not written for."""
+    try:
+        yield
+    except HarnessError:
+        raise
+    except Exception as error:
+        raise ModelSourceError(
+            f"{file}: cannot be read ({described(error)}); fetch or export it again, and if it is a good file report it"
+        ) from error
 
 
 def check_file(path: Path) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 TWIN_DTYPES = ("float32", "float64")
+#: Bytes of weights up to which the twins that a model was proven with are kept.
+KEPT_TWINS = 2**27
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +142,12 @@ class PortedModel:
             state = importlib.import_module("ported_models.state")
             self._built[framework, dtype] = state.twin_state(framework, self._twins[framework, dtype])
         return self._twins[framework, dtype]
+
+    def release_twins(self) -> None:
+        """Let go of the twins of a large network, which are made anew for whoever asks next."""
+        if sum(array.nbytes for layer in self.graph for array in layer.weights.values()) > KEPT_TWINS:
+            self._twins.clear()
+            self._built.clear()
 
     def parts(self) -> Iterator[Part]:
         """What code that is given this model may change: its weights, the twins made so far, the frameworks."""

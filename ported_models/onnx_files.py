@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from harness.errors import ModelSourceError
 from ported_models.endings import ending_notes
-from ported_models.loading import check_file
+from ported_models.limits import check_cost
+from ported_models.loading import check_file, said_in_one_line
 from ported_models.model import PortedModel
 from ported_models.onnx import read_onnx
 from ported_models.onnx.external import external_tensors, read_external
@@ -27,6 +27,14 @@ def load(
 
     Raises ModelSourceError and UnsupportedLayerError, as `load_model` does.
     """
+    file = str(source) if isinstance(source, (str, Path)) else "the ONNX proto"
+    with said_in_one_line(file):
+        return _loaded(source, name, example, axes, output)
+
+
+def _loaded(
+    source: Any, name: str | None, example: Any, axes: Sequence[str] | None, output: str | int | None
+) -> PortedModel:
     if isinstance(source, (str, Path)):
         path = Path(source)
         check_file(path)
@@ -39,6 +47,7 @@ def load(
             )
     _check(proto, file)
     read = read_onnx(proto, name, file, output, None if example is None else np.shape(example), axes)
+    check_cost(read.graph, file)
     notes = (*read.notes, *ending_notes(read.removed))
     model = PortedModel.from_graph(read.graph, removed=read.removed, notes=notes, source=file)
     try:
@@ -46,6 +55,7 @@ def load(
     except ModelSourceError as error:
         proven = prove_twins(model, read.graph, file, str(error))
     else:
+        check_cost(read.graph, file, max(own.batch // 2, 1))
         proven = prove(model, own)
     return noted(model, proven)
 
@@ -54,12 +64,12 @@ def _read_proto(path: Path) -> onnx.ModelProto:
     """The file's proto, with the weights that are kept beside it. Raises `ModelSourceError` for what is none."""
     try:
         proto = onnx.load_model(path, load_external_data=False)
-    except DecodeError:
+    except OSError as error:
+        raise ModelSourceError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
+    except Exception:  # DecodeError, and whatever the bindings raise for a file that is none
         raise ModelSourceError(
             f"{path}: no ONNX model, or a truncated one; copy or export it again"
         ) from None
-    except OSError as error:
-        raise ModelSourceError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
     read_external(proto, path)
     return proto
 

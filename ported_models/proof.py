@@ -18,6 +18,7 @@ import numpy as np
 from harness.errors import ModelSourceError
 from harness.graph import Graph
 from ported_models.endings import ENDINGS
+from ported_models.limits import check_cost
 from ported_models.model import PortedModel
 from ported_models.twins.forward import keras_activations, keras_logits, torch_activations, torch_logits
 
@@ -117,6 +118,7 @@ def prove(model: PortedModel, source: Source, frameworks: tuple[str, ...] = FRAM
         for side in sides:
             _compare(source, side, x, own)
     _check_samples(source)
+    model.release_twins()
     return notes
 
 
@@ -130,8 +132,10 @@ def noted(model: PortedModel, notes: tuple[str, ...]) -> PortedModel:
 def prove_twins(model: PortedModel, graph: Graph, what: str, why: str) -> tuple[str, ...]:
     """For a source that cannot be run, because of ``why``: compare the twins with each other; returns the note.
 
-    Raises ModelSourceError where they differ by more than rounding in float64.
+    Raises ModelSourceError where they differ by more than rounding in float64, and for a file that asks for more than
+    one of its size may (`ported_models.limits`).
     """
+    check_cost(graph, what)
     x = np.random.default_rng(0).standard_normal((2, *graph.input.shape))
     if graph.rows_of_input is not None:
         x = np.random.default_rng(0).integers(0, graph.rows_of_input, x.shape).astype(np.float64)

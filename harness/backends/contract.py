@@ -16,6 +16,9 @@ CAPABILITIES = {
     "logits": ("logits",),
     "activations": ("activations",),
     "steps": ("step",),
+    "alone": ("run_alone",),
+    "expects": ("expect",),
+    "walks": ("walk_back",),
     "programs": ("step_program", "forward_program"),
     "denominators": ("divisions",),
     "deviations": (

@@ -7,14 +7,15 @@ harness runs a backend or one of its steps does it through the calls here.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.arrays import is_frozen
 from harness.backends.contract import capability
-from harness.backends.protocol import Arrays, Model, Prepared, Steps
+from harness.backends.protocol import Arrays, Model, Prepared, Steps, Walks
 from harness.backends.registry import is_installed
 from harness.errors import InvalidInputError
 from harness.graph import Graph, Layer
@@ -25,21 +26,29 @@ if TYPE_CHECKING:
     from harness.case import Case
 
 
-def run_on_copies(prepared: Prepared, case: Case, watched: Any = None, who: str = "the backend") -> Arrays:
+#: Makes of an array that a backend gave one that it does not write to.
+Copy = Callable[[np.ndarray], np.ndarray]
+
+
+def run_on_copies(
+    prepared: Prepared, case: Case, watched: Any = None, who: str = "the backend", share: bool = False
+) -> Arrays:
     """`Prepared.run` on copies of the input and target of ``case``, which is resolved; ``who`` runs it, for errors.
 
-    All arrays are new, every one of them computed by now. The facts say (`harness.state.STATE`) where the run has
-    changed its input or, with the model that is ``watched``, anything of `harness.state.Watch`, which is put back
-    whatever happens. Raises InvalidInputError for what are no `Arrays` of real numbers of the right shapes, by layers
-    that there are, and what the backend raises.
+    All arrays are new, every one of them computed by now; with ``share``, those that `Prepared` shares between runs are
+    what it gave, where nobody can write to them. The facts say (`harness.state.STATE`) where the run has changed its
+    input or, with the model that is ``watched``, anything of `harness.state.Watch`, which is put back whatever happens.
+    Raises InvalidInputError for what are no `Arrays` of real numbers of the right shapes, by layers that there are, and
+    what the backend raises.
     """
     assert case.target is not None
     given, asked = _copy(case.x), _copy(case.target)
     watch = None if watched is None else Watch(watched)
+    copy = _own if share and watched is None and getattr(prepared, "shares", False) else _copy
     try:
         result = prepared.run(given, case.method, asked, case.layers)
         try:
-            result = _whole(result, case, graph_of(prepared, case))
+            result = _whole(result, case, graph_of(prepared, case), copy)
         except InvalidInputError as error:
             raise InvalidInputError(f"{who}: {error}") from None
     finally:
@@ -81,6 +90,15 @@ def step_on_copies(
     return tuple(_copy(np.asarray(each)) for each in shares)
 
 
+def walk_on_copies(
+    walks: Walks, activations: Mapping[str, np.ndarray], relevance: np.ndarray, method: Method
+) -> dict[str, np.ndarray]:
+    """`Walks.walk_back`, with copies of what could be written to. Raises what the backend raises."""
+    given = {name: _own(values) for name, values in activations.items()}
+    found = walks.walk_back(given, _copy(relevance), method)
+    return {name: _own(values) for name, values in found.items()}
+
+
 def to_watch(backend: Any, model: Model) -> Model | None:
     """``model``, where ``backend`` is code that nobody here has tested and that runs in this process; else None."""
     return None if is_installed(backend) or getattr(backend, "runs_elsewhere", False) else model
@@ -88,27 +106,32 @@ def to_watch(backend: Any, model: Model) -> Model | None:
 
 def graph_of(prepared: Prepared, case: Case) -> Graph:
     """The graph that ``prepared`` runs: the model's, but for the torch side of a pair."""
-    graph: Graph = getattr(prepared, "graph", case.model.graph)
+    graph: Graph = getattr(prepared, "graph", None) or case.model.graph
     return graph
 
 
-def _whole(result: Any, case: Case, graph: Graph) -> Arrays:
-    """What was returned, checked, in memory of its own."""
+def _whole(result: Any, case: Case, graph: Graph, copy: Copy) -> Arrays:
+    """What was returned, checked, in memory that no other run writes to."""
     if not isinstance(result, Arrays):
         raise InvalidInputError(f"run returned {type(result).__name__}, expected harness.backends.Arrays")
-    attribution, logits = _copied("attribution", result.attribution), _copied("logits", result.logits)
+    attribution, logits = (
+        _copied("attribution", result.attribution, copy),
+        _copied("logits", result.logits, copy),
+    )
     _check("attribution", attribution, case.x.shape)
     _check("logits", logits, _logits_shape(case))
     return replace(
         result,
         attribution=attribution,
         logits=logits,
-        activations=_by_layer("activation", result.activations, graph, case),
-        relevances=_by_layer("relevance", result.relevances, graph, case),
+        activations=_by_layer("activation", result.activations, graph, case, copy),
+        relevances=_by_layer("relevance", result.relevances, graph, case, copy),
     )
 
 
-def _by_layer(what: str, arrays: Mapping[str, np.ndarray], graph: Graph, case: Case) -> dict[str, np.ndarray]:
+def _by_layer(
+    what: str, arrays: Mapping[str, np.ndarray], graph: Graph, case: Case, copy: Copy
+) -> dict[str, np.ndarray]:
     """The arrays of ``arrays``, none where no layers were asked for."""
     known = [layer.name for layer in graph]
     checked = {}
@@ -119,7 +142,7 @@ def _by_layer(what: str, arrays: Mapping[str, np.ndarray], graph: Graph, case: C
             raise InvalidInputError(
                 f"the {what} of {name!r} was returned, which is no layer of {graph.name}; {hint}"
             )
-        checked[name] = _copied(f"{what} of {name!r}", array)
+        checked[name] = _copied(f"{what} of {name!r}", array, copy)
         _check(f"{what} of {name!r}", checked[name], (len(case.x), *graph[name].shape))
     return checked if case.layers else {}
 
@@ -141,10 +164,15 @@ def _check(what: str, array: np.ndarray, expected: tuple[int, ...]) -> None:
     )
 
 
-def _copied(what: str, array: Any) -> np.ndarray:
+def _copied(what: str, array: Any, copy: Copy) -> np.ndarray:
     if not isinstance(array, np.ndarray):
         raise InvalidInputError(f"the {what} is a {type(array).__name__}, expected a NumPy array")
-    return _copy(array)
+    return copy(array)
+
+
+def _own(array: np.ndarray) -> np.ndarray:
+    """``array`` where nobody can write to it, else a copy."""
+    return array if is_frozen(array) else _copy(array)
 
 
 def _copy(array: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ Arrays are handed over, and taken, as copies (`harness.backends.handing`): a bac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -54,7 +54,9 @@ class Arrays:
 class Prepared(Protocol):
     """A backend that has been given a model, a dtype and a device.
 
-    One that runs another graph than the model's (the torch side of a pair) has it in an attribute ``graph``.
+    One that runs another graph than the model's (the torch side of a pair) has it in an attribute ``graph``. One
+    with an attribute ``shares`` that is true gives what several runs have in common as one array, which nobody can
+    write to and which it never changes.
     """
 
     def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
@@ -77,6 +79,39 @@ class Steps(Protocol):
         self, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
     ) -> tuple[np.ndarray, ...]:
         """Relevance of each input of ``layer``, from its inputs and the relevance of its output."""
+        ...
+
+
+class Expects(Protocol):
+    """Capability "expects": what is asked together can be computed together."""
+
+    def expect(self, methods: Sequence[Method]) -> None:
+        """``methods`` will be asked for, as far as is known; nothing may come out otherwise for it."""
+        ...
+
+
+class Alone(Protocol):
+    """Capability "alone", of a backend that ``shares``: what it computes where it shares nothing."""
+
+    def run_alone(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
+        """`Prepared.run`, from the input to the result, with nothing that another run has computed.
+
+        It gives the same, bit for bit.
+        """
+        ...
+
+
+class Walks(Protocol):
+    """Capability "walks": the steps of all layers, one after the other, faster than one at a time."""
+
+    def walk_back(
+        self, activations: Mapping[str, np.ndarray], relevance: np.ndarray, method: Method
+    ) -> Mapping[str, np.ndarray]:
+        """By layer, from the output back to the input, the relevance that reaches it.
+
+        ``activations``: of all layers, the input among them. ``relevance``: that of the output. It is bit for bit what
+        `Steps.step` and `harness.graph.walk_back` give; layers that no relevance reaches are left out.
+        """
         ...
 
 

@@ -27,6 +27,8 @@ from harness.errors import HarnessError, described, is_interrupt
 T = TypeVar("T")
 #: This project's packages: they change when it is installed anew.
 _OWN = ("harness", "reference_impls", "ported_impls", "ported_models")
+#: By file of the user's, the modules that were imported while it was loaded.
+_imported: dict[Path, set[str]] = {}
 
 
 def is_user_file(name: Any) -> bool:
@@ -52,12 +54,20 @@ def backend_of_file(name: str) -> Any:
 def from_file(name: str, what: str, made: Callable[[Any], T]) -> T:
     """``made`` of the object ``NAME`` of ``FILE.py``; ``what`` it is, for messages. The file is run anew.
 
-    Raises HarnessError where there is no such file or name, and for whatever file or ``made`` raise.
+    The modules beside it are found, as a script finds them, and are imported anew as well. Raises HarnessError where
+    there is no such file or name, and for whatever file or ``made`` raise.
     """
     file, _, attribute = name.rpartition(":")
     path = Path(file)
     if not path.is_file():
         raise HarnessError(f"{what} {name!r}: there is no file {file}")
+    folder = str(path.resolve().parent)
+    for earlier in _imported:
+        for name_of_module, its_file in _users_modules(earlier).items():
+            if its_file != earlier:
+                del sys.modules[name_of_module]
+    sys.path.insert(0, folder)
+    before = set(sys.modules)
     try:
         module = _run(path.resolve())
         if not hasattr(module, attribute):
@@ -69,6 +79,36 @@ def from_file(name: str, what: str, made: Callable[[Any], T]) -> T:
         if is_interrupt(error):
             raise
         raise HarnessError(f"{what} {name!r} cannot be loaded: {described(error)}") from error
+    finally:
+        _imported[path.resolve()] = set(sys.modules) - before
+        sys.path.remove(folder)
+        if folder not in sys.path:  # what is imported later is found too, but hides nothing
+            sys.path.append(folder)
+
+
+def modules_of(name: str) -> dict[str, Path]:
+    """By name, the file of ``FILE.py:NAME`` and those of every module of the user's that loading it has imported."""
+    path = Path(name.rpartition(":")[0]).resolve()
+    files = _users_modules(path)
+    return {path.name: path, **{module: file for module, file in files.items() if file != path}}
+
+
+def _users_modules(path: Path) -> dict[str, Path]:
+    """By name, the files of the modules that loading ``path`` has imported and that are not installed."""
+    installed = _installed()
+    files = {module: getattr(sys.modules.get(module), "__file__", None) for module in _imported.get(path, ())}
+    return {
+        module: Path(file).resolve()
+        for module, file in files.items()
+        if file and Path(file).is_file() and not os.path.realpath(file).startswith(installed)
+    }
+
+
+def _installed() -> tuple[str, ...]:
+    """The folders of what is installed, this project included."""
+    here = Path(__file__).parents[2]
+    places = (*set(sysconfig.get_paths().values()), *(str(here / name) for name in _OWN))
+    return tuple(os.path.realpath(each) + os.sep for each in places)
 
 
 def _run(path: Path) -> ModuleType:
@@ -93,9 +133,7 @@ class _FromSource(SourceFileLoader):
 
 def import_from_sources() -> None:
     """From now on, in this process, every module that is not installed is compiled from its source."""
-    here = Path(__file__).parents[2]
-    installed = (*set(sysconfig.get_paths().values()), *(str(here / name) for name in _OWN))
-    places = tuple(os.path.realpath(each) + os.sep for each in installed)
+    places = _installed()
 
     def finder(path: str) -> FileFinder:
         if not os.path.isdir(path) or (os.path.realpath(path) + os.sep).startswith(places):

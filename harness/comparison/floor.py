@@ -18,6 +18,8 @@ from harness.trace import Trace
 MULTIPLE = 10.0
 #: How often the float64 reference is run again with everything moved by one unit in the last place.
 RUNS = 3
+#: Numbers that are moved at once.
+_PIECE = 2**20
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,20 @@ def unit_roundoff(dtype: str) -> float:
     return float(np.finfo(dtype).eps) / 2
 
 
+def derived(dtype: str, graph: Graph) -> NoiseFloor:
+    """What every measured floor of a run is at least: the order of summation alone, and no run for it.
+
+    What is within :data:`MULTIPLE` of it is within as many measured floors.
+    """
+    return NoiseFloor(
+        dtype,
+        "derived: sqrt(n) unit roundoffs, n the longest sum; no floor is lower",
+        0.0,
+        terms=longest_sum(graph),
+        activation_terms=longest_forward_sums(graph),
+    )
+
+
 def unmeasured(dtype: str) -> NoiseFloor:
     """A floor of one unit roundoff everywhere, for traces whose reference cannot be run again."""
     return NoiseFloor(dtype, "not measured: one unit roundoff at every layer", 0.0)
@@ -73,8 +89,13 @@ def unmeasured(dtype: str) -> NoiseFloor:
 
 def moved_one_ulp(array: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """``array`` with every non-zero value moved to its next neighbour, up or down at random."""
-    direction = np.where(generator.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype)
-    return np.where(array == 0, array, np.nextafter(array, direction))
+    moved = np.array(array, order="C")
+    values = moved.reshape(-1)
+    for first in range(0, values.size, _PIECE):  # a large array is not there several times
+        piece = values[first : first + _PIECE]
+        direction = np.where(generator.random(piece.size) < 0.5, -np.inf, np.inf).astype(array.dtype)
+        piece[...] = np.where(piece == 0, piece, np.nextafter(piece, direction))
+    return moved
 
 
 def movement(

@@ -21,8 +21,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.backends.handing import step_on_copies
-from harness.backends.protocol import Steps
+from harness.backends.contract import capability
+from harness.backends.handing import step_on_copies, walk_on_copies
+from harness.backends.protocol import Steps, Walks
 from harness.graph import Graph, Layer
 from harness.graph import walk_back as walked
 from harness.methods import Head
@@ -44,12 +45,17 @@ class Ground(NamedTuple):
 def walk_back(prepared: Steps, graph: Graph, run: Trace) -> Iterator[tuple[str, np.ndarray]]:
     """Relevance by layer, output first, by the steps of ``prepared`` on the activations of ``run``."""
     method = run.method
+    seed = _seed(np.asarray(run.layers[graph.output].activation), run.target, method.head)
+    walks: Walks | None = capability(prepared, "walks")
+    if walks is not None:
+        activations = {layer.name: np.asarray(run.layers[layer.name].activation) for layer in graph}
+        yield from walk_on_copies(walks, activations, seed, method).items()
+        return
 
     def step(layer: Layer, received: np.ndarray) -> tuple[np.ndarray, ...]:
         inputs = tuple(np.asarray(run.layers[name].activation) for name in layer.inputs)
         return step_on_copies(prepared, layer, inputs, received, method)
 
-    seed = _seed(np.asarray(run.layers[graph.output].activation), run.target, method.head)
     for layer, received in walked(graph, seed, step, method.composite.rectified_sources(graph)):
         yield layer.name, received
 

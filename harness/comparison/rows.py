@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
 from harness.comparison.floor import MULTIPLE
+from harness.comparison.known import of_pair
 from harness.comparison.metrics import (
     Difference,
     Distance,
@@ -23,6 +24,9 @@ from harness.trace import LayerTrace
 if TYPE_CHECKING:
     import pandas
 
+#: What a verdict rests on: a bound that every floor is at least (`harness.comparison.floor.derived`), the measured
+#: floor, or the reference on the candidate's activations.
+Ruling = Literal["bound", "floor", "equal ground"]
 #: Worst first.
 VERDICTS = ("error", "divergent", "close", "equivalent", "identical")
 #: Those that pass where nothing else was asked for.
@@ -36,7 +40,10 @@ CLOSE_CCC = 0.99
 
 @dataclass(frozen=True)
 class Row:
-    """One relevance tensor of both sides: what it is, how far apart, and what that means."""
+    """One relevance tensor of both sides: what it is, how far apart, and what that means.
+
+    ``floor``: what the distance was held against, ``decided_by`` what that is.
+    """
 
     layer: str
     kind: str
@@ -47,6 +54,7 @@ class Row:
     candidate: Statistics
     floor: float
     verdict: str
+    decided_by: Ruling = "floor"
 
     @property
     def rel_l2(self) -> float:
@@ -69,6 +77,7 @@ class ForwardRow:
     difference: Difference
     floor: float
     verdict: str
+    decided_by: Ruling = "floor"
 
     @property
     def rel_l2(self) -> float:
@@ -78,6 +87,9 @@ class ForwardRow:
     def ratio(self) -> float:
         """Relative L2 difference in floors; 0 where the arrays are equal."""
         return self.rel_l2 / self.floor if self.rel_l2 else 0.0
+
+
+R = TypeVar("R", Row, ForwardRow)
 
 
 def verdict_of(distance: Distance, floor: float) -> str:
@@ -97,26 +109,34 @@ def verdict_of(distance: Distance, floor: float) -> str:
     return "divergent"
 
 
-def relevance_row(layer: LayerTrace, candidate: Any, floor: float) -> Row:
+def relevance_row(layer: LayerTrace, candidate: Any, floor: float, ruling: Ruling = "floor") -> Row:
     """The row of a layer's relevance against the candidate's. Raises InvalidInputError where shapes differ."""
-    return row_of_arrays(layer.name, layer.kind, layer.axes, layer.relevance, candidate, floor)
+    return row_of_arrays(layer.name, layer.kind, layer.axes, layer.relevance, candidate, floor, ruling)
 
 
 def row_of_arrays(
-    name: str, kind: str, axes: tuple[str, ...], reference: Any, candidate: np.ndarray, floor: float
+    name: str,
+    kind: str,
+    axes: tuple[str, ...],
+    reference: Any,
+    candidate: np.ndarray,
+    floor: float,
+    ruling: Ruling = "floor",
 ) -> Row:
-    """The row of any two tensors of one shape."""
+    """The row of any two tensors of one shape; ``ruling``: what ``floor`` is."""
     _check_shapes(name, axes, reference, candidate)
-    distance, of_reference, of_candidate = compare_arrays(reference, candidate)
+    distance, of_reference, of_candidate = of_pair(compare_arrays, reference, candidate)
     verdict = verdict_of(distance, floor)
-    return Row(name, kind, axes, reference.shape, distance, of_reference, of_candidate, floor, verdict)
+    return Row(
+        name, kind, axes, reference.shape, distance, of_reference, of_candidate, floor, verdict, ruling
+    )
 
 
-def forward_row(layer: LayerTrace, candidate: Any, floor: float) -> ForwardRow:
+def forward_row(layer: LayerTrace, candidate: Any, floor: float, ruling: Ruling = "floor") -> ForwardRow:
     """The row of a layer's activation; the costly figures are computed only where the cheap ones differ."""
     reference: Any = layer.activation
     _check_shapes(layer.name, layer.axes, reference, candidate)
-    difference = difference_of(reference, candidate)
+    difference = of_pair(difference_of, reference, candidate)
     if not difference.same_finite:
         verdict = "error"
     elif difference.identical:
@@ -124,8 +144,16 @@ def forward_row(layer: LayerTrace, candidate: Any, floor: float) -> ForwardRow:
     elif difference.rel_l2 <= MULTIPLE * floor:
         verdict = "equivalent"
     else:
-        verdict = verdict_of(compare_arrays(reference, candidate)[0], floor)
-    return ForwardRow(layer.name, layer.kind, layer.axes, reference.shape, difference, floor, verdict)
+        verdict = verdict_of(of_pair(compare_arrays, reference, candidate)[0], floor)
+    return ForwardRow(layer.name, layer.kind, layer.axes, reference.shape, difference, floor, verdict, ruling)
+
+
+def by_floor(row: R, floor: float) -> R:
+    """``row`` held against the measured ``floor``; one that a bound has passed stays as it is."""
+    if row.verdict in PASSING or row.verdict == "error":
+        return row
+    verdict = "equivalent" if row.rel_l2 <= MULTIPLE * floor else row.verdict
+    return replace(row, floor=floor, verdict=verdict, decided_by="floor")
 
 
 def _check_shapes(name: str, axes: tuple[str, ...], reference: np.ndarray, candidate: np.ndarray) -> None:
@@ -167,8 +195,17 @@ def relevance_frame(rows: Sequence[Row]) -> pandas.DataFrame:
                 record[f"{side}_{column}"] = (
                     _named(value, row.axes) if column in ("argmin", "argmax") else value
                 )
-        records.append(record | {"floor": row.floor, "verdict": row.verdict})
+        records.append(record | _ruling(row))
     return pandas.DataFrame.from_records(records)
+
+
+def _ruling(row: Row | ForwardRow) -> dict[str, Any]:
+    return {
+        "floor": row.floor,
+        "floors": row.ratio,
+        "decided_by": row.decided_by,
+        "verdict": row.verdict,
+    }
 
 
 def forward_frame(rows: Sequence[ForwardRow]) -> pandas.DataFrame:
@@ -183,8 +220,7 @@ def forward_frame(rows: Sequence[ForwardRow]) -> pandas.DataFrame:
                 "shape": row.shape,
                 "max_abs": row.difference.max_abs,
                 "rel_l2": row.rel_l2,
-                "floor": row.floor,
-                "verdict": row.verdict,
+                **_ruling(row),
             }
             for row in rows
         ]

@@ -17,6 +17,8 @@ from harness.comparison.rows import (
     VERDICTS,
     ForwardRow,
     Row,
+    Ruling,
+    by_floor,
     forward_frame,
     forward_row,
     relevance_frame,
@@ -112,6 +114,11 @@ class Comparison:
         """The row furthest from the reference in floors; a row with an error comes before any other."""
         return max(self._all(), key=lambda row: (row.verdict == "error", row.ratio))
 
+    @property
+    def settled(self) -> bool:
+        """Whether every row is identical or equivalent, so that no further evidence changes a verdict."""
+        return all(row.verdict in PASSING for row in self._all())
+
     def _all(self) -> Iterator[Row | ForwardRow]:
         yield from self.rows
         yield from self.forward
@@ -140,11 +147,13 @@ def judge(
     floor: NoiseFloor,
     tolerance: Tolerance = None,
     notes: tuple[str, ...] = (),
+    ruling: Ruling = "floor",
 ) -> Comparison:
     """Two traces of one method on one model and input, layer by layer: a function of these and of the floor alone.
 
-    Further evidence is worked in by :func:`on_equal_ground` and :func:`with_first_divergent`. Raises
-    InvalidInputError where the traces are not of the same model, method, dtype, target, axes or shape.
+    ``ruling``: what ``floor`` is. Further evidence is worked in by :func:`by_measured_floor`, :func:`on_equal_ground`
+    and :func:`with_first_divergent`. Raises InvalidInputError where the traces are not of the same model, method,
+    dtype, target, axes or shape.
     """
     check_comparable(reference_trace, candidate_trace)
     check_tolerance(tolerance)
@@ -177,12 +186,16 @@ def judge(
     # NumPy releases the interpreter for the sums, so the tensors are handled side by side.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         relevances = [
-            pool.submit(relevance_row, reference[name], candidate[name].relevance, floor.of_relevance(name))
+            pool.submit(
+                relevance_row, reference[name], candidate[name].relevance, floor.of_relevance(name), ruling
+            )
             for name in reversed(shared)
             if reference[name].relevance is not None and candidate[name].relevance is not None
         ]
         activations = [
-            pool.submit(forward_row, reference[name], candidate[name].activation, floor.of_activation(name))
+            pool.submit(
+                forward_row, reference[name], candidate[name].activation, floor.of_activation(name), ruling
+            )
             for name in shared
             if reference[name].activation is not None and candidate[name].activation is not None
         ]
@@ -193,6 +206,7 @@ def judge(
             reference_trace.attribution,
             candidate_trace.attribution,
             floor.of_attribution(),
+            ruling,
         )
         return Comparison(
             rows=tuple(row.result() for row in relevances) or (attribution,),
@@ -252,8 +266,27 @@ def check_comparable(reference: Trace, candidate: Trace) -> None:
 
 
 def doubtful(row: Row) -> bool:
-    """Whether a relevance differs by more than its floor explains, or its floor is too high to say."""
-    return row.verdict in ("close", "divergent") or (row.verdict == "equivalent" and row.floor > HIGH_FLOOR)
+    """Whether a relevance differs by more than its floor explains, or its floor is too high to say.
+
+    What a bound has passed is not in doubt: it is that near whatever the floor.
+    """
+    high = row.verdict == "equivalent" and row.floor > HIGH_FLOOR and row.decided_by == "floor"
+    return high or row.verdict in ("close", "divergent")
+
+
+def by_measured_floor(comparison: Comparison, floor: NoiseFloor) -> Comparison:
+    """``comparison``, which bounds have judged, with what they did not pass held against the measured ``floor``."""
+    return replace(
+        comparison,
+        rows=tuple(by_floor(row, _relevance_floor(row, floor)) for row in comparison.rows),
+        forward=tuple(by_floor(row, floor.of_activation(row.layer)) for row in comparison.forward),
+        attribution=by_floor(comparison.attribution, floor.of_attribution()),
+        floor=floor,
+    )
+
+
+def _relevance_floor(row: Row, floor: NoiseFloor) -> float:
+    return floor.of_attribution() if row.layer == ATTRIBUTION else floor.of_relevance(row.layer)
 
 
 def on_equal_ground(comparison: Comparison, ground: Mapping[str, Ground]) -> Comparison:
@@ -268,11 +301,13 @@ def on_equal_ground(comparison: Comparison, ground: Mapping[str, Ground]) -> Com
         if there.distance <= MULTIPLE * there.floor:
             if row.verdict != "equivalent":
                 excused.append(row.layer)
-            return replace(row, floor=max(row.floor, there.moved), verdict="equivalent")
+            floor = max(row.floor, there.moved)
+            return replace(row, floor=floor, verdict="equivalent", decided_by="equal ground")
         if row.verdict != "equivalent":
             return row
         convicted.append(row.layer)
-        return replace(row, floor=there.floor, verdict=verdict_of(row.distance, 0.0))
+        verdict = verdict_of(row.distance, 0.0)
+        return replace(row, floor=there.floor, verdict=verdict, decided_by="equal ground")
 
     rows = tuple(judged(row) for row in comparison.rows)
     attribution = judged(comparison.attribution)

@@ -4,6 +4,7 @@ from harness.engine.cases import KEPT, Engine, engine, require_support
 from harness.engine.compare import compare
 from harness.engine.evidence import floor_of
 from harness.engine.memo import Memo
+from harness.engine.order import in_shared_order
 from harness.engine.store import Store, result_key
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "compare",
     "engine",
     "floor_of",
+    "in_shared_order",
     "require_support",
     "result_key",
 ]

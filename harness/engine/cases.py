@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -45,6 +45,8 @@ from harness.trace import LayerTrace, Trace
 
 #: As many prepared backends are kept for a model, the last ones used: a large network takes gigabytes in each.
 KEPT = 8
+#: The most bytes of a copy with moved weights that is kept for the next case.
+KEPT_MOVED = 2**26
 #: Logits do not depend on the method.
 _ANY = Method("gradient", GRADIENT)
 
@@ -58,6 +60,14 @@ class _Ready:
     versions: dict[str, str]
 
 
+class _Alone:
+    """Runs what is prepared with nothing from other runs."""
+
+    def __init__(self, prepared: Any) -> None:
+        self.run = prepared.run_alone
+        self.graph = getattr(prepared, "graph", None)
+
+
 #: By the backend's identity, the dtype and the device, the last used last.
 _Kept = dict[tuple[int, str, str], _Ready]
 
@@ -68,6 +78,7 @@ class Engine:
     def __init__(self, memo: Memo | None = None) -> None:
         self.memo = Memo() if memo is None else memo
         self._prepared: weakref.WeakKeyDictionary[Any, _Kept] = weakref.WeakKeyDictionary()
+        self._expected: weakref.WeakKeyDictionary[Any, tuple[Method, ...]] = weakref.WeakKeyDictionary()
         #: By installed backend, a digest of its code and of the libraries that it computes with.
         self._code: weakref.WeakKeyDictionary[Backend, str] = weakref.WeakKeyDictionary()
         #: The target of a case that has none, by the key of its logits.
@@ -97,7 +108,14 @@ class Engine:
         kept[key] = ready
         while len(kept) > KEPT:
             del kept[next(iter(kept))]
+        expecting = capability(ready.prepared, "expects")
+        if expecting is not None:
+            expecting.expect(self._expected.get(model, ()))
         return ready
+
+    def expect(self, model: Model, methods: Sequence[Method]) -> None:
+        """``methods`` will be asked for on ``model``, next to each other: a backend may compute some together."""
+        self._expected[model] = tuple(methods)
 
     def offered(self, case: Case, backend: Backend, name: str) -> Any:
         """What ``backend`` offers of the capability ``name`` on the model and in the dtype of ``case``, or None."""
@@ -121,11 +139,23 @@ class Engine:
         known = None if key is None or again else self.memo.get(key)
         if known is None:
             ready = self._ready(case.model, backend, case.dtype, case.device)
-            found = run_on_copies(ready.prepared, case, to_watch(backend, case.model), backend.name)
+            share = key is not None and keep
+            found = run_on_copies(ready.prepared, case, to_watch(backend, case.model), backend.name, share)
             known = of_model(_trace(found, case, ready), case.model)
             if key is not None and keep:
                 self.memo.put(key, _read_only(known))
         return replace(known, case=case, executed_by=backend)
+
+    def alone(self, case: Case, backend: Backend) -> Trace | None:
+        """``case``, which is resolved, where ``backend`` shares nothing between runs; None where it never does.
+
+        Nothing is kept. Raises what the backend raises.
+        """
+        ready = self._ready(case.model, backend, case.dtype, case.device)
+        if not getattr(ready.prepared, "shares", False) or capability(ready.prepared, "alone") is None:
+            return None
+        found = run_on_copies(_Alone(ready.prepared), case, to_watch(backend, case.model), backend.name)
+        return _trace(found, case, ready)
 
     def resolved(self, case: Case, backend: Backend) -> Case:
         """``case`` with its target: where it has none, the largest of ``backend``'s logits, the first of equal ones.
@@ -166,9 +196,12 @@ class Engine:
         if key is not None:
             self.memo.drop(key)
 
-    def moved(self, case: Case) -> list[Case]:
-        """``case`` with all weights and the input moved by one unit in the last place of its dtype, at random."""
-        return [self._moved_case(case, seed) for seed in range(RUNS)]
+    def moved(self, case: Case) -> Iterator[Case]:
+        """``case`` with all weights and the input moved by one unit in the last place of its dtype, at random.
+
+        One after the other: of a large network only one such copy is there at a time.
+        """
+        return (self._moved_case(case, seed) for seed in range(RUNS))
 
     def _moved_case(self, case: Case, seed: int) -> Case:
         key = (id(case.model), seed, case.dtype)
@@ -179,11 +212,14 @@ class Engine:
                 return moved_one_ulp(array.astype(case.dtype), generator)
 
             model = case.model.with_weights(move)
-            # The model itself is kept as well: while it is there, no other has its identity.
-            self._moved[key] = case.model, model, generator.bit_generator.state
+            state = generator.bit_generator.state
+            if sum(array.nbytes for layer in model.graph for array in layer.weights.values()) <= KEPT_MOVED:
+                # The model itself is kept as well: while it is there, no other has its identity.
+                self._moved[key] = case.model, model, state
             while len(self._moved) > RUNS:
                 self._moved.popitem(last=False)
-        _, model, state = self._moved[key]
+        else:
+            _, model, state = self._moved[key]
         generator = np.random.default_rng()
         generator.bit_generator.state = state
         return replace(case, model=model, x=moved_one_ulp(case.x.astype(case.dtype), generator))

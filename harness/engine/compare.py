@@ -6,13 +6,14 @@ import numpy as np
 
 from harness.comparison.arrays import GivenAxes, judge_arrays
 from harness.comparison.first_step import BothSteps
-from harness.comparison.floor import MULTIPLE, NoiseFloor, unit_roundoff
+from harness.comparison.floor import MULTIPLE, NoiseFloor, derived, unit_roundoff
 from harness.comparison.metrics import relative_l2
 from harness.comparison.postprocess import treated
 from harness.comparison.verdict import (
     ATTRIBUTION,
     Comparison,
     Tolerance,
+    by_measured_floor,
     check_comparable,
     doubtful,
     judge,
@@ -35,10 +36,11 @@ def compare(
     """Compare two traces of one method on one model and input, layer by layer, or two arrays.
 
     Two traces: ``floor`` is the reference's noise floor. Left out, it is measured by running the reference again
-    (a trace that came from `explain` can do that); for a trace read from a file it is one unit
-    roundoff, and a note says so. ``axes`` is not taken: traces have theirs. Where activations agree and a relevance
-    does not, or agrees only because its floor is high, the reference is run once more on the candidate's
-    activations (harness.comparison.rerun), and the verdict on that relevance rests on this run.
+    (a trace that came from `explain` can do that), but only where the bound that no floor is below leaves something
+    open; for a trace read from a file it is one unit roundoff, and a note says so. ``axes`` is not taken: traces have
+    theirs. Where activations agree and a relevance does not, or agrees only because its floor is high, the reference
+    is run once more on the candidate's activations (harness.comparison.rerun), and the verdict on that relevance
+    rests on this run.
 
     Two arrays, of one shape: the comparison has the row of the attribution alone. ``axes`` names their axes,
     ``("batch", "height", "width", "channel")``; a pair of such tuples those of the reference and of the candidate.
@@ -75,26 +77,54 @@ def _compared(
 ) -> Comparison:
     check_comparable(reference, candidate)
     known = engine()
-    notes: tuple[str, ...] = ()
-    again = reference.case is not None
-    if floor is None:
-        floor = floor_of(known, reference)
-        if not again:
-            notes = ("the noise floor was not measured; verdicts allow for one rounding only",)
-    comparison = judge(reference, candidate, floor, tolerance, notes)
-    if again:
+    if reference.case is None:
+        notes = () if floor else ("the noise floor was not measured; verdicts allow for one rounding only",)
+        comparison = judge(reference, candidate, floor or floor_of(known, reference), tolerance, notes)
+    elif floor is not None:
+        comparison = judge(reference, candidate, floor, tolerance)
         comparison = _with_ground(known, comparison, reference, candidate)
+    else:
+        comparison = _measured_where_needed(known, reference, candidate, tolerance)
+    if comparison.first_different_relevance is None:
+        return comparison
     return with_first_divergent(comparison, reference, candidate, _steps(known, reference, candidate))
 
 
-def _with_ground(known: Engine, comparison: Comparison, reference: Trace, candidate: Trace) -> Comparison:
-    """``comparison`` with doubtful relevances judged on equal ground, where the forward pass agrees."""
+def _measured_where_needed(
+    known: Engine, reference: Trace, candidate: Trace, tolerance: Tolerance
+) -> Comparison:
+    """The comparison with the least evidence that decides it.
+
+    What is within ten times a bound that no floor is below passes, on either ground; only where that leaves something
+    open is the floor measured. What passes like this passes by the measured floors as well: those are higher.
+    """
+    bound = derived(reference.dtype, reference.case.model.graph)
+    comparison = judge(reference, candidate, bound, tolerance, ruling="bound")
+    if comparison.settled:
+        return comparison
+    if comparison.verdict != "error":
+        on_ground = _with_ground(known, comparison, reference, candidate, measured=False)
+        if on_ground.settled:
+            return on_ground
+    comparison = by_measured_floor(comparison, floor_of(known, reference))
+    return _with_ground(known, comparison, reference, candidate)
+
+
+def _with_ground(
+    known: Engine, comparison: Comparison, reference: Trace, candidate: Trace, measured: bool = True
+) -> Comparison:
+    """``comparison`` with doubtful relevances judged on equal ground, where the forward pass agrees.
+
+    ``measured``: whether rounding in the backward pass is measured there; else the bound stands for it.
+    """
     # A function's own activations are not known where it did not run the twin once, on the very batch.
     own = "activations" not in candidate.provenance
     if own and comparison.forward and comparison.first_divergent_forward is None:
-        if not any(doubtful(row) for row in (*comparison.rows, comparison.attribution)):
+        doubted = {row.layer for row in comparison.rows if doubtful(row)}
+        if not doubted and not doubtful(comparison.attribution):
             return comparison
-        ground = ground_of(known, candidate, reference)
+        doubted |= {next(iter(reference.layers))}
+        ground = ground_of(known, candidate, reference, doubted, measured)
         if ground is None:
             return comparison
         source = next(iter(reference.layers))
@@ -102,7 +132,7 @@ def _with_ground(known: Engine, comparison: Comparison, reference: Trace, candid
             ground = {**ground, ATTRIBUTION: ground[source]}
         return on_equal_ground(comparison, ground)
     if not candidate.layers and doubtful(comparison.attribution):
-        result = ground_of_result(known, candidate, reference, comparison.floor)
+        result = ground_of_result(known, candidate, reference, comparison.floor, measured)
         if result is not None:
             return on_equal_ground(comparison, {ATTRIBUTION: result})
     return comparison

@@ -6,7 +6,7 @@ moved by rounding, and single steps on the candidate's activations (`harness.com
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from harness.backends import Steps
 from harness.case import Case
 from harness.comparison.floor import MULTIPLE, RUNS, NoiseFloor, movement, unit_roundoff, unmeasured
+from harness.comparison.known import of_pair
 from harness.comparison.metrics import relative_l2
 from harness.comparison.postprocess import treated
 from harness.comparison.rerun import Ground, walk_back
@@ -46,7 +47,9 @@ def floor_of(engine: Engine, trace: Trace) -> NoiseFloor:
         base, runs = engine.run(case.in_dtype("float64"), backend), [trace]
         how = "distance of the float32 reference from its float64 run"
     else:
-        base, runs = trace, [engine.run(moved, backend, keep=False) for moved in engine.moved(case)]
+        # Without their cases, which hold the moved weights.
+        base = trace
+        runs = [replace(engine.run(moved, backend, keep=False), case=None) for moved in engine.moved(case)]
         how = f"largest of {RUNS} runs with weights and input moved by one unit in the last place"
     forward = None if key is None or not trace.layers else _forward_key(case, key)
     known = None if forward is None else engine.activation_floors.get(forward)
@@ -64,11 +67,14 @@ def _forward_key(case: Case, key: str) -> str:
     return json_digest([case.model.digest, array_digest(case.x), case.dtype, key.split()[1]])
 
 
-def ground_of(engine: Engine, candidate: Trace, reference: Trace) -> dict[str, Ground] | None:
-    """Every layer's relevance on the candidate's activations, from the output backwards.
+def ground_of(
+    engine: Engine, candidate: Trace, reference: Trace, layers: Collection[str], measured: bool
+) -> dict[str, Ground] | None:
+    """The relevance of ``layers`` on the candidate's activations, from the output backwards.
 
-    None where the reference cannot run single steps, the candidate kept no activations, or the method
-    is more than one run backwards.
+    ``measured``: whether rounding in the backward pass is measured there; else the bound that no floor is below stands
+    for it. None where the reference cannot run single steps, the candidate kept no activations, or the method is more
+    than one run backwards.
     """
     graph = reference.case.model.graph
     if any(
@@ -77,15 +83,23 @@ def ground_of(engine: Engine, candidate: Trace, reference: Trace) -> dict[str, G
     ):
         return None
     grounds: dict[str, Ground] = {}
-    for name, relevance, floor in _walked_back(engine, reference, candidate):
+    for name, relevance, floor in _walked_back(engine, reference, candidate, measured):
+        if name not in layers:
+            continue
         observed, before = candidate.layers[name].relevance, reference.layers[name].relevance
         if observed is not None and before is not None:
-            grounds[name] = Ground(relative_l2(relevance, observed), floor, relative_l2(before, relevance))
-    _measure_again(engine, candidate, reference, grounds)
+            distance, moved = (
+                of_pair(relative_l2, *pair) for pair in ((relevance, observed), (before, relevance))
+            )
+            grounds[name] = Ground(distance, floor, moved)
+    if measured:
+        _measure_again(engine, candidate, reference, grounds)
     return grounds or None
 
 
-def ground_of_result(engine: Engine, candidate: Trace, reference: Trace, floor: NoiseFloor) -> Ground | None:
+def ground_of_result(
+    engine: Engine, candidate: Trace, reference: Trace, floor: NoiseFloor, measured: bool
+) -> Ground | None:
     """The attribution on the candidate's activations, for a candidate that shows no layers.
 
     None where its activations are not known, are not the reference's to within rounding, or where
@@ -103,12 +117,14 @@ def ground_of_result(engine: Engine, candidate: Trace, reference: Trace, floor: 
     layers = {
         layer.name: LayerTrace(layer.name, layer.kind, layer.axes, shown.get(layer.name)) for layer in graph
     }
-    for name, relevance, allowed in _walked_back(engine, reference, replace(candidate, layers=layers)):
+    shown_run = replace(candidate, layers=layers)
+    for name, relevance, allowed in _walked_back(engine, reference, shown_run, measured):
         if name == graph.input.name:
             result = treated(relevance, reference.case.x, candidate.method.postprocess)
             distance = relative_l2(result, candidate.attribution)
             grounds = {name: Ground(distance, allowed, relative_l2(reference.attribution, result))}
-            _measure_again(engine, replace(candidate, layers=layers), reference, grounds)
+            if measured:
+                _measure_again(engine, shown_run, reference, grounds)
             return grounds[name]
     return None
 
@@ -138,7 +154,9 @@ def _within(ground: Ground) -> bool:
     return ground.distance <= MULTIPLE * ground.floor
 
 
-def _walked_back(engine: Engine, reference: Trace, run: Trace) -> Iterator[tuple[str, np.ndarray, float]]:
+def _walked_back(
+    engine: Engine, reference: Trace, run: Trace, measured: bool
+) -> Iterator[tuple[str, np.ndarray, float]]:
     """Layer, its relevance on the activations of ``run`` and the floor of that, from the output backwards.
 
     Nothing where the reference cannot run single steps or the method is more than one run backwards.
@@ -148,14 +166,14 @@ def _walked_back(engine: Engine, reference: Trace, run: Trace) -> Iterator[tuple
     steps = engine.offered(case, backend, "steps")
     if not isinstance(run.method.procedure, Backward) or steps is None:
         return
-    others, scale = _otherwise_rounded(engine, reference)
-    if not others:
+    others, scale = _otherwise_rounded(engine, reference) if measured else ([], 1.0)
+    if measured and not others:
         return
     walks = [walk_back(side, other, run) for other, side in others]
     floor = unit_roundoff(case.dtype) * float(np.sqrt(longest_sum(graph)))
     for (name, relevance), *otherwise in zip(walk_back(steps, graph, run), *walks, strict=True):
         # What a layer passes down is no more certain than what it received.
-        floor = max(floor, *(scale * relative_l2(relevance, other) for _, other in otherwise))
+        floor = max([floor, *(scale * relative_l2(relevance, other) for _, other in otherwise)])
         yield name, relevance, floor
 
 

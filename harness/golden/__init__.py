@@ -5,7 +5,8 @@ from harness.golden.inspect import Problem, Root, inspect, load_entry
 from harness.golden.judge import against, distances
 from harness.golden.manifest import locked, read_manifest, tidy
 from harness.golden.regression import PASSING, STATUSES, Recorded, record, verify, verify_all
-from harness.golden.sources import Models, Source, Stale
+from harness.golden.sources import Models, Stale
+from harness.golden.spread import verify_spread
 from harness.golden.store import (
     Provenance,
     find_goldens,
@@ -26,7 +27,6 @@ __all__ = [
     "Provenance",
     "Recorded",
     "Root",
-    "Source",
     "Stale",
     "against",
     "distances",
@@ -44,4 +44,5 @@ __all__ = [
     "tidy",
     "verify",
     "verify_all",
+    "verify_spread",
 ]

@@ -65,7 +65,7 @@ def record(
 ) -> Iterator[Recorded]:
     """Explain ``x`` by every method through ``reference`` and store each run with its floor; yields as it goes.
 
-    ``facts``: where the model comes from (`harness.golden.sources.Source.facts`); ``form`` and ``reason`` as for
+    ``facts``: where the model comes from (`harness.model_sources.Source.facts`); ``form`` and ``reason`` as for
     `save_golden`, which also says what is raised. ``keep``: a golden that is there is left as it is, not computed.
     """
     model, backend = as_model(source), backend_named(reference)
@@ -145,15 +145,21 @@ def verify_all(
     ``folder``: where the tables of each comparison are left. ``started``: is told each entry before it is verified.
     """
     backend = backend_named(candidate)
+    for row in problem_rows(root, selected):
+        yield row | {"candidate": backend.name}
+    for name in sorted(root.entries):
+        if selected(name):
+            started(name)
+            yield verified_row(root, name, backend, models, folder) | {"candidate": backend.name}
+
+
+def problem_rows(root: Root, selected: Callable[[str], bool]) -> Iterator[Row]:
+    """A row for each thing that is wrong with a root, as far as it is ``selected`` or of no entry."""
     for problem in root.problems:
         entry = problem.name in root.manifest.entries
         if not entry or selected(problem.name):
             status = "missing" if problem.kind == "missing" else "damaged"
-            yield _failed(problem.name, status, problem.message) | {"candidate": backend.name}
-    for name in sorted(root.entries):
-        if selected(name):
-            started(name)
-            yield _verified(root, name, backend, models, folder) | {"candidate": backend.name}
+            yield failed_row(problem.name, status, problem.message)
 
 
 def stale_entries(root: Root, models: Models, names: Sequence[str]) -> list[str]:
@@ -172,23 +178,24 @@ def stale_entries(root: Root, models: Models, names: Sequence[str]) -> list[str]
     return stale
 
 
-def _verified(root: Root, name: str, backend: Backend, models: Models, folder: Path | None) -> Row:
+def verified_row(root: Root, name: str, backend: Backend, models: Models, folder: Path | None) -> Row:
+    """The row of one entry; whatever is wrong with it is said there."""
     try:
         golden = load_entry(root.root, name, root.entries[name], root.manifest.files)
     except HarnessError as error:
-        return _failed(name, "damaged", str(error))
+        return failed_row(name, "damaged", str(error))
     try:
         comparison = verified(golden, backend, models)
     except Stale as error:
-        return _failed(name, "stale", f"{name}: {error}")
+        return failed_row(name, "stale", f"{name}: {error}")
     except CandidateError as error:
-        return _failed(name, "error", blamed("candidate", backend.name, error))
+        return failed_row(name, "error", blamed("candidate", backend.name, error))
     except HarnessError as error:
-        return _failed(name, "error", f"{name}: {error}")
+        return failed_row(name, "error", f"{name}: {error}")
     except BaseException as error:  # the candidate is other people's code
         if is_interrupt(error):
             raise
-        return _failed(name, "error", blamed("candidate", backend.name, error))
+        return failed_row(name, "error", blamed("candidate", backend.name, error))
     row = row_of_golden(name, golden, comparison)
     if folder is not None:
         row["files"] = _tables(folder, name, comparison)
@@ -244,7 +251,8 @@ def _doubtful(comparison: Comparison) -> bool:
     return comparison.verdict != "error" and any(doubtful(row) for row in rows)
 
 
-def _failed(name: str, status: str, message: str) -> Row:
+def failed_row(name: str, status: str, message: str) -> Row:
+    """The row of an entry that could not be compared."""
     folder, _, rest = name.partition("/")
     stem, _, dtype = rest.rpartition(".")
     return {

@@ -1,8 +1,7 @@
-"""Where the model of a golden comes from: the zoo, a file, a torch module of a file, or a pair of both."""
+"""The models of goldens: from what the user named, else from where the golden says that it came from."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,74 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.api import as_model, list_models, load_model, load_pair
-from harness.backends import is_user_file
-from harness.backends.user_file import from_file
-from harness.errors import HarnessError, InvalidInputError, ModelSourceError
+from harness.api import list_models
+from harness.errors import HarnessError, ModelSourceError
 from harness.golden.single_layer import HDF5, imported_model
-
-
-@dataclass(frozen=True)
-class Source:
-    """``model``: zoo name, file, or FILE.py:NAME of a torch module. ``keras`` and ``torch``: the two of a pair."""
-
-    model: str = ""
-    keras: str = ""
-    torch: str = ""
-
-    @property
-    def words(self) -> str:
-        return self.model or f"{self.keras} with {self.torch}"
-
-    @property
-    def needs_example(self) -> bool:
-        return is_user_file(self.model)
-
-    def load(self, example: np.ndarray | None = None) -> Any:
-        """The model. ``example``: an input, for a torch module, which does not know its own.
-
-        Raises what `harness.load_model` and `harness.load_pair` raise, and InvalidInputError without an example.
-        """
-        if not self.model:
-            return load_pair(self.keras, object_of_file(self.torch), example=example)
-        if not self.needs_example:
-            return as_model(self.model)
-        if example is None:
-            raise InvalidInputError(
-                f"{self.model}: a torch module does not know its input; pass one with --input FILE.npy"
-            )
-        name = self.model.rpartition(":")[2]
-        return load_model(object_of_file(self.model), name=name, example=example)
-
-    def facts(self) -> dict[str, Any]:
-        """What a golden says of it: kind, names, and the digests of files."""
-        if not self.model:
-            return {"kind": "pair", "keras": _file_facts(self.keras), "torch": _file_facts(self.torch)}
-        if self.model in list_models():
-            return {"kind": "zoo", "name": self.model}
-        return {"kind": "torch" if self.needs_example else "file", **_file_facts(self.model)}
-
-
-def object_of_file(name: str) -> Any:
-    """``NAME`` of ``FILE.py``, or what ``NAME()`` returns where that is a function or a class. The file is run.
-
-    Raises HarnessError where there is no such file or name, and for whatever the file raises.
-    """
-
-    def made(value: Any) -> Any:
-        # A module is called too, but with an input; a class or function is what makes one.
-        return value() if isinstance(value, type) or type(value).__name__ == "function" else value
-
-    return from_file(name, "model", made)
-
-
-def _file_facts(name: str) -> dict[str, Any]:
-    file, _, attribute = name.rpartition(":") if is_user_file(name) else (name, "", "")
-    try:
-        digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    except OSError as error:
-        raise ModelSourceError(f"{file} cannot be read ({error.strerror}); check the path") from None
-    return {"file": file, "sha256": digest} | ({"object": attribute} if attribute else {})
+from harness.model_sources import Source
 
 
 @dataclass

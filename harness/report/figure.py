@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 
@@ -26,6 +27,8 @@ RELEVANCE_COLORS = LinearSegmentedColormap.from_list("relevance", [BLUE, WHITE, 
 
 _SIZE_INCHES = (11.0, 4.2)
 _DOTS_PER_INCH = 100
+#: Of the panels, as parts of the picture: room for two lines above each, a title of two lines, and the bar of colours.
+_PLACES = {"left": 0.06, "right": 0.9, "bottom": 0.12, "top": 0.77, "wspace": 0.06}
 #: In characters; more do not fit beside each other.
 _LONGEST_TITLE = 160
 
@@ -128,37 +131,58 @@ def _shortened(title: str) -> str:
 
 def _drawn(panels: list[_Panel], title: str) -> Figure:
     limit = max(_largest(panel.values) for panel in panels) or 1.0
-    figure = Figure(figsize=_SIZE_INCHES, dpi=_DOTS_PER_INCH, layout="constrained")
-    FigureCanvasAgg(figure)
-    # A title holds names: a dollar sign in one begins no formula, whatever the user's own settings are.
-    figure.suptitle(title, fontsize=11, parse_math=False, usetex=False)
-    places = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
-    scale = Normalize(-limit, limit)
+    if panels[0].values.ndim == 1:
+        figure, places = _empty(len(panels))
+        for place, panel in zip(places, panels, strict=True):
+            _bars(place, panel, limit)
+    else:
+        figure, places = _images(panels[0].values.shape, panels[0].labels, len(panels))
+        for place, panel in zip(places, panels, strict=True):
+            (image,) = place.images
+            image.set_data(np.ma.masked_invalid(panel.values))
+            image.set_clim(-limit, limit)
     for place, panel in zip(places, panels, strict=True):
         place.set_title(panel.name, fontsize=10)
-        if panel.values.ndim == 1:
-            _bars(place, panel, limit)
-        else:
-            _image(place, panel, scale)
-        place.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-        place.label_outer()
-    if panels[0].values.ndim == 2:
-        figure.colorbar(ScalarMappable(scale, RELEVANCE_COLORS), ax=list(places), label="relevance")
+    # A title holds names: a dollar sign in one begins no formula, whatever the user's own settings are.
+    figure.suptitle(title, fontsize=11, parse_math=False, usetex=False)
     return figure
 
 
-def _image(place: Axes, panel: _Panel, scale: Normalize) -> None:
-    rows, columns = panel.labels
-    square = {rows, columns} == {"height", "width"}
-    place.imshow(
-        np.ma.masked_invalid(panel.values),
-        cmap=RELEVANCE_COLORS,
-        norm=scale,
-        interpolation="nearest",
-        aspect="equal" if square else "auto",
-    )
-    place.set(xlabel=columns, ylabel=rows)
-    place.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+def _empty(count: int) -> tuple[Figure, list[Axes]]:
+    # Places are given: working them out from the extent of every label takes as long as drawing.
+    figure = Figure(figsize=_SIZE_INCHES, dpi=_DOTS_PER_INCH)
+    figure.subplots_adjust(**_PLACES)
+    FigureCanvasAgg(figure)
+    places = list(figure.subplots(1, count, sharex=True, sharey=True, squeeze=False)[0])
+    for place in places:
+        place.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        place.label_outer()
+    return figure, places
+
+
+@functools.lru_cache(maxsize=1)
+def _images(shape: tuple[int, int], labels: tuple[str, ...], count: int) -> tuple[Figure, list[Axes]]:
+    """A picture of ``count`` images on one scale, and the places of the images; the last one is filled again.
+
+    A run draws one picture after the other of one shape, and making the axes takes longer than drawing them.
+    """
+    rows, columns = labels
+    figure, places = _empty(count)
+    scale = Normalize(-1, 1)
+    for place in places:
+        place.imshow(
+            np.zeros(shape),
+            cmap=RELEVANCE_COLORS,
+            norm=scale,
+            interpolation="nearest",
+            aspect="equal" if {rows, columns} == {"height", "width"} else "auto",
+        )
+        place.set(xlabel=columns, ylabel=rows)
+        place.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        place.label_outer()
+    bar = figure.add_axes((0.915, _PLACES["bottom"], 0.012, _PLACES["top"] - _PLACES["bottom"]))
+    figure.colorbar(ScalarMappable(scale, RELEVANCE_COLORS), cax=bar, label="relevance")
+    return figure, places
 
 
 def _bars(place: Axes, panel: _Panel, limit: float) -> None:

@@ -83,7 +83,13 @@ def summary_markdown(
         *(
             ()
             if table.empty
-            else (_verdict_counts(table), _matrix(table), _failures(table, again), _cautions(table))
+            else (
+                _verdict_counts(table),
+                _matrix(table),
+                _failures(table, again),
+                _cautions(table),
+                _model_notes(table),
+            )
         ),
         _skipped(skipped),
         _facts(facts),
@@ -99,8 +105,15 @@ def _result(table: pd.DataFrame) -> str:
         {f"{row.candidate} against {row.reference}" for row in table.itertuples() if row.reference}
     )
     verb = "passed" if passed == len(table) else "passed; what did not is listed below"
+    alone = int((table["alone"] != "").sum())
+    again = (
+        f" {_count(alone, 'case')} {'was' if alone == 1 else 'were'} also computed with nothing shared between "
+        "methods, and came out the same bit for bit."
+        if alone
+        else ""
+    )
     return (
-        f"{passed} of {_count(len(table), 'case')} {verb} ({markdown(', '.join(sides))}). "
+        f"{passed} of {_count(len(table), 'case')} {verb} ({markdown(', '.join(sides))}).{again} "
         f"Time: {table['seconds_total'].sum():.1f} s, of it {table['seconds_reference'].sum():.1f} s in the "
         f"reference and {table['seconds_candidate'].sum():.1f} s in the candidate."
     )
@@ -169,6 +182,15 @@ def _cautions(table: pd.DataFrame) -> str:
         "the float64 row of the case tells more."
     )
     return _section("Read with care", counts + "\n\n" + "\n".join(lines))
+
+
+def _model_notes(table: pd.DataFrame) -> str:
+    """What was read otherwise than it stands in a model's source."""
+    noted = table[table["model_notes"] != ""].drop_duplicates("model")
+    lines = [
+        f"- {markdown(row['model'])}: {markdown(row['model_notes'])}" for row in noted.to_dict("records")
+    ]
+    return _section("How the models were read", "\n".join(lines)) if lines else ""
 
 
 def _skipped(skipped: Sequence[Mapping[str, Any]]) -> str:

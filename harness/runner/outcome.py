@@ -11,6 +11,7 @@ from harness.comparison import Comparison
 from harness.engine import compare, engine
 from harness.errors import blamed, described, is_interrupt
 from harness.methods import Method
+from harness.runner.alone import differs_alone, is_sampled
 from harness.trace import Trace
 
 
@@ -18,7 +19,8 @@ from harness.trace import Trace
 class Outcome:
     """What came of one case: a comparison, or the message of the side that raised.
 
-    ``seconds`` are wall times: of the reference's run, the candidate's, and the whole case.
+    ``seconds`` are wall times: of the reference's run, the candidate's, and the whole case. ``alone``: the sides that
+    also computed it with nothing shared between methods, and gave the same bit for bit (`harness.runner.alone`).
     """
 
     method: Method
@@ -28,6 +30,7 @@ class Outcome:
     candidate: Trace | None
     message: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+    alone: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -44,7 +47,7 @@ def run_case(case: Case, reference: Backend, candidate: Backend) -> Outcome:
     Whatever a side raises, `sys.exit()` included, becomes an outcome with the verdict "error", so that a
     suite goes on; only the user's own interrupt is passed on.
     """
-    started = time.perf_counter()
+    started, sampled = time.perf_counter(), is_sampled(case)
     seconds: dict[str, float] = {}
     traces: list[Trace] = []
     for side, backend in (("reference", reference), ("candidate", candidate)):
@@ -68,7 +71,15 @@ def run_case(case: Case, reference: Backend, candidate: Backend) -> Outcome:
             raise
         return _failed(case, traces, f"candidate cannot be compared: {described(error)}", seconds)
     seconds["total"] = time.perf_counter() - started
-    return Outcome(case.method, case.dtype, comparison, traces[0], traces[1], "", seconds)
+    alone = []
+    if sampled:
+        for trace, backend in zip(traces, (reference, candidate), strict=True):
+            differs = differs_alone(trace, backend)
+            if differs:
+                return _failed(case, traces, differs, seconds)
+            if differs is not None:
+                alone.append(backend.name)
+    return Outcome(case.method, case.dtype, comparison, traces[0], traces[1], "", seconds, tuple(alone))
 
 
 def _failed(case: Case, traces: list[Trace], message: str, seconds: dict[str, float]) -> Outcome:

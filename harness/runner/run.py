@@ -14,10 +14,12 @@ from harness.backends import Backend, backend_named, versions_of
 from harness.case import Case
 from harness.checks import checked_dtype, checked_input
 from harness.comparison import PASSING
-from harness.engine import Store, engine, result_key
+from harness.engine import Store, engine, in_shared_order, result_key
+from harness.engine.executors import Executor
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.files import installed_versions, write_json
 from harness.methods import Method, method, slug
+from harness.model_sources import Source
 from harness.naming import file_name
 from harness.pairs import check_applies
 from harness.runner.outcome import Outcome, run_case
@@ -28,9 +30,9 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Selection:
-    """What to run. ``models``: zoo names or paths; ``input``: an array for models without examples."""
+    """What to run. ``models``: zoo names, paths, or their sources; ``input``: an array for models without examples."""
 
-    models: tuple[str, ...]
+    models: tuple[str | Source, ...]
     methods: tuple[str, ...]
     dtypes: tuple[str, ...]
     reference: str | Backend = "tensorflow"
@@ -57,10 +59,11 @@ class Started:
 
 @dataclass(frozen=True)
 class Finished:
-    """A case has its row; ``reused``: it was done before."""
+    """A case has its row; ``reused``: it was done before. ``place``: in the table, where cases end in any order."""
 
     row: Row
     reused: bool
+    place: int = 0
 
 
 Event = Started | Finished | Skipped
@@ -87,65 +90,138 @@ class Progress:
 
 
 def run(
-    selection: Selection, folder: Path, progress: Progress | None = None, store: Store | None = None
+    selection: Selection,
+    folder: Path,
+    progress: Progress | None = None,
+    store: Store | None = None,
+    executor: Executor | None = None,
 ) -> list[Row]:
     """Run every case of ``selection`` and leave its files under ``folder``; return a row a case.
+
+    ``executor``: who computes the cases (see `harness.runner.spread`); left out, this process does.
 
     A method that does not apply to a model is not run and reported as skipped. A case that ``store`` (left out: the
     user's) has under its key (`harness.engine.result_key`) is not run again. The summary is written by the caller
     (harness.report).
     """
     progress = progress or Progress()
-    rows: list[Row] = []
-    for event in events(selection, folder, Store() if store is None else store):
+    from harness.runner.spread import spread
+
+    store = Store() if store is None else store
+    all_events = (
+        events(selection, folder, store) if executor is None else spread(selection, folder, store, executor)
+    )
+    finished: list[Finished] = []
+    for event in all_events:
         progress.tell(event)
         if isinstance(event, Finished):
-            rows.append(event.row)
-    return rows
+            finished.append(event)
+    return [event.row for event in sorted(finished, key=lambda event: event.place)]
 
 
-def events(selection: Selection, folder: Path, store: Store) -> Iterator[Event]:
-    """What `run` does, one thing after the other."""
-    if store.force:
-        engine().clear()
+@dataclass(frozen=True)
+class Planned:
+    """A case that is to be computed. ``head``: what is known of its row; ``key``: see `harness.engine.result_key`.
+
+    ``stem``: the names of its files but for their endings; ``parts``: what its key counts beside case and sides.
+    """
+
+    source: Any
+    case: Case
+    head: Row
+    key: str | None
+    stem: Path
+    place: int
+    parts: tuple[str, ...]
+
+
+def planned(
+    selection: Selection, folder: Path, store: Store, labels: dict[str, str] | None = None
+) -> Iterator[Planned | Finished | Skipped]:
+    """What is to be computed, what was done before, and what does not apply; methods that share work side by side.
+
+    ``labels``: of models met before; see `label_of`.
+    """
     reference, candidate = backend_named(selection.reference), backend_named(selection.candidate)
     methods = [method(name) for name in selection.methods]
     dtypes = [checked_dtype(dtype) for dtype in selection.dtypes]
-    labels: dict[str, str] = {}
+    labels = {} if labels is None else labels
+    place = 0
     for source in selection.models:
-        model = as_model(source)
+        model = source.load(selection.input) if isinstance(source, Source) else as_model(source)
+        code = source.code_digest() if isinstance(source, Source) else ""
         label = label_of(model, labels)
         x, input_name = chosen_input(model, selection.input)
+        parts = (label, input_name, *([code] if code else []))
+        places: dict[tuple[str, str], int] = {}
+        applying = []
         for each in methods:
             reason = why_not(each, model)
             if reason:
                 yield Skipped(label, each.name, reason, len(dtypes))
                 continue
+            applying.append(each)
             for dtype in dtypes:
+                places.setdefault((each.name, dtype), place)
+                place += 1
+        ordered = in_shared_order(applying, model.graph)
+        engine().expect(model, applying)
+        for dtype in dtypes:
+            for each in ordered:
                 stem = folder / file_name(label) / f"{file_name(slug(each.name))}.{dtype}"
                 case = Case(model, x, each, None, dtype)
-                key = result_key(case, reference, candidate, label, input_name)
-                row = store.get(key, folder)
-                if row is not None and row["passed"] and row["verdict"] not in PASSING:
-                    store.refuse(str(key), f"says {row['verdict']} and passed")
-                    row = None
+                key = result_key(case, reference, candidate, *parts)
+                row = kept_row(store, key, folder)
                 if row is not None:
-                    yield Finished(row, True)
+                    yield Finished(row, True, places[each.name, dtype])
                     continue
                 row = {"model": label, "input": input_name, "method": each.name, "dtype": dtype}
                 row |= {"reference": reference.name, "candidate": candidate.name}
-                yield Started(dict(row))
-                outcome = run_case(case, reference, candidate)
-                row |= row_of(outcome)
-                row["files"] = _write_files(outcome, stem, folder, row, model.graph.input.axes)
-                row = _plain(row)
-                written = Path(f"{stem}.json")
-                write_json(written, {"key": key, "row": row})
-                # What a side or the disk could not do this time, it may do the next.
-                if outcome.comparison is not None:
-                    files = (*row["files"], written.relative_to(folder).as_posix())
-                    store.put(key, f"run: {label} {each.name} {dtype}", row, files, folder)
-                yield Finished(row, False)
+                row["model_notes"] = list(model.notes)
+                yield Planned(source, case, row, key, stem, places[each.name, dtype], parts)
+
+
+def events(
+    selection: Selection, folder: Path, store: Store, labels: dict[str, str] | None = None
+) -> Iterator[Event]:
+    """What `run` does in this process, one thing after the other. ``labels``: of models met before; see `label_of`."""
+    from harness.estimate import expectation
+
+    if store.force:
+        engine().clear()
+    reference, candidate = backend_named(selection.reference), backend_named(selection.candidate)
+    expected = expectation(reference, candidate, store)
+    for each in planned(selection, folder, store, labels):
+        if not isinstance(each, Planned):
+            yield each
+            continue
+        yield Started(dict(each.head))
+        seconds = expected(each.case)
+        outcome = run_case(each.case, reference, candidate)
+        row = each.head | row_of(outcome) | {"seconds_estimated": seconds}
+        row["files"] = _write_files(outcome, each.stem, folder, row, each.case.model.graph.input.axes)
+        row = plain_row(row)
+        keep_row(store, each.key, row, each.stem, folder)
+        yield Finished(row, False, each.place)
+
+
+def kept_row(store: Store, key: str | None, folder: Path) -> Row | None:
+    """The row that ``store`` has under ``key``, if any; its files are put under ``folder``."""
+    row: Row | None = store.get(key, folder)
+    if row is not None and row["passed"] and row["verdict"] not in PASSING:
+        store.refuse(str(key), f"says {row['verdict']} and passed")
+        return None
+    return row
+
+
+def keep_row(store: Store, key: str | None, row: Row, stem: Path, folder: Path) -> None:
+    """Leave ``row`` beside its files, which are under ``folder``, and in ``store`` unless no comparison was made."""
+    written = Path(f"{stem}.json")
+    write_json(written, {"key": key, "row": row})
+    # What a side or the disk could not do this time, it may do the next.
+    if row["files"]:
+        files = (*row["files"], written.relative_to(folder).as_posix())
+        store.put(key, f"run: {row['model']} {row['method']} {row['dtype']}", row, files, folder)
 
 
 def label_of(model: Any, labels: dict[str, str]) -> str:
@@ -185,6 +261,7 @@ def row_of(outcome: Outcome) -> Row:
     row: Row = {
         "verdict": outcome.verdict,
         "passed": outcome.passed,
+        "alone": list(outcome.alone),
         "target": outcome.reference.target.tolist() if outcome.reference else None,
         "message": outcome.message or (outcome.comparison.state if outcome.comparison else None) or "",
         **{f"seconds_{side}": outcome.seconds.get(side) for side in ("reference", "candidate", "total")},
@@ -203,7 +280,9 @@ def row_of(outcome: Outcome) -> Row:
         "attribution_max_abs": attribution.max_abs,
         "attribution_rel_l2": attribution.rel_l2,
         "attribution_pearson_r": attribution.pearson_r,
-        "attribution_floor": comparison.floor.of_attribution(),
+        "attribution_floor": comparison.attribution.floor,
+        "decided_by": sorted({row.decided_by for row in (*comparison.rows, comparison.attribution)}),
+        "floor_from": comparison.floor.how,
         "first_divergent": comparison.first_divergent,
         "first_divergent_forward": comparison.first_divergent_forward,
         "largest_floor": loosest.floor,
@@ -244,7 +323,7 @@ def _write_files(outcome: Outcome, stem: Path, folder: Path, row: Row, axes: tup
     return [path.relative_to(folder).as_posix() for path in written]
 
 
-def _plain(row: Row) -> Row:
+def plain_row(row: Row) -> Row:
     """``row`` with what JSON cannot hold (NaN, infinities) as None, and names as text that a file can hold."""
     return {key: _storable(value) for key, value in row.items()}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.model_options import ModelKeras, ModelTorch, one_case
 from harness.naming import printable
 from harness.sides import InProcess, Sides, Timeout
 
@@ -18,8 +19,16 @@ if TYPE_CHECKING:
 
 
 def stability_command(
-    model: Annotated[str, typer.Argument(help="Zoo name or model file.")],
-    method: Annotated[str, typer.Argument(help="Method name, or a .json file of harness.methods.to_json.")],
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[MODEL] METHOD",
+            help="Zoo name, model file or FILE.py:NAME of a torch module (left out with a pair), then a method name or "
+            "a .json file of harness.methods.to_json.",
+        ),
+    ],
+    model_keras: ModelKeras = None,
+    model_torch: ModelTorch = None,
     input_file: Annotated[
         Path | None,
         typer.Option("--input", help="A .npy file, (batch, *input_shape), instead of the model's example."),
@@ -42,17 +51,17 @@ def stability_command(
     from rich.console import Console
     from rich.text import Text
 
-    from harness.api import as_model
     from harness.checks import checked_dtype, read_array
     from harness.runner import chosen_input
     from harness.stability import analyse
     from harness.stability.show import show
 
     # What costs nothing to check comes before the model is loaded.
+    named_model, method = one_case(words, model_keras, model_torch)
     wanted = _read_method(method)
     checked_dtype(dtype)
     given = read_array(input_file)
-    loaded = as_model(model)
+    loaded = named_model.load(given)
     x, _ = chosen_input(loaded, given)
     console = Console(stderr=True, highlight=False, markup=False)
     try:

@@ -8,8 +8,9 @@ from math import prod
 import numpy as np
 import onnx
 
-#: The most numbers that one folded constant may have, and the most nodes of a file once its functions are inlined.
-LARGEST, MOST_NODES = 2**27, 200_000
+#: The most numbers that one folded constant may have, where it is larger than what it is computed from; the most
+#: products that are taken for one; and the most nodes of a file once its functions are inlined.
+LARGEST, MOST_PRODUCTS, MOST_NODES = 2**24, 2**33, 200_000
 #: Operators whose output has no more numbers than their inputs broadcast together.
 _BOUNDED = frozenset(
     [
@@ -169,7 +170,16 @@ def too_large(node: onnx.NodeProto, inputs: Sequence[np.ndarray | None]) -> str:
             return "an operator of this type is not computed in advance"
     except (ValueError, IndexError, ZeroDivisionError, OverflowError, TypeError) as error:
         return f"they do not fit it ({error})"
-    return f"would have {size} numbers, at most {LARGEST} are computed" if size > LARGEST else ""
+    if size > max(LARGEST, _sum(arrays)):
+        return f"would have {size} numbers, at most {LARGEST} are computed"
+    if (
+        node.op_type in ("MatMul", "Gemm")
+        and size * min(max(array.shape) for array in arrays[:2]) > MOST_PRODUCTS
+    ):
+        return f"would take more than {MOST_PRODUCTS} products"
+    if any(attribute.name == "to" and attribute.i == onnx.TensorProto.STRING for attribute in node.attribute):
+        return "text is not computed in advance"
+    return ""
 
 
 def _broadcasts(arrays: Sequence[np.ndarray]) -> bool:

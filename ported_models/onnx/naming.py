@@ -35,6 +35,8 @@ class LayerNames:
         self._scopes = _without_trace_numbers(*_without_common_root(raw))
         self._containers = {scope[:end] for scope in self._scopes.values() for end in range(1, len(scope))}
         self._taken: set[str] = set()
+        #: By name, the last number that was given to one of its kind.
+        self._numbers: dict[str, int] = {}
 
     def input(self, name: str) -> str:
         """The name of the input layer, from the graph input's."""
@@ -54,10 +56,9 @@ class LayerNames:
 
     def _take(self, name: str) -> str:
         plain = unique = _plain(name)
-        number = 2
         while unique in self._taken:
+            self._numbers[plain] = number = self._numbers.get(plain, 1) + 1
             unique = f"{plain}_{number}"
-            number += 1
         self._taken.add(unique)
         return unique
 

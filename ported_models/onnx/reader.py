@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
 from onnx import inliner
 
-from harness.errors import HarnessError, ModelSourceError
+from harness.errors import HarnessError, ModelSourceError, UnsupportedLayerError
 from harness.graph import Graph
 from ported_models.endings import without_ending
 from ported_models.onnx.cones import read_cone
@@ -17,6 +17,7 @@ from ported_models.onnx.layout import canonical_order, channels_first_order
 from ported_models.onnx.neutral import is_neutral, neutral_to_graph, removed_ending
 from ported_models.onnx.operators import CHANNELS_FIRST, OPERATORS
 from ported_models.onnx.reading import BatchAxisError, Reading, Tensor
+from ported_models.onnx.refusals import NO_LAYER, Refusals
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,13 +119,27 @@ def _first_axis_is_fixed(proto: onnx.ModelProto) -> bool:
 
 def _foreign(reading: Reading) -> ReadFile:
     """An exporter's file as a graph without its ending."""
+    refusals = Refusals(reading)
     for node in reading.nodes:
         if node.output[0] in reading.done or node.output[0] in reading.constants:
             continue
-        if reading.reads_only_constants(node):
-            reading.fold(node)
-        elif not read_cone(reading, node):
-            _read(reading, node)
+        if refusals.depends(node):
+            refusals.untried(node, _reader_of(node) is None)
+            continue
+        try:
+            if reading.reads_only_constants(node):
+                reading.fold(node)
+            elif not read_cone(reading, node):
+                _read(reading, node)
+        except BatchAxisError:
+            raise
+        except UnsupportedLayerError as error:
+            refusals.add(node, error)
+        except HarnessError:
+            raise
+        except Exception as error:  # attributes and constants that no operator was written for
+            refusals.fails(node, error)
+    refusals.check()
     if reading.output not in reading.tensors:
         raise ModelSourceError(f"{reading.file}: the output {reading.output!r} does not depend on the input")
     output = reading.tensors[reading.output]
@@ -140,8 +155,12 @@ def _foreign(reading: Reading) -> ReadFile:
     return ReadFile(graph, ending, ending, reading.tensors, reading.output, reading.free)
 
 
+def _reader_of(node: onnx.NodeProto) -> Callable[[Reading, onnx.NodeProto], None] | None:
+    return OPERATORS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+
+
 def _read(reading: Reading, node: onnx.NodeProto) -> None:
-    read = OPERATORS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    read = _reader_of(node)
     if read is None:
-        reading.unsupported(node, "the neutral graph has no layer for this operator")
+        reading.unsupported(node, NO_LAYER)
     read(reading, node)

@@ -15,14 +15,15 @@ from onnx.reference import ReferenceEvaluator
 
 from harness.errors import HarnessError, ModelSourceError, UnknownNameError, UnsupportedLayerError
 from ported_models.build import Builder
+from ported_models.limits import LARGEST_LAYER, check_layers
 from ported_models.onnx.folding import too_large
 from ported_models.onnx.layout import Order, canonical_order, channels_first_order, compose, inverse
 from ported_models.onnx.naming import LayerNames
 
 #: Stands for a batch axis of no fixed size while shapes are computed: a number that no layer has.
 DYNAMIC_BATCH = 10007
-#: The most numbers that a layer may have for one sample, and the most bytes of constants computed from others.
-LARGEST_LAYER, LARGEST_FOLDED = 2**28, 2**30
+#: The most bytes of constants computed from others, beside this many times the bytes of the file.
+LARGEST_FOLDED, FOLDED_TIMES = 2**28, 4
 #: Operators that say nothing about where the channels of their input lie, and keep its axes.
 AXIS_BLIND = {
     "Abs", "Add", "Cast", "Clip", "Concat", "Div", "Dropout", "Elu", "Erf", "Gelu", "Identity", "LeakyRelu",
@@ -91,7 +92,8 @@ class Reading:
             for tensor in dict.fromkeys(node.input):
                 self._readers.setdefault(tensor, []).append(node)
         self.names = LayerNames(_computing(self.nodes, weights), weights)
-        self._folded = 0
+        self._layers = 0
+        self._folded, self._given = 0, sum(array.nbytes for array in self.constants.values())
         self.tensors: dict[str, Tensor] = {}
         #: By layer, the log-softmax that it was read from, as a softmax.
         self.log_softmax: dict[str, onnx.NodeProto] = {}
@@ -309,6 +311,8 @@ class Reading:
             )
         except HarnessError as error:
             self.unsupported(node, str(error))
+        self._layers += 1
+        check_layers(self._layers, self.file)
         size = prod(self.builder[name].shape)
         if size > LARGEST_LAYER:
             self.unsupported(
@@ -342,11 +346,14 @@ class Reading:
             results = ReferenceEvaluator(model).run(None, inputs)
         except Exception as error:  # the evaluator raises whatever its operators raise
             self.unsupported(node, f"it reads only constants but cannot be computed ({error})")
-        self._folded += sum(np.asarray(result).nbytes for result in results)
-        if self._folded > LARGEST_FOLDED:
-            self.unsupported(
-                node, f"the constants computed from others take more than {LARGEST_FOLDED >> 20} MiB"
-            )
+        size = sum(np.asarray(result).nbytes for result in results)
+        if node.op_type == "Constant":
+            self._given += size
+        else:
+            self._folded += size
+        limit = LARGEST_FOLDED + FOLDED_TIMES * self._given
+        if self._folded > limit:
+            self.unsupported(node, f"the constants computed from others take more than {limit >> 20} MiB")
         self.constants.update(zip((name for name in node.output if name), results, strict=True))
 
 

@@ -12,8 +12,10 @@ import numpy as np
 from harness.errors import InvalidInputError, MissingFrameworkError, ModelSourceError
 from harness.graph import Graph
 from ported_models.endings import with_ending
+from ported_models.loading import check_file
 from ported_models.model import PortedModel
 from ported_models.proof import prove
+from ported_models.sources import keras_guard
 from ported_models.sources.keras_own import KerasSource
 from ported_models.sources.keras_source import open_model, read_file, read_model
 from ported_models.sources.steps import Reading
@@ -24,6 +26,8 @@ from ported_models.twins.layout import to_canonical, to_internal
 def read_keras(keras_model: Any, name: str | None) -> Reading:
     """The graph of a Keras model or file; numbers of its configuration in float64."""
     if isinstance(keras_model, str | Path):
+        check_file(Path(keras_model))
+        keras_guard.check_file(Path(keras_model))
         return read_file(keras_model, name, "float64")
     return read_model(keras_model, name, constants="float64")
 

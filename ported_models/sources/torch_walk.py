@@ -18,6 +18,7 @@ from ported_models.build import Builder
 from ported_models.sources import torch_table as table
 from ported_models.sources.names import Names
 from ported_models.sources.steps import Use
+from ported_models.sources.torch_refusals import Refusals, Unknown
 from ported_models.sources.torch_site import Order, Site, Value
 from ported_models.sources.torch_trace import is_torchs_own
 
@@ -47,15 +48,18 @@ class Walk:
         self._last_reader: dict[fx.Node, int] = {}
         self._leaf_root = is_torchs_own(self.module)
         self._place = 0
+        first = self.builder[self.builder.last]
+        self._refusals = Refusals(self.builder, self._part, (self.batch, *first.shape), self.input_order)
 
     def run(self, graph: fx.Graph) -> Value:
-        """The Value of the module's output."""
+        """The Value of the module's output. Raises UnsupportedLayerError for all operations that cannot be read."""
         nodes = list(graph.nodes)
         for place, node in enumerate(nodes):
             self._last_reader.update(dict.fromkeys(node.all_input_nodes, place))
         for place, node in enumerate(nodes):
             self._place = place
             if node.op == "output":
+                self._refusals.check()
                 output = self._plain(node.args[0])
                 if not isinstance(output, Value):
                     raise ModelSourceError(
@@ -64,7 +68,10 @@ class Walk:
                     )
                 return output
             self._memory[node] = place
-            self._results[node] = self._read(node)
+            try:
+                self._results[node] = self._read(node)
+            except UnsupportedLayerError as error:
+                self._results[node] = self._refusals.add(node, error)
         raise ModelSourceError(f"{self.origin}: returns nothing, expected one tensor")
 
     def _read(self, node: fx.Node) -> Any:
@@ -74,8 +81,10 @@ class Walk:
             return self._attribute(str(node.target))
         args = [self._plain(value) for value in node.args]
         kwargs = {key: self._plain(value) for key, value in node.kwargs.items()}
-        computed = any(isinstance(value, Value) for value in _leaves([args, kwargs]))
-        if not computed:
+        leaves = list(_leaves([args, kwargs]))
+        if any(isinstance(value, Unknown) for value in leaves):
+            return self._untried(node)
+        if not any(isinstance(value, Value) for value in leaves):
             return self._compute(node, args, kwargs)
         if node.op == "call_module":
             return self._call_module(node, args, kwargs)
@@ -86,6 +95,11 @@ class Walk:
             return args[0][args[1]]
         if node.target is getattr:
             return self._tensor_attribute(node, args[0], args[1])
+        operation, site = self._operation(node)
+        return self._apply(node, operation, site, node.target, args, kwargs)
+
+    def _operation(self, node: fx.Node) -> tuple[Any, Site]:
+        """What reads a function or method, and where it stands. Raises UnsupportedLayerError where nothing does."""
         operations = table.METHODS if node.op == "call_method" else table.FUNCTIONS
         operation = operations.get(node.target)
         if operation is None and getattr(node.target, "__name__", "") == "stochastic_depth":
@@ -97,7 +111,33 @@ class Walk:
             raise UnsupportedLayerError(
                 f"{site.where} is not supported; replace it, or export the module to ONNX and load that"
             )
-        return self._apply(node, operation, site, node.target, args, kwargs)
+        return operation, site
+
+    def _check_module(self, kind: type, site: Site) -> None:
+        if kind not in table.MODULES:
+            raise UnsupportedLayerError(
+                f"{site.where} is not supported; supported modules: "
+                f"{', '.join(sorted(kind.__name__ for kind in table.MODULES))}"
+            )
+
+    def _untried(self, node: fx.Node) -> Unknown:
+        """For an operation on what is not known: whether any of its type is read."""
+        if node.op == "call_module":
+            path = str(node.target)
+            kind = type(self._child(path))
+            self._check_module(kind, self._site(self.names.own(path), path, kind.__name__))
+        elif (
+            node.target is not getattr
+            and node.target is not operator.getitem
+            and node.target not in ("size", "dim")
+        ):
+            self._operation(node)
+        return Unknown()
+
+    def _part(self, node: fx.Node) -> Any:
+        """The module or tensor that ``node`` names."""
+        path = str(node.target)
+        return self._child(path) if node.op == "call_module" else self._attribute(path)
 
     def _input(self, node: fx.Node) -> Any:
         if len(self._results) > 0 and any(isinstance(value, Value) for value in self._results.values()):
@@ -121,11 +161,7 @@ class Walk:
         # A parametrized module gets a class of its own, derived from the one that it had.
         kind = type(child).__mro__[1] if parametrize.is_parametrized(child) else type(child)
         site = self._site(self.names.own(path), path, kind.__name__)
-        if kind not in table.MODULES:
-            raise UnsupportedLayerError(
-                f"{site.where} is not supported; supported modules: "
-                f"{', '.join(sorted(kind.__name__ for kind in table.MODULES))}"
-            )
+        self._check_module(kind, site)
         operation, parameters = table.MODULES[kind]
         given = {**parameters(child), **kwargs}
         if getattr(child, "padding_mode", "zeros") != "zeros":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -50,7 +52,19 @@ def build(graph: Graph, dtype: str = "float32") -> keras.Model:
                 f"the graph says {layer.shape}; the graph's attributes of this layer are wrong"
             )
         module.set_weights(_weights(layer, module))
-    return keras.Model(tensors[graph.input.name], tensors[graph.output], name=_model_name(graph.name))
+    with _deep(len(graph.layers)):
+        return keras.Model(tensors[graph.input.name], tensors[graph.output], name=_model_name(graph.name))
+
+
+@contextmanager
+def _deep(layers: int) -> Iterator[None]:
+    """Keras goes through a network by a call within a call for each layer, of which Python allows a thousand."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, 4 * layers + 1000))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def _model_name(name: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import partial
+
 import numpy as np
 import tensorflow as tf
 
@@ -21,7 +24,28 @@ from reference_impls.tensorflow.ends import initial_relevance
 from reference_impls.tensorflow.grad_cam import explain_grad_cam
 from reference_impls.tensorflow.layers import Tensor
 from reference_impls.tensorflow.run import Explained, Forward, Network, run_backward
-from reference_impls.tensorflow.sampling import explain_sampled
+from reference_impls.tensorflow.sampling import Kind, explain_sampled
+
+
+def statistic_of(procedure: IntegratedGradients | Smoothed) -> Kind:
+    """What is made of the runs."""
+    return procedure.statistic if isinstance(procedure, Smoothed) else "mean"
+
+
+def explain_runs(
+    network: Network,
+    forward: Forward,
+    method: Method,
+    procedure: IntegratedGradients | Smoothed,
+    target: np.ndarray,
+    layers: bool,
+    kinds: Collection[Kind],
+) -> dict[Kind, Explained]:
+    """:func:`explain_procedure` for each statistic of the runs of ``procedure``, which are made once."""
+    rules = method.composite.assign(network.graph)
+    x = forward.outputs[network.graph.input.name]
+    start = partial(initial_relevance, target=target, head=method.head)
+    return explain_sampled(network, x, procedure, rules, start, layers, kinds)
 
 
 def explain_procedure(
@@ -49,7 +73,8 @@ def explain_procedure(
             }
             return Explained(relevance[graph.input.name], relevance)
         case IntegratedGradients() | Smoothed() as procedure:
-            return explain_sampled(network, x, procedure, rules, start, layers)
+            kind = statistic_of(procedure)
+            return explain_runs(network, forward, method, procedure, target, layers, (kind,))[kind]
         case GradCam() as procedure:
             initial = start(forward.outputs[graph.output])
             return explain_grad_cam(network, forward, procedure, rules, initial)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import tensorflow as tf
 
@@ -11,6 +13,7 @@ from harness.graph import Graph
 from harness.methods import Rule, rectifies_shares
 from reference_impls.tensorflow.layers import Step, Tensor, TwinLayer
 from reference_impls.tensorflow.rules import propagate
+from reference_impls.tensorflow.shared import Shared, passed_key, reached_key, start_key
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,10 +27,14 @@ class Network:
 
 @dataclass(frozen=True, eq=False)
 class Forward:
-    """A forward pass: every layer at its inputs, and what it made of them; ``outputs`` holds the input too."""
+    """A forward pass: every layer at its inputs, and what it made of them; ``outputs`` holds the input too.
+
+    ``shared``: what backward passes on it share; None where there is only one.
+    """
 
     steps: Mapping[str, Step]
     outputs: Mapping[str, Tensor]
+    shared: Shared | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +45,23 @@ class Explained:
     relevance: Mapping[str, Tensor]
 
 
-def run_forward(network: Network, x: Tensor) -> Forward:
+def run_forward(network: Network, x: Tensor, shared: Shared | None = None) -> Forward:
     """Every layer's step on ``x``, (batch, *input shape)."""
     steps: dict[str, Step] = {}
     outputs: dict[str, Tensor] = {network.graph.input.name: x}
     for name, twin in network.layers.items():
         steps[name] = Step(twin, tuple(outputs[source] for source in twin.layer.inputs))
         outputs[name] = steps[name].output
-    return Forward(steps, outputs)
+    return Forward(steps, outputs, shared)
+
+
+def forward_of(network: Network, outputs: Mapping[str, Tensor], shared: Shared) -> Forward:
+    """The forward pass in which each layer has the given output, whatever it would make of its inputs."""
+    steps = {
+        name: Step(twin, tuple(outputs[source] for source in twin.layer.inputs))
+        for name, twin in network.layers.items()
+    }
+    return Forward(steps, outputs, shared)
 
 
 def run_backward(
@@ -60,24 +76,40 @@ def run_backward(
 
     ``relevance`` is that of the output of ``start``. What a layer receives is the sum over its readers, of each
     reader's share or, where the layer's rule asks for it (`rectifies_shares`), of its positive part; a layer that
-    reads another twice hands it one share. It is handed out once it is complete and not kept. Layers with no way
-    to ``start`` are left out.
+    reads another twice hands it one share. It is handed out once it is complete; it is kept only in what the passes on
+    ``forward`` share. Layers with no way to ``start`` are left out.
     """
     graph = network.graph
     last = graph.input.name if last is None else last
-    received = {start: relevance}
+    shared = forward.shared
+    #: By layer, what its readers pass to it, in the order of the sum, with the keys of that.
+    waiting: dict[str, list[tuple[str, Tensor]]] = defaultdict(list)
+    waiting[start].append((start_key(start, relevance), relevance))
     for layer in reversed(graph.layers):
-        if layer.name not in received:
+        if layer.name not in waiting:
             continue
-        reached = received.pop(layer.name)
+        rule = rules.get(layer.name)
+        rectified = rule is not None and rectifies_shares(rule) and len(graph.consumers(layer.name)) > 1
+        rectified = rectified and layer.name != start
+        keys, shares = zip(*waiting.pop(layer.name), strict=True)
+        key = reached_key(layer.name, keys, rectified)
+        add = partial(_sum, shares, rectified)
+        reached = add() if shared is None else shared.known("reached", layer.name, key, add)
         yield layer.name, reached
         if layer.name == last:
             return
-        passed = propagate(forward.steps[layer.name], reached, rules[layer.name])
+        below = passed_key(key, layer.name, rules[layer.name])
+        step = partial(propagate, forward.steps[layer.name], reached, rules[layer.name])
+        passed = step() if shared is None else shared.known("passed", layer.name, below, step)
         # A layer that reads another twice hands it one share: the sum.
         for source in dict.fromkeys(layer.inputs):
             parts = [part for name, part in zip(layer.inputs, passed, strict=True) if name == source]
-            share = tf.add_n(parts)
-            if source in rules and rectifies_shares(rules[source]) and len(graph.consumers(source)) > 1:
-                share = tf.nn.relu(share)
-            received[source] = received[source] + share if source in received else share
+            waiting[source].append((below, parts[0] if len(parts) == 1 else tf.add_n(parts)))
+
+
+def _sum(shares: tuple[Tensor, ...], rectified: bool) -> Tensor:
+    """What a layer receives: one share of each reader, or the positive part of it, added in their order."""
+    total, *others = (tf.nn.relu(share) for share in shares) if rectified else shares
+    for share in others:
+        total = total + share
+    return total

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
+from typing import Literal
 
 import tensorflow as tf
 
@@ -13,6 +15,9 @@ from reference_impls.tensorflow.layers import Tensor
 from reference_impls.tensorflow.run import Explained, Network, run_backward, run_forward
 from reference_impls.tensorflow.statistics import Statistic, statistic
 
+#: What is made of the runs.
+Kind = Literal["mean", "variance"]
+
 
 def explain_sampled(
     network: Network,
@@ -21,24 +26,32 @@ def explain_sampled(
     rules: Mapping[str, Rule],
     start: Callable[[Tensor], Tensor],
     layers: bool,
-) -> Explained:
-    """Mean, or variance, over the runs from the points of ``procedure``; ``start`` makes relevance of logits.
+    kinds: Collection[Kind],
+) -> dict[Kind, Explained]:
+    """By kind, what the runs from the points of ``procedure`` come to; ``start`` makes relevance of logits.
 
-    ``layers``: whether that of every layer's relevance is wanted too. Only the sums are kept, and one run.
+    ``layers``: whether that of every layer's relevance is wanted too. ``kinds``: each is what it would be alone, on the
+    same runs; the statistic of ``procedure`` itself does not count. Only the sums are kept, and one run.
     """
-    kind = procedure.statistic if isinstance(procedure, Smoothed) else "mean"
-    at_input = statistic(kind)
-    at_layers: dict[str, Statistic] = collections.defaultdict(lambda: statistic(kind))
+    at_input = {kind: statistic(kind) for kind in kinds}
+    at_layers: dict[Kind, dict[str, Statistic]] = {
+        kind: collections.defaultdict(partial(statistic, kind)) for kind in kinds
+    }
     for point in _points(procedure, x):
         for name, relevance in _run(network, point, rules, start):
             if layers:
-                at_layers[name].add(relevance)
+                for kind in kinds:
+                    at_layers[kind][name].add(relevance)
             if name == network.graph.input.name:
-                at_input.add(_of_each(relevance, procedure.each))
-    attribution = at_input.result()
-    if isinstance(procedure, IntegratedGradients):
-        attribution = (x - tf.constant(procedure.baseline, x.dtype)) * attribution
-    return Explained(attribution, {name: each.result() for name, each in at_layers.items()})
+                for kind in kinds:
+                    at_input[kind].add(_of_each(relevance, procedure.each))
+    found: dict[Kind, Explained] = {}
+    for kind in kinds:
+        attribution = at_input[kind].result()
+        if isinstance(procedure, IntegratedGradients):
+            attribution = (x - tf.constant(procedure.baseline, x.dtype)) * attribution
+        found[kind] = Explained(attribution, {name: each.result() for name, each in at_layers[kind].items()})
+    return found
 
 
 def _run(

@@ -153,12 +153,31 @@ def test_left_out_the_floor_is_measured_by_running_the_reference_again() -> None
     reference = harness.explain(network(), X, "gradient", backend=backend, dtype="float64")
     candidate = harness.explain(network(), X, "gradient", backend=GradientBackend(), dtype="float64")
     assert backend.runs == 1
+    for layer in candidate.layers.values():
+        # The longest sum has three terms: 1e-14 is beyond ten times sqrt(3) * 2 ** -53, which is 1.9e-15.
+        layer.relevance = layer.relevance * (1 + 1e-14)
     comparison = compare(reference, candidate)
     assert backend.runs == 4
-    assert comparison.verdict == "identical"
+    assert comparison.verdict == "close"
     assert 0 < comparison.floor.relevance["x"] < 1e-15
+    assert set(comparison.table["decided_by"]) == {"floor"}
     compare(reference, candidate)
     assert backend.runs == 4
+
+
+def test_what_is_within_the_bound_that_no_floor_is_below_passes_without_a_further_run() -> None:
+    backend = GradientBackend()
+    reference = harness.explain(network(), X, "gradient", backend=backend, dtype="float64")
+    candidate = harness.explain(network(), X, "gradient", backend=GradientBackend(), dtype="float64")
+    for layer in candidate.layers.values():
+        layer.relevance = layer.relevance * (1 + 1e-15)
+    comparison = compare(reference, candidate)
+    assert backend.runs == 1
+    assert comparison.verdict == "equivalent"
+    first = comparison.table.iloc[-1]
+    bound = np.sqrt(3) * 2.0**-53
+    assert (first["decided_by"], first["floor"]) == ("bound", bound)
+    assert first["floors"] == first["rel_l2"] / bound
 
 
 def test_a_stored_trace_without_floor_is_compared_strictly_and_says_so(tmp_path) -> None:
@@ -236,7 +255,7 @@ def test_columns_are_those_of_the_design() -> None:
         *distance,
         *(f"ref_{name}" for name in side),
         *(f"cand_{name}" for name in side),
-        *("floor", "verdict"),
+        *("floor", "floors", "decided_by", "verdict"),
     ]
 
 

@@ -204,3 +204,10 @@ def test_cases_that_rounding_moves_far_and_units_over_a_kink_are_listed(tmp_path
     assert "by 0.02 (relative L2) at `conv2`" in section
     assert "a kink" in section
     assert "gradient" not in section
+
+
+def test_what_was_read_otherwise_of_a_model_stands_on_the_page_once():
+    noted = PASSED | {"model_notes": ["the final softmax was taken off"]}
+    text = section(markdown(noted, noted), "How the models were read")
+    assert text.strip() == "- digits-cnn: the final softmax was taken off"
+    assert "How the models were read" not in markdown(PASSED)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from harness.backends.candidate import wire
+from harness.backends.candidate.pair import model_to_wire
 from harness.backends.protocol import Arrays, Model, Prepared, StepProgram
-from harness.backends.worker import Worker
+from harness.backends.worker import Worker, own_surroundings
 from harness.errors import CandidateError, HarnessError, PeerError
 from harness.graph import Graph, Layer
 from harness.methods import Method, to_json
@@ -43,7 +44,7 @@ class WorkerBackend:
     runs_elsewhere = True
 
     def __init__(self, spec: str, timeout_s: float = TIMEOUT_S, per_case: bool = False) -> None:
-        self._spec, self._timeout_s, self._per_case = spec, timeout_s, per_case
+        self.spec, self.timeout_s, self._per_case = spec, timeout_s, per_case
         self._folder = os.getcwd()
         self._left = timeout_s
         self._worker = Worker(
@@ -52,7 +53,7 @@ class WorkerBackend:
             _SIDE,
             limit_s=timeout_s,
             start_limit_s=max(timeout_s, _LOAD_S),
-            environment=_surroundings(),
+            environment=own_surroundings(),
             option="--timeout",
         )
         try:
@@ -75,7 +76,7 @@ class WorkerBackend:
         return str(self._ask("supports", payload)[0]["reason"])
 
     def prepare(self, model: Model, dtype: str, device: str = "cpu") -> Prepared:
-        """Raises CandidateError, and HarnessError for a model that is not of one source."""
+        """Raises CandidateError, and HarnessError for a model that does not arrive as it was."""
         prepared = _Prepared(self, model, dtype, device)
         prepared.capabilities = frozenset(self._prepared(prepared)["capabilities"])
         return prepared
@@ -87,8 +88,8 @@ class WorkerBackend:
     def ask(self, of: _Prepared, op: str, payload: dict[str, Any], arrays: _Arrays) -> tuple[Any, _Arrays]:
         """``op`` on what was prepared; in a new process that is prepared first."""
         if op in ("logits", "run"):
-            self._left = self._timeout_s
-        limit = self._left if self._per_case else self._timeout_s
+            self._left = self.timeout_s
+        limit = self._left if self._per_case else self.timeout_s
         began = time.monotonic()
         payload = {"prepared": of.key, **payload}
         answer = self._ask(op, payload, arrays, limit)
@@ -102,19 +103,19 @@ class WorkerBackend:
         payload = {"prepared": of.key, "model": of.model_key, "dtype": of.dtype, "device": of.device}
         answer, _ = self._ask("prepare", payload)
         if "lost" in answer:
-            facts, weights = wire.graph_to_wire(of.model.graph)
-            self._ask("model", {"model": of.model_key, "digest": of.model.digest, "graph": facts}, weights)
+            facts, weights = model_to_wire(of.model)
+            self._ask("model", {"model": of.model_key, "digest": of.model.digest, **facts}, weights)
             answer, _ = self._ask("prepare", payload)
         return answer
 
     def _load(self) -> str:
-        payload = {"backend": self._spec, "folder": self._folder}
-        return str(self._request("load", payload, {}, max(self._timeout_s, _LOAD_S))[0]["name"])
+        payload = {"backend": self.spec, "folder": self._folder}
+        return str(self._request("load", payload, {}, max(self.timeout_s, _LOAD_S))[0]["name"])
 
     def _ask(
         self, op: str, payload: dict[str, Any], arrays: _Arrays | None = None, limit_s: float | None = None
     ) -> tuple[dict[str, Any], _Arrays]:
-        limit = self._timeout_s if limit_s is None else limit_s
+        limit = self.timeout_s if limit_s is None else limit_s
         answer = self._request(op, payload, arrays or {}, limit)
         if answer[0].get("lost") == "backend":
             self._load()
@@ -128,13 +129,13 @@ class WorkerBackend:
             answer, received = self._worker.request(op, payload, arrays, limit_s)
         except PeerError as error:
             what = str(error).removeprefix(f"{self._worker.name}: ")
-            raise CandidateError(self._spec, f"failed: {what}") from None
+            raise CandidateError(self.spec, f"failed: {what}") from None
         if printed := self._worker.printed():
             print(printable(printed, lines=True), file=sys.stderr)
         if op == "load" and "refused" in answer:
             raise HarnessError(printable(str(answer["refused"])))
         if "raised" in answer:
-            raise CandidateError(self._spec, f"raised {printable(str(answer['raised']))}")
+            raise CandidateError(self.spec, f"raised {printable(str(answer['raised']))}")
         return answer, received
 
 
@@ -207,11 +208,3 @@ def _step(layer: Layer, inputs: tuple[np.ndarray, ...], more: _Arrays) -> tuple[
     facts, arrays = wire.layer_to_wire(layer, "layer")
     arrays |= {f"input/{place}": x for place, x in enumerate(inputs)}
     return {"layer": facts, "inputs": len(inputs)}, {**arrays, **more}
-
-
-def _surroundings() -> dict[str, str]:
-    """What makes the other process find the modules that this one finds."""
-    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
-    here = {key: os.environ[key] for key in ("PYTHONHOME", "VIRTUAL_ENV") if key in os.environ}
-    # A mark of this kind is set by its presence.
-    return {**here, "PYTHONPATH": paths, "PYTHONNOUSERSITE": os.environ.get("PYTHONNOUSERSITE", "")}

@@ -28,6 +28,7 @@ from harness.backends import (
     why_unsupported,
 )
 from harness.backends.candidate import wire
+from harness.backends.candidate.pair import Pair, graphs_from_wire
 from harness.backends.user_file import import_from_sources
 from harness.case import Case
 from harness.errors import HarnessError, described
@@ -71,9 +72,12 @@ def _supports(payload: dict[str, Any], arrays: Arrays) -> Answer:
 
 
 def _model(payload: dict[str, Any], arrays: Arrays) -> Answer:
-    model = load_model(wire.graph_from_wire(payload["graph"], arrays))
+    graph, torch_graph, orders = graphs_from_wire(payload, arrays)
+    model = load_model(graph)
+    if torch_graph is not None:
+        model = Pair(model, load_model(torch_graph), orders)
     if model.digest != payload["digest"]:
-        raise HarnessError(f"{model.name} is not a model of one source; run this candidate with --in-process")
+        raise HarnessError(f"{model.name} does not arrive as it is; run this candidate with --in-process")
     _models[payload["model"]] = model
     return {}, {}
 

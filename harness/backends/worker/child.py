@@ -131,6 +131,12 @@ class Child:
         """What it has written to standard output and error since the last `send`."""
         return self._log.text().rstrip()
 
+    def kill(self) -> None:
+        """Kill the process and all of its group; :meth:`end` has still to be called. For another thread than that."""
+        if self.alive():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
     def end(self) -> None:
         """Kill the process and all of its group, remove the folder. Again: nothing happens."""
         self._finalizer()

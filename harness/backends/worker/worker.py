@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -104,6 +105,12 @@ class Worker:
         """End the process, if there is one, and remove its files."""
         with self._lock:
             self._end()
+
+    def kill(self) -> None:
+        """End the process from another thread, while it works: the request that waits for it raises PeerError."""
+        child = self._child
+        if child is not None:
+            child.kill()
 
     def __enter__(self) -> Worker:
         return self
@@ -231,6 +238,14 @@ class Worker:
         if self._child is not None:
             self._child.end()
             self._child = None
+
+
+def own_surroundings() -> dict[str, str]:
+    """What makes another process of this interpreter find the modules that this one finds."""
+    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
+    here = {key: os.environ[key] for key in ("PYTHONHOME", "VIRTUAL_ENV") if key in os.environ}
+    # A mark of this kind is set by its presence.
+    return {**here, "PYTHONPATH": paths, "PYTHONNOUSERSITE": os.environ.get("PYTHONNOUSERSITE", "")}
 
 
 def _step() -> int:

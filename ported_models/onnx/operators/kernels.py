@@ -141,6 +141,9 @@ def _convolution(reading: Reading, node: onnx.NodeProto) -> None:
         "groups": groups,
     }
     window = kernel.shape[2:]
+    named = tuple(attribute(node, "kernel_shape", window))
+    if named != window:
+        reading.unsupported(node, f"its kernel_shape is {named}, and its weights have {window}")
     if transposed:
         padding, extra = _transposed_padding(
             reading, node, reading.sizes(x)[2:], window, attributes["strides"], attributes["dilations"]

@@ -1,0 +1,101 @@
+"""The command `xai-harness estimate`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.naming import printable
+from harness.sides import InProcess, Sides, Timeout
+
+
+def estimate_command(
+    model: Annotated[
+        str | None, typer.Argument(help="Zoo name or model file; left out with --model-keras.")
+    ] = None,
+    method: Annotated[str | None, typer.Argument(help="Method name; see: xai-harness methods")] = None,
+    model_keras: Annotated[
+        str | None, typer.Option("--model-keras", metavar="FILE", help="The Keras side of a pair.")
+    ] = None,
+    model_torch: Annotated[
+        str | None, typer.Option("--model-torch", metavar="FILE.py:NAME", help="Its torch side; it is run.")
+    ] = None,
+    reference: Annotated[str, typer.Option(help="Backend that is trusted.")] = "tensorflow",
+    candidate: Annotated[
+        str, typer.Option(help="Backend under test: a name, or FILE.py:NAME for one of your own.")
+    ] = "torch",
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    input_file: Annotated[
+        Path | None,
+        typer.Option("--input", help="A .npy file, (batch, *input_shape), instead of the model's example."),
+    ] = None,
+    in_process: InProcess = False,
+    timeout: Timeout = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+) -> None:
+    """Say what a case will take in time, memory and bytes, without computing it.
+
+    The first time on a machine a few small networks are run, which takes some seconds.
+    """
+    from rich.console import Console
+
+    from harness.checks import checked_dtype, read_array
+    from harness.engine import Store
+    from harness.errors import InvalidInputError
+    from harness.estimate import estimate, measured_machine
+    from harness.methods import method as method_named
+    from harness.model_sources import Source
+    from harness.pairs import check_applies
+    from harness.runner import chosen_input
+
+    if model_keras or model_torch:
+        if method is not None or not (model_keras and model_torch):
+            raise InvalidInputError(
+                "a pair has two sides and no MODEL: estimate METHOD --model-keras FILE --model-torch FILE.py:NAME"
+            )
+        model, method = None, model
+    if method is None:
+        raise InvalidInputError("the method is missing: xai-harness estimate MODEL METHOD")
+    wanted, dtype = method_named(method), checked_dtype(dtype)
+    given = read_array(input_file)
+    source = Source(model or "", model_keras or "", model_torch or "")
+    loaded = source.load(given)
+    check_applies(wanted, loaded)
+    x, _ = chosen_input(loaded, given)
+    console = Console(stderr=True, highlight=False, markup=False)
+    try:
+        named = Sides(in_process, timeout).named(reference, candidate)
+        with named as (first, second), console.status("measuring this machine"):
+            machine = measured_machine(first, second, dtype, Store())
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise typer.Exit(130) from None
+    found = estimate(loaded.graph, wanted, len(x), dtype, machine)
+    document: dict[str, Any] = {
+        "model": loaded.name,
+        "method": wanted.name,
+        "dtype": dtype,
+        "batch": len(x),
+        "seconds": found.seconds,
+        "seconds_of_loading": found.load_s,
+        "bytes_of_memory": found.memory,
+        "bytes_on_disk": found.disk,
+        "work": asdict(found.work),
+    }
+    if as_json:
+        print(json.dumps(document, indent=1))
+        return
+    print(printable(f"{loaded.name}, {wanted.name}, {dtype}, {len(x)} samples"))
+    print(f"time    {found.seconds:.2f} s a case, and {found.load_s:.1f} s once for the model")
+    print(f"memory  {found.memory / 1e9:.2f} GB")
+    print(f"disk    {found.disk / 1e3:.0f} kB a case, in the run's folder and in the store")
+    work = found.work
+    print(
+        f"work    {work.multiply_adds / 1e9:.2f} billion multiply-adds a side, {work.layers} layers, "
+        f"{work.weights / 1e6:.2f} million weights, {work.runs} runs of the network"
+    )

@@ -1,0 +1,197 @@
+"""What this machine takes for the pieces of a case, measured on a few small networks that are run whole."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from harness.api import load_model
+from harness.backends import Backend, packages_of, versions_of
+from harness.engine import Store, engine
+from harness.errors import HarnessError
+from harness.estimate.work import work_of
+from harness.files import code_digest, json_digest
+from harness.graph import Graph, Layer
+from harness.methods import method
+from harness.runner.run import Finished, Selection, events
+
+#: What the networks are explained by: a rule with one product forwards and one back.
+_METHOD = "lrp.epsilon"
+#: A convolution of 3x3 that keeps the number of places.
+_SAME = {"strides": (1, 1), "dilations": (1, 1), "groups": 1, "padding": ((1, 1), (1, 1))}
+_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "XAI_HARNESS_MEMO_BYTES")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Seconds and bytes of a whole case, both sides, their comparison and the files, in one dtype.
+
+    A case takes ``case_s`` plus so much a layer, a multiply-add and a number in a tensor, counted for one side
+    (`harness.estimate.work`). A model takes ``load_s`` plus so much a layer and a weight, once. ``files`` and
+    ``file_layer`` are bytes on the disk, of a case and of each of its layers. ``resident`` is what the process takes
+    before there is any model, in bytes.
+    """
+
+    case_s: float
+    layer_s: float
+    multiply_add_s: float
+    number_s: float
+    load_s: float
+    load_layer_s: float
+    load_weight_s: float
+    files: float
+    file_layer: float
+    resident: float
+
+
+def machine_key(reference: Backend, candidate: Backend, dtype: str) -> str:
+    """A digest of what the figures depend on: processors, threads, the code of both sides and its versions."""
+    packages = {*packages_of(reference), *packages_of(candidate)} - {"__main__"}
+    return json_digest(
+        [
+            "machine",
+            platform.node(),
+            platform.processor() or platform.machine(),
+            len(os.sched_getaffinity(0)),
+            [os.environ.get(name) for name in _VARIABLES],
+            [[side.name, versions_of(side)] for side in (reference, candidate)],
+            code_digest("harness", *packages),
+            dtype,
+        ]
+    )
+
+
+def known_machine(reference: Backend, candidate: Backend, dtype: str, store: Store) -> Machine | None:
+    """What :func:`measured_machine` has found before; None where it has not."""
+    found = store.get(machine_key(reference, candidate, dtype))
+    return None if found is None else Machine(**found)
+
+
+def measured_machine(reference: Backend, candidate: Backend, dtype: str, store: Store) -> Machine:
+    """The figures of this machine: those that ``store`` has, else measured, which takes a few seconds.
+
+    Each network is loaded and explained twice: the first time says what loading takes, the second what a case takes.
+    Raises what the sides raise.
+    """
+    found = known_machine(reference, candidate, dtype, store)
+    if found is not None:
+        return found
+    works, first, second, sizes = [], [], [], []
+    with TemporaryDirectory(prefix="xai-harness-estimate-") as folder:
+        networks = _networks()
+        # The frameworks themselves are loaded with the first network, which is not counted.
+        _timed(networks[0], reference, candidate, dtype, Path(folder))
+        resident = resident_bytes()
+        for network in networks:
+            slow, quick, size = _timed(network, reference, candidate, dtype, Path(folder))
+            works.append(work_of(network, method(_METHOD)))
+            first.append(slow - quick)
+            second.append(quick)
+            sizes.append(size)
+    case = nonnegative_fit([[1, w.layers, w.multiply_adds, w.tensors] for w in works], second)
+    load = nonnegative_fit([[1, w.layers, w.weights] for w in works], first)
+    size_of = nonnegative_fit([[1, w.layers] for w in works], sizes)
+    machine = Machine(*case, *load, *size_of, resident)
+    store.put(machine_key(reference, candidate, dtype), "estimate: this machine", asdict(machine))
+    return machine
+
+
+def nonnegative_fit(rows: Sequence[Sequence[float]], found: Sequence[float]) -> list[float]:
+    """The factors, none below zero, with which ``rows`` come closest to ``found``, each row by its share of itself.
+
+    What would be below zero is left out, the most negative first. Rows are weighed by what was found: a network that
+    takes ten times as long may be ten times further off.
+    """
+    known = np.maximum(np.asarray(found, float), 1e-9)
+    matrix = np.asarray(rows, float) / known[:, None]
+    scale = np.maximum(np.abs(matrix).max(axis=0), 1e-300)
+    left = list(range(matrix.shape[1]))
+    factors = np.zeros(matrix.shape[1])
+    while left:
+        solved, *_ = np.linalg.lstsq(matrix[:, left] / scale[left], np.ones(len(known)), rcond=None)
+        if solved.min() >= 0:
+            factors[left] = solved / scale[left]
+            break
+        del left[int(solved.argmin())]
+    return [float(factor) for factor in factors]
+
+
+def resident_bytes() -> float:
+    """What this process takes of the memory now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * float(os.sysconf("SC_PAGE_SIZE"))
+
+
+def _timed(
+    graph: Graph, reference: Backend, candidate: Backend, dtype: str, folder: Path
+) -> tuple[float, float, float]:
+    """Seconds of loading and a first case together, seconds of a second case, bytes of a case's files."""
+    began = time.perf_counter()
+    model = load_model(graph)
+    x = np.random.default_rng(0).random((1, *model.input_shape), dtype=np.float32)
+
+    def case() -> dict[str, Any]:
+        chosen = Selection((model,), (_METHOD,), (dtype,), reference, candidate, x)
+        told = events(chosen, folder, Store(limit=0))
+        row = next(event.row for event in told if isinstance(event, Finished))
+        if row["verdict"] == "error":
+            raise HarnessError(f"this machine cannot be measured: {row['message']}")
+        return row
+
+    case()
+    slow = time.perf_counter() - began
+    engine().clear()
+    began = time.perf_counter()
+    row = case()
+    quick = time.perf_counter() - began
+    engine().clear()
+    size = sum((folder / name).stat().st_size for name in row["files"])
+    return slow, quick, float(size)
+
+
+def _networks() -> list[Graph]:
+    """Small; of many layers; of many multiply-adds; of many pixels; of many weights."""
+    return [
+        _convolutions("estimate_small", side=8, channels=(4,)),
+        _convolutions("estimate_layers", side=8, channels=(4,) * 8),
+        _convolutions("estimate_products", side=28, channels=(64, 64)),
+        _convolutions("estimate_pixels", side=128, channels=(8, 8)),
+        _convolutions("estimate_weights", side=8, channels=(64,), hidden=512),
+    ]
+
+
+def _convolutions(name: str, side: int, channels: tuple[int, ...], hidden: int = 0) -> Graph:
+    """Convolutions of 3x3 with ReLU, then a dense layer to ten classes, one of ``hidden`` units before it."""
+    generator = np.random.default_rng(0)
+    axes = ("batch", "height", "width", "channel")
+    layers = [Layer("x", "input", (), (), (side, side, 3), axes)]
+
+    def add(
+        kind: str, shape: tuple[int, ...], axes: tuple[str, ...], *kernel: int, **attributes: Any
+    ) -> None:
+        before = layers[-1]
+        weights = {}
+        if kernel:
+            deviation = math.sqrt(2 / math.prod(kernel[:-1]))
+            weights["kernel"] = generator.normal(0, deviation, kernel).astype(np.float32)
+            weights["bias"] = np.zeros(kernel[-1], np.float32)
+        place = f"{kind}_{len(layers)}"
+        layers.append(Layer(place, kind, (before.name,), (before.shape,), shape, axes, attributes, weights))
+
+    for count in channels:
+        kernel = (3, 3, layers[-1].shape[-1], count)
+        add("conv2d", (side, side, count), axes, *kernel, **_SAME)
+        add("relu", (side, side, count), axes)
+    row = ("batch", "feature")
+    add("flatten", (math.prod(layers[-1].shape),), row, order="channels_last")
+    for units in (hidden, 10) if hidden else (10,):
+        add("dense", (units,), row, layers[-1].shape[0], units)
+    return Graph(name, tuple(layers), layers[-1].name)

@@ -1,0 +1,106 @@
+"""Goldens verified by an executor: the candidate runs elsewhere, the rows come back."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from harness.backends import Backend
+from harness.backends.candidate import WorkerBackend
+from harness.engine.executors import Begun, Done, Executor, Job, Json, Task, Work
+from harness.files import code_digest, json_digest, write_bytes
+from harness.golden.inspect import Root, inspect
+from harness.golden.regression import Row, failed_row, problem_rows, verified_row
+from harness.golden.sources import Models
+from harness.model_sources import Source
+from harness.runner.spread import resolved, spec_of
+from harness.sides import Sides
+
+_OPENER = "harness.golden.spread:opened"
+
+
+def verify_spread(
+    root: Root,
+    candidate: Backend,
+    sources: Sequence[Source],
+    executor: Executor,
+    selected: Callable[[str], bool],
+    folder: Path | None = None,
+    started: Callable[[str], None] = lambda name: None,
+) -> Iterator[Row]:
+    """What `harness.golden.verify_all` does, each entry by ``executor``; rows in the order in which they come.
+
+    Entries of one model stay together. An entry that was lost is an error of that entry. Raises InvalidInputError for a
+    candidate that is an object of this process.
+    """
+    yield from problem_rows(root, selected)
+    settings = {
+        "root": str(root.root.resolve()),
+        "candidate": spec_of(candidate),
+        "timeout_s": candidate.timeout_s if isinstance(candidate, WorkerBackend) else None,
+        "sources": [asdict(resolved(source)) for source in sources],
+        "tables": folder is not None,
+    }
+    names = [name for name in sorted(root.entries) if selected(name)]
+    tasks = [Task(name, place, {"name": name}) for place, name in enumerate(names)]
+    groups = [list(group) for _, group in groupby(tasks, key=lambda task: task.name.partition("/")[0])]
+    for event in executor.results(Job(_OPENER, settings), groups):
+        name = event.task.name
+        if isinstance(event, Begun):
+            started(name)
+        elif isinstance(event, Done):
+            yield _received(root, name, event.answer, folder)
+        else:
+            yield failed_row(name, "error", f"{name}: {event.why}")
+
+
+def _received(root: Root, name: str, answer: Json, folder: Path | None) -> Row:
+    if answer["identity"] != _identity(root, name):
+        return failed_row(
+            name,
+            "error",
+            f"{name}: a worker has another golden of this name, other code or other versions than this process; "
+            "give it the same and start it again",
+        )
+    row: Row = answer["row"]
+    for file, content in answer["files"].items():
+        inside = not PurePosixPath(file).is_absolute() and ".." not in PurePosixPath(file).parts
+        if folder is not None and inside:
+            write_bytes(folder / file, base64.b64decode(content))
+    return row
+
+
+def _identity(root: Root, name: str) -> str:
+    """A digest of the golden ``name`` and of the code that judges a candidate by it."""
+    entry: Mapping[str, Any] = root.entries.get(name, {})
+    files = {key: root.manifest.files.get(entry.get(key, "")) for key in ("file", "shared")}
+    return json_digest([dict(entry), files, code_digest("harness")])
+
+
+# In the process that computes --------------------------------------------------------------------------------
+
+
+@contextmanager
+def opened(settings: Json) -> Iterator[Work]:
+    """Verifies one golden: the candidate is made ready once, models stay loaded."""
+    root = inspect(Path(settings["root"]))
+    models = Models(tuple(Source(**source) for source in settings["sources"]))
+    named = Sides(False, settings["timeout_s"], per_case=True).named(settings["candidate"])
+    with named as (candidate,), TemporaryDirectory(prefix="xai-harness-verify-") as place:
+
+        def work(what: Json) -> Json:
+            name = what["name"]
+            row = verified_row(root, name, candidate, models, Path(place) if settings["tables"] else None)
+            files = {file: Path(place, file) for file in row.get("files", [])}
+            content = {file: base64.b64encode(path.read_bytes()).decode() for file, path in files.items()}
+            for path in files.values():
+                path.unlink()
+            return {"row": row, "files": content, "identity": _identity(root, name)}
+
+        yield work

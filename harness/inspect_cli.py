@@ -1,0 +1,136 @@
+"""The command `xai-harness inspect`: what is read of a model, what is not, and what to do."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.model_options import ModelKeras, ModelTorch, sources
+from harness.naming import printable
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What became of loading a model.
+
+    ``refused``: the sentence of the refusal, "" where it loads. ``unread``: a sentence for each layer that is not read.
+    ``unverified``: of a pair, why it is not one network. ``layers``: those that were read, in forward order.
+    """
+
+    model: str
+    refused: str
+    unread: tuple[str, ...]
+    unverified: str
+    notes: tuple[str, ...]
+    layers: tuple[dict[str, Any], ...]
+
+    @property
+    def loads(self) -> bool:
+        return not self.refused
+
+
+def inspect_command(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="Model file, zoo name, or FILE.py:NAME of a torch module; left out with a pair.",
+        ),
+    ] = None,
+    model_keras: ModelKeras = None,
+    model_torch: ModelTorch = None,
+    input_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--input",
+            help="A .npy file, (batch, *input_shape): for a torch module, and for an ONNX file of open sizes.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+) -> None:
+    """List the layers of a model: what is read, what is not, and what to do. Exit status 1 if it does not load."""
+    from harness.checks import read_array
+    from harness.errors import InvalidInputError
+
+    named = sources([model] if model else None, model_keras, model_torch)
+    if len(named) != 1:
+        raise InvalidInputError("name one model: MODEL, or --model-keras FILE and --model-torch FILE.py:NAME")
+    source = named[0]
+    found = inspected(source.words, lambda: source.load(read_array(input_file)))
+    if as_json:
+        print(json.dumps({"loads": found.loads, **asdict(found)}, indent=1))
+    else:
+        _show(found)
+    raise typer.Exit(0 if found.loads and not found.unverified else 1)
+
+
+def inspected(words: str, load: Any) -> Inspection:
+    """What becomes of ``load()``, which is the model called ``words``."""
+    from harness.errors import HarnessError, UnsupportedLayerError, described, is_interrupt
+
+    try:
+        with warnings.catch_warnings():
+            # Each is a note of the model, too.
+            warnings.simplefilter("ignore")
+            model = load()
+    except UnsupportedLayerError as error:
+        return Inspection(words, str(error), error.unread, "", (), _layers(error.read))
+    except HarnessError as error:
+        return Inspection(words, str(error), (), "", (), ())
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        sentence = f"{words}: reading it fails ({described(error)}); this is a fault of the reader: report it"
+        return Inspection(words, sentence, (), "", (), ())
+    unverified = getattr(model, "unverified", None) or ""
+    return Inspection(words, "", (), unverified, tuple(model.notes), _layers(model.layers))
+
+
+def _layers(layers: Any) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        {
+            "layer": layer.name,
+            "kind": layer.kind,
+            "shape": list(layer.shape),
+            "weights": int(sum(array.size for array in layer.weights.values())),
+        }
+        for layer in layers
+    )
+
+
+def _show(found: Inspection) -> None:
+    from harness.terminal import print_table
+
+    if found.layers:
+        print_table(list(found.layers), ("layer", "kind", "shape", "weights"))
+        print()
+    for note in found.notes:
+        _say(f"note: {note}")
+    if found.loads:
+        weights = sum(layer["weights"] for layer in found.layers)
+        _say(f"{found.model} loads: {len(found.layers)} layers, {weights} weights.")
+        if found.unverified:
+            _say(f"It is not verified: {found.unverified}; see: xai-harness diagnose")
+        return
+    if len(found.unread) > 1 or found.layers:
+        _say(
+            f"{found.model} does not load: {len(found.layers)} layers are read, {len(found.unread)} are not:"
+        )
+        advices: dict[str, int] = {}
+        for sentence in found.unread:
+            what, _, advice = sentence.partition("; ")
+            advices[advice] = advices.get(advice, 0) + 1
+            _say(f"- {what}")
+        for advice, count in advices.items():
+            _say(f"What to do{f' ({count} of them)' if len(advices) > 1 else ''}: {advice}")
+        return
+    _say(f"{found.model} does not load: {found.refused}")
+
+
+def _say(line: str) -> None:
+    print(printable(" ".join(line.split())))

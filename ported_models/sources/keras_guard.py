@@ -1,0 +1,134 @@
+"""Keras files from strangers: looked at in a process of its own before Keras or this process opens them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ModelSourceError
+from ported_models.limits import check_layers, check_numbers
+
+_LOOK = Path(__file__).with_name("keras_look.py")
+#: Seconds for a file, and for each hundred million bytes of it; and the bytes that reading may take beside the file's.
+_SECONDS, _SECONDS_FOR_100MB, _ROOM = 12, 10, 2**30
+#: A configuration may ask for this many more numbers than the file holds, and this many times as many.
+_MORE, _TIMES = 2**20, 2
+
+
+def check_file(path: Path) -> None:
+    """Raise ModelSourceError for a Keras file that is damaged, larger inside than it may be, or reads other files.
+
+    Neither are its layers built nor is its code run: sizes, links and the shapes that its configuration asks for are
+    compared with what it holds.
+    """
+    values = _looked_at(path)
+    config = _config(path)
+    if config is None or find_spec("keras") is None or find_spec("tensorflow") is None:
+        return
+    check_layers(_layer_count(config), str(path))
+    wanted, sizes, products = _asked_for(config, path.suffix.lower() != ".keras")
+    if wanted > _TIMES * values + _MORE:
+        raise ModelSourceError(
+            f"{path}: its configuration asks for {wanted} weights, and the file holds {values}; save it again"
+        )
+    check_numbers(str(path), wanted, sizes, products)
+
+
+def _looked_at(path: Path) -> int:
+    """How many numbers the file holds."""
+    size = path.stat().st_size
+    seconds = _SECONDS + _SECONDS_FOR_100MB * size // 10**8
+    command = [sys.executable, "-I", str(_LOOK), str(path), str(seconds), str(_ROOM + 4 * size)]
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 5, check=False)
+    except subprocess.TimeoutExpired:
+        raise ModelSourceError(f"{path}: {_unread(f'within {seconds + 5} seconds')}") from None
+    try:
+        answer: dict[str, Any] = json.loads(ended.stdout)
+    except ValueError:
+        raise ModelSourceError(f"{path}: {_unread('without ending the process that reads it')}") from None
+    if "refused" in answer:
+        raise ModelSourceError(
+            f"{path}: {answer['refused']}; fetch the file again, or save it with model.save()"
+        )
+    return int(answer["values"])
+
+
+def _unread(how: str) -> str:
+    return f"cannot be read {how}, so that it is damaged; fetch the file again"
+
+
+def _config(path: Path) -> dict[str, Any] | None:
+    """The model's configuration; None where the file has none that can be read, which its reader says."""
+    try:
+        text = _text_of_archive(path) if path.suffix.lower() == ".keras" else _text_of_hdf5(path)
+        found = json.loads(text)
+    except (ValueError, KeyError, OSError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _text_of_archive(path: Path) -> str | bytes:
+    import zipfile
+
+    with zipfile.ZipFile(path) as archive:
+        return archive.read("config.json")
+
+
+def _text_of_hdf5(path: Path) -> str | bytes:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        text: str | bytes = file.attrs["model_config"]
+        return text
+
+
+def _layer_count(config: dict[str, Any]) -> int:
+    """How many layers ``config`` names, those of models inside included."""
+    pending: list[Any] = [config]
+    count = 0
+    while pending:
+        each = pending.pop()
+        if isinstance(each, dict):
+            layers = each.get("layers")
+            count += len(layers) if isinstance(layers, list) else 0
+            pending += each.values()
+        elif isinstance(each, list):
+            pending += each
+    return count
+
+
+def _asked_for(config: dict[str, Any], hdf5: bool) -> tuple[int, list[int], int]:
+    """How many weights the model has that ``config`` asks for, the sizes of its layers, and its multiply-adds.
+
+    The model is made without the values of its weights. Nothing where Keras cannot make it: then it makes no weights
+    later either.
+    """
+    import keras
+    from keras.src.backend.common import global_state
+    from keras.src.legacy.saving import saving_utils
+
+    known = global_state.get_global_attribute("uninitialized_variables", [], set_to_default=True)
+    before = len(known)
+    sizes, products = [], 0
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            if hdf5:
+                model = saving_utils.model_from_config(config)
+            else:
+                model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+            for layer in model._flatten_layers(include_self=False, recursive=True):
+                shape = [int(side or 1) for side in getattr(layer.output, "shape", ())[1:]]
+                sizes.append(prod(shape))
+                kernels = [variable for variable in layer.weights if "kernel" in variable.name]
+                products += prod(shape[:-1]) * sum(prod(variable.shape) for variable in kernels)
+    except Exception:  # whatever a configuration makes Keras raise; the reader says what is wrong with it
+        pass
+    weights = sum(prod(variable.shape) for variable in known[before:])
+    del known[before:]
+    return weights, sizes, products

@@ -1,0 +1,88 @@
+"""What a network read from a file may cost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from harness.errors import ModelSourceError, UnsupportedLayerError
+from harness.graph import Graph
+from ported_models import limits
+from ported_models.build import Builder
+from ported_models.onnx import onnx_to_graph
+from ported_models.onnx.folding import too_large
+from tests.models.hostile_files import network, weight
+
+
+def convolution(pixels: int, taps: int) -> Graph:
+    builder = Builder("net", (pixels, pixels, 2))
+    kernel = np.zeros((taps, taps, 2, 3), np.float32)
+    builder.add("conv2d", "conv", attributes={"padding": "same"}, weights={"kernel": kernel})
+    return builder.graph()
+
+
+def test_multiply_adds_are_those_of_each_weight_at_each_place() -> None:
+    graph = convolution(4, 3)
+    # 16 places, and a kernel of 3 by 3 taps, 2 channels in and 3 out.
+    assert limits.multiply_adds(graph["conv"]) == 16 * 54
+    assert limits.multiply_adds(graph["input"]) == 32
+
+
+@pytest.mark.parametrize(
+    ("graph", "batch", "message"),
+    [
+        # 3 channels of 5000 by 5000 are 75 million numbers.
+        (convolution(5000, 1), 1, "asks for 75000000 numbers in one layer, at most 67108864 are computed"),
+        # 250,000 places, 5 channels in all, 200 samples.
+        (convolution(500, 1), 200, "asks for 150000000 numbers in one layer"),
+        # 640,000 places and 2400 products at each are 1.5e9, of ten samples.
+        (convolution(800, 20), 10, r"asks for 153\d{8} multiply-adds"),
+    ],
+)
+def test_what_asks_for_too_much_is_refused(graph: Graph, batch: int, message: str, monkeypatch) -> None:
+    with pytest.raises(ModelSourceError, match=message) as caught:
+        limits.check_cost(graph, "net.onnx", batch)
+    assert f"set {limits.VARIABLE}=1" in str(caught.value)
+    monkeypatch.setenv(limits.VARIABLE, "1")
+    limits.check_cost(graph, "net.onnx", batch)
+
+
+def test_a_network_of_many_weights_may_ask_for_more() -> None:
+    # VGG-16's first layers at 224 by 224: 64 channels, and more than a hundred million weights behind them.
+    assert limits.NUMBERS_PER_WEIGHT * 138_000_000 > 64 * 224 * 224 * 13
+    limits.check_cost(convolution(1000, 3), "net.onnx")
+
+
+def test_so_many_layers_are_refused() -> None:
+    limits.check_layers(limits.MOST_LAYERS, "net.onnx")
+    with pytest.raises(ModelSourceError, match=r"net.onnx: has more than \d+ layers"):
+        limits.check_layers(limits.MOST_LAYERS + 1, "net.onnx")
+
+
+@pytest.mark.parametrize(
+    ("operator", "attributes", "message"),
+    [
+        ("Conv", {"strides": [0, 0]}, "strides is \\(0, 0\\), expected 1 or more"),
+        ("Conv", {"dilations": [1, -1]}, "dilations is \\(1, -1\\), expected 1 or more"),
+        ("Conv", {"group": 0}, "groups is 0, expected 1 or more|do not fit it"),
+        ("Conv", {"kernel_shape": [7, 7]}, "its kernel_shape is \\(7, 7\\), and its weights have \\(3, 3\\)"),
+        ("MaxPool", {"kernel_shape": [2, 2], "strides": [0, 1]}, "strides is|do not fit it"),
+    ],
+)
+def test_attributes_that_fit_nothing_are_named(operator: str, attributes: dict, message: str) -> None:
+    inputs = ["x", "k"] if operator == "Conv" else ["x"]
+    node = helper.make_node(operator, inputs, ["y"], **attributes)
+    proto = network([node], [weight("k", 4, 3, 3, 3)])
+    with pytest.raises(UnsupportedLayerError, match=message) as caught:
+        onnx_to_graph(proto, "net", "net.onnx")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_constant_may_be_as_large_as_what_it_is_computed_from() -> None:
+    # The weights of a large dense layer, transposed by an exporter: 2**24 numbers and some.
+    large = np.zeros((4097, 4097), np.float32)
+    node = helper.make_node("Transpose", ["w"], ["v"])
+    assert too_large(node, [large]) == ""
+    doubled = helper.make_node("Expand", ["w", "s"], ["v"])
+    assert "would have" in too_large(doubled, [large, np.array([2, 4097, 4097])])
