@@ -35,8 +35,10 @@ def history_command(
     table = read_history(place)
     if not len(table):
         raise InvalidInputError(f"{place} holds no night yet; make one with: tox -e nightly")
+    # Goldens have the names of their files.
+    wanted = {method, slug(method)}
     chosen = table[
-        table["method"].map(lambda name: name == method or fnmatchcase(name, method)).astype(bool)
+        table["method"].map(lambda name: any(fnmatchcase(name, each) for each in wanted)).astype(bool)
         & (table["model"].isin(models) if models else True)
     ]
     if not len(chosen):

@@ -84,7 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     if config.option.conformance:
         # Paths that were named are collected, too; where none was, only the cases.
-        config.args = [each for each in config.option.file_or_dir if not each.startswith(_PREFIX)]
+        config.args = [each for each in _named(config) if not each.startswith(_PREFIX)]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -124,13 +124,18 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         for status, entry in written:
             terminalreporter.line(f"{status} {entry}")
     option = config.option
-    narrowed = option.keyword or option.markexpr or option.file_or_dir or getattr(option, "lf", False)
+    narrowed = option.keyword or option.markexpr or _named(config) or getattr(option, "lf", False)
     if narrowed or option.maxfail or terminalreporter.stats.get("deselected"):
         return
     from harness.conformance.golden import unused_goldens
+    from harness.errors import HarnessError
 
     root = _golden_root(config)
-    unused = unused_goldens(root, {entry for entry, _ in used})
+    try:
+        unused = unused_goldens(root, {entry for entry, _ in used})
+    except HarnessError as error:
+        terminalreporter.line(f"goldens that no test used are not known: {error}")
+        return
     if unused:
         terminalreporter.section(f"goldens under {root} that no test used", "-")
         for entry in unused:
@@ -148,6 +153,11 @@ def pytest_testnodedown(node: Any) -> None:
     """A worker of xdist has ended: what it used counts."""
     more = getattr(node, "workeroutput", {}).get("conformance_goldens", [])
     node.config.stash.setdefault(_USED, []).extend(map(tuple, more))
+
+
+def _named(config: pytest.Config) -> list[str]:
+    """Files, folders and ids of the command line; none where ``--help`` ended its reading."""
+    return getattr(config.option, "file_or_dir", None) or []
 
 
 def _used(config: pytest.Config) -> list[tuple[str, str]]:
@@ -194,7 +204,7 @@ def _selection(config: pytest.Config) -> Selection:
             session.backends[name] = backend
         else:
             backend_named(name)
-    ids = [each.removeprefix(_PREFIX) for each in option.file_or_dir if each.startswith(_PREFIX)]
+    ids = [each.removeprefix(_PREFIX) for each in _named(config) if each.startswith(_PREFIX)]
     return Selection(
         suite_named(option.conformance_suite or "quick"),
         session,

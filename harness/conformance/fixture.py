@@ -131,6 +131,10 @@ def settle(
     reason = why_not(method, model)
     if reason:
         pytest.skip(reason)
+    if case.x is None and not model.examples:
+        raise InvalidInputError(
+            f"{model.name} ships no example input; give one: x=..., {('batch', *model.input_shape)}"
+        )
     result: Examined = examined(
         model,
         chosen_input(model, None)[0] if case.x is None else case.x,

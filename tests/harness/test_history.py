@@ -57,6 +57,15 @@ def test_the_command_draws_a_picture_and_prints_the_last_night(call, tmp_path) -
     assert [each["error"] for each in json.loads(out)["rows"]] == [1e-15, 1e-3]
 
 
+def test_a_golden_has_the_name_of_its_file_and_is_found_by_that_of_its_method(call, tmp_path) -> None:
+    path = tmp_path / "reports" / "history.parquet"
+    append(
+        path, [row("2026-01-01", "lrp.epsilon-epsilon_0.25"), row("2026-01-01", "lrp.epsilon:epsilon=0.25")]
+    )
+    _, out, _ = call("history", "lrp.epsilon:epsilon=0.25", "--json")
+    assert len(json.loads(out)["rows"]) == 2
+
+
 def test_what_there_is_not_is_one_line(call, tmp_path) -> None:
     status, _, err = call("history", "lrp.z")
     assert (status, err) == (

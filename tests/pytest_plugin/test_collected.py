@@ -108,6 +108,11 @@ def test_what_there_is_not_is_one_line(ran, words, said) -> None:
     assert result.ret == pytest.ExitCode.USAGE_ERROR
 
 
+def test_help_shows_the_further_options_where_they_are(ran) -> None:
+    assert "--conformance" in (short := ran("--help").stdout.str()) and "--candidate-timeout" not in short
+    ran("--conformance", "--help").stdout.fnmatch_lines(["*--candidate=NAME|FILE.py:NAME*", "*--suite=NAME*"])
+
+
 def test_a_case_that_there_is_not_is_named(ran) -> None:
     result = ran("--conformance", "conformance::digits-cnn-gradeint-float64")
     result.stdout.fnmatch_lines(

@@ -95,6 +95,20 @@ def test_no_such_method(conformance):
     assert "Traceback" not in result.stdout.str()
 
 
+def test_a_model_without_an_example_asks_for_an_input(ran) -> None:
+    result = ran(
+        """
+class Bare(type(network())):
+    examples = {}
+
+def test_it(conformance):
+    conformance.check(Bare(network().graph), method="gradient", candidate=right, reference="oracle")
+"""
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["error: linear ships no example input; give one: x=..., ('batch', 3)"])
+
+
 def test_a_candidate_that_raises_is_blamed_in_one_line(ran) -> None:
     result = ran(
         """

@@ -101,6 +101,16 @@ def test_a_damaged_golden_is_one_line(ran, pytester) -> None:
     assert "Traceback" not in result.stdout.str()
 
 
+def test_a_damaged_manifest_is_one_line_for_each_test_and_one_at_the_end(ran, pytester) -> None:
+    ran("--regen-golden")
+    manifest = pytester.path / "golden" / "MANIFEST.json"
+    manifest.write_text(manifest.read_text().replace("float64", "float46"))
+    result = ran()
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["error: *MANIFEST.json is damaged*restore it from version control"])
+    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
+
+
 def test_unused_goldens_are_listed_where_all_tests_ran(ran) -> None:
     ran("--regen-golden")
     fewer = TEXT.replace("def test_times_input", "def not_a_test")
