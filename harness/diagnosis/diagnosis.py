@@ -14,6 +14,7 @@ import numpy as np
 from harness.api import as_model
 from harness.backends import CANDIDATE, REFERENCE, Backend, backend_named
 from harness.case import Case as AskedCase
+from harness.checks import checked_device
 from harness.comparison import Comparison
 from harness.comparison.floor import NoiseFloor
 from harness.comparison.verdict import HIGH_FLOOR
@@ -150,6 +151,7 @@ def diagnose(
     dtype: str = "float32",
     reproduce_in: Path | str | None = None,
     progress: Progress | None = None,
+    device: str = "cpu",
 ) -> Diagnosis:
     """Say which layer of ``candidate`` does something else than ``reference``, and what.
 
@@ -157,6 +159,7 @@ def diagnose(
     torch). The two are compared in ``dtype``; what differs is looked for in
     float64 where it shows there too, because rounding hides less. ``reproduce_in``: the folder for the
     reproducer, else one in the system's temporary folder. ``progress`` is called with what is being done.
+    ``device``: what the candidate computes on, as for `harness.explain`; the reference computes on the CPU.
 
     Raises what `harness.explain` raises.
     """
@@ -170,7 +173,7 @@ def diagnose(
     for side in sides:
         require_support(side, asked)
     report("running both sides")
-    case = _case(asked, sides)
+    case = _case(asked, sides, checked_device(device))
     folder = None if reproduce_in is None else Path(reproduce_in)
     notes = _left_out(case.candidate_run)
     first = _state_finding(case) or repeat_finding(case)
@@ -246,9 +249,9 @@ def _distances(reference: Trace, candidate: Trace, floor: NoiseFloor) -> Iterato
             yield apart((layer.relevance,), (other.relevance,)), floor.of_relevance(name)
 
 
-def _case(asked: AskedCase, sides: tuple[Backend, Backend]) -> Case:
+def _case(asked: AskedCase, sides: tuple[Backend, Backend], device: str) -> Case:
     reference = engine().run(asked, sides[0])
-    case = Case(asked.model, asked.x, asked.method, *sides, reference.target, asked.dtype)
+    case = Case(asked.model, asked.x, asked.method, *sides, reference.target, asked.dtype, device=device)
     case.reference_run = reference
     return case
 

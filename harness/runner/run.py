@@ -28,7 +28,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Selection:
-    """What to run. ``models``: zoo names or paths; ``input``: an array for models without examples."""
+    """What to run. ``models``: zoo names or paths; ``input``: an array for models without examples.
+
+    ``device``: what the candidate computes on; the reference computes on the CPU.
+    """
 
     models: tuple[str, ...]
     methods: tuple[str, ...]
@@ -36,6 +39,7 @@ class Selection:
     reference: str | Backend = "tensorflow"
     candidate: str | Backend = "torch"
     input: np.ndarray | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,8 @@ def events(selection: Selection, folder: Path, store: Store) -> Iterator[Event]:
     for source in selection.models:
         model = as_model(source)
         label = label_of(model, labels)
+        if selection.device != "cpu" and dtypes:  # one sentence, not one a case, where it is not here
+            engine().prepared(model, candidate, dtypes[0], selection.device)
         x, input_name = chosen_input(model, selection.input)
         for each in methods:
             reason = why_not(each, model)
@@ -124,7 +130,7 @@ def events(selection: Selection, folder: Path, store: Store) -> Iterator[Event]:
             for dtype in dtypes:
                 stem = folder / file_name(label) / f"{file_name(slug(each.name))}.{dtype}"
                 case = Case(model, x, each, None, dtype)
-                key = result_key(case, reference, candidate, label, input_name)
+                key = result_key(case, reference, candidate, label, input_name, selection.device)
                 row = store.get(key, folder)
                 if row is not None and row["passed"] and row["verdict"] not in PASSING:
                     store.refuse(str(key), f"says {row['verdict']} and passed")
@@ -133,9 +139,9 @@ def events(selection: Selection, folder: Path, store: Store) -> Iterator[Event]:
                     yield Finished(row, True)
                     continue
                 row = {"model": label, "input": input_name, "method": each.name, "dtype": dtype}
-                row |= {"reference": reference.name, "candidate": candidate.name}
+                row |= {"reference": reference.name, "candidate": candidate.name, "device": selection.device}
                 yield Started(dict(row))
-                outcome = run_case(case, reference, candidate)
+                outcome = run_case(case, reference, candidate, selection.device)
                 row |= row_of(outcome)
                 row["files"] = _write_files(outcome, stem, folder, row, model.graph.input.axes)
                 row = _plain(row)
