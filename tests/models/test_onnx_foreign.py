@@ -612,7 +612,11 @@ class TestSumsAndRepetitions:
     @pytest.mark.parametrize(("axes", "keepdims"), [([1], 1), ([2, 3], 1), ([1, 2], 0)])
     def test_a_sum_is_a_matrix_of_ones_along_each_axis(self, axes: list[int], keepdims: int) -> None:
         constants = {"a": np.array(axes, np.int64), "w": whole_numbers(0, 4, 3, 1, 1)}
-        nodes = [node("Conv", "x w", "h"), node("ReduceSum", "h a", "s", keepdims=keepdims), node("Flatten", "s")]
+        nodes = [
+            node("Conv", "x w", "h"),
+            node("ReduceSum", "h a", "s", keepdims=keepdims),
+            node("Flatten", "s"),
+        ]
         read_and_compare(exported(nodes, ["n", 3, 4, 5], constants), channels_first=True)
 
     def test_an_axis_of_one_is_repeated(self) -> None:
