@@ -15,6 +15,7 @@ from harness.case import Case
 from harness.checks import checked_dtype, checked_input
 from harness.comparison import PASSING
 from harness.engine import Store, engine, in_shared_order, result_key
+from harness.engine.memo import bytes_of
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.files import installed_versions, write_json
 from harness.methods import Method, method, slug
@@ -22,6 +23,9 @@ from harness.naming import file_name
 from harness.pairs import check_applies
 from harness.runner.outcome import Outcome, run_case
 from harness.runner.suites import BATCH
+
+#: Bytes of a run above which it is not kept in memory once it is compared.
+_LARGE = 64 << 20
 
 Row = dict[str, Any]
 
@@ -148,6 +152,7 @@ def events(selection: Selection, folder: Path, store: Store) -> Iterator[Event]:
                 yield Started(dict(row))
                 outcome = run_case(case, reference, candidate)
                 row |= row_of(outcome)
+                _let_go(outcome)
                 row["files"] = _write_files(outcome, stem, folder, row, model.graph.input.axes)
                 row = _plain(row)
                 written = Path(f"{stem}.json")
@@ -157,6 +162,14 @@ def events(selection: Selection, folder: Path, store: Store) -> Iterator[Event]:
                     files = (*row["files"], written.relative_to(folder).as_posix())
                     store.put(key, f"run: {label} {each.name} {dtype}", row, files, folder)
                 yield Finished(row, False, places[each.name, dtype])
+
+
+def _let_go(outcome: Outcome) -> None:
+    """Of what a large case has left in memory, which no other case of the run asks for."""
+    for trace in (outcome.reference, outcome.candidate):
+        if trace is not None and bytes_of(trace) > _LARGE:
+            for case in (trace.case, trace.case.in_dtype("float64")):
+                engine().forget(case, trace.executed_by)
 
 
 def label_of(model: Any, labels: dict[str, str]) -> str:
