@@ -16,6 +16,7 @@ from harness.checks import checked_dtype, checked_input
 from harness.comparison import PASSING
 from harness.engine import Store, engine, in_shared_order, result_key
 from harness.engine.executors import Executor
+from harness.engine.memo import bytes_of
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.files import installed_versions, write_json
 from harness.methods import Method, method, slug
@@ -24,6 +25,9 @@ from harness.naming import file_name
 from harness.pairs import check_applies
 from harness.runner.outcome import Outcome, run_case
 from harness.runner.suites import BATCH
+
+#: Bytes of a run above which it is not kept in memory once it is compared.
+_LARGE = 64 << 20
 
 Row = dict[str, Any]
 
@@ -205,6 +209,7 @@ def events(
         seconds = expected(each.case)
         outcome = run_case(each.case, reference, candidate, selection.device)
         row = each.head | row_of(outcome) | {"seconds_estimated": seconds}
+        _let_go(outcome)
         row["files"] = _write_files(outcome, each.stem, folder, row, each.case.model.graph.input.axes)
         row = plain_row(row)
         keep_row(store, each.key, row, each.stem, folder)
@@ -233,6 +238,14 @@ def keep_row(store: Store, key: str | None, row: Row, stem: Path, folder: Path) 
     if row["files"]:
         files = (*row["files"], written.relative_to(folder).as_posix())
         store.put(key, f"run: {row['model']} {row['method']} {row['dtype']}", row, files, folder)
+
+
+def _let_go(outcome: Outcome) -> None:
+    """Of what a large case has left in memory, which no other case of the run asks for."""
+    for trace in (outcome.reference, outcome.candidate):
+        if trace is not None and bytes_of(trace) > _LARGE:
+            for case in (trace.case, trace.case.in_dtype("float64")):
+                engine().forget(case, trace.executed_by)
 
 
 def label_of(model: Any, labels: dict[str, str]) -> str:

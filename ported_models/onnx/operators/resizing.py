@@ -240,7 +240,7 @@ def _extrapolate(
 
 
 def _reduce(pool: str | None, mean: bool, share: bool = True) -> Callable[[Reading, onnx.NodeProto], None]:
-    """A mean, sum or maximum: over all spatial axes global pooling; a mean over others a matrix along each, and so a sum.
+    """A mean, sum or maximum: global pooling over all spatial axes; else, for mean and sum, a matrix along each.
 
     ``share``: each of n values counts 1 / n.
     """
