@@ -138,7 +138,8 @@ class Unruly:
     def run(self, x: np.ndarray, method: Any, target: np.ndarray, layers: bool) -> Any:
         found = self.inner.run(x, method, target, layers)
         if self.kept is None:
-            self.kept = replace(found, attribution=x)
+            relevances = {name: relevance.copy() for name, relevance in found.relevances.items()}
+            self.kept = replace(found, attribution=x, relevances=relevances)
         x[:] = 7
         self.kept.attribution[:] += 1
         for relevance in self.kept.relevances.values():
