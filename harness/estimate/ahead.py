@@ -36,7 +36,7 @@ def expectation(reference: Backend, candidate: Backend, store: Store) -> Callabl
 
 def how_far_off(rows: Sequence[dict[str, Any]]) -> str:
     """What a run says of its estimate, of the ``rows`` that have one and were computed; empty where there is none."""
-    both = [(row["seconds_total"], row.get("seconds_estimated")) for row in rows]
+    both = [(row.get("seconds_with_files"), row.get("seconds_estimated")) for row in rows]
     known = [(took, said) for took, said in both if took is not None and said]
     if not known:
         return ""

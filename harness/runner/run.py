@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,10 +152,11 @@ def events(
                 row = {"model": label, "input": input_name, "method": each.name, "dtype": dtype}
                 row |= {"reference": reference.name, "candidate": candidate.name}
                 yield Started(dict(row))
-                row["seconds_estimated"] = expected(case)
+                row["seconds_estimated"], begun = expected(case), time.perf_counter()
                 outcome = run_case(case, reference, candidate)
                 row |= row_of(outcome)
                 row["files"] = _write_files(outcome, stem, folder, row, model.graph.input.axes)
+                row["seconds_with_files"] = time.perf_counter() - begun
                 row = plain_row(row)
                 keep_row(store, key, row, stem, folder)
                 yield Finished(row, False)

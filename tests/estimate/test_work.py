@@ -99,11 +99,11 @@ def test_factors_are_found_again_and_none_is_below_zero() -> None:
 
 def test_a_run_says_how_far_off_its_estimate_was() -> None:
     rows = [
-        {"seconds_total": 3.0, "seconds_estimated": 2.0},
-        {"seconds_total": 3.0, "seconds_estimated": 1.0},
-        {"seconds_total": None, "seconds_estimated": 1.0},
+        {"seconds_with_files": 3.0, "seconds_estimated": 2.0},
+        {"seconds_with_files": 3.0, "seconds_estimated": 1.0},
+        {"seconds_with_files": None, "seconds_estimated": 1.0},
     ]
     assert how_far_off(rows) == (
         "Estimated: 3.0 s for 2 cases, each by itself; they took 6.0 s, 2.00 times that."
     )
-    assert how_far_off([{"seconds_total": 3.0, "seconds_estimated": None}]) == ""
+    assert how_far_off([{"seconds_with_files": 3.0, "seconds_estimated": None}]) == ""
