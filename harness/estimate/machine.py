@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from harness.api import load_model
-from harness.backends import Backend, packages_of, versions_of
+from harness.backends import Backend, is_installed, packages_of, versions_of
 from harness.engine import Store, engine
 from harness.errors import HarnessError
 from harness.estimate.work import work_of
@@ -56,7 +56,7 @@ class Machine:
 
 def machine_key(reference: Backend, candidate: Backend, dtype: str) -> str:
     """A digest of what the figures depend on: processors, threads, the code of both sides and its versions."""
-    packages = {*packages_of(reference), *packages_of(candidate)} - {"__main__"}
+    packages = {name for side in (reference, candidate) if is_installed(side) for name in packages_of(side)}
     return json_digest(
         [
             "machine",
