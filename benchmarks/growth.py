@@ -105,7 +105,7 @@ def main() -> None:
         "layers": lambda: by_layers((2, 4, 8, 16, 32, 64)[:most], chosen.rounds),
         "pixels": lambda: by_pixels((16, 32, 64, 128, 256, 448)[:most], chosen.rounds),
     }
-    result = {}
+    result: dict[str, dict[str, Any]] = {}
     for what, points_of in measured.items():
         points = points_of()
         plot(points, what, chosen.plots / f"growth-{what}.png")

@@ -131,11 +131,12 @@ def _scale(found: Figures) -> str:
     lines = [
         f"## What a case costs ({found['dtype']}), and what `xai-harness estimate` said",
         "",
-        "| model | method | time, s | of the estimate | peak, GB | of the estimate | disk, kB | of the estimate |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| model | method | processors, s | time, s | of the estimate | peak, GB | of the estimate "
+        "| disk, kB | of the estimate |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in found["rows"]:
-        cells = []
+        cells = [f"{row['processor_seconds']:.2f}"]
         for key, unit in (("seconds", 1.0), ("peak_bytes", 1e9), ("bytes_on_disk", 1e3)):
             cells += [f"{row[key] / unit:.2f}", f"{row[key] / row[f'{key}_estimated']:.2f}"]
         lines.append(f"| {row['model']} | {row['method']} | {' | '.join(cells)} |")

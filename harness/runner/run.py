@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,11 +207,12 @@ def events(
             yield each
             continue
         yield Started(dict(each.head))
-        seconds = expected(each.case)
+        seconds, begun = expected(each.case), time.perf_counter()
         outcome = run_case(each.case, reference, candidate, selection.device)
         row = each.head | row_of(outcome) | {"seconds_estimated": seconds}
         _let_go(outcome)
         row["files"] = _write_files(outcome, each.stem, folder, row, each.case.model.graph.input.axes)
+        row["seconds_with_files"] = time.perf_counter() - begun
         row = plain_row(row)
         keep_row(store, each.key, row, each.stem, folder)
         yield Finished(row, False, each.place)

@@ -30,7 +30,7 @@ def test_an_estimate_is_of_the_right_size_and_a_run_compares_itself_with_it(tmp_
     row = json.loads(ran.stdout)["rows"][0]
     assert row["seconds_estimated"] == pytest.approx(document["seconds"])
     # Far apart is what a busy machine makes them; zero, or a thousand times too much, is a fault.
-    assert 0.02 < row["seconds_total"] / row["seconds_estimated"] < 50
+    assert 0.02 < row["seconds_with_files"] / row["seconds_estimated"] < 50
     assert (
         document["bytes_on_disk"] > sum((tmp_path / "out" / name).stat().st_size for name in row["files"]) / 3
     )

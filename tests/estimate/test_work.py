@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.estimate import Estimate, Machine, estimate, how_far_off
+from harness.case import Case
+from harness.engine import Store
+from harness.estimate import Estimate, Machine, estimate, expectation, how_far_off
 from harness.estimate.machine import nonnegative_fit
 from harness.estimate.work import multiply_adds, products, work_of
 from harness.graph import Graph, Layer
 from harness.methods import AlphaBeta, Bounded, Epsilon, Flat, Gamma, Gradient, Pass, method
-from tests.harness.linear_network import network
+from tests.harness.linear_network import GradientBackend, network
 
 IMAGE = ("batch", "height", "width", "channel")
 
@@ -99,11 +101,21 @@ def test_factors_are_found_again_and_none_is_below_zero() -> None:
 
 def test_a_run_says_how_far_off_its_estimate_was() -> None:
     rows = [
-        {"seconds_total": 3.0, "seconds_estimated": 2.0},
-        {"seconds_total": 3.0, "seconds_estimated": 1.0},
-        {"seconds_total": None, "seconds_estimated": 1.0},
+        {"seconds_with_files": 3.0, "seconds_estimated": 2.0},
+        {"seconds_with_files": 3.0, "seconds_estimated": 1.0},
+        {"seconds_with_files": None, "seconds_estimated": 1.0},
     ]
     assert how_far_off(rows) == (
         "Estimated: 3.0 s for 2 cases, each by itself; they took 6.0 s, 2.00 times that."
     )
-    assert how_far_off([{"seconds_total": 3.0, "seconds_estimated": None}]) == ""
+    assert how_far_off([{"seconds_with_files": 3.0, "seconds_estimated": None}]) == ""
+
+
+def test_code_of_the_users_own_is_asked_nothing_before_its_case(tmp_path) -> None:
+    class Raises(GradientBackend):
+        def version(self) -> dict[str, str]:
+            raise AssertionError("asked before its case")
+
+    seconds = expectation(GradientBackend("reference"), Raises("candidate"), Store(tmp_path, 2**20))
+    case = Case(network(), np.ones((1, 3), np.float32), method("gradient"), None, "float32")
+    assert seconds(case) is None

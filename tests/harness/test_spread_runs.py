@@ -39,7 +39,13 @@ CHOSEN = Selection(
     candidate="oracle",
 )
 #: What a clock says.
-SECONDS = ("seconds_reference", "seconds_candidate", "seconds_total", "seconds_estimated")
+SECONDS = (
+    "seconds_reference",
+    "seconds_candidate",
+    "seconds_total",
+    "seconds_estimated",
+    "seconds_with_files",
+)
 
 
 def without_seconds(rows: list[dict]) -> list[dict]:

@@ -90,15 +90,14 @@ class _DaskWorker:
                 letting_go.result(timeout=_CONNECT_S)
 
     def _call(self, deadline: float, function: Any, *arguments: Any) -> Any:
-        from distributed import wait
-
         future = self._submitted(function, *arguments)
+        done = threading.Event()
+        future.add_done_callback(lambda _: done.set())
         while not self._ended:
-            # A task may raise a TimeoutError of its own: whether it is done, and what it gave, are asked one by one.
-            with suppress(TimeoutError):
-                wait(future, timeout=_LOOK_S)
+            # Not `future.result(timeout=...)`: a task may raise a TimeoutError of its own.
+            done.wait(_LOOK_S)
             gone = self.name not in _addresses(self._client)
-            if future.done() and not gone:
+            if done.is_set() and not gone:
                 try:
                     return future.result()
                 except Exception as error:  # of the task, or of the cluster: both cost the task
@@ -130,7 +129,7 @@ class _DaskWorker:
 
 def _addresses(client: Any) -> list[str]:
     """Of all workers that the scheduler knows now."""
-    return list(client.scheduler_info(n_workers=-1)["workers"])
+    return list(client.nthreads())
 
 
 @contextmanager

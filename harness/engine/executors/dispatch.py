@@ -104,7 +104,8 @@ def dispatch(
         elif state.exhausted:
             return
         elif not there and time.monotonic() - seen > patience_s:
-            yield from state.give_up(f"no worker is left, and none came within {patience_s:g} s")
+            last = f" (the last failure: {state.last_why})" if state.last_why else ""
+            yield from state.give_up(f"no worker is left, and none came within {patience_s:g} s{last}")
             return
         yield from state.news(_LOOK_S)
 
@@ -119,6 +120,7 @@ class _Dispatch:
         self._waiting: deque[_Batch] = deque()
         self.busy: dict[str, _Batch] = {}
         self._dead: set[str] = set()
+        self.last_why = ""
         self._tries: Counter[int] = Counter()
         self._inbox: queue.SimpleQueue[Event | _Failed | _Idle] = queue.SimpleQueue()
 
@@ -179,6 +181,7 @@ class _Dispatch:
         except queue.Empty:
             return
         if isinstance(told, _Failed):
+            self.last_why = told.why
             self._tries[told.task.place] += 1
             if self._tries[told.task.place] >= TRIES:
                 yield Lost(told.task, told.why)
