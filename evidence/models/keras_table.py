@@ -194,9 +194,14 @@ def _keras_gradient(network: Network, source: Any, x: np.ndarray, model: Any) ->
 
 
 def _in_double(config: Any) -> Any:
-    """A configuration with every "float32" in it "float64"."""
+    """A configuration with every "float32" in it "float64", and its factors as single precision holds them."""
     if isinstance(config, dict):
-        return {key: _in_double(value) for key, value in config.items()}
+        return {
+            key: float(np.float32(value))
+            if key in ("scale", "offset") and isinstance(value, float)
+            else _in_double(value)
+            for key, value in config.items()
+        }
     if isinstance(config, list | tuple):
         return type(config)(_in_double(value) for value in config)
     return "float64" if config == "float32" else config

@@ -153,6 +153,7 @@ def page(table: Table, rows: dict[str, Row]) -> str:
     lines = list(table.intro)
     for group in dict.fromkeys(table.groups.values()):
         own = [row for name, row in rows.items() if table.groups[name] == group]
+        missing = [name for name, each in table.groups.items() if each == group and name not in rows]
         loaded, complete = sum(row.loads for row in own), sum(row.end_to_end for row in own)
         lines += [
             f"## {group}: {loaded} of {len(own)} load, {complete} end to end",
@@ -163,6 +164,7 @@ def page(table: Table, rows: dict[str, Row]) -> str:
             "|" + " --- |" * (9 + len(METHODS) - 1),
             *(_line(row) for row in own),
             "",
+            *(f"- `{name}` is not measured yet" for name in missing),
             *(f"- `{row.network}`: {row.refusal}" for row in own if not row.loads),
             *(
                 f"- `{row.network}`, `{method}`: {verdict}"

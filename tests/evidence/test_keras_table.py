@@ -34,6 +34,7 @@ def test_the_page_counts_each_group() -> None:
     text = page(TABLE, rows)
     assert "## recurrent: 1 of 2 load, 1 end to end" in text
     assert "- `recurrent/keras-lstm`: layer 'a' is not supported" in text
+    assert "- `recurrent/keras-gru-stacked` is not measured yet" in text
     assert f"- `recurrent/torch-lstm`, `{METHODS[2]}`: refused: layer 'rnn' has no rule" in text
 
 
