@@ -198,6 +198,7 @@ def verify_command(
             else:
                 judged = verify_spread(inspected, backend, given, executor, wants, folder, watch.started)
             for row in judged:
+                row.setdefault("candidate", backend.name)
                 rows.append(row)
                 lines = [row["layers"]] if row["layers"] else []
                 lines.append(f"{'pass' if row['passed'] else 'FAIL'}  {row['case']}  {row['message']}")

@@ -56,7 +56,8 @@ class Resampled(Store):
 
     def get(self, key: str | None, folder: Path | None = None) -> Any:
         kept = super().get(key, folder)
-        if kept is None or not in_sample(f"{self._night} {key}", self._share):
+        is_result = isinstance(kept, dict) and "verdict" in kept
+        if not is_result or not in_sample(f"{self._night} {key}", self._share):
             return kept
         self._kept[str(key)] = kept
         return None

@@ -129,6 +129,8 @@ def test_a_sample_is_computed_again_another_one_each_night_and_held_against_what
     again = [{key for key in keys if each.get(key) is None} for each in nights]
     # 400 draws of a twentieth: 20, with a standard deviation of 4.4.
     assert all(5 < len(each) < 40 for each in again) and again[0] != again[1]
+    store.put("f" * 64, "what is no result", {"seconds": 1.0})
+    assert all(Resampled(f"2026-02-{day:02}", 1.0).get("f" * 64) == {"seconds": 1.0} for day in (1, 2))
     one, other, *_ = sorted(again[0])
     nights[0].put(one, "a case", {"verdict": "equivalent"})
     nights[0].put(other, "another", {"verdict": "divergent"})
