@@ -7,7 +7,7 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format types imports golden-verify goldens attack-goldens attack-models scores change-cost clean
+.PHONY: help setup run test lint format types imports golden-verify goldens attack-goldens attack-models models scores benchmarks change-cost clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,12 @@ attack-goldens: $(STAMP) ## 500 mutations of goldens, and a kill at every moment
 	$(BIN)/python -m tests.golden.test_mutations
 	$(BIN)/python -m tests.golden.test_crashes
 
+models: $(STAMP) ## what loads of the networks that people have, and what comes of four methods: hours; reports/models-*.md
+	$(BIN)/python -m pip install --quiet --no-deps --target build/packages timm tf_keras==2.21.0
+	PYTHONPATH=build/packages $(BIN)/python -m evidence.models.torch_table
+	PYTHONPATH=build/packages $(BIN)/python -m evidence.models.keras_table
+	$(BIN)/python -m evidence.models.onnx_suite
+
 attack-models: $(STAMP) ## 500 mutated and all hostile model files: a quarter of an hour; reports/attack-models.md
 	$(BIN)/python -m tests.models.test_hostile_files
 
@@ -68,6 +74,17 @@ scores: $(STAMP) ## score every planted bug and certify the reference, in full: 
 	$(BIN)/python -m evidence.planted_bugs --healthy catalogue || status=$$?; \
 	$(BIN)/python -m evidence.certification || status=$$?; \
 	exit $$status
+
+benchmarks: $(STAMP) ## measure against real signxai and on this machine: an hour, with nothing else running; reports/benchmarks.md
+	$(BIN)/xai-harness peers install signxai
+	@mkdir -p build/benchmarks
+	$(BIN)/python -m benchmarks.against_signxai --out build/benchmarks/signxai.json
+	$(BIN)/python -m benchmarks.whole_catalogue --out build/benchmarks/whole.json
+	$(BIN)/python -m benchmarks.whole_catalogue --single --out build/benchmarks/single.json
+	$(BIN)/python -m benchmarks.two_processes --out build/benchmarks/processes.json
+	$(BIN)/python -m benchmarks.growth --out build/benchmarks/growth.json
+	$(BIN)/python -m benchmarks.scale --out build/benchmarks/scale.json
+	$(BIN)/python -m benchmarks.page build/benchmarks
 
 clean: ## remove .venv, caches and run reports
 	rm -rf $(VENV) .tox .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info reports/runs

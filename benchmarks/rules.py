@@ -248,7 +248,7 @@ def run_rows(arguments: argparse.Namespace, threads: int) -> Iterator[Row]:
     def run(side: Any, asked: Method) -> np.ndarray:
         return np.asarray(side.run(x, asked, target, False).attribution)
 
-    for name in METHODS:
+    for name in arguments.method or METHODS:
         sides: list[Callable[[], Any]] = [partial(run, side, method(name)) for side in prepared]
         yield (name, "whole run", threads, *_in_turn(sides, arguments.rounds, threads))
 
@@ -357,6 +357,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--layer", nargs="+")
     parser.add_argument("--rule", nargs="+")
+    parser.add_argument("--method", nargs="+", help="of the whole runs")
+    parser.add_argument("--no-layers", action="store_true", help="leave the single layers out")
     parser.add_argument("--no-runs", action="store_true", help="leave the whole runs out")
     parser.add_argument("--write", type=Path)
     parser.add_argument("--reference", type=Path, help="root of the older tree")
@@ -369,8 +371,9 @@ def main() -> None:
         print(table(reference_rows(arguments.reference, arguments.rounds), "now", "before"))
         return
     pages = []
-    layers = [row for threads in arguments.threads for row in layer_rows(arguments, threads)]
-    pages.append("## One layer\n\n" + table(layers, "port", "Zennit"))
+    if not arguments.no_layers:
+        layers = [row for threads in arguments.threads for row in layer_rows(arguments, threads)]
+        pages.append("## One layer\n\n" + table(layers, "port", "Zennit"))
     if not arguments.no_runs:
         runs = [row for threads in arguments.threads for row in run_rows(arguments, threads)]
         pages.append("## The whole network\n\n" + table(runs, "port", "Zennit"))

@@ -26,10 +26,13 @@ def load_model(
     name: str | None = None,
     example: Any = None,
     axes: Sequence[str] | None = None,
-    output: str | int | None = None,
+    output: str | int | tuple[Any, ...] | None = None,
 ) -> Any:
     """Make a `PortedModel` of a zoo name, an ``.onnx``, ``.keras`` or ``.h5`` path, a ``keras.Model``, an
     ``onnx.ModelProto``, or a ``torch.nn.Module`` (with ``example``, an input for it).
+
+    ``output``: of a file with several outputs the name or place of one; of an output that is a map ``"mean"`` or one
+    place, ``(row, column)``; or both, ``("scores", "mean")``.
 
     A final softmax, log-softmax or sigmoid is taken off, and a note of the model says so. What is loaded proves
     itself: the source's own output is compared with that of both twins. Raises UnknownNameError,
@@ -64,17 +67,19 @@ def explain(
     target: Any = None,
     dtype: str = "float32",
     layers: bool = True,
+    device: str = "cpu",
 ) -> Trace:
     """Run ``method`` on ``x`` through ``backend`` (None: the method's reference, tensorflow) and return the trace.
 
     ``model``: what :func:`load_model` returns, or what it takes. ``x``: (batch, *input_shape), channels
     last. ``target``: a class index, one per sample, or None for the largest logit of each sample.
-    ``layers=False`` keeps only logits and attribution. Raises InvalidInputError (among them
+    ``layers=False`` keeps only logits and attribution. ``device``: "cpu", "cuda", "cuda:1", where ``backend`` computes
+    on it; "cuda+tf32" allows reduced precision of float32. Raises InvalidInputError (among them
     MethodDoesNotApplyError, for a method that is not meant for such a network), UnknownNameError,
     UnsupportedMethodError, MissingFrameworkError or PeerError.
     """
     chosen, resolved = backend_named(REFERENCE if backend is None else backend), method_named(method)
-    case = Case.checked(as_model(model), x, resolved, target, dtype, layers)
+    case = Case.checked(as_model(model), x, resolved, target, dtype, layers, device)
     return engine().run(case, chosen, again=True, keep=False)
 
 

@@ -13,8 +13,8 @@ from harness.backends.protocol import Model
 from harness.errors import InvalidInputError
 
 DTYPES = ("float32", "float64")
-#: "cpu", or a GPU, by number or not.
-_DEVICE = re.compile(r"cpu|cuda(:\d+)?")
+#: "cpu", or a GPU, by number or not, and with or without reduced precision of float32.
+_DEVICE = re.compile(r"cpu|cuda(:\d+)?(\+tf32)?")
 
 
 def checked_dtype(dtype: str) -> str:
@@ -27,7 +27,9 @@ def checked_dtype(dtype: str) -> str:
 def checked_device(device: str) -> str:
     """``device`` if there are such devices; whether a backend computes on it, `require_device` says."""
     if not isinstance(device, str) or not _DEVICE.fullmatch(device):
-        raise InvalidInputError(f"device must be cpu, cuda or cuda:NUMBER, found {device!r}")
+        raise InvalidInputError(
+            f"device must be cpu, cuda or cuda:NUMBER, found {device!r} (behind a GPU +tf32 allows reduced precision)"
+        )
     return device
 
 

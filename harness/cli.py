@@ -25,7 +25,7 @@ from harness.inspect_cli import inspect_command
 from harness.model_options import ModelKeras, Models, ModelTorch, sources
 from harness.naming import printable
 from harness.peers_cli import app as peers_app
-from harness.sides import InProcess, Sides, Timeout
+from harness.sides import Device, InProcess, Sides, Timeout
 from harness.stability.command import stability_command
 
 
@@ -88,6 +88,7 @@ def run_command(
     reference: Reference = "tensorflow",
     candidate: Candidate = "torch",
     dtype: Annotated[list[str] | None, typer.Option(help="float32 or float64; both if left out.")] = None,
+    device: Device = "cpu",
     out: Annotated[Path | None, typer.Option(help="Result folder; left out, one under reports/runs.")] = None,
     input_file: Input = None,
     in_process: InProcess = False,
@@ -105,7 +106,7 @@ def run_command(
     A run that was interrupted continues where it stopped; finished cases are not run again (see: xai-harness cache),
     unless a side is a file of your own: its code may be another by now.
     """
-    from harness.checks import checked_dtype, read_array
+    from harness.checks import checked_device, checked_dtype, read_array
     from harness.engine import Store
     from harness.estimate import how_far_off
     from harness.report import write_summary
@@ -126,6 +127,7 @@ def run_command(
         methods=select_methods(methods or (), known_methods() if methods else chosen.methods),
         dtypes=tuple(checked_dtype(name) for name in dtype or chosen.dtypes),
         input=read_array(input_file),
+        device=checked_device(device),
     )
     sides = f"{_as_file_name(reference)}-{_as_file_name(candidate)}"
     folder = out or Path("reports") / "runs" / f"{'models' if named else suite}-{sides}"

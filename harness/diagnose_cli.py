@@ -11,7 +11,7 @@ import typer
 
 from harness.model_options import ModelKeras, ModelTorch, Words, one_case
 from harness.naming import printable
-from harness.sides import InProcess, Sides, Timeout
+from harness.sides import Device, InProcess, Sides, Timeout
 
 if TYPE_CHECKING:
     from harness.diagnosis import Diagnosis, Finding
@@ -26,6 +26,7 @@ def diagnose_command(
         str, typer.Option(help="Backend under test: a name, or FILE.py:NAME for one of your own.")
     ] = "torch",
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    device: Device = "cpu",
     target: Annotated[int | None, typer.Option(help="Class to explain; left out, the largest logit.")] = None,
     input_file: Annotated[
         Path | None,
@@ -65,6 +66,7 @@ def diagnose_command(
                 dtype=dtype,
                 reproduce_in=reproduce,
                 progress=lambda what: status.update(Text(printable(what))),
+                device=device,
             )
             folder = diagnosis.reproducer if reproduce is not None else None
             # All that is left to compute: the candidate's process ends with this block.

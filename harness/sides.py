@@ -27,6 +27,12 @@ Timeout = Annotated[
         help="How long a candidate of FILE.py:NAME may take to prepare a model, and for each case; 600 if left out.",
     ),
 ]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="What the candidate computes on: cpu, cuda or cuda:NUMBER; +tf32 behind a GPU allows reduced precision."
+    ),
+]
 
 
 @dataclass(frozen=True)

@@ -23,17 +23,18 @@ class TorchBackend:
         return ""
 
     def prepare(self, model: Model, dtype: str, device: str = "cpu") -> Prepared:
-        """Raises MissingFrameworkError without torch, InvalidInputError for another device than the CPU."""
-        require_device(self.name, device)
+        """Raises MissingFrameworkError without torch, InvalidInputError for a device that is not here."""
         require_torch_and_zennit()
         from ported_impls.composite import method_composite
+        from ported_impls.devices import OnDevice, devices, twin_on
         from ported_impls.edges import rectified_edges
         from ported_impls.layout import ported_by_hand
         from ported_impls.run import HookedTwin
         from ported_impls.shared import SharedPasses
 
-        twin = model.torch(dtype)
-        return HookedTwin(
+        require_device(self.name, device, devices())
+        twin = twin_on(model.torch(dtype), device)
+        prepared = HookedTwin(
             model=model,
             twin=twin,
             composite=lambda method: method_composite(method, twin.graph),
@@ -41,3 +42,4 @@ class TorchBackend:
             deciding_name=lambda method: "",
             passes=None if ported_by_hand(model) else SharedPasses(twin),
         )
+        return prepared if device == "cpu" else OnDevice(prepared, device)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -33,16 +35,29 @@ def in_twin_order(array: np.ndarray, order: np.ndarray | None) -> np.ndarray:
     return array if order is None else array[..., np.argsort(order)]
 
 
+_PLACE: ContextVar[str] = ContextVar("place", default="cpu")
+
+
+@contextmanager
+def tensors_on(place: str) -> Iterator[None]:
+    """While open, what :func:`to_twin` makes lies on ``place``."""
+    token = _PLACE.set(place)
+    try:
+        yield
+    finally:
+        _PLACE.reset(token)
+
+
 def to_twin(array: np.ndarray) -> torch.Tensor:
     """A canonical array as a contiguous tensor of its dtype, in memory of its own.
 
     From rank 3 on the last axis goes to axis 1.
     """
     moved = np.moveaxis(array, -1, 1) if array.ndim >= 3 else array
-    return torch.from_numpy(np.array(moved, order="C", copy=True))
+    return torch.from_numpy(np.array(moved, order="C", copy=True)).to(_PLACE.get())
 
 
 def to_canonical(tensor: torch.Tensor) -> np.ndarray:
-    """A twin's tensor as an array in canonical layout; shares the tensor's memory."""
+    """A twin's tensor as an array in canonical layout; shares the tensor's memory where that is the host's."""
     array = tensor.detach().cpu().numpy()
     return np.moveaxis(array, 1, -1) if array.ndim >= 3 else array

@@ -18,8 +18,9 @@ from ported_impls.edges import Edges
 from ported_impls.layout import feature_orders, in_canonical_order, in_twin_order, to_canonical, to_twin
 from ported_impls.network import Findings, Network
 from ported_impls.postprocess import postprocessed
-from ported_impls.procedures import SAMPLED, Find, find, statistic_of, statistics
+from ported_impls.procedures import SAMPLED, Find, find, statistics
 from ported_impls.shared import SharedPasses
+from ported_impls.statistics import Kind
 from ported_impls.step_program import Orders, forward_program, step_program
 from ported_impls.torchvision_shim import zennit
 
@@ -121,16 +122,18 @@ class HookedTwin:
         self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool
     ) -> dict[Hashable, Findings]:
         """By what it is kept under, what the runs of ``method`` come to; other statistics of them are expected too."""
-        asked = (
-            {method} if self.passes is None else {method, *filter(partial(_same_runs, method), self.expected)}
-        )
-        keys = {self._runs_of(x, each, target, layers): each for each in asked}
-        if len(keys) == 1:
-            return dict.fromkeys(keys, self._found(x, method, target, layers))
+        own = self._runs_of(x, method, target, layers)
+        procedure = method.procedure
+        if self.passes is None or not isinstance(procedure, Smoothed):
+            return {own: self._found(x, method, target, layers)}
+        self.passes.forget()  # the memory is needed for the statistics
+        by_kind: dict[Kind, Hashable] = {procedure.statistic: own}
+        for other in self.expected:
+            if isinstance(other.procedure, Smoothed) and _same_runs(method, other):
+                by_kind[other.procedure.statistic] = self._runs_of(x, other, target, layers)
         network = Network(self.twin, self.composite(method), self.head or method.head, self.edges(method))
-        by_kind = {statistic_of(each.procedure): key for key, each in keys.items()}
         recorded = self.graph.layers if layers else ()
-        found = statistics(network, x, method.procedure, target, recorded, by_kind)
+        found = statistics(network, x, procedure, target, recorded, by_kind)
         return {by_kind[kind]: each for kind, each in found.items()}
 
     def expect(self, methods: Sequence[Method]) -> None:

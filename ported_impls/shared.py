@@ -100,6 +100,10 @@ class SharedPasses:
         captured = Captured({**kept.activations, source: kept.x}, shown)
         return Findings(kept.activations[graph.output], shown[source], shown[source], captured)
 
+    def forget(self) -> None:
+        """Let go of all that is kept."""
+        self._last = None
+
     def _on(self, x: np.ndarray) -> _OnInput:
         last = self._last
         if (

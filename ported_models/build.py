@@ -40,6 +40,13 @@ class Builder:
         _check_name(input_name)
         self._layers = {input_name: Layer(input_name, "input", (), (), shape, names)}
 
+    @classmethod
+    def of(cls, graph: Graph) -> Builder:
+        """One that goes on behind ``graph``."""
+        builder = cls(graph.name, graph.input.shape, graph.input.axes, graph.input.name)
+        builder._layers = {layer.name: layer for layer in graph}
+        return builder
+
     def __contains__(self, name: str) -> bool:
         return name in self._layers
 

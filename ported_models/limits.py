@@ -17,6 +17,8 @@ NUMBERS, NUMBERS_PER_WEIGHT = 2**27, 64
 PRODUCTS, PRODUCTS_PER_WEIGHT = 2**33, 2**14
 #: Numbers that one layer may have for one sample, and how many layers a network may have.
 LARGEST_LAYER, MOST_LAYERS = 2**26, 2000
+#: Operators that a file may have for each layer.
+OPERATORS = 10
 
 
 def check_cost(graph: Graph, what: str, batch: int = 1) -> None:
@@ -33,7 +35,8 @@ def check_layers(count: int, what: str) -> None:
     """Raise ModelSourceError where a file has so many layers that making its twins alone would take minutes."""
     if count > MOST_LAYERS and not os.environ.get(VARIABLE):
         raise ModelSourceError(
-            f"{what}: has more than {MOST_LAYERS} layers; if you trust the file, set {VARIABLE}=1, and wait"
+            f"{what}: has more layers than the {MOST_LAYERS} that are read; if you trust the file, set {VARIABLE}=1, "
+            "and wait"
         )
 
 

@@ -7,11 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, InvalidInputError, ModelSourceError, UnknownNameError, described
 from harness.graph import Graph
 from ported_models.model import PortedModel
+
+if TYPE_CHECKING:
+    from ported_models.maps import Output
 
 SUFFIXES = (".onnx", ".keras", ".h5", ".hdf5")
 
@@ -21,7 +24,7 @@ def load_model(
     name: str | None = None,
     example: Any = None,
     axes: Sequence[str] | None = None,
-    output: str | int | None = None,
+    output: Output = None,
 ) -> PortedModel:
     """The model that ``source`` is: a zoo name, a file, a Keras model, a torch module, an ONNX proto or a graph.
 
@@ -31,8 +34,8 @@ def load_model(
     order. Other sources know their input and take none. ``axes``: the names of the axes of an ONNX file's input, in
     the file's order, where they are not to be read off its operators; or of a torch module's input, in the module's
     own order, for one that takes features last, e.g. ``("batch", "time", "feature")``: the example then has that order.
-    ``output``: which of an ONNX file's outputs is
-    explained, by name or place, where it has several.
+    ``output``: which of an ONNX file's outputs is explained, by name or place, where it has several; of an output that
+    is a map ``"mean"`` or one place, ``(row, column)``; or both, ``("scores", "mean")``.
 
     No framework is imported to find out what the source is. A model that is not the zoo's (whose files are
     pinned, and proven by the tests) proves itself: its own output is compared with that of both twins, see
@@ -41,6 +44,16 @@ def load_model(
     than was read, `UnsupportedLayerError` for a
     layer that the neutral graph cannot express, `MissingFrameworkError` where a framework is absent.
     """
+    from ported_models import maps
+
+    chosen, places = maps.parts(output)
+    return maps.reduced(_whole(source, name, example, axes, chosen), places)
+
+
+def _whole(
+    source: Any, name: str | None, example: Any, axes: Sequence[str] | None, output: str | int | None
+) -> PortedModel:
+    """`load_model`, an output that is a map as it is."""
     if _is_onnx(source):
         from ported_models import onnx_files
 
@@ -55,7 +68,10 @@ def load_model(
             f"axes= was given with {_described(source)}, whose axes are known; it is for torch modules and ONNX files"
         )
     if output is not None:
-        raise InvalidInputError(f"output= was given with {_described(source)}; it is for ONNX files")
+        raise InvalidInputError(
+            f"output={output!r} was given with {_described(source)}, which has one output; it is for ONNX files of "
+            "several, and 'mean' or (row, column) for an output that is a map"
+        )
     if isinstance(source, PortedModel):
         return _renamed(source, name)
     if isinstance(
@@ -149,8 +165,8 @@ def _is_torch(source: Any) -> bool:
 
 
 def _is_keras(source: Any) -> bool:
-    keras = sys.modules.get("keras")
-    return keras is not None and isinstance(source, keras.Model)
+    packages = (sys.modules.get(name) for name in ("keras", "tf_keras"))
+    return any(package is not None and isinstance(source, package.Model) for package in packages)
 
 
 def _renamed(model: PortedModel, name: str | None) -> PortedModel:

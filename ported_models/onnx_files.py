@@ -11,7 +11,7 @@ import onnx
 
 from harness.errors import ModelSourceError
 from ported_models.endings import ending_notes
-from ported_models.limits import check_cost
+from ported_models.limits import OPERATORS, check_cost, check_layers
 from ported_models.loading import check_file, said_in_one_line
 from ported_models.model import PortedModel
 from ported_models.onnx import read_onnx
@@ -45,6 +45,7 @@ def _loaded(
             raise ModelSourceError(
                 f"{file}: keeps its weights in other files; pass the path of the model instead"
             )
+    check_layers(len(proto.graph.node) // OPERATORS, file)
     _check(proto, file)
     read = read_onnx(proto, name, file, output, None if example is None else np.shape(example), axes)
     check_cost(read.graph, file)

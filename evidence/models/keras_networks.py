@@ -158,7 +158,7 @@ def _operators(k: Any) -> Any:
     source = k.Input((16, 16, 3))
     x = kl.Conv2D(8, 3, padding="same")(source)
     y = tf.nn.relu(x) + 1.0
-    y = kl.PReLU(shared_axes=[1, 2])(kl.LeakyReLU(0.1)(kl.Concatenate()([x, 1.0 - y * 0.5])))
+    y = kl.PReLU(shared_axes=[1, 2])(kl.LeakyReLU(0.1)(kl.Concatenate()([x, y * 0.5 - 1.0])))
     y = kl.Flatten()(kl.AveragePooling2D(2)(y))
     return k.Model(source, kl.Dense(5, activation=tf.nn.softmax)(y))
 
@@ -242,7 +242,7 @@ def _last(kind: str, **options: Any) -> Callable[[Any], Any]:
     """A torch network of a recurrent module and a dense layer on its state after the last step."""
 
     def build(nn: Any) -> Any:
-        class Last(nn.Module):  # type: ignore[misc,name-defined]
+        class Last(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
                 self.rnn = getattr(nn, kind)(5, 8, batch_first=True, **options)
@@ -258,7 +258,7 @@ def _last(kind: str, **options: Any) -> Callable[[Any], Any]:
 
 
 def _tokens(nn: Any) -> Any:
-    class Tokens(nn.Module):  # type: ignore[misc,name-defined]
+    class Tokens(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.table = nn.Embedding(30, 6)
@@ -337,7 +337,7 @@ def _fcn(nn: Any) -> Any:
 def _causal(nn: Any) -> Any:
     """Dilated causal convolutions with residuals (Bai et al. 2018, arXiv:1803.01271)."""
 
-    class Block(nn.Module):  # type: ignore[misc,name-defined]
+    class Block(nn.Module):
         def __init__(self, dilation: int) -> None:
             super().__init__()
             self.pad = nn.ConstantPad1d((2 * dilation, 0), 0.0)
@@ -359,7 +359,7 @@ def _strided(nn: Any) -> Any:
 
 
 def _convolutions_and_lstm(nn: Any) -> Any:
-    class Both(nn.Module):  # type: ignore[misc,name-defined]
+    class Both(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.conv = nn.Conv1d(3, 8, 5, stride=2)

@@ -127,10 +127,10 @@ def _autograd(network: Network, model: Any, source: Any, x: np.ndarray, canonica
         trace = harness.explain(
             model, canonical.astype(np.float64), "gradient", backend, target, "float64", layers=True
         )
-        found = trace.attribution
+        found: Any = trace.attribution
         if network.rows:
             table = next(layer.name for layer in model.layers if layer.kind == "embedding")
-            found = trace.relevance[table]
+            found = trace.layers[table].relevance
         worst = max(worst, apart(found, own))
     return worst
 
@@ -144,7 +144,12 @@ def _torch_gradient(network: Network, source: Any, x: np.ndarray) -> tuple[np.nd
         output = module(tensor)
     else:
         kept: list[Any] = []
-        module.table.register_forward_hook(lambda own, given, made: kept.append(made) or made.retain_grad())
+
+        def keep(own: Any, given: Any, made: Any) -> None:
+            made.retain_grad()
+            kept.append(made)
+
+        module.table.register_forward_hook(keep)
         output = module(torch.from_numpy(x))
         (tensor,) = kept
     output.max().backward()

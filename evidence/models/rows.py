@@ -36,7 +36,8 @@ class Row:
     ``double``: it loads in double precision only, because rounding moves its output too far in single. ``twins``: the
     larger relative difference of a twin's output from the network's own. ``verdicts``: by method, or the sentence of
     its refusal after ``refused: ``. ``autograd``: the larger relative difference of a side's ``gradient`` from the
-    network's own autograd, all in double precision. ``memory_gb``: the largest resident set of the process.
+    network's own autograd, all in double precision, and ``bound`` what it may be. ``memory_gb``: the largest resident
+    set of the process.
     """
 
     network: str
@@ -47,6 +48,7 @@ class Row:
     twins: float | None = None
     verdicts: dict[str, str] = field(default_factory=dict)
     autograd: float | None = None
+    bound: float = AUTOGRAD_BOUND
     seconds: float = 0.0
     memory_gb: float = 0.0
 
@@ -62,7 +64,7 @@ class Row:
             or (method != "gradient" and verdict.startswith("refused: "))
             for method, verdict in self.verdicts.items()
         ]
-        proven = self.autograd is not None and self.autograd <= AUTOGRAD_BOUND
+        proven = self.autograd is not None and self.autograd <= self.bound
         return self.loads and len(fine) == len(METHODS) and all(fine) and proven
 
 

@@ -53,7 +53,7 @@ def measured(name: str, load_only: bool) -> Row:
     if load_only:
         return closed(row, start)
     verdicts = verdicts_on(model, x, dtype)
-    return closed(replace(row, verdicts=verdicts, autograd=_autograd(model, module, example)), start)
+    return closed(replace(row, verdicts=verdicts, autograd=autograd(model, module, example)), start)
 
 
 def _loaded(module: Any, example: Any) -> Any:
@@ -64,7 +64,7 @@ def _loaded(module: Any, example: Any) -> Any:
         return harness.load_model(module, example=example)
 
 
-def _autograd(model: Any, module: Any, example: Any) -> float:
+def autograd(model: Any, module: Any, example: Any) -> float:
     """How far ``gradient`` of the largest output, on either side, is from the network's own autograd, in float64."""
     import numpy as np
 

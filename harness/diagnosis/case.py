@@ -31,7 +31,10 @@ NOTHING_LEFT = 0.01
 
 @dataclass(eq=False)
 class Case:
-    """Both sides in one dtype. ``x``: (batch, *input shape) in that dtype; ``target``: (batch,)."""
+    """Both sides in one dtype. ``x``: (batch, *input shape) in that dtype; ``target``: (batch,).
+
+    ``device``: the candidate's; the reference computes on the CPU.
+    """
 
     model: Any
     x: np.ndarray
@@ -42,6 +45,7 @@ class Case:
     dtype: str
     #: Layers that the candidate has otherwise, as far as the forward pass shows: its steps are judged with these.
     mended: Mapping[str, Layer] = field(default_factory=dict)
+    device: str = "cpu"
 
     @property
     def graph(self) -> Graph:
@@ -52,18 +56,21 @@ class Case:
     @cached_property
     def reference_run(self) -> Trace:
         """The reference's run."""
-        return self._run(self.reference)
+        return engine().run(self.asked, self.reference)
 
     @cached_property
     def candidate_run(self) -> Trace:
         """The candidate's run."""
-        return self._run(self.candidate)
+        return engine().run(self.asked_of_candidate, self.candidate)
 
     def forget(self) -> None:
         """Let go of both runs, which are large; they are made again where they are asked for."""
-        for name, backend in (("reference_run", self.reference), ("candidate_run", self.candidate)):
+        for name, asked, backend in (
+            ("reference_run", self.asked, self.reference),
+            ("candidate_run", self.asked_of_candidate, self.candidate),
+        ):
             self.__dict__.pop(name, None)
-            engine().forget(self.asked, backend)
+            engine().forget(asked, backend)
 
     def with_mended(self, mended: Mapping[str, Layer]) -> Case:
         """The same runs, judged by other layers."""
@@ -73,15 +80,16 @@ class Case:
 
     def again(self) -> Trace:
         """Another run of the candidate."""
-        return engine().run(self.asked, self.candidate, again=True, keep=False)
+        return engine().run(self.asked_of_candidate, self.candidate, again=True, keep=False)
 
     @property
     def asked(self) -> AskedCase:
-        """What both sides are asked to compute."""
+        """What both sides are asked to compute, the reference on the CPU."""
         return AskedCase(self.model, self.x, self.method, self.target, self.dtype)
 
-    def _run(self, backend: Backend) -> Trace:
-        return engine().run(self.asked, backend)
+    @property
+    def asked_of_candidate(self) -> AskedCase:
+        return replace(self.asked, device=self.device)
 
     @cached_property
     def oracle(self) -> Deviating:
@@ -97,7 +105,7 @@ class Case:
 
     @cached_property
     def candidate_prepared(self) -> Prepared:
-        return engine().prepared(self.model, self.candidate, self.dtype)
+        return engine().prepared(self.model, self.candidate, self.dtype, self.device)
 
     @cached_property
     def reference_steps(self) -> Steps | None:

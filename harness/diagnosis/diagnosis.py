@@ -11,6 +11,7 @@ import numpy as np
 from harness.api import as_model
 from harness.backends import CANDIDATE, REFERENCE, Backend, backend_named
 from harness.case import Case as AskedCase
+from harness.checks import checked_device
 from harness.diagnosis.agreement import agree, doubtful, far_apart
 from harness.diagnosis.case import Case
 from harness.diagnosis.examine import Progress, examine
@@ -37,6 +38,7 @@ def diagnose(
     dtype: str = "float32",
     reproduce_in: Path | str | None = None,
     progress: Progress | None = None,
+    device: str = "cpu",
 ) -> Diagnosis:
     """Say which layer of ``candidate`` does something else than ``reference``, and what.
 
@@ -44,6 +46,7 @@ def diagnose(
     torch). The two are compared in ``dtype``; what differs is looked for in
     float64 where it shows there too, because rounding hides less. ``reproduce_in``: the folder for the
     reproducer, else one in the system's temporary folder. ``progress`` is called with what is being done.
+    ``device``: what the candidate computes on, as for `harness.explain`; the reference computes on the CPU.
 
     Raises what `harness.explain` raises.
     """
@@ -57,7 +60,7 @@ def diagnose(
     for side in sides:
         require_support(side, asked)
     report("running both sides")
-    case = _case(asked, sides)
+    case = _case(asked, sides, checked_device(device))
     folder = None if reproduce_in is None else Path(reproduce_in)
     notes = _left_out(case.candidate_run)
     first = _state_finding(case) or repeat_finding(case)
@@ -98,9 +101,9 @@ def _left_out(run: Trace) -> tuple[str, ...]:
     return (f"only the attribution was judged: {reason}",) if reason else ()
 
 
-def _case(asked: AskedCase, sides: tuple[Backend, Backend]) -> Case:
+def _case(asked: AskedCase, sides: tuple[Backend, Backend], device: str) -> Case:
     reference = engine().run(asked, sides[0])
-    case = Case(asked.model, asked.x, asked.method, *sides, reference.target, asked.dtype)
+    case = Case(asked.model, asked.x, asked.method, *sides, reference.target, asked.dtype, device=device)
     case.reference_run = reference
     return case
 

@@ -12,7 +12,6 @@ from harness.comparison.postprocess import treated
 from harness.diagnosis.case import Case
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.measure import apart, explained
-from harness.engine import engine
 from harness.methods import (
     GRADIENT,
     Backward,
@@ -74,7 +73,7 @@ def _joined(
     """
     method = single_run(case.method)
     assert method is not None
-    prepared = engine().prepared(case.model, case.candidate, case.dtype)
+    prepared = case.candidate_prepared
     runs = []
     for x in _points(case.x, procedure):
         one = run_on_copies(prepared, replace(case.asked, x=x, method=method, layers=layers))

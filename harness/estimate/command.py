@@ -44,9 +44,10 @@ def estimate_command(
     """
     from rich.console import Console
 
+    from harness.api import list_models
     from harness.checks import checked_dtype, read_array
     from harness.engine import Store
-    from harness.errors import InvalidInputError
+    from harness.errors import InvalidInputError, UnknownNameError
     from harness.estimate import estimate, measured_machine
     from harness.methods import method as method_named
     from harness.model_sources import Source
@@ -61,12 +62,12 @@ def estimate_command(
         model, method = None, model
     if method is None:
         raise InvalidInputError("the method is missing: xai-harness estimate MODEL METHOD")
+    # What costs nothing to check comes first; the model comes after the machine, whose memory it would be counted in.
     wanted, dtype = method_named(method), checked_dtype(dtype)
     given = read_array(input_file)
+    if model and not Path(model.rpartition(":")[0] or model).exists() and model not in list_models():
+        raise UnknownNameError("model", model, list_models(), "See: xai-harness models")
     source = Source(model or "", model_keras or "", model_torch or "")
-    loaded = source.load(given)
-    check_applies(wanted, loaded)
-    x, _ = chosen_input(loaded, given)
     console = Console(stderr=True, highlight=False, markup=False)
     try:
         named = Sides(in_process, timeout).named(reference, candidate)
@@ -75,6 +76,9 @@ def estimate_command(
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise typer.Exit(130) from None
+    loaded = source.load(given)
+    check_applies(wanted, loaded)
+    x, _ = chosen_input(loaded, given)
     found = estimate(loaded.graph, wanted, len(x), dtype, machine)
     document: dict[str, Any] = {
         "model": loaded.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import resource
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -37,8 +38,8 @@ class Machine:
 
     A case takes ``case_s`` plus so much a layer, a multiply-add and a number in a tensor, counted for one side
     (`harness.estimate.work`). A model takes ``load_s`` plus so much a layer and a weight, once. ``files`` and
-    ``file_layer`` are bytes on the disk, of a case and of each of its layers. ``resident`` is what the process takes
-    before there is any model, in bytes.
+    ``file_layer`` are bytes on the disk, of a case and of each of its layers. ``resident`` is what the process has
+    taken at most with a model that is next to nothing, in bytes.
     """
 
     case_s: float
@@ -90,7 +91,7 @@ def measured_machine(reference: Backend, candidate: Backend, dtype: str, store: 
         networks = _networks()
         # The frameworks themselves are loaded with the first network, which is not counted.
         _timed(networks[0], reference, candidate, dtype, Path(folder))
-        resident = resident_bytes()
+        resident = peak_bytes()
         for network in networks:
             slow, quick, size = _timed(network, reference, candidate, dtype, Path(folder))
             works.append(work_of(network, method(_METHOD)))
@@ -125,9 +126,9 @@ def nonnegative_fit(rows: Sequence[Sequence[float]], found: Sequence[float]) -> 
     return [float(factor) for factor in factors]
 
 
-def resident_bytes() -> float:
-    """What this process takes of the memory now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * float(os.sysconf("SC_PAGE_SIZE"))
+def peak_bytes() -> float:
+    """The most that this process has taken of the memory so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 
 def _timed(
@@ -160,15 +161,15 @@ def _timed(
 def _networks() -> list[Graph]:
     """Small; of many layers; of many multiply-adds; of many pixels; of many weights."""
     return [
-        _convolutions("estimate_small", side=8, channels=(4,)),
-        _convolutions("estimate_layers", side=8, channels=(4,) * 8),
-        _convolutions("estimate_products", side=28, channels=(64, 64)),
-        _convolutions("estimate_pixels", side=128, channels=(8, 8)),
-        _convolutions("estimate_weights", side=8, channels=(64,), hidden=512),
+        convolutions("estimate_small", side=8, channels=(4,)),
+        convolutions("estimate_layers", side=8, channels=(4,) * 8),
+        convolutions("estimate_products", side=28, channels=(64, 64)),
+        convolutions("estimate_pixels", side=128, channels=(8, 8)),
+        convolutions("estimate_weights", side=8, channels=(64,), hidden=512),
     ]
 
 
-def _convolutions(name: str, side: int, channels: tuple[int, ...], hidden: int = 0) -> Graph:
+def convolutions(name: str, side: int, channels: tuple[int, ...], hidden: int = 0) -> Graph:
     """Convolutions of 3x3 with ReLU, then a dense layer to ten classes, one of ``hidden`` units before it."""
     generator = np.random.default_rng(0)
     axes = ("batch", "height", "width", "channel")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.backends import Backend, why_unsupported
 from harness.case import Case
@@ -41,8 +41,10 @@ class Outcome:
         return bool(self.comparison and self.comparison.passed)
 
 
-def run_case(case: Case, reference: Backend, candidate: Backend) -> Outcome:
+def run_case(case: Case, reference: Backend, candidate: Backend, device: str = "cpu") -> Outcome:
     """``case`` through the reference, then through the candidate with the reference's target, and compared.
+
+    The candidate computes on ``device``.
 
     Whatever a side raises, `sys.exit()` included, becomes an outcome with the verdict "error", so that a
     suite goes on; only the user's own interrupt is passed on.
@@ -55,7 +57,7 @@ def run_case(case: Case, reference: Backend, candidate: Backend) -> Outcome:
             if reason := why_unsupported(backend, case.method, case.model.graph):
                 message = f"{side} {backend.name!r} does not implement {case.method.name!r}: {reason}"
                 return _failed(case, traces, message, seconds)
-            engine().prepared(case.model, backend, case.dtype)
+            engine().prepared(case.model, backend, case.dtype, case.device)
             begun = time.perf_counter()
             traces.append(engine().run(case, backend))
             seconds[side] = time.perf_counter() - begun
@@ -63,7 +65,7 @@ def run_case(case: Case, reference: Backend, candidate: Backend) -> Outcome:
             if is_interrupt(error):
                 raise
             return _failed(case, traces, blamed(side, backend.name, error), seconds)
-        case = case.with_target(traces[0].target)
+        case = replace(case.with_target(traces[0].target), device=device)
     try:
         comparison = compare(traces[0], traces[1])
     except BaseException as error:  # single steps of both sides are run here

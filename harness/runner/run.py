@@ -16,6 +16,7 @@ from harness.checks import checked_dtype, checked_input
 from harness.comparison import PASSING
 from harness.engine import Store, engine, in_shared_order, result_key
 from harness.engine.executors import Executor
+from harness.engine.memo import bytes_of
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.files import installed_versions, write_json
 from harness.methods import Method, method, slug
@@ -25,12 +26,18 @@ from harness.pairs import check_applies
 from harness.runner.outcome import Outcome, run_case
 from harness.runner.suites import BATCH
 
+#: Bytes of a run above which it is not kept in memory once it is compared.
+_LARGE = 64 << 20
+
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What to run. ``models``: zoo names, paths, or their sources; ``input``: an array for models without examples."""
+    """What to run. ``models``: zoo names, paths, or their sources; ``input``: an array for models without examples.
+
+    ``device``: what the candidate computes on; the reference computes on the CPU.
+    """
 
     models: tuple[str | Source, ...]
     methods: tuple[str, ...]
@@ -38,6 +45,7 @@ class Selection:
     reference: str | Backend = "tensorflow"
     candidate: str | Backend = "torch"
     input: np.ndarray | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -151,8 +159,10 @@ def planned(
         model = source.load(selection.input) if isinstance(source, Source) else as_model(source)
         code = source.code_digest() if isinstance(source, Source) else ""
         label = label_of(model, labels)
+        if selection.device != "cpu" and dtypes:  # one sentence, not one a case, where it is not here
+            engine().prepared(model, candidate, dtypes[0], selection.device)
         x, input_name = chosen_input(model, selection.input)
-        parts = (label, input_name, *([code] if code else []))
+        parts = parts_of_key(label, input_name, selection.device, code)
         places: dict[tuple[str, str], int] = {}
         applying = []
         for each in methods:
@@ -176,7 +186,7 @@ def planned(
                     yield Finished(row, True, places[each.name, dtype])
                     continue
                 row = {"model": label, "input": input_name, "method": each.name, "dtype": dtype}
-                row |= {"reference": reference.name, "candidate": candidate.name}
+                row |= {"reference": reference.name, "candidate": candidate.name, "device": selection.device}
                 row["model_notes"] = list(model.notes)
                 yield Planned(source, case, row, key, stem, places[each.name, dtype], parts)
 
@@ -197,12 +207,18 @@ def events(
             continue
         yield Started(dict(each.head))
         seconds = expected(each.case)
-        outcome = run_case(each.case, reference, candidate)
+        outcome = run_case(each.case, reference, candidate, selection.device)
         row = each.head | row_of(outcome) | {"seconds_estimated": seconds}
+        _let_go(outcome)
         row["files"] = _write_files(outcome, each.stem, folder, row, each.case.model.graph.input.axes)
         row = plain_row(row)
         keep_row(store, each.key, row, each.stem, folder)
         yield Finished(row, False, each.place)
+
+
+def parts_of_key(label: str, input_name: str, device: str, code: str) -> tuple[str, ...]:
+    """What the key of a row counts beside the case and the sides; ``code``: of the user's that made the model."""
+    return (label, input_name, device, *([code] if code else []))
 
 
 def kept_row(store: Store, key: str | None, folder: Path) -> Row | None:
@@ -222,6 +238,14 @@ def keep_row(store: Store, key: str | None, row: Row, stem: Path, folder: Path) 
     if row["files"]:
         files = (*row["files"], written.relative_to(folder).as_posix())
         store.put(key, f"run: {row['model']} {row['method']} {row['dtype']}", row, files, folder)
+
+
+def _let_go(outcome: Outcome) -> None:
+    """Of what a large case has left in memory, which no other case of the run asks for."""
+    for trace in (outcome.reference, outcome.candidate):
+        if trace is not None and bytes_of(trace) > _LARGE:
+            for case in (trace.case, trace.case.in_dtype("float64")):
+                engine().forget(case, trace.executed_by)
 
 
 def label_of(model: Any, labels: dict[str, str]) -> str:

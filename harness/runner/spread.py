@@ -39,6 +39,7 @@ from harness.runner.run import (
     events,
     keep_row,
     label_of,
+    parts_of_key,
     plain_row,
     planned,
     row_of,
@@ -164,6 +165,7 @@ def _settings(selection: Selection, reference: Backend, candidate: Backend, forc
         ),
         "input": None if selection.input is None else array_to_text(selection.input),
         "force": force,
+        "device": selection.device,
     }
 
 
@@ -210,7 +212,9 @@ def opened(settings: Json) -> Iterator[Work]:
                 loaded.clear()
                 loaded[source] = source.load(given)
             model = loaded[source]
-            selection = Selection((model,), (what["method"],), (what["dtype"],), reference, candidate, given)
+            selection = Selection(
+                (model,), (what["method"],), (what["dtype"],), reference, candidate, given, settings["device"]
+            )
             labels = dict(what["labels"])
             met = list(events(selection, Path(place), Store(limit=0), labels))
             row = next((event.row for event in met if isinstance(event, Finished)), None)
@@ -225,8 +229,7 @@ def opened(settings: Json) -> Iterator[Work]:
             x, input_name = chosen_input(model, given)
             case = Case(model, x, method(what["method"]), None, what["dtype"])
             label = label_of(model, labels)
-            code = source.code_digest()
-            parts = (label, input_name, *([code] if code else []))
+            parts = parts_of_key(label, input_name, selection.device, source.code_digest())
             identity = identity_of(case, reference, candidate, *parts)
             return {"row": row, "files": content, "identity": identity, "where": socket.gethostname()}
 

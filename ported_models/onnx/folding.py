@@ -25,6 +25,7 @@ _BOUNDED = frozenset(
         "Asinh",
         "Atan",
         "Atanh",
+        "BatchNormalization",
         "BitwiseAnd",
         "BitwiseNot",
         "BitwiseOr",

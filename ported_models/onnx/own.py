@@ -13,10 +13,13 @@ from onnx import helper
 
 from harness.errors import ModelSourceError
 from harness.graph import Graph
+from ported_models.endings import with_ending
 from ported_models.onnx.layout import inverse
 from ported_models.onnx.reader import ReadFile
 from ported_models.onnx.reading import needed
 
+#: How many units in the last place of one a final sigmoid or softmax may be off.
+_ENDING_ULPS = 32
 #: NumPy's names of the element types that are not called the same.
 _DTYPES = {"float": "float32", "double": "float64", "bfloat16": "float32"}
 
@@ -34,15 +37,32 @@ class OnnxSource:
     _session: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_session", _session(_runnable(self.proto, [self.read.output]), self.what))
+        names = [self.read.output, *([self._before] if self._before else [])]
+        object.__setattr__(self, "_session", _session(_runnable(self.proto, names), self.what))
 
     @property
     def graph(self) -> Graph:
         return self.read.graph
 
+    @cached_property
+    def _before(self) -> str | None:
+        """The file's own tensor before a final sigmoid or softmax.
+
+        Where there is one it is compared: ONNX Runtime's sigmoid is exact to 6e-8 of one, so that the logarithm of a
+        small probability says nothing. That the ending makes the file's output of it is checked apart from that.
+        """
+        if self.read.ending not in ("sigmoid", "softmax"):
+            return None
+        inside = {
+            tensor.layer: name for name, tensor in self.read.tensors.items() if name != self.read.output
+        }
+        name = inside.get(self.read.graph.output)
+        computed = {output for node in self.proto.graph.node for output in node.output}
+        return name if name in computed else None
+
     @property
     def removed(self) -> str | None:
-        return self.read.ending
+        return None if self._before else self.read.ending
 
     @cached_property
     def _input(self) -> Any:
@@ -72,8 +92,25 @@ class OnnxSource:
         return ()
 
     def run(self, x: np.ndarray) -> np.ndarray:
-        (output,) = self._run(self._session, x)
-        return output.transpose(inverse(self._order(self.read.output, output.ndim)))
+        output, *before = self._run(self._session, x)
+        output = output.transpose(inverse(self._order(self.read.output, output.ndim)))
+        if not before or self._before is None:
+            return output
+        logits = before[0].transpose(inverse(self._order(self._before, before[0].ndim)))
+        self._check_ending(logits, output)
+        return logits
+
+    def _check_ending(self, logits: np.ndarray, output: np.ndarray) -> None:
+        """Raise ModelSourceError where the file's output is not what its ending makes of the value before it."""
+        made = with_ending(logits.astype(np.float64), self.read.ending)
+        if (
+            made.shape == output.shape
+            and np.nanmax(np.abs(made - output), initial=0.0) <= _ENDING_ULPS * self.eps
+        ):
+            return
+        raise ModelSourceError(
+            f"{self.what}: its output is not the {self.read.ending} of the value before it; {self.remark(None)}"
+        )
 
     def layers(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """What the file has at every tensor that became a layer."""

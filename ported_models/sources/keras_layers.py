@@ -7,7 +7,7 @@ returns the steps it becomes; no step at all means that the layer does nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,18 @@ def _differs_in_training(call: Call) -> bool:
         return bool(call.config.get("rate") or call.config.get("stddev"))
     # In Keras 3 a model that is called as in inference calls its layers so, whatever they were called with.
     return call.keras == 2 and call.class_name in _AUGMENTATIONS
+
+
+def require_all(calls: Iterable[Call]) -> None:
+    """Raise UnsupportedLayerError that names every call of a class that is none of those that are read."""
+    unread = []
+    for call in calls:
+        try:
+            require_supported(call)
+        except UnsupportedLayerError as error:
+            unread.append(str(error))
+    if unread:
+        raise UnsupportedLayerError.of_all(unread)
 
 
 def require_supported(call: Call) -> None:

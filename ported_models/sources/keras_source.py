@@ -24,7 +24,7 @@ from ported_models.proof import noted, prove, prove_twins
 from ported_models.sources.keras_archive import archive_config, archive_generation, open_archive
 from ported_models.sources.keras_calls import Call, Network, Weights, read_network
 from ported_models.sources.keras_hdf5 import distinct, open_hdf5
-from ported_models.sources.keras_layers import require_supported, translate
+from ported_models.sources.keras_layers import require_all, translate
 from ported_models.sources.keras_own import KerasSource
 from ported_models.sources.names import canonical
 from ported_models.sources.steps import Reading
@@ -184,8 +184,7 @@ def open_model(path: Path) -> tuple[Any, str]:
 
 def _open_archive(path: Path) -> Any:
     """The Keras model in a ``.keras`` file of Keras 3, after a look at its configuration."""
-    for call in read_network(archive_config(path), lambda _: {}, str(path)).calls[1:]:
-        require_supported(call)
+    require_all(read_network(archive_config(path), lambda _: {}, str(path)).calls[1:])
     try:
         import keras
     except ImportError:
@@ -227,6 +226,7 @@ def _assemble(
     A layer and its fused activation become two, "conv" and "conv_relu".
     """
     first, *calls = network.calls
+    require_all(call for call in calls if call.class_name != "InputLayer")
     builder = Builder(name, _input_shape(first), input_name=first.name)
     outputs, origins = {first.name: first.name}, {first.name: first.path}
     log_softmax: set[str] = set()

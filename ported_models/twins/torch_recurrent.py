@@ -87,6 +87,7 @@ def recurrent(layer: Layer, convert: Any) -> nn.Module:
         arrays = (weights["kernel"], weights["recurrent_kernel"], bias)
         return Recurrent(ResetBeforeGRU(*map(convert, arrays)), a["reverse"], a["sequences"])
     inner: nn.RNNBase
+    order: tuple[int, ...]
     if layer.kind == "lstm":
         inner, order = nn.LSTM(features, units, batch_first=True), (0, 1, 2, 3)
     elif layer.kind == "gru":

@@ -22,10 +22,12 @@ from reference_impls.oracle.terms import Pairs, TermAt, Terms, terms_at, terms_o
 def divisions(layer: Layer, inputs: Arrays, rule: Rule) -> tuple[Stage, ...]:
     """The divisions of ``layer`` under ``rule`` at ``inputs`` (batch, *input shape); empty for a rule without.
 
+    Empty for a recurrent layer too, whose divisions are of its states and not of its input.
+
     Raises UnsupportedMethodError for an unknown rule, and where a batch norm's inner rule is none of a kernel.
     """
     inputs = tuple(np.asarray(x, dtype=np.float64) for x in inputs)
-    if isinstance(rule, UNDIVIDED):
+    if isinstance(rule, UNDIVIDED) or layer.traits.family == "recurrent":
         return ()
     if isinstance(rule, FusedBatchNorm):
         read_as = reversed(lines(layer, inputs, rule))

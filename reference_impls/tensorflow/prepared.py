@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -57,6 +58,8 @@ class Sampling:
     layers: bool
 
 
+#: Bytes of relevance that the backward passes on one input may keep for each other. It changes no result.
+_MOST_SHARED = 200 << 20
 #: Samplings that are kept: methods that share one follow each other in a suite, at most one other between them.
 _KEPT_SAMPLINGS = 2
 
@@ -180,10 +183,16 @@ class PreparedTensorFlow:
                 return forward
         self._given = None
         outputs = {name: tf.constant(values, self._network.dtype) for name, values in activations.items()}
-        forward = forward_of(self._network, outputs, Shared())
+        forward = forward_of(self._network, outputs, self._shared(len(outputs[self._network.graph.output])))
         if frozen:
             self._given = dict(activations), forward
         return forward
+
+    def _shared(self, batch: int) -> Shared | None:
+        """For the backward passes on ``batch`` samples; None where their relevance would take too much memory."""
+        graph = self._network.graph
+        entries = batch * sum(math.prod(layer.shape) for layer in graph)
+        return Shared() if entries * np.dtype(self._network.dtype).itemsize <= _MOST_SHARED else None
 
     def _explained(
         self, forward: Forward, which: Input, method: Method, target: np.ndarray, layers: bool
@@ -196,6 +205,10 @@ class PreparedTensorFlow:
         for kept, explained in self._samplings:
             if asked in (kept, replace(kept, layers=False)):
                 return explained
+        # The memory is needed for the statistics.
+        self._given = None
+        if forward.shared is not None:
+            forward.shared.clear()
         wanted = {statistic_of(procedure): procedure}
         for other in self._expected:
             same = (other.composite, other.head) == (method.composite, method.head)
@@ -213,7 +226,7 @@ class PreparedTensorFlow:
             # Let go of the old activations before the new ones take their place.
             self._forward = None
             values = tf.constant(x, self._network.dtype)
-            self._forward = which, run_forward(self._network, values, Shared())
+            self._forward = which, run_forward(self._network, values, self._shared(len(x)))
         return self._forward
 
 

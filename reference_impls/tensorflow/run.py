@@ -55,7 +55,7 @@ def run_forward(network: Network, x: Tensor, shared: Shared | None = None) -> Fo
     return Forward(steps, outputs, shared)
 
 
-def forward_of(network: Network, outputs: Mapping[str, Tensor], shared: Shared) -> Forward:
+def forward_of(network: Network, outputs: Mapping[str, Tensor], shared: Shared | None) -> Forward:
     """The forward pass in which each layer has the given output, whatever it would make of its inputs."""
     steps = {
         name: Step(twin, tuple(outputs[source] for source in twin.layer.inputs))

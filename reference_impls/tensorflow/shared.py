@@ -25,6 +25,10 @@ class Shared:
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], tuple[str, Tensor | Tensors]] = {}
 
+    def clear(self) -> None:
+        """Let go of all that is kept."""
+        self._kept.clear()
+
     def known(self, what: str, layer: str, key: str, compute: Callable[[], Any]) -> Any:
         """What was kept of ``what`` (two are told apart) at ``layer`` under ``key``; else what ``compute`` gives."""
         kept = self._kept.pop((what, layer), None)

@@ -52,7 +52,7 @@ class Loader:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(str(path)) + "\n")
         self._process.stdin.flush()
-        return self._answer(3 * SECONDS)
+        return self._answer(10 * SECONDS)
 
     def _answer(self, seconds: float) -> dict[str, Any]:
         assert self._process is not None and self._process.stdout is not None

@@ -56,7 +56,7 @@ def test_a_network_of_many_weights_may_ask_for_more() -> None:
 
 def test_so_many_layers_are_refused() -> None:
     limits.check_layers(limits.MOST_LAYERS, "net.onnx")
-    with pytest.raises(ModelSourceError, match=r"net.onnx: has more than \d+ layers"):
+    with pytest.raises(ModelSourceError, match=r"net.onnx: has more layers than the 2000 that are read"):
         limits.check_layers(limits.MOST_LAYERS + 1, "net.onnx")
 
 

@@ -606,3 +606,32 @@ class TestFiles:
         proto = exported([node("Relu", "c")], ["n", 3], {"c": np.float32([1])})
         with pytest.raises(ModelSourceError, match="does not depend on the input"):
             onnx_to_graph(proto, "read", "file.onnx")
+
+
+class TestSumsAndRepetitions:
+    @pytest.mark.parametrize(("axes", "keepdims"), [([1], 1), ([2, 3], 1), ([1, 2], 0)])
+    def test_a_sum_is_a_matrix_of_ones_along_each_axis(self, axes: list[int], keepdims: int) -> None:
+        constants = {"a": np.array(axes, np.int64), "w": whole_numbers(0, 4, 3, 1, 1)}
+        nodes = [
+            node("Conv", "x w", "h"),
+            node("ReduceSum", "h a", "s", keepdims=keepdims),
+            node("Flatten", "s"),
+        ]
+        read_and_compare(exported(nodes, ["n", 3, 4, 5], constants), channels_first=True)
+
+    def test_an_axis_of_one_is_repeated(self) -> None:
+        constants = {"s": np.array([1, 1, 4, 5], np.int64), "w": whole_numbers(0, 4, 3, 1, 1)}
+        nodes = [
+            node("Conv", "x w", "h"),
+            node("GlobalAveragePool", "h", "g"),
+            node("Expand", "g s", "e"),
+            node("Mul", "h e"),
+        ]
+        # A mean of 20 whole numbers: rounded once.
+        graph = read_and_compare(exported(nodes, ["n", 3, 4, 5], constants), 4 * EPS, channels_first=True)
+        assert [layer.shape for layer in graph.layers if layer.kind == "take"] == [(4, 1, 4), (4, 5, 4)]
+
+    def test_a_shape_that_does_not_fit_is_refused(self) -> None:
+        constants = {"s": np.array([1, 3, 4, 9], np.int64)}
+        nodes = [node("Expand", "x s", "e"), node("GlobalAveragePool", "e")]
+        refused(nodes, ["n", 3, 4, 5], "does not fit its input", constants=constants)

@@ -41,6 +41,21 @@ def taken(
     return reading.emit(node, "take", [x], {"axis": axis - x.rank, "indices": tuple(indices)}, output=output)
 
 
+def _expand(reading: Reading, node: onnx.NodeProto) -> None:
+    """Every axis of one that becomes longer is taken so many times."""
+    x, shape = reading.tensor(node), reading.constant(node, 1, "shape")
+    wanted = [int(side) for side in (() if shape is None else shape.ravel())]
+    rank = x.rank - reading.free
+    if len(wanted) > rank:
+        reading.unsupported(node, f"its shape {tuple(wanted)} has more axes than its input, which has {rank}")
+    reading.rename(node, x)
+    for place, side in zip(range(x.rank - len(wanted), x.rank), wanted, strict=True):
+        size = reading.sizes(x)[place]
+        if side != size and 1 not in (side, size):
+            reading.unsupported(node, f"its shape {tuple(wanted)} does not fit its input {reading.sizes(x)}")
+        x = taken(reading, node, x, place, [0] * side if size == 1 else range(size))
+
+
 def _slice(reading: Reading, node: onnx.NodeProto) -> None:
     x = reading.tensor(node)
     starts, ends, axes, steps = _slice_arguments(reading, node)
@@ -208,6 +223,7 @@ def _constant_layer(
 
 
 OPERATORS = {
+    "Expand": _expand,
     "Slice": _slice,
     "Gather": _gather,
     "Split": _split,

@@ -239,8 +239,11 @@ def _extrapolate(
     )
 
 
-def _reduce(pool: str, mean: bool) -> Callable[[Reading, onnx.NodeProto], None]:
-    """A mean or maximum: over all spatial axes global pooling; a mean over others a matrix along each."""
+def _reduce(pool: str | None, mean: bool, share: bool = True) -> Callable[[Reading, onnx.NodeProto], None]:
+    """A mean, sum or maximum: global pooling over all spatial axes; else, for mean and sum, a matrix along each.
+
+    ``share``: each of n values counts 1 / n.
+    """
 
     def read(reading: Reading, node: onnx.NodeProto) -> None:
         x = reading.tensor(node)
@@ -254,7 +257,7 @@ def _reduce(pool: str, mean: bool) -> Callable[[Reading, onnx.NodeProto], None]:
         places = sorted({reading.position(axis, x.rank) for axis in given})
         keepdims = bool(attribute(node, "keepdims", 1))
         canonical = sorted(x.order[place] for place in places)
-        if canonical == list(range(1, x.rank - 1)) and 3 <= x.rank <= 5 and not reading.free:
+        if pool and canonical == list(range(1, x.rank - 1)) and 3 <= x.rank <= 5 and not reading.free:
             reading.emit(node, pool, [x], {"keepdims": keepdims}, order=None if keepdims else (0, 1))
             return
         if 0 in places:
@@ -263,7 +266,8 @@ def _reduce(pool: str, mean: bool) -> Callable[[Reading, onnx.NodeProto], None]:
             reading.unsupported(node, f"it reduces the axes {tuple(given)}, expected all spatial ones")
         sizes = reading.sizes(x)
         for place in places:
-            x = along(reading, node, x, place, np.full((1, sizes[place]), 1 / sizes[place], np.float32))
+            each = 1 / sizes[place] if share else 1.0
+            x = along(reading, node, x, place, np.full((1, sizes[place]), each, np.float32))
         reading.rename(node, x)
         if not keepdims:
             kept = tuple(size for place, size in enumerate(sizes) if place > 0 and place not in places)
@@ -276,5 +280,6 @@ OPERATORS = {
     "Resize": _resize,
     "Upsample": _resize,
     "ReduceMean": _reduce("global_average_pool", True),
+    "ReduceSum": _reduce(None, True, share=False),
     "ReduceMax": _reduce("global_max_pool", False),
 }

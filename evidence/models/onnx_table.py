@@ -1,0 +1,237 @@
+"""What loads of the ONNX files that torch's exporters write and that ship inside packages.
+
+    python -m evidence.models.onnx_table [--only NAME]... [--again] [--load] [--only-page]
+
+As `evidence.models.torch_table`, whose networks are exported by both exporters at their defaults; the one through
+`torch.export` needs onnxscript. *autograd* of an exported file is that of the module that it was exported from. A
+shipped file has none: its own derivative is measured, in double precision, by differences of what ONNX's reference
+evaluator computes. Writes ``reports/models-onnx.md``.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from evidence.models import rows as tables
+from evidence.models.onnx_files import EXPORTERS, PIXELS, SHIPPED, exported, fetched
+from evidence.models.rows import ROOT, Row, apart, closed, verdicts_on
+from evidence.models.torch_networks import NETWORKS
+from evidence.models.torch_table import autograd
+
+SHIPPED_BY_KEY = {f"shipped/{each.key}": each for each in SHIPPED}
+#: The networks inside the onnx package.
+LIGHT = (
+    "bvlc_alexnet",
+    "densenet121",
+    "inception_v1",
+    "inception_v2",
+    "resnet50",
+    "shufflenet",
+    "squeezenet",
+    "vgg19",
+    "zfnet512",
+)
+#: Step of a difference quotient in double precision, and how far a derivative that is measured so may be off.
+STEP, DIFFERENCE_BOUND = 1e-6, 1e-5
+
+
+def measured(name: str, load_only: bool) -> Row:
+    """The row of a file, measured in this process."""
+    import harness
+
+    start = time.monotonic()
+    row = Row(name, TABLE.pixels[name])
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            file = _file(name, Path(folder))
+        except Exception as error:  # torch's exporters have more than one kind
+            words = " ".join(str(error).split())[:160]
+            return closed(replace(row, refusal=f"the exporter writes no file ({words})"), start)
+        try:
+            model = harness.load_model(file.path, **file.options)
+        except harness.HarnessError as error:
+            return closed(replace(row, refusal=str(error).replace(str(file.path), file.path.name)), start)
+        except Exception as error:  # a raw one is a fault, which the table shows
+            return closed(replace(row, refusal=f"RAW {type(error).__name__}: {error}"), start)
+        x = _input(model, file.example)
+        row = replace(row, layers=len(model.layers), twins=_twins(model, file, x))
+        if load_only:
+            return closed(row, start)
+        row = replace(row, verdicts=verdicts_on(model, x, "float32"))
+        if file.module is not None:
+            return closed(replace(row, autograd=autograd(model, file.module, file.example)), start)
+        return closed(replace(row, autograd=_differences(model, file, x), bound=DIFFERENCE_BOUND), start)
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file, how it is loaded, and what it was exported from, if anything."""
+
+    path: Path
+    options: dict[str, Any]
+    module: Any = None
+    example: Any = None
+
+
+def _file(name: str, folder: Path) -> _File:
+    group, _, rest = name.partition("/")
+    if group == "shipped":
+        shipped = SHIPPED_BY_KEY[name]
+        return _File(fetched(shipped), shipped.loading)
+    if group == "light":
+        import onnx.backend.test
+
+        (place,) = onnx.backend.test.__path__
+        return _File(Path(place) / "data" / "light" / f"light_{rest}.onnx", {})
+    path, module, example = exported(rest, group, folder)
+    return _File(path, {}, module, example)
+
+
+def _input(model: Any, example: Any) -> Any:
+    import numpy as np
+
+    if example is not None:
+        return np.ascontiguousarray(np.moveaxis(example.numpy(), 1, -1))
+    return np.random.default_rng(0).standard_normal((1, *model.input_shape)).astype(np.float32)
+
+
+def _source(file: _File) -> Any:
+    """``x``, canonical, to what the file gives for it before its ending, by ONNX's reference evaluator in double.
+
+    A map is taken together as the model takes it.
+    """
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    from ported_models.maps import parts
+    from ported_models.onnx import read_onnx
+    from ported_models.onnx.layout import inverse
+
+    chosen, places = parts(file.options.get("output"))
+    proto = onnx.load(file.path)
+    example = file.options.get("example")
+    read = read_onnx(proto, "file", file.path.name, chosen, None if example is None else example.shape)
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    (given,) = (value.name for value in proto.graph.input if value.name not in weights)
+    inside = [name for name, tensor in read.tensors.items() if tensor.layer == read.graph.output]
+    evaluator = ReferenceEvaluator(_in_double(proto, inside[-1]))
+
+    def run(x: Any) -> Any:
+        (output,) = evaluator.run(None, {given: x.transpose(read.tensors[given].order)})
+        output = output.transpose(inverse(read.tensors[inside[-1]].order))
+        return output.mean(tuple(range(1, output.ndim - 1))) if places == "mean" else output
+
+    return run
+
+
+def _in_double(proto: Any, output: str) -> Any:
+    """The file up to ``output`` with every single-precision number in double; sizes of a resizing stay as they are."""
+    import numpy as np
+    from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+    double = ModelProto()
+    double.CopyFrom(proto)
+    graph = double.graph
+    kept = {name for node in graph.node if node.op_type in ("Resize", "Upsample") for name in node.input[1:]}
+
+    def converted(tensor: Any) -> Any:
+        if tensor.data_type != TensorProto.FLOAT:
+            return tensor
+        return numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name)
+
+    for tensor in graph.initializer:
+        if tensor.name not in kept:
+            tensor.CopyFrom(converted(tensor))
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t") and not kept.intersection(node.output):
+                attribute.t.CopyFrom(converted(attribute.t))
+            if node.op_type == "Cast" and attribute.i == TensorProto.FLOAT:
+                attribute.i = TensorProto.DOUBLE
+    for value in graph.input:
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+            value.type.tensor_type.elem_type = TensorProto.DOUBLE
+    del graph.value_info[:], graph.output[:]
+    graph.output.append(helper.make_tensor_value_info(output, TensorProto.DOUBLE, None))
+    return double
+
+
+def _twins(model: Any, file: _File, x: Any) -> float:
+    """How far the twins' outputs are from those of the module that was exported, or of the file; the larger."""
+    import numpy as np
+    import torch
+
+    inner = torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1)))
+    with torch.no_grad():
+        outputs = [model.torch()(inner).numpy(), np.asarray(model.keras()(x, training=False))]
+        if file.module is not None:
+            own = file.module(file.example.clone()).numpy()
+        else:
+            own = _source(file)(x.astype(np.float64))
+    return max(apart(output, own) for output in outputs)
+
+
+def _differences(model: Any, file: _File, x: Any) -> float:
+    """How far ``gradient`` on either side, in double precision, is from the file's own derivative.
+
+    Along a random direction, and relative to the length of the gradient: ``|g v - (f(x + h v) - f(x - h v)) / 2h|``
+    over ``|g| |v|``.
+    """
+    import numpy as np
+
+    import harness
+
+    run, x = _source(file), x.astype(np.float64)
+    direction = np.random.default_rng(1).standard_normal(x.shape)
+    target = int(run(x).argmax())
+    there, back = (run(x + step * direction).reshape(-1)[target] for step in (STEP, -STEP))
+    slope, worst = (there - back) / (2 * STEP), 0.0
+    for backend in ("tensorflow", "torch"):
+        found = harness.explain(model, x, "gradient", backend, target, "float64", layers=False).attribution
+        scale = float(np.linalg.norm(found) * np.linalg.norm(direction)) or 1.0
+        worst = max(worst, abs(float((found * direction).sum()) - float(slope)) / scale)
+    return worst
+
+
+GROUPS = {
+    **{
+        f"{exporter}/{name}": f"torch's exporter ({'torch.export' if exporter == 'dynamo' else 'TorchScript'})"
+        for exporter in EXPORTERS
+        for name in NETWORKS
+    },
+    **dict.fromkeys(SHIPPED_BY_KEY, "shipped inside packages"),
+    **{f"light/{name}": "inside the onnx package" for name in LIGHT},
+}
+TABLE = tables.Table(
+    module="evidence.models.onnx_table",
+    groups=GROUPS,
+    pixels={
+        name: PIXELS.get(rest, NETWORKS[rest].pixels) if (rest := name.partition("/")[2]) in NETWORKS else 0
+        for name in GROUPS
+    },
+    measured=measured,
+    kept=ROOT / "reports" / "models-onnx.json",
+    page=ROOT / "reports" / "models-onnx.md",
+    intro=(
+        "# ONNX files",
+        "",
+        "Written by `python -m evidence.models.onnx_table`. The networks of [the table of torch networks](models-torch.md)",
+        "as torch's two exporters write them at their defaults, and files that ship inside packages. Single precision,",
+        "batches of one. *twins*: relative difference of the twins' output from that of the module that was exported, or",
+        "of ONNX's reference evaluator on the file, the larger. *autograd*: the same of `gradient` from the module's own",
+        "autograd, in double precision; for a file without a module, of its slope along a random direction, measured by",
+        f"differences of the reference evaluator in double precision (within {DIFFERENCE_BOUND:g}).",
+        "",
+    ),
+)
+
+
+if __name__ == "__main__":
+    sys.exit(tables.run(TABLE, __doc__))

@@ -1,0 +1,52 @@
+"""The table of Keras networks: what is on its list, and what its networks are made with."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from evidence.models.keras_networks import NETWORKS, calibrate, draw_constants
+from evidence.models.keras_table import TABLE
+from evidence.models.rows import METHODS, Row, page
+
+
+def test_the_list_holds_the_families_twelve_files_and_eight_of_each_kind_of_sequence() -> None:
+    groups = Counter(network.group for network in NETWORKS.values())
+    assert groups == {"keras.applications": 15, "Keras 2 files": 12, "recurrent": 8, "one-dimensional": 8}
+    for group in ("recurrent", "one-dimensional"):
+        names = [network.name for network in NETWORKS.values() if network.group == group]
+        assert Counter(name.partition("-")[0] for name in names) == {"keras": 4, "torch": 4}
+
+
+def test_the_page_counts_each_group() -> None:
+    rows = {
+        "recurrent/torch-lstm": Row(
+            "recurrent/torch-lstm",
+            20,
+            twins=1e-7,
+            verdicts={**dict.fromkeys(METHODS, "equivalent"), METHODS[2]: "refused: layer 'rnn' has no rule"},
+            autograd=1e-15,
+        ),
+        "recurrent/keras-lstm": Row("recurrent/keras-lstm", 20, refusal="layer 'a' is not supported"),
+    }
+    text = page(TABLE, rows)
+    assert "## recurrent: 1 of 2 load, 1 end to end" in text
+    assert "- `recurrent/keras-lstm`: layer 'a' is not supported" in text
+    assert f"- `recurrent/torch-lstm`, `{METHODS[2]}`: refused: layer 'rnn' has no rule" in text
+
+
+@pytest.mark.tensorflow
+def test_batch_norms_get_the_statistics_of_their_input_and_keep_their_momentum() -> None:
+    import keras
+
+    model = keras.Sequential([keras.Input((4, 4, 2)), keras.layers.BatchNormalization(momentum=0.9)])
+    draw_constants(model)
+    calibrate(model)
+    norm = model.layers[0]
+    # Uniform on (-1, 1): the mean is 0, the variance 1/3; of 32 * 16 numbers.
+    assert np.abs(np.asarray(norm.moving_mean)).max() < 0.1
+    assert np.asarray(norm.moving_variance) == pytest.approx(np.full(2, 1 / 3), abs=0.05)
+    assert norm.momentum == 0.9
+    assert len(set(np.asarray(norm.gamma).tolist())) == 2
