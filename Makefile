@@ -62,6 +62,7 @@ models: $(STAMP) ## what loads of the networks that people have, and what comes 
 	$(BIN)/python -m pip install --quiet --no-deps --target build/packages timm==1.0.31 tf_keras==2.21.0
 	PYTHONPATH=build/packages $(BIN)/python -m evidence.models.torch_table
 	PYTHONPATH=build/packages $(BIN)/python -m evidence.models.keras_table
+	PYTHONPATH=build/packages $(BIN)/python -m evidence.models.onnx_table
 	$(BIN)/python -m evidence.models.onnx_suite
 
 attack-models: $(STAMP) ## 500 mutated and all hostile model files: a quarter of an hour; reports/attack-models.md

@@ -48,7 +48,7 @@ class Loader:
                 stderr=subprocess.DEVNULL,
                 text=True,
             )
-            assert self._answer(120)["outcome"] == "ready"
+            assert self._answer(600)["outcome"] == "ready"
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(str(path)) + "\n")
         self._process.stdin.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 from evidence.models.onnx_suite import Case, cases, outcome
 from harness.errors import HarnessError, ModelSourceError, UnknownNameError, UnsupportedLayerError
 from ported_models import load_model
+from ported_models.onnx import read_onnx
+from ported_models.onnx.own import OnnxSource
 from tests.models.onnx_runs import exported, ints, node, whole_numbers
 from tests.models.test_onnx_foreign import read_and_compare
 
@@ -290,3 +293,26 @@ def test_a_sample_of_the_suite_that_ships_with_onnx(operator: str) -> None:
 @cache
 def suite() -> list[Case]:
     return list(cases())
+
+
+def sigmoid_file(bias: float) -> onnx.ModelProto:
+    constants = {"w": whole_numbers(0, 3, 4), "b": np.full(4, bias, np.float32)}
+    return exported(
+        [node("MatMul", "x w", "h"), node("Add", "h b", "z"), node("Sigmoid", "z")], ["n", 3], constants
+    )
+
+
+@pytest.mark.tensorflow
+@pytest.mark.torch
+def test_a_small_probability_that_the_runtime_rounds_away_does_not_hide_the_network() -> None:
+    """A logit near -25 is 1e-11 as a probability; ONNX Runtime's sigmoid is exact to 6e-8, and gives 0."""
+    model = load_model(sigmoid_file(-25.0))
+    assert [layer.kind for layer in model.layers] == ["input", "dense"]
+    assert model.removed == "sigmoid"
+
+
+def test_an_ending_that_does_not_make_the_files_output_is_found() -> None:
+    proto = sigmoid_file(0.0)
+    read = replace(read_onnx(proto, "net", "net.onnx"), ending="softmax")
+    with pytest.raises(ModelSourceError, match="its output is not the softmax of the value before it"):
+        OnnxSource(proto, read, "net.onnx").run(np.ones((2, 3), np.float32))

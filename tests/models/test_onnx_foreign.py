@@ -635,3 +635,17 @@ class TestSumsAndRepetitions:
         constants = {"s": np.array([1, 3, 4, 9], np.int64)}
         nodes = [node("Expand", "x s", "e"), node("GlobalAveragePool", "e")]
         refused(nodes, ["n", 3, 4, 5], "does not fit its input", constants=constants)
+
+    def test_a_row_of_all_values_and_a_table_of_places_are_taken_together(self) -> None:
+        """As torch's exporter writes `as_strided`; here every other of the 12 means, in another order."""
+        table = np.array([10, 0, 4, 2, 8, 6], np.int64).reshape(1, 3, 1, 2)
+        constants = {"all": np.array([-1], np.int64), "t": table, "w": whole_numbers(0, 12, 3, 1, 1)}
+        nodes = [
+            node("Conv", "x w", "h"),
+            node("GlobalMaxPool", "h", "g"),
+            node("Reshape", "g all", "r"),
+            node("Gather", "r t", "s", axis=0),
+            node("Flatten", "s"),
+        ]
+        graph = read_and_compare(exported(nodes, [1, 3, 4, 5], constants), channels_first=True)
+        assert "take" in kinds(graph)

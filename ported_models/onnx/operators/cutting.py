@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
+from math import prod
 
 import numpy as np
 import onnx
 
 from ported_models.onnx.operators.constants import LARGEST
-from ported_models.onnx.operators.shaping import regroup
+from ported_models.onnx.operators.shaping import regroup, reshape
 from ported_models.onnx.reading import Reading, Tensor, attribute
 
 
@@ -54,6 +55,27 @@ def _expand(reading: Reading, node: onnx.NodeProto) -> None:
         if side != size and 1 not in (side, size):
             reading.unsupported(node, f"its shape {tuple(wanted)} does not fit its input {reading.sizes(x)}")
         x = taken(reading, node, x, place, [0] * side if size == 1 else range(size))
+
+
+def _strided(reading: Reading, node: onnx.NodeProto) -> None:
+    """A reshape; with the gather behind it where the two are torch's `as_strided`.
+
+    Its exporter lays all values of the one sample in a row and takes them by a table that begins with the batch.
+    """
+    gather = reading.only_reader(node.output[0])
+    table = None if gather is None or gather.op_type != "Gather" else reading.constants.get(gather.input[1])
+    target = reading.constants.get(node.input[1]) if len(node.input) > 1 else None
+    one_sample = not reading.free and reading.batch == 1 and target is not None and target.size == 1
+    if gather is None or table is None or not one_sample or table.ndim < 2 or table.shape[0] != 1:
+        reshape(reading, node)
+        return
+    x = reading.tensor(node)
+    count = prod(reading.sizes(x))
+    regroup(reading, node, x, (count,))
+    row, output = reading.tensors[node.output[0]], gather.output[0]
+    indices = [int(index) % count for index in table.ravel()]
+    regroup(reading, gather, taken(reading, gather, row, 1, indices, output), table.shape[1:], output)
+    reading.done.add(output)
 
 
 def _slice(reading: Reading, node: onnx.NodeProto) -> None:
@@ -224,6 +246,7 @@ def _constant_layer(
 
 OPERATORS = {
     "Expand": _expand,
+    "Reshape": _strided,
     "Slice": _slice,
     "Gather": _gather,
     "Split": _split,

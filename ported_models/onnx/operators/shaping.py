@@ -34,7 +34,7 @@ def _flatten(reading: Reading, node: onnx.NodeProto) -> None:
         regroup(reading, node, x, (columns,))
 
 
-def _reshape(reading: Reading, node: onnx.NodeProto) -> None:
+def reshape(reading: Reading, node: onnx.NodeProto) -> None:
     target = reading.constant(node, 1, "shape")
     given = attribute(node, "shape") if target is None else target.tolist()
     if given is None:
@@ -150,7 +150,7 @@ def free(sizes: tuple[int, ...], reading: Reading) -> str:
 OPERATORS = {
     "Transpose": _transpose,
     "Flatten": _flatten,
-    "Reshape": _reshape,
+    "Reshape": reshape,
     "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze,
     "DepthToSpace": _depth_to_space,
