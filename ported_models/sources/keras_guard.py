@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -14,8 +15,10 @@ from harness.errors import ModelSourceError
 from ported_models.limits import check_layers, check_numbers
 
 _LOOK = Path(__file__).with_name("keras_look.py")
-#: Seconds for a file, and for each hundred million bytes of it; and the bytes that reading may take beside the file's.
+#: Seconds of processor time for a file, and for each hundred million bytes of it; and the bytes that reading may take
+#: beside the file's. On a busy machine that may last so many times as long.
 _SECONDS, _SECONDS_FOR_100MB, _ROOM = 12, 10, 2**30
+_LONGER = 10
 #: A configuration may ask for this many more numbers than the file holds, and this many times as many.
 _MORE, _TIMES = 2**20, 2
 
@@ -41,13 +44,19 @@ def check_file(path: Path) -> None:
 
 def _looked_at(path: Path) -> int:
     """How many numbers the file holds."""
+    if not path.is_file():
+        raise ModelSourceError(f"{path} is no regular file; name a file that model.save() wrote")
     size = path.stat().st_size
     seconds = _SECONDS + _SECONDS_FOR_100MB * size // 10**8
     command = [sys.executable, "-I", str(_LOOK), str(path), str(seconds), str(_ROOM + 4 * size)]
     try:
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 5, check=False)
+        ended = subprocess.run(
+            command, capture_output=True, text=True, timeout=_LONGER * seconds, check=False
+        )
     except subprocess.TimeoutExpired:
-        raise ModelSourceError(f"{path}: {_unread(f'within {seconds + 5} seconds')}") from None
+        raise ModelSourceError(f"{path}: {_unread(f'within {_LONGER * seconds} seconds')}") from None
+    if -ended.returncode in (signal.SIGXCPU, signal.SIGKILL):
+        raise ModelSourceError(f"{path}: {_unread(f'within {seconds} seconds of processor time')}")
     try:
         answer: dict[str, Any] = json.loads(ended.stdout)
     except ValueError:
