@@ -39,7 +39,9 @@ def verify_spread(
     Entries of one model stay together. An entry that was lost is an error of that entry. Raises InvalidInputError for a
     candidate that is an object of this process.
     """
-    yield from problem_rows(root, selected)
+    named = {"candidate": candidate.name}
+    for row in problem_rows(root, selected):
+        yield row | named
     settings = {
         "root": str(root.root.resolve()),
         "candidate": spec_of(candidate),
@@ -55,9 +57,9 @@ def verify_spread(
         if isinstance(event, Begun):
             started(name)
         elif isinstance(event, Done):
-            yield _received(root, name, event.answer, folder)
+            yield _received(root, name, event.answer, folder) | named
         else:
-            yield failed_row(name, "error", f"{name}: {event.why}")
+            yield failed_row(name, "error", f"{name}: {event.why}") | named
 
 
 def _received(root: Root, name: str, answer: Json, folder: Path | None) -> Row:

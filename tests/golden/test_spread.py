@@ -11,7 +11,8 @@ import pytest
 from harness.api import load_model
 from harness.backends import backend_named
 from harness.engine.executors import Done, Event, Executor, Group, InProcess, Job, LocalProcesses, Lost
-from harness.golden import Models, Source, inspect, record, verify_all, verify_spread
+from harness.golden import Models, inspect, record, verify_all, verify_spread
+from harness.model_sources import Source
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]  # what loads a model proves its twins
 

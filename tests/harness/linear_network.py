@@ -48,6 +48,10 @@ class LinearModel:
         return "".join(array_digest(layer.weights["kernel"]) for layer in self.graph.layers[1:])
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
+    @property
     def examples(self) -> dict[str, Callable[[], np.ndarray]]:
         return {"ones": lambda: np.ones((1, 3), np.float32)}
 
