@@ -75,6 +75,8 @@ def _check_members(members: list[zipfile.ZipInfo], limit: int) -> None:
 def _hdf5(path: Path, limit: int) -> int:
     import h5py
 
+    if not h5py.is_hdf5(path):
+        raise RefusedError("is not an HDF5 file")
     with h5py.File(path, "r") as file:
         return _Reader(limit).read(file)
 

@@ -105,7 +105,7 @@ def test_an_example_beside_another_source_is_refused() -> None:
     graph = Builder("tiny", (3,)).graph()
     with pytest.raises(InvalidInputError, match="it is for torch modules"):
         load_model(graph, example=np.zeros((1, 3)))
-    with pytest.raises(InvalidInputError, match="output= was given"):
+    with pytest.raises(InvalidInputError, match="output='y' was given"):
         load_model(graph, output="y")
 
 

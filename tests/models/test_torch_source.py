@@ -249,7 +249,8 @@ def test_axes_are_for_torch_modules() -> None:
 
 
 REFUSED = {
-    "a recurrent layer": (nn.GRU(9, 3), r"layer '0' \(GRU\) is not supported"),
+    "a layer without a kind": (nn.Softplus(), r"layer '0' \(Softplus\) is not supported"),
+    "a recurrent layer whose batch comes second": (nn.GRU(9, 3), "batch_first=False"),
     "a divisor": (nn.AvgPool2d(2, divisor_override=3), "divisor_override=3"),
     "batch statistics": (nn.BatchNorm2d(4, track_running_stats=False), "no running statistics"),
     "a mean over the batch": (Function(lambda x: x.mean(0)), "axes without the batch"),
