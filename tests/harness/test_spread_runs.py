@@ -185,8 +185,12 @@ class Unruly:
 """
 
 
-def command(*arguments: str, **changes: str) -> list[str]:
-    return [sys.executable, "-m", "harness.cli", *arguments]
+#: The command line, with Ctrl-C as a terminal has it: what runs in the background may have been started without.
+PROGRAM = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from harness.cli import main; main()"
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", PROGRAM, *arguments]
 
 
 def surroundings(tmp_path: Path) -> dict[str, str]:

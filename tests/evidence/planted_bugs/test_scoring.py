@@ -156,7 +156,17 @@ def test_everything_but_what_shows_and_installs_counts() -> None:
     }
     folders = {name.split("/")[1] for name in left_out if name.count("/") > 1}
     assert folders == {"conformance", "golden", "report", "stability"}
-    shown = {"cache_cli", "cli", "diagnose_cli", "doctor", "golden_cli", "peers", "peers_cli", "terminal"}
+    shown = {
+        "cache_cli",
+        "cli",
+        "diagnose_cli",
+        "doctor",
+        "golden_cli",
+        "history",
+        "history_cli",
+        "inspect_cli",
+    }
+    shown |= {"peers", "peers_cli", "pytest_plugin", "terminal"}
     assert {Path(name).stem for name in left_out if name.count("/") == 1} == shown
 
 
