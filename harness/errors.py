@@ -23,7 +23,8 @@ class UnknownNameError(HarnessError, KeyError):
             message += f"; did you mean {nearest[0]!r}?"
         elif known:
             message += f"; there are: {', '.join(known)}"
-        super().__init__(message + (f" {hint}" if hint else ""))
+        stop = "." if hint[:1].isupper() and not message.endswith("?") else ""
+        super().__init__(message + (f"{stop} {hint}" if hint else ""))
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -117,6 +117,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     absent = config.getoption("--without")
     for item in items:
+        if not item.path.is_file():  # a case of --conformance is no test file's
+            continue
         needs = set(needs_of_module(item.path))
         if isinstance(item, pytest.Function):
             needs |= needs_of_functions(item.path).get(item.originalname, set())

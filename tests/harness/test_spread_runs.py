@@ -186,7 +186,9 @@ class Unruly:
 
 
 #: The command line, with Ctrl-C as a terminal has it: what runs in the background may have been started without.
-PROGRAM = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from harness.cli import main; main()"
+PROGRAM = (
+    "import signal as s; s.signal(s.SIGINT, s.default_int_handler); from harness.cli import main; main()"
+)
 
 
 def command(*arguments: str) -> list[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pandas  # noqa: F401  (a run of pytest within pytest forgets the modules that it was first to import)
@@ -137,3 +140,14 @@ def pytest_unconfigure(config):
     result = ran("-s", "--suite", "mine", apart=True)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["loaded: harness harness.pytest_plugin"])
+
+
+def test_the_suite_is_collected_in_this_repository_as_in_any_other() -> None:
+    """Its own conftest reads test files, which a case of the suite has none of."""
+    root = Path(__file__).parents[2]
+    words = [sys.executable, "-m", "pytest", "--conformance", "--collect-only", "-q", "-k", "lrp.z-float64"]
+    done = subprocess.run(
+        [*words, "-p", "no:cacheprovider"], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "conformance::digits-cnn-lrp.z-float64" in done.stdout
