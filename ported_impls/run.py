@@ -107,14 +107,14 @@ class HookedTwin:
             keys = [self._runs_of(x, method, target, each) for each in {layers, True}]
             found = self.last.get(keys, partial(self._sampled, x, method, target, layers))
         else:
-            found = self._found(x, method, target, layers)
+            found = self._findings(x, method, target, layers)
         return self._arrays(found, x, method, layers)
 
     def run_alone(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
         """:meth:`run` from end to end through autograd, with nothing from other runs."""
-        return self._arrays(self._found(x, method, target, layers), x, method, layers)
+        return self._arrays(self._findings(x, method, target, layers), x, method, layers)
 
-    def _found(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Findings:
+    def _findings(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Findings:
         network = Network(self.twin, self.composite(method), self.head or method.head, self.edges(method))
         return self.find(network, x, method, target, self.graph.layers if layers else ())
 
@@ -125,7 +125,7 @@ class HookedTwin:
         own = self._runs_of(x, method, target, layers)
         procedure = method.procedure
         if self.passes is None or not isinstance(procedure, Smoothed):
-            return {own: self._found(x, method, target, layers)}
+            return {own: self._findings(x, method, target, layers)}
         self.passes.forget()  # the memory is needed for the statistics
         by_kind: dict[Kind, Hashable] = {procedure.statistic: own}
         for other in self.expected:

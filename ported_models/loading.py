@@ -113,13 +113,13 @@ def _from_path_or_name(source: str | Path, name: str | None) -> PortedModel:
     name = name or path.stem
     from ported_models.sources import keras_guard, keras_source
 
-    with said_in_one_line(str(path)):
+    with errors_in_one_line(str(path)):
         keras_guard.check_file(path)
         return keras_source.from_file(path, name)
 
 
 @contextmanager
-def said_in_one_line(file: str) -> Iterator[None]:
+def errors_in_one_line(file: str) -> Iterator[None]:
     """Raise ModelSourceError for whatever a library raises on a file that it was not written for."""
     try:
         yield

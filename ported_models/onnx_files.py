@@ -12,7 +12,7 @@ import onnx
 from harness.errors import ModelSourceError
 from ported_models.endings import ending_notes
 from ported_models.limits import OPERATORS, check_cost, check_layers
-from ported_models.loading import check_file, said_in_one_line
+from ported_models.loading import check_file, errors_in_one_line
 from ported_models.model import PortedModel
 from ported_models.onnx import read_onnx
 from ported_models.onnx.external import external_tensors, read_external
@@ -28,7 +28,7 @@ def load(
     Raises ModelSourceError and UnsupportedLayerError, as `load_model` does.
     """
     file = str(source) if isinstance(source, (str, Path)) else "the ONNX proto"
-    with said_in_one_line(file):
+    with errors_in_one_line(file):
         return _loaded(source, name, example, axes, output)
 
 

@@ -11,7 +11,8 @@ candidate, which are the reference's own to within rounding. The rounding of the
 same on both sides, and what still differs is the backward pass. Its floor is the distance between this run in
 float32 and in float64, on the same activations; for a float64 case that distance times the ratio of the two
 unit roundoffs, because rounding scales with it and a different rule does not. For a reference that computes in
-float64 alone it is how far this run moves when the weights do, by one unit in the last place.
+float64 alone it is how far this run moves when the weights do, by one unit in the last place. A layer beyond
+its floor is measured that way too, in its own dtype, because a single run may be exact by chance.
 """
 
 from __future__ import annotations
