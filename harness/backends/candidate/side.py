@@ -6,6 +6,7 @@ answered with ``{"lost": ...}`` where this process, begun anew, does not have it
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from harness.backends import (
 )
 from harness.backends.candidate import wire
 from harness.backends.candidate.pair import Pair, graphs_from_wire
-from harness.backends.user_file import import_from_sources
+from harness.backends.user_file import import_from_sources, modules_of
 from harness.case import Case
 from harness.errors import HarnessError, described
 
@@ -59,7 +60,9 @@ def _load(payload: dict[str, Any], arrays: Arrays) -> Answer:
     import_from_sources()
     os.chdir(payload["folder"])
     _backend = backend_named(payload["backend"])
-    return {"name": _backend.name}, {}
+    modules = modules_of(payload["backend"])
+    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in modules.items()}
+    return {"name": _backend.name, "modules": digests}, {}
 
 
 def _version(payload: dict[str, Any], arrays: Arrays) -> Answer:
