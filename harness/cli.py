@@ -159,8 +159,8 @@ def run_command(
     else:
         not_run = sum(each["cases"] for each in skipped)
         left_out = f", {not_run} do not apply" if not_run else ""
-        if said := how_far_off(display.computed):
-            print(said)
+        if sentence := how_far_off(display.computed):
+            print(sentence)
         print(printable(f"{passed} of {len(rows)} cases passed{left_out}. Report: {folder / 'summary.md'}"))
     raise typer.Exit(0 if passed == len(rows) else 1)
 

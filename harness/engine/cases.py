@@ -140,8 +140,8 @@ class Engine:
         if known is None:
             ready = self._ready(case.model, backend, case.dtype, case.device)
             share = key is not None and keep
-            found = run_on_copies(ready.prepared, case, to_watch(backend, case.model), backend.name, share)
-            known = of_model(_trace(found, case, ready), case.model)
+            arrays = run_on_copies(ready.prepared, case, to_watch(backend, case.model), backend.name, share)
+            known = of_model(_trace(arrays, case, ready), case.model)
             if key is not None and keep:
                 self.memo.put(key, _read_only(known))
         return replace(known, case=case, executed_by=backend)
@@ -154,8 +154,8 @@ class Engine:
         ready = self._ready(case.model, backend, case.dtype, case.device)
         if not getattr(ready.prepared, "shares", False) or capability(ready.prepared, "alone") is None:
             return None
-        found = run_on_copies(_Alone(ready.prepared), case, to_watch(backend, case.model), backend.name)
-        return _trace(found, case, ready)
+        arrays = run_on_copies(_Alone(ready.prepared), case, to_watch(backend, case.model), backend.name)
+        return _trace(arrays, case, ready)
 
     def resolved(self, case: Case, backend: Backend) -> Case:
         """``case`` with its target: where it has none, the largest of ``backend``'s logits, the first of equal ones.
@@ -236,26 +236,26 @@ def require_support(backend: Backend, case: Case) -> None:
         )
 
 
-def _trace(found: Arrays, case: Case, ready: _Ready) -> Trace:
+def _trace(arrays: Arrays, case: Case, ready: _Ready) -> Trace:
     """The trace of a run: what the backend gave, and everything that the harness knows of it."""
     assert case.target is not None
-    shown = found.activations.keys() | found.relevances.keys()
-    offered = capability(ready.prepared, "activations") if found.on_input and not shown else None
+    shown = arrays.activations.keys() | arrays.relevances.keys()
+    offered = capability(ready.prepared, "activations") if arrays.on_input and not shown else None
     return Trace(
         model=case.model.name,
         method=case.method,
         backend=ready.backend.name,
         dtype=case.dtype,
         target=case.target,
-        logits=found.logits,
-        attribution=found.attribution,
+        logits=arrays.logits,
+        attribution=arrays.attribution,
         layers={
             layer.name: LayerTrace(
                 layer.name,
                 layer.kind,
                 layer.axes,
-                found.activations.get(layer.name),
-                found.relevances.get(layer.name),
+                arrays.activations.get(layer.name),
+                arrays.relevances.get(layer.name),
             )
             for layer in graph_of(ready.prepared, case)
             if layer.name in shown
@@ -267,7 +267,7 @@ def _trace(found: Arrays, case: Case, ready: _Ready) -> Trace:
             "dtype": case.dtype,
             "device": case.device,
             "input_digest": array_digest(case.x),
-            **found.facts,
+            **arrays.facts,
         },
         activations=None if offered is None else partial(offered.activations, case.x),
     )
