@@ -18,6 +18,7 @@ from harness.comparison import PASSING
 from harness.engine import Store, engine, in_shared_order, result_key
 from harness.engine.executors import Executor
 from harness.engine.memo import bytes_of
+from harness.engine.prepared import hand_back
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.files import installed_versions, write_json
 from harness.methods import Method, method, slug
@@ -244,10 +245,16 @@ def keep_row(store: Store, key: str | None, row: Row, stem: Path, folder: Path) 
 
 def _let_go(outcome: Outcome) -> None:
     """Of what a large case has left in memory, which no other case of the run asks for."""
-    for trace in (outcome.reference, outcome.candidate):
-        if trace is not None and bytes_of(trace) > _LARGE:
-            for case in (trace.case, trace.case.in_dtype("float64")):
-                engine().forget(case, trace.executed_by)
+    large = [
+        trace
+        for trace in (outcome.reference, outcome.candidate)
+        if trace is not None and bytes_of(trace) > _LARGE
+    ]
+    for trace in large:
+        for case in (trace.case, trace.case.in_dtype("float64")):
+            engine().forget(case, trace.executed_by)
+    if large:
+        hand_back()
 
 
 def label_of(model: Any, labels: dict[str, str]) -> str:
