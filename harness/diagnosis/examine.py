@@ -22,6 +22,7 @@ from harness.diagnosis.joined import joined_finding, single_run
 from harness.diagnosis.localise import Introduced, introduced, seen
 from harness.diagnosis.measure import apart, explained, summation_floor
 from harness.diagnosis.pairs import pair_errors, structural_rows
+from harness.diagnosis.proof import Causes, Proof, proved, proved_by_structure, simplest
 from harness.diagnosis.result import Diagnosis
 from harness.diagnosis.search import Hypothesis
 from harness.engine import engine
@@ -40,17 +41,21 @@ def examine(case: Case, report: Progress) -> Diagnosis:
     """What the candidate of ``case`` does differently, stage by stage."""
     report("forward pass")
     explanations: list[Explained] = []
+    forwards: dict[str, Hypothesis] = {}
     mended: dict[str, Layer] = {}
     unclear: set[str] = set()
     shown: ForwardError | Introduced | None = None
     for each in _forward(case):
         if isinstance(each, Finding):
             # Behind a layer that is missing, extra or elsewhere the layers of the two sides do not correspond.
-            return Diagnosis(case, (*grouped(explanations), each), shown=shown)
+            found = (*grouped(explanations), each)
+            return _with_proof(Diagnosis(case, found, shown=shown), proved_by_structure(case))
         shown = shown or each
         report(f"forward pass: {each.layer.name}")
         explanation = explain_forward(case, each)
         explanations.append(explanation)
+        if explanation.hypothesis is not None:
+            forwards[each.layer.name] = explanation.hypothesis
         layer = mended_layer(each.step, explanation.hypothesis)
         if layer is None:
             unclear.add(each.layer.name)
@@ -65,7 +70,7 @@ def examine(case: Case, report: Progress) -> Diagnosis:
     head = () if inner is None or ends else tuple(_head(inner))
     steps: list[tuple[str, str, float, float]] = []
     rules: list[Explained] = []
-    known: list[Hypothesis] = []
+    known: dict[str, Hypothesis] = {}
     unnamed: Counter[tuple[str, Rule]] = Counter()
     for each_step in () if inner is None else _steps(inner, unclear):
         steps.append((each_step.layer.name, each_step.layer.kind, each_step.error, each_step.floor))
@@ -74,20 +79,47 @@ def examine(case: Case, report: Progress) -> Diagnosis:
             continue
         assert inner is not None
         alike = (each_step.layer.kind, each_step.step.rule)
-        explanation = explain_step(inner, each_step, known, pairs=unnamed[alike] < UNNAMED)
+        explanation = explain_step(inner, each_step, tuple(known.values()), pairs=unnamed[alike] < UNNAMED)
         rules.append(explanation)
         unnamed[alike] += any(each.cause == "unknown" for each in explanation.findings)
         if shown is None and not head:
             shown = each_step
         if explanation.hypothesis is not None:
-            known.append(explanation.hypothesis)
+            known[each_step.layer.name] = explanation.hypothesis
     rule = grouped(rules)
     findings = (*forward, *head, *rule)
     if isinstance(case.method.procedure, Backward):
         findings = (*findings, *attribution_findings(case))
     if not findings:
         findings = tuple(each for each in _whole_run(case) if each is not None)[:1]
-    return Diagnosis(case, findings, tuple(steps), shown=shown)
+    report("proof")
+    diagnosis = Diagnosis(case, findings, tuple(steps), shown=shown)
+    return _proved(diagnosis, case.with_mended(mended), Causes(findings, forwards, known))
+
+
+def _proved(diagnosis: Diagnosis, case: Case, causes: Causes) -> Diagnosis:
+    """``diagnosis`` with what is left of the whole case once all causes are applied (`harness.diagnosis.proof`)."""
+    if not causes.findings:
+        return diagnosis
+    (first, *others) = causes.findings
+    if first.first_seen and first.layer is None and not others:
+        # The search for it was made of whole runs of the reference.
+        left = first.error if first.residual is None else first.residual
+        return _with_proof(diagnosis, Proof(left, first.floor))
+    alone = simplest(case, causes)
+    if alone is not None:
+        findings, proof = alone
+        return _with_proof(replace(diagnosis, findings=findings, shown=None), proof)
+    return _with_proof(diagnosis, proved(case, causes))
+
+
+def _with_proof(diagnosis: Diagnosis, proof: Proof | None) -> Diagnosis:
+    if proof is None:
+        return diagnosis
+    findings = diagnosis.findings
+    if not proof.closes:
+        findings = tuple(replace(each, left=proof.left) for each in findings)
+    return replace(diagnosis, findings=findings, left=proof.left, left_floor=proof.floor)
 
 
 def _single(case: Case) -> Case | None:

@@ -16,7 +16,7 @@ from harness.diagnosis.facts import facts
 from harness.diagnosis.findings import Differing
 from harness.diagnosis.localise import Introduced
 from harness.diagnosis.measure import MOVES, apart, explained
-from harness.diagnosis.precision import common_format
+from harness.diagnosis.precision import common_format, rounded_to
 from harness.diagnosis.search import FIRSTS, Hypothesis, Outcome, Problem, Search
 from harness.diagnosis.verify import best_elsewhere, coupled, standing
 from harness.steps import Arrays, Deviation, Step
@@ -93,11 +93,23 @@ def _shown_by_itself(case: Case, introduced: Introduced, differing: Differing) -
     if stored is not None:
         words = f"every value of the result is a {stored} number: the step is computed in {stored}"
         known = _facts(case, introduced)
-        return plain(differing, "precision", words, parameters={"format": stored}, facts=known)
+        shown = plain(differing, "precision", words, parameters={"format": stored}, facts=known)
+        return replace(shown, hypothesis=Hypothesis((_stored_in(stored, words),), 0.0))
     if coupled(case, introduced):
         words = "the result of one sample depends on the others in its batch"
         return plain(differing, "batch-coupling", words, facts=_facts(case, introduced))
     return None
+
+
+def _stored_in(name: str, words: str) -> Deviation:
+    """A step whose results are rounded to a shorter format."""
+
+    def alter(step: Step) -> Step:
+        return replace(
+            step, after=(*step.after, lambda _, shares: tuple(rounded_to(name, x) for x in shares))
+        )
+
+    return Deviation("precision", words, alter, {"format": name})
 
 
 def _facts(case: Case, introduced: Introduced) -> dict[str, Any]:
