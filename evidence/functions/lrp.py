@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from harness.methods import (
     AlphaBeta,
+    AlphaBetaX,
     BatchNormReverse,
     Bounded,
     Epsilon,
@@ -31,6 +32,7 @@ from harness.methods import (
     StdEpsilon,
     WSquare,
     Z,
+    ZPlusFast,
 )
 from harness.methods import Deconvolution as DeconvolutionRule
 
@@ -108,7 +110,8 @@ def stabilised(z: Tensor, stabilizer: Any) -> Tensor:
     if isinstance(stabilizer, ReplaceZero):
         return torch.where(z == 0, torch.full_like(z, stabilizer.value), z)
     assert isinstance(stabilizer, SignedEpsilon)
-    return z + torch.where(z >= 0, stabilizer.epsilon, -stabilizer.epsilon)
+    # Of z's own dtype: between two numbers, torch.where chooses float32.
+    return z + torch.where(z >= 0, torch.full_like(z, stabilizer.epsilon), -stabilizer.epsilon)
 
 
 def with_weights(module: nn.Module, change: Weights, bias: Weights | None) -> Callable[[Tensor], Tensor]:
@@ -203,6 +206,27 @@ def alpha_beta(rule: AlphaBeta, module: nn.Module, inputs: Inputs, relevance: Te
     return (result - rule.beta * part(negative, positive) if rule.beta else result,)
 
 
+def alpha_beta_x(rule: AlphaBetaX, module: nn.Module, inputs: Inputs, relevance: Tensor) -> Inputs:
+    (x,) = inputs
+    total = torch.zeros_like(x)
+    for factor, part, sign in (
+        (rule.alpha[0], x.clamp(min=0), positive),
+        (rule.alpha[1], x.clamp(max=0), negative),
+        (-rule.beta[0], x.clamp(min=0), negative),
+        (-rule.beta[1], x.clamp(max=0), positive),
+    ):
+        if factor:
+            used = with_weights(module, sign, sign)
+            (share,) = ratio(used, (part,), relevance, lambda z: stabilised(z, rule.stabilizer))
+            total = total + factor * share
+    return (total,)
+
+
+def z_plus_fast(rule: ZPlusFast, module: nn.Module, inputs: Inputs, relevance: Tensor) -> Inputs:
+    used = with_weights(module, positive, None)
+    return ratio(used, inputs, relevance, lambda z: stabilised(z, rule.stabilizer))
+
+
 def gamma(rule: Gamma, module: nn.Module, inputs: Inputs, relevance: Tensor) -> Inputs:
     """Zennit's, for inputs of both signs."""
     assert rule.signed
@@ -270,7 +294,7 @@ def fused_batch_norm(rule: FusedBatchNorm, module: nn.Module, inputs: Inputs, re
     scale = torch.ones_like(deviation) if norm.weight is None else norm.weight
     line = nn.Conv1d(len(scale), len(scale), 1, groups=len(scale), dtype=x.dtype)
     line.weight.data = (scale / deviation).reshape(-1, 1, 1)
-    line.bias.data = (0 if norm.bias is None else norm.bias) - norm.running_mean / deviation  # type: ignore[union-attr]
+    line.bias.data = (0 if norm.bias is None else norm.bias) - norm.running_mean / deviation
     line.requires_grad_(False)
     inner = STEPS[type(rule.rule)]
     (result,) = inner(rule.rule, line, (x.flatten(2),), relevance.flatten(2))
@@ -296,6 +320,8 @@ STEPS: dict[type, Step] = {
     Epsilon: epsilon,
     StdEpsilon: std_epsilon,
     AlphaBeta: alpha_beta,
+    AlphaBetaX: alpha_beta_x,
+    ZPlusFast: z_plus_fast,
     Gamma: gamma,
     Sign: sign,
     WSquare: w_square,

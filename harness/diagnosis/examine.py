@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.backends import CANDIDATE, backend_named
 from harness.diagnosis.attribution import attribution_findings, result_findings
-from harness.diagnosis.black_box import black_box_finding
+from harness.diagnosis.black_box import black_box_findings
 from harness.diagnosis.case import Case
 from harness.diagnosis.explain_forward import explain_forward, mended_layer
 from harness.diagnosis.explain_step import explain_step
@@ -91,7 +91,7 @@ def examine(case: Case, report: Progress) -> Diagnosis:
     if isinstance(case.method.procedure, Backward):
         findings = (*findings, *attribution_findings(case))
     if not findings:
-        findings = tuple(each for each in _whole_run(case) if each is not None)[:1]
+        findings = tuple(_whole_run(case))
     report("proof")
     diagnosis = Diagnosis(case, findings, tuple(steps), shown=shown)
     return _proved(diagnosis, case.with_mended(mended), Causes(findings, forwards, known))
@@ -101,8 +101,8 @@ def _proved(diagnosis: Diagnosis, case: Case, causes: Causes) -> Diagnosis:
     """``diagnosis`` with what is left of the whole case once all causes are applied (`harness.diagnosis.proof`)."""
     if not causes.findings:
         return diagnosis
-    (first, *others) = causes.findings
-    if first.first_seen and first.layer is None and not others:
+    first = causes.findings[0]
+    if all(each.first_seen and each.layer is None for each in causes.findings):
         # The search for it was made of whole runs of the reference.
         left = first.error if first.residual is None else first.residual
         return _with_proof(diagnosis, Proof(left, first.floor))
@@ -141,13 +141,15 @@ def _single(case: Case) -> Case | None:
     return inner
 
 
-def _whole_run(case: Case) -> Iterator[Finding | None]:
+def _whole_run(case: Case) -> Iterator[Finding]:
     """What is left where every step is right: how runs are joined, or a candidate that does not show all steps."""
     if case.candidate_steps is not None:
         if isinstance(case.method.procedure, IntegratedGradients | Smoothed):
-            yield joined_finding(case)
+            joined = joined_finding(case)
+            if joined is not None:
+                yield joined
     elif not (isinstance(case.method.procedure, Backward) and _shows_all(case)):
-        yield black_box_finding(case)
+        yield from black_box_findings(case)
 
 
 def _shows_all(case: Case) -> bool:

@@ -23,7 +23,8 @@ class Finding:
     difference is first seen and not, as otherwise, where it is introduced. ``also``: other layers with
     the same fault. ``facts``: what is known besides, above all where the cause is unknown. ``left``: how far the
     candidate's attribution is from that of the whole case with all causes found, where rounding does not explain it:
-    the finding is then not the whole answer.
+    the finding is then not the whole answer. ``or_causes``: other names that explain it
+    equally well; ``words`` say how.
     """
 
     stage: Stage
@@ -39,6 +40,7 @@ class Finding:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     left: float | None = None
+    or_causes: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -49,7 +51,8 @@ class Finding:
         how = "" if self.residual is None else f"; with it the {what} agrees to {self.residual:.1e}"
         others = f"; the same at {len(self.also)} more: {', '.join(self.also[:6])}" if self.also else ""
         more = ", ..." if len(self.also) > 6 else ""
-        return f"{where}{self.words}{seen}{how} ({self.cause}){others}{more}{self.incomplete}"
+        name = " or ".join((self.cause, *self.or_causes))
+        return f"{where}{self.words}{seen}{how} ({name}){others}{more}{self.incomplete}"
 
     @property
     def incomplete(self) -> str:

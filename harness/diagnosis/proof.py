@@ -138,14 +138,14 @@ def _on_own_activations(case: Case, causes: Causes, x: np.ndarray) -> tuple[np.n
     compared = x is case.x or np.array_equal(x, case.x)
     if isinstance(procedure, Backward):
         walked = _Walk(case, causes, compared)
-        return _finished(case, causes, walked.back(_activations(case, causes, x)), x), walked.elsewhere
+        return _finished(case, causes, walked.back(activations_of(case, causes, x)), x), walked.elsewhere
     assert isinstance(procedure, IntegratedGradients | Smoothed)
     method = single_run(case.method)
     assert method is not None
     inner = replace(case, method=method)
     procedure = procedure_of(procedure, causes.of("postprocess"))
     runs = [
-        _Walk(inner, causes, False).back(_activations(inner, causes, point))
+        _Walk(inner, causes, False).back(activations_of(inner, causes, point))
         for point in points_of(x, procedure)
     ]
     joined, _ = joined_of(runs, x, procedure, case.method.postprocess, case.dtype)
@@ -164,7 +164,7 @@ def _on_the_candidates(case: Case, causes: Causes, x: np.ndarray) -> tuple[np.nd
     return _finished(case, causes, walked.back(shown), np.asarray(case.x)), walked.elsewhere
 
 
-def _activations(case: Case, causes: Causes, x: np.ndarray) -> dict[str, np.ndarray]:
+def activations_of(case: Case, causes: Causes, x: np.ndarray) -> dict[str, np.ndarray]:
     """By layer, what the network with the causes of the forward pass computes on ``x``."""
     if np.array_equal(x, case.x) and isinstance(case.method.procedure, Backward):
         run = case.reference_run
@@ -217,7 +217,11 @@ class _Walk:
             return self._carried_out(layer, inputs, relevance)
         read = forward.alter(ForwardStep(layer, inputs, case.graph)).inputs
         shares = self._carried_out(layer, read, relevance)
-        return shares if read is inputs else (_through(forward, layer, case.graph, inputs, shares[0]), *shares[1:])
+        return (
+            shares
+            if read is inputs
+            else (_through(forward, layer, case.graph, inputs, shares[0]), *shares[1:])
+        )
 
     def _carried_out(self, layer: Layer, inputs: Arrays, relevance: np.ndarray) -> Arrays:
         step = self.case.step(layer, inputs, relevance)

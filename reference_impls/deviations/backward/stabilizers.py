@@ -77,6 +77,10 @@ def epsilons(step: Step, observed: Arrays) -> Iterator[Deviation]:
             # A value with many digits may be the best fit of another form, whose own value is round.
             generic = not is_round(float(f"{other:g}"))
             yield deviation("epsilon-value", words, make(other), parameters, generic=generic)
+    held = float(np.float32(value))
+    if held != value:
+        words = f"the constant {value:g} is held in float32, {held:.10g}"
+        yield deviation("precision", words, make(held), {"constant": held, "specified": value})
 
 
 def _value_of(rule: Rule) -> tuple[float, str] | None:
