@@ -20,7 +20,7 @@ from harness.diagnosis.proof import Causes, activations_of
 from harness.diagnosis.search import Hypothesis
 from harness.graph import Graph, Layer, walk_back
 from harness.methods import Backward
-from harness.steps import Arrays, Deviation, Step
+from harness.steps import Arrays, Deviation, ForwardStep, Step
 
 #: Multiplications of a forward pass up to which hundreds of whole runs are made in a minute.
 SMALL = 40_000_000
@@ -123,6 +123,22 @@ def _is_new(done: set[frozenset[str]], chosen: frozenset[str]) -> bool:
     new = chosen not in done
     done.add(chosen)
     return new
+
+
+def inputs_otherwise(case: Case) -> Iterator[tuple[str, Causes]]:
+    """What may be done to the input before the network gets it, in words, at all layers that read it."""
+    readers = case.graph.consumers(case.graph.input.name)
+    x = np.asarray(case.x, np.float64)
+    listed: dict[str, dict[str, Hypothesis]] = {}
+    for layer in readers:
+        step = ForwardStep(layer, (x,) * len(layer.inputs), case.graph)
+        # Of an output that is as specified there would be nothing to say.
+        for deviation in case.oracle.forward_deviations(step, np.zeros((len(x), *layer.shape))):
+            if deviation.cause == "preprocessing" and not deviation.generic:
+                listed.setdefault(deviation.words, {})[layer.name] = Hypothesis((deviation,), 0.0)
+    for words, forward in listed.items():
+        if len(forward) == len(readers):
+            yield words.replace("its input", "the network's input"), Causes((), forward)
 
 
 def _everywhere(

@@ -79,7 +79,7 @@ def examine(case: Case, report: Progress) -> Diagnosis:
             continue
         assert inner is not None
         alike = (each_step.layer.kind, each_step.step.rule)
-        explanation = explain_step(inner, each_step, tuple(known.values()), pairs=unnamed[alike] < UNNAMED)
+        explanation = explain_step(inner, each_step, known, pairs=unnamed[alike] < UNNAMED)
         rules.append(explanation)
         unnamed[alike] += any(each.cause == "unknown" for each in explanation.findings)
         if shown is None and not head:

@@ -91,6 +91,11 @@ def behind_softmax(logits: np.ndarray, target: np.ndarray, head: Head) -> np.nda
     return probability * (start - (start * probability).sum(axis=1, keepdims=True))
 
 
+def wider_starts(logits: np.ndarray, target: np.ndarray) -> tuple[str, ...]:
+    """What a backward pass may start from besides the target, in words that :func:`start_of` knows."""
+    return tuple(words for words, _ in _whole_starts(logits, target))
+
+
 def head_findings(
     logits: np.ndarray, target: np.ndarray, head: Head, observed: np.ndarray, layer: str, floor: float
 ) -> Iterator[Finding]:

@@ -164,6 +164,11 @@ def _on_the_candidates(case: Case, causes: Causes, x: np.ndarray) -> tuple[np.nd
     return _finished(case, causes, walked.back(shown), np.asarray(case.x)), walked.elsewhere
 
 
+def input_relevance(case: Case, causes: Causes) -> np.ndarray:
+    """The relevance of the input in the one run of ``case`` with ``causes``."""
+    return _Walk(case, causes, False).back(activations_of(case, causes, np.asarray(case.x)))
+
+
 def activations_of(case: Case, causes: Causes, x: np.ndarray) -> dict[str, np.ndarray]:
     """By layer, what the network with the causes of the forward pass computes on ``x``."""
     if np.array_equal(x, case.x) and isinstance(case.method.procedure, Backward):

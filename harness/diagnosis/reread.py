@@ -16,13 +16,19 @@ from harness.comparison.postprocess import Treatment, treated
 from harness.diagnosis.attribution import treatments
 from harness.diagnosis.case import Case
 from harness.diagnosis.difference import Difference
-from harness.diagnosis.everywhere import WholeRuns, deviations_everywhere, small_enough
+from harness.diagnosis.everywhere import (
+    WholeRuns,
+    deviations_everywhere,
+    inputs_otherwise,
+    small_enough,
+)
 from harness.diagnosis.findings import Finding, Stage
-from harness.diagnosis.head import SEEDS, head_words
+from harness.diagnosis.head import SEEDS, head_words, wider_starts
 from harness.diagnosis.measure import apart, explained, summation_floor
+from harness.diagnosis.proof import Causes, input_relevance
 from harness.diagnosis.readings import readings
 from harness.engine import engine
-from harness.methods import Method
+from harness.methods import Backward, Method
 
 #: On another input a reading that is right leaves less than this part of the error.
 ELSEWHERE = 0.01
@@ -93,14 +99,35 @@ def _stages(case: Case, runs: WholeRuns) -> Iterator[list[tuple[Part | None, Ins
     def of_method(method: Method) -> Inside:
         return lambda runs: _run(runs.case, replace(method, postprocess="none"))
 
+    def with_causes(causes: Causes) -> Inside:
+        return lambda runs: input_relevance(runs.case, causes)
+
     yield [(None, of_method(case.method))]
+    if isinstance(case.method.procedure, Backward):
+        yield [
+            (_start_part(case, words), with_causes(Causes((_start_finding(words),))))
+            for words in wider_starts(np.asarray(case.reference_run.logits, np.float64), case.target)
+        ]
     if small_enough(case):
+        yield [
+            (Part("forward", "preprocessing", words), with_causes(causes))
+            for words, causes in inputs_otherwise(case)
+        ]
         for stage in deviations_everywhere(runs):
             yield [(Part(each.stage, each.cause, each.words), each.relevance) for each in stage]
     yield [
         (Part(reading.stage, reading.cause, reading.words), of_method(reading.method))
         for reading in readings(case.method)
     ]
+
+
+def _start_part(case: Case, words: str) -> Part:
+    sentence = f"the backward pass starts from {words} instead of {head_words(case.method.head)}"
+    return Part("head", "output-seed", sentence)
+
+
+def _start_finding(words: str) -> Finding:
+    return Finding("head", None, "output-seed", words, 0.0, 0.0, parameters={"start": words})
 
 
 def _made(part: Part | None, inside: Inside, runs: WholeRuns) -> Reading | None:

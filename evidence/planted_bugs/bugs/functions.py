@@ -404,7 +404,7 @@ MUTANTS = (
         "fn-w-for-w-square",
         "|W| for W^2",
         with_steps({WSquare: absolute_weights}),
-        fault("unknown", "rule", "absolute-contributions", "rule-mapping"),
+        fault("input-layer-rule", "rule", "absolute-contributions", "rule-mapping"),
         methods=("lrp.w_square",),
     ),
     whole(
@@ -475,7 +475,7 @@ MUTANTS = (
         "fn-z-for-sign",
         "z at the input instead of sign",
         with_steps({Sign: instead(Z())}),
-        fault("input-layer-rule", "rule", "rule-mapping"),
+        fault("input-layer-rule", None, "rule-mapping"),
         methods=("lrpsign_z",),
     ),
     whole(
