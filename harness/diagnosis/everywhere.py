@@ -132,10 +132,8 @@ def inputs_otherwise(case: Case) -> Iterator[tuple[str, Causes]]:
     listed: dict[str, dict[str, Hypothesis]] = {}
     for layer in readers:
         step = ForwardStep(layer, (x,) * len(layer.inputs), case.graph)
-        # Of an output that is as specified there would be nothing to say.
-        for deviation in case.oracle.forward_deviations(step, np.zeros((len(x), *layer.shape))):
-            if deviation.cause == "preprocessing" and not deviation.generic:
-                listed.setdefault(deviation.words, {})[layer.name] = Hypothesis((deviation,), 0.0)
+        for deviation in case.oracle.input_deviations(step):
+            listed.setdefault(deviation.words, {})[layer.name] = Hypothesis((deviation,), 0.0)
     for words, forward in listed.items():
         if len(forward) == len(readers):
             yield words.replace("its input", "the network's input"), Causes((), forward)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -13,13 +13,13 @@ from harness.diagnosis.attribution import attribution_findings, result_findings
 from harness.diagnosis.black_box import black_box_findings
 from harness.diagnosis.case import Case
 from harness.diagnosis.explain_forward import explain_forward, mended_layer
-from harness.diagnosis.explain_step import explain_step
+from harness.diagnosis.explain_step import explain_step, explained_as
 from harness.diagnosis.explanation import Explained, grouped
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.forward import ForwardError, forward_errors
 from harness.diagnosis.head import head_findings
 from harness.diagnosis.joined import joined_finding, single_run
-from harness.diagnosis.localise import Introduced, introduced, seen
+from harness.diagnosis.localise import Introduced, introduced, introduced_by, seen
 from harness.diagnosis.measure import apart, explained, summation_floor
 from harness.diagnosis.pairs import pair_errors, structural_rows
 from harness.diagnosis.proof import Causes, Proof, proved, proved_by_structure, simplest
@@ -69,7 +69,7 @@ def examine(case: Case, report: Progress) -> Diagnosis:
     # Behind a softmax that should not be there, the way back starts from its derivative.
     head = () if inner is None or ends else tuple(_head(inner))
     steps: list[tuple[str, str, float, float]] = []
-    rules: list[Explained] = []
+    rules: dict[str, Explained] = {}
     known: dict[str, Hypothesis] = {}
     unnamed: Counter[tuple[str, Rule]] = Counter()
     for each_step in () if inner is None else _steps(inner, unclear):
@@ -80,13 +80,17 @@ def examine(case: Case, report: Progress) -> Diagnosis:
         assert inner is not None
         alike = (each_step.layer.kind, each_step.step.rule)
         explanation = explain_step(inner, each_step, known, pairs=unnamed[alike] < UNNAMED)
-        rules.append(explanation)
+        rules[each_step.layer.name] = explanation
         unnamed[alike] += any(each.cause == "unknown" for each in explanation.findings)
         if shown is None and not head:
             shown = each_step
         if explanation.hypothesis is not None:
             known[each_step.layer.name] = explanation.hypothesis
-    rule = grouped(rules)
+    if inner is not None and inner.candidate_steps is not None:
+        for name, explanation in _shared_by_others(inner, known):
+            rules[name] = explanation
+            known[name] = explanation.hypothesis or known[name]
+    rule = grouped(rules.values())
     findings = (*forward, *head, *rule)
     if isinstance(case.method.procedure, Backward):
         findings = (*findings, *attribution_findings(case))
@@ -95,6 +99,24 @@ def examine(case: Case, report: Progress) -> Diagnosis:
     report("proof")
     diagnosis = Diagnosis(case, findings, tuple(steps), shown=shown)
     return _proved(diagnosis, case.with_mended(mended), Causes(findings, forwards, known))
+
+
+def _shared_by_others(case: Case, known: Mapping[str, Hypothesis]) -> Iterator[tuple[str, Explained]]:
+    """Layers that were explained by something of their own, by what several others do, where that explains them too.
+
+    The layers are explained from the output on: what has a number fitted to the first may have the constant of all.
+    """
+    counts = Counter(each.words for each in known.values())
+    shared = {name: each for name, each in known.items() if counts[each.words] > 1}
+    first_of_each = {each.words: name for name, each in reversed(shared.items())}
+    others = {name: shared[name] for name in first_of_each.values()}
+    for name, each in tuple(known.items()):
+        if counts[each.words] > 1 or not others:
+            continue
+        step = introduced_by(case, case.graph[name])
+        explanation = None if step is None else explained_as(case, step, others)
+        if explanation is not None:
+            yield name, explanation
 
 
 def _proved(diagnosis: Diagnosis, case: Case, causes: Causes) -> Diagnosis:

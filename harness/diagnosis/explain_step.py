@@ -79,6 +79,18 @@ def explain_step(
     return unknown(differing, outcome, words, _facts(case, introduced))
 
 
+def explained_as(case: Case, introduced: Introduced, others: Mapping[str, Hypothesis]) -> Explained | None:
+    """The step by what other layers do, by name in ``others``; None where none of it explains this one."""
+    search = _search(case, introduced, _excerpt(case, introduced))
+    same = _same_as_before(search, others)
+    if same is None:
+        return None
+    differing = Differing(
+        "rule", introduced.layer.name, introduced.error, introduced.floor, case.candidate_steps is None
+    )
+    return named(differing, same, Outcome((same,)), _nan_words(introduced))
+
+
 def _nan_words(introduced: Introduced) -> str | None:
     """Where the candidate has NaN or infinity and the reference has none."""
     for reference, candidate in introduced.seen:
