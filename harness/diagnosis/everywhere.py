@@ -170,7 +170,9 @@ def _groups(names: Iterable[str], of: Callable[[str], object]) -> list[frozenset
 
 def _said(words: str, graph: Graph) -> str:
     """``words`` without what is particular to a layer: its neighbours' names, its counts, the rule it should have."""
-    for name in sorted((layer.name for layer in graph), key=len, reverse=True):
+    # A layer that is called "input" or "add" is a word of the sentence as well.
+    names = [layer.name for layer in graph if re.search(r"[\d_]", layer.name)]
+    for name in sorted(names, key=len, reverse=True):
         words = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "the layer", words)
     words = re.sub(r"\b\d+ inputs\b", "inputs", words)
     words = re.sub(r"b / \d+\)", "b / n)", words)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from harness.comparison.floor import moved_one_ulp
 from harness.comparison.postprocess import Treatment, treated
 from harness.diagnosis.attribution import treatments
 from harness.diagnosis.case import Case
@@ -27,6 +28,7 @@ from harness.diagnosis.head import SEEDS, head_words, wider_starts
 from harness.diagnosis.measure import apart, explained, summation_floor
 from harness.diagnosis.proof import Causes, input_relevance
 from harness.diagnosis.readings import readings
+from harness.diagnosis.search import LEFT
 from harness.engine import engine
 from harness.methods import Backward, Method
 
@@ -34,6 +36,10 @@ from harness.methods import Backward, Method
 ELSEWHERE = 0.01
 #: So many readings that fit are tried on another input.
 TRIED_ELSEWHERE = 12
+#: Where a reading leaves more than this, its rounding would hide too much for a name.
+CLEAR = 1e-6
+#: So many readings that come near are moved by rounding themselves.
+MEASURED = 4
 #: From whole runs on an input to the relevance of the input (of a method of many runs: what they are joined to).
 Inside = Callable[[WholeRuns], np.ndarray | None]
 
@@ -49,11 +55,15 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What may have been done: ``gives`` is the attribution that comes of it."""
+    """What may have been done: ``gives`` is the attribution that comes of it.
+
+    ``noise``: how far that moves under rounding, where it was measured.
+    """
 
     parts: tuple[Part, ...]
     gives: Callable[[WholeRuns], np.ndarray | None]
     residual: float
+    noise: float = 0.0
 
     @property
     def causes(self) -> tuple[str, ...]:
@@ -80,7 +90,7 @@ def reread(case: Case, difference: Difference) -> tuple[tuple[Finding, ...], tup
         every += some
         answers = [_alone(case, each, difference) for each in some if each.part is not None]
         alone += answers
-        fits = [each for each in answers if difference.closed_by(each.residual)]
+        fits = _fitting(case, answers, difference)
         standing = _elsewhere(case, _best(case, fits))
         if standing:
             return _findings(difference, standing), None
@@ -268,6 +278,26 @@ def _times(result: np.ndarray, factors: np.ndarray) -> np.ndarray:
 # --- which of them ----------------------------------------------------------------------------------------
 
 
+def _fitting(case: Case, answers: Sequence[Answer], difference: Difference) -> list[Answer]:
+    """Those that rounding cannot tell from the candidate.
+
+    A reading may divide by what the method keeps away from zero: its own movement under rounding is measured where it
+    leaves more than the method's floor, for the nearest.
+    """
+    fits = [each for each in answers if difference.closed_by(each.residual)]
+    if fits:
+        return fits
+    near = [each for each in answers if each.residual <= min(LEFT * difference.error, CLEAR)]
+    moved = replace(case, x=moved_one_ulp(np.asarray(case.x), np.random.default_rng(0)))
+    runs, runs_moved = WholeRuns(case), WholeRuns(moved)
+    for each in sorted(near, key=lambda each: each.residual)[:MEASURED]:
+        one, other = each.gives(runs), each.gives(runs_moved)
+        noise = 0.0 if one is None or other is None else apart((one,), (other,))
+        if explained(each.residual, max(noise, difference.floor)):
+            fits.append(replace(each, noise=noise))
+    return fits
+
+
 def _best(case: Case, fits: Sequence[Answer]) -> list[Answer]:
     """Those that rounding cannot tell from the best, in the order in which they are listed."""
     if not fits:
@@ -323,5 +353,6 @@ def _findings(difference: Difference, answers: Sequence[Answer]) -> tuple[Findin
         others.pop(part.cause, None)
         words = "; or, as well, ".join((part.words, *(each.words for each in others.values())))
         finding = difference.finding(part.stage, part.cause, words, first.residual)
-        found.append(replace(finding, or_causes=tuple(others)))
+        floor = max(finding.floor, first.noise)
+        found.append(replace(finding, floor=floor, or_causes=tuple(others)))
     return tuple(found)
