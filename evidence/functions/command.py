@@ -19,19 +19,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m evidence.functions", description=__doc__)
     parser.add_argument("--model", action="append", help="only on this network; may be repeated")
     parser.add_argument("--out", type=Path, help=f"the page; if not given, {PAGE}, or none for a part")
+    parser.add_argument(
+        "--kept-only", action="store_true", help="measure nothing; report what was measured before"
+    )
     given = parser.parse_args(arguments)
     measured: list[Row] = []
-    for row in rows(given.model or MODELS, Store()):
+    missing = 0
+    for row in rows(given.model or MODELS, Store(), given.kept_only):
+        if row is None:
+            missing += 1
+            continue
         measured.append(row)
         label = f"{row.function} / {row.method} / {row.model}"
         print(f"{'ALARM' if row.alarm else 'right'}  {label}: {row.verdict} {row.found}", flush=True)
     out = given.out or (None if given.model else PAGE)
     if out is not None:
-        write_text(out, page(measured))
+        write_text(out, page(measured, missing))
     return 1 if any(row.alarm for row in measured) else 0
 
 
-def page(measured: Sequence[Row]) -> str:
+def page(measured: Sequence[Row], unmeasured: int = 0) -> str:
     """The table: a row a method, a column a network; in each cell how many functions, and what they raised."""
     missing = [each.name for each in FUNCTIONS if not there(each)]
     models = list(dict.fromkeys(row.model for row in measured))
@@ -47,6 +54,7 @@ def page(measured: Sequence[Row]) -> str:
         f"{len(measured)} cases, {len(methods)} methods, {len(models)} networks, "
         f"{len({row.function for row in measured})} kinds of function: **{len(alarms)} false alarms**.",
         *([f"Not installed, and left out: {', '.join(missing)}."] if missing else []),
+        *([f"{unmeasured} cases were not measured with this code."] if unmeasured else []),
         "",
         f"| method | {' | '.join(models)} |",
         f"| --- |{' --- |' * len(models)}",

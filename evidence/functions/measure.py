@@ -86,8 +86,11 @@ def input_of(model: Any) -> np.ndarray:
     return x[: SAMPLES.get(model.name, 2)]
 
 
-def rows(models: Sequence[str], store: Store) -> Iterator[Row]:
-    """All of them; what was measured with the same code is not measured again."""
+def rows(models: Sequence[str], store: Store, kept_only: bool = False) -> Iterator[Row | None]:
+    """All of them; what was measured with the same code is not measured again.
+
+    ``kept_only``: nothing is measured; None for what was not.
+    """
     loaded: dict[str, Any] = {}
     for right, method, name in planned(models):
         if not there(right):
@@ -98,7 +101,9 @@ def rows(models: Sequence[str], store: Store) -> Iterator[Row]:
             continue
         key = key_of("function", right.name, method, name, code=CODE)
         kept = store.get(key)
-        if kept is None:
+        if kept is None and kept_only:
+            yield None
+        elif kept is None:
             row = measured(right, method, loaded[name])
             store.put(key, f"function: {right.name} {method} {name}", asdict(row))
             yield row

@@ -87,7 +87,7 @@ ONE_RELU = Where(("relu", "relu6"), "middle")
 THREE = ("digits-cnn", "ecg-cnn1d", "vgg16-mri")
 
 
-def at_each_half(rule: Epsilon, module: Any, x: Tensor, relevance: Tensor) -> Tensor:
+def at_each_half(rule: Any, module: Any, x: Tensor, relevance: Tensor) -> Tensor:
     """Epsilon at the pointwise convolution, then at the depthwise one, which has no bias."""
     between = run(module.depthwise, x)
     for half, inputs in ((module.pointwise, between), (module.depthwise, x)):
