@@ -98,6 +98,12 @@ def _show(diagnosis: Diagnosis, source: str, folder: Path | None) -> None:
         _say(f"{number}. {finding.layer or 'the whole run'} ({finding.stage}): {finding.cause}")
         for line in _lines(finding):
             _say(f"   {line}")
+    if diagnosis.left is not None:
+        print()
+        _say(
+            f"With all of it applied, the attributions are {diagnosis.left:.1e} apart; "
+            f"rounding explains {diagnosis.left_floor:.1e}."
+        )
     rows = _rows(diagnosis)
     if rows:
         print()
@@ -118,6 +124,8 @@ def _lines(finding: Finding) -> list[str]:
         else ""
     )
     lines = [f"{finding.words[:1].upper()}{finding.words[1:]}.{seen}"]
+    if finding.incomplete:
+        lines.append(f"{finding.incomplete[2:3].upper()}{finding.incomplete[3:]}.")
     rounding = f"rounding explains {finding.floor:.1e}"
     if finding.residual is None:
         lines.append(f"The step is off by {finding.error:.1e}; {rounding}.")
@@ -165,6 +173,8 @@ def _document(diagnosis: Diagnosis, source: str, folder: Path | None) -> dict[st
         "cause": diagnosis.cause,
         "explanation": diagnosis.explanation,
         "residual": diagnosis.residual,
+        "left": diagnosis.left,
+        "complete": diagnosis.complete,
         "findings": [asdict(each) for each in diagnosis.findings],
         "introduced": diagnosis.introduced.to_dict("records"),
         "notes": diagnosis.notes,

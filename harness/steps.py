@@ -125,6 +125,10 @@ class Deviating(Protocol):
         """The same for the forward pass; ``alter`` takes and returns a :class:`ForwardStep`."""
         ...
 
+    def input_deviations(self, step: ForwardStep) -> Iterable[Deviation]:
+        """What may be done to the network's input before the layer of ``step``, which reads it, gets it."""
+        ...
+
     def formula(self, layer: Layer, rule: Rule) -> Formula | None:
         """What ``rule`` computes at ``layer``, as text; None where there is no short formula."""
         ...

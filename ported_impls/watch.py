@@ -18,13 +18,15 @@ from ported_impls.layout import to_canonical
 
 @dataclass
 class Watched:
-    """Runs of the twin that have a way back; one under `torch.no_grad` is none.
+    """Runs of the twin. ``same``: for each that has a way back, whether it was on the very batch, bit for bit.
 
-    ``same``: for each run, whether it was on the very batch, bit for bit. By layer name, in canonical layout:
+    ``without``: the same of those under `torch.no_grad`, which are all there are where the way back is the function's
+    own. By layer name, in canonical layout:
     ``activations`` and ``gradients``, the last of each; ``runs`` and ``arrivals`` count them.
     """
 
     same: list[bool] = field(default_factory=list)
+    without: list[bool] = field(default_factory=list)
     activations: dict[str, np.ndarray] = field(default_factory=dict)
     gradients: dict[str, np.ndarray] = field(default_factory=dict)
     runs: Counter[str] = field(default_factory=Counter)
@@ -32,8 +34,8 @@ class Watched:
 
     @property
     def on_the_batch(self) -> bool:
-        """Whether there was one run, and that on the very batch."""
-        return self.same == [True]
+        """Whether what was explained is what the twin computes on the very batch, and nothing else."""
+        return self.same == [True] if self.same else self.without != [] and all(self.without)
 
     @property
     def objection(self) -> str:
@@ -42,7 +44,7 @@ class Watched:
             return "the function did not run the network with gradients"
         if len(self.same) > 1:
             return f"the function ran the network {len(self.same)} times with gradients"
-        if not self.on_the_batch:
+        if self.same != [True]:
             return "the function ran the network on another batch than the input"
         for counts, did in ((self.runs, "ran"), (self.arrivals, "went back through")):
             name, count = next(iter(counts.most_common(1)), ("", 0))
@@ -77,9 +79,9 @@ def watched(twin: torch.nn.Module, x: torch.Tensor, layers: Iterable[Layer]) -> 
 def _run(
     seen: Watched, x: torch.Tensor, module: torch.nn.Module, args: tuple[Any, ...], output: torch.Tensor
 ) -> None:
-    if output.requires_grad:
-        given = args[0] if len(args) == 1 else None
-        seen.same.append(isinstance(given, torch.Tensor) and _equal(given.detach(), x))
+    given = args[0] if len(args) == 1 else None
+    runs = seen.same if output.requires_grad else seen.without
+    runs.append(isinstance(given, torch.Tensor) and _equal(given.detach(), x))
 
 
 def _equal(given: torch.Tensor, x: torch.Tensor) -> bool:

@@ -45,11 +45,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class Result:
-    """The findings of a diagnosis, or the ``error`` that ended it. ``seconds``: of the diagnosis alone."""
+    """The findings of a diagnosis, or the ``error`` that ended it. ``seconds``: of the diagnosis alone.
+
+    ``left``: how far the whole case is from the candidate with all causes applied; None where no such run was made.
+    ``complete``: whether rounding explains that.
+    """
 
     findings: tuple[Finding, ...]
     seconds: float
     error: str | None = None
+    left: float | None = None
+    complete: bool = True
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -57,7 +63,7 @@ class Result:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Result:
         findings = tuple(Finding(**{**each, "layers": tuple(each["layers"])}) for each in value["findings"])
-        return cls(findings, value["seconds"], value["error"])
+        return cls(findings, value["seconds"], value["error"], value["left"], value["complete"])
 
 
 def cases(collection: Collection, patterns: Sequence[str] = (), models: Sequence[str] = ()) -> Iterator[Case]:
@@ -143,4 +149,5 @@ def diagnosed(model: Any, x: Any, method: str, candidate: Any, dtype: str) -> Re
         )
         for each in diagnosis.findings
     )
-    return Result(findings, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Result(findings, seconds, left=diagnosis.left, complete=diagnosis.complete)

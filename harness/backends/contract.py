@@ -27,6 +27,7 @@ CAPABILITIES = {
         "deviations_of_places",
         "carry_forward",
         "forward_deviations",
+        "input_deviations",
         "formula",
     ),
 }

@@ -88,6 +88,19 @@ def postprocess_finding(
     return differing.finding("unknown", words, runner_up=(words, residual), facts=known)
 
 
+def treatment_of(case: Case, finding: Finding, relevance: np.ndarray) -> Treatment | None:
+    """What ``finding``, one of :func:`postprocess_finding`, says is done to the relevance of the input."""
+    if finding.cause == "scale" and "factor" in finding.parameters:
+        factor = float(finding.parameters["factor"])
+        return lambda relevance, x: factor * treated(relevance, x, case.method.postprocess)
+    named = (each for cause, words, each in treatments(relevance, case) if (cause, words) == _said(finding))
+    return next(named, None)
+
+
+def _said(finding: Finding) -> tuple[str, str]:
+    return finding.cause, finding.words
+
+
 def treatments(expected: np.ndarray, case: Case) -> Iterator[tuple[str, str, Treatment]]:
     """Cause, words and what may be done instead; ``expected`` is what should come out."""
     own = case.method.postprocess

@@ -8,7 +8,7 @@ small part of the error.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -16,11 +16,12 @@ import numpy as np
 from harness.comparison.floor import MULTIPLE
 from harness.diagnosis.attribution import postprocess_finding
 from harness.diagnosis.case import Case
-from harness.diagnosis.findings import Finding, Stage
+from harness.diagnosis.difference import Difference
+from harness.diagnosis.findings import Finding
 from harness.diagnosis.head import SEEDS, head_words
 from harness.diagnosis.measure import apart, explained, summation_floor
-from harness.diagnosis.readings import Reading, readings
-from harness.diagnosis.search import LEFT, MOST
+from harness.diagnosis.precision import stored_format
+from harness.diagnosis.reread import reread
 from harness.engine import compare, engine, floor_of
 from harness.methods import Head, Method
 
@@ -28,48 +29,34 @@ from harness.methods import Head, Method
 TARGETS = 10
 
 
-@dataclass(frozen=True, eq=False)
-class Difference:
-    """Two attributions in float64, how far the candidate's is from the reference's, and what rounding explains."""
+def black_box_findings(case: Case) -> tuple[Finding, ...]:
+    """The first of the known differences of a whole run that reproduces the attribution; none where it is right.
 
-    reference: np.ndarray
-    candidate: np.ndarray
-    error: float
-    floor: float
-
-    def closed_by(self, residual: float) -> bool:
-        """Whether what leaves ``residual`` accounts for the difference, and not merely hides in a high floor."""
-        return explained(residual, self.floor) and residual <= min(LEFT * self.error, MOST)
-
-    def finding(self, stage: Stage, cause: str, words: str, residual: float | None = None) -> Finding:
-        """About the whole run."""
-        return Finding(stage, None, cause, words, self.error, self.floor, residual, first_seen=True)
-
-
-def black_box_finding(case: Case) -> Finding | None:
-    """The first of the known differences of a whole run that reproduces the attribution; None where it is right."""
+    Two, where a difference inside the run and one at either end of it do so together.
+    """
     candidate = np.asarray(case.candidate_run.attribution, np.float64)
     reference = np.asarray(case.reference_run.attribution, np.float64)
     difference = Difference(reference, candidate, apart((reference,), (candidate,)), case.attribution_floor)
     if explained(difference.error, difference.floor) or _agrees(case):
-        return None
+        return ()
     for finding in (
         _another_network(case, difference),
+        _fewer_digits(case, difference),
         _scaled(case, difference),
         _another_head(case, difference),
         _another_target(case, difference),
     ):
         if finding is not None:
-            return finding
+            return (finding,)
     ends = _ends(case, difference)
     if ends is not None and ends.cause != "unknown":
-        return ends
-    named, nearest = _reread(case, difference)
-    if named is not None:
-        return named
+        return (ends,)
+    inside, nearest = reread(case, difference)
+    if inside:
+        return inside
     words = "the attribution differs, and the candidate shows no layers"
     unknown = difference.finding("rule", "unknown", words)
-    return replace(unknown, runner_up=nearest, facts={} if ends is None else ends.facts)
+    return (replace(unknown, runner_up=nearest, facts={} if ends is None else ends.facts),)
 
 
 def _agrees(case: Case) -> bool:
@@ -104,6 +91,15 @@ def _another_network(case: Case, difference: Difference) -> Finding | None:
         return None
     words = "the candidate's network gives other logits than the reference's"
     return replace(difference.finding("forward", "unknown", words), error=error, floor=floor)
+
+
+def _fewer_digits(case: Case, difference: Difference) -> Finding | None:
+    """Every value is of a shorter format, and the difference is about its rounding."""
+    stored = stored_format(difference.candidate, difference.reference, difference.error, case.dtype)
+    if stored is None:
+        return None
+    words = f"every value of the attribution is a {stored} number: the candidate computes in {stored}"
+    return replace(difference.finding("postprocess", "precision", words), parameters={"format": stored})
 
 
 def _scaled(case: Case, difference: Difference) -> Finding | None:
@@ -214,24 +210,3 @@ def _ends(case: Case, difference: Difference) -> Finding | None:
     if finding.residual is None or difference.closed_by(finding.residual):
         return finding
     return replace(finding, cause="unknown")
-
-
-def _reread(case: Case, difference: Difference) -> tuple[Finding | None, tuple[str, float] | None]:
-    """The other reading of the method that fits best, and of those that do not fit the nearest, in words.
-
-    Where readings of several causes fit equally well, the cause is unknown, and the words name them.
-    """
-    tried: list[tuple[float, Reading]] = [
-        (_against(case, reading.method, difference), reading) for reading in readings(case.method)
-    ]
-    tried.sort(key=lambda each: each[0])
-    fits = [each for each in tried if difference.closed_by(each[0])]
-    if not fits:
-        return None, next(((reading.words, residual) for residual, reading in tried), None)
-    best, reading = fits[0]
-    bound = MULTIPLE * max(best, summation_floor(1, case.dtype))
-    tied = {each.cause: each for residual, each in reversed(fits) if residual <= bound}
-    if len(tied) > 1:
-        words = f"several readings fit equally well: {'; or '.join(each.words for each in tied.values())}"
-        return difference.finding(reading.stage, "unknown", words), (reading.words, best)
-    return difference.finding(reading.stage, reading.cause, reading.words, best), None

@@ -13,6 +13,7 @@ CAUSES: dict[str, str] = {
     "bias-handling": "the bias is left out, counted once too often, or shared out where the rule does not",
     "alpha-beta": "other alpha and beta, or the two exchanged",
     "rule-mapping": "the layer has another rule than the one that the method assigns",
+    "rule-twice": "the rule is applied at each half of one layer, as if it were two",
     "input-layer-rule": "the layer that reads the input has another rule than the one that the method assigns",
     "sign-threshold": "the SIGN rule has another threshold, or counts a value at the threshold differently",
     "negative-clipped": "negative values are set to zero where the rule keeps them",

@@ -20,7 +20,7 @@ from harness.diagnosis.measure import apart
 from harness.diagnosis.repeat import repeat_finding
 from harness.diagnosis.result import Diagnosis
 from harness.engine import compare, engine, require_support
-from harness.errors import HarnessError
+from harness.errors import CandidateError, HarnessError, described
 from harness.methods import Method
 from harness.methods import method as method_named
 from harness.pairs import unverified
@@ -48,7 +48,9 @@ def diagnose(
     reproducer, else one in the system's temporary folder. ``progress`` is called with what is being done.
     ``device``: what the candidate computes on, as for `harness.explain`; the reference computes on the CPU.
 
-    Raises what `harness.explain` raises.
+    A candidate that does not run in float64 is judged in float32, and a note says so.
+
+    Raises what `harness.explain` raises, and CandidateError for what the candidate raises in every dtype.
     """
     report = progress or (lambda what: None)
     resolved = method_named(method)
@@ -62,13 +64,44 @@ def diagnose(
     report("running both sides")
     case = _case(asked, sides, checked_device(device))
     folder = None if reproduce_in is None else Path(reproduce_in)
-    notes = _left_out(case.candidate_run)
+    case, own = _in_its_own_dtype(case)
+    notes = (*own, *_left_out(case.candidate_run))
     first = _state_finding(case) or repeat_finding(case)
     if first is not None:
-        return Diagnosis(case, (first,), notes=notes, reproduce_in=folder)
+        # Nothing can be applied: what is left is what this run shows.
+        left = apart((case.reference_run.attribution,), (case.candidate_run.attribution,))
+        found = Diagnosis(case, (first,), notes=notes, reproduce_in=folder)
+        return replace(found, left=left, left_floor=case.attribution_floor)
     differing, more = _where_it_shows(case, report)
     diagnosis = Diagnosis(case, ()) if differing is None else examine(differing, report)
     return replace(diagnosis, notes=_noted(case, diagnosis, (*more, *notes)), reproduce_in=folder)
+
+
+def _in_its_own_dtype(case: Case) -> tuple[Case, tuple[str, ...]]:
+    """``case`` in a dtype in which the candidate runs, and a note where that is not the one that was asked for.
+
+    Raises CandidateError where it runs in none.
+    """
+    raised = _raised(case)
+    if raised is None:
+        return case, ()
+    if case.dtype == "float64":
+        other = replace(case, x=case.x.astype(np.float32), dtype="float32")
+        if _raised(other) is None:
+            note = f"the candidate does not run in float64 ({described(raised)}); judged in float32"
+            return other, (note,)
+    if isinstance(raised, HarnessError):
+        raise raised
+    raise CandidateError(case.candidate.name, f"raised {described(raised)}") from raised
+
+
+def _raised(case: Case) -> Exception | None:
+    """What the candidate raises in the dtype of ``case``; None where it runs."""
+    try:
+        _ = case.candidate_run
+    except Exception as error:  # other people's code
+        return error
+    return None
 
 
 def _where_it_shows(case: Case, report: Progress) -> tuple[Case | None, tuple[str, ...]]:
@@ -80,11 +113,14 @@ def _where_it_shows(case: Case, report: Progress) -> tuple[Case | None, tuple[st
     report("running both sides in float64")
     case.forget()
     finer = replace(case, x=case.x.astype(np.float64), dtype="float64")
-    if _runs(finer) and far_apart(finer):
+    raised = _raised(finer)
+    if raised is None and far_apart(finer):
         return finer, ()
     if compare(case.reference_run, case.candidate_run).passed:
         return None, ()
-    return case, ("in float64 the two agree",) if _runs(finer) else ()
+    if raised is None:
+        return case, ("in float64 the two agree",)
+    return case, (f"the candidate does not run in float64 ({described(raised)}); judged in float32",)
 
 
 def _noted(case: Case, diagnosis: Diagnosis, notes: tuple[str, ...]) -> tuple[str, ...]:
@@ -115,12 +151,3 @@ def _state_finding(case: Case) -> Finding | None:
         return None
     error = apart((case.reference_run.attribution,), (case.candidate_run.attribution,))
     return Finding("run", None, "state", f"the candidate {left}", error, case.attribution_floor)
-
-
-def _runs(case: Case) -> bool:
-    """Whether the candidate can be run in the dtype of ``case``."""
-    try:
-        _ = case.candidate_run
-    except HarnessError:
-        return False
-    return True

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from harness.backends import CANDIDATE, backend_named
 from harness.diagnosis.attribution import attribution_findings, result_findings
-from harness.diagnosis.black_box import black_box_finding
+from harness.diagnosis.black_box import black_box_findings
 from harness.diagnosis.case import Case
 from harness.diagnosis.explain_forward import explain_forward, mended_layer
-from harness.diagnosis.explain_step import explain_step
+from harness.diagnosis.explain_step import explain_step, explained_as
 from harness.diagnosis.explanation import Explained, grouped
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.forward import ForwardError, forward_errors
 from harness.diagnosis.head import head_findings
 from harness.diagnosis.joined import joined_finding, single_run
-from harness.diagnosis.localise import Introduced, introduced, seen
+from harness.diagnosis.localise import Introduced, introduced, introduced_by, seen
 from harness.diagnosis.measure import apart, explained, summation_floor
 from harness.diagnosis.pairs import pair_errors, structural_rows
+from harness.diagnosis.proof import Causes, Proof, proved, proved_by_structure, simplest
 from harness.diagnosis.result import Diagnosis
 from harness.diagnosis.search import Hypothesis
 from harness.engine import engine
@@ -40,17 +41,21 @@ def examine(case: Case, report: Progress) -> Diagnosis:
     """What the candidate of ``case`` does differently, stage by stage."""
     report("forward pass")
     explanations: list[Explained] = []
+    forwards: dict[str, Hypothesis] = {}
     mended: dict[str, Layer] = {}
     unclear: set[str] = set()
     shown: ForwardError | Introduced | None = None
     for each in _forward(case):
         if isinstance(each, Finding):
             # Behind a layer that is missing, extra or elsewhere the layers of the two sides do not correspond.
-            return Diagnosis(case, (*grouped(explanations), each), shown=shown)
+            found = (*grouped(explanations), each)
+            return _with_proof(Diagnosis(case, found, shown=shown), proved_by_structure(case))
         shown = shown or each
         report(f"forward pass: {each.layer.name}")
         explanation = explain_forward(case, each)
         explanations.append(explanation)
+        if explanation.hypothesis is not None:
+            forwards[each.layer.name] = explanation.hypothesis
         layer = mended_layer(each.step, explanation.hypothesis)
         if layer is None:
             unclear.add(each.layer.name)
@@ -64,8 +69,8 @@ def examine(case: Case, report: Progress) -> Diagnosis:
     # Behind a softmax that should not be there, the way back starts from its derivative.
     head = () if inner is None or ends else tuple(_head(inner))
     steps: list[tuple[str, str, float, float]] = []
-    rules: list[Explained] = []
-    known: list[Hypothesis] = []
+    rules: dict[str, Explained] = {}
+    known: dict[str, Hypothesis] = {}
     unnamed: Counter[tuple[str, Rule]] = Counter()
     for each_step in () if inner is None else _steps(inner, unclear):
         steps.append((each_step.layer.name, each_step.layer.kind, each_step.error, each_step.floor))
@@ -75,19 +80,68 @@ def examine(case: Case, report: Progress) -> Diagnosis:
         assert inner is not None
         alike = (each_step.layer.kind, each_step.step.rule)
         explanation = explain_step(inner, each_step, known, pairs=unnamed[alike] < UNNAMED)
-        rules.append(explanation)
+        rules[each_step.layer.name] = explanation
         unnamed[alike] += any(each.cause == "unknown" for each in explanation.findings)
         if shown is None and not head:
             shown = each_step
         if explanation.hypothesis is not None:
-            known.append(explanation.hypothesis)
-    rule = grouped(rules)
+            known[each_step.layer.name] = explanation.hypothesis
+    if inner is not None and inner.candidate_steps is not None:
+        for name, explanation in _shared_by_others(inner, known):
+            rules[name] = explanation
+            known[name] = explanation.hypothesis or known[name]
+    rule = grouped(rules.values())
     findings = (*forward, *head, *rule)
     if isinstance(case.method.procedure, Backward):
         findings = (*findings, *attribution_findings(case))
     if not findings:
-        findings = tuple(each for each in _whole_run(case) if each is not None)[:1]
-    return Diagnosis(case, findings, tuple(steps), shown=shown)
+        findings = tuple(_whole_run(case))
+    report("proof")
+    diagnosis = Diagnosis(case, findings, tuple(steps), shown=shown)
+    return _proved(diagnosis, case.with_mended(mended), Causes(findings, forwards, known))
+
+
+def _shared_by_others(case: Case, known: Mapping[str, Hypothesis]) -> Iterator[tuple[str, Explained]]:
+    """Layers that were explained by something of their own, by what several others do, where that explains them too.
+
+    The layers are explained from the output on: what has a number fitted to the first may have the constant of all.
+    """
+    counts = Counter(each.words for each in known.values())
+    shared = {name: each for name, each in known.items() if counts[each.words] > 1}
+    first_of_each = {each.words: name for name, each in reversed(shared.items())}
+    others = {name: shared[name] for name in first_of_each.values()}
+    for name, each in tuple(known.items()):
+        if counts[each.words] > 1 or not others:
+            continue
+        step = introduced_by(case, case.graph[name])
+        explanation = None if step is None else explained_as(case, step, others)
+        if explanation is not None:
+            yield name, explanation
+
+
+def _proved(diagnosis: Diagnosis, case: Case, causes: Causes) -> Diagnosis:
+    """``diagnosis`` with what is left of the whole case once all causes are applied (`harness.diagnosis.proof`)."""
+    if not causes.findings:
+        return diagnosis
+    first = causes.findings[0]
+    if all(each.first_seen and each.layer is None for each in causes.findings):
+        # The search for it was made of whole runs of the reference.
+        left = first.error if first.residual is None else first.residual
+        return _with_proof(diagnosis, Proof(left, first.floor))
+    alone = simplest(case, causes)
+    if alone is not None:
+        findings, proof = alone
+        return _with_proof(replace(diagnosis, findings=findings, shown=None), proof)
+    return _with_proof(diagnosis, proved(case, causes))
+
+
+def _with_proof(diagnosis: Diagnosis, proof: Proof | None) -> Diagnosis:
+    if proof is None:
+        return diagnosis
+    findings = diagnosis.findings
+    if not proof.closes:
+        findings = tuple(replace(each, left=proof.left) for each in findings)
+    return replace(diagnosis, findings=findings, left=proof.left, left_floor=proof.floor)
 
 
 def _single(case: Case) -> Case | None:
@@ -109,13 +163,15 @@ def _single(case: Case) -> Case | None:
     return inner
 
 
-def _whole_run(case: Case) -> Iterator[Finding | None]:
+def _whole_run(case: Case) -> Iterator[Finding]:
     """What is left where every step is right: how runs are joined, or a candidate that does not show all steps."""
     if case.candidate_steps is not None:
         if isinstance(case.method.procedure, IntegratedGradients | Smoothed):
-            yield joined_finding(case)
+            joined = joined_finding(case)
+            if joined is not None:
+                yield joined
     elif not (isinstance(case.method.procedure, Backward) and _shows_all(case)):
-        yield black_box_finding(case)
+        yield from black_box_findings(case)
 
 
 def _shows_all(case: Case) -> bool:

@@ -10,10 +10,10 @@ from harness.diagnosis.explanation import Explained, named, plain, unknown
 from harness.diagnosis.facts import facts
 from harness.diagnosis.findings import Differing
 from harness.diagnosis.forward import ForwardError, noise
-from harness.diagnosis.precision import common_format
+from harness.diagnosis.precision import common_format, rounded_to
 from harness.diagnosis.search import Hypothesis, Problem, Search
 from harness.graph import Layer
-from harness.steps import ForwardStep
+from harness.steps import Deviation, ForwardStep
 
 #: Causes that change more of a step than the layer it belongs to.
 _BEYOND_A_LAYER = ("precision", "batch-coupling", "preprocessing")
@@ -46,9 +46,19 @@ def explain_forward(case: Case, error: ForwardError) -> Explained:
     stored = common_format([(expected, error.observed)], error.error, case.dtype)
     if stored is not None:
         words = f"every value of the output is a {stored} number: the layer is computed in {stored}"
-        return plain(differing, "precision", words, parameters={"format": stored})
+        shown = plain(differing, "precision", words, parameters={"format": stored})
+        return replace(shown, hypothesis=Hypothesis((_stored_in(stored, words),), 0.0))
     known = facts((expected,), (error.observed,), error.layer.axes)
     return unknown(differing, outcome, "the output is not what its inputs should give", known)
+
+
+def _stored_in(name: str, words: str) -> Deviation:
+    """A layer whose output is rounded to a shorter format."""
+
+    def alter(step: ForwardStep) -> ForwardStep:
+        return replace(step, after=(*step.after, lambda _, output: rounded_to(name, output)))
+
+    return Deviation("precision", words, alter, {"format": name})
 
 
 def mended_layer(step: ForwardStep, hypothesis: Hypothesis | None) -> Layer | None:

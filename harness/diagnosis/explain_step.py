@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -16,9 +17,10 @@ from harness.diagnosis.facts import facts
 from harness.diagnosis.findings import Differing
 from harness.diagnosis.localise import Introduced
 from harness.diagnosis.measure import MOVES, apart, explained
-from harness.diagnosis.precision import common_format
+from harness.diagnosis.precision import common_format, rounded_to
 from harness.diagnosis.search import FIRSTS, Hypothesis, Outcome, Problem, Search
 from harness.diagnosis.verify import best_elsewhere, coupled, standing
+from harness.graph import Graph
 from harness.steps import Arrays, Deviation, Step
 
 #: So many single deviations are tried with every other on a large convolution in all places, which takes long.
@@ -33,12 +35,12 @@ Listing = Callable[[Step, Arrays], Iterable[Deviation]]
 
 
 def explain_step(
-    case: Case, introduced: Introduced, before: Sequence[Hypothesis] = (), pairs: bool = True
+    case: Case, introduced: Introduced, before: Mapping[str, Hypothesis] | None = None, pairs: bool = True
 ) -> Explained:
     """What a layer does differently on its way back.
 
-    ``before``: the hypotheses of other layers, which are tried first. ``pairs``: deviations are tried in pairs where
-    none fits alone, which takes longest.
+    ``before``: by layer, the hypotheses of others, which are tried first. ``pairs``: deviations are tried in pairs
+    where none fits alone, which takes longest.
     """
     layer = introduced.layer
     differing = Differing(
@@ -53,7 +55,7 @@ def explain_step(
     nan = _nan_words(introduced)
     part = _excerpt(case, introduced)
     search = _search(case, introduced, part)
-    known = _same_as_before(search, before)
+    known = _same_as_before(search, before or {})
     if known is not None:
         return named(differing, known, Outcome((known,)), nan)
     outcome = _singly(case, introduced, search, part)
@@ -77,6 +79,18 @@ def explain_step(
     return unknown(differing, outcome, words, _facts(case, introduced))
 
 
+def explained_as(case: Case, introduced: Introduced, others: Mapping[str, Hypothesis]) -> Explained | None:
+    """The step by what other layers do, by name in ``others``; None where none of it explains this one."""
+    search = _search(case, introduced, _excerpt(case, introduced))
+    same = _same_as_before(search, others)
+    if same is None:
+        return None
+    differing = Differing(
+        "rule", introduced.layer.name, introduced.error, introduced.floor, case.candidate_steps is None
+    )
+    return named(differing, same, Outcome((same,)), _nan_words(introduced))
+
+
 def _nan_words(introduced: Introduced) -> str | None:
     """Where the candidate has NaN or infinity and the reference has none."""
     for reference, candidate in introduced.seen:
@@ -93,11 +107,23 @@ def _shown_by_itself(case: Case, introduced: Introduced, differing: Differing) -
     if stored is not None:
         words = f"every value of the result is a {stored} number: the step is computed in {stored}"
         known = _facts(case, introduced)
-        return plain(differing, "precision", words, parameters={"format": stored}, facts=known)
+        shown = plain(differing, "precision", words, parameters={"format": stored}, facts=known)
+        return replace(shown, hypothesis=Hypothesis((_stored_in(stored, words),), 0.0))
     if coupled(case, introduced):
         words = "the result of one sample depends on the others in its batch"
         return plain(differing, "batch-coupling", words, facts=_facts(case, introduced))
     return None
+
+
+def _stored_in(name: str, words: str) -> Deviation:
+    """A step whose results are rounded to a shorter format."""
+
+    def alter(step: Step) -> Step:
+        return replace(
+            step, after=(*step.after, lambda _, shares: tuple(rounded_to(name, x) for x in shares))
+        )
+
+    return Deviation("precision", words, alter, {"format": name})
 
 
 def _facts(case: Case, introduced: Introduced) -> dict[str, Any]:
@@ -189,12 +215,23 @@ def _verified(case: Case, introduced: Introduced, outcome: Outcome, part: Excerp
     return replace(outcome, fits=standing(case, introduced, fits))
 
 
-def _same_as_before(search: Search, before: Sequence[Hypothesis]) -> Hypothesis | None:
+def _same_as_before(search: Search, before: Mapping[str, Hypothesis]) -> Hypothesis | None:
     """A hypothesis of another layer, if what it says explains this one too.
 
-    Of a large layer, its excerpt: the whole was verified where the hypothesis was first made.
+    Of a large layer, its excerpt: the whole was verified where the hypothesis was first made. A change reads nothing
+    but its step, so that of a layer like this one is tried as it is first: to list what this one may do takes long.
     """
-    for earlier in before:
+    step = search.problem.step
+    for name, earlier in before.items():
+        there = step.graph[name]
+        alike = (
+            there.kind == step.layer.kind and step.method.composite.rule_for(there, step.graph) == step.rule
+        )
+        if alike and not _particular(earlier, step.graph):
+            residual = _left_by(search, earlier)
+            if residual is not None:
+                return replace(earlier, residual=residual)
+    for earlier in before.values():
         deviations = _here(search.problem, earlier)
         if deviations:
             hypothesis = Hypothesis(deviations, 0.0)
@@ -202,6 +239,22 @@ def _same_as_before(search: Search, before: Sequence[Hypothesis]) -> Hypothesis 
             if residual is not None:
                 return replace(hypothesis, residual=residual)
     return None
+
+
+def _left_by(search: Search, earlier: Hypothesis) -> float | None:
+    try:
+        with np.errstate(all="ignore"):
+            return search.left_by(earlier)
+    except Exception:
+        return None  # made for a rule with other parts
+
+
+def _particular(hypothesis: Hypothesis, graph: Graph) -> bool:
+    """Whether its words are about the layer that it was found at: a count of its, a neighbour."""
+    words = hypothesis.words
+    return bool(re.search(r"\d+ (inputs|outputs|channels|samples)", words)) or any(
+        re.search(rf"(?<!\w){re.escape(layer.name)}(?!\w)", words) for layer in graph
+    )
 
 
 def _here(problem: Problem, earlier: Hypothesis) -> tuple[Deviation, ...]:

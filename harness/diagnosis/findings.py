@@ -21,7 +21,10 @@ class Finding:
     ``floor``: what rounding explains of either. ``runner_up``: the next best deviation, in words, with its
     residual. ``first_seen``: True where the candidate gives no steps of its own, so that the layer is where the
     difference is first seen and not, as otherwise, where it is introduced. ``also``: other layers with
-    the same fault. ``facts``: what is known besides, above all where the cause is unknown.
+    the same fault. ``facts``: what is known besides, above all where the cause is unknown. ``left``: how far the
+    candidate's attribution is from that of the whole case with all causes found, where rounding does not explain it:
+    the finding is then not the whole answer. ``or_causes``: other names that explain it
+    equally well; ``words`` say how.
     """
 
     stage: Stage
@@ -36,6 +39,8 @@ class Finding:
     also: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    left: float | None = None
+    or_causes: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -46,7 +51,18 @@ class Finding:
         how = "" if self.residual is None else f"; with it the {what} agrees to {self.residual:.1e}"
         others = f"; the same at {len(self.also)} more: {', '.join(self.also[:6])}" if self.also else ""
         more = ", ..." if len(self.also) > 6 else ""
-        return f"{where}{self.words}{seen}{how} ({self.cause}){others}{more}"
+        name = " or ".join((self.cause, *self.or_causes))
+        return f"{where}{self.words}{seen}{how} ({name}){others}{more}{self.incomplete}"
+
+    @property
+    def incomplete(self) -> str:
+        """That this is not the whole answer, as the end of a sentence; empty where it is, and for `unknown`."""
+        if self.left is None or self.cause == "unknown":
+            return ""
+        if self.left == float("inf"):
+            return "; incomplete: with all that was found, NaN or infinity is where the reference has numbers"
+        share = f"{self.left:.0%}" if self.left >= 0.01 else f"{self.left:.1e}"
+        return f"; incomplete: with all that was found applied, the attribution is still {share} off"
 
 
 @dataclass(frozen=True)

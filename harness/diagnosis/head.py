@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,9 @@ SEEDS: dict[str, Seed] = {
     "minus the logit": lambda logits, target: -_logit(logits, target),
     "the absolute value of the logit": lambda logits, target: np.abs(_logit(logits, target)),
     "the logit over the batch size": lambda logits, target: _logit(logits, target) / len(target),
+    "the sum of the targets' logits over the batch": lambda logits, target: np.full(
+        len(target), _logit(logits, target).sum()
+    ),
     "one over the batch size": lambda logits, target: np.full(len(target), 1 / len(target)),
     "one over the number of classes": lambda logits, target: np.full(len(target), 1 / logits.shape[1]),
     "the square of the logit": lambda logits, target: _logit(logits, target) ** 2,
@@ -64,6 +67,35 @@ def _at(logits: np.ndarray, target: np.ndarray, values: np.ndarray) -> np.ndarra
     return start
 
 
+def start_of(findings: Sequence[Finding], logits: np.ndarray, target: np.ndarray, head: Head) -> np.ndarray:
+    """The relevance of the output, (batch, classes), with what ``findings`` of this module say about it."""
+    for finding in findings:
+        if finding.cause == "target":
+            target = np.asarray(finding.parameters["found"])
+    own = seed(logits, target, head)
+    for finding in findings:
+        words = finding.parameters.get("start")
+        if words in SEEDS:
+            return _at(logits, target, SEEDS[words](logits, target))
+        if words is not None:
+            return dict(_whole_starts(logits, target))[words]
+        if finding.cause not in ("target", "unknown") and "factor" in finding.parameters:
+            return own / np.asarray(finding.parameters["factor"])[:, None]
+    return own
+
+
+def behind_softmax(logits: np.ndarray, target: np.ndarray, head: Head) -> np.ndarray:
+    """What comes back to ``logits`` where the network goes on to a softmax and ``head`` is taken behind that."""
+    probability = _softmax(logits)
+    start = seed(probability, target, head)
+    return probability * (start - (start * probability).sum(axis=1, keepdims=True))
+
+
+def wider_starts(logits: np.ndarray, target: np.ndarray) -> tuple[str, ...]:
+    """What a backward pass may start from besides the target, in words that :func:`start_of` knows."""
+    return tuple(words for words, _ in _whole_starts(logits, target))
+
+
 def head_findings(
     logits: np.ndarray, target: np.ndarray, head: Head, observed: np.ndarray, layer: str, floor: float
 ) -> Iterator[Finding]:
@@ -79,7 +111,8 @@ def head_findings(
     for words, start in _whole_starts(logits, target):
         residual = apart((start,), (observed,))
         if explained(residual, floor):
-            yield differing.finding("output-seed", _instead(words, head), residual)
+            parameters = {"start": words}
+            yield differing.finding("output-seed", _instead(words, head), residual, parameters=parameters)
             return
     starts = int(np.count_nonzero(observed, axis=1).max(initial=0))
     if starts > 1:
@@ -126,9 +159,14 @@ def _value(
     with np.errstate(all="ignore"):
         factor = own / values
         same = np.allclose(factor, factor[0], rtol=MULTIPLE * floor, atol=0)
-    parameters = {"found": values.tolist(), "expected": own.tolist(), "factor": factor.tolist()}
+    parameters: dict[str, Any] = {
+        "found": values.tolist(),
+        "expected": own.tolist(),
+        "factor": factor.tolist(),
+    }
     (residual, words), second = ranked[:2]
     if explained(residual, floor):
+        parameters["start"] = words
         words = (
             f"{_instead(words, head)}; the whole result is {_listed(1 / factor, '.6g')} times the reference's"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from harness.methods import (
     GradCam,
     IntegratedGradients,
     Method,
+    Postprocess,
     Smoothed,
     gaussian_noise,
 )
@@ -74,24 +75,46 @@ def _joined(
     method = single_run(case.method)
     assert method is not None
     prepared = case.candidate_prepared
-    runs = []
-    for x in _points(case.x, procedure):
-        one = run_on_copies(prepared, replace(case.asked, x=x, method=method, layers=layers))
-        relevance = np.asarray(one.attribution, np.float64)
-        runs.append({"abs": np.abs, "square": np.square}.get(procedure.each, np.asarray)(relevance))
-    stacked = np.stack(runs)
+    runs = [
+        run_on_copies(prepared, replace(case.asked, x=x, method=method, layers=layers)).attribution
+        for x in points_of(case.x, procedure)
+    ]
+    return joined_of(runs, case.x, procedure, case.method.postprocess, case.dtype)
+
+
+def joined_of(
+    runs: Sequence[np.ndarray],
+    x: np.ndarray,
+    procedure: IntegratedGradients | Smoothed,
+    postprocess: Postprocess,
+    dtype: str,
+) -> tuple[np.ndarray, float]:
+    """What ``procedure`` and ``postprocess`` make of the relevance of the input in each of its runs, float64.
+
+    Beside it the rounding of their sum in ``dtype``, relative: what cancels in the sum leaves that of its terms.
+    """
+    each = {"abs": np.abs, "square": np.square}.get(procedure.each, np.asarray)
+    stacked = np.stack([each(np.asarray(run, np.float64)) for run in runs])
+    x = np.asarray(x, np.float64)
     if isinstance(procedure, IntegratedGradients):
-        result = stacked.mean(axis=0) * (np.asarray(case.x, np.float64) - procedure.baseline)
+        result = stacked.mean(axis=0) * (x - procedure.baseline)
     else:
         result = stacked.mean(axis=0) if procedure.statistic == "mean" else stacked.var(axis=0)
     size = float(np.linalg.norm(result)) or 1.0
-    # What cancels in the sum leaves the rounding of its terms.
-    rounding = float(np.finfo(case.dtype).eps) * float(np.linalg.norm(np.abs(stacked).mean(axis=0))) / size
-    x = np.asarray(case.x, np.float64)
-    return treated(result, x, case.method.postprocess), rounding
+    rounding = float(np.finfo(dtype).eps) * float(np.linalg.norm(np.abs(stacked).mean(axis=0))) / size
+    return treated(result, x, postprocess), rounding
 
 
-def _points(x: np.ndarray, procedure: IntegratedGradients | Smoothed) -> Iterator[np.ndarray]:
+def procedure_of(
+    procedure: IntegratedGradients | Smoothed, findings: Sequence[Finding]
+) -> IntegratedGradients | Smoothed:
+    """The procedure as ``findings``, those of :func:`joined_finding`, say that the candidate has it."""
+    said = {each.words for each in findings}
+    return next((other for words, other in other_procedures(procedure) if words in said), procedure)
+
+
+def points_of(x: np.ndarray, procedure: IntegratedGradients | Smoothed) -> Iterator[np.ndarray]:
+    """The inputs of the runs."""
     if isinstance(procedure, Smoothed):
         for noise in gaussian_noise(procedure, x.shape):
             yield x + noise.astype(x.dtype)

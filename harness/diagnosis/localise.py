@@ -53,18 +53,26 @@ def introduced(case: Case, unclear: Collection[str]) -> Iterator[Introduced]:
 
     Only the results of layers that differ are worth keeping: they are large.
     """
-    where = case.reference_run
     for layer in reversed(case.graph.layers):
-        if not layer.inputs or layer.name in unclear or _lacks(case, layer):
-            continue
-        relevance = where.layers[layer.name].relevance
-        inputs = [where.layers[name].activation for name in layer.inputs]
-        if relevance is None or any(x is None for x in inputs):
-            continue
-        kept = _kept(relevance)
-        step = case.step(layer, tuple(np.asarray(x) for x in inputs), kept)
-        shown = case.shown(step) if kept is relevance else None
-        yield of_step(case, step, shown or case.expected(step))
+        if layer.name not in unclear:
+            found = introduced_by(case, layer)
+            if found is not None:
+                yield found
+
+
+def introduced_by(case: Case, layer: Layer) -> Introduced | None:
+    """The step of ``layer``; None where it has none, or the reference's run does not show its operands."""
+    where = case.reference_run
+    if not layer.inputs or _lacks(case, layer):
+        return None
+    relevance = where.layers[layer.name].relevance
+    inputs = [where.layers[name].activation for name in layer.inputs]
+    if relevance is None or any(x is None for x in inputs):
+        return None
+    kept = _kept(relevance)
+    step = case.step(layer, tuple(np.asarray(x) for x in inputs), kept)
+    shown = case.shown(step) if kept is relevance else None
+    return of_step(case, step, shown or case.expected(step))
 
 
 def _lacks(case: Case, layer: Layer) -> bool:

@@ -33,6 +33,18 @@ FORMATS: tuple[tuple[str, float, Callable[[np.ndarray], np.ndarray]], ...] = (
     ("float16", 2.0**-11, _half),
     ("float32", 2.0**-24, _bits(0)),
 )
+#: By name, half a unit in the last place relative to 1.
+UNIT_OF = {"tf32": 2.0**-11, **{name: unit for name, unit, _ in FORMATS}}
+
+
+def rounded_to(name: str, values: np.ndarray) -> np.ndarray:
+    """``values`` as a format of :data:`FORMATS` holds them, in float64."""
+    with np.errstate(over="ignore"):
+        if name != "bfloat16":
+            return np.asarray(values, name).astype(np.float64)
+        bits = np.asarray(values, np.float32).view(np.uint32).astype(np.uint64)
+    even = (bits + np.uint64(0x7FFF) + ((bits >> np.uint64(16)) & np.uint64(1))) & np.uint64(0xFFFF0000)
+    return even.astype(np.uint32).view(np.float32).astype(np.float64)
 
 
 def common_format(pairs: Iterable[tuple[np.ndarray, np.ndarray]], error: float, dtype: str) -> str | None:

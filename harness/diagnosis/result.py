@@ -26,7 +26,9 @@ class Diagnosis:
     ``findings``: one for each fault: forward, head, rule (output first), post-processing. ``steps``: by layer,
     output first, its kind, the error that it introduces (relative L2) and what rounding explains of it.
     ``notes``: what a reader should know besides. ``shown``: what the first finding is about, where that is
-    one layer.
+    one layer. ``left``: how far the candidate's attribution is from that of the reference with all causes found
+    applied (relative L2), ``left_floor`` what rounding explains of it (`harness.diagnosis.proof`); None where nothing
+    is wrong, and where such a run cannot be made.
     """
 
     case: Case
@@ -35,6 +37,15 @@ class Diagnosis:
     notes: tuple[str, ...] = ()
     reproduce_in: Path | None = None
     shown: ForwardError | Introduced | None = field(default=None, repr=False)
+    left: float | None = None
+    left_floor: float | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the causes found, applied to the reference, make the two agree to within rounding."""
+        if self.left is None or self.left_floor is None:
+            return not self.findings
+        return explained(self.left, self.left_floor)
 
     @property
     def stage(self) -> str | None:

@@ -105,6 +105,11 @@ class PortedPair(PortedModel):
         yield from super().parts()
         yield from self._torch_side.parts()
 
+    @property
+    def torch_side(self) -> PortedModel:
+        """The user's module as a model of its own: both of its twins are made from :attr:`torch_graph`."""
+        return self._torch_side
+
     def torch(self, dtype: str = "float32") -> Any:
         """The user's module as a twin, layers under canonical names. Raises `MissingFrameworkError`."""
         return self._torch_side.torch(dtype)

@@ -69,6 +69,10 @@ class PreparedOracle:
         """What its forward pass may do differently so that ``observed`` comes out."""
         return forward.forward_deviations(step, observed)
 
+    def input_deviations(self, step: ForwardStep) -> Iterator[Deviation]:
+        """What may be done to the network's input before the layer of ``step``, which reads it, gets it."""
+        return forward.habits(step)
+
     def formula(self, layer: Layer, rule: Rule) -> Formula | None:
         """What ``rule`` computes at ``layer``, as text for a reproducer."""
         return formulas.formula(layer, rule)

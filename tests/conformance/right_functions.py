@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from evidence.functions import numpy_gradient
 from harness.methods import Method, cam_layer, gaussian_noise
-from tests.conformance import numpy_gradient
 
 
 def logit(twin: nn.Module, x: Tensor, target: Tensor) -> Tensor:

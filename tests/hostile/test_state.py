@@ -172,3 +172,37 @@ def test_what_raises_is_put_back_too(model: Any, x: np.ndarray) -> None:
 
 def test_the_cause_has_its_sentence() -> None:
     assert CAUSES["state"].startswith("the candidate changes the model, its input")
+
+
+def merges_batch_norms(twin: Any) -> None:
+    """As the canonizer of Zennit 1.0.0 (its issue 237): new parameters, and the merged weights are left behind."""
+    for linear, norm in (("conv1", "bn1"),):
+        convolution, batch_norm = twin.get_submodule(linear), twin.get_submodule(norm)
+        scale = batch_norm.weight / torch.sqrt(batch_norm.running_var + batch_norm.eps)
+        weight = convolution.weight * scale.reshape(-1, 1, 1, 1)
+        bias = (convolution.bias - batch_norm.running_mean) * scale + batch_norm.bias
+        convolution.weight = torch.nn.Parameter(weight, requires_grad=False)
+        convolution.bias = torch.nn.Parameter(bias, requires_grad=False)
+        batch_norm.weight = torch.nn.Parameter(torch.ones_like(scale), requires_grad=False)
+        batch_norm.bias = torch.nn.Parameter(torch.zeros_like(scale), requires_grad=False)
+        batch_norm.running_mean.zero_()
+        batch_norm.running_var.fill_(1 - batch_norm.eps)
+
+
+def test_merged_batch_norms_that_are_left_behind_are_state_and_are_put_back() -> None:
+    """The network computes the same, and the attribution is right; whoever reads the weights next is misled."""
+    model = harness.load_model("digits-cnn")
+    x = np.random.default_rng(0).random((2, *model.input_shape))
+
+    def function(twin: Any, x: torch.Tensor, target: torch.Tensor, method: Any) -> torch.Tensor:
+        merges_batch_norms(twin)
+        return the_gradient(twin, x, target, method)
+
+    before = {name: value.clone() for name, value in model.torch("float64").state_dict().items()}
+    candidate = harness.backend_from_function("merging", function, "torch")
+    found = diagnose(model, x, "gradient", candidate=candidate, dtype="float64")
+    assert (found.stage, found.cause, found.layer) == ("run", "state", None)
+    assert "conv1.weight" in found.explanation
+    assert found.left is not None and found.left < 1e-12
+    after = model.torch("float64").state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())

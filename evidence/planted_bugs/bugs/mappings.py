@@ -86,7 +86,26 @@ LAST_CONVOLUTION = convolutions("last", ruled=(AlphaBeta,))
 ONE_RELU = Where(("relu", "relu6"), "middle")
 THREE = ("digits-cnn", "ecg-cnn1d", "vgg16-mri")
 
+
+def at_each_half(rule: Any, module: Any, x: Tensor, relevance: Tensor) -> Tensor:
+    """Epsilon at the pointwise convolution, then at the depthwise one, which has no bias."""
+    between = run(module.depthwise, x)
+    for half, inputs in ((module.pointwise, between), (module.depthwise, x)):
+        z = run(half, inputs)
+        relevance = inputs * back(half, inputs, relevance / (z + rule.epsilon * sign(z)))
+    return relevance
+
+
 MUTANTS = (
+    mutant(
+        "epsilon-at-each-half",
+        "the epsilon rule at each half of a separable convolution",
+        formula(Where(("separable_conv2d",), ruled=(Epsilon,)), "rule-twice", at_each_half),
+        methods=("lrp.epsilon:epsilon=0.25", "lrp.epsilon"),
+        models=("halves-net", "fer-xception"),
+        source="Zennit 0.5.1 on a separable convolution of two modules",
+        hard=True,
+    ),
     mutant(
         "rules-shifted-to-the-neighbour",
         "the last convolution has the dense layers' rule, the first dense layer that of the convolutions",

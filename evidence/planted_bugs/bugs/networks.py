@@ -111,6 +111,25 @@ def branches() -> Graph:
     return b.graph()
 
 
+def halves() -> Graph:
+    """Two separable convolutions with a multiplier of two, each behind a ReLU."""
+    b = Builder("halves-net", (6, 6, 3))
+    conv(b, "conv1", 80, 3, 4)
+    b.add("relu", "conv1_relu")
+    for place in (1, 2):
+        weights = {
+            "depthwise_kernel": kernel(80 + 10 * place, 3, 3, 4, 2),
+            "pointwise_kernel": kernel(81 + 10 * place, 8, 4),
+            "bias": 0.2 * normal(82 + 10 * place, 4),
+        }
+        b.add("separable_conv2d", f"separable{place}", attributes={"padding": "same"}, weights=weights)
+        b.add("relu", f"separable{place}_relu")
+    b.add("global_average_pool", "pooled")
+    b.add("flatten", "flatten")
+    dense(b, "logits", 110, 4, 3)
+    return b.graph()
+
+
 def _model(graph: Callable[[], Graph], batch: int) -> PortedModel:
     made = graph()
     example = normal(70, batch, *made.input.shape)
@@ -123,6 +142,7 @@ NETWORKS: dict[str, Callable[[], PortedModel]] = {
     "slopes-net": partial(_model, slopes, 3),
     "groups-net": partial(_model, groups, 2),
     "branches-net": partial(_model, branches, 3),
+    "halves-net": partial(_model, halves, 2),
 }
 
 ZOO = ("digits-cnn", "ecg-cnn1d", "fer-xception", "efficientnet-lite0", "vgg16-mri")

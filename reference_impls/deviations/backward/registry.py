@@ -14,6 +14,7 @@ from reference_impls.deviations.backward.bias import biases
 from reference_impls.deviations.backward.branches import residuals
 from reference_impls.deviations.backward.coupling import batches, heads
 from reference_impls.deviations.backward.derivatives import derivatives
+from reference_impls.deviations.backward.halves import halves
 from reference_impls.deviations.backward.input_values import bounds, ones_and_inputs
 from reference_impls.deviations.backward.layout import flattenings, layouts
 from reference_impls.deviations.backward.limits import limits
@@ -47,6 +48,7 @@ SUBJECTS: tuple[Subject, ...] = (
     batch_norms,
     residuals,
     flattenings,
+    halves,
     other_rules,
     activations,
     derivatives,

@@ -77,6 +77,10 @@ def epsilons(step: Step, observed: Arrays) -> Iterator[Deviation]:
             # A value with many digits may be the best fit of another form, whose own value is round.
             generic = not is_round(float(f"{other:g}"))
             yield deviation("epsilon-value", words, make(other), parameters, generic=generic)
+    held = float(np.float32(value))
+    if held != value:
+        words = f"the constant {value:g} is held in float32, {held:.10g}"
+        yield deviation("precision", words, make(held), {"constant": held, "specified": value})
 
 
 def _value_of(rule: Rule) -> tuple[float, str] | None:
@@ -144,6 +148,11 @@ def _of_input(statistic: str, over: str, epsilon: float, step: Step, z: np.ndarr
     return np.where((size == 0) & (z == 0), ReplaceZero().value, away_from_zero(z, epsilon * size))
 
 
+def _in_single(statistic: str, epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
+    size = (epsilon * spread(step, statistic=statistic)).astype(np.float32).astype(np.float64)
+    return away_from_zero(z, of_rows(step, size, z))
+
+
 #: Each form with what it is in words, ``e`` standing for its epsilon.
 FORMS: tuple[tuple[str, Form], ...] = (
     ("z + {e} on the side of the sign of z", _signed),
@@ -166,11 +175,22 @@ FORMS: tuple[tuple[str, Form], ...] = (
         partial(_signed_spread, "rms", "sample"),
     ),
     ("z + {e} * std(x) on the side of the sign", partial(_of_input, "std", "sample")),
+    ("z + {e} * std(x) with ddof 1 on the side of the sign", partial(_of_input, "std1", "sample")),
     ("z + {e} * rms(x) on the side of the sign", partial(_of_input, "rms", "sample")),
     ("z + {e} * var(x) on the side of the sign", partial(_of_input, "variance", "sample")),
     ("z + {e} * mean|x| on the side of the sign", partial(_of_input, "mean", "sample")),
     ("z + {e} * std(z) on the side of the sign, over each sample", partial(_signed_spread, "std", "sample")),
     ("z + {e} * max|x| on the side of the sign", partial(_of_input, "largest", "sample")),
+)
+
+
+#: Forms whose constant is one of :data:`FACTORS`: it is not found by steps, which rounding to float32 swallows.
+IN_SINGLE: tuple[tuple[str, Form], ...] = (
+    ("z + {e} * std(x) as float32 holds it, on the side of the sign", partial(_in_single, "std")),
+    (
+        "z + {e} * std(x) with ddof 1 as float32 holds it, on the side of the sign",
+        partial(_in_single, "std1"),
+    ),
 )
 
 
@@ -198,6 +218,13 @@ def forms(step: Step, observed: Arrays) -> Iterator[Deviation]:
             parameters = {"form": sentence.format(e="epsilon"), "epsilon": value}
             change = _dividing_by(form, value)
             yield deviation("stabilizer-form", words, change, parameters, generic=not is_round(value))
+    if part is None:
+        return
+    for sentence, form in IN_SINGLE:
+        for value in FACTORS:
+            words = f"the denominator is {sentence.format(e=f'{value:g}')} instead of {specified}"
+            parameters = {"form": sentence.format(e="epsilon"), "epsilon": value}
+            yield deviation("stabilizer-form", words, _dividing_by(form, value), parameters)
 
 
 def _dividing_by(form: Form, epsilon: float) -> Change:

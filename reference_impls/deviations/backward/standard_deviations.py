@@ -11,9 +11,19 @@ from harness.methods import ReplaceZero, StdEpsilon
 from harness.steps import Deviation, Step
 from reference_impls.deviations.backward.altering import Change, deviation, dividing_by
 from reference_impls.deviations.backward.carrying import carry_out
+from reference_impls.deviations.backward.estimating import (
+    is_as_specified,
+    is_round,
+    narrowed,
+    rounded_alike,
+    solved,
+)
 from reference_impls.deviations.backward.wholes import of_rows, samples_of, spread, spread_of_z
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.parts import away_from_zero, stabilize
+
+#: Where the search for a factor starts.
+GRID = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 
 
 def standard_deviations(step: Step, observed: Arrays) -> Iterator[Deviation]:
@@ -22,6 +32,7 @@ def standard_deviations(step: Step, observed: Arrays) -> Iterator[Deviation]:
         return
     words = "the standard deviation of the input divides by n - 1 (ddof 1) instead of n"
     yield deviation("std-ddof", words, _by_spread(lambda each: spread(each, ddof=1)), {"ddof": 1})
+    yield from _other_factor_with_ddof_1(step, observed)
     if samples_of(step) > 1:
         words = "the standard deviation is taken over the whole batch instead of each sample"
         yield deviation("batch-coupling", words, _by_spread(lambda each: spread(each, over="batch")))
@@ -39,6 +50,21 @@ def standard_deviations(step: Step, observed: Arrays) -> Iterator[Deviation]:
     yield from _of_something_else(step, step.rule.factor)
     words = f"epsilon is {step.rule.factor:g} itself instead of {step.rule.factor:g} * std(x)"
     yield deviation("stabilizer-form", words, _by_spread(lambda each: np.ones(1)))
+
+
+def _other_factor_with_ddof_1(step: Step, observed: Arrays) -> Iterator[Deviation]:
+    """A round multiple of the standard deviation with ddof 1: as one of that with ddof 0 it is no round number."""
+    if not isinstance(step.rule, StdEpsilon) or is_as_specified(step, observed):
+        return
+    own = step.rule.factor
+
+    def make(factor: float) -> Change:
+        return _by_spread(lambda each: factor / own * spread(each, ddof=1))
+
+    factor = solved(*narrowed(step, observed), make, GRID)
+    if factor is not None and is_round(factor) and not rounded_alike(factor, own):
+        words = f"epsilon is {factor:g} * std(x) with ddof 1 instead of {own:g} * std(x) with ddof 0"
+        yield deviation("std-ddof", words, make(factor), {"ddof": 1, "factor": factor})
 
 
 def _of_something_else(step: Step, factor: float) -> Iterator[Deviation]:

@@ -55,8 +55,8 @@ def of_rows(step: Step, values: np.ndarray, z: np.ndarray) -> np.ndarray:
 def spread(step: Step, ddof: int = 0, statistic: str = "std", over: str = "sample") -> np.ndarray:
     """A statistic of the values of each sample's layer input, or of the whole batch's (``over="batch"``).
 
-    ``statistic``: "std" (with ``ddof``), "variance", "rms", "largest" (of the absolute values), "mean" (of the
-    absolute values), "upper" (std of the positive parts).
+    ``statistic``: "std" (with ``ddof``), "std1" (with ddof 1), "variance", "rms", "largest" (of the absolute values),
+    "mean" (of the absolute values), "upper" (std of the positive parts).
     """
     whole = whole_of(step)
     return _kept(
@@ -71,6 +71,7 @@ def _of_values(values: np.ndarray, statistic: str, over: str, ddof: int) -> np.n
 #: From (samples, values) to (samples,).
 STATISTICS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "std": lambda x, ddof: x.std(axis=1, ddof=min(ddof, x.shape[1] - 1)),
+    "std1": lambda x, ddof: x.std(axis=1, ddof=min(1, x.shape[1] - 1)),
     "variance": lambda x, ddof: x.var(axis=1),
     "rms": lambda x, ddof: np.sqrt((x**2).mean(axis=1)),
     "largest": lambda x, ddof: np.abs(x).max(axis=1),

@@ -31,11 +31,16 @@ def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     layer = step.layer
     if layer.kind != "input" and not _reads_input(step.graph, layer):
         return
+    yield from habits(step)
+    if _is_solved(layer) and not step.after and np.isfinite(sight.seen).all():
+        yield from _solved(step, sight)
+
+
+def habits(step: ForwardStep) -> Iterator[Deviation]:
+    """What people do to an input, done to that of ``step``."""
     for words, transform in _named(step.inputs[0], step.graph):
         change = partial(_with_input, transform=transform)
         yield Deviation(CAUSE, f"its input {words}", change, {"input": words})
-    if _is_solved(layer) and not step.after and np.isfinite(sight.seen).all():
-        yield from _solved(step, sight)
 
 
 def _is_solved(layer: Layer) -> bool:

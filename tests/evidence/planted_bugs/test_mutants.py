@@ -14,6 +14,7 @@ from evidence.planted_bugs.command import BUGS
 from evidence.planted_bugs.effect import owed
 from evidence.planted_bugs.run import case_of
 from harness.diagnosis import CAUSES
+from harness.files import in_sample
 from harness.runner import chosen_input
 
 COLLECTION = collect(BUGS)
@@ -21,6 +22,7 @@ COLLECTION = collect(BUGS)
 BY_SPEED = (
     "tokens-net",
     "branches-net",
+    "halves-net",
     "groups-net",
     "slopes-net",
     "digits-cnn",
@@ -29,16 +31,22 @@ BY_SPEED = (
     "efficientnet-lite0",
     "vgg16-mri",
 )
-SLOW = BY_SPEED[6:]
+SLOW = BY_SPEED[7:]
+#: About this share of the functions without layers.
+FUNCTIONS_ON_PUSH = 0.15
 
 
 def cases() -> Iterator[object]:
-    """Every mutant, model and method; the first method on the fastest model on every push, the rest nightly."""
+    """Every mutant, model and method; the first method on the fastest model on every push, the rest nightly.
+
+    Of the functions without layers, each of which takes hundreds of whole runs, a fixed sample on every push.
+    """
     for mutant in COLLECTION.mutants:
         models = sorted(mutant.models, key=BY_SPEED.index)
         for model in models:
             for method in mutant.methods:
                 first = model == models[0] and method == mutant.methods[0] and model not in SLOW
+                first &= not mutant.name.startswith("fn-") or in_sample(mutant.name, FUNCTIONS_ON_PUSH)
                 marks = [] if first else [pytest.mark.nightly]
                 yield pytest.param(mutant.name, model, method, marks=marks)
 

@@ -1,0 +1,358 @@
+"""What may be done inside a run that shows nothing but its attribution: every other reading, against the attribution.
+
+A reading is another rule at all layers that have it, another way of joining runs, or a deviation at all layers of a
+kind. Alone first; then with another start or scale, or another treatment of the relevance of the input. What fits must
+also fit on another input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from harness.comparison.floor import moved_one_ulp
+from harness.comparison.postprocess import Treatment, treated
+from harness.diagnosis.attribution import treatments
+from harness.diagnosis.case import Case
+from harness.diagnosis.difference import Difference
+from harness.diagnosis.everywhere import (
+    WholeRuns,
+    deviations_everywhere,
+    inputs_otherwise,
+    small_enough,
+)
+from harness.diagnosis.findings import Finding, Stage
+from harness.diagnosis.head import SEEDS, head_words, wider_starts
+from harness.diagnosis.measure import apart, explained, summation_floor
+from harness.diagnosis.proof import Causes, input_relevance
+from harness.diagnosis.readings import readings
+from harness.diagnosis.search import LEFT
+from harness.engine import engine
+from harness.methods import Backward, Method
+
+#: On another input a reading that is right leaves less than this part of the error.
+ELSEWHERE = 0.01
+#: So many readings that fit are tried on another input.
+TRIED_ELSEWHERE = 12
+#: Where a reading leaves more than this, its rounding would hide too much for a name.
+CLEAR = 1e-6
+#: So many readings that come near are moved by rounding themselves.
+MEASURED = 4
+#: From whole runs on an input to the relevance of the input (of a method of many runs: what they are joined to).
+Inside = Callable[[WholeRuns], np.ndarray | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One thing done differently."""
+
+    stage: Stage
+    cause: str
+    words: str
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What may have been done: ``gives`` is the attribution that comes of it.
+
+    ``noise``: how far that moves under rounding, where it was measured.
+    """
+
+    parts: tuple[Part, ...]
+    gives: Callable[[WholeRuns], np.ndarray | None]
+    residual: float
+    noise: float = 0.0
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        return tuple(each.cause for each in self.parts)
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A reading, and the relevance of the input on the input of the case."""
+
+    part: Part | None
+    inside: Inside
+    relevance: np.ndarray
+
+
+def reread(case: Case, difference: Difference) -> tuple[tuple[Finding, ...], tuple[str, float] | None]:
+    """The findings of the answer that fits best; else, of those that do not fit, the nearest in words."""
+    runs = WholeRuns(case)
+    every: list[Reading] = []
+    fits: list[Answer] = []
+    alone: list[Answer] = []
+    for stage in _stages(case, runs):
+        some = [each for part, inside in stage if (each := _made(part, inside, runs)) is not None]
+        every += some
+        answers = [_alone(case, each, difference) for each in some if each.part is not None]
+        alone += answers
+        fits = _fitting(case, answers, difference)
+        standing = _elsewhere(case, _best(case, fits))
+        if standing:
+            return _findings(difference, standing), None
+    for more in (_scaled, _finished):
+        fits = [answer for each in every for answer in more(case, each, difference)]
+        standing = _elsewhere(case, _best(case, fits))
+        if standing:
+            return _findings(difference, standing), None
+    nearest = min(alone, key=lambda each: each.residual, default=None)
+    return (), None if nearest is None else (nearest.parts[0].words, nearest.residual)
+
+
+def _stages(case: Case, runs: WholeRuns) -> Iterator[list[tuple[Part | None, Inside]]]:
+    """The method itself, then what is likely at once; each list is tried where nothing of those before fits."""
+
+    def of_method(method: Method) -> Inside:
+        return lambda runs: _run(runs.case, replace(method, postprocess="none"))
+
+    def with_causes(causes: Causes) -> Inside:
+        return lambda runs: input_relevance(runs.case, causes)
+
+    yield [(None, of_method(case.method))]
+    if isinstance(case.method.procedure, Backward):
+        yield [
+            (_start_part(case, words), with_causes(Causes((_start_finding(words),))))
+            for words in wider_starts(np.asarray(case.reference_run.logits, np.float64), case.target)
+        ]
+    if small_enough(case):
+        yield [
+            (Part("forward", "preprocessing", words), with_causes(causes))
+            for words, causes in inputs_otherwise(case)
+        ]
+        for stage in deviations_everywhere(runs):
+            yield [(Part(each.stage, each.cause, each.words), each.relevance) for each in stage]
+    yield [
+        (Part(reading.stage, reading.cause, reading.words), of_method(reading.method))
+        for reading in readings(case.method)
+    ]
+
+
+def _start_part(case: Case, words: str) -> Part:
+    sentence = f"the backward pass starts from {words} instead of {head_words(case.method.head)}"
+    return Part("head", "output-seed", sentence)
+
+
+def _start_finding(words: str) -> Finding:
+    return Finding("head", None, "output-seed", words, 0.0, 0.0, parameters={"start": words})
+
+
+def _made(part: Part | None, inside: Inside, runs: WholeRuns) -> Reading | None:
+    """The reading on the input of the case; None where it cannot be had."""
+    try:
+        relevance = inside(runs)
+    except Exception:
+        return None  # a layer in the middle of a network need not take what another hands it
+    return None if relevance is None else Reading(part, inside, relevance)
+
+
+def _run(case: Case, method: Method) -> np.ndarray | None:
+    """The reference's attribution by ``method``, in float64; None where the network does not admit the method."""
+    asked = replace(case.asked, method=method, target=case.target, layers=False)
+    try:
+        run = engine().run(asked, case.reference)
+    except Exception:
+        return None
+    return np.asarray(run.attribution, np.float64)
+
+
+# --- answers ----------------------------------------------------------------------------------------------
+
+
+def _own(case: Case, relevance: np.ndarray) -> np.ndarray:
+    return treated(relevance, np.asarray(case.x, np.float64), case.method.postprocess)
+
+
+def _alone(case: Case, reading: Reading, difference: Difference) -> Answer:
+    def gives(runs: WholeRuns) -> np.ndarray | None:
+        relevance = reading.inside(runs)
+        return None if relevance is None else _own(runs.case, relevance)
+
+    assert reading.part is not None
+    residual = apart((_own(case, reading.relevance),), (difference.candidate,))
+    return Answer((reading.part,), gives, residual)
+
+
+def _scaled(case: Case, reading: Reading, difference: Difference) -> Iterator[Answer]:
+    """With another start of the backward pass, or one factor."""
+    if reading.part is None:
+        return
+    result = _own(case, reading.relevance)
+    for part, factors in starts_and_factors(case, result, difference):
+
+        def gives(runs: WholeRuns, factors: Factors = factors) -> np.ndarray | None:
+            relevance = reading.inside(runs)
+            return None if relevance is None else _times(_own(runs.case, relevance), factors(runs.case))
+
+        residual = apart((_times(result, factors(case)),), (difference.candidate,))
+        yield Answer((part, reading.part), gives, residual)
+
+
+def _finished(case: Case, reading: Reading, difference: Difference) -> Iterator[Answer]:
+    """With another treatment of the relevance of the input; without another reading, with another start as well."""
+    x = np.asarray(case.x, np.float64)
+    for cause, words, treatment in treatments(reading.relevance, case):
+        part = Part("postprocess", cause, words)
+        with np.errstate(all="ignore"):
+            result = treatment(reading.relevance, x)
+        if reading.part is not None:
+            residual = apart((result,), (difference.candidate,))
+            if difference.closed_by(residual):
+                yield Answer((reading.part, part), _treated(reading, treatment, None), residual)
+            continue
+        for start, factors in starts_and_factors(case, result, difference):
+            residual = apart((_times(result, factors(case)),), (difference.candidate,))
+            yield Answer((start, part), _treated(reading, treatment, factors), residual)
+
+
+def _treated(
+    reading: Reading, treatment: Treatment, factors: Factors | None
+) -> Callable[[WholeRuns], np.ndarray | None]:
+    def gives(runs: WholeRuns) -> np.ndarray | None:
+        relevance = reading.inside(runs)
+        if relevance is None:
+            return None
+        with np.errstate(all="ignore"):
+            result = treatment(relevance, np.asarray(runs.case.x, np.float64))
+        return result if factors is None else _times(result, factors(runs.case))
+
+    return gives
+
+
+#: From the case to one factor a sample.
+Factors = Callable[[Case], np.ndarray]
+
+
+def starts_and_factors(
+    case: Case, result: np.ndarray, difference: Difference
+) -> Iterator[tuple[Part, Factors]]:
+    """Known starts, or one factor for all, with which ``result`` is the candidate's."""
+    factors = fitted(result, difference.candidate)
+    if factors is None or not difference.closed_by(
+        apart((_times(result, factors),), (difference.candidate,))
+    ):
+        return
+    own = head_words(case.method.head)
+    for words in SEEDS:
+        starts = _Start(words, own)
+        if words != own and difference.closed_by(
+            apart((_times(result, starts(case)),), (difference.candidate,))
+        ):
+            sentence = f"the backward pass starts from {words} instead of {own}"
+            yield Part("head", "output-seed", sentence), starts
+            return
+    if np.allclose(factors, factors[0], rtol=10 * difference.floor, atol=0):
+        factor = float(factors[0])
+        words = f"the attribution is multiplied by {factor:.9g}"
+        yield Part("postprocess", "scale", words), lambda case: np.full(len(case.x), factor)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What another start makes of the result, sample by sample."""
+
+    words: str
+    own: str
+
+    def __call__(self, case: Case) -> np.ndarray:
+        logits = np.asarray(case.reference_run.logits, np.float64)
+        with np.errstate(all="ignore"):
+            return SEEDS[self.words](logits, case.target) / SEEDS[self.own](logits, case.target)
+
+
+def fitted(result: np.ndarray, observed: np.ndarray) -> np.ndarray | None:
+    """One factor a sample (least squares); None where a sample has none."""
+    one, other = (each.reshape(len(each), -1) for each in (result, observed))
+    with np.errstate(all="ignore"):
+        factors = (one * other).sum(axis=1) / np.square(one).sum(axis=1)
+    return factors if np.isfinite(factors).all() and factors.all() else None
+
+
+def _times(result: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    return result * factors.reshape(-1, *(1,) * (result.ndim - 1))
+
+
+# --- which of them ----------------------------------------------------------------------------------------
+
+
+def _fitting(case: Case, answers: Sequence[Answer], difference: Difference) -> list[Answer]:
+    """Those that rounding cannot tell from the candidate.
+
+    A reading may divide by what the method keeps away from zero: its own movement under rounding is measured where it
+    leaves more than the method's floor, for the nearest.
+    """
+    fits = [each for each in answers if difference.closed_by(each.residual)]
+    if fits:
+        return fits
+    near = [each for each in answers if each.residual <= min(LEFT * difference.error, CLEAR)]
+    moved = replace(case, x=moved_one_ulp(np.asarray(case.x), np.random.default_rng(0)))
+    runs, runs_moved = WholeRuns(case), WholeRuns(moved)
+    for each in sorted(near, key=lambda each: each.residual)[:MEASURED]:
+        one, other = each.gives(runs), each.gives(runs_moved)
+        noise = 0.0 if one is None or other is None else apart((one,), (other,))
+        if explained(each.residual, max(noise, difference.floor)):
+            fits.append(replace(each, noise=noise))
+    return fits
+
+
+def _best(case: Case, fits: Sequence[Answer]) -> list[Answer]:
+    """Those that rounding cannot tell from the best, in the order in which they are listed."""
+    if not fits:
+        return []
+    bound = 10 * max(min(each.residual for each in fits), summation_floor(case.terms, case.dtype))
+    return [each for each in fits if each.residual <= bound]
+
+
+def _elsewhere(case: Case, fits: Sequence[Answer]) -> list[Answer]:
+    """``fits`` without those that the candidate's run on another input speaks against; all where it has none."""
+    other = _another_input(case)
+    if other is None or not fits:
+        return list(fits)
+    observed = np.asarray(other.candidate_run.attribution, np.float64)
+    error = apart((other.reference_run.attribution,), (observed,))
+    floor = other.attribution_floor
+    runs = WholeRuns(other)
+    left: list[tuple[float, Answer]] = []
+    for each in fits[:TRIED_ELSEWHERE]:
+        try:
+            given = each.gives(runs)
+        except Exception:
+            continue
+        residual = float("inf") if given is None else apart((given,), (observed,))
+        if explained(residual, floor) or residual <= ELSEWHERE * error:
+            left.append((residual, each))
+    if not left:
+        return []
+    bound = 10 * max(min(residual for residual, _ in left), floor)
+    return [each for residual, each in left if residual <= bound]
+
+
+def _another_input(case: Case) -> Case | None:
+    """The case on values of both signs, of the size of those it has; None where the candidate does not take them."""
+    x = np.asarray(case.x)
+    size = float(np.sqrt(np.mean(np.square(x)))) or 1.0
+    drawn = (np.random.default_rng(0).standard_normal(x.shape) * size).astype(case.dtype)
+    other = replace(case, x=drawn)
+    try:
+        runs = other.candidate_run, other.reference_run
+    except Exception:
+        return None
+    return other if all(np.isfinite(run.attribution).all() for run in runs) else None
+
+
+def _findings(difference: Difference, answers: Sequence[Answer]) -> tuple[Finding, ...]:
+    """The first of ``answers``; names that explain as well are said beside its own."""
+    first = answers[0]
+    tied = [each for each in answers if len(each.parts) == len(first.parts)]
+    found = []
+    for place, part in enumerate(first.parts):
+        others = {each.parts[place].cause: each.parts[place] for each in reversed(tied)}
+        others.pop(part.cause, None)
+        words = "; or, as well, ".join((part.words, *(each.words for each in others.values())))
+        finding = difference.finding(part.stage, part.cause, words, first.residual)
+        floor = max(finding.floor, first.noise)
+        found.append(replace(finding, floor=floor, or_causes=tuple(others)))
+    return tuple(found)
