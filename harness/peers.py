@@ -85,7 +85,12 @@ def install(name: str, progress: Callable[[str], None] = lambda line: None) -> P
         progress(f"installing {peer.requirement}; the log is {log}")
         options = ("--no-input", "--disable-pip-version-check", "--progress-bar", "off")
         if peer.beside:
-            wanted = ("--no-deps", "--ignore-requires-python", "--requirement", str(peer.constraints))
+            wanted: tuple[str, ...] = (
+                "--no-deps",
+                "--ignore-requires-python",
+                "--requirement",
+                str(peer.constraints),
+            )
         else:
             wanted = ("--constraint", str(peer.constraints), peer.requirement, *peer.extras)
         _run(

@@ -19,14 +19,13 @@ from typing import Any
 
 from evidence.scoreboard.measure import LIMIT_S, Json, key, measure
 from evidence.scoreboard.page import page
-from evidence.scoreboard.rows import MODELS, Row, library_named, rows
+from evidence.scoreboard.rows import MODELS, Row, libraries, library_named, rows
 from harness.api import load_model
 from harness.backends import Backend, backend_named
 from harness.engine import Store
 from harness.errors import HarnessError
 from harness.files import write_json, write_text
 from harness.runner import chosen_input
-from ported_impls.libraries import LIBRARIES
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "reports" / "scoreboard.md"
@@ -48,11 +47,11 @@ def main() -> int:
     arguments = parser.parse_args()
     figures: Json = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
     if not arguments.only_page:
-        libraries = tuple(arguments.library or (each.name for each in LIBRARIES))
+        names = tuple(arguments.library or libraries())
         models = tuple(arguments.model or MODELS)
-        asked = [row for row in rows(libraries, models) if fnmatch.fnmatch(row.method, arguments.only)]
+        asked = [row for row in rows(names, models) if fnmatch.fnmatch(row.method, arguments.only)]
         store = Store(force=arguments.force)
-        for library in libraries:
+        for library in names:
             these = [row for row in asked if row.library == library]
             _measure(library, these, store, arguments.limit, figures)
     write_text(PAGE, page(figures))

@@ -85,18 +85,22 @@ def _facts(diagnosis: Diagnosis) -> Json:
             "layers": [layer for layer in (each.layer, *each.also) if layer],
             "residual": each.residual,
             "words": each.words,
+            "parameters": {
+                name: value for name, value in each.parameters.items() if isinstance(value, int | float)
+            },
         }
         for each in findings
     ]
     reference, candidate = diagnosis.case.reference_run, diagnosis.case.candidate_run
     distance = compare_arrays(np.asarray(reference.attribution), np.asarray(candidate.attribution))[0].rel_l2
-    left = getattr(diagnosis, "left", None)
+    left, left_floor = getattr(diagnosis, "left", None), getattr(diagnosis, "left_floor", None)
+    complete = None if left is None or left_floor is None else bool(explained(left, left_floor))
     return {
-        "state": state_of([each.cause for each in findings]),
+        "state": state_of([each.cause for each in findings], complete),
         "causes": causes,
         "apart": float(distance) if np.isfinite(distance) else None,
         "left": None if left is None else float(left),
-        "left_explained": None if left is None else bool(explained(left, diagnosis.case.attribution_floor)),
+        "complete": complete,
         "note": " ".join(diagnosis.notes),
     }
 
@@ -110,13 +114,16 @@ def _apart(model: Any, x: np.ndarray, row: Row, candidate: Backend) -> float | N
     return float(distance) if np.isfinite(distance) else None
 
 
-def state_of(causes: list[str]) -> str:
-    """The state of a row by the causes of its findings."""
+def state_of(causes: list[str], complete: bool | None = None) -> str:
+    """The state of a row by the causes of its findings.
+
+    ``complete``: whether the reference with all of them applied agrees with the library; None where that was not tried.
+    """
     if not causes:
         return "agree"
     if set(causes) & {"nan", "nondeterminism"}:
         return "fail"
-    if "unknown" in causes:
+    if "unknown" in causes or complete is False:
         return "unknown"
     return "one" if len(set(causes)) == 1 else "several"
 

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from evidence.scoreboard.rows import MODELS, rows
-from ported_impls.libraries import LIBRARIES
+from evidence.scoreboard.rows import MODELS, libraries, rows
 
 Json = dict[str, Any]
 #: The states of a row, in the order of the summary, and what the page calls them.
@@ -31,7 +30,7 @@ applied is from the library, *apart* how far it is without (relative L2 of the a
 def page(figures: Mapping[str, Json]) -> str:
     """The Markdown page of what was measured, by library."""
     lines = [*_INTRODUCTION.splitlines(), "", *_summary(figures)]
-    for library in LIBRARIES:
+    for library in libraries().values():
         lines += ["", *_library(library.name, figures.get(library.name))]
     return "\n".join(lines) + "\n"
 
@@ -41,7 +40,7 @@ def _summary(figures: Mapping[str, Json]) -> Iterator[str]:
     yield ""
     yield f"| library | {' | '.join(STATES.values())} | rows |"
     yield f"| --- | {' | '.join('---' for _ in STATES)} | --- |"
-    for library in LIBRARIES:
+    for library in libraries().values():
         entry = figures.get(library.name, {"rows": {}})
         counts = Counter(
             facts["state"] for row in entry["rows"].values() for name, facts in row.items() if name in MODELS

@@ -36,10 +36,6 @@ LXT = _library("lxt", "lxt==2.1", "lxt")
 XPLIQUE = _library("xplique", "xplique==2.0.2", "xplique")
 TF_KERAS_VIS = _library("tf-keras-vis", "tf-keras-vis==0.8.7", "tf_keras_vis")
 ZENNIT_CRP = _library("zennit-crp", "zennit-crp==0.6.0", "zennit_crp")
-LIBRARIES = (
-    *(CAPTUM, ZENNIT_0_5, ZENNIT_1_0, SIGNXAI2_0_13, SIGNXAI2_0_15),
-    *(LRP_PF_AUC, LXT, XPLIQUE, TF_KERAS_VIS, ZENNIT_CRP),
-)
 
 
 def hosted(peer: Peer) -> Backend:

@@ -39,6 +39,11 @@ class Call:
     refuses: Callable[[Graph], str] = lambda graph: ""
 
 
+def says(calls: Mapping[str, Call]) -> dict[str, str]:
+    """By method of ours, what a user of the library writes."""
+    return {method: call.says for method, call in calls.items()}
+
+
 @dataclass(frozen=True)
 class LibraryBackend:
     """``calls``, by the name of the method, as a backend whose candidate is a function without layers.

@@ -16,7 +16,7 @@ from harness.methods import (
     Z,
     cam_layer,
 )
-from ported_impls.libraries.adapter import Call, LibraryBackend, kernel_rule, noise_handed_in
+from ported_impls.libraries.adapter import Call, LibraryBackend, kernel_rule, noise_handed_in, says
 
 
 def _saliency(twin: Any, x: Any, target: Any, method: Method) -> Any:
@@ -158,4 +158,5 @@ CALLS = {
     "lrp.gamma": Call(_LRP.format("GammaRule"), _lrp),
     "lrp.alpha_1_beta_0": Call(_LRP.format("Alpha1_Beta0_Rule"), _lrp),
 }
+SAYS = says(CALLS)
 backend = LibraryBackend("captum", ("captum",), "torch", CALLS)

@@ -12,7 +12,14 @@ from typing import Any
 
 from harness.graph import WEIGHTED_KINDS
 from harness.methods import Epsilon, Gamma, Method
-from ported_impls.libraries.adapter import Call, LibraryBackend, empty_module, kernel_rule, square_images
+from ported_impls.libraries.adapter import (
+    Call,
+    LibraryBackend,
+    empty_module,
+    kernel_rule,
+    says,
+    square_images,
+)
 
 
 def _lrp(twin: Any, x: Any, target: Any, method: Method) -> Any:
@@ -49,4 +56,5 @@ CALLS = {
         "lrp.gamma": "LrpGammaRule",
     }.items()
 }
+SAYS = says(CALLS)
 backend = LibraryBackend("lrp-pf-auc", ("lrp-pf-auc",), "torch", CALLS)

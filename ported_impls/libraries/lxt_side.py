@@ -12,7 +12,7 @@ import torch
 from harness.graph import WEIGHTED_KINDS
 from harness.methods import Epsilon, Method
 from ported_impls.capture import capture_layers
-from ported_impls.libraries.adapter import Call, LibraryBackend, bare_package, kernel_rule
+from ported_impls.libraries.adapter import Call, LibraryBackend, bare_package, kernel_rule, says
 
 
 class _Sum(torch.nn.Module):
@@ -63,4 +63,5 @@ CALLS = {
     "lrp.epsilon": Call(_CALL.format("1e-7"), _explicit),
     "lrp.epsilon:epsilon=0.1": Call(_CALL.format("0.1"), _explicit),
 }
+SAYS = says(CALLS)
 backend = LibraryBackend("lxt", ("lxt",), "torch", CALLS)

@@ -13,7 +13,7 @@ from harness.methods import method as method_named
 from harness.methods.definition import TimesSign
 from ported_impls.heads import initial_relevance
 from ported_impls.layout import to_canonical, to_twin
-from ported_impls.libraries.adapter import Call, LibraryBackend, kernel_rule, with_layers
+from ported_impls.libraries.adapter import Call, LibraryBackend, kernel_rule, says, with_layers
 from ported_impls.torchvision_shim import zennit
 
 
@@ -56,4 +56,5 @@ def _calls() -> dict[str, Call]:
 
 
 CALLS = _calls()
+SAYS = says(CALLS)
 backend = LibraryBackend("signxai2-0.15", ("signxai2", "zennit", "lxt"), "torch", CALLS)

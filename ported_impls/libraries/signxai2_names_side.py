@@ -13,7 +13,7 @@ from typing import Any
 from harness.methods import CATALOGUE, GradCam, Method, cam_layer
 from harness.methods.definition import TimesSign
 from harness.methods.dialects.signxai import published_names
-from ported_impls.libraries.adapter import Call, LibraryBackend, bare_package, one_by_one
+from ported_impls.libraries.adapter import Call, LibraryBackend, bare_package, one_by_one, says
 
 
 def _wrappers() -> Any:
@@ -49,4 +49,5 @@ CALLS = {
     method_of(name): Call(f"{name}(model, x, target_class=target)", _called(name))
     for name in published_names()  # all of them are there
 }
+SAYS = says(CALLS)
 backend = LibraryBackend("signxai2-0.13", ("signxai2", "zennit"), "torch", CALLS)

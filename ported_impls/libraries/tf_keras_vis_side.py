@@ -12,7 +12,7 @@ from unittest import mock
 import numpy as np
 
 from harness.methods import Method, Smoothed, gaussian_noise
-from ported_impls.libraries.adapter import Call, LibraryBackend, empty_module
+from ported_impls.libraries.adapter import Call, LibraryBackend, empty_module, says
 
 _AS_IT_IS = {"keepdims": True, "normalize_map": False}
 
@@ -75,4 +75,5 @@ CALLS = {
     ),
     "grad_cam": Call("Gradcam(model)(score, x, normalize_cam=False)", _grad_cam),
 }
+SAYS = says(CALLS)
 backend = LibraryBackend("tf-keras-vis", ("tf-keras-vis", "tensorflow", "keras"), "tensorflow", CALLS)

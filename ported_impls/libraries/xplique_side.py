@@ -12,7 +12,7 @@ from unittest import mock
 import numpy as np
 
 from harness.methods import GradCam, IntegratedGradients, Method, Smoothed, cam_layer, gaussian_noise
-from ported_impls.libraries.adapter import Call, LibraryBackend, empty_module
+from ported_impls.libraries.adapter import Call, LibraryBackend, empty_module, says
 
 
 def _attributions() -> Any:
@@ -24,9 +24,7 @@ def _attributions() -> Any:
 
 
 def _one_hot(twin: Any, target: Any) -> Any:
-    import tensorflow as tf
-
-    return tf.one_hot(target, twin.output_shape[-1])
+    return np.eye(twin.output_shape[-1], dtype=np.float32)[np.asarray(target)]
 
 
 def _plain(name: str) -> Any:
@@ -102,4 +100,5 @@ CALLS = {
     ),
     "grad_cam": Call("GradCAM(model)(x, one_hot)", _grad_cam),
 }
+SAYS = says(CALLS)
 backend = LibraryBackend("xplique", ("xplique", "tensorflow", "keras"), "tensorflow", CALLS, ("float32",))

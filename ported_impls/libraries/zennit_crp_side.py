@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.methods import Method
-from ported_impls.libraries.adapter import Call, LibraryBackend, one_by_one
+from ported_impls.libraries.adapter import Call, LibraryBackend, one_by_one, says
 from ported_impls.torchvision_shim import zennit
 
 _COMPOSITES = {
@@ -34,4 +34,5 @@ CALLS = {
     )
     for name, composite in _COMPOSITES.items()
 }
+SAYS = says(CALLS)
 backend = LibraryBackend("zennit-crp", ("zennit-crp", "zennit"), "torch", CALLS)

@@ -117,6 +117,11 @@ def test_the_state_of_a_row_by_its_causes(causes, state):
     assert state_of(causes) == state
 
 
+def test_named_causes_that_leave_something_are_not_the_whole_answer():
+    assert state_of(["scale"], complete=False) == "unknown"
+    assert state_of(["scale"], complete=True) == "one"
+
+
 def test_a_row_is_kept_under_its_input_method_and_library(model):
     assert key(ROW, model, X) == key(ROW, model, X.copy())
     other = [key(ROW, model, 2 * X), key(Row("lxt", "gradient", "", "three"), model, X)]

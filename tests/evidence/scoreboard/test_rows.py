@@ -8,16 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evidence.scoreboard.rows import MODELS, Row, calls_of, library_named, rows
+from evidence.scoreboard.rows import MODELS, Row, calls_of, libraries, library_named, rows
 from harness.api import list_models
 from harness.errors import HarnessError
 from harness.methods import method
-from ported_impls.libraries import LIBRARIES
 
 
 def test_every_library_is_on_it_on_every_network_of_the_zoo():
     assert set(MODELS) == set(list_models())
-    names = tuple(each.name for each in LIBRARIES)
+    names = tuple(libraries())
     found = {(row.library, row.model) for row in rows(names, MODELS)}
     assert found == {(name, model) for name in names for model in MODELS}
 
@@ -26,10 +25,10 @@ def test_the_make_target_installs_every_library():
     text = (Path(__file__).parents[3] / "Makefile").read_text(encoding="utf-8")
     listed = re.search(r"^LIBRARIES := (.*)$", text, re.MULTILINE)
     assert listed is not None
-    assert set(listed[1].split()) == {each.name for each in LIBRARIES}
+    assert set(listed[1].split()) == set(libraries())
 
 
-@pytest.mark.parametrize("library", LIBRARIES, ids=lambda each: each.name)
+@pytest.mark.parametrize("library", libraries().values(), ids=lambda each: each.name)
 def test_every_row_names_a_method_of_ours_and_says_what_a_user_writes(library):
     x = np.array([-0.5, 1.5])
     for name, says in calls_of(library).items():
