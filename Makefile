@@ -7,7 +7,7 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format types imports golden-verify goldens attack-goldens attack-models models scores benchmarks change-cost clean
+.PHONY: help setup run test lint format types imports golden-verify goldens attack-goldens attack-models models scores scoreboard benchmarks change-cost clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,12 @@ scores: $(STAMP) ## score every planted bug and certify the reference, in full: 
 	$(BIN)/python -m evidence.planted_bugs --healthy catalogue || status=$$?; \
 	$(BIN)/python -m evidence.certification || status=$$?; \
 	exit $$status
+
+# Each beside the harness's own torch or TensorFlow; see docs/peers.md.
+LIBRARIES := captum zennit-0.5 zennit-1.0 signxai2-0.13 signxai2-0.15 lrp-pf-auc lxt xplique tf-keras-vis zennit-crp
+scoreboard: $(STAMP) ## other people's libraries against the reference: hours; goes on where it stopped; reports/scoreboard.md
+	$(foreach library,$(LIBRARIES),$(BIN)/xai-harness peers install $(library) &&) true
+	$(BIN)/python -m evidence.scoreboard
 
 benchmarks: $(STAMP) ## measure against real signxai and on this machine: an hour, with nothing else running; reports/benchmarks.md
 	$(BIN)/xai-harness peers install signxai

@@ -27,6 +27,7 @@ WITHOUT = (
     "evidence/planted_bugs/effect.py",
     "evidence/planted_bugs/score.py",
     "evidence/planted_bugs/table.py",
+    "ported_impls/libraries/*",
 )
 
 

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib.metadata import entry_points
@@ -83,13 +84,23 @@ def install(name: str, progress: Callable[[str], None] = lambda line: None) -> P
         )
         progress(f"installing {peer.requirement}; the log is {log}")
         options = ("--no-input", "--disable-pip-version-check", "--progress-bar", "off")
-        wanted = ("--constraint", str(peer.constraints), peer.requirement, *peer.extras)
+        if peer.beside:
+            wanted: tuple[str, ...] = (
+                "--no-deps",
+                "--ignore-requires-python",
+                "--requirement",
+                str(peer.constraints),
+            )
+        else:
+            wanted = ("--constraint", str(peer.constraints), peer.requirement, *peer.extras)
         _run(
             (_venv_python(folder), "-m", "pip", "install", *options, *wanted),
             log,
             progress,
             f"{name}: pip install {peer.requirement}",
         )
+        if peer.beside:
+            _link(folder)
         write_json(folder / _STAMP, {"requirement": peer.requirement, "python": str(base)})
     return _venv_python(folder)
 
@@ -141,7 +152,8 @@ def variable_of(name: str) -> str:
 
 def folder_of(peer: Peer) -> Path:
     """Where the environment of ``peer`` belongs; other pins, another folder."""
-    pins = "\n".join((peer.requirement, *peer.extras, peer.constraints.read_text(encoding="utf-8")))
+    behind = (_own_packages(),) if peer.beside else ()
+    pins = "\n".join((peer.requirement, *peer.extras, peer.constraints.read_text(encoding="utf-8"), *behind))
     return cache_folder() / "peers" / f"{peer.name}-{hashlib.sha256(pins.encode()).hexdigest()[:12]}"
 
 
@@ -150,7 +162,8 @@ def find_python(peer: Peer) -> Path:
 
     Raises PeerError where there is none that can also make environments.
     """
-    names = [sys.executable, *(f"python{major}.{minor}" for major, minor in peer.pythons)]
+    others = () if peer.beside else (f"python{major}.{minor}" for major, minor in peer.pythons)
+    names = [sys.executable, *others]
     for candidate in filter(None, map(shutil.which, names)):
         # A name on the PATH may be a stub of a version manager, or a Python without venv: asked, not believed.
         try:
@@ -160,11 +173,28 @@ def find_python(peer: Peer) -> Path:
         if answer.returncode == 0 and tuple(map(int, answer.stdout.split())) in peer.pythons:
             return Path(candidate)
     wanted = [f"{major}.{minor}" for major, minor in peer.pythons]
+    if peer.beside:
+        raise PeerError(
+            f"{peer.name} runs on the Python of the harness, which is {'.'.join(map(str, sys.version_info[:2]))}; "
+            f"it was seen to run on {', '.join(wanted)}: run the harness with that one, with venv"
+        )
     raise PeerError(
         f"{peer.name} needs Python {', '.join(wanted)} with venv; this is {'.'.join(map(str, sys.version_info[:2]))} "
         f"and none of them is on the PATH; install one (uv python install {wanted[0]}, or the system's "
         f"python{wanted[0]} and python{wanted[0]}-venv), so that python{wanted[0]} runs it"
     )
+
+
+def _own_packages() -> str:
+    """The folder that the packages of this interpreter are installed in."""
+    return sysconfig.get_paths()["purelib"]
+
+
+def _link(folder: Path) -> None:
+    """Have the environment in ``folder`` find this interpreter's packages behind its own."""
+    site_packages = next((folder / "lib").glob("python3.*/site-packages"))
+    line = f"import site; site.addsitedir({_own_packages()!r})\n"
+    (site_packages / "zz_harness_environment.pth").write_text(line, encoding="utf-8")
 
 
 def _run(command: Sequence[str | Path], log: Path, progress: Callable[[str], None], what: str) -> None:

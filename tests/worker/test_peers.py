@@ -10,10 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from packaging.requirements import Requirement
 
 from harness import cli, peers
+from harness.backends.candidate import WorkerBackend
 from harness.backends.worker import Peer
 from harness.errors import PeerError, UnknownNameError
 from tests.worker.small_packages import write_wheel
@@ -222,10 +224,8 @@ def test_the_pins_name_one_version_of_every_package_for_every_python(name: str) 
 
 
 def test_the_declared_versions_are_the_ones_the_catalogue_speaks_of() -> None:
-    assert {peer.requirement for peer in peers.peers().values()} == {
-        "innvestigate==2.1.2",
-        "signxai==1.1.9.2",
-    }
+    references = {peer.requirement for peer in peers.peers().values() if not peer.beside}
+    assert references == {"innvestigate==2.1.2", "signxai==1.1.9.2"}
 
 
 # The command line
@@ -297,3 +297,59 @@ def test_a_mistake_is_one_line_and_exit_status_2(call) -> None:
     status, out, err = call("install", "tny")
     assert (status, out) == (2, "")
     assert err == "error: unknown peer 'tny'; did you mean 'tiny'? See: xai-harness peers list\n"
+
+
+# Beside the harness
+
+
+@pytest.fixture
+def beside(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> Peer:
+    """The peer "tiny" beside the harness's environment: all that is installed is listed, what it needs is not."""
+    peer.constraints.write_text("tiny==1.0\n")
+    declared = dataclasses.replace(peer, beside=True)
+    declare(monkeypatch, declared)
+    return declared
+
+
+def test_a_peer_beside_the_harness_has_what_is_listed_and_behind_it_all_that_the_harness_has(
+    beside: Peer,
+) -> None:
+    python = peers.install("tiny")
+    program = "import numpy, tiny; print(tiny.version, numpy.__version__)"
+    ran = subprocess.run([python, "-c", program], capture_output=True, text=True)
+    assert ran.stdout == f"1.0 {np.__version__}\n"
+    needed = subprocess.run([python, "-c", "import tiny_core"], capture_output=True, text=True)
+    assert "No module named 'tiny_core'" in needed.stderr  # not listed, so not installed
+
+
+def test_its_own_packages_come_before_those_of_the_harness(beside: Peer, tmp_path: Path) -> None:
+    write_wheel(tmp_path / "wheels", "numpy", "0.1")
+    beside.constraints.write_text("tiny==1.0\nnumpy==0.1\n")
+    python = peers.install("tiny")
+    program = "import numpy; from importlib.metadata import version; print(numpy.version, version('numpy'))"
+    ran = subprocess.run([python, "-c", program], capture_output=True, text=True)
+    assert ran.stdout == "0.1 0.1\n"
+
+
+def test_a_file_of_the_users_runs_in_a_peer_beside_the_harness(beside: Peer, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import numpy as np, tiny\n"
+        "import harness\n"
+        "def ones(graph, x, target, method):\n"
+        "    return np.ones_like(x)\n"
+        "backend = harness.backend_from_function('tiny-' + tiny.version, ones, 'numpy')\n"
+    )
+    backend = WorkerBackend(f"{file}:backend", python=peers.install("tiny"))
+    try:
+        assert backend.name == "tiny-1.0"
+    finally:
+        backend.close()
+
+
+def test_a_peer_beside_the_harness_is_made_of_the_python_that_runs_it(beside: Peer, monkeypatch) -> None:
+    declare(monkeypatch, dataclasses.replace(beside, pythons=((3, 1),)))
+    with pytest.raises(
+        PeerError, match=r"runs on the Python of the harness, which is .* it was seen to run on 3.1"
+    ):
+        peers.install("tiny")

@@ -14,7 +14,7 @@ import numpy as np
 from harness.backends.candidate import wire
 from harness.backends.candidate.pair import model_to_wire
 from harness.backends.protocol import Arrays, Model, Prepared, StepProgram
-from harness.backends.worker import Worker, own_surroundings
+from harness.backends.worker import Worker, own_surroundings, surroundings_of_another
 from harness.errors import CandidateError, HarnessError, PeerError
 from harness.graph import Graph, Layer
 from harness.methods import Method, to_json
@@ -35,7 +35,8 @@ class WorkerBackend:
     ``spec``: ``FILE.py:NAME``, relative to this process's folder. ``timeout_s``: seconds that preparing a model may
     take, and each run; with ``per_case`` what is asked after a run (single steps, activations) shares that run's.
     Whatever the code does beyond raising (it exits, crashes, hangs) ends its process, and the next request starts
-    another. What it prints goes to standard error.
+    another. What it prints goes to standard error. ``python``: another interpreter than this one, which finds the
+    harness in its own environment.
 
     Raises HarnessError where the file cannot be loaded, and CandidateError, in every call, for what the code does.
     """
@@ -43,17 +44,19 @@ class WorkerBackend:
     #: What it changes of its process is watched there.
     runs_elsewhere = True
 
-    def __init__(self, spec: str, timeout_s: float = TIMEOUT_S, per_case: bool = False) -> None:
+    def __init__(
+        self, spec: str, timeout_s: float = TIMEOUT_S, per_case: bool = False, python: Path | None = None
+    ) -> None:
         self.spec, self.timeout_s, self._per_case = spec, timeout_s, per_case
         self._folder = os.getcwd()
         self._left = timeout_s
         self._worker = Worker(
             printable(spec),
-            Path(sys.executable),
+            Path(sys.executable) if python is None else python,
             _SIDE,
             limit_s=timeout_s,
             start_limit_s=max(timeout_s, _LOAD_S),
-            environment=own_surroundings(),
+            environment=own_surroundings() if python is None else surroundings_of_another(),
             option="--timeout",
         )
         try:

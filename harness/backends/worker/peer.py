@@ -14,6 +14,11 @@ class Peer:
     versions of everything else, ``adapter`` the script that `serve.py` imports there, ``extras`` what the adapter
     needs beside the library, ``pythons`` the Python versions the pins install on, best first.
     Plugins name such an object in the entry-point group "xai_harness.peers".
+
+    ``beside``: for a library that runs on the harness's own torch or TensorFlow. Its environment is made of the Python
+    that runs the harness; its own packages come first, and the rest is found in the harness's environment.
+    ``constraints`` is then the whole list of what is installed, without dependencies, and whatever versions of Python
+    and of other packages they ask for.
     """
 
     name: str
@@ -22,3 +27,4 @@ class Peer:
     adapter: Path
     pythons: tuple[tuple[int, int], ...]
     extras: tuple[str, ...] = ("safetensors",)
+    beside: bool = False

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Mapping
@@ -246,6 +247,13 @@ def own_surroundings() -> dict[str, str]:
     here = {key: os.environ[key] for key in ("PYTHONHOME", "VIRTUAL_ENV") if key in os.environ}
     # A mark of this kind is set by its presence.
     return {**here, "PYTHONPATH": paths, "PYTHONNOUSERSITE": os.environ.get("PYTHONNOUSERSITE", "")}
+
+
+def surroundings_of_another() -> dict[str, str]:
+    """What makes another interpreter find the harness where it is no installed package but a folder of sources."""
+    root = str(Path(__file__).parents[3])
+    installed = {os.path.realpath(path) for path in sysconfig.get_paths().values()}
+    return {} if os.path.realpath(root) in installed else {"PYTHONPATH": root}
 
 
 def _step() -> int:

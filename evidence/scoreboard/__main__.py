@@ -1,0 +1,101 @@
+"""Measures the scoreboard and writes `reports/scoreboard.md`; takes up where an interrupted run stopped.
+
+    python -m evidence.scoreboard [--library NAME]... [--model NAME]... [--only PATTERN] [--limit SECONDS] [--force]
+                                  [--only-page]
+
+Without options every library, which has to be installed (`xai-harness peers install NAME`), on every network. Rows
+that are not asked for stay as `reports/scoreboard.json` has them. ``--only-page`` writes the page from that file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from evidence.scoreboard.measure import LIMIT_S, Json, key, measure
+from evidence.scoreboard.page import page
+from evidence.scoreboard.rows import MODELS, Row, libraries, library_named, rows
+from harness.api import load_model
+from harness.backends import Backend, backend_named
+from harness.engine import Store
+from harness.errors import HarnessError
+from harness.files import write_json, write_text
+from harness.runner import chosen_input
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "reports" / "scoreboard.md"
+#: Of what a backend says of its version, what is none.
+_NO_VERSIONS = ("adapter", "layers", "source")
+FIGURES = ROOT / "reports" / "scoreboard.json"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m evidence.scoreboard", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--library", action="append", help="of these libraries alone")
+    parser.add_argument("--model", action="append", help="on these networks alone")
+    parser.add_argument("--only", default="*", metavar="PATTERN", help="methods whose name matches")
+    parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds that a row may take")
+    parser.add_argument("--force", action="store_true", help="measure again what was measured before")
+    parser.add_argument("--only-page", action="store_true", help="measure nothing")
+    arguments = parser.parse_args()
+    figures: Json = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
+    if not arguments.only_page:
+        names = tuple(arguments.library or libraries())
+        models = tuple(arguments.model or MODELS)
+        asked = [row for row in rows(names, models) if fnmatch.fnmatch(row.method, arguments.only)]
+        store = Store(force=arguments.force)
+        for library in names:
+            these = [row for row in asked if row.library == library]
+            _measure(library, these, store, arguments.limit, figures)
+    write_text(PAGE, page(figures))
+    return 0
+
+
+def _measure(library: str, asked: list[Row], store: Store, limit_s: float, figures: Json) -> None:
+    """Measure ``asked``, all of one library, and add them to ``figures`` and to its file, row by row."""
+    peer = library_named(library)
+    entry = figures.setdefault(library, {})
+    entry |= {"requirement": peer.requirement, "pins": peer.constraints.read_text(encoding="utf-8").split()}
+    known = entry.setdefault("rows", {})
+    candidate: Backend | None = None
+    started = time.monotonic()
+    try:
+        for model_name in dict.fromkeys(row.model for row in asked):
+            model: Any = load_model(model_name)
+            x, _ = chosen_input(model, None)
+            for row in asked:
+                if row.model != model_name:
+                    continue
+                kept_under = key(row, model, x)
+                facts = store.get(kept_under)
+                if facts is None or facts.get("limit_s", limit_s) < limit_s:
+                    candidate = candidate or backend_named(library)
+                    facts = measure(row, model, x, candidate, limit_s)
+                    store.put(kept_under, f"scoreboard: {library} {row.method} {model_name}", facts)
+                    print(
+                        f"{time.monotonic() - started:6.0f} s  {library}  {model_name}  {row.method}  {facts['state']}",
+                        flush=True,
+                    )
+                known.setdefault(row.method, {"says": row.says})[model_name] = facts
+            write_json(FIGURES, figures)
+        if candidate is not None:
+            told = candidate.version().items()
+            entry["versions"] = {name: text for name, text in told if name not in _NO_VERSIONS}
+        entry.pop("refused", None)
+    except HarnessError as error:
+        entry["refused"] = str(error)
+    finally:
+        if candidate is not None:
+            getattr(candidate, "close", lambda: None)()
+        write_json(FIGURES, figures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
