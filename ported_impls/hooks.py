@@ -15,6 +15,7 @@ from harness.errors import UnsupportedMethodError
 from harness.methods import (
     AlphaBeta,
     AlphaBetaX,
+    Bound,
     Bounded,
     Epsilon,
     Flat,
@@ -205,14 +206,14 @@ def flat(stabilizer: Stabilizer, read_as: ReadAs = None) -> ModifiedStep:
 
 
 def bounded(
-    low: float, high: float, stabilizer: Stabilizer, times_inputs: bool = True, read_as: ReadAs = None
+    low: Bound, high: Bound, stabilizer: Stabilizer, times_inputs: bool = True, read_as: ReadAs = None
 ) -> ModifiedStep:
     """The z^B rule for inputs in ``[low, high]``, without bias (Montavon et al. 2017; `BoundedRule`)."""
     return ModifiedStep(
         [
             (keep, KernelMod(keep, bias=False)),
-            (partial(torch.full_like, fill_value=low), KernelMod(positive, bias=False)),
-            (partial(torch.full_like, fill_value=high), KernelMod(negative, bias=False)),
+            (partial(mappers.bound, low), KernelMod(positive, bias=False)),
+            (partial(mappers.bound, high), KernelMod(negative, bias=False)),
         ],
         partial(mappers.divide_by_difference, stabilizer),
         mappers.difference_of_products if times_inputs else mappers.difference_of_gradients,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.methods import ReplaceZero, Stabilizer, Unprotected
+from harness.methods import Bound, ReplaceZero, Stabilizer, Unprotected
 
 InputModifier = Callable[[Tensor], Tensor]
 #: A tensor for each part of a rule; None for a part that was not run because it is zero.
@@ -35,6 +35,13 @@ def positive(x: Tensor) -> Tensor:
 
 def negative(x: Tensor) -> Tensor:
     return x.clamp(max=0)
+
+
+def bound(value: Bound, x: Tensor) -> Tensor:
+    """``value`` in the shape of ``x``; one for each channel lies along axis 1."""
+    if not isinstance(value, tuple):
+        return torch.full_like(x, value)
+    return x.new_tensor(value).reshape(1, -1, *(1,) * (x.ndim - 2)).expand_as(x)
 
 
 @dataclass(frozen=True)

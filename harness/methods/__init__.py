@@ -20,6 +20,7 @@ from harness.methods.rules import (
     AlphaBeta,
     AlphaBetaX,
     BatchNormReverse,
+    Bound,
     Bounded,
     Deconvolution,
     Epsilon,
@@ -40,6 +41,7 @@ from harness.methods.rules import (
     WSquare,
     Z,
     ZPlusFast,
+    bound_text,
     rectifies_shares,
 )
 from harness.methods.samples import gaussian_noise, uniform_noise
@@ -56,6 +58,7 @@ __all__ = [
     "Assignment",
     "Backward",
     "BatchNormReverse",
+    "Bound",
     "Bounded",
     "Composite",
     "Deconvolution",
@@ -89,6 +92,7 @@ __all__ = [
     "WSquare",
     "Z",
     "ZPlusFast",
+    "bound_text",
     "cam_layer",
     "from_json",
     "gaussian_noise",

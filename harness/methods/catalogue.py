@@ -69,6 +69,8 @@ _VARIANTS = (
     "gradient:postprocess=abs",
     "gradient:postprocess=square",
     "lrp.epsilon:bias=false",
+    "lrp.z:bias=false",
+    "lrp:rule=AlphaBetaX1010",
     "lrp.z:low=0,high=1",
     "lrp.z:bn_layer_fuse_mode=two_linear",
     "lrp.z:activation_layers=gradient",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from harness.errors import InvalidInputError
 from harness.graph import Graph, Layer
-from harness.methods.rules import Gradient, Rule, rectifies_shares
+from harness.methods.rules import Bounded, FusedBatchNorm, Gradient, Rule, rectifies_shares
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,15 @@ class Composite:
     def assign(self, graph: Graph) -> dict[str, Rule]:
         """The rule of every layer but the input, by canonical name, in forward order.
 
-        Raises InvalidInputError where a layer gets none, or an assignment's index is past the end.
+        Raises InvalidInputError where a layer gets none, an assignment's index is past the end, or a rule has bounds
+        for other channels than the layer reads.
         """
         for assignment in self.assignments:
             assignment.check(graph)
-        return {layer.name: self.rule_for(layer, graph) for layer in graph if layer.inputs}
+        rules = {layer.name: self.rule_for(layer, graph) for layer in graph if layer.inputs}
+        for name, rule in rules.items():
+            _require_channels(rule, graph[name])
+        return rules
 
     def rectified_sources(self, graph: Graph) -> frozenset[str]:
         """The layers that get the positive part of each reader's share: their rule asks for it, and several read them.
@@ -90,6 +94,16 @@ class Composite:
             name
             for name, rule in self.assign(graph).items()
             if rectifies_shares(rule) and len(graph.consumers(name)) > 1
+        )
+
+
+def _require_channels(rule: Rule, layer: Layer) -> None:
+    kernel_rule = rule.rule if isinstance(rule, FusedBatchNorm) else rule
+    bounded = kernel_rule.channels if isinstance(kernel_rule, Bounded) else None
+    if bounded is not None and bounded != layer.input_shapes[0][-1]:
+        raise InvalidInputError(
+            f"the bounds of layer {layer.name!r} ({layer.kind}) are for {bounded} channels, but its input has "
+            f"{layer.input_shapes[0][-1]}; give one low and one high, or one for each channel of that input"
         )
 
 

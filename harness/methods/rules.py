@@ -210,6 +210,10 @@ class Flat:
     stabilizer: Stabilizer = field(default_factory=ReplaceZero)
 
 
+#: A bound of the input: one for all of it, or one for each channel, the last axis of the layer's input.
+Bound = float | tuple[float, ...]
+
+
 @dataclass(frozen=True)
 class Bounded:
     """The z^B rule for inputs in ``[low, high]``, without bias (Montavon et al. 2017; `BoundedRule`).
@@ -217,19 +221,50 @@ class Bounded:
     ``R_x = x * f^T(s; W) - low * f^T(s; W+) - high * f^T(s; W-)``,
     ``s = R / S(f(x; W) - f(low; W+) - f(high; W-))``.
 
+    A bound is one number, or a tuple with one for each channel of the layer's input (an image normalised channel by
+    channel has three ranges; Zennit's `ZBox` and Montavon's own code take such tensors).
+
     ``times_inputs=False`` leaves out the three factors ``x``, ``low`` and ``high`` in front of the
     transposes, as signxai 1.1.9.2 does. What is left, ``f^T(s; W) - (f^T(s; W+) + f^T(s; W-))``, is zero
-    for every layer with one kernel: only the rounding of the sum shows. Raises InvalidInputError unless low < high.
+    for every layer with one kernel: only the rounding of the sum shows. Raises InvalidInputError unless low < high
+    in every channel, and where the two have bounds for different numbers of channels.
     """
 
-    low: float = -1.0
-    high: float = 1.0
+    low: Bound = -1.0
+    high: Bound = 1.0
     stabilizer: Stabilizer = field(default_factory=ReplaceZero)
     times_inputs: bool = True
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise InvalidInputError(f"low must be below high, found low={self.low:g}, high={self.high:g}")
+        lows, highs = _each(self.low), _each(self.high)
+        if isinstance(self.low, tuple) and isinstance(self.high, tuple) and len(lows) != len(highs):
+            raise InvalidInputError(
+                f"low and high must have bounds for the same channels, found {len(lows)} and {len(highs)}"
+            )
+        longest = max(len(lows), len(highs))
+        pairs = zip(_repeated(lows, longest), _repeated(highs, longest), strict=True)
+        if not lows or not highs or not all(low < high for low, high in pairs):
+            raise InvalidInputError(
+                f"low must be below high, found low={bound_text(self.low)}, high={bound_text(self.high)}"
+            )
+
+    @property
+    def channels(self) -> int | None:
+        """How many channels there are bounds for; None where one pair serves all."""
+        return next((len(bound) for bound in (self.low, self.high) if isinstance(bound, tuple)), None)
+
+
+def bound_text(bound: Bound) -> str:
+    """``-1``, or ``-2.1/-2/-1.8`` where each channel has its own, as names write it."""
+    return "/".join(f"{value:g}" for value in _each(bound))
+
+
+def _each(bound: Bound) -> tuple[float, ...]:
+    return bound if isinstance(bound, tuple) else (bound,)
+
+
+def _repeated(bounds: tuple[float, ...], count: int) -> tuple[float, ...]:
+    return bounds * count if len(bounds) == 1 else bounds
 
 
 @dataclass(frozen=True)

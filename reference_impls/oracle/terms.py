@@ -20,6 +20,7 @@ from harness.graph import SUM_KINDS, Layer, kinds_where
 from harness.methods import (
     AlphaBeta,
     AlphaBetaX,
+    Bound,
     Bounded,
     Epsilon,
     Flat,
@@ -74,8 +75,8 @@ def lowered(gamma: float) -> Part:
     return Part(f"{{0}} + {gamma!r} * N({{0}})", lambda a: a + gamma * np.minimum(a, 0.0))
 
 
-def constant(value: float) -> Part:
-    """``value`` at every entry."""
+def constant(value: Bound) -> Part:
+    """``value`` at every entry, or that of its channel, the last axis."""
     return Part(f"np.full_like({{0}}, {value!r})", lambda a: np.full(a.shape, value))
 
 
@@ -198,13 +199,17 @@ def _by_sign(for_upper: Part, for_lower: Part, bias: tuple[bool, bool]) -> Term:
 
 
 def _bounded(rule: Bounded) -> Term:
-    low, high = Product(constant(-rule.low), POSITIVE), Product(constant(-rule.high), NEGATIVE)
+    low, high = Product(constant(_minus(rule.low)), POSITIVE), Product(constant(_minus(rule.high)), NEGATIVE)
     below = (Product(WHOLE, WHOLE), low, high)
     if rule.times_inputs:
         return Term(below, below)
     # signxai's order of summation, f^T(s; W) - (f^T(s; W+) + f^T(s; W-)): nothing but its rounding is left.
     minus = constant(-1.0)
     return Term(below, (Product(minus, POSITIVE), Product(minus, NEGATIVE), Product(ONES, WHOLE)))
+
+
+def _minus(bound: Bound) -> Bound:
+    return tuple(-value for value in bound) if isinstance(bound, tuple) else -bound
 
 
 # At a layer ------------------------------------------------------------------------------------------

@@ -172,15 +172,39 @@ def _constants_in_the_graph() -> Iterator[None]:
 def _arguments(network: Any, method: Mapping[str, Any]) -> dict[str, Any]:
     """The analyzer's arguments as the library takes them."""
     arguments = dict(method["arguments"])
+    for key in ("low", "high"):
+        if key in arguments:
+            arguments[key] = np.asarray(arguments[key])
     if isinstance(arguments.get("input_layer_rule"), list):
-        arguments["input_layer_rule"] = tuple(arguments["input_layer_rule"])
-    if arguments.get("bn_layer_rule") == "AlphaBetaX2m100":
-        arguments["bn_layer_rule"] = relevance_rule.AlphaBetaX2m100Rule
+        arguments["input_layer_rule"] = tuple(np.asarray(bound) for bound in arguments["input_layer_rule"])
+    for key in ("rule", "input_layer_rule", "until_layer_rule", "bn_layer_rule"):
+        given = arguments.get(key)
+        if isinstance(given, list):
+            arguments[key] = [_RULE_CLASSES.get(each, each) for each in given]
+        elif isinstance(given, str):
+            arguments[key] = _RULE_CLASSES.get(given, given)
     if "until" in method:
         arguments["until_layer_idx"] = _until_index(network, method["until"])
     if "kernels" in method:
         _check_order(network, method["kernels"])
     return arguments
+
+
+class _ZIgnoreBiasRule(relevance_rule.ZRule):
+    """`ZRule` without the bias: what `LRPZIgnoreBias` gave to every layer in iNNvestigate 1.0."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, bias=False, **kwargs)
+
+
+#: Rules without a name in `LRP_RULES`, which a user hands over as a class.
+_RULE_CLASSES: dict[str, type] = {
+    "ZIgnoreBias": _ZIgnoreBiasRule,
+    "AlphaBetaX1000": relevance_rule.AlphaBetaX1000Rule,
+    "AlphaBetaX1010": relevance_rule.AlphaBetaX1010Rule,
+    "AlphaBetaX1001": relevance_rule.AlphaBetaX1001Rule,
+    "AlphaBetaX2m100": relevance_rule.AlphaBetaX2m100Rule,
+}
 
 
 def _until_index(network: Any, wanted: list[str]) -> int:

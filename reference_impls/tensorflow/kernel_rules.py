@@ -189,8 +189,9 @@ def _bounded(layer: Affine, x: Tensor, relevance: Tensor, rule: Bounded) -> Tens
     """``x * f^T(s; W) - (low * f^T(s; W+) + high * f^T(s; W-))``, or the same without ``x``, ``low``, ``high``."""
     weights = layer.weights.without_bias()
     positive, negative = weights.map(_positive), weights.map(_negative)
-    low = tf.fill(x.shape, tf.constant(rule.low, x.dtype))
-    high = tf.fill(x.shape, tf.constant(rule.high, x.dtype))
+    # A bound per channel is broadcast along the axes before the last.
+    low = tf.broadcast_to(tf.constant(rule.low, x.dtype), x.shape)
+    high = tf.broadcast_to(tf.constant(rule.high, x.dtype), x.shape)
     z = layer.apply(x, weights) - (layer.apply(low, positive) + layer.apply(high, negative))
     s = relevance / stabilized(z, rule.stabilizer)
     of_x, of_low, of_high = (layer.transpose(x, each, s) for each in (weights, positive, negative))

@@ -32,7 +32,14 @@ _BACH = "Bach et al. 2015"
 _MONTAVON = "Montavon et al. 2017"
 _SEED = {"seed": "of the generator that both sides share (default 0)"}
 _NOISE = {"stddev": "of the noise, above 0 (default 1)", **_SEED}
-_BOX = {"low": "lower bound of the input (required)", "high": "upper bound of the input (required)"}
+_BOX = {
+    "low": "lower bound of the input, or one a channel: -2.1/-2/-1.8 (required)",
+    "high": "upper bound of the input, or one a channel (required)",
+}
+
+
+def _z(name: str, parameters: Parameters) -> KernelRule:
+    return Z(flag(name, parameters, "bias", True))
 
 
 def _epsilon(name: str, parameters: Parameters) -> KernelRule:
@@ -114,7 +121,12 @@ ENTRIES: tuple[Entry, ...] = (
             **BN_PARAMETER,
         },
     ),
-    _lrp_line("lrp.z", f"{_BACH}, eq. 56", lambda *_: Z()),
+    _lrp_line(
+        "lrp.z",
+        f"{_BACH}, eq. 56",
+        _z,
+        bias="true (default) or false: the bias counts in the denominator or not (`LRPZIgnoreBias`)",
+    ),
     _lrp_line(
         "lrp.epsilon",
         f"{_BACH}, eq. 58",
