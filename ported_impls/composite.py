@@ -13,6 +13,7 @@ from harness.methods import (
     FusedBatchNorm,
     Gradient,
     GuidedReLU,
+    Linearized,
     Method,
     Pass,
     Rule,
@@ -46,6 +47,8 @@ def hook_for(rule: Rule, layer: Layer) -> zennit.core.Hook | None:
         if layer.input_shapes != (layer.shape,):
             raise _misplaced(rule, layer, "needs one input of the shape of its output")
         return hooks.pass_through()
+    if isinstance(rule, Linearized):
+        return hooks.proportional(rule.stabilizer, bias=True)
     if isinstance(rule, GuidedReLU | Deconvolution):
         if not layer.traits.activation:
             raise _misplaced(rule, layer, "needs an activation")

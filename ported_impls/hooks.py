@@ -7,6 +7,7 @@ first, channels on axis 1.
 from __future__ import annotations
 
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -50,9 +51,11 @@ def kernel_hook(rule: KernelRule, read_as: ReadAs) -> RuleHook:
         case AlphaBetaX():
             return alpha_beta_x(rule.alpha, rule.beta, rule.stabilizer, read_as)
         case ZPlusFast():
-            return z_plus_fast(rule.stabilizer, read_as)
+            return z_plus_fast(rule.stabilizer, rule.bias, read_as)
         case Gamma():
-            return gamma(rule.gamma, rule.signed, rule.stabilizer, read_as)
+            if not rule.signed:
+                return plain_gamma(rule.gamma, rule.bias, rule.stabilizer, read_as)
+            return gamma(rule.gamma, rule.stabilizer, read_as)
         case WSquare():
             return w_square(rule.stabilizer, rule.bias, read_as)
         case Flat():
@@ -151,26 +154,35 @@ def alpha_beta_x(
     )
 
 
-def z_plus_fast(stabilizer: Stabilizer, read_as: ReadAs = None) -> ModifiedStep:
-    """ZPlusFast: positive kernels, no bias, the input as it is (iNNvestigate 2.1.2 `ZPlusFastRule`)."""
+def z_plus_fast(stabilizer: Stabilizer, bias: bool = False, read_as: ReadAs = None) -> ModifiedStep:
+    """ZPlusFast: positive kernels, the input as it is, no bias (iNNvestigate 2.1.2 `ZPlusFastRule`) or all of it.
+
+    All of it: Captum 0.9.0 `Alpha1_Beta0_Rule`.
+    """
     return ModifiedStep(
-        [(keep, KernelMod(positive, bias=False))],
+        [(keep, KernelMod(positive, bias, own_bias=True))],
         partial(mappers.divide_by_sum, stabilizer),
         mappers.sum_of_products,
         read_as,
     )
 
 
-def gamma(factor: float, signed: bool, stabilizer: Stabilizer, read_as: ReadAs = None) -> ModifiedStep:
-    """LRP-gamma (Montavon et al. 2019), or with ``signed`` its form for inputs of both signs (Andeol et al. 2021)."""
+def plain_gamma(
+    factor: float,
+    bias: Literal["raised", "kept", "none"],
+    stabilizer: Stabilizer,
+    read_as: ReadAs = None,
+) -> ModifiedStep:
+    """LRP-gamma as first written (Montavon et al. 2019); Captum 0.9.0 `GammaRule` keeps the bias, or drops it."""
+    raised = KernelMod(MorePositive(factor), bias != "none", own_bias=bias == "kept")
+    return ModifiedStep(
+        [(keep, raised)], partial(mappers.divide_by_sum, stabilizer), mappers.sum_of_products, read_as
+    )
+
+
+def gamma(factor: float, stabilizer: Stabilizer, read_as: ReadAs = None) -> ModifiedStep:
+    """LRP-gamma for inputs of both signs (Andeol et al. 2021; Zennit 0.5.1 `Gamma`)."""
     up, down = MorePositive(factor), MoreNegative(factor)
-    if not signed:
-        return ModifiedStep(
-            [(keep, KernelMod(up, bias=True))],
-            partial(mappers.divide_by_sum, stabilizer),
-            mappers.sum_of_products,
-            read_as,
-        )
     return ModifiedStep(
         [
             (positive, KernelMod(up, bias=True)),

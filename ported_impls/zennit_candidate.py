@@ -37,6 +37,7 @@ from harness.files import installed_versions, source_digest
 from harness.graph import Graph
 from harness.methods import (
     AlphaBetaX,
+    DeepLift,
     GradCam,
     InputItself,
     InputPlusNoise,
@@ -112,6 +113,8 @@ def missing_counterpart(method: Method) -> str:
     procedure = method.procedure
     if isinstance(procedure, GradCam):
         return "it has no Grad-CAM"
+    if isinstance(procedure, DeepLift):
+        return "it has no DeepLIFT"
     if isinstance(procedure, InputItself | InputPlusNoise | UniformNoise):
         return "all its attributions run the network"
     if isinstance(procedure, Smoothed) and procedure.statistic != "mean":

@@ -13,12 +13,14 @@ from harness.methods import (
     BatchNormReverse,
     Bounded,
     Deconvolution,
+    DeepLift,
     FusedBatchNorm,
     Gamma,
     GradCam,
     Gradient,
     GuidedReLU,
     IntegratedGradients,
+    Linearized,
     Method,
     Pass,
     Rule,
@@ -84,6 +86,8 @@ def runs_of(method: Method) -> int:
         return procedure.steps
     if isinstance(procedure, Smoothed):
         return procedure.samples
+    if isinstance(procedure, DeepLift):
+        return 2 * procedure.count
     if isinstance(procedure, GradCam):
         return 2 if procedure.guided else 1
     return 1 if isinstance(procedure, Backward) else 0
@@ -93,7 +97,7 @@ def products(rule: Rule) -> int:
     """Products with a kernel that a rule takes: ``f`` and ``f^T`` in its formula (`harness.methods.rules`)."""
     if isinstance(rule, Pass | Deconvolution | BatchNormReverse):
         return 0
-    if isinstance(rule, Gradient | GuidedReLU):
+    if isinstance(rule, Gradient | GuidedReLU | Linearized):
         return 1
     if isinstance(rule, FusedBatchNorm):
         return products(rule.rule) * (2 if rule.mode == "two_linear" else 1)

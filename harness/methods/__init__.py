@@ -6,7 +6,10 @@ from harness.methods.definition import Head, Method, Postprocess, TimesSign
 from harness.methods.dialects.innvestigate import lrp_composite
 from harness.methods.entries import Entry
 from harness.methods.procedures import (
+    MAX_POOLING_KINDS,
+    RESCALED_KINDS,
     Backward,
+    DeepLift,
     GradCam,
     InputItself,
     InputPlusNoise,
@@ -30,6 +33,7 @@ from harness.methods.rules import (
     Gradient,
     GuidedReLU,
     KernelRule,
+    Linearized,
     Pass,
     ReplaceZero,
     Rule,
@@ -44,7 +48,7 @@ from harness.methods.rules import (
     bound_text,
     rectifies_shares,
 )
-from harness.methods.samples import gaussian_noise, uniform_noise
+from harness.methods.samples import baselines, gaussian_noise, uniform_noise
 from harness.methods.serialize import from_json, same_on, to_json
 
 __all__ = [
@@ -52,6 +56,8 @@ __all__ = [
     "CATALOGUE",
     "DIALECTS",
     "GRADIENT",
+    "MAX_POOLING_KINDS",
+    "RESCALED_KINDS",
     "SUITE_METHODS",
     "AlphaBeta",
     "AlphaBetaX",
@@ -62,6 +68,7 @@ __all__ = [
     "Bounded",
     "Composite",
     "Deconvolution",
+    "DeepLift",
     "Entry",
     "Epsilon",
     "Flat",
@@ -75,6 +82,7 @@ __all__ = [
     "InputPlusNoise",
     "IntegratedGradients",
     "KernelRule",
+    "Linearized",
     "Method",
     "Pass",
     "Postprocess",
@@ -92,6 +100,7 @@ __all__ = [
     "WSquare",
     "Z",
     "ZPlusFast",
+    "baselines",
     "bound_text",
     "cam_layer",
     "from_json",

@@ -12,13 +12,14 @@ from dataclasses import replace
 
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.methods.definition import Method
-from harness.methods.dialects import innvestigate, signxai, zennit
+from harness.methods.dialects import captum, innvestigate, signxai, zennit
 from harness.methods.entries import Entry
 
 DIALECTS: dict[str, tuple[Entry, ...]] = {
     "innvestigate": innvestigate.ENTRIES,
     "signxai": signxai.ENTRIES,
     "zennit": zennit.ENTRIES,
+    "captum": captum.ENTRIES,
 }
 
 
@@ -55,7 +56,7 @@ SUITE_METHODS: tuple[str, ...] = (
     "lrp.alpha_1_beta_0:input_layer_rule=w_square",
 )
 
-#: Names that need parameters, with values for them.
+#: Names that need parameters, or other values than their own, with values for them.
 _WITH_REQUIRED = {
     "lrp": ("lrp:rule=Epsilon", "lrp:rule=Z,bn_layer_rule=none,input_layer_rule=WSquare"),
     "lrp.alpha_beta": ("lrp.alpha_beta:alpha=3,beta=2", "lrp.alpha_beta:beta=1,bias=false"),
@@ -63,6 +64,8 @@ _WITH_REQUIRED = {
     "epsilon_plus_box": ("epsilon_plus_box:low=-1,high=1",),
     "epsilon_alpha2_beta1_box": ("epsilon_alpha2_beta1_box:low=-1,high=1",),
     "epsilon_gamma_box": ("epsilon_gamma_box:low=-1,high=1",),
+    # Of 50 points on ecg-cnn1d one has a unit that float32 puts on either side of a ReLU.
+    "integrated_gradients:dialect=captum": ("integrated_gradients:dialect=captum,n_steps=20",),
 }
 #: Parameters that change more than a number.
 _VARIANTS = (
@@ -82,6 +85,14 @@ _VARIANTS = (
     "zblrp_epsilon_1:low=0,high=1",
     "lrp.gamma:signed=false",
     "excitation_backprop:bias=false",
+    "deep_lift:baselines=0.5,multiply_by_inputs=false",
+    "deep_lift_shap:baselines=-0.5/1",
+    "lrp:dialect=captum,rule=Gamma",
+    "lrp:dialect=captum,rule=Gamma,set_bias_to_zero=true,gamma=0.5",
+    "lrp:dialect=captum,rule=Alpha1_Beta0",
+    "lrp:dialect=captum,rule=Epsilon,epsilon=0.25,batch_norm=Identity,additions=function",
+    "integrated_gradients:dialect=captum,method=riemann_trapezoid,n_steps=7,baselines=0.25",
+    "integrated_gradients:dialect=captum,method=riemann_middle,weights=exact,multiply_by_inputs=false,n_steps=6",
 )
 
 #: Every name of the catalogue, those that need parameters with some, and the parameters that change the form.

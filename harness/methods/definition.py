@@ -8,7 +8,7 @@ from typing import Literal
 from harness.errors import MethodDoesNotApplyError
 from harness.graph import Graph
 from harness.methods.composite import Composite
-from harness.methods.procedures import Backward, GradCam, Procedure, UniformNoise, cam_layer
+from harness.methods.procedures import Backward, DeepLift, GradCam, Procedure, UniformNoise, cam_layer
 
 #: The initial relevance at the target neuron: its logit, one, or the positive part of its logit; zero at every
 #: other neuron.
@@ -57,6 +57,8 @@ class Method:
         self._check_activations(graph)
         if isinstance(self.procedure, GradCam):
             self._check_grad_cam(graph, self.procedure)
+        if isinstance(self.procedure, DeepLift):
+            self._check_deep_lift(graph)
         if isinstance(self.procedure, UniformNoise) and len(graph.input.shape) != 3:
             raise MethodDoesNotApplyError(
                 f"{self.name} is for images (height, width, channel); {graph.name} takes {graph.input.shape}"
@@ -72,6 +74,14 @@ class Method:
                     f"{self.name} is for networks with {' or '.join(self.activations)} only; "
                     f"{graph.name} has {layer.kind} ({layer.name})"
                 )
+
+    def _check_deep_lift(self, graph: Graph) -> None:
+        inner = next((layer for layer in graph if layer.kind == "softmax"), None)
+        if inner is not None:
+            raise MethodDoesNotApplyError(
+                f"{self.name} is for networks without a softmax inside (Captum's rule for it takes a mean over the "
+                f"whole batch); {graph.name} has one at layer {inner.name!r}"
+            )
 
     def _check_grad_cam(self, graph: Graph, procedure: GradCam) -> None:
         shape = graph.input.shape

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from harness.errors import InvalidInputError
+from harness.methods.later import LATER
 
 
 @dataclass(frozen=True)
@@ -133,10 +134,12 @@ class AlphaBetaX:
 class ZPlusFast:
     """``R_x = x * f^T(R / S(f(x; W+)); W+)``: no bias, and negative inputs keep their sign.
 
-    Source: iNNvestigate 2.1.2 `ZPlusFastRule`; for ``x >= 0`` also Zhang et al. 2016, eq. 5.
+    With ``bias`` the denominator is ``f(x; W+) + b``, the whole bias, of whatever sign (Captum 0.9.0
+    `Alpha1_Beta0_Rule`). Source: iNNvestigate 2.1.2 `ZPlusFastRule`; for ``x >= 0`` also Zhang et al. 2016, eq. 5.
     """
 
     stabilizer: Stabilizer = field(default_factory=ReplaceZero)
+    bias: bool = field(default=False, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -148,16 +151,24 @@ class Gamma:
     ``signed=True``: with ``z = f(x; W, b)``,
     ``p = [z > 0] * R / S(f(x+; W^, b^) + f(x-; Wv))``, ``n = [z < 0] * R / S(f(x+; Wv, bv) + f(x-; W^))``,
     ``R_x = x+ * f^T(p; W^) + x- * f^T(p; Wv) + x+ * f^T(n; Wv) + x- * f^T(n; W^)``
-    (Zennit 0.5.1 `Gamma`; Andeol et al. 2021). Raises InvalidInputError for a negative ``gamma``.
+    (Zennit 0.5.1 `Gamma`; Andeol et al. 2021).
+
+    ``bias``, with ``signed=False`` alone: "raised" is ``b^``, "kept" ``b`` as it is and "none" nothing (Captum 0.9.0
+    `GammaRule`, without and with ``set_bias_to_zero``). Raises InvalidInputError for a negative ``gamma``.
     """
 
     gamma: float
     signed: bool = True
     stabilizer: Stabilizer = field(default_factory=ReplaceZero)
+    bias: Literal["raised", "kept", "none"] = field(default="raised", metadata=LATER)
 
     def __post_init__(self) -> None:
         if not self.gamma >= 0:
             raise InvalidInputError(f"gamma must be 0 or above, found {self.gamma}")
+        if self.bias not in ("raised", "kept", "none") or (self.signed and self.bias != "raised"):
+            raise InvalidInputError(
+                f"the bias of gamma must be raised, kept or none, and raised where gamma is signed; found {self.bias!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -276,6 +287,18 @@ class Pass:
 
 
 @dataclass(frozen=True)
+class Linearized:
+    """``R_x = x * J^T(R / S(y))`` with the layer's own output ``y`` and its Jacobian ``J`` at ``x``.
+
+    At a layer without bias and activation that is :class:`Z`. At a max pooling a window's relevance goes to its
+    largest entry, and is lost where that is 0; at a batch norm it is Z on the line that the layer computes, its
+    constant part counted like a bias. Source: Captum 0.9.0 `EpsilonRule`, its default for such layers (`lrp.py`).
+    """
+
+    stabilizer: Stabilizer = field(default_factory=ReplaceZero)
+
+
+@dataclass(frozen=True)
 class Gradient:
     """``R_x = J^T R``, the layer's ordinary vector-Jacobian product at ``x``, for every input."""
 
@@ -334,7 +357,9 @@ class BatchNormReverse:
 KernelRule = (
     Z | Epsilon | StdEpsilon | AlphaBeta | AlphaBetaX | ZPlusFast | Gamma | Sign | WSquare | Flat | Bounded
 )
-Rule = KernelRule | Pass | Gradient | GuidedReLU | Deconvolution | FusedBatchNorm | BatchNormReverse
+Rule = (
+    KernelRule | Pass | Linearized | Gradient | GuidedReLU | Deconvolution | FusedBatchNorm | BatchNormReverse
+)
 
 
 def rectifies_shares(rule: Rule) -> bool:

@@ -9,11 +9,13 @@ from harness.methods import (
     FusedBatchNorm,
     Gradient,
     GuidedReLU,
+    Linearized,
     Pass,
     ReplaceZero,
     Rule,
     SignedEpsilon,
     Unprotected,
+    Z,
 )
 from harness.steps import Formula
 from reference_impls.oracle.parts import Stabilizing, TimesDeviation
@@ -39,7 +41,9 @@ def formula(layer: Layer, rule: Rule) -> Formula | None:
             return Formula("return [np.maximum(R, 0.0) * (x > 0)]") if layer.kind == "relu" else None
         case Deconvolution():
             return Formula("return [np.maximum(R, 0.0)]")
-        case FusedBatchNorm() | BatchNormReverse():
+        case Linearized() if layer.traits.weighted:
+            return formula(layer, Z(stabilizer=rule.stabilizer))
+        case FusedBatchNorm() | BatchNormReverse() | Linearized():
             return None
     terms = terms_of(rule)
     if terms.cancels:

@@ -139,7 +139,7 @@ def terms_of(rule: Rule) -> Terms:
         case StdEpsilon():
             return Terms((_same(Product(WHOLE, WHOLE, rule.bias)),), TimesDeviation(rule.factor))
         case ZPlusFast():
-            return Terms((_same(Product(WHOLE, POSITIVE)),), rule.stabilizer)
+            return Terms((_with_whole_bias(Product(WHOLE, POSITIVE), rule.bias),), rule.stabilizer)
         case Sign():
             signs = Product(signs_from(rule.threshold), WHOLE)
             return Terms((Term((Product(WHOLE, WHOLE, rule.bias),), (signs,)),), rule.stabilizer)
@@ -168,8 +168,10 @@ def terms_of(rule: Rule) -> Terms:
             return Terms(tuple(each), rule.stabilizer)
         case Gamma():
             up, down = raised(rule.gamma), lowered(rule.gamma)
-            if not rule.signed:
+            if not rule.signed and rule.bias == "raised":
                 return Terms((_same(Product(WHOLE, up, True)),), rule.stabilizer)
+            if not rule.signed:
+                return Terms((_with_whole_bias(Product(WHOLE, up), rule.bias == "kept"),), rule.stabilizer)
             above_zero = replace(_by_sign(up, down, (True, False)), only=1)
             below_zero = replace(_by_sign(down, up, (True, False)), only=-1)
             return Terms((above_zero, below_zero), rule.stabilizer)
@@ -191,6 +193,12 @@ def has_terms(rule: object) -> bool:
 def _same(*products: Product) -> Term:
     """What stands in the denominator stands in front of it too."""
     return Term(products, tuple(replace(product, bias=False) for product in products))
+
+
+def _with_whole_bias(product: Product, bias: bool) -> Term:
+    """``product`` below and above; with ``bias`` also the layer's own ``b`` below, which is ``f(0; W, b)``."""
+    whole = (Product(constant(0.0), WHOLE, True),) if bias else ()
+    return Term((product, *whole), (product,))
 
 
 def _by_sign(for_upper: Part, for_lower: Part, bias: tuple[bool, bool]) -> Term:

@@ -162,7 +162,7 @@ def _analyzer_of(method: Method) -> Instruction | None:
     if gradient and procedure == Backward():
         instruction = _analyzer("gradient")
     elif gradient and isinstance(procedure, IntegratedGradients):
-        if procedure.endpoint and procedure.each == "none":
+        if procedure == IntegratedGradients(procedure.steps, True, procedure.baseline):
             values = {"steps": procedure.steps, "reference_inputs": procedure.baseline}
             instruction = _analyzer("integrated_gradients", **values)
     elif gradient and isinstance(procedure, Smoothed):

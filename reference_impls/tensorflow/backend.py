@@ -15,6 +15,7 @@ from harness.methods import (
     BatchNormReverse,
     Bounded,
     Deconvolution,
+    DeepLift,
     Epsilon,
     Flat,
     FusedBatchNorm,
@@ -25,6 +26,7 @@ from harness.methods import (
     InputItself,
     InputPlusNoise,
     IntegratedGradients,
+    Linearized,
     Method,
     Pass,
     ReplaceZero,
@@ -47,12 +49,13 @@ if TYPE_CHECKING:
 
 #: What this package computes. Written out, so that what is new in `harness.methods` is not taken for known.
 KERNEL_RULES = (Z, Epsilon, StdEpsilon, AlphaBeta, AlphaBetaX, ZPlusFast, Gamma, Sign, WSquare, Flat, Bounded)
-OTHER_RULES = (Pass, Gradient, GuidedReLU, Deconvolution, FusedBatchNorm, BatchNormReverse)
+OTHER_RULES = (Pass, Linearized, Gradient, GuidedReLU, Deconvolution, FusedBatchNorm, BatchNormReverse)
 STABILIZERS = (ReplaceZero, SignedEpsilon, Unprotected)
 PROCEDURES = (
     Backward,
     IntegratedGradients,
     Smoothed,
+    DeepLift,
     GradCam,
     InputItself,
     InputPlusNoise,

@@ -51,8 +51,9 @@ def kernel_shares(layer: Affine, x: Tensor, output: Tensor, relevance: Tensor, r
         case AlphaBetaX():
             return _alpha_beta_x(layer, x, relevance, rule)
         case ZPlusFast():
-            positive = layer.weights.without_bias().map(_positive)
-            return _z_shares(layer, x, relevance, positive, rule.stabilizer)
+            kernels = layer.weights.without_bias().map(_positive)
+            weights = Weights(kernels.kernels, layer.weights.bias) if rule.bias else kernels
+            return _z_shares(layer, x, relevance, weights, rule.stabilizer)
         case Gamma():
             return _gamma(layer, x, relevance, output, rule)
         case WSquare():
@@ -166,7 +167,9 @@ def _gamma(layer: Affine, x: Tensor, relevance: Tensor, output: Tensor, rule: Ga
     """LRP-gamma; with ``signed``, outputs above and below zero are shared out separately."""
     raised = layer.weights.map(lambda weight: weight + rule.gamma * _positive(weight))
     if not rule.signed:
-        return _z_shares(layer, x, relevance, raised, rule.stabilizer)
+        biases = {"raised": raised.bias, "kept": layer.weights.bias, "none": raised.without_bias().bias}
+        weights = Weights(raised.kernels, biases[rule.bias])
+        return _z_shares(layer, x, relevance, weights, rule.stabilizer)
     lowered = layer.weights.map(lambda weight: weight + rule.gamma * _negative(weight))
     nothing = tf.zeros_like(relevance)
     above = tf.where(output > 0, relevance, nothing)

@@ -16,6 +16,7 @@ from harness.methods import (
     FusedBatchNorm,
     Gradient,
     GuidedReLU,
+    Linearized,
     Pass,
     Rule,
     SignedEpsilon,
@@ -43,6 +44,8 @@ def propagate(step: Step, relevance: Tensor, rule: Rule) -> Tensors:
             return (relevance,)
         case Gradient():
             return step.pullback(relevance)
+        case Linearized():
+            return _sum_shares(step, relevance, rule.stabilizer)
         case GuidedReLU():
             _require(step, rule, step.layer.traits.activation, "an activation")
             return step.pullback(tf.nn.relu(relevance))
@@ -90,6 +93,6 @@ def _fused(step: Step, relevance: Tensor, rule: FusedBatchNorm) -> Tensors:
 
 
 def _sum_shares(step: Step, relevance: Tensor, stabilizer: Stabilizer) -> Tensors:
-    """``x * f^T(R / S(z))`` for every input; the layer's own output is ``z``."""
+    """``x * J^T(R / S(z))`` for every input; the layer's own output is ``z``."""
     shares = step.pullback(relevance / stabilized(step.output, stabilizer))
     return tuple(x * share for x, share in zip(step.inputs, shares, strict=True))
