@@ -1,8 +1,8 @@
 """DeepLIFT as hooks, after Captum 0.9.0 (`_core/deep_lift.py`): input and baseline are one batch, one behind another.
 
 A rule is a hook on the tensor that its module reads: it replaces the gradient there, by way of that of the module's
-output as autograd handed it there. Everything else is autograd's. Formulas: `harness.methods.DeepLift`. Tensors are in the twin's
-layout: batch first, channels on axis 1.
+output as autograd handed it there. Everything else is autograd's. Formulas: `harness.methods.DeepLift`. Tensors are in
+the twin's layout: batch first, channels on axis 1.
 """
 
 from __future__ import annotations

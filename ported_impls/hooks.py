@@ -130,6 +130,22 @@ def alpha_beta(
     )
 
 
+def alpha_beta_of_maxima(alpha: float, beta: float, stabilizer: Stabilizer) -> ModifiedStep:
+    """AlphaBetaOfMaxima: the largest class of each part (signxai 1.1.9.2 `AlphaBetaRule`, no neuron selected)."""
+    up, down = KernelMod(positive, bias=True), KernelMod(negative, bias=True)
+    activating: list[Part] = [(positive, up), (negative, down)]
+    inhibiting: list[Part] = [(positive, down), (negative, up)]
+    if beta == 0:  # then alpha is one
+        return ModifiedStep(
+            activating, partial(mappers.divide_by_maxima, stabilizer), mappers.sum_of_products
+        )
+    return ModifiedStep(
+        activating + inhibiting,
+        partial(mappers.divide_by_maxima, stabilizer),
+        partial(mappers.weighted_pairs, alpha, beta),
+    )
+
+
 def alpha_beta_x(
     alpha: tuple[float, float], beta: tuple[float, float], stabilizer: Stabilizer, read_as: ReadAs = None
 ) -> ModifiedStep:

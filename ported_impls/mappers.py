@@ -106,6 +106,22 @@ def divide_by_pairs(
     return first + divide_by_sum(stabilizer, relevance, outputs[2:], inputs, z)
 
 
+def divide_by_maxima(
+    stabilizer: Stabilizer, relevance: Tensor, outputs: Parts, inputs: Parts, z: Tensor
+) -> list[Tensor]:
+    """All relevance over ``S`` of the two maxima of each pair of parts, sent back through the class of each maximum."""
+    reached = relevance.sum(dim=1, keepdim=True)
+    found = []
+    for first in range(0, len(outputs), 2):
+        pair = [output for output in outputs[first : first + 2] if output is not None]
+        tops = [output.amax(dim=1, keepdim=True) for output in pair]
+        quotient = reached / stabilize(stabilizer, total(tops))
+        for output, top in zip(pair, tops, strict=True):
+            winners = (output == top).to(output.dtype)
+            found.append(quotient * winners / winners.sum(dim=1, keepdim=True))
+    return found
+
+
 def divide_by_own(
     stabilizer: Stabilizer, relevance: Tensor, outputs: Parts, inputs: Parts, z: Tensor
 ) -> list[Tensor]:

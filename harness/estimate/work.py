@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from harness.graph import Graph, Layer
 from harness.methods import (
     AlphaBeta,
+    AlphaBetaOfMaxima,
     AlphaBetaX,
     Backward,
     BatchNormReverse,
@@ -101,7 +102,7 @@ def products(rule: Rule) -> int:
         return 1
     if isinstance(rule, FusedBatchNorm):
         return products(rule.rule) * (2 if rule.mode == "two_linear" else 1)
-    if isinstance(rule, AlphaBeta):
+    if isinstance(rule, AlphaBeta | AlphaBetaOfMaxima):
         return 8 if rule.beta else 4
     if isinstance(rule, AlphaBetaX):
         return 2 * sum(bool(factor) for factor in (*rule.alpha, *rule.beta))

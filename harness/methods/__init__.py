@@ -2,7 +2,7 @@
 
 from harness.methods.catalogue import ALL_METHODS, CATALOGUE, DIALECTS, SUITE_METHODS, method, slug
 from harness.methods.composite import GRADIENT, Assignment, Composite
-from harness.methods.definition import Head, Method, Postprocess, TimesSign
+from harness.methods.definition import Head, Method, Postprocess, Selection, TimesSign
 from harness.methods.dialects.innvestigate import lrp_composite
 from harness.methods.entries import Entry
 from harness.methods.procedures import (
@@ -21,6 +21,7 @@ from harness.methods.procedures import (
 )
 from harness.methods.rules import (
     AlphaBeta,
+    AlphaBetaOfMaxima,
     AlphaBetaX,
     BatchNormReverse,
     Bound,
@@ -60,6 +61,7 @@ __all__ = [
     "RESCALED_KINDS",
     "SUITE_METHODS",
     "AlphaBeta",
+    "AlphaBetaOfMaxima",
     "AlphaBetaX",
     "Assignment",
     "Backward",
@@ -89,6 +91,7 @@ __all__ = [
     "Procedure",
     "ReplaceZero",
     "Rule",
+    "Selection",
     "Sign",
     "SignedEpsilon",
     "Smoothed",

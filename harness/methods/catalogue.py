@@ -73,6 +73,10 @@ _VARIANTS = (
     "gradient:postprocess=square",
     "lrp.epsilon:bias=false",
     "lrp.z:bias=false",
+    "lrp.z:neuron_selection_mode=max_activation",
+    "lrp_alpha_1_beta_0:neuron_selection=max_activation",
+    "lrpsign_alpha_2_beta_1:neuron_selection=max_activation",
+    "integrated_gradients:dialect=signxai,neuron_selection=max_activation,steps=6",
     "lrp:rule=AlphaBetaX1010",
     "lrp.z:low=0,high=1",
     "lrp.z:bn_layer_fuse_mode=two_linear",
@@ -116,6 +120,7 @@ def method(name: str | Method) -> Method:
         raise InvalidInputError(f"{name}: parameters are missing after the colon")
     parameters = _parameters(name, tail)
     dialect = parameters.pop("dialect", None)
+    selection = _selection(base, parameters)
     if dialect is not None and dialect not in DIALECTS:
         raise UnknownNameError(f"dialect of {base}", dialect, DIALECTS)
     entry = _entry(base, dialect)
@@ -125,11 +130,36 @@ def method(name: str | Method) -> Method:
             raise UnknownNameError("method", base, CATALOGUE, "See: xai-harness methods")
         if dialect not in (None, "signxai"):
             raise UnknownNameError(f"dialect of {base}", str(dialect), ("signxai",))
-        return replace(parsed, name=name) if tail else parsed
+        chosen = parsed if selection is None else signxai.selecting(parsed, selection)
+        return replace(chosen, name=name) if tail else parsed
     for key in parameters:
         if key not in entry.parameters:
-            raise UnknownNameError(f"parameter of {base}", key, (*entry.parameters, "dialect"))
-    return replace(entry.build(base, parameters), name=name)
+            raise UnknownNameError(
+                f"parameter of {base}", key, (*entry.parameters, *_SELECTIONS[:1], "dialect")
+            )
+    built = entry.build(base, parameters)
+    if selection is not None:
+        if entry.dialect != innvestigate.DIALECT:
+            raise InvalidInputError(
+                f"{name}: neuron_selection is for methods of signxai and iNNvestigate, not of {entry.dialect}"
+            )
+        built = innvestigate.selecting(built, selection)
+    return replace(built, name=name)
+
+
+def _selection(base: str, parameters: dict[str, str]) -> str | None:
+    """The parameter ``neuron_selection``, in iNNvestigate ``neuron_selection_mode``, taken out; None without."""
+    given = {key: parameters.pop(key) for key in _SELECTIONS if key in parameters}
+    if len(given) > 1:
+        raise InvalidInputError(f"{base}: {' and '.join(given)} are one parameter; give one of them")
+    for key, value in given.items():
+        if value not in ("index", "max_activation"):
+            raise UnknownNameError(f"{base}: {key}", value, ("index", "max_activation"))
+        return value
+    return None
+
+
+_SELECTIONS = ("neuron_selection", "neuron_selection_mode")
 
 
 def _entry(base: str, dialect: str | None) -> Entry | None:

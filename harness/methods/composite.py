@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.errors import InvalidInputError
 from harness.graph import Graph, Layer
+from harness.methods.later import LATER
 from harness.methods.rules import Bounded, FusedBatchNorm, Gradient, Rule, rectifies_shares
 
 
@@ -18,7 +19,7 @@ class Assignment:
     between does not count either. ``until_index``: it is not behind this place in the network's layers, in
     forward order from 0, the input; all layers count. ``kernel_index``: it is the layer with a kernel at
     this place among those, in forward order from 0. ``first``: it is the first layer of ``kinds``.
-    ``same_shape``: it has one input, of the shape of its output.
+    ``same_shape``: it has one input, of the shape of its output. ``output``: it is the network's output.
     """
 
     rule: Rule
@@ -30,6 +31,7 @@ class Assignment:
     kernel_index: int | None = None
     first: bool = False
     same_shape: bool = False
+    output: bool = field(default=False, metadata=LATER)
 
     def applies(self, layer: Layer, graph: Graph) -> bool:
         return (
@@ -40,6 +42,7 @@ class Assignment:
             and (self.kernel_index is None or _kernel_layers(graph)[self.kernel_index].name == layer.name)
             and (not self.first or next(each.name for each in graph if each.kind in self.kinds) == layer.name)
             and (not self.same_shape or layer.input_shapes == (layer.shape,))
+            and (not self.output or layer.name == graph.output)
         )
 
     def check(self, graph: Graph) -> None:

@@ -124,7 +124,8 @@ class DeepLift:
     ``m`` are multipliers, handed back from the head at the target like a gradient, once for the run on ``x`` and once
     for that on ``b``: ``m_x``, ``m_b``. What a layer's readers hand to it, ``J^T m`` of each at its own point, is added
     up to ``g``. Then those readers that have a rule, in forward order, each replace all of it, ``m = rule(g, u)`` with
-    ``u`` the ``g`` of the reader. With ``d = x - b`` of the reader's input, ``y`` and ``z`` its outputs for ``x`` and ``b``:
+    ``u`` the ``g`` of the reader. With ``d = x - b`` of the reader's input, ``y`` and ``z`` its outputs for ``x`` and
+    ``b``:
 
     - an activation of :data:`RESCALED_KINDS`: ``u * (y - z) / d``, where ``|d| < eps`` what was there;
     - max pooling: ``(P_x(u_x * (max(y, z) - z)) + P_b(u_b * (y - max(y, z)))) / d`` for both, where ``|d| < eps`` what

@@ -116,6 +116,23 @@ class AlphaBeta:
 
 
 @dataclass(frozen=True)
+class AlphaBetaOfMaxima:
+    """:class:`AlphaBeta` at the output layer, each of its four sums replaced by its largest value over the classes.
+
+    With ``m(z)`` the largest of ``z`` and ``e(z)`` one where ``z`` is that, shared by equal ones, and zero elsewhere,
+    ``r`` the sum of ``R``: ``A = x+ * f^T(s e(p); W+) + x- * f^T(s e(q); W-)``, ``p = f(x+; W+, b+)``,
+    ``q = f(x-; W-, b-)``, ``s = r / S(m(p) + m(q))``; ``B`` is the same with ``W-`` for ``W+`` and ``W+`` for ``W-``;
+    ``R_x = alpha * A - beta * B``, ``B`` not computed where ``beta`` is 0. Neither class need be the one that is
+    explained.
+    Source: signxai 1.1.9.2 `AlphaBetaRule.wrap_hook`, where its caller selects no neuron (`_neuron_select`).
+    """
+
+    alpha: float
+    beta: float
+    stabilizer: Stabilizer = field(default_factory=ReplaceZero)
+
+
+@dataclass(frozen=True)
 class AlphaBetaX:
     """AlphaBeta with a factor and a denominator of its own for each of the four kinds of contribution.
 
@@ -358,7 +375,15 @@ KernelRule = (
     Z | Epsilon | StdEpsilon | AlphaBeta | AlphaBetaX | ZPlusFast | Gamma | Sign | WSquare | Flat | Bounded
 )
 Rule = (
-    KernelRule | Pass | Linearized | Gradient | GuidedReLU | Deconvolution | FusedBatchNorm | BatchNormReverse
+    KernelRule
+    | AlphaBetaOfMaxima
+    | Pass
+    | Linearized
+    | Gradient
+    | GuidedReLU
+    | Deconvolution
+    | FusedBatchNorm
+    | BatchNormReverse
 )
 
 

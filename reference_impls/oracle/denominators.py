@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.divisions import Division, Stage
 from harness.graph import Layer
-from harness.methods import BatchNormReverse, FusedBatchNorm, Linearized, Rule
+from harness.methods import AlphaBetaOfMaxima, BatchNormReverse, FusedBatchNorm, Linearized, Rule
 from reference_impls.oracle import derivative, forward, linear
 from reference_impls.oracle.batch_norm_rules import lines, reversed_parts
 from reference_impls.oracle.linear import Arrays
@@ -22,7 +22,8 @@ from reference_impls.oracle.terms import Pairs, TermAt, Terms, terms_at, terms_o
 def divisions(layer: Layer, inputs: Arrays, rule: Rule) -> tuple[Stage, ...]:
     """The divisions of ``layer`` under ``rule`` at ``inputs`` (batch, *input shape); empty for a rule without.
 
-    Empty for a recurrent layer too, whose divisions are of its states and not of its input.
+    Empty for a recurrent layer too, whose divisions are of its states and not of its input, and where classes are
+    reduced to their maxima, which are divided by whole.
 
     Raises UnsupportedMethodError for an unknown rule, and where a batch norm's inner rule is none of a kernel.
     """
@@ -34,6 +35,8 @@ def divisions(layer: Layer, inputs: Arrays, rule: Rule) -> tuple[Stage, ...]:
         return tuple(_stage(line, seen, terms_of(rule.rule)) for line, seen in read_as)
     if isinstance(rule, BatchNormReverse):
         return ((_reversed(layer, inputs, rule),),)
+    if isinstance(rule, AlphaBetaOfMaxima):
+        return ()
     if isinstance(rule, Linearized):
         return ((_linearized(layer, inputs, rule),),)
     return (_stage(layer, inputs, terms_of(rule)),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.graph import Layer
 from harness.methods import (
+    AlphaBetaOfMaxima,
     BatchNormReverse,
     Deconvolution,
     FusedBatchNorm,
@@ -43,7 +44,7 @@ def formula(layer: Layer, rule: Rule) -> Formula | None:
             return Formula("return [np.maximum(R, 0.0)]")
         case Linearized() if layer.traits.weighted:
             return formula(layer, Z(stabilizer=rule.stabilizer))
-        case FusedBatchNorm() | BatchNormReverse() | Linearized():
+        case FusedBatchNorm() | BatchNormReverse() | Linearized() | AlphaBetaOfMaxima():
             return None
     terms = terms_of(rule)
     if terms.cancels:

@@ -45,7 +45,7 @@ def outcome(graph: Graph, activations: Activations, target: np.ndarray, method: 
 
 
 def _one_run(graph: Graph, activations: Activations, target: np.ndarray, method: Method) -> Relevances:
-    start = initial(activations[graph.output], target, method.head)
+    start = initial(activations[graph.output], target, method.head, method.selection)
     return backward(graph, activations, method.composite, start)
 
 

@@ -46,6 +46,7 @@ class Analyzer:
     facts: dict[str, Any]
     kept: list[str | None] | None = None
     values: list[np.ndarray] | None = None
+    takes_target: bool = True
 
 
 def make(network: Any, method: Mapping[str, Any], layers: bool) -> Analyzer:
@@ -58,8 +59,10 @@ def make(network: Any, method: Mapping[str, Any], layers: bool) -> Analyzer:
     if keeps:
         arguments["reverse_keep_tensors"] = True
     facts: dict[str, Any] = {"analyzer": name, "class": analyzers[name].__name__, "repairs": []}
-    analyzer = _created(network, name, arguments, facts)
-    made = Analyzer(analyzer, facts)
+    # A user who does not say which neuron leaves the mode out: the largest output is explained.
+    asked = {} if method.get("selects_itself") else {"neuron_selection_mode": "index"}
+    analyzer = _created(network, name, {**asked, **arguments}, facts)
+    made = Analyzer(analyzer, facts, takes_target=bool(asked))
     if keeps:
         made.kept = _kept(network, analyzer)
 
@@ -78,7 +81,8 @@ def analyze(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The attribution, and the relevance at the output of each layer by canonical name, where it is kept."""
     _handed[:] = [] if noise is None else [noise]
-    attribution = np.asarray(made.analyzer.analyze(x, neuron_selection=target))
+    chosen = {"neuron_selection": target} if made.takes_target else {}
+    attribution = np.asarray(made.analyzer.analyze(x, **chosen))
     named = zip(made.kept or (), made.values or ())
     return attribution, {name: np.asarray(value) for name, value in named if name is not None}
 
@@ -87,9 +91,7 @@ def _created(network: Any, name: str, arguments: Mapping[str, Any], facts: dict[
     """The analyzer with its graph built; repairs that it took are noted in ``facts``."""
 
     def create(**more: Any) -> Any:
-        analyzer = innvestigate.create_analyzer(
-            name, network.model, neuron_selection_mode="index", **arguments, **more
-        )
+        analyzer = innvestigate.create_analyzer(name, network.model, **arguments, **more)
         with _noise_from_outside(), _constants_in_the_graph():
             analyzer.create_analyzer_model()
         return analyzer

@@ -107,7 +107,7 @@ def _whole(text: str) -> int:
 
 
 #: By parameter of the dialect, from its text to arguments of the analyzer. Those missing here (``low``,
-#: ``high``, ``seed``, ``dialect``, ``activation_layers``) are no arguments of an analyzer.
+#: ``high``, ``seed``, ``dialect``, ``activation_layers``, ``neuron_selection``) are read elsewhere.
 _READ: dict[str, Callable[[str], dict[str, Any]]] = {
     "epsilon": _argument("epsilon", float),
     "bias": _argument("bias", lambda text: text == "true"),
@@ -136,6 +136,8 @@ def call(method: Method, graph: Graph, shape: tuple[int, ...], dtype: str) -> Ca
     """
     name, arguments = analyzer_of(method)
     payload: dict[str, Any] = {"analyzer": name, "arguments": arguments}
+    if method.selects_itself:
+        payload["selects_itself"] = True
     place = arguments.pop("until_layer_idx", None)
     if place is not None:
         payload["until"] = [layer.name for layer in graph.layers[: place + 1] if layer.kind in WEIGHTED_KINDS]

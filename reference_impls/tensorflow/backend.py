@@ -10,6 +10,7 @@ from harness.files import installed_versions, source_digest
 from harness.graph import Graph
 from harness.methods import (
     AlphaBeta,
+    AlphaBetaOfMaxima,
     AlphaBetaX,
     Backward,
     BatchNormReverse,
@@ -49,7 +50,16 @@ if TYPE_CHECKING:
 
 #: What this package computes. Written out, so that what is new in `harness.methods` is not taken for known.
 KERNEL_RULES = (Z, Epsilon, StdEpsilon, AlphaBeta, AlphaBetaX, ZPlusFast, Gamma, Sign, WSquare, Flat, Bounded)
-OTHER_RULES = (Pass, Linearized, Gradient, GuidedReLU, Deconvolution, FusedBatchNorm, BatchNormReverse)
+OTHER_RULES = (
+    AlphaBetaOfMaxima,
+    Pass,
+    Linearized,
+    Gradient,
+    GuidedReLU,
+    Deconvolution,
+    FusedBatchNorm,
+    BatchNormReverse,
+)
 STABILIZERS = (ReplaceZero, SignedEpsilon, Unprotected)
 PROCEDURES = (
     Backward,

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from harness.methods import (
     AlphaBeta,
+    AlphaBetaOfMaxima,
     AlphaBetaX,
     Bounded,
     Epsilon,
@@ -141,6 +142,33 @@ def _same_sign_shares(
         return upper * layer.transpose(upper, for_positive, relevance / stabilized(z, s))
     t = relevance / stabilized(z + layer.apply(lower, for_negative), s)
     return upper * layer.transpose(upper, for_positive, t) + lower * layer.transpose(lower, for_negative, t)
+
+
+def alpha_beta_of_maxima(layer: Affine, x: Tensor, relevance: Tensor, rule: AlphaBetaOfMaxima) -> Tensor:
+    """``alpha * A - beta * B`` of the maxima over the classes, the last axis of the layer's output."""
+    positive, negative = layer.weights.map(_positive), layer.weights.map(_negative)
+    total = tf.reduce_sum(relevance, axis=-1, keepdims=True)
+    activator = _maxima_shares(layer, x, total, positive, negative, rule.stabilizer)
+    if rule.beta == 0:
+        return rule.alpha * activator
+    inhibitor = _maxima_shares(layer, x, total, negative, positive, rule.stabilizer)
+    return rule.alpha * activator - rule.beta * inhibitor
+
+
+def _maxima_shares(
+    layer: Affine, x: Tensor, total: Tensor, for_positive: Weights, for_negative: Weights, s: Stabilizer
+) -> Tensor:
+    """Each part of the input gets the quotient through the class where its own sum is largest."""
+    parts = ((_positive(x), for_positive), (_negative(x), for_negative))
+    sums = [layer.apply(part, weights) for part, weights in parts]
+    largest = [tf.reduce_max(each, axis=-1, keepdims=True) for each in sums]
+    quotient = total / stabilized(largest[0] + largest[1], s)
+    found = tf.zeros_like(x)
+    for (part, weights), each, top in zip(parts, sums, largest, strict=True):
+        at_top = tf.cast(each == top, x.dtype)
+        at_top /= tf.reduce_sum(at_top, axis=-1, keepdims=True)
+        found += part * layer.transpose(part, weights, at_top * quotient)
+    return found
 
 
 def _alpha_beta_x(layer: Affine, x: Tensor, relevance: Tensor, rule: AlphaBetaX) -> Tensor:

@@ -48,7 +48,7 @@ def explain_runs(
     """:func:`explain_procedure` for each statistic of the runs of ``procedure``, which are made once."""
     rules = method.composite.assign(network.graph)
     x = forward.outputs[network.graph.input.name]
-    start = partial(initial_relevance, target=target, head=method.head)
+    start = partial(initial_relevance, target=target, head=method.head, selection=method.selection)
     return explain_sampled(network, x, procedure, rules, start, layers, kinds)
 
 
@@ -65,7 +65,7 @@ def explain_procedure(
     rules = method.composite.assign(graph)
 
     def start(logits: Tensor) -> Tensor:
-        return initial_relevance(logits, target, method.head)
+        return initial_relevance(logits, target, method.head, method.selection)
 
     match method.procedure:
         case Backward():

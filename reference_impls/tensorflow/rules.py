@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from harness.errors import UnsupportedMethodError
 from harness.methods import (
+    AlphaBetaOfMaxima,
     BatchNormReverse,
     Deconvolution,
     Epsilon,
@@ -24,7 +25,7 @@ from harness.methods import (
     Z,
 )
 from reference_impls.tensorflow.batch_norm import fused_lines, reversed_batch_norm
-from reference_impls.tensorflow.kernel_rules import kernel_shares
+from reference_impls.tensorflow.kernel_rules import alpha_beta_of_maxima, kernel_shares
 from reference_impls.tensorflow.layers import Step, Tensor, Tensors
 from reference_impls.tensorflow.recurrent import held_gates
 from reference_impls.tensorflow.stabilizers import stabilized
@@ -65,6 +66,8 @@ def propagate(step: Step, relevance: Tensor, rule: Rule) -> Tensors:
             return held_gates(step.layer, step.inputs[0], relevance, rule)
     if step.affine is None:
         raise _unfit(rule, step, "a layer with a kernel")
+    if isinstance(rule, AlphaBetaOfMaxima):
+        return (alpha_beta_of_maxima(step.affine, step.inputs[0], relevance, rule),)
     return (kernel_shares(step.affine, step.inputs[0], step.output, relevance, rule),)
 
 

@@ -132,6 +132,19 @@ def test_the_target_that_is_given_is_explained(library: PeerBackend) -> None:
     np.testing.assert_allclose(trace.attribution, [[-3, 6]], rtol=1e-15)
 
 
+def test_without_a_mode_the_largest_output_is_explained(library: PeerBackend) -> None:
+    """The first logit of (1, 2), the second of (-1, 1): as if both targets had been given."""
+    x = [[1, 2], [-1, 1]]
+    for name in ("lrp.z", "gradient", "lrp.alpha_2_beta_1", "integrated_gradients:steps=4"):
+        own = f"{name}{',' if ':' in name else ':'}neuron_selection_mode=max_activation"
+        selected, asked = _run(library, _two_layers(), x, own), _run(library, _two_layers(), x, name)
+        assert selected.target.tolist() == [0, 1]
+        np.testing.assert_allclose(selected.attribution, asked.attribution, rtol=1e-14)
+        for layer, kept in asked.layers.items():
+            if kept.relevance is not None:
+                np.testing.assert_allclose(selected.layers[layer].relevance, kept.relevance, rtol=1e-14)
+
+
 def test_each_sample_of_a_batch_has_its_own_target(library: PeerBackend) -> None:
     """(1, 2) has logits (7, 3), gradient (-1, 4); (-1, 1) has hidden (1, 2), logits (5, 6), gradient (-3, 3)."""
     trace = _run(library, _two_layers(), [[1, 2], [-1, 1]], "gradient")

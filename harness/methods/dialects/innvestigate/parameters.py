@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.graph import WEIGHTED_KINDS
 from harness.methods.composite import Assignment
+from harness.methods.definition import Method
 from harness.methods.entries import Parameters, bounds, choice, whole
 from harness.methods.rules import (
     AlphaBeta,
@@ -118,3 +120,12 @@ def until_index(name: str, parameters: Parameters) -> tuple[Assignment, ...]:
 def activation_layers(name: str, parameters: Parameters) -> Literal["pass", "gradient"]:
     chosen = choice(name, parameters, "activation_layers", "pass", ("pass", "gradient"))
     return "pass" if chosen == "pass" else "gradient"
+
+
+def selecting(method: Method, selection: str) -> Method:
+    """``method`` with a `neuron_selection_mode`: "index", or "max_activation", the library's default.
+
+    The largest output of the input is explained, in all runs of integrated gradients and SmoothGrad
+    (`AugmentReduceBase.analyze`).
+    """
+    return replace(method, selection="input_maximum") if selection == "max_activation" else method
