@@ -73,6 +73,7 @@ _VARIANTS = (
     "gradient:postprocess=square",
     "lrp.epsilon:bias=false",
     "lrp.z:bias=false",
+    "deep_taylor:activation_layers=pass",
     "lrp.z:neuron_selection_mode=max_activation",
     "lrp_alpha_1_beta_0:neuron_selection=max_activation",
     "lrpsign_alpha_2_beta_1:neuron_selection=max_activation",

@@ -20,6 +20,7 @@ class Assignment:
     forward order from 0, the input; all layers count. ``kernel_index``: it is the layer with a kernel at
     this place among those, in forward order from 0. ``first``: it is the first layer of ``kinds``.
     ``same_shape``: it has one input, of the shape of its output. ``output``: it is the network's output.
+    ``inside``: it can be written inside the layer before, a layer with a kernel that nothing else reads.
     """
 
     rule: Rule
@@ -32,6 +33,7 @@ class Assignment:
     first: bool = False
     same_shape: bool = False
     output: bool = field(default=False, metadata=LATER)
+    inside: bool = field(default=False, metadata=LATER)
 
     def applies(self, layer: Layer, graph: Graph) -> bool:
         return (
@@ -43,6 +45,7 @@ class Assignment:
             and (not self.first or next(each.name for each in graph if each.kind in self.kinds) == layer.name)
             and (not self.same_shape or layer.input_shapes == (layer.shape,))
             and (not self.output or layer.name == graph.output)
+            and (not self.inside or _inside(layer, graph))
         )
 
     def check(self, graph: Graph) -> None:
@@ -56,6 +59,16 @@ class Assignment:
             raise InvalidInputError(
                 f"the list of rules has more than the {kernels} layers with a kernel that {graph.name} has"
             )
+
+
+def _inside(layer: Layer, graph: Graph) -> bool:
+    (source,) = layer.inputs if len(layer.inputs) == 1 else (None,)
+    return (
+        source is not None
+        and graph[source].traits.kernel
+        and source != graph.output
+        and len(graph.consumers(source)) == 1
+    )
 
 
 def _kernel_layers(graph: Graph) -> list[Layer]:

@@ -166,7 +166,9 @@ def _form(method: Method, graph: Graph) -> str | None:
 
     An `Activation` layer with a bounded ReLU is no ReLU to the library, a `ReLU` layer with a bound is one.
     """
-    _, parameters = _parsed(method)
+    name, parameters = _parsed(method)
+    if name.startswith("deep_taylor") and parameters.get("activation_layers") == "pass":
+        return "fused"
     if parameters.get("activation_layers") == "gradient":
         return "layers"
     if method.activations and any(layer.kind == "relu6" for layer in graph):

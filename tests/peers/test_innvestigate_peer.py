@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from harness.backends import backend_named
 from harness.errors import InvalidInputError, PeerError, UnsupportedMethodError
 from harness.methods import Smoothed, gaussian_noise, method
 from harness.trace.trace import Trace
@@ -130,6 +131,26 @@ def test_the_target_that_is_given_is_explained(library: PeerBackend) -> None:
     trace = _run(library, _two_layers(), [[1, 2]], "lrp.z", target=1)
     assert trace.target.tolist() == [1]
     np.testing.assert_allclose(trace.attribution, [[-3, 6]], rtol=1e-15)
+
+
+def test_deep_taylor_hands_relevance_on_to_units_that_are_off(library: PeerBackend) -> None:
+    """x = (1, 2): hidden (3, -3), on (3, 0), their average 1.5, the logit 3, R = 1.5 at both units.
+
+    The first shares it by (1, 2) / 3. The second is off: the gradient of a ReLU layer drops its 1.5. Inside the layer
+    the ReLU does not, and the unit's only positive part is that of the first input.
+    """
+    b = Builder("off", (2,))
+    b.add("dense", "hidden", weights={"kernel": np.array([[1.0, 1.0], [1.0, -2.0]])})
+    b.add("relu", "on")
+    b.add("reshape", "column", attributes={"target": (2, 1)})
+    b.add("average_pool1d", "average", attributes={"pool_size": (2,)})
+    b.add("flatten", "flat")
+    b.add("dense", "logits", weights={"kernel": np.array([[2.0, 0]])})
+    model, x = PortedModel.from_graph(b.graph()), np.array([[1.0, 2.0]])
+    for name, expected in (("deep_taylor", [0.5, 1.0]), ("deep_taylor:activation_layers=pass", [2.0, 1.0])):
+        for side in (library, *map(backend_named, ("oracle", "tensorflow", "torch"))):
+            trace = ready(side, model, "float64").explain(x, method(name), np.array([0]), layers=False)
+            np.testing.assert_allclose(trace.attribution, [expected], rtol=1e-12)
 
 
 def test_without_a_mode_the_largest_output_is_explained(library: PeerBackend) -> None:

@@ -77,6 +77,9 @@ def _preset_line(name: str, convolution: KernelRule, flat_input: bool, parameter
     return _line(name, "lrp", "Lapuschkin et al. 2017", preset(convolution, flat_input), all_of)
 
 
+_INSIDE = {
+    "activation_layers": "gradient (default: ReLUs that are layers) or pass (those inside a layer with a kernel)"
+}
 _UNTIL = {key: meaning for key, meaning in LRP_PARAMETERS.items() if key.startswith("until")}
 
 ENTRIES: tuple[Entry, ...] = (
@@ -160,6 +163,6 @@ ENTRIES: tuple[Entry, ...] = (
         True,
         {"until_layer_idx": "kernels up to this place get Flat (0 is the input; all layers count)"},
     ),
-    _line("deep_taylor", "deep_taylor", _MONTAVON, deep_taylor(bounded=False)),
-    _line("deep_taylor.bounded", "deep_taylor", _MONTAVON, deep_taylor(bounded=True), _BOX),
+    _line("deep_taylor", "deep_taylor", _MONTAVON, deep_taylor(bounded=False), _INSIDE),
+    _line("deep_taylor.bounded", "deep_taylor", _MONTAVON, deep_taylor(bounded=True), {**_BOX, **_INSIDE}),
 )

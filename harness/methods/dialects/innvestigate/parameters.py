@@ -117,8 +117,10 @@ def until_index(name: str, parameters: Parameters) -> tuple[Assignment, ...]:
     return (Assignment(rule, kinds=WEIGHTED_KINDS, until_index=index),)
 
 
-def activation_layers(name: str, parameters: Parameters) -> Literal["pass", "gradient"]:
-    chosen = choice(name, parameters, "activation_layers", "pass", ("pass", "gradient"))
+def activation_layers(
+    name: str, parameters: Parameters, default: Literal["pass", "gradient"] = "pass"
+) -> Literal["pass", "gradient"]:
+    chosen = choice(name, parameters, "activation_layers", default, ("pass", "gradient"))
     return "pass" if chosen == "pass" else "gradient"
 
 
