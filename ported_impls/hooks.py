@@ -45,7 +45,7 @@ def kernel_hook(rule: KernelRule, read_as: ReadAs) -> RuleHook:
         case StdEpsilon():
             return deviation_epsilon(rule.factor, rule.bias, read_as)
         case Sign():
-            return sign(rule.threshold, rule.stabilizer, rule.bias, read_as)
+            return sign(rule.threshold, rule.stabilizer, rule.bias, rule.std_factor, read_as)
         case AlphaBeta():
             return alpha_beta(rule.alpha, rule.beta, rule.stabilizer, rule.bias, rule.split_bias, read_as)
         case AlphaBetaX():
@@ -87,9 +87,20 @@ def deviation_epsilon(factor: float, bias: bool, read_as: ReadAs = None) -> Rule
     return ModifiedStep([(keep, KernelMod(keep, bias))], mapper, mappers.sum_of_products, read_as)
 
 
-def sign(threshold: float, stabilizer: Stabilizer, bias: bool, read_as: ReadAs = None) -> RuleHook:
-    """Sign: the input's sign in front of the transpose (Gumpfer et al. 2023; signxai 1.1.9.2 `SIGNmuRule`)."""
+def sign(
+    threshold: float,
+    stabilizer: Stabilizer,
+    bias: bool,
+    std_factor: float | None = None,
+    read_as: ReadAs = None,
+) -> RuleHook:
+    """Sign: the input's sign in front of the transpose (Gumpfer et al. 2023; signxai 1.1.9.2 `SIGNmuRule`).
+
+    With ``std_factor`` over the denominator of StdEpsilon (signxai2 0.15.10 `EpsStdXSIGNRule`).
+    """
     mapper = partial(mappers.divide_by_sum, stabilizer)
+    if std_factor is not None:
+        mapper = partial(mappers.divide_with_deviation, std_factor)
     reducer = partial(mappers.signed_gradient, threshold)
     if bias and read_as is None:
         return OwnStep(mapper, reducer)

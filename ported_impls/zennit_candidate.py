@@ -36,6 +36,7 @@ from harness.errors import UnsupportedMethodError
 from harness.files import installed_versions, source_digest
 from harness.graph import Graph
 from harness.methods import (
+    AlphaBetaOfMaxima,
     AlphaBetaX,
     DeepLift,
     GradCam,
@@ -53,7 +54,7 @@ from ported_impls.versions import require_torch_and_zennit
 if TYPE_CHECKING:
     from ported_impls.torchvision_shim import zennit
 
-_WITHOUT_RULE = (Sign, StdEpsilon, AlphaBetaX)
+_WITHOUT_RULE = (AlphaBetaOfMaxima, Sign, StdEpsilon, AlphaBetaX)
 
 
 def zennit_backend(merge_batch_norms: bool = False) -> Backend:

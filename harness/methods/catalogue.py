@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.methods.definition import Method
-from harness.methods.dialects import captum, innvestigate, signxai, zennit
+from harness.methods.dialects import captum, innvestigate, signxai, signxai2, zennit
 from harness.methods.entries import Entry
 
 DIALECTS: dict[str, tuple[Entry, ...]] = {
@@ -20,6 +20,7 @@ DIALECTS: dict[str, tuple[Entry, ...]] = {
     "signxai": signxai.ENTRIES,
     "zennit": zennit.ENTRIES,
     "captum": captum.ENTRIES,
+    "signxai2": signxai2.ENTRIES,
 }
 
 
@@ -90,6 +91,7 @@ _VARIANTS = (
     "zblrp_epsilon_1:low=0,high=1",
     "lrp.gamma:signed=false",
     "excitation_backprop:bias=false",
+    "epsilon_stdx_sign:mu=-1.5,signstdfactor=0.5",
     "deep_lift:baselines=0.5,multiply_by_inputs=false",
     "deep_lift_shap:baselines=-0.5/1",
     "lrp:dialect=captum,rule=Gamma",

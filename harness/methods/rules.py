@@ -212,12 +212,19 @@ class Sign:
 
     With a ``threshold`` of -1 or below ``s`` is 1 everywhere: signxai writes the -1 first, then sets all
     that is not below the threshold to 1 (`SIGNmuRule`; `SIGNRule` is threshold 0).
+    With ``std_factor`` the denominator is that of :class:`StdEpsilon` with this factor (signxai2 0.15.10
+    `EpsStdXSIGNRule`), and ``stabilizer`` does not count.
     Source: Gumpfer et al. 2023; signxai 1.1.9.2.
     """
 
     threshold: float = 0.0
     bias: bool = True
     stabilizer: Stabilizer = field(default_factory=ReplaceZero)
+    std_factor: float | None = field(default=None, metadata=LATER)
+
+    def __post_init__(self) -> None:
+        if self.std_factor is not None and not self.std_factor > 0:
+            raise InvalidInputError(f"the factor of std(x) must be above 0, found {self.std_factor}")
 
 
 @dataclass(frozen=True)

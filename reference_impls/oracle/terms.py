@@ -142,7 +142,9 @@ def terms_of(rule: Rule) -> Terms:
             return Terms((_with_whole_bias(Product(WHOLE, POSITIVE), rule.bias),), rule.stabilizer)
         case Sign():
             signs = Product(signs_from(rule.threshold), WHOLE)
-            return Terms((Term((Product(WHOLE, WHOLE, rule.bias),), (signs,)),), rule.stabilizer)
+            factor = rule.std_factor
+            stabilizer = rule.stabilizer if factor is None else TimesDeviation(factor)
+            return Terms((Term((Product(WHOLE, WHOLE, rule.bias),), (signs,)),), stabilizer)
         case WSquare():
             return Terms((_same(Product(ONES, SQUARE, rule.bias)),), rule.stabilizer)
         case Flat():

@@ -46,7 +46,11 @@ def kernel_shares(layer: Affine, x: Tensor, output: Tensor, relevance: Tensor, r
             return x * _through(layer, x, relevance / _stabilized_by_std(z, x, rule.factor))
         case Sign():
             z = _preactivation(layer, x, output, rule.bias)
-            return signs(x, rule.threshold) * _through(layer, x, relevance / stabilized(z, rule.stabilizer))
+            if rule.std_factor is None:
+                denominator = stabilized(z, rule.stabilizer)
+            else:
+                denominator = _stabilized_by_std(z, x, rule.std_factor)
+            return signs(x, rule.threshold) * _through(layer, x, relevance / denominator)
         case AlphaBeta():
             return _alpha_beta(layer, x, relevance, rule)
         case AlphaBetaX():
