@@ -54,8 +54,14 @@ class Case:
         """The case of what a user gives.
 
         ``target``: a class index, one per sample, or None. Raises InvalidInputError for an input, target,
-        dtype or device that does not fit the model, MethodDoesNotApplyError for a method that is not meant for it.
+        dtype or device that does not fit the model, or a target beside a method that selects its own output;
+        MethodDoesNotApplyError for a method that is not meant for the model.
         """
+        if target is not None and method.selects_itself:
+            raise InvalidInputError(
+                f"{method.name} explains the largest logit, found a target of {target!r} beside it; leave out the "
+                "target, or neuron_selection"
+            )
         array = checked_input(model, x, checked_dtype(dtype))
         check_rows(model, array)
         wanted = checked_target(target, len(array), class_count(model))

@@ -7,12 +7,14 @@ from dataclasses import replace
 from harness.errors import UnsupportedMethodError
 from harness.graph import Graph, Layer
 from harness.methods import (
+    AlphaBetaOfMaxima,
     BatchNormReverse,
     Deconvolution,
     Epsilon,
     FusedBatchNorm,
     Gradient,
     GuidedReLU,
+    Linearized,
     Method,
     Pass,
     Rule,
@@ -46,6 +48,12 @@ def hook_for(rule: Rule, layer: Layer) -> zennit.core.Hook | None:
         if layer.input_shapes != (layer.shape,):
             raise _misplaced(rule, layer, "needs one input of the shape of its output")
         return hooks.pass_through()
+    if isinstance(rule, AlphaBetaOfMaxima):
+        if not layer.traits.kernel:
+            raise _misplaced(rule, layer, "needs a layer with a kernel")
+        return hooks.alpha_beta_of_maxima(rule.alpha, rule.beta, rule.stabilizer)
+    if isinstance(rule, Linearized):
+        return hooks.proportional(rule.stabilizer, bias=True)
     if isinstance(rule, GuidedReLU | Deconvolution):
         if not layer.traits.activation:
             raise _misplaced(rule, layer, "needs an activation")

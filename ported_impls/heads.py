@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.methods import Head
+from harness.methods import Head, Selection
 
 
-def initial_relevance(logits: np.ndarray, target: np.ndarray, head: Head) -> np.ndarray:
-    """(batch, classes): at the target of each sample its logit, the positive part of it, or one; zero elsewhere."""
+def initial_relevance(
+    logits: np.ndarray, target: np.ndarray, head: Head, selection: Selection = "target"
+) -> np.ndarray:
+    """(batch, classes): at the target of each sample its logit, the positive part of it, or one; zero elsewhere.
+
+    Where every run selects for itself ("run_maximum"), the target is the largest logit of this one.
+    """
     seed = np.zeros_like(logits)
+    if selection == "run_maximum":
+        target = logits.argmax(axis=-1)
     at_target = np.arange(len(target)), target
     if head == "one":
         seed[at_target] = 1

@@ -7,6 +7,7 @@ first, channels on axis 1.
 from __future__ import annotations
 
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from harness.errors import UnsupportedMethodError
 from harness.methods import (
     AlphaBeta,
     AlphaBetaX,
+    Bound,
     Bounded,
     Epsilon,
     Flat,
@@ -43,15 +45,17 @@ def kernel_hook(rule: KernelRule, read_as: ReadAs) -> RuleHook:
         case StdEpsilon():
             return deviation_epsilon(rule.factor, rule.bias, read_as)
         case Sign():
-            return sign(rule.threshold, rule.stabilizer, rule.bias, read_as)
+            return sign(rule.threshold, rule.stabilizer, rule.bias, rule.std_factor, read_as)
         case AlphaBeta():
             return alpha_beta(rule.alpha, rule.beta, rule.stabilizer, rule.bias, rule.split_bias, read_as)
         case AlphaBetaX():
             return alpha_beta_x(rule.alpha, rule.beta, rule.stabilizer, read_as)
         case ZPlusFast():
-            return z_plus_fast(rule.stabilizer, read_as)
+            return z_plus_fast(rule.stabilizer, rule.bias, read_as)
         case Gamma():
-            return gamma(rule.gamma, rule.signed, rule.stabilizer, read_as)
+            if not rule.signed:
+                return plain_gamma(rule.gamma, rule.bias, rule.stabilizer, read_as)
+            return gamma(rule.gamma, rule.stabilizer, read_as)
         case WSquare():
             return w_square(rule.stabilizer, rule.bias, read_as)
         case Flat():
@@ -83,9 +87,20 @@ def deviation_epsilon(factor: float, bias: bool, read_as: ReadAs = None) -> Rule
     return ModifiedStep([(keep, KernelMod(keep, bias))], mapper, mappers.sum_of_products, read_as)
 
 
-def sign(threshold: float, stabilizer: Stabilizer, bias: bool, read_as: ReadAs = None) -> RuleHook:
-    """Sign: the input's sign in front of the transpose (Gumpfer et al. 2023; signxai 1.1.9.2 `SIGNmuRule`)."""
+def sign(
+    threshold: float,
+    stabilizer: Stabilizer,
+    bias: bool,
+    std_factor: float | None = None,
+    read_as: ReadAs = None,
+) -> RuleHook:
+    """Sign: the input's sign in front of the transpose (Gumpfer et al. 2023; signxai 1.1.9.2 `SIGNmuRule`).
+
+    With ``std_factor`` over the denominator of StdEpsilon (signxai2 0.15.10 `EpsStdXSIGNRule`).
+    """
     mapper = partial(mappers.divide_by_sum, stabilizer)
+    if std_factor is not None:
+        mapper = partial(mappers.divide_with_deviation, std_factor)
     reducer = partial(mappers.signed_gradient, threshold)
     if bias and read_as is None:
         return OwnStep(mapper, reducer)
@@ -126,6 +141,22 @@ def alpha_beta(
     )
 
 
+def alpha_beta_of_maxima(alpha: float, beta: float, stabilizer: Stabilizer) -> ModifiedStep:
+    """AlphaBetaOfMaxima: the largest class of each part (signxai 1.1.9.2 `AlphaBetaRule`, no neuron selected)."""
+    up, down = KernelMod(positive, bias=True), KernelMod(negative, bias=True)
+    activating: list[Part] = [(positive, up), (negative, down)]
+    inhibiting: list[Part] = [(positive, down), (negative, up)]
+    if beta == 0:  # then alpha is one
+        return ModifiedStep(
+            activating, partial(mappers.divide_by_maxima, stabilizer), mappers.sum_of_products
+        )
+    return ModifiedStep(
+        activating + inhibiting,
+        partial(mappers.divide_by_maxima, stabilizer),
+        partial(mappers.weighted_pairs, alpha, beta),
+    )
+
+
 def alpha_beta_x(
     alpha: tuple[float, float], beta: tuple[float, float], stabilizer: Stabilizer, read_as: ReadAs = None
 ) -> ModifiedStep:
@@ -150,26 +181,35 @@ def alpha_beta_x(
     )
 
 
-def z_plus_fast(stabilizer: Stabilizer, read_as: ReadAs = None) -> ModifiedStep:
-    """ZPlusFast: positive kernels, no bias, the input as it is (iNNvestigate 2.1.2 `ZPlusFastRule`)."""
+def z_plus_fast(stabilizer: Stabilizer, bias: bool = False, read_as: ReadAs = None) -> ModifiedStep:
+    """ZPlusFast: positive kernels, the input as it is, no bias (iNNvestigate 2.1.2 `ZPlusFastRule`) or all of it.
+
+    All of it: Captum 0.9.0 `Alpha1_Beta0_Rule`.
+    """
     return ModifiedStep(
-        [(keep, KernelMod(positive, bias=False))],
+        [(keep, KernelMod(positive, bias, own_bias=True))],
         partial(mappers.divide_by_sum, stabilizer),
         mappers.sum_of_products,
         read_as,
     )
 
 
-def gamma(factor: float, signed: bool, stabilizer: Stabilizer, read_as: ReadAs = None) -> ModifiedStep:
-    """LRP-gamma (Montavon et al. 2019), or with ``signed`` its form for inputs of both signs (Andeol et al. 2021)."""
+def plain_gamma(
+    factor: float,
+    bias: Literal["raised", "kept", "none"],
+    stabilizer: Stabilizer,
+    read_as: ReadAs = None,
+) -> ModifiedStep:
+    """LRP-gamma as first written (Montavon et al. 2019); Captum 0.9.0 `GammaRule` keeps the bias, or drops it."""
+    raised = KernelMod(MorePositive(factor), bias != "none", own_bias=bias == "kept")
+    return ModifiedStep(
+        [(keep, raised)], partial(mappers.divide_by_sum, stabilizer), mappers.sum_of_products, read_as
+    )
+
+
+def gamma(factor: float, stabilizer: Stabilizer, read_as: ReadAs = None) -> ModifiedStep:
+    """LRP-gamma for inputs of both signs (Andeol et al. 2021; Zennit 0.5.1 `Gamma`)."""
     up, down = MorePositive(factor), MoreNegative(factor)
-    if not signed:
-        return ModifiedStep(
-            [(keep, KernelMod(up, bias=True))],
-            partial(mappers.divide_by_sum, stabilizer),
-            mappers.sum_of_products,
-            read_as,
-        )
     return ModifiedStep(
         [
             (positive, KernelMod(up, bias=True)),
@@ -205,14 +245,14 @@ def flat(stabilizer: Stabilizer, read_as: ReadAs = None) -> ModifiedStep:
 
 
 def bounded(
-    low: float, high: float, stabilizer: Stabilizer, times_inputs: bool = True, read_as: ReadAs = None
+    low: Bound, high: Bound, stabilizer: Stabilizer, times_inputs: bool = True, read_as: ReadAs = None
 ) -> ModifiedStep:
     """The z^B rule for inputs in ``[low, high]``, without bias (Montavon et al. 2017; `BoundedRule`)."""
     return ModifiedStep(
         [
             (keep, KernelMod(keep, bias=False)),
-            (partial(torch.full_like, fill_value=low), KernelMod(positive, bias=False)),
-            (partial(torch.full_like, fill_value=high), KernelMod(negative, bias=False)),
+            (partial(mappers.bound, low), KernelMod(positive, bias=False)),
+            (partial(mappers.bound, high), KernelMod(negative, bias=False)),
         ],
         partial(mappers.divide_by_difference, stabilizer),
         mappers.difference_of_products if times_inputs else mappers.difference_of_gradients,

@@ -19,11 +19,13 @@ from torch import Tensor
 class KernelMod:
     """``modifier`` on each weight of a module and of the modules inside; without ``bias`` the bias is zero.
 
-    Modifiers that are equal are taken for the same: functions, or values that can be called.
+    ``own_bias``: the bias is left as the module has it. Modifiers that are equal are taken for the same: functions, or
+    values that can be called.
     """
 
     modifier: Callable[[Tensor], Tensor]
     bias: bool
+    own_bias: bool = False
 
 
 class Kernels:
@@ -37,7 +39,9 @@ class Kernels:
         """By the name of the parameter, as `torch.nn.Module.named_parameters` has it."""
         weights = {}
         for name, parameter in self._module.named_parameters():
-            modifier = mod.modifier if mod.bias or not _is_bias(name) else torch.zeros_like
+            modifier = mod.modifier
+            if _is_bias(name):
+                modifier = torch.zeros_like if not mod.bias else torch.clone if mod.own_bias else mod.modifier
             key = name, modifier
             if key not in self._made:
                 self._made[key] = modifier(parameter.detach())

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.methods import ReplaceZero, Stabilizer, Unprotected
+from harness.methods import Bound, ReplaceZero, Stabilizer, Unprotected
 
 InputModifier = Callable[[Tensor], Tensor]
 #: A tensor for each part of a rule; None for a part that was not run because it is zero.
@@ -35,6 +35,13 @@ def positive(x: Tensor) -> Tensor:
 
 def negative(x: Tensor) -> Tensor:
     return x.clamp(max=0)
+
+
+def bound(value: Bound, x: Tensor) -> Tensor:
+    """``value`` in the shape of ``x``; one for each channel lies along axis 1."""
+    if not isinstance(value, tuple):
+        return torch.full_like(x, value)
+    return x.new_tensor(value).reshape(1, -1, *(1,) * (x.ndim - 2)).expand_as(x)
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,22 @@ def divide_by_pairs(
     """``R / S(o0 + o1)`` for the first two parts, ``R / S(o2 + o3)`` for the last two."""
     first = divide_by_sum(stabilizer, relevance, outputs[:2], inputs, z)
     return first + divide_by_sum(stabilizer, relevance, outputs[2:], inputs, z)
+
+
+def divide_by_maxima(
+    stabilizer: Stabilizer, relevance: Tensor, outputs: Parts, inputs: Parts, z: Tensor
+) -> list[Tensor]:
+    """All relevance over ``S`` of the two maxima of each pair of parts, sent back through the class of each maximum."""
+    reached = relevance.sum(dim=1, keepdim=True)
+    found = []
+    for first in range(0, len(outputs), 2):
+        pair = [output for output in outputs[first : first + 2] if output is not None]
+        tops = [output.amax(dim=1, keepdim=True) for output in pair]
+        quotient = reached / stabilize(stabilizer, total(tops))
+        for output, top in zip(pair, tops, strict=True):
+            winners = (output == top).to(output.dtype)
+            found.append(quotient * winners / winners.sum(dim=1, keepdim=True))
+    return found
 
 
 def divide_by_own(

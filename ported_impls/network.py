@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from harness.graph import Graph, Layer
-from harness.methods import Head
+from harness.methods import Head, Selection
 from ported_impls.capture import Captured, Tap, capture_layers, tap_relevance
 from ported_impls.edges import Edges, rectified_shares
 from ported_impls.heads import initial_relevance
@@ -20,12 +20,13 @@ from ported_impls.torchvision_shim import zennit
 
 @dataclass(frozen=True)
 class Network:
-    """``composite`` and ``edges`` are the method's; ``head`` says where its relevance starts."""
+    """``composite`` and ``edges`` are the method's; ``head`` and ``selection`` say where its relevance starts."""
 
     twin: torch.nn.Module
     composite: zennit.core.Composite
     head: Head
     edges: Edges = field(default_factory=dict)
+    selection: Selection = "target"
 
     @property
     def graph(self) -> Graph:
@@ -67,8 +68,13 @@ def explain_once(network: Network, x: np.ndarray, target: np.ndarray, recorded: 
     with network.hooks(), capture_layers(network.twin, recorded) as captured:
         output = network.twin(seen)
         logits = to_canonical(output)
-        relevance = _back(output, initial_relevance(logits, target, network.head), seen)
+        relevance = _back(output, start_of(network, logits, target), seen)
     return Findings(logits, relevance, relevance, captured)
+
+
+def start_of(network: Network, logits: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The relevance of the output, (batch, classes)."""
+    return initial_relevance(logits, target, network.head, network.selection)
 
 
 def relevance_of(
@@ -78,7 +84,7 @@ def relevance_of(
     seen = to_twin(x).requires_grad_()
     with network.hooks(), tap_relevance(network.twin, recorded, tap):
         output = network.twin(seen)
-        return _back(output, initial_relevance(to_canonical(output), target, network.head), seen)
+        return _back(output, start_of(network, to_canonical(output), target), seen)
 
 
 def gradient_of_sum(network: Network, x: np.ndarray, layer: Layer) -> np.ndarray:

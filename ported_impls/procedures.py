@@ -14,6 +14,7 @@ import numpy as np
 from harness.graph import Layer
 from harness.methods import (
     Backward,
+    DeepLift,
     GradCam,
     InputItself,
     InputPlusNoise,
@@ -27,8 +28,10 @@ from harness.methods import (
 )
 from ported_impls import cam
 from ported_impls.capture import Captured
+from ported_impls.deep_lift import deep_lift
 from ported_impls.network import Findings, Network, explain_once, gradient_of_sum, look, relevance_of
 from ported_impls.postprocess import of_each_run
+from ported_impls.quadrature import path
 from ported_impls.statistics import Kind, Statistic
 from ported_impls.torchvision_shim import zennit
 
@@ -51,6 +54,8 @@ def find(
         return explain_once(network, x, target, recorded)
     if isinstance(procedure, SAMPLED):
         return sampled(network, x, procedure, target, recorded)
+    if isinstance(procedure, DeepLift):
+        return deep_lift(network, x, procedure, target, recorded)
     if isinstance(procedure, GradCam):
         return grad_cam(network, x, procedure, target, recorded)
     logits, _ = look(network, x, ())
@@ -72,7 +77,9 @@ def sampled(
 
 def statistic_of(procedure: IntegratedGradients | Smoothed) -> Kind:
     """How the runs are joined."""
-    return procedure.statistic if isinstance(procedure, Smoothed) else "mean"
+    if isinstance(procedure, Smoothed):
+        return procedure.statistic
+    return "mean" if procedure.quadrature == "mean" else "sum"
 
 
 def statistics(
@@ -90,20 +97,21 @@ def statistics(
     relevances = {kind: Statistic(kind) for kind in kinds}
     attributions = {kind: Statistic(kind) for kind in kinds}
 
-    def add(name: str, relevance: np.ndarray) -> None:
-        for each in relevances.values():
-            each.add(name, relevance)
+    for point, weight in points(procedure, x):
 
-    for point in points(procedure, x):
+        def add(name: str, relevance: np.ndarray, weight: float | None = weight) -> None:
+            for each in relevances.values():
+                each.add(name, _weighed(relevance, weight))
+
         relevance = relevance_of(network, point, target, inside, add)
         add(source, relevance)
         for joined in attributions.values():
-            joined.add(source, of_each_run(relevance, procedure.each))
+            joined.add(source, _weighed(of_each_run(relevance, procedure.each), weight))
     by_statistic: dict[Kind, Findings] = {}
     for kind in kinds:
         inner = relevances[kind].result()
         attribution = attributions[kind].result()[source]
-        if isinstance(procedure, IntegratedGradients):
+        if isinstance(procedure, IntegratedGradients) and procedure.times_difference:
             attribution = (x - procedure.baseline) * attribution
         by_statistic[kind] = Findings(
             logits, attribution, inner[source], Captured(captured.activations, inner)
@@ -111,15 +119,24 @@ def statistics(
     return by_statistic
 
 
-def points(procedure: IntegratedGradients | Smoothed, x: np.ndarray) -> Iterator[np.ndarray]:
-    """The inputs of the runs, in the dtype of ``x``."""
+def _weighed(relevance: np.ndarray, weight: float | None) -> np.ndarray:
+    return relevance if weight is None else weight * relevance
+
+
+def points(
+    procedure: IntegratedGradients | Smoothed, x: np.ndarray
+) -> Iterator[tuple[np.ndarray, float | None]]:
+    """The inputs of the runs, in the dtype of ``x``, and what each run counts where they do not count alike."""
     if isinstance(procedure, Smoothed):
         for noise in gaussian_noise(procedure, x.shape):
-            yield x + noise.astype(x.dtype)
+            yield x + noise.astype(x.dtype), None
+    elif procedure.quadrature != "mean":
+        for place, weight in path(procedure):
+            yield procedure.baseline + place * (x - procedure.baseline), weight
     else:
         last = procedure.steps - 1 if procedure.endpoint else procedure.steps
         for step in range(procedure.steps):
-            yield procedure.baseline + step / last * (x - procedure.baseline)
+            yield procedure.baseline + step / last * (x - procedure.baseline), None
 
 
 def grad_cam(

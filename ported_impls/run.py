@@ -56,7 +56,12 @@ def _same_runs(one: Method, other: Method) -> bool:
     if not (isinstance(one.procedure, Smoothed) and isinstance(other.procedure, Smoothed)):
         return False
     same = replace(other.procedure, statistic=one.procedure.statistic)
-    return (one.composite, one.head, one.procedure) == (other.composite, other.head, same)
+    return (one.composite, one.head, one.selection, one.procedure) == (
+        other.composite,
+        other.head,
+        other.selection,
+        same,
+    )
 
 
 def _whole_name(method: Method) -> str:
@@ -114,8 +119,12 @@ class HookedTwin:
         """:meth:`run` from end to end through autograd, with nothing from other runs."""
         return self._arrays(self._findings(x, method, target, layers), x, method, layers)
 
+    def _network(self, method: Method) -> Network:
+        head = self.head or method.head
+        return Network(self.twin, self.composite(method), head, self.edges(method), method.selection)
+
     def _findings(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Findings:
-        network = Network(self.twin, self.composite(method), self.head or method.head, self.edges(method))
+        network = self._network(method)
         return self.find(network, x, method, target, self.graph.layers if layers else ())
 
     def _sampled(
@@ -131,7 +140,7 @@ class HookedTwin:
         for other in self.expected:
             if isinstance(other.procedure, Smoothed) and _same_runs(method, other):
                 by_kind[other.procedure.statistic] = self._runs_of(x, other, target, layers)
-        network = Network(self.twin, self.composite(method), self.head or method.head, self.edges(method))
+        network = self._network(method)
         recorded = self.graph.layers if layers else ()
         by_statistic = statistics(network, x, procedure, target, recorded, by_kind)
         return {by_kind[kind]: each for kind, each in by_statistic.items()}

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from harness.graph import Graph, Layer
-from harness.methods import Head, Method, Rule
+from harness.methods import Head, Method, Rule, Selection
 from ported_impls.capture import Captured
 from ported_impls.composite import hook_for
 from ported_impls.edges import Edges, rectified_edges
@@ -71,9 +71,9 @@ class _OnInput:
     x: np.ndarray
     ran: dict[str, _Ran]
     activations: dict[str, np.ndarray]
-    #: By the tensor, its array; and the relevance at the output, by head and target.
+    #: By the tensor, its array; and the relevance at the output, by head, selection and target.
     arrays: dict[Tensor, np.ndarray] = field(default_factory=dict)
-    start: tuple[Head, bytes, Tensor] | None = None
+    start: tuple[Head, Selection, bytes, Tensor] | None = None
 
 
 class SharedPasses:
@@ -88,9 +88,7 @@ class SharedPasses:
         graph: Graph = self._twin.graph
         kept = self._on(x)
         rules = method.composite.assign(graph)
-        relevances = self._back(
-            kept, rules, rectified_edges(graph, rules), self._start(kept, method.head, target)
-        )
+        relevances = self._back(kept, rules, rectified_edges(graph, rules), self._start(kept, method, target))
         views = {tensor: kept.arrays.get(tensor) for tensor in relevances.values()}
         kept.arrays = {tensor: _view(tensor) if view is None else view for tensor, view in views.items()}
         shown = {name: kept.arrays[tensor] for name, tensor in relevances.items()}
@@ -129,11 +127,13 @@ class SharedPasses:
         kept.setflags(write=False)
         return _OnInput(kept, ran, {name: _view(output) for name, output in outputs.items()})
 
-    def _start(self, kept: _OnInput, head: Head, target: np.ndarray) -> Tensor:
-        if kept.start is None or kept.start[:2] != (head, target.tobytes()):
+    def _start(self, kept: _OnInput, method: Method, target: np.ndarray) -> Tensor:
+        asked = method.head, method.selection, target.tobytes()
+        if kept.start is None or kept.start[:3] != asked:
             logits = kept.activations[self._twin.graph.output]
-            kept.start = head, target.tobytes(), to_twin(initial_relevance(logits, target, head))
-        return kept.start[2]
+            start = initial_relevance(logits, target, method.head, method.selection)
+            kept.start = *asked, to_twin(start)
+        return kept.start[3]
 
     def _back(
         self, kept: _OnInput, rules: Mapping[str, Rule], edges: Edges, start: Tensor

@@ -1,4 +1,4 @@
-"""Mean and variance over runs, one run after the other, so that no two runs are kept side by side."""
+"""Sum, mean and variance over runs, one run after the other, so that no two runs are kept side by side."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Literal
 
 import numpy as np
 
-Kind = Literal["mean", "variance"]
+Kind = Literal["mean", "variance", "sum"]
 
 
 class Statistic:
-    """Mean or population variance of arrays by name, in their own dtype.
+    """Sum, mean or population variance of arrays by name, in their own dtype.
 
     The mean is the sum divided once. The variance is Welford's: with the k-th array ``a``, the running mean
     ``m`` and ``d = a - m``, ``m += d / k`` and ``M += d * (a - m)``, in the end ``M / k``; no difference
@@ -30,7 +30,7 @@ class Statistic:
             self._sums[name] = array.copy("K")
             if self.kind == "variance":
                 self._squares[name] = np.zeros_like(array)
-        elif self.kind == "mean":
+        elif self.kind != "variance":
             self._sums[name] += array
         else:
             mean = self._sums[name]
@@ -41,5 +41,7 @@ class Statistic:
 
     def result(self) -> dict[str, np.ndarray]:
         """The statistic of every name over the runs that had it."""
+        if self.kind == "sum":
+            return dict(self._sums)
         joined = self._sums if self.kind == "mean" else self._squares
         return {name: array / self._counts[name] for name, array in joined.items()}

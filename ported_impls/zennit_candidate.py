@@ -36,7 +36,9 @@ from harness.errors import UnsupportedMethodError
 from harness.files import installed_versions, source_digest
 from harness.graph import Graph
 from harness.methods import (
+    AlphaBetaOfMaxima,
     AlphaBetaX,
+    DeepLift,
     GradCam,
     InputItself,
     InputPlusNoise,
@@ -52,7 +54,7 @@ from ported_impls.versions import require_torch_and_zennit
 if TYPE_CHECKING:
     from ported_impls.torchvision_shim import zennit
 
-_WITHOUT_RULE = (Sign, StdEpsilon, AlphaBetaX)
+_WITHOUT_RULE = (AlphaBetaOfMaxima, Sign, StdEpsilon, AlphaBetaX)
 
 
 def zennit_backend(merge_batch_norms: bool = False) -> Backend:
@@ -112,6 +114,8 @@ def missing_counterpart(method: Method) -> str:
     procedure = method.procedure
     if isinstance(procedure, GradCam):
         return "it has no Grad-CAM"
+    if isinstance(procedure, DeepLift):
+        return "it has no DeepLIFT"
     if isinstance(procedure, InputItself | InputPlusNoise | UniformNoise):
         return "all its attributions run the network"
     if isinstance(procedure, Smoothed) and procedure.statistic != "mean":

@@ -32,7 +32,7 @@ from harness.methods import (
     Z,
 )
 from ported_impls.torchvision_shim import zennit
-from ported_impls.zennit_rules import Z_PLUS_NAMES, base_name, own_stabilizer, zennit_rule
+from ported_impls.zennit_rules import Z_PLUS_NAMES, base_name, box_bound, own_stabilizer, zennit_rule
 
 #: The layers that the entries of `layer_map_base` are for, in its order.
 _BASE_MAP_KINDS = (ACTIVATION_KINDS, ("add",), AVERAGE_POOLING_KINDS, ("batch_norm",))
@@ -128,7 +128,7 @@ def _parameters(method: Method) -> dict[str, Any]:
         elif isinstance(rule, Gamma):
             parameters["gamma"] = rule.gamma
         elif isinstance(rule, Bounded):
-            parameters.update(low=rule.low, high=rule.high)
+            parameters.update(low=box_bound(rule.low), high=box_bound(rule.high))
     return parameters
 
 

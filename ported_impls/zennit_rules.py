@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from harness.errors import UnsupportedMethodError
 from harness.methods import (
     AlphaBeta,
+    Bound,
     Bounded,
     Epsilon,
     Flat,
@@ -60,10 +63,18 @@ def zennit_rule(rule: Rule, method: Method) -> zennit.core.Hook | None:
         case Flat():
             return rules.Flat(**own_stabilizer(rule))
         case Bounded():
-            return rules.ZBox(low=rule.low, high=rule.high, **own_stabilizer(rule))
+            return rules.ZBox(low=box_bound(rule.low), high=box_bound(rule.high), **own_stabilizer(rule))
     raise UnsupportedMethodError(
         f"zennit has no rule for {type(rule).__name__} at a layer with a kernel; choose another backend"
     )
+
+
+def box_bound(bound: Bound) -> float | torch.Tensor:
+    """A bound as `ZBox` takes it: a number, or (1, channels), to which it appends the other axes.
+
+    float64: what the rule casts to the input's dtype should not have been rounded before.
+    """
+    return torch.tensor([bound], dtype=torch.float64) if isinstance(bound, tuple) else bound
 
 
 def base_name(method: Method) -> str:

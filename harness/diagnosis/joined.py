@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from harness.comparison.postprocess import treated
 from harness.diagnosis.case import Case
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.measure import apart, explained
+from harness.diagnosis.paths import places_on_path
 from harness.methods import (
     GRADIENT,
     Backward,
@@ -22,6 +24,7 @@ from harness.methods import (
     Smoothed,
     gaussian_noise,
 )
+from harness.methods.procedures import Quadrature
 
 
 def single_run(method: Method) -> Method | None:
@@ -97,7 +100,10 @@ def joined_of(
     stacked = np.stack([each(np.asarray(run, np.float64)) for run in runs])
     x = np.asarray(x, np.float64)
     if isinstance(procedure, IntegratedGradients):
-        result = stacked.mean(axis=0) * (x - procedure.baseline)
+        weights = [weight for _, weight in places_on_path(procedure)]
+        result = np.tensordot(np.asarray(weights), stacked, axes=1)
+        if procedure.times_difference:
+            result = result * (x - procedure.baseline)
     else:
         result = stacked.mean(axis=0) if procedure.statistic == "mean" else stacked.var(axis=0)
     size = float(np.linalg.norm(result)) or 1.0
@@ -119,9 +125,24 @@ def points_of(x: np.ndarray, procedure: IntegratedGradients | Smoothed) -> Itera
         for noise in gaussian_noise(procedure, x.shape):
             yield x + noise.astype(x.dtype)
         return
-    last = procedure.steps - 1 if procedure.endpoint else procedure.steps
-    for k in range(procedure.steps):
-        yield procedure.baseline + k / last * (x - procedure.baseline)
+    for place, _ in places_on_path(procedure):
+        yield procedure.baseline + place * (x - procedure.baseline)
+
+
+def _other_quadratures(procedure: IntegratedGradients) -> Iterator[tuple[str, IntegratedGradients]]:
+    for other in get_args(Quadrature):
+        if other != procedure.quadrature:
+            words = f"the path is summed up by {other} instead of {procedure.quadrature}"
+            yield words, replace(procedure, quadrature=other, endpoint=False)
+    if procedure.quadrature != "mean":
+        form = "not rounded" if procedure.float32_weights else "rounded to float32"
+        words = f"the places and weights of the path are {form}"
+        yield words, replace(procedure, float32_weights=not procedure.float32_weights)
+    words = "taken" if not procedure.times_difference else "left out"
+    yield (
+        f"the factor x - baseline is {words}",
+        replace(procedure, times_difference=not procedure.times_difference),
+    )
 
 
 def other_procedures(
@@ -129,8 +150,10 @@ def other_procedures(
 ) -> Iterator[tuple[str, IntegratedGradients | Smoothed]]:
     """The ways in which runs are known to be joined otherwise, in words, and the procedure that does it."""
     if isinstance(procedure, IntegratedGradients):
-        where = "includes" if not procedure.endpoint else "leaves out"
-        yield f"the path {where} its end", replace(procedure, endpoint=not procedure.endpoint)
+        if procedure.quadrature == "mean":
+            where = "includes" if not procedure.endpoint else "leaves out"
+            yield f"the path {where} its end", replace(procedure, endpoint=not procedure.endpoint)
+        yield from _other_quadratures(procedure)
         for steps in (procedure.steps - 1, procedure.steps + 1, 20, 32, 50, 64, 100):
             if steps != procedure.steps and steps > 1:
                 yield (

@@ -25,6 +25,7 @@ from harness.methods import (
     StdEpsilon,
     WSquare,
     Z,
+    bound_text,
 )
 
 
@@ -104,7 +105,10 @@ def _other_rules(rule: Rule) -> Iterator[tuple[str, str, Rule]]:
         case Bounded():
             for low, high in ((-1.0, 1.0), (0.0, 1.0)):
                 if (low, high) != (rule.low, rule.high):
-                    words = f"the bounds are {low:g} and {high:g} instead of {rule.low:g} and {rule.high:g}"
+                    words = (
+                        f"the bounds are {low:g} and {high:g} instead of {bound_text(rule.low)} and "
+                        f"{bound_text(rule.high)}"
+                    )
                     yield "input-layer-rule", words, Bounded(low, high)
         case Gamma():
             yield "rule-mapping", "gamma in its other form", replace(rule, signed=not rule.signed)

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from harness.graph import Graph, Layer
 from harness.methods import (
     AlphaBeta,
+    AlphaBetaOfMaxima,
     AlphaBetaX,
     Backward,
     BatchNormReverse,
     Bounded,
     Deconvolution,
+    DeepLift,
     FusedBatchNorm,
     Gamma,
     GradCam,
     Gradient,
     GuidedReLU,
     IntegratedGradients,
+    Linearized,
     Method,
     Pass,
     Rule,
@@ -84,6 +87,8 @@ def runs_of(method: Method) -> int:
         return procedure.steps
     if isinstance(procedure, Smoothed):
         return procedure.samples
+    if isinstance(procedure, DeepLift):
+        return 2 * procedure.count
     if isinstance(procedure, GradCam):
         return 2 if procedure.guided else 1
     return 1 if isinstance(procedure, Backward) else 0
@@ -93,11 +98,11 @@ def products(rule: Rule) -> int:
     """Products with a kernel that a rule takes: ``f`` and ``f^T`` in its formula (`harness.methods.rules`)."""
     if isinstance(rule, Pass | Deconvolution | BatchNormReverse):
         return 0
-    if isinstance(rule, Gradient | GuidedReLU):
+    if isinstance(rule, Gradient | GuidedReLU | Linearized):
         return 1
     if isinstance(rule, FusedBatchNorm):
         return products(rule.rule) * (2 if rule.mode == "two_linear" else 1)
-    if isinstance(rule, AlphaBeta):
+    if isinstance(rule, AlphaBeta | AlphaBetaOfMaxima):
         return 8 if rule.beta else 4
     if isinstance(rule, AlphaBetaX):
         return 2 * sum(bool(factor) for factor in (*rule.alpha, *rule.beta))

@@ -2,11 +2,14 @@
 
 from harness.methods.catalogue import ALL_METHODS, CATALOGUE, DIALECTS, SUITE_METHODS, method, slug
 from harness.methods.composite import GRADIENT, Assignment, Composite
-from harness.methods.definition import Head, Method, Postprocess, TimesSign
+from harness.methods.definition import Head, Method, Postprocess, Selection, TimesSign
 from harness.methods.dialects.innvestigate import lrp_composite
 from harness.methods.entries import Entry
 from harness.methods.procedures import (
+    MAX_POOLING_KINDS,
+    RESCALED_KINDS,
     Backward,
+    DeepLift,
     GradCam,
     InputItself,
     InputPlusNoise,
@@ -18,8 +21,10 @@ from harness.methods.procedures import (
 )
 from harness.methods.rules import (
     AlphaBeta,
+    AlphaBetaOfMaxima,
     AlphaBetaX,
     BatchNormReverse,
+    Bound,
     Bounded,
     Deconvolution,
     Epsilon,
@@ -29,6 +34,7 @@ from harness.methods.rules import (
     Gradient,
     GuidedReLU,
     KernelRule,
+    Linearized,
     Pass,
     ReplaceZero,
     Rule,
@@ -40,9 +46,10 @@ from harness.methods.rules import (
     WSquare,
     Z,
     ZPlusFast,
+    bound_text,
     rectifies_shares,
 )
-from harness.methods.samples import gaussian_noise, uniform_noise
+from harness.methods.samples import baselines, gaussian_noise, uniform_noise
 from harness.methods.serialize import from_json, same_on, to_json
 
 __all__ = [
@@ -50,15 +57,20 @@ __all__ = [
     "CATALOGUE",
     "DIALECTS",
     "GRADIENT",
+    "MAX_POOLING_KINDS",
+    "RESCALED_KINDS",
     "SUITE_METHODS",
     "AlphaBeta",
+    "AlphaBetaOfMaxima",
     "AlphaBetaX",
     "Assignment",
     "Backward",
     "BatchNormReverse",
+    "Bound",
     "Bounded",
     "Composite",
     "Deconvolution",
+    "DeepLift",
     "Entry",
     "Epsilon",
     "Flat",
@@ -72,12 +84,14 @@ __all__ = [
     "InputPlusNoise",
     "IntegratedGradients",
     "KernelRule",
+    "Linearized",
     "Method",
     "Pass",
     "Postprocess",
     "Procedure",
     "ReplaceZero",
     "Rule",
+    "Selection",
     "Sign",
     "SignedEpsilon",
     "Smoothed",
@@ -89,6 +103,8 @@ __all__ = [
     "WSquare",
     "Z",
     "ZPlusFast",
+    "baselines",
+    "bound_text",
     "cam_layer",
     "from_json",
     "gaussian_noise",

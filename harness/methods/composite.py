@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.errors import InvalidInputError
 from harness.graph import Graph, Layer
-from harness.methods.rules import Gradient, Rule, rectifies_shares
+from harness.methods.later import LATER
+from harness.methods.rules import Bounded, FusedBatchNorm, Gradient, Rule, rectifies_shares
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Assignment:
     between does not count either. ``until_index``: it is not behind this place in the network's layers, in
     forward order from 0, the input; all layers count. ``kernel_index``: it is the layer with a kernel at
     this place among those, in forward order from 0. ``first``: it is the first layer of ``kinds``.
-    ``same_shape``: it has one input, of the shape of its output.
+    ``same_shape``: it has one input, of the shape of its output. ``output``: it is the network's output.
+    ``inside``: it can be written inside the layer before, a layer with a kernel that nothing else reads.
     """
 
     rule: Rule
@@ -30,6 +32,8 @@ class Assignment:
     kernel_index: int | None = None
     first: bool = False
     same_shape: bool = False
+    output: bool = field(default=False, metadata=LATER)
+    inside: bool = field(default=False, metadata=LATER)
 
     def applies(self, layer: Layer, graph: Graph) -> bool:
         return (
@@ -40,6 +44,8 @@ class Assignment:
             and (self.kernel_index is None or _kernel_layers(graph)[self.kernel_index].name == layer.name)
             and (not self.first or next(each.name for each in graph if each.kind in self.kinds) == layer.name)
             and (not self.same_shape or layer.input_shapes == (layer.shape,))
+            and (not self.output or layer.name == graph.output)
+            and (not self.inside or _inside(layer, graph))
         )
 
     def check(self, graph: Graph) -> None:
@@ -53,6 +59,16 @@ class Assignment:
             raise InvalidInputError(
                 f"the list of rules has more than the {kernels} layers with a kernel that {graph.name} has"
             )
+
+
+def _inside(layer: Layer, graph: Graph) -> bool:
+    (source,) = layer.inputs if len(layer.inputs) == 1 else (None,)
+    return (
+        source is not None
+        and graph[source].traits.kernel
+        and source != graph.output
+        and len(graph.consumers(source)) == 1
+    )
 
 
 def _kernel_layers(graph: Graph) -> list[Layer]:
@@ -75,11 +91,15 @@ class Composite:
     def assign(self, graph: Graph) -> dict[str, Rule]:
         """The rule of every layer but the input, by canonical name, in forward order.
 
-        Raises InvalidInputError where a layer gets none, or an assignment's index is past the end.
+        Raises InvalidInputError where a layer gets none, an assignment's index is past the end, or a rule has bounds
+        for other channels than the layer reads.
         """
         for assignment in self.assignments:
             assignment.check(graph)
-        return {layer.name: self.rule_for(layer, graph) for layer in graph if layer.inputs}
+        rules = {layer.name: self.rule_for(layer, graph) for layer in graph if layer.inputs}
+        for name, rule in rules.items():
+            _require_channels(rule, graph[name])
+        return rules
 
     def rectified_sources(self, graph: Graph) -> frozenset[str]:
         """The layers that get the positive part of each reader's share: their rule asks for it, and several read them.
@@ -90,6 +110,16 @@ class Composite:
             name
             for name, rule in self.assign(graph).items()
             if rectifies_shares(rule) and len(graph.consumers(name)) > 1
+        )
+
+
+def _require_channels(rule: Rule, layer: Layer) -> None:
+    kernel_rule = rule.rule if isinstance(rule, FusedBatchNorm) else rule
+    bounded = kernel_rule.channels if isinstance(kernel_rule, Bounded) else None
+    if bounded is not None and bounded != layer.input_shapes[0][-1]:
+        raise InvalidInputError(
+            f"the bounds of layer {layer.name!r} ({layer.kind}) are for {bounded} channels, but its input has "
+            f"{layer.input_shapes[0][-1]}; give one low and one high, or one for each channel of that input"
         )
 
 

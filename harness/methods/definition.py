@@ -8,11 +8,17 @@ from typing import Literal
 from harness.errors import MethodDoesNotApplyError
 from harness.graph import Graph
 from harness.methods.composite import Composite
-from harness.methods.procedures import Backward, GradCam, Procedure, UniformNoise, cam_layer
+from harness.methods.later import LATER
+from harness.methods.procedures import Backward, DeepLift, GradCam, Procedure, UniformNoise, cam_layer
 
 #: The initial relevance at the target neuron: its logit, one, or the positive part of its logit; zero at every
 #: other neuron.
 Head = Literal["logit", "one", "relu_logit"]
+
+
+#: Which output is explained. "target": the one that is asked for. The others take no target: "input_maximum" is the
+#: largest logit of the input, in every run of the method, "run_maximum" that of each run anew.
+Selection = Literal["target", "input_maximum", "run_maximum"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,8 @@ class Method:
 
     ``head``: where the relevance starts. ``composite``: the rule of every layer. ``procedure``: from where
     and how often it is run. ``postprocess``: what is done at the input, with the input itself.
-    ``activations``: the kinds of activation the method takes in a network; empty for all.
+    ``activations``: the kinds of activation the method takes in a network; empty for all. ``selection``: which output
+    is explained.
     """
 
     name: str
@@ -47,6 +54,12 @@ class Method:
     postprocess: Postprocess = "none"
     procedure: Procedure = field(default_factory=Backward)
     activations: tuple[str, ...] = ()
+    selection: Selection = field(default="target", metadata=LATER)
+
+    @property
+    def selects_itself(self) -> bool:
+        """Whether the method takes no target."""
+        return self.selection != "target"
 
     def check(self, graph: Graph) -> None:
         """Whether the method can be run on a network at all.
@@ -57,6 +70,8 @@ class Method:
         self._check_activations(graph)
         if isinstance(self.procedure, GradCam):
             self._check_grad_cam(graph, self.procedure)
+        if isinstance(self.procedure, DeepLift):
+            self._check_deep_lift(graph)
         if isinstance(self.procedure, UniformNoise) and len(graph.input.shape) != 3:
             raise MethodDoesNotApplyError(
                 f"{self.name} is for images (height, width, channel); {graph.name} takes {graph.input.shape}"
@@ -72,6 +87,14 @@ class Method:
                     f"{self.name} is for networks with {' or '.join(self.activations)} only; "
                     f"{graph.name} has {layer.kind} ({layer.name})"
                 )
+
+    def _check_deep_lift(self, graph: Graph) -> None:
+        inner = next((layer for layer in graph if layer.kind == "softmax"), None)
+        if inner is not None:
+            raise MethodDoesNotApplyError(
+                f"{self.name} is for networks without a softmax inside (Captum's rule for it takes a mean over the "
+                f"whole batch); {graph.name} has one at layer {inner.name!r}"
+            )
 
     def _check_grad_cam(self, graph: Graph, procedure: GradCam) -> None:
         shape = graph.input.shape

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.methods.definition import Method
+from harness.methods.rules import Bound, Bounded
 
 Parameters = Mapping[str, str]
 
@@ -71,15 +72,26 @@ def flag(name: str, parameters: Parameters, key: str, default: bool) -> bool:
     return choice(name, parameters, key, str(default).lower(), ("true", "false")) == "true"
 
 
-def bounds(name: str, parameters: Parameters, low: float, high: float) -> tuple[float, float]:
-    """Parameters ``low`` and ``high`` with their defaults; raises InvalidInputError unless low < high."""
-    low, high = number(name, parameters, "low", low), number(name, parameters, "high", high)
-    if not low < high:
-        raise InvalidInputError(f"{name}: low must be below high, found low={low:g}, high={high:g}")
-    return low, high
+def bounds(name: str, parameters: Parameters, low: float, high: float) -> tuple[Bound, Bound]:
+    """Parameters ``low`` and ``high`` with their defaults: each a number, or one a channel, ``low=-2.1/-2/-1.8``.
+
+    Raises InvalidInputError unless low < high in every channel.
+    """
+    found = _bound(name, parameters, "low", low), _bound(name, parameters, "high", high)
+    try:
+        Bounded(*found)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{name}: {error}") from None
+    return found
 
 
-def required_bounds(name: str, parameters: Parameters) -> tuple[float, float]:
+def _bound(name: str, parameters: Parameters, key: str, default: float) -> Bound:
+    texts = parameters.get(key, str(default)).split("/")
+    values = tuple(number(name, {key: text}, key, default) for text in texts)
+    return values if len(values) > 1 else values[0]
+
+
+def required_bounds(name: str, parameters: Parameters) -> tuple[Bound, Bound]:
     """Parameters ``low`` and ``high``, which have no defaults; raises InvalidInputError unless low < high."""
     for key in ("low", "high"):
         if key not in parameters:

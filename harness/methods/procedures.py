@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.graph import Graph, Layer
+from harness.methods.later import LATER
 
 #: What is done to the result of each single run before the runs are joined.
 Each = Literal["none", "abs", "square"]
+#: Where the points of a path lie and how much each counts; see `IntegratedGradients`.
+Quadrature = Literal[
+    "mean", "gausslegendre", "riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"
+]
 
 
 @dataclass(frozen=True)
@@ -24,16 +29,39 @@ class IntegratedGradients:
     ``t_k = k / steps`` for k = 0..steps-1, or with ``endpoint`` ``k / (steps - 1)``. The target of ``x`` is
     explained at every step. Source: Sundararajan et al. 2017, eq. 3; iNNvestigate 2.1.2 `PathIntegrator`
     (without the endpoint), signxai 1.1.9.2 `PathIntegrator` (with it).
+
+    Any other ``quadrature`` is one of Captum 0.9.0 (`approximation_methods.py`), ``sum over k of w_k g(x_k)``
+    in place of the mean, n the steps:
+
+    - "riemann_left", "riemann_right", "riemann_middle": ``w_k = 1 / n``, ``t_k = k / n``, ``(k + 1) / n``,
+      ``(k + 1/2) / n``.
+    - "riemann_trapezoid": ``t_k = k / (n - 1)``, ``w_k = 1 / n``, half of it at both ends: they sum to ``(n - 1) / n``.
+    - "gausslegendre": ``t_k = (1 + r_k) / 2``, ``r_k`` the roots of the Legendre polynomial of degree n in rising
+      order, ``w_k = 1 / ((1 - r_k**2) P_n'(r_k)**2)``.
+
+    With ``float32_weights`` (Captum, in every dtype) the weights are rounded to float32, and so are the places of the
+    Riemann sums, as `torch.linspace` computes them: from the first up in the first half and from the last down in the
+    second, ``first + k * step`` and ``last - (n - 1 - k) * step`` rounded once, ``step`` rounded to float32.
+    ``times_difference=False`` leaves out the factor ``x - baseline`` (Captum's ``multiply_by_inputs``).
     """
 
     steps: int
     endpoint: bool
     baseline: float = 0.0
     each: Each = "none"
+    quadrature: Quadrature = field(default="mean", metadata=LATER)
+    float32_weights: bool = field(default=False, metadata=LATER)
+    times_difference: bool = field(default=True, metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.steps < 2:
             raise InvalidInputError(f"steps must be 2 or more, found {self.steps}")
+        if self.quadrature not in get_args(Quadrature):
+            raise UnknownNameError("quadrature", self.quadrature, get_args(Quadrature))
+        if self.quadrature != "mean" and self.endpoint:
+            raise InvalidInputError(
+                f"endpoint is for the plain mean of a path; quadrature {self.quadrature!r} has places of its own"
+            )
 
 
 @dataclass(frozen=True)
@@ -84,6 +112,61 @@ class GradCam:
     guided: bool = False
 
 
+#: Activations that DeepLIFT's rescale rule is for in Captum (`deep_lift.SUPPORTED_NON_LINEAR`).
+RESCALED_KINDS = ("relu", "elu", "leaky_relu", "sigmoid", "tanh")
+MAX_POOLING_KINDS = ("max_pool1d", "max_pool2d", "max_pool3d")
+
+
+@dataclass(frozen=True)
+class DeepLift:
+    """DeepLIFT with the rescale rule as Captum hooks it: ``mean over b of (x - b) * m(b)``, ``b`` the baselines.
+
+    ``m`` are multipliers, handed back from the head at the target like a gradient, once for the run on ``x`` and once
+    for that on ``b``: ``m_x``, ``m_b``. What a layer's readers hand to it, ``J^T m`` of each at its own point, is added
+    up to ``g``. Then those readers that have a rule, in forward order, each replace all of it, ``m = rule(g, u)`` with
+    ``u`` the ``g`` of the reader. With ``d = x - b`` of the reader's input, ``y`` and ``z`` its outputs for ``x`` and
+    ``b``:
+
+    - an activation of :data:`RESCALED_KINDS`: ``u * (y - z) / d``, where ``|d| < eps`` what was there;
+    - max pooling: ``(P_x(u_x * (max(y, z) - z)) + P_b(u_b * (y - max(y, z)))) / d`` for both, where ``|d| < eps`` what
+      was there for ``x``. ``P`` puts each window's value where its largest entry is, the first of equal ones; of
+      several windows with the same largest entry the last one's stays (`torch.nn.functional.max_unpool2d`).
+
+    Two rules one after the other therefore do not chain: at an activation in front of a max pooling ``u`` is the
+    pooling's plain gradient, and the rule of the pooling counts where the activation's input does not change alone.
+    Captum's hooks on one tensor run in the order in which they were put there.
+
+    The relevance of a layer is the mean of its ``m_x``. ``baselines``: values that every place has; with ``samples``
+    as many random ones in their place, standard normal times ``scale`` from the generator that both sides share, the
+    same for every input. ``times_difference=False`` leaves ``x - b`` out (Captum's ``multiply_by_inputs``).
+    Source: Shrikumar et al. 2017 (arXiv:1704.02685), section 3.5; Captum 0.9.0 `DeepLift` and `DeepLiftShap`
+    (Lundberg and Lee 2017: the mean over baselines). Captum takes that of the batch's first sample where ``|d| < eps``
+    before a max pooling; here each sample has its own.
+    """
+
+    baselines: tuple[float, ...] = (0.0,)
+    samples: int = 0
+    scale: float = 1.0
+    seed: int = 0
+    eps: float = 1e-10
+    times_difference: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.baselines:
+            raise InvalidInputError("baselines must be one value or more, found none")
+        if self.samples < 0:
+            raise InvalidInputError(f"samples must be 0 or more, found {self.samples}")
+        if not self.scale > 0:
+            raise InvalidInputError(f"the scale of random baselines must be above 0, found {self.scale}")
+        if not self.eps >= 0:
+            raise InvalidInputError(f"eps must be 0 or above, found {self.eps}")
+
+    @property
+    def count(self) -> int:
+        """How many baselines there are."""
+        return self.samples or len(self.baselines)
+
+
 @dataclass(frozen=True)
 class InputItself:
     """The input as attribution (iNNvestigate 2.1.2 `Input`)."""
@@ -111,7 +194,16 @@ class UniformNoise:
     seed: int = 1
 
 
-Procedure = Backward | IntegratedGradients | Smoothed | GradCam | InputItself | InputPlusNoise | UniformNoise
+Procedure = (
+    Backward
+    | IntegratedGradients
+    | Smoothed
+    | DeepLift
+    | GradCam
+    | InputItself
+    | InputPlusNoise
+    | UniformNoise
+)
 
 
 def cam_layer(graph: Graph, name: str | None) -> Layer:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from harness.errors import InvalidInputError
+from harness.methods.later import LATER
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,23 @@ class AlphaBeta:
 
 
 @dataclass(frozen=True)
+class AlphaBetaOfMaxima:
+    """:class:`AlphaBeta` at the output layer, each of its four sums replaced by its largest value over the classes.
+
+    With ``m(z)`` the largest of ``z`` and ``e(z)`` one where ``z`` is that, shared by equal ones, and zero elsewhere,
+    ``r`` the sum of ``R``: ``A = x+ * f^T(s e(p); W+) + x- * f^T(s e(q); W-)``, ``p = f(x+; W+, b+)``,
+    ``q = f(x-; W-, b-)``, ``s = r / S(m(p) + m(q))``; ``B`` is the same with ``W-`` for ``W+`` and ``W+`` for ``W-``;
+    ``R_x = alpha * A - beta * B``, ``B`` not computed where ``beta`` is 0. Neither class need be the one that is
+    explained.
+    Source: signxai 1.1.9.2 `AlphaBetaRule.wrap_hook`, where its caller selects no neuron (`_neuron_select`).
+    """
+
+    alpha: float
+    beta: float
+    stabilizer: Stabilizer = field(default_factory=ReplaceZero)
+
+
+@dataclass(frozen=True)
 class AlphaBetaX:
     """AlphaBeta with a factor and a denominator of its own for each of the four kinds of contribution.
 
@@ -133,10 +151,12 @@ class AlphaBetaX:
 class ZPlusFast:
     """``R_x = x * f^T(R / S(f(x; W+)); W+)``: no bias, and negative inputs keep their sign.
 
-    Source: iNNvestigate 2.1.2 `ZPlusFastRule`; for ``x >= 0`` also Zhang et al. 2016, eq. 5.
+    With ``bias`` the denominator is ``f(x; W+) + b``, the whole bias, of whatever sign (Captum 0.9.0
+    `Alpha1_Beta0_Rule`). Source: iNNvestigate 2.1.2 `ZPlusFastRule`; for ``x >= 0`` also Zhang et al. 2016, eq. 5.
     """
 
     stabilizer: Stabilizer = field(default_factory=ReplaceZero)
+    bias: bool = field(default=False, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -148,16 +168,24 @@ class Gamma:
     ``signed=True``: with ``z = f(x; W, b)``,
     ``p = [z > 0] * R / S(f(x+; W^, b^) + f(x-; Wv))``, ``n = [z < 0] * R / S(f(x+; Wv, bv) + f(x-; W^))``,
     ``R_x = x+ * f^T(p; W^) + x- * f^T(p; Wv) + x+ * f^T(n; Wv) + x- * f^T(n; W^)``
-    (Zennit 0.5.1 `Gamma`; Andeol et al. 2021). Raises InvalidInputError for a negative ``gamma``.
+    (Zennit 0.5.1 `Gamma`; Andeol et al. 2021).
+
+    ``bias``, with ``signed=False`` alone: "raised" is ``b^``, "kept" ``b`` as it is and "none" nothing (Captum 0.9.0
+    `GammaRule`, without and with ``set_bias_to_zero``). Raises InvalidInputError for a negative ``gamma``.
     """
 
     gamma: float
     signed: bool = True
     stabilizer: Stabilizer = field(default_factory=ReplaceZero)
+    bias: Literal["raised", "kept", "none"] = field(default="raised", metadata=LATER)
 
     def __post_init__(self) -> None:
         if not self.gamma >= 0:
             raise InvalidInputError(f"gamma must be 0 or above, found {self.gamma}")
+        if self.bias not in ("raised", "kept", "none") or (self.signed and self.bias != "raised"):
+            raise InvalidInputError(
+                f"the bias of gamma must be raised, kept or none, and raised where gamma is signed; found {self.bias!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -184,12 +212,19 @@ class Sign:
 
     With a ``threshold`` of -1 or below ``s`` is 1 everywhere: signxai writes the -1 first, then sets all
     that is not below the threshold to 1 (`SIGNmuRule`; `SIGNRule` is threshold 0).
+    With ``std_factor`` the denominator is that of :class:`StdEpsilon` with this factor (signxai2 0.15.10
+    `EpsStdXSIGNRule`), and ``stabilizer`` does not count.
     Source: Gumpfer et al. 2023; signxai 1.1.9.2.
     """
 
     threshold: float = 0.0
     bias: bool = True
     stabilizer: Stabilizer = field(default_factory=ReplaceZero)
+    std_factor: float | None = field(default=None, metadata=LATER)
+
+    def __post_init__(self) -> None:
+        if self.std_factor is not None and not self.std_factor > 0:
+            raise InvalidInputError(f"the factor of std(x) must be above 0, found {self.std_factor}")
 
 
 @dataclass(frozen=True)
@@ -210,6 +245,10 @@ class Flat:
     stabilizer: Stabilizer = field(default_factory=ReplaceZero)
 
 
+#: A bound of the input: one for all of it, or one for each channel, the last axis of the layer's input.
+Bound = float | tuple[float, ...]
+
+
 @dataclass(frozen=True)
 class Bounded:
     """The z^B rule for inputs in ``[low, high]``, without bias (Montavon et al. 2017; `BoundedRule`).
@@ -217,19 +256,50 @@ class Bounded:
     ``R_x = x * f^T(s; W) - low * f^T(s; W+) - high * f^T(s; W-)``,
     ``s = R / S(f(x; W) - f(low; W+) - f(high; W-))``.
 
+    A bound is one number, or a tuple with one for each channel of the layer's input (an image normalised channel by
+    channel has three ranges; Zennit's `ZBox` and Montavon's own code take such tensors).
+
     ``times_inputs=False`` leaves out the three factors ``x``, ``low`` and ``high`` in front of the
     transposes, as signxai 1.1.9.2 does. What is left, ``f^T(s; W) - (f^T(s; W+) + f^T(s; W-))``, is zero
-    for every layer with one kernel: only the rounding of the sum shows. Raises InvalidInputError unless low < high.
+    for every layer with one kernel: only the rounding of the sum shows. Raises InvalidInputError unless low < high
+    in every channel, and where the two have bounds for different numbers of channels.
     """
 
-    low: float = -1.0
-    high: float = 1.0
+    low: Bound = -1.0
+    high: Bound = 1.0
     stabilizer: Stabilizer = field(default_factory=ReplaceZero)
     times_inputs: bool = True
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise InvalidInputError(f"low must be below high, found low={self.low:g}, high={self.high:g}")
+        lows, highs = _each(self.low), _each(self.high)
+        if isinstance(self.low, tuple) and isinstance(self.high, tuple) and len(lows) != len(highs):
+            raise InvalidInputError(
+                f"low and high must have bounds for the same channels, found {len(lows)} and {len(highs)}"
+            )
+        longest = max(len(lows), len(highs))
+        pairs = zip(_repeated(lows, longest), _repeated(highs, longest), strict=True)
+        if not lows or not highs or not all(low < high for low, high in pairs):
+            raise InvalidInputError(
+                f"low must be below high, found low={bound_text(self.low)}, high={bound_text(self.high)}"
+            )
+
+    @property
+    def channels(self) -> int | None:
+        """How many channels there are bounds for; None where one pair serves all."""
+        return next((len(bound) for bound in (self.low, self.high) if isinstance(bound, tuple)), None)
+
+
+def bound_text(bound: Bound) -> str:
+    """``-1``, or ``-2.1/-2/-1.8`` where each channel has its own, as names write it."""
+    return "/".join(f"{value:g}" for value in _each(bound))
+
+
+def _each(bound: Bound) -> tuple[float, ...]:
+    return bound if isinstance(bound, tuple) else (bound,)
+
+
+def _repeated(bounds: tuple[float, ...], count: int) -> tuple[float, ...]:
+    return bounds * count if len(bounds) == 1 else bounds
 
 
 @dataclass(frozen=True)
@@ -238,6 +308,18 @@ class Pass:
 
     At an embedding a token gets the sum over its features (Arras et al. 2017, arXiv:1706.07206, section 3.1).
     """
+
+
+@dataclass(frozen=True)
+class Linearized:
+    """``R_x = x * J^T(R / S(y))`` with the layer's own output ``y`` and its Jacobian ``J`` at ``x``.
+
+    At a layer without bias and activation that is :class:`Z`. At a max pooling a window's relevance goes to its
+    largest entry, and is lost where that is 0; at a batch norm it is Z on the line that the layer computes, its
+    constant part counted like a bias. Source: Captum 0.9.0 `EpsilonRule`, its default for such layers (`lrp.py`).
+    """
+
+    stabilizer: Stabilizer = field(default_factory=ReplaceZero)
 
 
 @dataclass(frozen=True)
@@ -299,7 +381,17 @@ class BatchNormReverse:
 KernelRule = (
     Z | Epsilon | StdEpsilon | AlphaBeta | AlphaBetaX | ZPlusFast | Gamma | Sign | WSquare | Flat | Bounded
 )
-Rule = KernelRule | Pass | Gradient | GuidedReLU | Deconvolution | FusedBatchNorm | BatchNormReverse
+Rule = (
+    KernelRule
+    | AlphaBetaOfMaxima
+    | Pass
+    | Linearized
+    | Gradient
+    | GuidedReLU
+    | Deconvolution
+    | FusedBatchNorm
+    | BatchNormReverse
+)
 
 
 def rectifies_shares(rule: Rule) -> bool:

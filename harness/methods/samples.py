@@ -6,7 +6,20 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from harness.methods.procedures import InputPlusNoise, Smoothed, UniformNoise
+from harness.methods.procedures import DeepLift, InputPlusNoise, Smoothed, UniformNoise
+
+
+def baselines(procedure: DeepLift, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """The baselines in order, float64, each of ``shape`` (batch, *input shape), the same for every sample of the batch.
+
+    Random ones: one draw of ``default_rng(seed).standard_normal(input shape) * scale`` after the other.
+    """
+    generator = np.random.default_rng(procedure.seed)
+    for _ in range(procedure.samples):
+        yield np.broadcast_to(generator.standard_normal(shape[1:]) * procedure.scale, shape).copy()
+    if not procedure.samples:
+        for value in procedure.baselines:
+            yield np.full(shape, value)
 
 
 def gaussian_noise(procedure: Smoothed | InputPlusNoise, shape: tuple[int, ...]) -> Iterator[np.ndarray]:

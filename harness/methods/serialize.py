@@ -9,6 +9,7 @@ from harness.errors import InvalidInputError
 from harness.graph import Graph
 from harness.methods import composite, definition, procedures, rules
 from harness.methods.definition import Method
+from harness.methods.later import is_left_out
 
 _MODULES = (rules, procedures, composite, definition)
 _CLASSES = {
@@ -20,11 +21,18 @@ _CLASSES = {
 
 
 def to_json(value: Any) -> Any:
-    """Dataclasses become objects with their class name under ``"is"``, tuples lists."""
+    """Dataclasses become objects with their class name under ``"is"``, tuples lists.
+
+    A field of `later` is left out at its default, which :func:`from_json` then takes.
+    """
     if is_dataclass(value):
         return {
             "is": type(value).__name__,
-            **{f.name: to_json(getattr(value, f.name)) for f in fields(value)},
+            **{
+                f.name: to_json(getattr(value, f.name))
+                for f in fields(value)
+                if not is_left_out(f, getattr(value, f.name))
+            },
         }
     if isinstance(value, tuple):
         return [to_json(item) for item in value]

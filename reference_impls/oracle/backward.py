@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from harness.graph import Graph
-from harness.methods import Composite, Head, rectifies_shares
+from harness.methods import Composite, Head, Selection, rectifies_shares
 from reference_impls.oracle.rules import propagate
 
 Activations = Mapping[str, np.ndarray]
@@ -22,9 +22,16 @@ HEADS: dict[Head, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def initial(logits: np.ndarray, target: np.ndarray, head: Head) -> np.ndarray:
-    """The relevance of the output, (batch, classes): what ``head`` says at the target neuron, zero elsewhere."""
+def initial(
+    logits: np.ndarray, target: np.ndarray, head: Head, selection: Selection = "target"
+) -> np.ndarray:
+    """The relevance of the output, (batch, classes): what ``head`` says at the target neuron, zero elsewhere.
+
+    Where each run selects its own, the target is the largest of these logits.
+    """
     samples = np.arange(logits.shape[0])
+    if selection == "run_maximum":
+        target = logits.argmax(axis=1)
     start = np.zeros(logits.shape)
     start[samples, target] = HEADS[head](logits[samples, target])
     return start

@@ -10,8 +10,8 @@ import numpy as np
 
 from harness.divisions import Division, Stage
 from harness.graph import Layer
-from harness.methods import BatchNormReverse, FusedBatchNorm, Rule
-from reference_impls.oracle import linear
+from harness.methods import AlphaBetaOfMaxima, BatchNormReverse, FusedBatchNorm, Linearized, Rule
+from reference_impls.oracle import derivative, forward, linear
 from reference_impls.oracle.batch_norm_rules import lines, reversed_parts
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.parts import Denominator, away_from_zero, divisor_of, own_weights, without_bias
@@ -22,7 +22,8 @@ from reference_impls.oracle.terms import Pairs, TermAt, Terms, terms_at, terms_o
 def divisions(layer: Layer, inputs: Arrays, rule: Rule) -> tuple[Stage, ...]:
     """The divisions of ``layer`` under ``rule`` at ``inputs`` (batch, *input shape); empty for a rule without.
 
-    Empty for a recurrent layer too, whose divisions are of its states and not of its input.
+    Empty for a recurrent layer too, whose divisions are of its states and not of its input, and where classes are
+    reduced to their maxima, which are divided by whole.
 
     Raises UnsupportedMethodError for an unknown rule, and where a batch norm's inner rule is none of a kernel.
     """
@@ -34,7 +35,24 @@ def divisions(layer: Layer, inputs: Arrays, rule: Rule) -> tuple[Stage, ...]:
         return tuple(_stage(line, seen, terms_of(rule.rule)) for line, seen in read_as)
     if isinstance(rule, BatchNormReverse):
         return ((_reversed(layer, inputs, rule),),)
+    if isinstance(rule, AlphaBetaOfMaxima):
+        return ()
+    if isinstance(rule, Linearized):
+        return ((_linearized(layer, inputs, rule),),)
     return (_stage(layer, inputs, terms_of(rule)),)
+
+
+def _linearized(layer: Layer, inputs: Arrays, rule: Linearized) -> Division:
+    """``d = y``: what is passed down, ``J x``, and what is constant near ``x``."""
+    output = forward.apply(layer, inputs)
+    constant = forward.apply(layer, tuple(np.zeros(x.shape) for x in inputs))
+
+    def back(s: np.ndarray) -> Arrays:
+        return tuple(x * each for x, each in zip(inputs, derivative.vjp(layer, inputs, s), strict=True))
+
+    return Division(
+        1.0, output, divisor_of(rule.stabilizer, inputs)(output), output - constant, constant, back
+    )
 
 
 def _stage(layer: Layer, inputs: Arrays, terms: Terms) -> Stage:

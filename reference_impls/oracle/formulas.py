@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from harness.graph import Layer
 from harness.methods import (
+    AlphaBetaOfMaxima,
     BatchNormReverse,
     Deconvolution,
     FusedBatchNorm,
     Gradient,
     GuidedReLU,
+    Linearized,
     Pass,
     ReplaceZero,
     Rule,
     SignedEpsilon,
     Unprotected,
+    Z,
 )
 from harness.steps import Formula
 from reference_impls.oracle.parts import Stabilizing, TimesDeviation
@@ -39,7 +42,9 @@ def formula(layer: Layer, rule: Rule) -> Formula | None:
             return Formula("return [np.maximum(R, 0.0) * (x > 0)]") if layer.kind == "relu" else None
         case Deconvolution():
             return Formula("return [np.maximum(R, 0.0)]")
-        case FusedBatchNorm() | BatchNormReverse():
+        case Linearized() if layer.traits.weighted:
+            return formula(layer, Z(stabilizer=rule.stabilizer))
+        case FusedBatchNorm() | BatchNormReverse() | Linearized() | AlphaBetaOfMaxima():
             return None
     terms = terms_of(rule)
     if terms.cancels:

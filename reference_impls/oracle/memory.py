@@ -32,7 +32,15 @@ class Remembered:
             return procedures.outcome(graph, activations, target, method)
         x = activations[graph.input.name]
         digest = hashlib.sha256(x.tobytes()).digest()
-        key = (x.shape, digest, target.tobytes(), method.composite, method.head, method.procedure)
+        key = (
+            x.shape,
+            digest,
+            target.tobytes(),
+            method.composite,
+            method.head,
+            method.selection,
+            method.procedure,
+        )
         if key not in self._outcomes:
             self._outcomes[key] = procedures.outcome(graph, activations, target, method)
             if len(self._outcomes) > KEPT:

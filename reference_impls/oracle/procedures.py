@@ -15,6 +15,7 @@ import numpy as np
 from harness.graph import Graph
 from harness.methods import (
     Backward,
+    DeepLift,
     GradCam,
     InputItself,
     InputPlusNoise,
@@ -25,9 +26,9 @@ from harness.methods import (
     gaussian_noise,
     uniform_noise,
 )
-from reference_impls.oracle import forward, grad_cam
+from reference_impls.oracle import deep_lift, forward, grad_cam, quadrature
 from reference_impls.oracle.backward import Activations, Relevances, backward, initial
-from reference_impls.oracle.statistics import Mean, Statistic, Variance
+from reference_impls.oracle.statistics import Mean, Statistic, Sum, Variance
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,7 @@ def outcome(graph: Graph, activations: Activations, target: np.ndarray, method: 
 
 
 def _one_run(graph: Graph, activations: Activations, target: np.ndarray, method: Method) -> Relevances:
-    start = initial(activations[graph.output], target, method.head)
+    start = initial(activations[graph.output], target, method.head, method.selection)
     return backward(graph, activations, method.composite, start)
 
 
@@ -61,25 +62,28 @@ def _backward(
 
 
 EACH: dict[str, Callable[[np.ndarray], np.ndarray]] = {"none": np.asarray, "abs": np.abs, "square": np.square}
-STATISTICS: dict[str, Callable[[], Statistic]] = {"mean": Mean, "variance": Variance}
+STATISTICS: dict[str, Callable[[], Statistic]] = {"mean": Mean, "variance": Variance, "sum": Sum}
 
 
 def _joined(
     graph: Graph,
-    points: Iterable[np.ndarray],
+    points: Iterable[tuple[np.ndarray, float]],
     target: np.ndarray,
     method: Method,
     statistic: str,
     each: str,
 ) -> Outcome:
-    """The statistic of the runs on ``points``: of every layer's relevance, and of ``each`` of the input's."""
+    """The statistic of the runs on ``points``: of every layer's relevance, and of ``each`` of the input's.
+
+    Every point comes with what its run is multiplied by.
+    """
     of_layers = {layer.name: STATISTICS[statistic]() for layer in graph}
     of_attribution = STATISTICS[statistic]()
-    for point in points:
+    for point, weight in points:
         relevances = _one_run(graph, forward.activations(graph, point), target, method)
         for name, relevance in relevances.items():
-            of_layers[name].add(relevance)
-        of_attribution.add(EACH[each](relevances[graph.input.name]))
+            of_layers[name].add(weight * relevance)
+        of_attribution.add(weight * EACH[each](relevances[graph.input.name]))
     return Outcome(of_attribution.value(), {name: one.value() for name, one in of_layers.items()})
 
 
@@ -93,13 +97,22 @@ def _integrated_gradients(
     """``(x - baseline) * mean over k of each(g(x_k))``, ``x_k = baseline + t_k * (x - baseline)``.
 
     ``t_k = k / steps``, with the endpoint ``k / (steps - 1)``, k = 0..steps-1. Sundararajan et al. 2017,
-    eq. 3. The relevances are the means of the runs, without the factor.
+    eq. 3. Another quadrature is a sum with weights (:mod:`reference_impls.oracle.quadrature`). The relevances are the
+    means, or sums, of the runs, without the factor.
     """
     x = activations[graph.input.name]
-    intervals = procedure.steps - 1 if procedure.endpoint else procedure.steps
-    points = (procedure.baseline + k / intervals * (x - procedure.baseline) for k in range(procedure.steps))
-    joined = _joined(graph, points, target, method, "mean", procedure.each)
-    return Outcome((x - procedure.baseline) * joined.attribution, joined.relevances)
+    difference = x - procedure.baseline
+    if procedure.quadrature == "mean":
+        intervals = procedure.steps - 1 if procedure.endpoint else procedure.steps
+        places = [(k / intervals, 1.0) for k in range(procedure.steps)]
+        statistic = "mean"
+    else:
+        places = quadrature.places(procedure.quadrature, procedure.steps, procedure.float32_weights)
+        statistic = "sum"
+    points = ((procedure.baseline + place * difference, weight) for place, weight in places)
+    joined = _joined(graph, points, target, method, statistic, procedure.each)
+    factor = difference if procedure.times_difference else np.ones(())
+    return Outcome(factor * joined.attribution, joined.relevances)
 
 
 def _smoothed(
@@ -114,8 +127,19 @@ def _smoothed(
     Smilkov et al. 2017 (mean), Adebayo et al. 2018 (variance).
     """
     x = activations[graph.input.name]
-    points = (x + noise for noise in gaussian_noise(procedure, x.shape))
+    points = ((x + noise, 1.0) for noise in gaussian_noise(procedure, x.shape))
     return _joined(graph, points, target, method, procedure.statistic, procedure.each)
+
+
+def _deep_lift(
+    graph: Graph,
+    activations: Activations,
+    target: np.ndarray,
+    method: Method,
+    procedure: DeepLift,
+) -> Outcome:
+    """See :mod:`reference_impls.oracle.deep_lift`."""
+    return Outcome(*deep_lift.deep_lift(graph, activations, target, method, procedure))
 
 
 def _grad_cam(
@@ -168,6 +192,7 @@ PROCEDURES: dict[type, Callable[[Graph, Activations, np.ndarray, Method, Any], O
     Backward: _backward,
     IntegratedGradients: _integrated_gradients,
     Smoothed: _smoothed,
+    DeepLift: _deep_lift,
     GradCam: _grad_cam,
     InputItself: _input_itself,
     InputPlusNoise: _input_plus_noise,

@@ -10,18 +10,20 @@ import numpy as np
 from harness.errors import InvalidInputError
 from harness.graph import Layer
 from harness.methods import (
+    AlphaBetaOfMaxima,
     BatchNormReverse,
     Deconvolution,
     Epsilon,
     FusedBatchNorm,
     Gradient,
     GuidedReLU,
+    Linearized,
     Pass,
     Rule,
     SignedEpsilon,
     Z,
 )
-from reference_impls.oracle import activation_rules, batch_norm_rules, derivative, recurrent
+from reference_impls.oracle import activation_rules, batch_norm_rules, derivative, forward, maxima, recurrent
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.parts import Denominator, Stabilizing, divisor_of
 from reference_impls.oracle.terms import has_terms, shares, terms_of
@@ -34,7 +36,7 @@ def has(rule: Rule) -> bool:
     """Whether the oracle has ``rule`` and, where it is made of another, that one too."""
     if isinstance(rule, FusedBatchNorm):
         return has_terms(rule.rule)
-    return isinstance(rule, UNDIVIDED | BatchNormReverse) or has_terms(rule)
+    return isinstance(rule, UNDIVIDED | BatchNormReverse | Linearized | AlphaBetaOfMaxima) or has_terms(rule)
 
 
 def stabilizer_of(rule: Rule) -> Stabilizing | None:
@@ -46,6 +48,8 @@ def stabilizer_of(rule: Rule) -> Stabilizing | None:
             return stabilizer_of(rule.rule)
         case BatchNormReverse():
             return SignedEpsilon(rule.epsilon)
+        case Linearized() | AlphaBetaOfMaxima():
+            return rule.stabilizer
     return terms_of(rule).stabilizer
 
 
@@ -79,6 +83,13 @@ def propagate(
                 return batch_norm_rules.fused_batch_norm(layer, inputs, relevance, rule, divisor)
             case BatchNormReverse():
                 return batch_norm_rules.batch_norm_reverse(layer, inputs, relevance, rule, divisor)
+            case AlphaBetaOfMaxima():
+                return maxima.alpha_beta_of_maxima(layer, inputs, relevance, rule, divisor)
+            case Linearized():
+                divide_by = divisor_of(rule.stabilizer, inputs) if divisor is None else divisor
+                quotients = relevance / divide_by(forward.apply(layer, inputs))
+                passed = derivative.vjp(layer, inputs, quotients)
+                return tuple(x * each for x, each in zip(inputs, passed, strict=True))
         if layer.traits.family == "recurrent" and isinstance(rule, Z | Epsilon):
             stabilizer = terms_of(rule).stabilizer
             divide_by = divisor_of(stabilizer, inputs) if divisor is None else divisor

@@ -1,4 +1,4 @@
-"""Mean and variance of arrays of one shape that come one at a time and are not kept."""
+"""Sum, mean and variance of arrays of one shape that come one at a time and are not kept."""
 
 from __future__ import annotations
 
@@ -12,6 +12,19 @@ class Statistic(Protocol):
 
     def add(self, array: np.ndarray) -> None: ...
     def value(self) -> np.ndarray: ...
+
+
+class Sum:
+    """The sum."""
+
+    def __init__(self) -> None:
+        self._sum: np.ndarray = np.zeros(())
+
+    def add(self, array: np.ndarray) -> None:
+        self._sum = self._sum + array
+
+    def value(self) -> np.ndarray:
+        return self._sum
 
 
 class Mean:

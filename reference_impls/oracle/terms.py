@@ -20,6 +20,7 @@ from harness.graph import SUM_KINDS, Layer, kinds_where
 from harness.methods import (
     AlphaBeta,
     AlphaBetaX,
+    Bound,
     Bounded,
     Epsilon,
     Flat,
@@ -74,8 +75,8 @@ def lowered(gamma: float) -> Part:
     return Part(f"{{0}} + {gamma!r} * N({{0}})", lambda a: a + gamma * np.minimum(a, 0.0))
 
 
-def constant(value: float) -> Part:
-    """``value`` at every entry."""
+def constant(value: Bound) -> Part:
+    """``value`` at every entry, or that of its channel, the last axis."""
     return Part(f"np.full_like({{0}}, {value!r})", lambda a: np.full(a.shape, value))
 
 
@@ -138,10 +139,12 @@ def terms_of(rule: Rule) -> Terms:
         case StdEpsilon():
             return Terms((_same(Product(WHOLE, WHOLE, rule.bias)),), TimesDeviation(rule.factor))
         case ZPlusFast():
-            return Terms((_same(Product(WHOLE, POSITIVE)),), rule.stabilizer)
+            return Terms((_with_whole_bias(Product(WHOLE, POSITIVE), rule.bias),), rule.stabilizer)
         case Sign():
             signs = Product(signs_from(rule.threshold), WHOLE)
-            return Terms((Term((Product(WHOLE, WHOLE, rule.bias),), (signs,)),), rule.stabilizer)
+            factor = rule.std_factor
+            stabilizer = rule.stabilizer if factor is None else TimesDeviation(factor)
+            return Terms((Term((Product(WHOLE, WHOLE, rule.bias),), (signs,)),), stabilizer)
         case WSquare():
             return Terms((_same(Product(ONES, SQUARE, rule.bias)),), rule.stabilizer)
         case Flat():
@@ -167,8 +170,10 @@ def terms_of(rule: Rule) -> Terms:
             return Terms(tuple(each), rule.stabilizer)
         case Gamma():
             up, down = raised(rule.gamma), lowered(rule.gamma)
-            if not rule.signed:
+            if not rule.signed and rule.bias == "raised":
                 return Terms((_same(Product(WHOLE, up, True)),), rule.stabilizer)
+            if not rule.signed:
+                return Terms((_with_whole_bias(Product(WHOLE, up), rule.bias == "kept"),), rule.stabilizer)
             above_zero = replace(_by_sign(up, down, (True, False)), only=1)
             below_zero = replace(_by_sign(down, up, (True, False)), only=-1)
             return Terms((above_zero, below_zero), rule.stabilizer)
@@ -192,19 +197,29 @@ def _same(*products: Product) -> Term:
     return Term(products, tuple(replace(product, bias=False) for product in products))
 
 
+def _with_whole_bias(product: Product, bias: bool) -> Term:
+    """``product`` below and above; with ``bias`` also the layer's own ``b`` below, which is ``f(0; W, b)``."""
+    whole = (Product(constant(0.0), WHOLE, True),) if bias else ()
+    return Term((product, *whole), (product,))
+
+
 def _by_sign(for_upper: Part, for_lower: Part, bias: tuple[bool, bool]) -> Term:
     """``x+`` with one part of the weights, ``x-`` with the other."""
     return _same(Product(POSITIVE, for_upper, bias[0]), Product(NEGATIVE, for_lower, bias[1]))
 
 
 def _bounded(rule: Bounded) -> Term:
-    low, high = Product(constant(-rule.low), POSITIVE), Product(constant(-rule.high), NEGATIVE)
+    low, high = Product(constant(_minus(rule.low)), POSITIVE), Product(constant(_minus(rule.high)), NEGATIVE)
     below = (Product(WHOLE, WHOLE), low, high)
     if rule.times_inputs:
         return Term(below, below)
     # signxai's order of summation, f^T(s; W) - (f^T(s; W+) + f^T(s; W-)): nothing but its rounding is left.
     minus = constant(-1.0)
     return Term(below, (Product(minus, POSITIVE), Product(minus, NEGATIVE), Product(ONES, WHOLE)))
+
+
+def _minus(bound: Bound) -> Bound:
+    return tuple(-value for value in bound) if isinstance(bound, tuple) else -bound
 
 
 # At a layer ------------------------------------------------------------------------------------------

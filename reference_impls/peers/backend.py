@@ -32,7 +32,7 @@ from harness.peers import python_of
 from reference_impls.peers.graph_json import graph_payload, graph_weights, require_peer_kinds
 
 #: Ways to write a network's activations in Keras 2; see `keras2.FORMS`.
-FORMS = ("activation", "fused", "layers")
+FORMS = ("activation", "fused", "layers", "sequential")
 
 
 @dataclass(frozen=True)

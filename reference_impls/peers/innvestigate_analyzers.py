@@ -46,6 +46,7 @@ class Analyzer:
     facts: dict[str, Any]
     kept: list[str | None] | None = None
     values: list[np.ndarray] | None = None
+    takes_target: bool = True
 
 
 def make(network: Any, method: Mapping[str, Any], layers: bool) -> Analyzer:
@@ -58,8 +59,10 @@ def make(network: Any, method: Mapping[str, Any], layers: bool) -> Analyzer:
     if keeps:
         arguments["reverse_keep_tensors"] = True
     facts: dict[str, Any] = {"analyzer": name, "class": analyzers[name].__name__, "repairs": []}
-    analyzer = _created(network, name, arguments, facts)
-    made = Analyzer(analyzer, facts)
+    # A user who does not say which neuron leaves the mode out: the largest output is explained.
+    asked = {} if method.get("selects_itself") else {"neuron_selection_mode": "index"}
+    analyzer = _created(network, name, {**asked, **arguments}, facts)
+    made = Analyzer(analyzer, facts, takes_target=bool(asked))
     if keeps:
         made.kept = _kept(network, analyzer)
 
@@ -78,7 +81,8 @@ def analyze(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The attribution, and the relevance at the output of each layer by canonical name, where it is kept."""
     _handed[:] = [] if noise is None else [noise]
-    attribution = np.asarray(made.analyzer.analyze(x, neuron_selection=target))
+    chosen = {"neuron_selection": target} if made.takes_target else {}
+    attribution = np.asarray(made.analyzer.analyze(x, **chosen))
     named = zip(made.kept or (), made.values or ())
     return attribution, {name: np.asarray(value) for name, value in named if name is not None}
 
@@ -87,9 +91,7 @@ def _created(network: Any, name: str, arguments: Mapping[str, Any], facts: dict[
     """The analyzer with its graph built; repairs that it took are noted in ``facts``."""
 
     def create(**more: Any) -> Any:
-        analyzer = innvestigate.create_analyzer(
-            name, network.model, neuron_selection_mode="index", **arguments, **more
-        )
+        analyzer = innvestigate.create_analyzer(name, network.model, **arguments, **more)
         with _noise_from_outside(), _constants_in_the_graph():
             analyzer.create_analyzer_model()
         return analyzer
@@ -172,15 +174,39 @@ def _constants_in_the_graph() -> Iterator[None]:
 def _arguments(network: Any, method: Mapping[str, Any]) -> dict[str, Any]:
     """The analyzer's arguments as the library takes them."""
     arguments = dict(method["arguments"])
+    for key in ("low", "high"):
+        if key in arguments:
+            arguments[key] = np.asarray(arguments[key])
     if isinstance(arguments.get("input_layer_rule"), list):
-        arguments["input_layer_rule"] = tuple(arguments["input_layer_rule"])
-    if arguments.get("bn_layer_rule") == "AlphaBetaX2m100":
-        arguments["bn_layer_rule"] = relevance_rule.AlphaBetaX2m100Rule
+        arguments["input_layer_rule"] = tuple(np.asarray(bound) for bound in arguments["input_layer_rule"])
+    for key in ("rule", "input_layer_rule", "until_layer_rule", "bn_layer_rule"):
+        given = arguments.get(key)
+        if isinstance(given, list):
+            arguments[key] = [_RULE_CLASSES.get(each, each) for each in given]
+        elif isinstance(given, str):
+            arguments[key] = _RULE_CLASSES.get(given, given)
     if "until" in method:
         arguments["until_layer_idx"] = _until_index(network, method["until"])
     if "kernels" in method:
         _check_order(network, method["kernels"])
     return arguments
+
+
+class _ZIgnoreBiasRule(relevance_rule.ZRule):
+    """`ZRule` without the bias: what `LRPZIgnoreBias` gave to every layer in iNNvestigate 1.0."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, bias=False, **kwargs)
+
+
+#: Rules without a name in `LRP_RULES`, which a user hands over as a class.
+_RULE_CLASSES: dict[str, type] = {
+    "ZIgnoreBias": _ZIgnoreBiasRule,
+    "AlphaBetaX1000": relevance_rule.AlphaBetaX1000Rule,
+    "AlphaBetaX1010": relevance_rule.AlphaBetaX1010Rule,
+    "AlphaBetaX1001": relevance_rule.AlphaBetaX1001Rule,
+    "AlphaBetaX2m100": relevance_rule.AlphaBetaX2m100Rule,
+}
 
 
 def _until_index(network: Any, wanted: list[str]) -> int:

@@ -40,8 +40,9 @@ def knows(method: Method) -> bool:
 def analyzer_of(method: Method) -> tuple[str, dict[str, Any]]:
     """The name that `innvestigate.create_analyzer` takes, and its keyword arguments as JSON-able values.
 
-    A rule is its name in `LRP_RULES` (or ``AlphaBetaX2m100``), the bounds of an ``input_layer_rule`` are a
-    list (low, high). Raises UnsupportedMethodError where ``method`` is not of this dialect.
+    A rule is its name in `LRP_RULES` or that of its class without "Rule"; the bounds of an ``input_layer_rule`` are
+    a list (low, high), each a number or a list with one a channel. Raises UnsupportedMethodError where ``method`` is
+    not of this dialect.
     """
     if not knows(method):
         raise UnsupportedMethodError(
@@ -50,7 +51,7 @@ def analyzer_of(method: Method) -> tuple[str, dict[str, Any]]:
     name, parameters = _parsed(method)
     arguments: dict[str, Any] = {}
     if "low" in parameters or "high" in parameters or parameters.get("input_layer_rule") in _BOUNDED:
-        low, high = float(parameters.get("low", -1)), float(parameters.get("high", 1))
+        low, high = _bound(parameters.get("low", "-1")), _bound(parameters.get("high", "1"))
         if name == "deep_taylor.bounded":
             arguments |= {"low": low, "high": high}
         else:
@@ -58,6 +59,10 @@ def analyzer_of(method: Method) -> tuple[str, dict[str, Any]]:
     for key, text in parameters.items():
         if key in _READ:
             arguments |= _READ[key](text)
+    if name == "lrp.z" and "bias" in arguments:
+        # `LRPZ` hands its rule no bias; a user gives the rule itself, which batch norms get as well.
+        rule = "Z" if arguments.pop("bias") else "ZIgnoreBias"
+        name, arguments = "lrp", {"rule": rule, "bn_layer_rule": rule, **arguments}
     if name == "lrp.sequential_preset_b_flat_until_idx":
         # The analyzer sets the rule itself and takes no other.
         if arguments.get("until_layer_rule") == "Flat":
@@ -73,6 +78,11 @@ def _parsed(method: Method) -> tuple[str, dict[str, str]]:
     name, _, tail = method.name.partition(":")
     pairs = (part.partition("=") for part in tail.split(","))
     return name, {key: value for key, equals, value in pairs if equals}
+
+
+def _bound(text: str) -> float | list[float]:
+    values = [float(each) for each in text.split("/")]
+    return values if len(values) > 1 else values[0]
 
 
 def _rule(text: str) -> str:
@@ -97,7 +107,7 @@ def _whole(text: str) -> int:
 
 
 #: By parameter of the dialect, from its text to arguments of the analyzer. Those missing here (``low``,
-#: ``high``, ``seed``, ``dialect``, ``activation_layers``) are no arguments of an analyzer.
+#: ``high``, ``seed``, ``dialect``, ``activation_layers``, ``neuron_selection``) are read elsewhere.
 _READ: dict[str, Callable[[str], dict[str, Any]]] = {
     "epsilon": _argument("epsilon", float),
     "bias": _argument("bias", lambda text: text == "true"),
@@ -126,6 +136,8 @@ def call(method: Method, graph: Graph, shape: tuple[int, ...], dtype: str) -> Ca
     """
     name, arguments = analyzer_of(method)
     payload: dict[str, Any] = {"analyzer": name, "arguments": arguments}
+    if method.selects_itself:
+        payload["selects_itself"] = True
     place = arguments.pop("until_layer_idx", None)
     if place is not None:
         payload["until"] = [layer.name for layer in graph.layers[: place + 1] if layer.kind in WEIGHTED_KINDS]
@@ -154,7 +166,9 @@ def _form(method: Method, graph: Graph) -> str | None:
 
     An `Activation` layer with a bounded ReLU is no ReLU to the library, a `ReLU` layer with a bound is one.
     """
-    _, parameters = _parsed(method)
+    name, parameters = _parsed(method)
+    if name.startswith("deep_taylor") and parameters.get("activation_layers") == "pass":
+        return "fused"
     if parameters.get("activation_layers") == "gradient":
         return "layers"
     if method.activations and any(layer.kind == "relu6" for layer in graph):

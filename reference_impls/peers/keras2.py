@@ -19,8 +19,9 @@ import numpy as np
 from tensorflow.keras import backend, layers, models
 
 #: How activations are written: an `Activation` layer each; inside the kernel layer before, where that is
-#: their only place; or a class of its own (`ReLU`, `LeakyReLU`, `ELU`, `Softmax`) where Keras has one.
-FORMS = ("activation", "fused", "layers")
+#: their only place; or a class of its own (`ReLU`, `LeakyReLU`, `ELU`, `Softmax`) where Keras has one. "sequential" is
+#: "fused" in a `Sequential` model, where the network is a chain: what most users write.
+FORMS = ("activation", "fused", "layers", "sequential")
 
 if TYPE_CHECKING:
     Spec = dict[str, Any]
@@ -54,23 +55,31 @@ def build(
     activations: str = "activation",
     prefix: str = "",
 ) -> Network:
-    """A functional model of ``graph`` in ``dtype``, channels-last, weights set; Keras's floatx becomes ``dtype``.
+    """A functional or sequential model of ``graph`` in ``dtype``, channels-last, weights set.
+
+    Keras's floatx becomes ``dtype``.
 
     ``graph`` and ``weights`` as `graph_json.graph_payload` and `graph_weights` make them. ``activations`` is
     one of :data:`FORMS`. A Keras layer is named ``prefix`` + canonical name, with characters that TensorFlow
-    does not take in a name replaced by "_". Raises ValueError for a kind or shape that cannot be built.
+    does not take in a name replaced by "_". Raises ValueError for a kind or shape that cannot be built, and for a
+    sequential model of a network that branches.
     """
     if activations not in FORMS:
         raise ValueError(f"activations must be one of {', '.join(FORMS)}, found {activations!r}")
     backend.set_floatx(dtype)
     specs: list[Spec] = graph["layers"]
-    fused: dict[str, str] = _fused_activations(graph) if activations == "fused" else {}
+    fused: dict[str, str] = _fused_activations(graph) if activations in ("fused", "sequential") else {}
+    sequential = _sequential(graph) if activations == "sequential" else None
     names = _keras_names(specs, prefix)
     network = Network(None, {}, {}, {}, specs[0]["name"], graph["output"])
     for spec in specs:
         name: str = spec["name"]
         if spec["kind"] == "input":
-            tensor = layers.Input(spec["shape"], name=names[name], dtype=dtype)
+            if sequential is not None:
+                sequential.add(layers.InputLayer(spec["shape"], name=names[name], dtype=dtype))
+                tensor = sequential.inputs[0]
+            else:
+                tensor = layers.Input(spec["shape"], name=names[name], dtype=dtype)
             _record(network, name, tensor, None, names[name])
             continue
         if name in fused.values():
@@ -81,8 +90,12 @@ def build(
             options["activation"] = kinds.activation_function(_spec(specs, produced))
         shapes = {key: weights[f"{name}/{key}"].shape for key in spec["weights"]}
         layer = kinds.layer_of(spec, shapes, options, activations)
-        inputs = [network.outputs[source] for source in spec["inputs"]]
-        tensor = layer(inputs if len(inputs) > 1 else inputs[0])
+        if sequential is not None:
+            sequential.add(layer)
+            tensor = layer.output
+        else:
+            inputs = [network.outputs[source] for source in spec["inputs"]]
+            tensor = layer(inputs if len(inputs) > 1 else inputs[0])
         shape = tuple(tensor.shape[1:])
         if shape != tuple(spec["shape"]):
             raise ValueError(
@@ -95,8 +108,22 @@ def build(
         _record(network, produced, tensor, layer, names[name])
         if kinds.is_substitute(layer):
             network.substitutes[name] = type(layer).__name__
-    network.model = models.Model(network.outputs[network.input], network.outputs[network.output])
+    network.model = sequential or models.Model(
+        network.outputs[network.input], network.outputs[network.output]
+    )
     return network
+
+
+def _sequential(graph: Mapping[str, Any]) -> Any:
+    """An empty `Sequential` model; raises ValueError where a layer reads another one than that before it."""
+    specs = graph["layers"]
+    for place, spec in enumerate(specs[1:]):
+        if list(spec["inputs"]) != [specs[place]["name"]]:
+            raise ValueError(
+                f"{graph['name']}: layer {spec['name']!r} reads {', '.join(spec['inputs'])}: a network that branches "
+                "is no Sequential model"
+            )
+    return models.Sequential()
 
 
 def _record(network: Network, canonical: str, tensor: Any, layer: Any | None, keras_name: str) -> None:

@@ -38,6 +38,7 @@ from harness.methods import (
 )
 from harness.methods.definition import TimesSign
 from harness.methods.dialects import signxai as dialect
+from harness.methods.dialects.signxai.composites import GUIDED_CAM, GUIDED_CAM_SEQUENTIAL
 from reference_impls.peers import SIGNXAI
 from reference_impls.peers.backend import Adapter, Call
 
@@ -52,13 +53,14 @@ class Instruction:
 
     ``function``: of `signxai.methods.wrappers`. ``arguments``: its keyword arguments. ``creation``: further
     ones for the analyzer alone. ``times``: what the result is multiplied by afterwards, "input", a threshold
-    for `calculate_sign_mu`, or None.
+    for `calculate_sign_mu`, or None. ``class_given``: whether it is handed the class to explain.
     """
 
     function: str
     arguments: dict[str, Any] = field(default_factory=dict)
     creation: dict[str, Any] = field(default_factory=dict)
     times: str | float | None = None
+    class_given: bool = True
 
 
 def call_of(method: Method) -> Instruction:
@@ -67,6 +69,10 @@ def call_of(method: Method) -> Instruction:
     Raises UnsupportedMethodError where signxai has none: a rule, head or procedure in another library's
     reading.
     """
+    if method.selection == "run_maximum":
+        asked = dialect.unselected(method)
+        if dialect.selecting(asked, "max_activation") == method:
+            return replace(call_of(asked), class_given=False)
     published = _published(method)
     if published is not None:
         return published
@@ -104,7 +110,7 @@ def call(method: Method, graph: Graph, shape: tuple[int, ...], dtype: str) -> Ca
     if isinstance(procedure, Smoothed):
         payload |= {"scale": procedure.scale, "statistic": procedure.statistic}
         arrays["noise"] = np.stack([noise.astype(dtype) for noise in gaussian_noise(procedure, shape)])
-    return Call(payload, arrays)
+    return Call(payload, arrays, "sequential" if _is_sequential(method) else None)
 
 
 # Published names -----------------------------------------------------------------------------------------
@@ -126,7 +132,14 @@ def _published(method: Method) -> Instruction | None:
         meant = replace(meant, procedure=replace(meant.procedure, seed=procedure.seed))
     if name in ("grad_cam", "grad_cam_timeseries"):
         meant = _at_its_layer(meant, method)
+    if _is_sequential(method):
+        meant = replace(meant, composite=GUIDED_CAM_SEQUENTIAL)
     return Instruction(name, arguments) if replace(meant, name=method.name) == method else None
+
+
+def _is_sequential(method: Method) -> bool:
+    """Whether it means a network that is written as a `Sequential` model."""
+    return method.composite == GUIDED_CAM_SEQUENTIAL
 
 
 def _meant_by(name: str) -> Method:
@@ -146,7 +159,10 @@ def _at_its_layer(meant: Method, method: Method) -> Method:
 def _function_of(method: Method) -> Instruction | None:
     """Grad-CAM at any layer, plain or guided, and uniform noise, under names that signxai does not publish."""
     for name in ("grad_cam", "grad_cam_timeseries", "guided_grad_cam_MNISTCNN", "random_uniform"):
-        if replace(_at_its_layer(_meant_by(name), method), name=method.name) == method:
+        meant = _at_its_layer(_meant_by(name), method)
+        if _is_sequential(method) and meant.composite == GUIDED_CAM:
+            meant = replace(meant, composite=GUIDED_CAM_SEQUENTIAL)
+        if replace(meant, name=method.name) == method:
             return Instruction(name)
     return None
 
@@ -159,10 +175,12 @@ def _analyzer_of(method: Method) -> Instruction | None:
     gradient = method.composite == GRADIENT and method.head == "one"
     procedure, plain = method.procedure, method.procedure == Backward() and method.head == "logit"
     instruction: Instruction | None = None
+    if method.selects_itself:
+        return None
     if gradient and procedure == Backward():
         instruction = _analyzer("gradient")
     elif gradient and isinstance(procedure, IntegratedGradients):
-        if procedure.endpoint and procedure.each == "none":
+        if procedure == IntegratedGradients(procedure.steps, True, procedure.baseline):
             values = {"steps": procedure.steps, "reference_inputs": procedure.baseline}
             instruction = _analyzer("integrated_gradients", **values)
     elif gradient and isinstance(procedure, Smoothed):

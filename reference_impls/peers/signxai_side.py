@@ -132,7 +132,8 @@ def explanation(
 ) -> np.ndarray:
     """What ``call`` (`signxai.py`, `Instruction`) makes of one sample ``x`` of a `keras2.Network`, shape of ``x``.
 
-    ``noise``: (samples, 1, *shape of x) for SmoothGrad and VarGrad. ``relevance`` is filled on the way.
+    ``target``: the class, which the library is handed unless the call leaves the choice to it. ``noise``: (samples, 1,
+    *shape of x) for SmoothGrad and VarGrad. ``relevance`` is filled on the way.
     """
     from signxai.methods import wrappers
     from signxai.methods.signed import calculate_sign_mu
@@ -142,7 +143,8 @@ def explanation(
     layer = call["layer"] and network.layers[call["layer"]].name
     watched = _analyzers_watched(relevance, call["creation"])
     with watched, _noise_handed_out(noise, call["scale"]), _layer_meant(layer):
-        attribution = function(network.model, x, neuron_selection=target, **call["arguments"])
+        chosen = {"neuron_selection": target} if call["class_given"] else {}
+        attribution = function(network.model, x, **chosen, **call["arguments"])
     if call["times"] == "input":
         attribution = attribution * x
     elif call["times"] is not None:

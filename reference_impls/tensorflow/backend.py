@@ -10,11 +10,13 @@ from harness.files import installed_versions, source_digest
 from harness.graph import Graph
 from harness.methods import (
     AlphaBeta,
+    AlphaBetaOfMaxima,
     AlphaBetaX,
     Backward,
     BatchNormReverse,
     Bounded,
     Deconvolution,
+    DeepLift,
     Epsilon,
     Flat,
     FusedBatchNorm,
@@ -25,6 +27,7 @@ from harness.methods import (
     InputItself,
     InputPlusNoise,
     IntegratedGradients,
+    Linearized,
     Method,
     Pass,
     ReplaceZero,
@@ -47,12 +50,22 @@ if TYPE_CHECKING:
 
 #: What this package computes. Written out, so that what is new in `harness.methods` is not taken for known.
 KERNEL_RULES = (Z, Epsilon, StdEpsilon, AlphaBeta, AlphaBetaX, ZPlusFast, Gamma, Sign, WSquare, Flat, Bounded)
-OTHER_RULES = (Pass, Gradient, GuidedReLU, Deconvolution, FusedBatchNorm, BatchNormReverse)
+OTHER_RULES = (
+    AlphaBetaOfMaxima,
+    Pass,
+    Linearized,
+    Gradient,
+    GuidedReLU,
+    Deconvolution,
+    FusedBatchNorm,
+    BatchNormReverse,
+)
 STABILIZERS = (ReplaceZero, SignedEpsilon, Unprotected)
 PROCEDURES = (
     Backward,
     IntegratedGradients,
     Smoothed,
+    DeepLift,
     GradCam,
     InputItself,
     InputPlusNoise,

@@ -5,14 +5,21 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from harness.methods import Head, Postprocess, TimesSign
+from harness.methods import Head, Postprocess, Selection, TimesSign
 from reference_impls.tensorflow.layers import Tensor
 from reference_impls.tensorflow.stabilizers import signs
 
 
-def initial_relevance(logits: Tensor, target: np.ndarray, head: Head) -> Tensor:
-    """(batch, classes): at each sample's target its logit, one, or its logit's positive part; else zero."""
+def initial_relevance(
+    logits: Tensor, target: np.ndarray, head: Head, selection: Selection = "target"
+) -> Tensor:
+    """(batch, classes): at each sample's target its logit, one, or its logit's positive part; else zero.
+
+    With the selection "run_maximum" the largest of the ``logits`` stands for the target.
+    """
     values = np.asarray(logits)
+    if selection == "run_maximum":
+        target = np.argmax(values, axis=-1)
     initial = np.zeros_like(values)
     rows = np.arange(len(values))
     match head:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from harness.methods import (
     AlphaBeta,
+    AlphaBetaOfMaxima,
     AlphaBetaX,
     Bounded,
     Epsilon,
@@ -45,14 +46,19 @@ def kernel_shares(layer: Affine, x: Tensor, output: Tensor, relevance: Tensor, r
             return x * _through(layer, x, relevance / _stabilized_by_std(z, x, rule.factor))
         case Sign():
             z = _preactivation(layer, x, output, rule.bias)
-            return signs(x, rule.threshold) * _through(layer, x, relevance / stabilized(z, rule.stabilizer))
+            if rule.std_factor is None:
+                denominator = stabilized(z, rule.stabilizer)
+            else:
+                denominator = _stabilized_by_std(z, x, rule.std_factor)
+            return signs(x, rule.threshold) * _through(layer, x, relevance / denominator)
         case AlphaBeta():
             return _alpha_beta(layer, x, relevance, rule)
         case AlphaBetaX():
             return _alpha_beta_x(layer, x, relevance, rule)
         case ZPlusFast():
-            positive = layer.weights.without_bias().map(_positive)
-            return _z_shares(layer, x, relevance, positive, rule.stabilizer)
+            kernels = layer.weights.without_bias().map(_positive)
+            weights = Weights(kernels.kernels, layer.weights.bias) if rule.bias else kernels
+            return _z_shares(layer, x, relevance, weights, rule.stabilizer)
         case Gamma():
             return _gamma(layer, x, relevance, output, rule)
         case WSquare():
@@ -142,6 +148,33 @@ def _same_sign_shares(
     return upper * layer.transpose(upper, for_positive, t) + lower * layer.transpose(lower, for_negative, t)
 
 
+def alpha_beta_of_maxima(layer: Affine, x: Tensor, relevance: Tensor, rule: AlphaBetaOfMaxima) -> Tensor:
+    """``alpha * A - beta * B`` of the maxima over the classes, the last axis of the layer's output."""
+    positive, negative = layer.weights.map(_positive), layer.weights.map(_negative)
+    total = tf.reduce_sum(relevance, axis=-1, keepdims=True)
+    activator = _maxima_shares(layer, x, total, positive, negative, rule.stabilizer)
+    if rule.beta == 0:
+        return rule.alpha * activator
+    inhibitor = _maxima_shares(layer, x, total, negative, positive, rule.stabilizer)
+    return rule.alpha * activator - rule.beta * inhibitor
+
+
+def _maxima_shares(
+    layer: Affine, x: Tensor, total: Tensor, for_positive: Weights, for_negative: Weights, s: Stabilizer
+) -> Tensor:
+    """Each part of the input gets the quotient through the class where its own sum is largest."""
+    parts = ((_positive(x), for_positive), (_negative(x), for_negative))
+    sums = [layer.apply(part, weights) for part, weights in parts]
+    largest = [tf.reduce_max(each, axis=-1, keepdims=True) for each in sums]
+    quotient = total / stabilized(largest[0] + largest[1], s)
+    found = tf.zeros_like(x)
+    for (part, weights), each, top in zip(parts, sums, largest, strict=True):
+        at_top = tf.cast(each == top, x.dtype)
+        at_top /= tf.reduce_sum(at_top, axis=-1, keepdims=True)
+        found += part * layer.transpose(part, weights, at_top * quotient)
+    return found
+
+
 def _alpha_beta_x(layer: Affine, x: Tensor, relevance: Tensor, rule: AlphaBetaX) -> Tensor:
     """``alpha[0] * C(x+, W+) + alpha[1] * C(x-, W-) - beta[0] * C(x+, W-) - beta[1] * C(x-, W+)``.
 
@@ -166,7 +199,9 @@ def _gamma(layer: Affine, x: Tensor, relevance: Tensor, output: Tensor, rule: Ga
     """LRP-gamma; with ``signed``, outputs above and below zero are shared out separately."""
     raised = layer.weights.map(lambda weight: weight + rule.gamma * _positive(weight))
     if not rule.signed:
-        return _z_shares(layer, x, relevance, raised, rule.stabilizer)
+        biases = {"raised": raised.bias, "kept": layer.weights.bias, "none": raised.without_bias().bias}
+        weights = Weights(raised.kernels, biases[rule.bias])
+        return _z_shares(layer, x, relevance, weights, rule.stabilizer)
     lowered = layer.weights.map(lambda weight: weight + rule.gamma * _negative(weight))
     nothing = tf.zeros_like(relevance)
     above = tf.where(output > 0, relevance, nothing)
@@ -189,8 +224,9 @@ def _bounded(layer: Affine, x: Tensor, relevance: Tensor, rule: Bounded) -> Tens
     """``x * f^T(s; W) - (low * f^T(s; W+) + high * f^T(s; W-))``, or the same without ``x``, ``low``, ``high``."""
     weights = layer.weights.without_bias()
     positive, negative = weights.map(_positive), weights.map(_negative)
-    low = tf.fill(x.shape, tf.constant(rule.low, x.dtype))
-    high = tf.fill(x.shape, tf.constant(rule.high, x.dtype))
+    # A bound per channel is broadcast along the axes before the last.
+    low = tf.broadcast_to(tf.constant(rule.low, x.dtype), x.shape)
+    high = tf.broadcast_to(tf.constant(rule.high, x.dtype), x.shape)
     z = layer.apply(x, weights) - (layer.apply(low, positive) + layer.apply(high, negative))
     s = relevance / stabilized(z, rule.stabilizer)
     of_x, of_low, of_high = (layer.transpose(x, each, s) for each in (weights, positive, negative))

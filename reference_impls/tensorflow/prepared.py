@@ -21,6 +21,7 @@ from harness.methods import (
     Head,
     IntegratedGradients,
     Method,
+    Selection,
     Smoothed,
 )
 from reference_impls.tensorflow.ends import postprocessed
@@ -54,6 +55,7 @@ class Sampling:
     target: bytes
     composite: Composite
     head: Head
+    selection: Selection
     procedure: IntegratedGradients | Smoothed
     layers: bool
 
@@ -201,7 +203,8 @@ class PreparedTensorFlow:
         if not isinstance(method.procedure, IntegratedGradients | Smoothed):
             return explain_procedure(self._network, forward, method, target, layers)
         procedure = method.procedure
-        asked = Sampling(which, target.tobytes(), method.composite, method.head, procedure, layers)
+        runs = (method.composite, method.head, method.selection)
+        asked = Sampling(which, target.tobytes(), *runs, procedure, layers)
         for kept, explained in self._samplings:
             if asked in (kept, replace(kept, layers=False)):
                 return explained
@@ -211,7 +214,7 @@ class PreparedTensorFlow:
             forward.shared.clear()
         wanted = {statistic_of(procedure): procedure}
         for other in self._expected:
-            same = (other.composite, other.head) == (method.composite, method.head)
+            same = (other.composite, other.head, other.selection) == runs
             if same and isinstance(other.procedure, Smoothed) and _same_runs(other.procedure, procedure):
                 wanted[other.procedure.statistic] = other.procedure
         made = explain_runs(self._network, forward, method, procedure, target, layers, wanted)

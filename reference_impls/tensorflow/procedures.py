@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from harness.methods import (
     Backward,
+    DeepLift,
     GradCam,
     InputItself,
     InputPlusNoise,
@@ -20,6 +21,7 @@ from harness.methods import (
     gaussian_noise,
     uniform_noise,
 )
+from reference_impls.tensorflow.deep_lift import explain_deep_lift
 from reference_impls.tensorflow.ends import initial_relevance
 from reference_impls.tensorflow.grad_cam import explain_grad_cam
 from reference_impls.tensorflow.layers import Tensor
@@ -29,7 +31,9 @@ from reference_impls.tensorflow.sampling import Kind, explain_sampled
 
 def statistic_of(procedure: IntegratedGradients | Smoothed) -> Kind:
     """What is made of the runs."""
-    return procedure.statistic if isinstance(procedure, Smoothed) else "mean"
+    if isinstance(procedure, Smoothed):
+        return procedure.statistic
+    return "mean" if procedure.quadrature == "mean" else "sum"
 
 
 def explain_runs(
@@ -44,7 +48,7 @@ def explain_runs(
     """:func:`explain_procedure` for each statistic of the runs of ``procedure``, which are made once."""
     rules = method.composite.assign(network.graph)
     x = forward.outputs[network.graph.input.name]
-    start = partial(initial_relevance, target=target, head=method.head)
+    start = partial(initial_relevance, target=target, head=method.head, selection=method.selection)
     return explain_sampled(network, x, procedure, rules, start, layers, kinds)
 
 
@@ -61,7 +65,7 @@ def explain_procedure(
     rules = method.composite.assign(graph)
 
     def start(logits: Tensor) -> Tensor:
-        return initial_relevance(logits, target, method.head)
+        return initial_relevance(logits, target, method.head, method.selection)
 
     match method.procedure:
         case Backward():
@@ -75,6 +79,8 @@ def explain_procedure(
         case IntegratedGradients() | Smoothed() as procedure:
             kind = statistic_of(procedure)
             return explain_runs(network, forward, method, procedure, target, layers, (kind,))[kind]
+        case DeepLift() as procedure:
+            return explain_deep_lift(network, forward, procedure, start)
         case GradCam() as procedure:
             initial = start(forward.outputs[graph.output])
             return explain_grad_cam(network, forward, procedure, rules, initial)

@@ -10,12 +10,14 @@ import tensorflow as tf
 
 from harness.errors import UnsupportedMethodError
 from harness.methods import (
+    AlphaBetaOfMaxima,
     BatchNormReverse,
     Deconvolution,
     Epsilon,
     FusedBatchNorm,
     Gradient,
     GuidedReLU,
+    Linearized,
     Pass,
     Rule,
     SignedEpsilon,
@@ -23,7 +25,7 @@ from harness.methods import (
     Z,
 )
 from reference_impls.tensorflow.batch_norm import fused_lines, reversed_batch_norm
-from reference_impls.tensorflow.kernel_rules import kernel_shares
+from reference_impls.tensorflow.kernel_rules import alpha_beta_of_maxima, kernel_shares
 from reference_impls.tensorflow.layers import Step, Tensor, Tensors
 from reference_impls.tensorflow.recurrent import held_gates
 from reference_impls.tensorflow.stabilizers import stabilized
@@ -43,6 +45,8 @@ def propagate(step: Step, relevance: Tensor, rule: Rule) -> Tensors:
             return (relevance,)
         case Gradient():
             return step.pullback(relevance)
+        case Linearized():
+            return _sum_shares(step, relevance, rule.stabilizer)
         case GuidedReLU():
             _require(step, rule, step.layer.traits.activation, "an activation")
             return step.pullback(tf.nn.relu(relevance))
@@ -62,6 +66,8 @@ def propagate(step: Step, relevance: Tensor, rule: Rule) -> Tensors:
             return held_gates(step.layer, step.inputs[0], relevance, rule)
     if step.affine is None:
         raise _unfit(rule, step, "a layer with a kernel")
+    if isinstance(rule, AlphaBetaOfMaxima):
+        return (alpha_beta_of_maxima(step.affine, step.inputs[0], relevance, rule),)
     return (kernel_shares(step.affine, step.inputs[0], step.output, relevance, rule),)
 
 
@@ -90,6 +96,6 @@ def _fused(step: Step, relevance: Tensor, rule: FusedBatchNorm) -> Tensors:
 
 
 def _sum_shares(step: Step, relevance: Tensor, stabilizer: Stabilizer) -> Tensors:
-    """``x * f^T(R / S(z))`` for every input; the layer's own output is ``z``."""
+    """``x * J^T(R / S(z))`` for every input; the layer's own output is ``z``."""
     shares = step.pullback(relevance / stabilized(step.output, stabilizer))
     return tuple(x * share for x, share in zip(step.inputs, shares, strict=True))

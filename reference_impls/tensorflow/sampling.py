@@ -12,11 +12,12 @@ import tensorflow as tf
 from harness.methods import IntegratedGradients, Rule, Smoothed, gaussian_noise
 from harness.methods.procedures import Each
 from reference_impls.tensorflow.layers import Tensor
+from reference_impls.tensorflow.quadrature import nodes_and_weights
 from reference_impls.tensorflow.run import Explained, Network, run_backward, run_forward
 from reference_impls.tensorflow.statistics import Statistic, statistic
 
 #: What is made of the runs.
-Kind = Literal["mean", "variance"]
+Kind = Literal["mean", "variance", "sum"]
 
 
 def explain_sampled(
@@ -37,18 +38,18 @@ def explain_sampled(
     at_layers: dict[Kind, dict[str, Statistic]] = {
         kind: collections.defaultdict(partial(statistic, kind)) for kind in kinds
     }
-    for point in _points(procedure, x):
+    for point, weight in _points(procedure, x):
         for name, relevance in _run(network, point, rules, start):
             if layers:
                 for kind in kinds:
-                    at_layers[kind][name].add(relevance)
+                    at_layers[kind][name].add(_weighed(relevance, weight))
             if name == network.graph.input.name:
                 for kind in kinds:
-                    at_input[kind].add(_of_each(relevance, procedure.each))
+                    at_input[kind].add(_weighed(_of_each(relevance, procedure.each), weight))
     by_statistic: dict[Kind, Explained] = {}
     for kind in kinds:
         attribution = at_input[kind].result()
-        if isinstance(procedure, IntegratedGradients):
+        if isinstance(procedure, IntegratedGradients) and procedure.times_difference:
             attribution = (x - tf.constant(procedure.baseline, x.dtype)) * attribution
         by_statistic[kind] = Explained(
             attribution, {name: each.result() for name, each in at_layers[kind].items()}
@@ -64,24 +65,34 @@ def _run(
     return run_backward(network, forward, rules, output, start(forward.outputs[output]))
 
 
-def _points(procedure: IntegratedGradients | Smoothed, x: Tensor) -> Iterator[Tensor]:
-    """The inputs of the runs, in order; sums and products in the order of the libraries.
+def _weighed(relevance: Tensor, weight: float | None) -> Tensor:
+    return relevance if weight is None else relevance * tf.constant(weight, relevance.dtype)
+
+
+def _points(procedure: IntegratedGradients | Smoothed, x: Tensor) -> Iterator[tuple[Tensor, float | None]]:
+    """The inputs of the runs, in order, and what each counts where that is not the same for all.
+
+    Sums and products are in the order of the libraries.
 
     Path, iNNvestigate 2.1.2 `MultiplyWithLinspace`: ``baseline + (x - baseline) * (k / steps)``; with the
     endpoint, signxai 1.1.9.2 `PathIntegrator`: ``baseline + (x - baseline) / (steps - 1) * k``.
     """
     if isinstance(procedure, Smoothed):
         for noise in gaussian_noise(procedure, tuple(x.shape)):
-            yield x + tf.constant(noise, x.dtype)
+            yield x + tf.constant(noise, x.dtype), None
         return
     baseline = tf.constant(procedure.baseline, x.dtype)
+    if procedure.quadrature != "mean":
+        for place, weight in nodes_and_weights(procedure):
+            yield baseline + tf.constant(place, x.dtype) * (x - baseline), weight
+        return
     steps = tf.constant(procedure.steps, x.dtype)
     for k in tf.range(procedure.steps):
         k = tf.cast(k, x.dtype)
         if procedure.endpoint:
-            yield baseline + (x - baseline) / (steps - 1) * k
+            yield baseline + (x - baseline) / (steps - 1) * k, None
         else:
-            yield baseline + (x - baseline) * (k / steps)
+            yield baseline + (x - baseline) * (k / steps), None
 
 
 def _of_each(relevance: Tensor, each: Each) -> Tensor:

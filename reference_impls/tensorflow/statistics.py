@@ -1,4 +1,4 @@
-"""Mean and variance of tensors that come one after the other and are not kept."""
+"""Sum, mean and variance of tensors that come one after the other and are not kept."""
 
 from __future__ import annotations
 
@@ -15,6 +15,19 @@ class Statistic(Protocol):
     def add(self, value: Tensor) -> None: ...
 
     def result(self) -> Tensor: ...
+
+
+class Sum:
+    """The sum of values of one shape, in order."""
+
+    def __init__(self) -> None:
+        self._sum: Tensor = None
+
+    def add(self, value: Tensor) -> None:
+        self._sum = value if self._sum is None else self._sum + value
+
+    def result(self) -> Tensor:
+        return self._sum
 
 
 class Mean:
@@ -57,6 +70,12 @@ class Variance:
         return self._squares / self._count
 
 
-def statistic(name: Literal["mean", "variance"]) -> Statistic:
+def statistic(name: Literal["mean", "variance", "sum"]) -> Statistic:
     """A new, empty one."""
-    return Mean() if name == "mean" else Variance()
+    match name:
+        case "mean":
+            return Mean()
+        case "variance":
+            return Variance()
+        case _:
+            return Sum()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,8 +13,10 @@ from harness.methods import (
     ALL_METHODS,
     AlphaBeta,
     AlphaBetaX,
+    Assignment,
     BatchNormReverse,
     Bounded,
+    Composite,
     Epsilon,
     Flat,
     FusedBatchNorm,
@@ -84,6 +88,37 @@ def test_bounds_of_the_bounded_rule() -> None:
     assert method("lrp.z:input_layer_rule=bounded").composite.assign(graph)["a"] == Bounded(-1, 1)
     named = method("lrp.z:input_layer_rule=bounded,low=0,high=2.5")
     assert named.composite.assign(graph)["b"] == Bounded(0, 2.5)
+
+
+def test_bounds_of_each_channel() -> None:
+    graph = small_graph()
+    channels = graph["a"].input_shapes[0][-1]
+    low, high = tuple(-2.5 - i for i in range(channels)), tuple(1.5 + i for i in range(channels))
+    name = f"lrp.z:low={'/'.join(map(str, low))},high={'/'.join(map(str, high))}"
+    rule = Bounded(low, high)
+    assert method(name).composite.assignments[0].rule == rule
+    assert from_json(to_json(method(name))) == method(name)
+    one = Composite((Assignment(rule, names=("a",)), Assignment(Gradient())))
+    assert one.assign(graph)["a"] == rule
+    other = Composite((Assignment(Bounded((*low, -1.0), 9.0), names=("a",)), Assignment(Gradient())))
+    with pytest.raises(
+        InvalidInputError, match=rf"'a'.*{channels + 1} channels, but its input has {channels}"
+    ):
+        other.assign(graph)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        ((0.0, 2.0), 1.0, "low=0/2, high=1"),
+        ((0.0, 1.0), (2.0, 2.0, 2.0), "same channels, found 2 and 3"),
+        ((), 1.0, "low must be below high"),
+        ((0.0, 1.0), (1.0, 1.0), "low=0/1, high=1/1"),
+    ],
+)
+def test_bounds_that_are_none(low: Any, high: Any, text: str) -> None:
+    with pytest.raises(InvalidInputError, match=text):
+        Bounded(low, high)
 
 
 def test_heads_and_post_processing() -> None:

@@ -176,6 +176,26 @@ def test_other_bounds_are_found(low: float, high: float, phrase: str) -> None:
     assert (cause, phrase in words) == ("input-layer-rule", True), words
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "phrase"),
+    [
+        ((-2.5, -3.5, -4.0, -3.0), (3.0, 5.0, 2.5, 4.0), "in reverse order"),
+        (-4.0, 5.0, "one pair for all channels"),
+    ],
+)
+def test_other_bounds_of_the_channels_are_found(low: Any, high: Any, phrase: str) -> None:
+    """The rule has -3, -4, -3.5, -2.5 and 4, 2.5, 5, 3."""
+    up, down = np.maximum(KERNEL, 0), np.minimum(KERNEL, 0)
+    lows, highs = np.broadcast_to(low, X.shape), np.broadcast_to(high, X.shape)
+    divisor = X @ KERNEL - lows @ up - highs @ down
+    parts = [(X, KERNEL), (-lows, up), (-highs, down)]
+    result = sum((shared(front, divisor, kernel) for front, kernel in parts), np.zeros(X.shape))
+    limit = sum(bound(front, divisor, kernel, result) for front, kernel in parts)
+    rule = Bounded((-3.0, -4.0, -3.5, -2.5), (4.0, 2.5, 5.0, 3.0))
+    cause, words = cause_of(step(LAYER, rule, X, R), result, limit)
+    assert (cause, phrase in words) == ("input-layer-rule", True), words
+
+
 # Before and after the activation --------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ from harness.errors import UnsupportedMethodError
 from harness.graph import Layer
 from harness.methods import (
     AlphaBeta,
+    AlphaBetaOfMaxima,
     AlphaBetaX,
     BatchNormReverse,
     Deconvolution,
@@ -52,20 +53,24 @@ CLASSES = [
 #: A value of each class that has no defaults, and of those whose defaults leave a part of the formula out.
 EXAMPLES: dict[type, Any] = {
     AlphaBeta: AlphaBeta(2, 1),
+    AlphaBetaOfMaxima: AlphaBetaOfMaxima(2, 1),
     AlphaBetaX: AlphaBetaX((2, 0.5), (1, 0.25)),
     FusedBatchNorm: FusedBatchNorm(Z(), "two_linear"),
     Gamma: Gamma(0.25),
     StdEpsilon: StdEpsilon(0.25),
 }
-#: Where none is short: a batch norm is a line of its own first.
-WITHOUT_FORMULA = (FusedBatchNorm, BatchNormReverse)
+#: Where none is short: a batch norm is a line of its own first, maxima are taken before anything is divided.
+WITHOUT_FORMULA = (FusedBatchNorm, BatchNormReverse, AlphaBetaOfMaxima)
+AT_A_BATCH_NORM = (FusedBatchNorm, BatchNormReverse)
+#: What it divides is no value of a unit.
+WITHOUT_DIVISIONS = AlphaBetaOfMaxima
 AT_AN_ACTIVATION = (GuidedReLU, Deconvolution, Pass)
 #: A few sums of six products, in two orders.
 ROUNDINGS = 1e-13
 
 
 def a_layer_for(rule: object) -> Layer:
-    if isinstance(rule, WITHOUT_FORMULA):
+    if isinstance(rule, AT_A_BATCH_NORM):
         return layer(
             "batch_norm",
             (6,),
@@ -102,7 +107,8 @@ def require_complete(rule: Any) -> None:
     assert expected[0].any()
 
     stages = divisions(one, inputs, rule)
-    assert bool(stages) == (stabilizer_of(rule) is not None)
+    divides = stabilizer_of(rule) is not None and not isinstance(rule, WITHOUT_DIVISIONS)
+    assert bool(stages) == divides
     passed: tuple[np.ndarray, ...] = (relevance,)
     for stage in stages:
         passed = passed_down(stage, tuple(each.counted(passed[0]) / each.stabilized for each in stage))

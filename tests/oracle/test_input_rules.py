@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.methods import Bounded, Sign, WSquare
+from harness.backends import backend_named
+from harness.methods import Bounded, Sign, WSquare, method
+from ported_models import PortedModel
+from ported_models.build import Builder
 from tests.oracle.layers import dense, layer, relevances
+from tests.prepared import ready
 
 # Sign ------------------------------------------------------------------------------------------------
 
@@ -41,6 +45,23 @@ def test_sign_of_zero_is_one() -> None:
 def test_sign_can_leave_the_bias_out() -> None:
     # z = (-3, -7): the same quotients for R = (6, 7)
     assert relevances(MIXED, Sign(bias=False), [6, 7], [1, -2]) == [[-1, 7]]
+
+
+@pytest.mark.parametrize("backend", ["oracle", "tensorflow", "torch"])
+@pytest.mark.parametrize(
+    ("mu", "signs"), [(0, (1, -1)), (-0.5, (1, -1)), (-1, (1, 1)), (-1.5, (1, 1)), (-3, (1, 1))]
+)
+def test_signxai2_divides_by_the_deviation_and_has_no_sign_below_minus_one(
+    backend: str, mu: float, signs: tuple[int, int]
+) -> None:
+    """z = (-2, -7), std(x) = 1.5, twice that: S = (-5, -10). R = (z0, 0): s = (2 / 5, 0), back (1, 2) * 2 / 5."""
+    b = Builder("mixed", (2,))
+    b.add("dense", "logits", weights={"kernel": np.array([[1.0, -1], [2, 3]]), "bias": np.array([1.0, 0])})
+    one = method(f"epsilon_stdx_sign:mu={mu},signstdfactor=2")
+    trace = ready(backend_named(backend), PortedModel.from_graph(b.graph())).explain(
+        np.array([[1.0, -2.0]]), one, np.array([0])
+    )
+    np.testing.assert_allclose(trace.attribution, [[signs[0] * 0.4, signs[1] * 0.8]], rtol=1e-14)
 
 
 # W-square --------------------------------------------------------------------------------------------

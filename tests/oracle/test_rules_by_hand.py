@@ -146,6 +146,18 @@ def test_bounded_takes_other_bounds() -> None:
     assert relevances(BETWEEN, Bounded(0, 2), [1, 1], [0.5, -0.5]) == [[-1, 3]]
 
 
+def test_bounded_takes_bounds_of_each_channel() -> None:
+    """W = (2 -1 / -1 3), low (-1, -2), high (2, 1): -f(low; W+) = (2, 6), -f(high; W-) = (1, 2) at each place.
+
+    x = (1, 0): z = (2, -1) + (3, 8) = (5, 7); s = (2, 1). Channel 1: 1 * 3 + 1 * 4 + 2 * 1; channel 2: 0 + 2 * 3 + 2.
+    x = (0, 1): z = (-1, 3) + (3, 8) = (2, 11); s = (2, 1). Channel 1: 0 + 4 + 2; channel 2: 1 * 1 + 6 + 2.
+    """
+    geometry = {"strides": (1,), "dilations": (1,), "groups": 1, "padding": ((0, 0),)}
+    one = layer("conv1d", (2, 2), (2, 2), geometry, kernel=[[[2, -1], [-1, 3]]])
+    rule = Bounded((-1, -2), (2, 1))
+    assert relevances(one, rule, [[10, 7], [4, 11]], [[1, 0], [0, 1]]) == [[9, 8, 6, 9]]
+
+
 # Convolutions ----------------------------------------------------------------------------------------
 
 # x = (1, 2, -1), padded 0 1 2 -1, windows (0, 1) and (2, -1), kernel (2, 3): z = (3, 1)

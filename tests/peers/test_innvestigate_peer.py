@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from harness.backends import backend_named
 from harness.errors import InvalidInputError, PeerError, UnsupportedMethodError
 from harness.methods import Smoothed, gaussian_noise, method
 from harness.trace.trace import Trace
@@ -75,6 +76,46 @@ def test_relevance_is_kept_at_every_layer(library: PeerBackend) -> None:
     np.testing.assert_array_equal(trace.layers["input"].relevance, trace.attribution)
 
 
+def _with_biases() -> PortedModel:
+    """Two positions of two channels, a convolution of width one with a bias, the logits their sums by channel."""
+    b = Builder("with_biases", (2, 2))
+    kernel, bias = np.array([[[2.0, -1.0], [-1.0, 3.0]]]), np.array([10.0, 10.0])
+    b.add("conv1d", "conv", weights={"kernel": kernel, "bias": bias})
+    b.add("flatten", "flat")
+    b.add("dense", "logits", weights={"kernel": np.array([[1.0, 0], [0, 1], [1, 0], [0, 1]])})
+    return PortedModel.from_graph(b.graph())
+
+
+def test_the_bias_is_left_out_of_z(library: PeerBackend) -> None:
+    """conv (12, 9), (9, 13); logit 0 is 21. Z without bias: 12 at z = 2 and 9 at z = -1 go back in full.
+
+    x (1, 0): 12 * (1*2)/2 = 12, 0; x (0, 1): 0, 9 * (1*-1)/-1 = 9.
+    """
+    trace = _run(library, _with_biases(), [[[1, 0], [0, 1]]], "lrp.z:bias=false", target=0)
+    np.testing.assert_allclose(trace.attribution, [[[12, 0], [0, 9]]], rtol=1e-15)
+
+
+def test_bounds_of_each_channel(library: PeerBackend) -> None:
+    """W = (2 -1 / -1 3), lows (-1, -2), highs (2, 1), the first logit: R = (12, 0) and (9, 0) at the convolution.
+
+    x = (1, 0): z = 2 + 2 + 1 = 5 in channel 1, s = 12 / 5: 2 s + 2 s, and 0 * -1 s - 1 * -1 s = s.
+    x = (0, 1): z = -1 + 3 = 2, s = 9 / 2: 0 + 2 s, and -s + s = 0.
+    """
+    name = "lrp.z:low=-1/-2,high=2/1"
+    trace = _run(library, _with_biases(), [[[1, 0], [0, 1]]], name, target=0)
+    np.testing.assert_allclose(trace.attribution, [[[4 * 12 / 5, 12 / 5], [9, 0]]], rtol=1e-14)
+
+
+def test_a_rule_that_has_no_name_in_the_library(library: PeerBackend) -> None:
+    """AlphaBetaX1010 is C(x+, W+) - C(x-, W-) + C(x-, W+), each denominator with the bias of its weights' sign.
+
+    x = (-1, 2): conv (6, 17) twice, the first logit 12, R = (6, 0) at each place. Channel 1, weights (2, -1), bias 10:
+    x+ W+ is (0, 0), x- W- is (0, 0), x- W+ is (-2, 0) over -2 + 10.
+    """
+    trace = _run(library, _with_biases(), [[[-1, 2], [-1, 2]]], "lrp:rule=AlphaBetaX1010", target=0)
+    np.testing.assert_allclose(trace.attribution, [[[-2 * 6 / 8, 0]] * 2], rtol=1e-15)
+
+
 def test_activations_are_those_of_the_network(library: PeerBackend) -> None:
     trace = _run(library, _two_layers(), [[1, 2]], "lrp.z")
     assert {name: layer.activation.tolist() for name, layer in trace.layers.items()} == {
@@ -90,6 +131,39 @@ def test_the_target_that_is_given_is_explained(library: PeerBackend) -> None:
     trace = _run(library, _two_layers(), [[1, 2]], "lrp.z", target=1)
     assert trace.target.tolist() == [1]
     np.testing.assert_allclose(trace.attribution, [[-3, 6]], rtol=1e-15)
+
+
+def test_deep_taylor_hands_relevance_on_to_units_that_are_off(library: PeerBackend) -> None:
+    """x = (1, 2): hidden (3, -3), on (3, 0), their average 1.5, the logit 3, R = 1.5 at both units.
+
+    The first shares it by (1, 2) / 3. The second is off: the gradient of a ReLU layer drops its 1.5. Inside the layer
+    the ReLU does not, and the unit's only positive part is that of the first input.
+    """
+    b = Builder("off", (2,))
+    b.add("dense", "hidden", weights={"kernel": np.array([[1.0, 1.0], [1.0, -2.0]])})
+    b.add("relu", "on")
+    b.add("reshape", "column", attributes={"target": (2, 1)})
+    b.add("average_pool1d", "average", attributes={"pool_size": (2,)})
+    b.add("flatten", "flat")
+    b.add("dense", "logits", weights={"kernel": np.array([[2.0, 0]])})
+    model, x = PortedModel.from_graph(b.graph()), np.array([[1.0, 2.0]])
+    for name, expected in (("deep_taylor", [0.5, 1.0]), ("deep_taylor:activation_layers=pass", [2.0, 1.0])):
+        for side in (library, *map(backend_named, ("oracle", "tensorflow", "torch"))):
+            trace = ready(side, model, "float64").explain(x, method(name), np.array([0]), layers=False)
+            np.testing.assert_allclose(trace.attribution, [expected], rtol=1e-12)
+
+
+def test_without_a_mode_the_largest_output_is_explained(library: PeerBackend) -> None:
+    """The first logit of (1, 2), the second of (-1, 1): as if both targets had been given."""
+    x = [[1, 2], [-1, 1]]
+    for name in ("lrp.z", "gradient", "lrp.alpha_2_beta_1", "integrated_gradients:steps=4"):
+        own = f"{name}{',' if ':' in name else ':'}neuron_selection_mode=max_activation"
+        selected, asked = _run(library, _two_layers(), x, own), _run(library, _two_layers(), x, name)
+        assert selected.target.tolist() == [0, 1]
+        np.testing.assert_allclose(selected.attribution, asked.attribution, rtol=1e-14)
+        for layer, kept in asked.layers.items():
+            if kept.relevance is not None:
+                np.testing.assert_allclose(selected.layers[layer].relevance, kept.relevance, rtol=1e-14)
 
 
 def test_each_sample_of_a_batch_has_its_own_target(library: PeerBackend) -> None:

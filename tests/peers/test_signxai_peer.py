@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.backends import backend_named
 from harness.errors import InvalidInputError, PeerError, UnsupportedMethodError
 from harness.graph import Graph, Layer
 from harness.methods import Gamma, GradCam, Smoothed, gaussian_noise
 from harness.methods import method as method_named
 from harness.methods.dialects.signxai import lrp_composite, published_names
 from harness.peers import python_of
+from ported_models import PortedModel
 from reference_impls.peers.backend import PeerBackend, signxai_backend
-from reference_impls.peers.signxai import Instruction, call, call_of, knows
+from reference_impls.peers.signxai import ADAPTER, Instruction, call, call_of, knows
 from tests.prepared import ready
 
 GENERAL = "calculate_explanation_innvestigate"
@@ -82,6 +84,15 @@ def test_a_function_gets_the_threshold_that_its_name_leaves_open() -> None:
             Instruction(GENERAL, {"method": "integrated_gradients", "steps": 9, "reference_inputs": 0.0}),
         ),
         ("guided_grad_cam:layer=conv", Instruction("guided_grad_cam_MNISTCNN")),
+        ("guided_grad_cam:layer=conv,model=sequential", Instruction("guided_grad_cam_MNISTCNN")),
+        (
+            "lrp_epsilon_0_33:neuron_selection=max_activation",
+            Instruction(GENERAL, {"method": "lrp.epsilon", "epsilon": 0.33}, class_given=False),
+        ),
+        (
+            "vargrad:neuron_selection=max_activation",
+            Instruction("vargrad", class_given=False),
+        ),
     ],
 )
 def test_another_name_of_the_grammar_runs_through_the_function_behind_the_published_ones(
@@ -201,19 +212,102 @@ CAM = network(
 )
 
 
+#: Logits (12, 8) at (2, -1): kernel (3 3 / -5 2), bias (1, 4).
+MAXIMA = network(
+    "maxima",
+    (2,),
+    ("z", "dense", ("x",), (2,), {}, {"kernel": [[3, 3], [-5, 2]], "bias": [1, 4]}),
+)
+#: Logits 2 x and 3.
+LINES = network("lines", (1,), ("z", "dense", ("x",), (2,), {}, {"kernel": [[2, 0]], "bias": [0, 3]}))
+_PLAIN = {"strides": (1, 1), "dilations": (1, 1), "groups": 1, "padding": ((0, 0), (0, 0))}
+#: A = relu(relu(x) - 2 relu(-x) + 3), y its average.
+GUIDED = network(
+    "guided",
+    (2, 2, 1),
+    ("first", "conv2d", ("x",), (2, 2, 2), _PLAIN, {"kernel": [[[[1, -1]]]]}),
+    ("first_relu", "relu", ("first",), (2, 2, 2), {}, {}),
+    ("conv2d_1", "conv2d", ("first_relu",), (2, 2, 1), _PLAIN, {"kernel": [[[[1], [-2]]]], "bias": [3]}),
+    ("conv2d_1_relu", "relu", ("conv2d_1",), (2, 2, 1), {}, {}),
+    ("pool", "global_average_pool", ("conv2d_1_relu",), (1,), {"keepdims": False}, {}),
+    ("y", "dense", ("pool",), (1,), {}, {"kernel": [[1]]}),
+)
+
+
 # What is answered ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def backend() -> Iterator[PeerBackend]:
     """The real library, or a skip that says how to get it."""
+    python_or_skip()
+    made = signxai_backend()
+    yield made
+    made.worker.close()
+
+
+@pytest.fixture(scope="module", params=["fused", "sequential"])
+def users_own(request: pytest.FixtureRequest) -> Iterator[PeerBackend]:
+    """The real library, given models with activations inside their layers, functional and sequential."""
+    python_or_skip()
+    made = PeerBackend(ADAPTER, request.param)
+    yield made
+    made.worker.close()
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(
+    ("graph", "x", "name", "expected"),
+    [
+        # As in `tests/conformance/test_neuron_selection.py`: maxima of different classes, each point's own class.
+        (MAXIMA, (2, -1), "lrp_alpha_1_beta_0:neuron_selection=max_activation", (4.8, 4)),
+        (MAXIMA, (2, -1), "lrp_alpha_2_beta_1:neuron_selection=max_activation", (9.6, 20)),
+        (MAXIMA, (2, -1), "lrp_alpha_1_beta_0", (6, 5)),
+        (MAXIMA, (2, -1), "lrp_z:neuron_selection=max_activation", (6, 5)),
+        (LINES, (4,), "integrated_gradients:steps=3,neuron_selection=max_activation", (16 / 3,)),
+        (LINES, (4,), "integrated_gradients:steps=3", (8,)),
+    ],
+)
+def test_the_library_as_its_users_call_it(
+    users_own: PeerBackend, graph: Graph, x: tuple[float, ...], name: str, expected: tuple[float, ...]
+) -> None:
+    trace = explained(users_own, graph, x, name)
+    np.testing.assert_allclose(trace.attribution, [expected], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "backend_name",
+    ["oracle", "tensorflow", "torch", pytest.param("signxai", marks=pytest.mark.peer)],
+)
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        # A = (4 1 / 5 2), its map (A - 1) / 4 in 8 bits (191 0 / 255 63); dA/dx = (1 2 / 1 2), whose twos come down
+        # to the first ReLU as -2 and stop there where it is guided.
+        ("functional", [191, 0, 255, 0]),
+        ("sequential", [191, 0, 255, 126]),
+    ],
+)
+def test_the_first_relu_of_a_sequential_model_is_not_guided(
+    backend_name: str, model: str, expected: list[float]
+) -> None:
+    if backend_name == "signxai":
+        python_or_skip()
+    side = backend_named(backend_name)
+    dtype = "float64" if backend_name == "oracle" else "float32"
+    x = np.array([[[[1], [-1]], [[2], [-0.5]]]], dtype)
+    found = ready(side, PortedModel.from_graph(GUIDED), dtype).explain(
+        x, named(f"guided_grad_cam_MNISTCNN:model={model}"), np.array([0]), layers=False
+    )
+    np.testing.assert_allclose(found.attribution.ravel(), expected, rtol=1e-6)
+
+
+def python_or_skip() -> None:
+    """Skip where the real library is not installed, with how to get it."""
     try:
         python_of("signxai")
     except PeerError as error:
         pytest.skip(str(error))
-    made = signxai_backend()
-    yield made
-    made.worker.close()
 
 
 def explained(backend: PeerBackend, graph: Graph, x: Any, name: str, target: int = 0) -> Any:

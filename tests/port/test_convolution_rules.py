@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.methods import AlphaBeta, Flat, WSquare, Z
+from harness.methods import AlphaBeta, Bounded, Flat, WSquare, Z
 from tests.port.one_layer import assert_equal, step
 
 
@@ -37,6 +37,20 @@ def test_conv1d_with_stride_two_and_padding_only_at_the_end(rule, relevance, exp
         {"strides": (2,), "padding": "same"},
     )
     assert_equal(found, column(*expected))
+
+
+def test_bounded_takes_bounds_of_each_channel():
+    # Kernel rows (2, -1) and (-1, 3); lows (-1, -2), highs (2, 1). At each place the lows take (-2, -6) off, the
+    # highs (-1, -2). First place (1, 0): z = (2 + 3, -1 + 8), s = (2, 1); x W s = (3, .), low W+ s = (-4, -6),
+    # high W- s = (-2, -2). Second place (0, 1): z = (-1 + 3, 3 + 8), s = (2, 1); x W s = (., 1).
+    (found,) = step(
+        "conv1d",
+        Bounded((-1, -2), (2, 1)),
+        [[[1, 0], [0, 1]]],
+        [[10, 7], [4, 11]],
+        {"kernel": [[[2, -1], [-1, 3]]]},
+    )
+    assert_equal(found, [[3 + 4 + 2, 6 + 2], [4 + 2, 1 + 6 + 2]])
 
 
 def test_conv2d_with_padding_only_at_the_bottom_right():

@@ -102,6 +102,7 @@ def test_excitation_backprop_has_no_rule_for_activations():
         "epsilon_alpha2_beta1",
         "epsilon_alpha2_beta1_flat",
         "epsilon_gamma_box:low=-3,high=3",
+        "epsilon_gamma_box:low=-3.3/-2.1,high=2.7/3.1",
         "excitation_backprop",
         "excitation_backprop:bias=false",
         "lrp.gamma",

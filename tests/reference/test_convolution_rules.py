@@ -44,6 +44,15 @@ def test_bounded_leaves_the_padding_out() -> None:
     assert_equal(found, [2, 9])
 
 
+def test_bounded_takes_bounds_of_each_channel() -> None:
+    # W = (2 -1 / -1 3), low (-1, -2), high (2, 1): -f(low; W+) - f(high; W-) = (2, 6) + (1, 2) at each place.
+    # x = (1, 0): z = (2, -1) + (3, 8), s = (2, 1): (1*3 + 1*4 + 2*1, 2*3 + 1*2).
+    # x = (0, 1): z = (-1, 3) + (3, 8), s = (2, 1): (1*4 + 2*1, 1*1 + 2*3 + 1*2).
+    rule = Bounded(low=(-1, -2), high=(2, 1))
+    (found,) = step("conv1d", rule, [[[1, 0], [0, 1]]], [[10, 7], [4, 11]], {"kernel": [[[2, -1], [-1, 3]]]})
+    assert_equal(found, [[9, 8], [6, 9]])
+
+
 def test_z_at_an_image_with_same_padding() -> None:
     # Kernel [[1, 2], [3, 4]] on [[1, 2], [3, 4]], padded below and to the right; with R = z every R / z is 1,
     # so each value keeps itself times the weights that reach it.

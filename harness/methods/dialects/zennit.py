@@ -137,7 +137,10 @@ def _rectifying(rule: GuidedReLU | Deconvolution) -> Callable[[str, Parameters],
 _STABILIZER = {"stabilizer": "of all rules but Epsilon, above 0 (default 1e-6)"}
 _EPSILON = {"epsilon": "of dense layers, above 0 (default 1e-6)", **_STABILIZER}
 _GAMMA = {"gamma": "weight of the positive parts, 0 or above (default 0.25)"}
-_BOX = {"low": "lower bound of the input (required)", "high": "upper bound of the input (required)"}
+_BOX = {
+    "low": "lower bound of the input, or one a channel: -2.1/-2/-1.8 (required)",
+    "high": "upper bound of the input, or one a channel (required)",
+}
 _LOGIT = {"head": "logit (default) or one"}
 _ONE = {"head": "one (default) or logit"}
 

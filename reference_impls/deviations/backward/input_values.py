@@ -8,11 +8,10 @@ from functools import partial
 
 import numpy as np
 
-from harness.methods import Bounded, WSquare
+from harness.methods import Bound, Bounded, WSquare, bound_text
 from harness.steps import Deviation, Step
 from reference_impls.deviations.backward.altering import deviation, with_fields, with_formula
 from reference_impls.deviations.backward.carrying import counted
-from reference_impls.deviations.backward.estimating import rounded_alike
 from reference_impls.deviations.backward.kinds import has_bias, has_weights
 from reference_impls.deviations.backward.quotients import Quotient, has_quotient, with_quotient
 from reference_impls.deviations.backward.wholes import whole_of
@@ -97,7 +96,7 @@ def _weights(change: Callable[[np.ndarray], np.ndarray], step: Step, quotient: Q
 # The z^B rule -----------------------------------------------------------------------------------------
 
 #: Low, high, whether they count in the denominator, and whether they do in front.
-Reading = tuple[float, float, bool, bool]
+Reading = tuple[Bound, Bound, bool, bool]
 
 
 def bounds(step: Step, observed: Arrays) -> Iterator[Deviation]:
@@ -106,20 +105,36 @@ def bounds(step: Step, observed: Arrays) -> Iterator[Deviation]:
     if not isinstance(rule, Bounded) or not has_weights(step):
         return
     x = whole_of(step).inputs[0]
-    bounds_named = f"instead of {rule.low:g} and {rule.high:g}"
-    pairs = [
-        (float(x.min()), float(x.max())),
-        *((-1.0, 1.0), (0.0, 1.0), (-0.5, 0.5), (0.0, 255.0), (-128.0, 128.0)),
-        (-rule.high, rule.high),
+    lows, highs = np.atleast_1d(rule.low), np.atleast_1d(rule.high)
+    bounds_named = f"instead of {bound_text(rule.low)} and {bound_text(rule.high)}"
+    pairs: list[tuple[str, Bound, Bound]] = [
+        ("the bounds are those of the values of the whole batch", float(x.min()), float(x.max())),
+        *(("the bounds are", low, high) for low, high in _USUAL_BOUNDS),
+        ("the bounds are", _as_bound(-highs), rule.high),
     ]
-    for place, (low, high) in enumerate(pairs):
-        words = "the bounds are" if place else "the bounds are those of the values of the whole batch"
-        if low < high and not (rounded_alike(low, rule.low) and rounded_alike(high, rule.high)):
-            sentence = f"{words} {low:g} and {high:g} {bounds_named}"
+    if rule.channels is None and x.ndim > 2:
+        channels = x.reshape(-1, x.shape[-1])
+        words = "the bounds are those of each channel in the whole batch,"
+        pairs.append((words, _as_bound(channels.min(axis=0)), _as_bound(channels.max(axis=0))))
+    elif rule.channels is not None:
+        words = "the bounds are one pair for all channels,"
+        pairs += [
+            (words, float(lows.min()), float(highs.max())),
+            (words, float(lows.max()), float(highs.min())),
+            (
+                "the bounds of the channels are in reverse order,",
+                _as_bound(lows[::-1]),
+                _as_bound(highs[::-1]),
+            ),
+        ]
+    named = bound_text(rule.low), bound_text(rule.high)
+    for words, low, high in pairs:
+        if np.all(np.less(low, high)) and (bound_text(low), bound_text(high)) != named:
+            sentence = f"{words} {bound_text(low)} and {bound_text(high)} {bounds_named}"
             change = with_fields(low=low, high=high)
             yield deviation("input-layer-rule", sentence, change, {"low": low, "high": high})
     readings: tuple[tuple[str, Reading], ...] = (
-        (f"the bounds {rule.low:g} and {rule.high:g} are exchanged", (rule.high, rule.low, True, True)),
+        (f"the bounds {named[0]} and {named[1]} are exchanged", (rule.high, rule.low, True, True)),
         ("the bounds are left out of the denominator", (rule.low, rule.high, False, True)),
         ("the bounds are left out of the result", (rule.low, rule.high, True, False)),
         ("the lower bound is left out", (0.0, rule.high, True, True)),
@@ -136,6 +151,14 @@ def bounds(step: Step, observed: Arrays) -> Iterator[Deviation]:
     yield deviation("input-layer-rule", words, with_fields(times_inputs=not rule.times_inputs))
 
 
+_USUAL_BOUNDS = ((-1.0, 1.0), (0.0, 1.0), (-0.5, 0.5), (0.0, 255.0), (-128.0, 128.0))
+
+
+def _as_bound(values: np.ndarray) -> Bound:
+    """One value as a number, several as a tuple."""
+    return tuple(map(float, values)) if len(values) > 1 else float(values[0])
+
+
 def _bounded(reading: Reading, step: Step) -> Arrays:
     """The z^B rule with ``low``, ``high``, and whether they count below and in front."""
     low, high, below, in_front = reading
@@ -149,5 +172,6 @@ def _bounded(reading: Reading, step: Step) -> Arrays:
     s = step.relevance / counted(step)(z)
     result = x * back(step.layer, s, weights)
     if in_front:
-        result = result - low * back(step.layer, s, upper) - high * back(step.layer, s, lower)
+        result = result - np.asarray(low) * back(step.layer, s, upper)
+        result = result - np.asarray(high) * back(step.layer, s, lower)
     return (result,)

@@ -6,5 +6,6 @@ Classes and files named in this package are those of that version;
 
 from harness.methods.dialects.innvestigate.entries import DIALECT, ENTRIES
 from harness.methods.dialects.innvestigate.lrp import lrp_composite
+from harness.methods.dialects.innvestigate.parameters import selecting
 
-__all__ = ["DIALECT", "ENTRIES", "lrp_composite"]
+__all__ = ["DIALECT", "ENTRIES", "lrp_composite", "selecting"]

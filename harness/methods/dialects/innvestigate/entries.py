@@ -32,7 +32,14 @@ _BACH = "Bach et al. 2015"
 _MONTAVON = "Montavon et al. 2017"
 _SEED = {"seed": "of the generator that both sides share (default 0)"}
 _NOISE = {"stddev": "of the noise, above 0 (default 1)", **_SEED}
-_BOX = {"low": "lower bound of the input (required)", "high": "upper bound of the input (required)"}
+_BOX = {
+    "low": "lower bound of the input, or one a channel: -2.1/-2/-1.8 (required)",
+    "high": "upper bound of the input, or one a channel (required)",
+}
+
+
+def _z(name: str, parameters: Parameters) -> KernelRule:
+    return Z(flag(name, parameters, "bias", True))
 
 
 def _epsilon(name: str, parameters: Parameters) -> KernelRule:
@@ -70,6 +77,9 @@ def _preset_line(name: str, convolution: KernelRule, flat_input: bool, parameter
     return _line(name, "lrp", "Lapuschkin et al. 2017", preset(convolution, flat_input), all_of)
 
 
+_INSIDE = {
+    "activation_layers": "gradient (default: ReLUs that are layers) or pass (those inside a layer with a kernel)"
+}
 _UNTIL = {key: meaning for key, meaning in LRP_PARAMETERS.items() if key.startswith("until")}
 
 ENTRIES: tuple[Entry, ...] = (
@@ -114,7 +124,12 @@ ENTRIES: tuple[Entry, ...] = (
             **BN_PARAMETER,
         },
     ),
-    _lrp_line("lrp.z", f"{_BACH}, eq. 56", lambda *_: Z()),
+    _lrp_line(
+        "lrp.z",
+        f"{_BACH}, eq. 56",
+        _z,
+        bias="true (default) or false: the bias counts in the denominator or not (`LRPZIgnoreBias`)",
+    ),
     _lrp_line(
         "lrp.epsilon",
         f"{_BACH}, eq. 58",
@@ -148,6 +163,6 @@ ENTRIES: tuple[Entry, ...] = (
         True,
         {"until_layer_idx": "kernels up to this place get Flat (0 is the input; all layers count)"},
     ),
-    _line("deep_taylor", "deep_taylor", _MONTAVON, deep_taylor(bounded=False)),
-    _line("deep_taylor.bounded", "deep_taylor", _MONTAVON, deep_taylor(bounded=True), _BOX),
+    _line("deep_taylor", "deep_taylor", _MONTAVON, deep_taylor(bounded=False), _INSIDE),
+    _line("deep_taylor.bounded", "deep_taylor", _MONTAVON, deep_taylor(bounded=True), {**_BOX, **_INSIDE}),
 )

@@ -159,7 +159,9 @@ def deep_taylor(bounded: bool) -> Callable[[str, Parameters], Method]:
     """`DeepTaylor`, `BoundedDeepTaylor` (`analyzer/deeptaylor.py`).
 
     The condition "no kernel, and no activation but ReLU" comes first and is met by every layer without a
-    kernel, batch norm included: the rules meant for those further down are never reached.
+    kernel, batch norm included: the rules meant for those further down are never reached. A ReLU inside a layer with a
+    kernel is no layer: it hands relevance on to units that are off as well, where a ReLU of its own sends it through
+    its gradient.
     """
 
     def build(name: str, parameters: Parameters) -> Method:
@@ -170,7 +172,10 @@ def deep_taylor(bounded: bool) -> Callable[[str, Parameters], Method]:
         kernels = Assignment(AlphaBeta(1, 0, bias=False), kinds=KERNEL_KINDS)
         # All of Keras's own layers with a kernel have an activation, if only the linear one; a scale has none.
         scale = Assignment(WSquare(), kinds=("scale",))
-        composite = Composite((*first, kernels, scale, Assignment(Gradient())))
+        inside: tuple[Assignment, ...] = ()
+        if activation_layers(name, parameters, "gradient") == "pass":
+            inside = (Assignment(Pass(), kinds=("relu",), inside=True),)
+        composite = Composite((*first, kernels, scale, *inside, Assignment(Gradient())))
         return Method(name, composite, head="relu_logit", activations=RELU_NETWORKS)
 
     return build

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.graph import WEIGHTED_KINDS
 from harness.methods.composite import Assignment
+from harness.methods.definition import Method
 from harness.methods.entries import Parameters, bounds, choice, whole
 from harness.methods.rules import (
     AlphaBeta,
@@ -23,9 +25,14 @@ from harness.methods.rules import (
     ZPlusFast,
 )
 
-#: The rules that are written as one word, in `LRP_RULES`'s spelling.
+#: The rules that are written as one word: those of `LRP_RULES` in its spelling, and the classes of `relevance_rule.py`
+#: that a user hands over instead. ("AlphaBeta" and "AlphaBetaIgnoreBias" of `LRP_RULES` cannot be made: without alpha
+#: and beta the library raises.) "ZIgnoreBias" is `LRPZIgnoreBias` of iNNvestigate 1.0, in 2.1.2 `ZRule(bias=False)`.
+#: `AlphaBetaXRule` weighs negative inputs under negative weights with beta[1] in place of alpha[1]: the values of the
+#: four AlphaBetaX are those that it uses.
 RULES: dict[str, KernelRule] = {
     "Z": Z(),
+    "ZIgnoreBias": Z(bias=False),
     "Epsilon": Epsilon(),
     "WSquare": WSquare(),
     "Flat": Flat(),
@@ -36,14 +43,18 @@ RULES: dict[str, KernelRule] = {
     "ZPlus": AlphaBeta(1, 0, bias=False),
     "ZPlusFast": ZPlusFast(),
     "Bounded": Bounded(),
+    "AlphaBetaX1000": AlphaBetaX(alpha=(1, 0), beta=(0, 0)),
+    "AlphaBetaX1010": AlphaBetaX(alpha=(1, -1), beta=(0, -1)),
+    "AlphaBetaX1001": AlphaBetaX(alpha=(1, 0), beta=(0, 0)),
+    "AlphaBetaX2m100": AlphaBetaX(alpha=(2, 0), beta=(1, 0)),
 }
 #: Spellings of this project's own that mean the same.
 _SHORT = {"z": "Z", "epsilon": "Epsilon", "w_square": "WSquare", "flat": "Flat", "bounded": "Bounded"}
 
 INPUT_RULE_PARAMETERS = {
     "input_layer_rule": f"rule of the kernels that see the input: {', '.join(RULES)}, or low and high",
-    "low": "lower bound of the input; makes the rule Bounded (default -1)",
-    "high": "upper bound of the input; makes the rule Bounded (default 1)",
+    "low": "lower bound of the input, or one a channel: -2.1/-2/-1.8; makes the rule Bounded (default -1)",
+    "high": "upper bound of the input, or one a channel; makes the rule Bounded (default 1)",
 }
 LRP_PARAMETERS = {
     **INPUT_RULE_PARAMETERS,
@@ -53,7 +64,7 @@ LRP_PARAMETERS = {
     "activation_layers": "pass (default: Activation layers, activations inside a layer) or gradient (ReLU, ... layers)",
 }
 BN_PARAMETER = {
-    "bn_layer_rule": f"rule of batch norms: {', '.join(RULES)}, AlphaBetaX2m100, or none for the dedicated one",
+    "bn_layer_rule": f"rule of batch norms: {', '.join(RULES)}, or none for the dedicated one",
 }
 
 
@@ -85,8 +96,6 @@ def batch_norm_rule_of(name: str, parameters: Parameters, default: Rule | None) 
         rule = default
     elif given.lower() == "none":
         return BatchNormReverse()
-    elif given == "AlphaBetaX2m100":
-        rule = ALPHA_BETA_X_2M100
     else:
         rule = rule_named(f"{name}: bn_layer_rule", given)
     if rule is None or isinstance(rule, BatchNormReverse):
@@ -95,7 +104,7 @@ def batch_norm_rule_of(name: str, parameters: Parameters, default: Rule | None) 
 
 
 #: `AlphaBetaX2m100Rule`
-ALPHA_BETA_X_2M100 = AlphaBetaX(alpha=(2, 0), beta=(1, 0))
+ALPHA_BETA_X_2M100 = RULES["AlphaBetaX2m100"]
 
 
 def until_index(name: str, parameters: Parameters) -> tuple[Assignment, ...]:
@@ -108,6 +117,17 @@ def until_index(name: str, parameters: Parameters) -> tuple[Assignment, ...]:
     return (Assignment(rule, kinds=WEIGHTED_KINDS, until_index=index),)
 
 
-def activation_layers(name: str, parameters: Parameters) -> Literal["pass", "gradient"]:
-    chosen = choice(name, parameters, "activation_layers", "pass", ("pass", "gradient"))
+def activation_layers(
+    name: str, parameters: Parameters, default: Literal["pass", "gradient"] = "pass"
+) -> Literal["pass", "gradient"]:
+    chosen = choice(name, parameters, "activation_layers", default, ("pass", "gradient"))
     return "pass" if chosen == "pass" else "gradient"
+
+
+def selecting(method: Method, selection: str) -> Method:
+    """``method`` with a `neuron_selection_mode`: "index", or "max_activation", the library's default.
+
+    The largest output of the input is explained, in all runs of integrated gradients and SmoothGrad
+    (`AugmentReduceBase.analyze`).
+    """
+    return replace(method, selection="input_maximum") if selection == "max_activation" else method

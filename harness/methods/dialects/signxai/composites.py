@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness.graph import SUM_KINDS, WEIGHTED_KINDS
 from harness.methods.composite import Assignment, Composite
+from harness.methods.definition import Method
 from harness.methods.rules import (
+    AlphaBeta,
+    AlphaBetaOfMaxima,
     BatchNormReverse,
     Deconvolution,
     Gradient,
@@ -50,3 +55,30 @@ DECONVOLUTION = Composite(
 )
 #: `build_guided_model` touches plain ReLUs only, and TensorFlow sums the shares before it rectifies.
 GUIDED_CAM = Composite((Assignment(GuidedReLU(), kinds=("relu",)), Assignment(Gradient())))
+#: It leaves out ``model.layers[0]``, which is the input. A `Sequential` model does not list that, so that the ReLU
+#: inside its first layer stays as it is; in forward order those are the input, the first layer and its ReLU.
+GUIDED_CAM_SEQUENTIAL = Composite(
+    (Assignment(Gradient(), kinds=("relu",), until_index=2), *GUIDED_CAM.assignments)
+)
+
+
+def selecting(method: Method, selection: str) -> Method:
+    """``method`` with a `neuron_selection`: "index", a class that is handed over, or "max_activation", the default.
+
+    Then every run explains its own largest output, and alpha-beta at the output layer takes its sums' own maxima.
+    """
+    if selection != "max_activation":
+        return method
+    assignments: list[Assignment] = []
+    for each in method.composite.assignments:
+        if isinstance(each.rule, AlphaBeta):
+            rule = AlphaBetaOfMaxima(each.rule.alpha, each.rule.beta, each.rule.stabilizer)
+            assignments.append(replace(each, rule=rule, output=True))
+        assignments.append(each)
+    return replace(method, composite=Composite(tuple(assignments)), selection="run_maximum")
+
+
+def unselected(method: Method) -> Method:
+    """The method that :func:`selecting` made ``method`` of."""
+    kept = tuple(each for each in method.composite.assignments if not each.output)
+    return replace(method, composite=Composite(kept), selection="target")

@@ -11,10 +11,10 @@ from harness.methods.dialects.signxai.gradients import (
     BASES,
     CAM,
     CAM_LAYERS,
-    CAM_PARAMETERS,
     MU,
     SUFFIX,
     based,
+    cam_parameters,
     grad_cam,
 )
 from harness.methods.dialects.signxai.lrp import lrp
@@ -102,8 +102,7 @@ def _entry(name: str) -> Entry:
         return Entry(name, of.family, DIALECT, of.source, build, {**of.parameters, **extra})
     cam = CAM.match(name)
     if cam:
-        parameters = {} if cam["form"] in CAM_LAYERS else CAM_PARAMETERS
-        return Entry(name, "cam", DIALECT, "Selvaraju et al. 2017", build, parameters)
+        return Entry(name, "cam", DIALECT, "Selvaraju et al. 2017", build, cam_parameters(name))
     source = "Gumpfer et al. 2023" if name.startswith("lrpsign") else "Bach et al. 2015"
     return Entry(name, "lrp", DIALECT, source, build)
 

@@ -9,9 +9,14 @@ from typing import Any
 
 from harness.methods.composite import GRADIENT, Composite
 from harness.methods.definition import Method, Postprocess, TimesSign
-from harness.methods.dialects.signxai.composites import DECONVOLUTION, GUIDED, GUIDED_CAM
+from harness.methods.dialects.signxai.composites import (
+    DECONVOLUTION,
+    GUIDED,
+    GUIDED_CAM,
+    GUIDED_CAM_SEQUENTIAL,
+)
 from harness.methods.dialects.signxai.numbers import NUMBER, check_known, read_number, write_number
-from harness.methods.entries import Parameters, number, whole
+from harness.methods.entries import Parameters, choice, number, whole
 from harness.methods.procedures import GradCam, IntegratedGradients, Smoothed, UniformNoise
 
 
@@ -114,7 +119,7 @@ def grad_cam(name: str, parameters: Parameters) -> Method | None:
     if form is None:
         return None
     alias = CAM_LAYERS.get(form["form"] or "")
-    check_known(name, parameters, {} if alias else CAM_PARAMETERS)
+    check_known(name, parameters, cam_parameters(name))
     if form["form"] == "timeseries" and form["guided"]:
         return None
     procedure = GradCam(
@@ -122,4 +127,19 @@ def grad_cam(name: str, parameters: Parameters) -> Method | None:
         "linear" if form["form"] == "timeseries" else "bicubic_8bit",
         guided=bool(form["guided"]),
     )
-    return Method(name, GUIDED_CAM if form["guided"] else GRADIENT, head="one", procedure=procedure)
+    written = choice(name, parameters, "model", "functional", ("functional", "sequential"))
+    guided = GUIDED_CAM if written == "functional" else GUIDED_CAM_SEQUENTIAL
+    return Method(name, guided if form["guided"] else GRADIENT, head="one", procedure=procedure)
+
+
+def cam_parameters(name: str) -> dict[str, str]:
+    """By parameter of a Grad-CAM name, what it means."""
+    form = CAM.match(name)
+    assert form is not None, name
+    return {**({} if form["form"] in CAM_LAYERS else CAM_PARAMETERS), **(_WRITTEN if form["guided"] else {})}
+
+
+_WRITTEN = {
+    "model": "functional (default) or sequential: a Sequential model with activations inside its layers, whose first "
+    "ReLU is not guided"
+}

@@ -41,7 +41,10 @@ _INPUT_RULES: dict[str, KernelRule | None] = {
     "flatlrp": Flat(),
     "zblrp": Bounded(times_inputs=False),
 }
-_BOUNDS = {"low": "lower bound of the input (default -1)", "high": "upper bound of the input (default 1)"}
+_BOUNDS = {
+    "low": "lower bound of the input, or one a channel: -2.1/-2/-1.8 (default -1)",
+    "high": "upper bound of the input, or one a channel (default 1)",
+}
 
 
 def lrp(name: str, parameters: Parameters) -> Method | None:
