@@ -94,12 +94,14 @@ class Case:
     @cached_property
     def oracle(self) -> Deviating:
         """What computes deviations, in float64."""
-        oracle: Deviating = engine().oracle(self.model, "deviations")
+        oracle: Deviating = engine().oracle(self.model, self.method, "deviations")
         return oracle
 
     @cached_property
     def candidate_steps(self) -> Steps | None:
-        """The candidate's single steps; None where it has none."""
+        """The candidate's single steps; None where it has none, or the method's traces do not show what they take."""
+        if not self.method.stepwise:
+            return None
         steps: Steps | None = capability(self.candidate_prepared, "steps")
         return steps
 

@@ -1,8 +1,20 @@
 """What can be asked for: rules and composites as plain data, the catalogue, the name grammar."""
 
+from harness.methods.backtrace_rules import (
+    SATURATIONS,
+    Backtrace,
+    BacktraceLstm,
+    BacktraceRule,
+    BacktraceStart,
+    Contrast,
+    EqualShare,
+    LargestShare,
+    MagnitudeShare,
+    Saturation,
+)
 from harness.methods.catalogue import ALL_METHODS, CATALOGUE, DIALECTS, SUITE_METHODS, method, slug
 from harness.methods.composite import GRADIENT, Assignment, Composite
-from harness.methods.definition import Head, Method, Postprocess, TimesSign
+from harness.methods.definition import Head, Method, NamedHead, Postprocess, TimesSign
 from harness.methods.dialects.innvestigate import lrp_composite
 from harness.methods.entries import Entry
 from harness.methods.procedures import (
@@ -50,17 +62,24 @@ __all__ = [
     "CATALOGUE",
     "DIALECTS",
     "GRADIENT",
+    "SATURATIONS",
     "SUITE_METHODS",
     "AlphaBeta",
     "AlphaBetaX",
     "Assignment",
+    "Backtrace",
+    "BacktraceLstm",
+    "BacktraceRule",
+    "BacktraceStart",
     "Backward",
     "BatchNormReverse",
     "Bounded",
     "Composite",
+    "Contrast",
     "Deconvolution",
     "Entry",
     "Epsilon",
+    "EqualShare",
     "Flat",
     "FusedBatchNorm",
     "Gamma",
@@ -72,12 +91,16 @@ __all__ = [
     "InputPlusNoise",
     "IntegratedGradients",
     "KernelRule",
+    "LargestShare",
+    "MagnitudeShare",
     "Method",
+    "NamedHead",
     "Pass",
     "Postprocess",
     "Procedure",
     "ReplaceZero",
     "Rule",
+    "Saturation",
     "Sign",
     "SignedEpsilon",
     "Smoothed",

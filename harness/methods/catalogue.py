@@ -12,13 +12,14 @@ from dataclasses import replace
 
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.methods.definition import Method
-from harness.methods.dialects import innvestigate, signxai, zennit
+from harness.methods.dialects import backtrace, innvestigate, signxai, zennit
 from harness.methods.entries import Entry
 
 DIALECTS: dict[str, tuple[Entry, ...]] = {
     "innvestigate": innvestigate.ENTRIES,
     "signxai": signxai.ENTRIES,
     "zennit": zennit.ENTRIES,
+    "dlbacktrace": backtrace.ENTRIES,
 }
 
 
@@ -82,9 +83,15 @@ _VARIANTS = (
     "excitation_backprop:bias=false",
 )
 
-#: Every name of the catalogue, those that need parameters with some, and the parameters that change the form.
+#: Every name of the catalogue that the default backends have, those that need parameters with some, and the parameters
+#: that change the form. The family of DLBacktrace has backends of its own.
 ALL_METHODS: tuple[str, ...] = (
-    *(name for entry in CATALOGUE for name in _WITH_REQUIRED.get(entry, (entry,))),
+    *(
+        name
+        for entry, of in CATALOGUE.items()
+        if of.family != backtrace.FAMILY
+        for name in _WITH_REQUIRED.get(entry, (entry,))
+    ),
     *(name for name in SUITE_METHODS if name not in CATALOGUE),
     *_VARIANTS,
 )

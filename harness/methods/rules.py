@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from harness.errors import InvalidInputError
+from harness.methods.backtrace_rules import BacktraceRule
 
 
 @dataclass(frozen=True)
@@ -299,7 +300,16 @@ class BatchNormReverse:
 KernelRule = (
     Z | Epsilon | StdEpsilon | AlphaBeta | AlphaBetaX | ZPlusFast | Gamma | Sign | WSquare | Flat | Bounded
 )
-Rule = KernelRule | Pass | Gradient | GuidedReLU | Deconvolution | FusedBatchNorm | BatchNormReverse
+Rule = (
+    KernelRule
+    | Pass
+    | Gradient
+    | GuidedReLU
+    | Deconvolution
+    | FusedBatchNorm
+    | BatchNormReverse
+    | BacktraceRule
+)
 
 
 def rectifies_shares(rule: Rule) -> bool:

@@ -7,10 +7,10 @@ from typing import Any
 
 from harness.errors import InvalidInputError
 from harness.graph import Graph
-from harness.methods import composite, definition, procedures, rules
+from harness.methods import backtrace_rules, composite, definition, procedures, rules
 from harness.methods.definition import Method
 
-_MODULES = (rules, procedures, composite, definition)
+_MODULES = (rules, backtrace_rules, procedures, composite, definition)
 _CLASSES = {
     name: cls
     for module in _MODULES
