@@ -83,13 +83,16 @@ def install(name: str, progress: Callable[[str], None] = lambda line: None) -> P
         )
         progress(f"installing {peer.requirement}; the log is {log}")
         options = ("--no-input", "--disable-pip-version-check", "--progress-bar", "off")
-        wanted = ("--constraint", str(peer.constraints), peer.requirement, *peer.extras)
-        _run(
-            (_venv_python(folder), "-m", "pip", "install", *options, *wanted),
-            log,
-            progress,
-            f"{name}: pip install {peer.requirement}",
-        )
+        pinned = ("--constraint", str(peer.constraints))
+        all_together = ((*pinned, peer.requirement, *peer.extras),)
+        apart = (("--no-deps", *pinned, peer.requirement), (*pinned, *peer.extras))
+        for wanted in all_together if peer.dependencies else apart:
+            _run(
+                (_venv_python(folder), "-m", "pip", "install", *options, *wanted),
+                log,
+                progress,
+                f"{name}: pip install {peer.requirement}",
+            )
         write_json(folder / _STAMP, {"requirement": peer.requirement, "python": str(base)})
     return _venv_python(folder)
 

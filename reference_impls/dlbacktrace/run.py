@@ -10,17 +10,29 @@ import numpy as np
 
 from harness.backends.protocol import Arrays
 from harness.graph import Graph, Layer
-from harness.methods import BacktraceStart, Method
+from harness.methods import BacktraceStart, Method, Rule
 from reference_impls.dlbacktrace import forward
 from reference_impls.dlbacktrace.contrast import Pair
 from reference_impls.dlbacktrace.rules import propagate, propagate_pair
 from reference_impls.dlbacktrace.start import start
 
+#: From a layer, its inputs, the relevance of its output and its rule to the relevance of each input.
+Propagate = Callable[[Layer, tuple[np.ndarray, ...], np.ndarray, Rule], tuple[np.ndarray, ...]]
 Relevance = TypeVar("Relevance", np.ndarray, Pair)
 
 
-def explain(graph: Graph, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
-    """Run ``method`` on ``x`` (batch, *input shape), in its dtype. ``target``: (batch,)."""
+def explain(
+    graph: Graph,
+    x: np.ndarray,
+    method: Method,
+    target: np.ndarray,
+    layers: bool,
+    propagate: Propagate = propagate,
+) -> Arrays:
+    """Run ``method`` on ``x`` (batch, *input shape), in its dtype. ``target``: (batch,).
+
+    ``propagate``: a layer's step in default mode.
+    """
     activations = forward.activations(graph, x)
     outputs = activations[graph.output]
     head = method.head
