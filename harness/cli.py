@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from harness.bench.command import bench_command
 from harness.cache_cli import app as cache_app
 from harness.diagnose_cli import diagnose_command
 from harness.errors import HarnessError, InvalidInputError, described
@@ -53,6 +54,7 @@ app = typer.Typer(
 app.add_typer(golden_app, name="golden")
 app.add_typer(peers_app, name="peers")
 app.add_typer(cache_app, name="cache")
+app.command("bench")(bench_command)
 app.command("diagnose")(diagnose_command)
 app.command("stability")(stability_command)
 app.command("history")(history_command)
