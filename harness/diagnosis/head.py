@@ -136,6 +136,9 @@ def _value(
     differing = Differing("head", layer, apart((expected,), (observed,)), floor)
     values, own = _logit(observed, chosen), _logit(expected, chosen)
     starts = {words: _at(logits, chosen, make(logits, chosen)) for words, make in SEEDS.items()}
+    if isinstance(head, BacktraceStart):
+        factor = head.multiplier
+        starts |= {f"{factor:g} times {words}": factor * start for words, start in starts.items()}
     ranked = sorted(((apart((start,), (observed,)), words) for words, start in starts.items()), key=_residual)
     with np.errstate(all="ignore"):
         factor = own / values
