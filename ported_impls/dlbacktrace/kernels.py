@@ -47,8 +47,8 @@ def _through(
         bias = None if linear.bias is None else linear.bias[outputs]
         weight = linear.narrowed(part.low, part.high)
         own = tuple(each[samples, outputs] for each in received)
-        if isinstance(rule, Backtrace) and rule.reading == "convolution" and rule.saturation.form == "none":
-            passed = (_by_size(linear, x[samples], weight, bias, own[0]),)
+        if isinstance(rule, Backtrace) and rule.saturation.form == "none":
+            passed = (_by_size(linear, x[samples], weight, bias, own[0], rule.reading == "linear"),)
         else:
             passed = _by_sign(linear, x[samples], weight, bias, own, rule)
         for share, found in zip(shares, passed, strict=True):
@@ -56,17 +56,48 @@ def _through(
     return shares
 
 
-def _by_size(linear: Map, x: Tensor, weight: Tensor, bias: Tensor | None, relevance: Tensor) -> Tensor:
-    """Where both signs have one quotient: ``|x|`` times the gradient of the module with sizes for weights."""
+def _by_size(
+    linear: Map, x: Tensor, weight: Tensor, bias: Tensor | None, relevance: Tensor, in_line: bool
+) -> Tensor:
+    """Where both signs have one quotient: ``|x|`` times the gradient of the module with sizes for weights.
+
+    ``in_line``: an empty side counts as 1.
+    """
     sizes = x.abs().requires_grad_()
     with torch.enable_grad():
         total = linear.apply(sizes, weight.abs())
     denominator = total.detach()
+    if in_line:
+        denominator = denominator + _empty_sides(linear, x, weight, denominator)
     if bias is not None:
         denominator = denominator + along_channels(bias.abs(), denominator)
     quotient = relevance / torch.where(denominator == 0, 1e-12, denominator)
     (gradient,) = torch.autograd.grad(total, sizes, quotient)
     return sizes.detach() * gradient
+
+
+def _empty_sides(linear: Map, x: Tensor, weight: Tensor, total: Tensor) -> Tensor:
+    """At each output, how many of its two signs have no contribution. ``total``: the sum of the sizes of all.
+
+    Where one has none, ``total`` is the size of the sum, but for rounding. Only such outputs are looked at closely.
+    """
+    terms = weight.numel() // weight.shape[linear.output_axis]
+    rounding = 8 * terms * torch.finfo(total.dtype).eps * total
+    doubtful = total - linear.apply(x, weight).abs() <= rounding
+    empty = torch.zeros_like(total)
+    if not bool(doubtful.any()):
+        return empty
+    every = torch.arange(total.shape[1], device=x.device)
+    channels = every
+    if linear.groups == 1:
+        channels = every[doubtful.movedim(1, 0).flatten(1).any(1)]
+        weight = weight.index_select(linear.output_axis, channels)
+    above, below = x.clamp(min=0), (-x).clamp(min=0)
+    rising, falling = weight.clamp(min=0), (-weight).clamp(min=0)
+    for one, other in ((rising, falling), (falling, rising)):
+        side = linear.apply(above, one) + linear.apply(below, other)
+        empty[:, channels] += side == 0
+    return empty
 
 
 def _by_sign(
