@@ -134,10 +134,12 @@ def _row(
             difference = np.asarray(candidate, np.float64) - np.asarray(reference, np.float64)
     apart = np.abs(difference) if difference is not None else None
     return BenchRow(
-        name,
-        kind,
-        *seconds,
-        *peaks,
+        layer=name,
+        kind=kind,
+        ref_seconds=seconds[0],
+        cand_seconds=seconds[1],
+        ref_peak_bytes=peaks[0],
+        cand_peak_bytes=peaks[1],
         mae=Spread.of(apart).mean,
         max_abs=Spread.of(apart).max,
         reference=Spread.of(reference),

@@ -27,7 +27,7 @@ def by_sign(inputs: tuple[Tensor, ...], received: Relevances, rule: Contrast) ->
     """Contrast mode at a sum: for each input the two relevances."""
     wide = torch.broadcast_tensors(*inputs)
     p, n = sum(x.clamp(min=0) for x in wide), sum((-x).clamp(min=0) for x in wide)
-    by = coefficients(rule, p, n, p - n, *received)  # type: ignore[arg-type,operator,type-var]
+    by = coefficients(rule, p, n, p - n, *received)
     return tuple(
         tuple((x.clamp(min=0) * up + (-x).clamp(min=0) * down).sum_to_size(x.shape) for up, down in by)
         for x in inputs

@@ -20,13 +20,13 @@ class Map:
 
     @property
     def weight(self) -> Tensor:
-        weight: Tensor = self.module.weight  # type: ignore[assignment]
+        weight: Tensor = self.module.weight
         return weight.detach()
 
     @property
     def bias(self) -> Tensor | None:
         bias = self.module.bias
-        return None if bias is None else bias.detach()  # type: ignore[union-attr,operator]
+        return None if bias is None else bias.detach()
 
     @property
     def groups(self) -> int:

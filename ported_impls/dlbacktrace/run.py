@@ -39,7 +39,7 @@ class TwinBacktrace:
 
     @property
     def graph(self) -> Graph:
-        graph: Graph = self.twin.graph  # type: ignore[assignment]
+        graph: Graph = self.twin.graph
         return graph
 
     def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
@@ -106,7 +106,7 @@ class TwinBacktrace:
 
     def _forward(self, x: Tensor) -> dict[str, Tensor]:
         """The output of every layer."""
-        outputs = {}
+        outputs: dict[str, Tensor] = {}
         for layer in self.graph:
             given = [outputs[name] for name in layer.inputs] or [x]
             outputs[layer.name] = self._module(layer)(*given)

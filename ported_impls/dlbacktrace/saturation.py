@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -59,7 +61,7 @@ def _in_windows(saturation: Saturation, p: Tensor, n: Tensor, b: Tensor) -> tupl
     return quotient * kept_p, quotient * kept_n
 
 
-def _function(saturation: Saturation):  # type: ignore[no-untyped-def]
+def _function(saturation: Saturation) -> Callable[[Tensor], Tensor]:
     if saturation.function == "swish":
         return lambda x: x * torch.sigmoid(0.75 * x)
     raise InvalidInputError(

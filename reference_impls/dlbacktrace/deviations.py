@@ -19,6 +19,7 @@ from harness.methods import (
     MagnitudeShare,
     Pass,
 )
+from harness.methods.backtrace_rules import Reading
 from harness.steps import Deviation, Step
 from reference_impls.deviations.backward.altering import (
     Change,
@@ -201,7 +202,7 @@ def _sharing_the_bias(contributions: Contributions, sides: Sides) -> Sides:
 def _denominators(step: Step, observed: Arrays) -> Iterator[Deviation]:
     if not isinstance(step.rule, Backtrace):
         return
-    other = "convolution" if step.rule.reading == "linear" else "linear"
+    other: Reading = "convolution" if step.rule.reading == "linear" else "linear"
     words = {
         "linear": "an empty side counts as 1 in the denominator",
         "convolution": "an empty side counts as nothing in the denominator",

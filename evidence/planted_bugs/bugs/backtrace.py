@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evidence.planted_bugs.mutant import Fault, Mutant, Site
+from harness.backends import Backend
 from harness.graph import CONVOLUTION_KINDS, Graph, Layer
 from harness.methods import BacktraceStart, MagnitudeShare, Method, Rule, Saturation
 from harness.methods import method as method_named
@@ -44,7 +45,7 @@ def _healthy(
     return propagate(layer, module, inputs, received, rule, None)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Faulty:
     """The port with ``wrong`` at the layers of ``site``, or another ``start``."""
 
@@ -186,7 +187,10 @@ def _mutant(
     models: tuple[str, ...] = SMALL,
     or_cause: tuple[str, ...] = (),
 ) -> Mutant:
-    build = partial(Faulty, name, methods[0], site, wrong)
+
+    def build() -> Backend:
+        return Faulty(name, methods[0], site, wrong)
+
     return Mutant(name, what, (Fault(cause, site, or_cause=or_cause),), build, methods, models, SOURCE)
 
 
@@ -278,7 +282,7 @@ MUTANTS = (
         "backtrace-from-the-logit",
         "relevance starts from the logit in the place of 1",
         (Fault("output-seed", Where(("dense",), "last"), stage="head"),),
-        partial(Faulty, "backtrace-from-the-logit", DEFAULT[0], start=from_the_logit),
+        lambda: Faulty("backtrace-from-the-logit", DEFAULT[0], start=from_the_logit),
         DEFAULT,
         SMALL,
         SOURCE,
