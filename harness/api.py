@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.backends import (
-    REFERENCE,
     Backend,
     adapter_plugin,
     backend_named,
+    defaults_of,
     list_backends,
     model_plugin,
     register_backend,
@@ -69,7 +69,8 @@ def explain(
     layers: bool = True,
     device: str = "cpu",
 ) -> Trace:
-    """Run ``method`` on ``x`` through ``backend`` (None: the method's reference, tensorflow) and return the trace.
+    """Run ``method`` on ``x`` through ``backend`` (None: the method's reference, which is tensorflow
+    for all but DLBacktrace) and return the trace.
 
     ``model``: what :func:`load_model` returns, or what it takes. ``x``: (batch, *input_shape), channels
     last. ``target``: a class index, one per sample, or None for the largest logit of each sample.
@@ -78,7 +79,8 @@ def explain(
     MethodDoesNotApplyError, for a method that is not meant for such a network), UnknownNameError,
     UnsupportedMethodError, MissingFrameworkError or PeerError.
     """
-    chosen, resolved = backend_named(REFERENCE if backend is None else backend), method_named(method)
+    resolved = method_named(method)
+    chosen = backend_named(defaults_of(resolved).reference if backend is None else backend)
     case = Case.checked(as_model(model), x, resolved, target, dtype, layers, device)
     return engine().run(case, chosen, again=True, keep=False)
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from harness.bench.command import bench_command
 from harness.cache_cli import app as cache_app
 from harness.diagnose_cli import diagnose_command
 from harness.errors import HarnessError, InvalidInputError, described
@@ -53,6 +54,7 @@ app = typer.Typer(
 app.add_typer(golden_app, name="golden")
 app.add_typer(peers_app, name="peers")
 app.add_typer(cache_app, name="cache")
+app.command("bench")(bench_command)
 app.command("diagnose")(diagnose_command)
 app.command("stability")(stability_command)
 app.command("history")(history_command)
@@ -64,9 +66,15 @@ Methods = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Candidate = Annotated[
-    str, typer.Option(help="Backend under test: a name, or FILE.py:NAME for one of your own.")
+    str | None,
+    typer.Option(
+        help="Backend under test: a name, or FILE.py:NAME for one of your own; left out, that of the methods."
+    ),
 ]
-Reference = Annotated[str, typer.Option(help="Backend that is trusted; a name, or FILE.py:NAME.")]
+Reference = Annotated[
+    str | None,
+    typer.Option(help="Backend that is trusted; a name, or FILE.py:NAME; left out, that of the methods."),
+]
 Input = Annotated[
     Path | None,
     typer.Option("--input", help="A .npy file, (batch, *input_shape), instead of the model's example."),
@@ -85,8 +93,8 @@ def run_command(
     methods: Methods = None,
     model_keras: ModelKeras = None,
     model_torch: ModelTorch = None,
-    reference: Reference = "tensorflow",
-    candidate: Candidate = "torch",
+    reference: Reference = None,
+    candidate: Candidate = None,
     dtype: Annotated[list[str] | None, typer.Option(help="float32 or float64; both if left out.")] = None,
     device: Device = "cpu",
     out: Annotated[Path | None, typer.Option(help="Result folder; left out, one under reports/runs.")] = None,
@@ -106,9 +114,11 @@ def run_command(
     A run that was interrupted continues where it stopped; finished cases are not run again (see: xai-harness cache),
     unless a side is a file of your own: its code may be another by now.
     """
+    from harness.backends import defaults_of_all
     from harness.checks import checked_device, checked_dtype, read_array
     from harness.engine import Store
     from harness.estimate import how_far_off
+    from harness.methods import method
     from harness.report import write_summary
     from harness.runner import (
         Selection,
@@ -129,6 +139,8 @@ def run_command(
         input=read_array(input_file),
         device=checked_device(device),
     )
+    usual = defaults_of_all(method(name) for name in selection.methods)
+    reference, candidate = reference or usual.reference, candidate or usual.candidate
     sides = f"{_as_file_name(reference)}-{_as_file_name(candidate)}"
     folder = out or Path("reports") / "runs" / f"{'models' if named else suite}-{sides}"
     count = len(selection.models) * len(selection.methods) * len(selection.dtypes)

@@ -21,10 +21,15 @@ def diagnose_command(
     words: Words,
     model_keras: ModelKeras = None,
     model_torch: ModelTorch = None,
-    reference: Annotated[str, typer.Option(help="Backend that is trusted.")] = "tensorflow",
+    reference: Annotated[
+        str | None, typer.Option(help="Backend that is trusted; left out, the reference of the method.")
+    ] = None,
     candidate: Annotated[
-        str, typer.Option(help="Backend under test: a name, or FILE.py:NAME for one of your own.")
-    ] = "torch",
+        str | None,
+        typer.Option(
+            help="Backend under test: a name, or FILE.py:NAME for one of your own; left out, the port of the method."
+        ),
+    ] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     device: Device = "cpu",
     target: Annotated[int | None, typer.Option(help="Class to explain; left out, the largest logit.")] = None,
@@ -44,11 +49,15 @@ def diagnose_command(
     from rich.console import Console
     from rich.text import Text
 
+    from harness.backends import defaults_of
     from harness.checks import read_array
     from harness.diagnosis import diagnose
+    from harness.methods import method as method_named
     from harness.runner import chosen_input
 
     named_model, method = one_case(words, model_keras, model_torch)
+    usual = defaults_of(method_named(method))
+    reference, candidate = reference or usual.reference, candidate or usual.candidate
     given = read_array(input_file)
     loaded = named_model.load(given)
     x, source = chosen_input(loaded, given)

@@ -84,21 +84,22 @@ def install(name: str, progress: Callable[[str], None] = lambda line: None) -> P
         )
         progress(f"installing {peer.requirement}; the log is {log}")
         options = ("--no-input", "--disable-pip-version-check", "--progress-bar", "off")
+        pinned = ("--constraint", str(peer.constraints))
         if peer.beside:
-            wanted: tuple[str, ...] = (
-                "--no-deps",
-                "--ignore-requires-python",
-                "--requirement",
-                str(peer.constraints),
+            pips: tuple[tuple[str, ...], ...] = (
+                ("--no-deps", "--ignore-requires-python", "--requirement", str(peer.constraints)),
             )
+        elif peer.dependencies:
+            pips = ((*pinned, peer.requirement, *peer.extras),)
         else:
-            wanted = ("--constraint", str(peer.constraints), peer.requirement, *peer.extras)
-        _run(
-            (_venv_python(folder), "-m", "pip", "install", *options, *wanted),
-            log,
-            progress,
-            f"{name}: pip install {peer.requirement}",
-        )
+            pips = (("--no-deps", *pinned, peer.requirement), (*pinned, *peer.extras))
+        for wanted in pips:
+            _run(
+                (_venv_python(folder), "-m", "pip", "install", *options, *wanted),
+                log,
+                progress,
+                f"{name}: pip install {peer.requirement}",
+            )
         if peer.beside:
             _link(folder)
         write_json(folder / _STAMP, {"requirement": peer.requirement, "python": str(base)})

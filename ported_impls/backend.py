@@ -19,8 +19,8 @@ class TorchBackend:
         return {**installed_versions("torch", "zennit", "numpy"), "source": source_digest("ported_impls")}
 
     def supports(self, method: Method, graph: Graph) -> str:
-        """Every rule and procedure of `harness.methods` is implemented; a misplaced rule is an error of the run."""
-        return ""
+        """Every rule and procedure of LRP and its kin is implemented; a misplaced rule is an error of the run."""
+        return "" if method.family == "usual" else f"the family {method.family!r} has a port of its own"
 
     def prepare(self, model: Model, dtype: str, device: str = "cpu") -> Prepared:
         """Raises MissingFrameworkError without torch, InvalidInputError for a device that is not here."""

@@ -8,6 +8,7 @@ from harness.errors import UnsupportedMethodError
 from harness.graph import Graph, Layer
 from harness.methods import (
     AlphaBetaOfMaxima,
+    BacktraceRule,
     BatchNormReverse,
     Deconvolution,
     Epsilon,
@@ -69,6 +70,8 @@ def hook_for(rule: Rule, layer: Layer) -> zennit.core.Hook | None:
         return hooks.kernel_hook(replace(rule, bias=True), None)  # a sum has none to leave out
     if layer.traits.family == "recurrent" and isinstance(rule, Z | Epsilon):
         return recurrent.held_gates(rule, layer)
+    if isinstance(rule, BacktraceRule):
+        raise _misplaced(rule, layer, "needs the port of its family, backtrace-torch")
     if not layer.traits.weighted:
         raise _misplaced(rule, layer, "needs a layer with a kernel")
     return hooks.kernel_hook(rule, None)

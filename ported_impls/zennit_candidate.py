@@ -79,6 +79,8 @@ class ZennitBackend:
 
     def supports(self, method: Method, graph: Graph) -> str:
         """Why Zennit has no counterpart of the method; empty where it has."""
+        if method.family != "usual":
+            return f"Zennit has nothing of the family {method.family!r}"
         return missing_counterpart(method)
 
     def prepare(self, model: Model, dtype: str, device: str = "cpu") -> Prepared:

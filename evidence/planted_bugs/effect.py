@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from evidence.planted_bugs.collection import Collection
-from evidence.planted_bugs.healthy import CANDIDATE
 from evidence.planted_bugs.mutant import Expected
 from evidence.planted_bugs.run import Case, Result, input_of
 from harness.api import explain
-from harness.backends import Backend, Steps, backend_named, capability, step_on_copies
+from harness.backends import Backend, Steps, backend_named, capability, defaults_of, step_on_copies
 from harness.comparison.summation import longest_sum
 from harness.diagnosis.measure import apart, explained, summation_floor
 from harness.engine import engine
@@ -54,7 +53,8 @@ def _idle(collection: Collection, case: Case, layers: set[str]) -> set[str]:
     model, mutant = collection.model(case.model), collection.named(case.mutant)
     method = method_named(case.method)
     x = np.asarray(input_of(mutant, model), DTYPE)
-    sides = [_steps(model, backend) for backend in (backend_named(CANDIDATE), mutant.build())]
+    healthy = backend_named(defaults_of(method).candidate)
+    sides = [_steps(model, backend) for backend in (healthy, mutant.build())]
     run = explain(model, x, method, dtype=DTYPE)
     floor = summation_floor(longest_sum(model.graph), DTYPE)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.backends.contract import checked_backend
 from harness.backends.protocol import Backend
 from harness.backends.user_file import backend_of_file, is_user_file
-from harness.errors import HarnessError, UnknownNameError
+from harness.errors import HarnessError, InvalidInputError, UnknownNameError
+from harness.methods import Method
 
 _BACKENDS = "xai_harness.backends"
 _MODELS = "xai_harness.models"
@@ -33,9 +35,37 @@ def register_backend(name: str, backend: Backend) -> None:
     _registered[name] = checked_backend(name, backend)
 
 
-#: What runs where no backend is named: the reference and the candidate of every family, and the one that is asked for
-#: deviations and denominators.
+#: What runs where no backend is named: the reference, the candidate, and the one that is asked for deviations and
+#: denominators.
 REFERENCE, CANDIDATE, ORACLE = "tensorflow", "torch", "oracle"
+
+
+class Defaults(NamedTuple):
+    """The backends of a method where none is named."""
+
+    reference: str = REFERENCE
+    candidate: str = CANDIDATE
+    oracle: str = ORACLE
+
+
+#: Of families that have their own.
+_OF_FAMILIES = {"backtrace": Defaults("backtrace-numpy", "backtrace-torch", "backtrace-numpy")}
+
+
+def defaults_of(method: Method) -> Defaults:
+    """The reference, the candidate and the oracle of the family of ``method``."""
+    return _OF_FAMILIES.get(method.family, Defaults())
+
+
+def defaults_of_all(methods: Iterable[Method]) -> Defaults:
+    """Those of ``methods``. Raises InvalidInputError where they are of several families."""
+    found = {defaults_of(method): method.name for method in methods}
+    if len(found) > 1:
+        one, other = list(found.values())[:2]
+        raise InvalidInputError(
+            f"{one} and {other} have other backends; run them apart, or name --reference and --candidate"
+        )
+    return next(iter(found), Defaults())
 
 
 def backend_named(name: str | Backend) -> Backend:

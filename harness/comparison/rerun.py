@@ -27,7 +27,7 @@ from harness.backends.handing import step_on_copies, walk_on_copies
 from harness.backends.protocol import Steps, Walks
 from harness.graph import Graph, Layer
 from harness.graph import walk_back as walked
-from harness.methods import Head
+from harness.methods import BacktraceStart, Head
 from harness.trace import Trace
 
 
@@ -62,7 +62,9 @@ def walk_back(prepared: Steps, graph: Graph, run: Trace) -> Iterator[tuple[str, 
 
 
 def _seed(logits: np.ndarray, target: np.ndarray, head: Head) -> np.ndarray:
-    """The relevance of the output, (batch, classes): zero but at the targets."""
+    """The relevance of the output, (batch, classes): that of DLBacktrace, or zero but at the targets."""
+    if isinstance(head, BacktraceStart):
+        return head.relevance(logits, target)
     seed = np.zeros_like(logits)
     samples = np.arange(len(logits))
     logit = logits[samples, target]

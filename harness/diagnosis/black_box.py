@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import get_args
 
 import numpy as np
 
@@ -18,12 +17,12 @@ from harness.diagnosis.attribution import postprocess_finding
 from harness.diagnosis.case import Case
 from harness.diagnosis.difference import Difference
 from harness.diagnosis.findings import Finding
-from harness.diagnosis.head import SEEDS, head_words
+from harness.diagnosis.head import SEEDS, head_words, other_heads, seed
 from harness.diagnosis.measure import apart, explained, summation_floor
 from harness.diagnosis.precision import stored_format
 from harness.diagnosis.reread import reread
 from harness.engine import compare, engine, floor_of
-from harness.methods import Head, Method
+from harness.methods import Method
 
 #: Other classes that are tried as the target, the most likely first.
 TARGETS = 10
@@ -119,7 +118,7 @@ def _scaled(case: Case, difference: Difference) -> Finding | None:
     if not difference.closed_by(left(factors)):
         return None
     logits = np.asarray(case.reference_run.logits, np.float64)
-    own = SEEDS[head_words(case.method.head)](logits, case.target)
+    own = seed(logits, case.target, case.method.head)[np.arange(len(logits)), case.target]
     for words, start in SEEDS.items():
         with np.errstate(all="ignore"):
             wanted = np.where(nonzero, start(logits, case.target) / own, 1.0)
@@ -145,9 +144,7 @@ def _scaled(case: Case, difference: Difference) -> Finding | None:
 
 def _another_head(case: Case, difference: Difference) -> Finding | None:
     """Another start of the backward pass where the method's own is zero for a sample, so that no factor shows it."""
-    for head in get_args(Head):
-        if head == case.method.head:
-            continue
+    for head in other_heads(case.method.head):
         residual = _against(case, replace(case.method, head=head), difference)
         if difference.closed_by(residual):
             words = (

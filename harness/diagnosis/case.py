@@ -94,12 +94,14 @@ class Case:
     @cached_property
     def oracle(self) -> Deviating:
         """What computes deviations, in float64."""
-        oracle: Deviating = engine().oracle(self.model, "deviations")
+        oracle: Deviating = engine().oracle(self.model, self.method, "deviations")
         return oracle
 
     @cached_property
     def candidate_steps(self) -> Steps | None:
-        """The candidate's single steps; None where it has none."""
+        """The candidate's single steps; None where it has none, or the method's traces do not show what they take."""
+        if not self.method.stepwise:
+            return None
         steps: Steps | None = capability(self.candidate_prepared, "steps")
         return steps
 
@@ -183,10 +185,16 @@ class Case:
 
     @cached_property
     def coupled(self) -> bool:
-        """Whether the candidate's result for the first sample changes when the others are not there."""
-        if len(self.x) < 2:
-            return False
-        alone = replace(self, x=self.x[:1], target=self.target[:1])
+        """Whether the candidate's result for the first or the last sample changes when the others are not there.
+
+        The first alone would not show a candidate that gives all samples what it makes of the first.
+        """
+        return len(self.x) > 1 and any(self._changes_alone(place) for place in (0, len(self.x) - 1))
+
+    def _changes_alone(self, place: int) -> bool:
+        """Whether the candidate's result for the sample at ``place`` changes when the others are not there."""
+        one_sample = slice(place, place + 1)
+        alone = replace(self, x=self.x[one_sample], target=self.target[one_sample])
         together = self.candidate_run
         try:
             _ = alone.candidate_run
@@ -201,7 +209,7 @@ class Case:
                     pairs.append((one, two))
         # Another batch size is another order of summation.
         floor = max(self.attribution_floor, summation_floor(self.terms, self.dtype))
-        return any(not explained(apart((one,), (two[:1],)), floor) for one, two in pairs)
+        return any(not explained(apart((one,), (two[one_sample],)), floor) for one, two in pairs)
 
     @cached_property
     def terms(self) -> int:

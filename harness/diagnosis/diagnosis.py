@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.api import as_model
-from harness.backends import CANDIDATE, REFERENCE, Backend, backend_named
+from harness.backends import Backend, backend_named, defaults_of
 from harness.case import Case as AskedCase
 from harness.checks import checked_device
 from harness.diagnosis.agreement import agree, doubtful, far_apart
@@ -43,7 +43,7 @@ def diagnose(
     """Say which layer of ``candidate`` does something else than ``reference``, and what.
 
     Arguments as for `harness.explain`; ``reference`` and ``candidate`` are by default the method's own (tensorflow and
-    torch). The two are compared in ``dtype``; what differs is looked for in
+    torch for all but DLBacktrace). The two are compared in ``dtype``; what differs is looked for in
     float64 where it shows there too, because rounding hides less. ``reproduce_in``: the folder for the
     reproducer, else one in the system's temporary folder. ``progress`` is called with what is being done.
     ``device``: what the candidate computes on, as for `harness.explain`; the reference computes on the CPU.
@@ -54,9 +54,10 @@ def diagnose(
     """
     report = progress or (lambda what: None)
     resolved = method_named(method)
+    usual = defaults_of(resolved)
     sides = (
-        backend_named(REFERENCE if reference is None else reference),
-        backend_named(CANDIDATE if candidate is None else candidate),
+        backend_named(usual.reference if reference is None else reference),
+        backend_named(usual.candidate if candidate is None else candidate),
     )
     asked = AskedCase.checked(as_model(model), x, resolved, target, dtype)
     for side in sides:

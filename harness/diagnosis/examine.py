@@ -170,7 +170,7 @@ def _whole_run(case: Case) -> Iterator[Finding]:
             joined = joined_finding(case)
             if joined is not None:
                 yield joined
-    elif not (isinstance(case.method.procedure, Backward) and _shows_all(case)):
+    elif not (case.method.stepwise and isinstance(case.method.procedure, Backward) and _shows_all(case)):
         yield from black_box_findings(case)
 
 
@@ -230,6 +230,8 @@ def _head(case: Case) -> Iterator[Finding]:
 
 def _steps(case: Case, unclear: set[str]) -> Iterator[Introduced]:
     """Every layer's step, with the layer as the candidate has it; those whose forward pass is unclear left out."""
+    if not case.method.stepwise:
+        return  # its traces do not show what a step takes
     if case.candidate_steps is None:
         yield from seen(case, case.candidate_run, unclear)
         return

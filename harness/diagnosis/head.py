@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_args
 
 import numpy as np
 
 from harness.comparison.floor import MULTIPLE
 from harness.diagnosis.findings import Differing, Finding
 from harness.diagnosis.measure import apart, explained
-from harness.methods import Head
+from harness.methods import BacktraceStart, Head, NamedHead
 
 #: From logits (batch, classes) and targets to the relevance at the targets, (batch,), in words.
 Seed = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -44,7 +45,7 @@ SEEDS: dict[str, Seed] = {
         _logit(_softmax(logits), target) * (1 - _logit(_softmax(logits), target))
     ),
 }
-_OWN: dict[Head, str] = {
+_OWN: dict[NamedHead, str] = {
     "logit": "the logit",
     "one": "one",
     "relu_logit": "the positive part of the logit",
@@ -53,12 +54,25 @@ _OWN: dict[Head, str] = {
 
 def head_words(head: Head) -> str:
     """What a head starts from, in words."""
-    return _OWN[head]
+    return head.words if isinstance(head, BacktraceStart) else _OWN[head]
 
 
 def seed(logits: np.ndarray, target: np.ndarray, head: Head) -> np.ndarray:
     """The relevance of the output as the method has it, (batch, classes)."""
+    if isinstance(head, BacktraceStart):
+        return head.relevance(logits, target)
     return _at(logits, target, SEEDS[_OWN[head]](logits, target))
+
+
+def other_heads(head: Head) -> tuple[Head, ...]:
+    """What a method of this family may start from otherwise."""
+    others: tuple[Head, ...] = get_args(NamedHead)
+    if isinstance(head, BacktraceStart):
+        others = (
+            *(replace(head, scaler=scaler) for scaler in (None, 1.0)),
+            *(replace(head, multiplier=multiplier) for multiplier in (1.0, 100.0)),
+        )
+    return tuple(other for other in others if other != head)
 
 
 def _at(logits: np.ndarray, target: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -155,6 +169,9 @@ def _value(
     differing = Differing("head", layer, apart((expected,), (observed,)), floor)
     values, own = _logit(observed, chosen), _logit(expected, chosen)
     starts = {words: _at(logits, chosen, make(logits, chosen)) for words, make in SEEDS.items()}
+    if isinstance(head, BacktraceStart):
+        factor = head.multiplier
+        starts |= {f"{factor:g} times {words}": factor * start for words, start in starts.items()}
     ranked = sorted(((apart((start,), (observed,)), words) for words, start in starts.items()), key=_residual)
     with np.errstate(all="ignore"):
         factor = own / values

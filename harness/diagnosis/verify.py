@@ -42,16 +42,20 @@ def standing(case: Case, introduced: Introduced, fits: Sequence[Hypothesis]) -> 
 
 
 def coupled(case: Case, introduced: Introduced) -> bool:
-    """Whether the candidate's step of the first sample changes when the others are not there."""
+    """Whether the candidate's step of the first or the last sample changes when the others are not there."""
     step = introduced.step
     if case.candidate_steps is None or len(step.relevance) < 2:
         return False
-    alone = replace(step, inputs=tuple(x[:1] for x in step.inputs), relevance=step.relevance[:1])
-    try:
-        one, every = case.observed(alone), case.observed(step)
-    except Exception:
-        return False
-    return not explained(apart(one, tuple(each[:1] for each in every)), introduced.floor)
+
+    def changes(which: slice) -> bool:
+        alone = replace(step, inputs=tuple(x[which] for x in step.inputs), relevance=step.relevance[which])
+        try:
+            one, every = case.observed(alone), case.observed(step)
+        except Exception:
+            return False
+        return not explained(apart(one, tuple(each[which] for each in every)), introduced.floor)
+
+    return changes(slice(0, 1)) or changes(slice(len(step.relevance) - 1, None))
 
 
 def _holds(case: Case, introduced: Introduced, hypothesis: Hypothesis) -> bool:

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from harness.backends import (
-    ORACLE,
     Arrays,
     Backend,
     Model,
     Prepared,
     backend_named,
     capability,
+    defaults_of,
     graph_of,
     installed_name,
     logits_on_copies,
@@ -93,12 +93,20 @@ class Engine:
         self._expected[model] = tuple(methods)
 
     def offered(self, case: Case, backend: Backend, name: str) -> Any:
-        """What ``backend`` offers of the capability ``name`` on the model and in the dtype of ``case``, or None."""
+        """What ``backend`` offers of the capability ``name`` on the model and in the dtype of ``case``, or None.
+
+        Single steps are offered for methods whose traces show all that a step takes.
+        """
+        if name in ("steps", "walks", "programs") and not case.method.stepwise:
+            return None
         return capability(self.prepared(case.model, backend, case.dtype, case.device), name)
 
-    def oracle(self, model: Model, name: str) -> Any:
-        """The oracle with ``model``, for its capability ``name``; InvalidInputError where it does not offer it."""
-        backend = backend_named(ORACLE)
+    def oracle(self, model: Model, method: Method, name: str) -> Any:
+        """The oracle of ``method`` with ``model``, for its capability ``name``.
+
+        Raises InvalidInputError where it does not offer it.
+        """
+        backend = backend_named(defaults_of(method).oracle)
         return required(self.prepared(model, backend, "float64"), name, backend)
 
     def run(self, case: Case, backend: Backend, again: bool = False, keep: bool = True) -> Trace:

@@ -22,7 +22,7 @@ def in_shared_order(methods: Sequence[Method], graph: Graph) -> list[Method]:
         once = isinstance(procedure, Backward | GradCam)
         return (
             "" if once else repr(procedure),
-            method.head,
+            repr(method.head),
             *(repr(rules[layer.name]) for layer in reversed(graph.layers) if layer.inputs),
         )
 

@@ -108,7 +108,7 @@ def _steps(case: Case, backend: Backend) -> BothSteps | None:
         return (
             None
             if candidate is None
-            else BothSteps(case.model.graph, engine().oracle(case.model, "steps"), candidate)
+            else BothSteps(case.model.graph, engine().oracle(case.model, case.method, "steps"), candidate)
         )
     except HarnessError:
         return None

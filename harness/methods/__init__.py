@@ -1,8 +1,20 @@
 """What can be asked for: rules and composites as plain data, the catalogue, the name grammar."""
 
+from harness.methods.backtrace_rules import (
+    SATURATIONS,
+    Backtrace,
+    BacktraceLstm,
+    BacktraceRule,
+    BacktraceStart,
+    Contrast,
+    EqualShare,
+    LargestShare,
+    MagnitudeShare,
+    Saturation,
+)
 from harness.methods.catalogue import ALL_METHODS, CATALOGUE, DIALECTS, SUITE_METHODS, method, slug
 from harness.methods.composite import GRADIENT, Assignment, Composite
-from harness.methods.definition import Head, Method, Postprocess, Selection, TimesSign
+from harness.methods.definition import Head, Method, NamedHead, Postprocess, Selection, TimesSign
 from harness.methods.dialects.innvestigate import lrp_composite
 from harness.methods.entries import Entry
 from harness.methods.procedures import (
@@ -59,20 +71,27 @@ __all__ = [
     "GRADIENT",
     "MAX_POOLING_KINDS",
     "RESCALED_KINDS",
+    "SATURATIONS",
     "SUITE_METHODS",
     "AlphaBeta",
     "AlphaBetaOfMaxima",
     "AlphaBetaX",
     "Assignment",
+    "Backtrace",
+    "BacktraceLstm",
+    "BacktraceRule",
+    "BacktraceStart",
     "Backward",
     "BatchNormReverse",
     "Bound",
     "Bounded",
     "Composite",
+    "Contrast",
     "Deconvolution",
     "DeepLift",
     "Entry",
     "Epsilon",
+    "EqualShare",
     "Flat",
     "FusedBatchNorm",
     "Gamma",
@@ -84,13 +103,17 @@ __all__ = [
     "InputPlusNoise",
     "IntegratedGradients",
     "KernelRule",
+    "LargestShare",
     "Linearized",
+    "MagnitudeShare",
     "Method",
+    "NamedHead",
     "Pass",
     "Postprocess",
     "Procedure",
     "ReplaceZero",
     "Rule",
+    "Saturation",
     "Selection",
     "Sign",
     "SignedEpsilon",

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.methods.definition import Method
-from harness.methods.dialects import captum, innvestigate, signxai, signxai2, zennit
+from harness.methods.dialects import backtrace, captum, innvestigate, signxai, signxai2, zennit
 from harness.methods.entries import Entry
 
 DIALECTS: dict[str, tuple[Entry, ...]] = {
@@ -21,6 +21,7 @@ DIALECTS: dict[str, tuple[Entry, ...]] = {
     "zennit": zennit.ENTRIES,
     "captum": captum.ENTRIES,
     "signxai2": signxai2.ENTRIES,
+    "dlbacktrace": backtrace.ENTRIES,
 }
 
 
@@ -102,9 +103,15 @@ _VARIANTS = (
     "integrated_gradients:dialect=captum,method=riemann_middle,weights=exact,multiply_by_inputs=false,n_steps=6",
 )
 
-#: Every name of the catalogue, those that need parameters with some, and the parameters that change the form.
+#: Every name of the catalogue that the default backends have, those that need parameters with some, and the parameters
+#: that change the form. The family of DLBacktrace has backends of its own.
 ALL_METHODS: tuple[str, ...] = (
-    *(name for entry in CATALOGUE for name in _WITH_REQUIRED.get(entry, (entry,))),
+    *(
+        name
+        for entry, of in CATALOGUE.items()
+        if of.family != backtrace.FAMILY
+        for name in _WITH_REQUIRED.get(entry, (entry,))
+    ),
     *(name for name in SUITE_METHODS if name not in CATALOGUE),
     *_VARIANTS,
 )

@@ -7,13 +7,15 @@ from typing import Literal
 
 from harness.errors import MethodDoesNotApplyError
 from harness.graph import Graph
+from harness.methods.backtrace_rules import BacktraceStart
 from harness.methods.composite import Composite
 from harness.methods.later import LATER
 from harness.methods.procedures import Backward, DeepLift, GradCam, Procedure, UniformNoise, cam_layer
 
 #: The initial relevance at the target neuron: its logit, one, or the positive part of its logit; zero at every
-#: other neuron.
-Head = Literal["logit", "one", "relu_logit"]
+#: other neuron. Or the start of DLBacktrace.
+NamedHead = Literal["logit", "one", "relu_logit"]
+Head = NamedHead | BacktraceStart
 
 
 #: Which output is explained. "target": the one that is asked for. The others take no target: "input_maximum" is the
@@ -60,6 +62,19 @@ class Method:
     def selects_itself(self) -> bool:
         """Whether the method takes no target."""
         return self.selection != "target"
+
+    @property
+    def family(self) -> str:
+        """Whose backends run it by default: "backtrace" (DLBacktrace), or "usual"."""
+        return "backtrace" if isinstance(self.head, BacktraceStart) else "usual"
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether a layer's step follows from the one relevance of its output that a trace shows.
+
+        In contrast mode it takes two, of which a trace shows the one that is asked for.
+        """
+        return not isinstance(self.head, BacktraceStart) or self.head.part == "whole"
 
     def check(self, graph: Graph) -> None:
         """Whether the method can be run on a network at all.

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from harness.errors import InvalidInputError
+from harness.methods.backtrace_rules import BacktraceRule
 from harness.methods.later import LATER
 
 
@@ -391,6 +392,7 @@ Rule = (
     | Deconvolution
     | FusedBatchNorm
     | BatchNormReverse
+    | BacktraceRule
 )
 
 

@@ -59,8 +59,8 @@ def analyse(
     steps = required(engine().prepared(model, chosen, dtype), "steps", chosen)
     progress("the run itself")
     trace = engine().run(case, chosen)
-    exact: Steps = engine().oracle(model, "steps")
-    dividing: Dividing = engine().oracle(model, "denominators")
+    exact: Steps = engine().oracle(model, resolved, "steps")
+    dividing: Dividing = engine().oracle(model, resolved, "denominators")
     run = _Run(model.graph, resolved, steps, exact, dividing, trace, dtype)
     forms = run.form_runs(epsilon) if stabilizers else None
     rows, entries = [], []

@@ -1,4 +1,4 @@
-"""Five networks to explain: two small ones trained here, three by others, fetched when first used."""
+"""Networks to explain: two small ones trained here, three by others, fetched when first used, one of seeded weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The zoo's five networks, as plain facts and a way to load each."""
+"""The zoo's networks, as plain facts and a way to load each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ported_models.model import PortedModel
-from ported_models.zoo import ecg_simulator, efficientnet_lite, preprocessing
+from ported_models.zoo import ecg_simulator, efficientnet_lite, preprocessing, vgg19_cifar10
 from ported_models.zoo.fetch import WeightFile, fetch, is_cached
 from ported_models.zoo.files import DATA, Example, imagenet_labels, picture, row, training_facts
 
@@ -16,6 +16,8 @@ from ported_models.zoo.files import DATA, Example, imagenet_labels, picture, row
 @dataclass(frozen=True, eq=False)
 class Entry:
     """One network of the zoo.
+
+    ``seed``: where its weights are drawn and no file holds them.
 
     ``weights``: the file to fetch, None where the network is committed; ``cached`` tells whether it is
     here. ``read`` makes the bare model of the entry's weights. ``labels`` is a function because one list is
@@ -33,6 +35,7 @@ class Entry:
     read: Callable[[Entry], PortedModel]
     weights: WeightFile | None = None
     cached: Callable[[WeightFile], bool] = is_cached
+    seed: int | None = None
 
     @property
     def available(self) -> bool:
@@ -40,8 +43,15 @@ class Entry:
         return self.weights is None or self.cached(self.weights)
 
     @property
+    def trained_here(self) -> bool:
+        """Whether this project trained it, and its file is part of this package."""
+        return self.weights is None and self.seed is None
+
+    @property
     def source(self) -> str:
         """Where the weights come from, in one line."""
+        if self.seed is not None:
+            return f"weights drawn from the seed {self.seed}, not trained"
         if self.weights is None:
             return f"trained by this project, {self.name}.onnx"
         return f"{self.weights.requirement}, {self.weights.member}"
@@ -78,7 +88,9 @@ class Entry:
             "preprocessing": self.preprocessing,
             "examples": list(self.examples),
             "available": self.available,
-            "held_out_accuracy": None if self.weights else training_facts(self.name)["held_out_accuracy"],
+            "held_out_accuracy": training_facts(self.name)["held_out_accuracy"]
+            if self.trained_here
+            else None,
         }
 
 
@@ -93,6 +105,10 @@ def _hdf5(entry: Entry) -> PortedModel:
 
     path = entry.path()
     return model_of(read_file(path, entry.name), str(path))
+
+
+def _vgg19_cifar10(entry: Entry) -> PortedModel:
+    return PortedModel.from_graph(vgg19_cifar10.graph())
 
 
 def _efficientnet(entry: Entry) -> PortedModel:
@@ -193,5 +209,20 @@ ENTRIES = (
         read=_efficientnet,
         weights=_EFFICIENTNET,
         cached=efficientnet_lite.is_available,
+    ),
+    Entry(
+        name=vgg19_cifar10.NAME,
+        description="VGG19 for 32x32 pictures: 16 convolutions, max pooling, three dense layers; not trained",
+        licence="Apache-2.0 (weights drawn by this project)",
+        input_shape=vgg19_cifar10.INPUT_SHAPE,
+        input_range=(-2.0, 2.13),
+        preprocessing="RGB, bilinear to 32x32, divided by 255, less CIFAR-10's mean, over its deviation",
+        labels=lambda: vgg19_cifar10.CLASSES,
+        examples={
+            "cat": picture("chelsea.png", preprocessing.vgg19_cifar10),
+            "espresso": picture("coffee.png", preprocessing.vgg19_cifar10),
+        },
+        read=_vgg19_cifar10,
+        seed=vgg19_cifar10.SEED,
     ),
 )

@@ -15,6 +15,14 @@ def vgg16_mri(picture: Image.Image) -> np.ndarray:
     return np.asarray(resized, np.float32)[None] / np.float32(255)
 
 
+def vgg19_cifar10(photograph: Image.Image) -> np.ndarray:
+    """RGB, bilinear to 32x32, divided by 255, less CIFAR-10's mean, over its deviation: (1, 32, 32, 3)."""
+    from ported_models.zoo.vgg19_cifar10 import normalised
+
+    resized = photograph.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)
+    return normalised(np.asarray(resized)[None])
+
+
 def fer_xception(face: Image.Image) -> np.ndarray:
     """Gray, resized to 64x64, mapped from [0, 255] to [-1, 1]: (1, 64, 64, 1).
 

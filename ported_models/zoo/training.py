@@ -1,4 +1,4 @@
-"""What the two training scripts share: the loop, and what a trained network leaves in the data folder."""
+"""What the training scripts share: the loop, and what a trained network leaves in the data folder."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Data:
     held_out_labels: np.ndarray
 
 
-def train(layers: dict[str, nn.Module], data: Data, epochs: int, seed: int) -> nn.Module:
-    """A sequence of ``layers`` trained with Adam and a one-cycle learning rate, ready for inference.
+def train(layers: dict[str, nn.Module], data: Data, epochs: int, seed: int, rate: float = 6e-3) -> nn.Module:
+    """A sequence of ``layers`` trained with Adam and a one-cycle learning rate up to ``rate``, ready for inference.
 
     ``layers`` are created by the caller, whose weights are drawn anew here from ``seed``; one thread, so
     that the same machine gives the same weights again.
@@ -47,9 +47,9 @@ def train(layers: dict[str, nn.Module], data: Data, epochs: int, seed: int) -> n
             layer.reset_parameters()
         module.add_module(name, layer)
     inputs, labels = _channels_first(data.inputs), torch.from_numpy(np.asarray(data.labels, np.int64))
-    optimizer = torch.optim.Adam(module.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(module.parameters(), lr=rate / 2)
     steps = epochs * -(-len(inputs) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=6e-3, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
     for _ in range(epochs):
         for batch in torch.randperm(len(inputs)).split(BATCH):
             optimizer.zero_grad()

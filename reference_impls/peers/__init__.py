@@ -28,3 +28,25 @@ SIGNXAI = Peer(
     adapter=_HERE / "signxai_side.py",
     pythons=((3, 11), (3, 10), (3, 9), (3, 8)),
 )
+
+#: The handlers of dl-backtrace 0.1.24 alone: not what it requires, which is most of a machine-learning stack.
+DL_BACKTRACE = Peer(
+    name="dl-backtrace",
+    requirement="dl-backtrace==0.1.24",
+    constraints=_HERE / "constraints" / "dl-backtrace.txt",
+    adapter=_HERE / "backtrace_package_side.py",
+    pythons=((3, 11), (3, 12), (3, 13)),
+    extras=("numpy", "safetensors"),
+    dependencies=False,
+)
+
+#: The same with torch, for those of its versions that compute with it.
+DL_BACKTRACE_TORCH = Peer(
+    name="dl-backtrace-torch",
+    requirement="dl-backtrace==0.1.24",
+    constraints=_HERE / "constraints" / "dl-backtrace.txt",
+    adapter=_HERE / "backtrace_package_side.py",
+    pythons=((3, 11), (3, 12), (3, 13)),
+    extras=("numpy", "safetensors", "torch"),
+    dependencies=False,
+)

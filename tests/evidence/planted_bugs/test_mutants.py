@@ -28,6 +28,7 @@ BY_SPEED = (
     "digits-cnn",
     "ecg-cnn1d",
     "fer-xception",
+    "vgg19-cifar10",
     "efficientnet-lite0",
     "vgg16-mri",
 )
