@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,6 +45,8 @@ def diagnose_command(
 
     from harness.checks import read_array
     from harness.diagnosis import diagnose
+    from harness.diagnosis.document import diagnosis_document
+    from harness.plain import json_text
     from harness.runner import chosen_input
 
     named_model, method = one_case(words, model_keras, model_torch)
@@ -75,7 +76,7 @@ def diagnose_command(
         print("interrupted; nothing was written", file=sys.stderr)
         raise typer.Exit(130) from None
     if as_json:
-        print(json.dumps(_document(diagnosis, source, folder), indent=1, default=str))
+        print(json_text(diagnosis_document(diagnosis, source, folder), indent=1))
     else:
         _show(diagnosis, source, folder)
     raise typer.Exit(1 if diagnosis.findings else 0)
@@ -147,26 +148,3 @@ def _rows(diagnosis: Diagnosis) -> list[dict[str, Any]]:
         for row in table.itertuples()
         if row.differs
     ]
-
-
-def _document(diagnosis: Diagnosis, source: str, folder: Path | None) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    case = diagnosis.case
-    return {
-        "model": case.model.name,
-        "method": case.method.name,
-        "reference": case.reference.name,
-        "candidate": case.candidate.name,
-        "input": source,
-        "target": case.target.tolist(),
-        "stage": diagnosis.stage,
-        "layer": diagnosis.layer,
-        "cause": diagnosis.cause,
-        "explanation": diagnosis.explanation,
-        "residual": diagnosis.residual,
-        "findings": [asdict(each) for each in diagnosis.findings],
-        "introduced": diagnosis.introduced.to_dict("records"),
-        "notes": diagnosis.notes,
-        "reproducer": None if folder is None else str(folder),
-    }

@@ -282,7 +282,7 @@ def show_command(
     """Where a golden comes from, what it holds, what it replaced."""
     from harness.golden import read_manifest
 
-    golden = _named(root, name)
+    golden = golden_named(root, name)
     facts = {key: value for key, value in golden.facts.items() if key not in ("layers", "method", "run")}
     replaced = [each for each in read_manifest(root).replaced if each.get("entry") == name]
     if as_json:
@@ -316,7 +316,7 @@ def diff_command(
         rows = run_differences(Path(one), Path(other))
         columns: tuple[str, ...] = ("model", "method", "dtype", "what", "A", "B")
     else:
-        apart = distances(_named(root, one), _named(other_root or root, other))
+        apart = distances(golden_named(root, one), golden_named(other_root or root, other))
         rows = [
             {"tensor": name, "rel_l2": f"{each.rel_l2:.2e}", "max_abs": f"{each.max_abs:.2e}"}
             for name, each in apart.items()
@@ -369,7 +369,7 @@ def prune_command(
     print(f"{len(gone)} goldens and {len(left)} leftovers removed.")
 
 
-def _named(root: Path, name: str) -> Golden:
+def golden_named(root: Path, name: str) -> Golden:
     """The golden of this name under ``root``; raises UnknownNameError, or ModelSourceError for a damaged one."""
     from harness.errors import UnknownNameError
     from harness.golden import load_entry, read_manifest

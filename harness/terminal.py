@@ -5,12 +5,14 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Self
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
+from rich.text import Text
 
 from harness.naming import printable
+from harness.plain import json_text
 from harness.report import case_line
 from harness.runner import Progress, Skipped
 
@@ -36,24 +38,30 @@ class _Display:
 class RunDisplay(_Display):
     """A progress bar on the terminal and one line per finished case above it."""
 
-    def __init__(self, cases: int, to_stderr: bool = False) -> None:
+    def __init__(self, cases: int, to_stderr: bool = False, quiet: bool = False) -> None:
         super().__init__(cases, to_stderr)
-        self.progress = Progress(started=self._started, finished=self._finished, skipped=self._skipped)
+        self._quiet = quiet
+        self.progress = Progress(started=self.started, finished=self._finished, skipped=self._skipped)
         #: Methods that do not apply to a model, in the order they were met.
         self.skipped: list[Skipped] = []
         #: Rows that were computed, not found.
         self.computed: list[dict[str, Any]] = []
+        #: All rows, in the order in which they came.
+        self.rows: list[dict[str, Any]] = []
 
-    def _started(self, case: str) -> None:
+    def started(self, case: str) -> None:
+        """What is done now."""
         self._bar.update(self._task, description=printable(case))
 
     def _finished(self, row: dict[str, Any], reused: bool) -> None:
+        self.rows.append(row)
         line = case_line(row)
         if reused:
             line.append("  (done before)")
         else:
             self.computed.append(row)
-        self._console.print(line)
+        if not self._quiet:
+            self._console.print(line)
         self._bar.advance(self._task)
 
     def _skipped(self, skipped: Skipped) -> None:
@@ -93,12 +101,22 @@ def _bar(console: Console) -> Bar:
 
 
 def print_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
-    """``rows`` as a plain table with these columns; values that are missing are left empty."""
-    # Cells hold names: a bracket in one is no markup.
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        table.add_row(*(printable(_text(row.get(column))) for column in columns))
-    Console(soft_wrap=False, highlight=False, markup=False, emoji=False).print(table)
+    """``rows`` as a plain table with these columns; values that are missing are left empty.
+
+    A row is one line, whole, however wide the terminal is and whatever the table is piped into. Cells hold names: a
+    bracket in one is no markup.
+    """
+    cells = [[printable(_text(row.get(column))) for column in columns] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    for place, line in enumerate((columns, *cells)):
+        text = "  ".join(set_cell_size(cell, width) for cell, width in zip(line, widths, strict=True))
+        console.print(Text(text.rstrip(), style="" if place else "bold"))
+
+
+def print_json(document: Any, indent: int | None = None) -> None:
+    """``document`` as JSON on standard output, whatever numbers are in it."""
+    print(json_text(document, indent))
 
 
 def _text(value: Any) -> str:
