@@ -130,10 +130,10 @@ async function unpacked(id) {
   return new Response(stream).json();
 }
 function start() {
-  document.getElementById("filters").addEventListener("input", (event) => {
-    if (!event.target.name) return;
-    const next = addressOf({ ...state(), [event.target.name]: event.target.value, case: "" });
-    history.replaceState(null, "", next);
+  // Some browsers tell of a choice by "change" alone, of a letter by "input" alone.
+  for (const kind of ["input", "change"]) document.getElementById("filters").addEventListener(kind, (event) => {
+    if (!event.target.name || state()[event.target.name] === event.target.value) return;
+    history.replaceState(null, "", addressOf({ ...state(), [event.target.name]: event.target.value, case: "" }));
     show();
   });
   document.getElementById("reset").addEventListener("click", () => go(Object.fromEntries(KEYS.map((key) => [key, ""]))));
