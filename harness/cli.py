@@ -8,7 +8,6 @@ import os
 import sys
 from typing import Annotated, Any
 
-import click
 import typer
 import typer.core
 
@@ -26,6 +25,9 @@ from harness.plain import json_text
 from harness.report_cli import report_command, worklist_command
 from harness.run_cli import AsJson, run_command
 from harness.stability.command import stability_command
+
+#: What the parser of the command line raises. Some versions of typer carry a click of their own.
+_UsageError: Any = typer.BadParameter.__base__
 
 
 class _Commands(typer.core.TyperGroup):
@@ -164,6 +166,19 @@ def doctor_command(as_json: AsJson = False) -> None:
     raise typer.Exit(0 if all(row["ok"] for row in rows) else 1)
 
 
+def _show_whole_sentences(group: typer.Typer) -> None:
+    """In a list of commands, the first paragraph of each stands whole; a terminal that is narrow wraps it."""
+    for command in group.registered_commands:
+        command.short_help = " ".join((command.callback.__doc__ or "").strip().partition("\n\n")[0].split())
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None:
+            inner.short_help = inner.typer_instance.info.help
+            _show_whole_sentences(inner.typer_instance)
+
+
+_show_whole_sentences(app)
+
+
 def main() -> None:
     """Entry point of `xai-harness`: a mistake of the user's is one line and exit status 2, never a traceback.
 
@@ -181,15 +196,13 @@ def main() -> None:
         status = app(standalone_mode=False)
     except HarnessError as error:
         _fail(str(error))
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.ctx.get_help() if error.ctx else error.format_message())
-        sys.exit(2)
-    except click.UsageError as error:
+    except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.ctx.get_help())
+            sys.exit(2)
         where = error.ctx.command_path if error.ctx else "xai-harness"
         _fail(f"{error.format_message().rstrip('.')}; see: {where} --help")
-    except click.ClickException as error:
-        _fail(error.format_message())
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:

@@ -68,10 +68,11 @@ def record_command(
     input_file: Input = None,
     in_process: InProcess = False,
     timeout: Timeout = None,
+    as_json: AsJson = False,
 ) -> None:
     """Store the reference's traces with their noise floors (all suite methods on digits-cnn unless selected)."""
     from harness.checks import checked_dtype, read_array
-    from harness.errors import HarnessError, MethodDoesNotApplyError
+    from harness.errors import HarnessError, MethodDoesNotApplyError, UnknownNameError
     from harness.golden import read_manifest, record
     from harness.methods import SUITE_METHODS
     from harness.methods import method as method_named
@@ -82,12 +83,21 @@ def record_command(
     among = known_methods() if methods else chosen.methods if chosen else SUITE_METHODS
     names = [name for name in select_methods(methods or (), among) if not (no_sampled and is_sampled(name))]
     dtypes = [checked_dtype(name) for name in dtype or ["float64"]]
+    if form not in ("full", "sketch"):
+        raise UnknownNameError("form of golden", form, ("full", "sketch"))
     named = sources(models, model_keras, model_torch) or sources(
         list(chosen.models) if chosen else ["digits-cnn"], None, None
     )
     x_given = read_array(input_file)
     read_manifest(root)
     counts: Counter[str] = Counter()
+    recorded: list[dict[str, str]] = []
+
+    def told(status: str, case: str, words: str) -> None:
+        recorded.append({"status": status, "case": case, "words": words})
+        if not as_json:
+            _show_one(recorded[-1])
+
     with Sides(in_process, timeout, per_case=True).named(reference) as (backend,):
         for source in named:
             model, facts = source.load(x_given), source.facts()
@@ -103,11 +113,11 @@ def record_command(
                     )
                 except HarnessError as error:
                     counts["failed"] += 1
-                    print(printable(f"FAILED {model.name} {name}: {error}"))
+                    told("failed", f"{model.name} {name}", str(error))
                     continue
                 counts[done.status] += 1
-                print(printable(f"{done.status} {model.name} {name}: {done.path}"))
-    print(", ".join(f"{number} {what}" for what, number in counts.items() if number))
+                told(done.status, f"{model.name} {name}", str(done.path))
+    _show_recorded(recorded, counts, as_json)
     raise typer.Exit(1 if counts["failed"] else 0)
 
 
@@ -124,17 +134,35 @@ def import_command(
     reference: Annotated[str, typer.Option(help="Backend that measures the noise floor.")] = "tensorflow",
     reason: Reason = "",
     root: RootFolder = GOLDEN_ROOT,
+    as_json: AsJson = False,
 ) -> None:
     """Store references that a library has published (the layout of test-data-innvestigate) as goldens."""
     from harness.golden.importing import import_files
     from harness.golden.single_layer import read_descriptions
 
     counts: Counter[str] = Counter()
+    imported: list[dict[str, str]] = []
     for done in import_files(root, files, read_descriptions(layers), reference, method, reason):
         counts[done.status] += 1
-        print(printable(f"{'FAILED' if done.status == 'failed' else done.status} {done.case}: {done.words}"))
-    print(", ".join(f"{number} {what}" for what, number in counts.items()))
+        imported.append({"status": done.status, "case": done.case, "words": done.words})
+        if not as_json:
+            _show_one(imported[-1])
+    _show_recorded(imported, counts, as_json)
     raise typer.Exit(1 if counts["failed"] else 0)
+
+
+def _show_one(row: Mapping[str, str]) -> None:
+    status = "FAILED" if row["status"] == "failed" else row["status"]
+    print(printable(f"{status} {row['case']}: {row['words']}"))
+
+
+def _show_recorded(rows: Sequence[Mapping[str, str]], counts: Counter[str], as_json: bool) -> None:
+    from harness.terminal import print_json
+
+    if as_json:
+        print_json({"counts": dict(counts), "goldens": rows})
+    else:
+        print(", ".join(f"{number} {what}" for what, number in counts.items() if number))
 
 
 @app.command("verify")
@@ -150,7 +178,10 @@ def verify_command(
     dtype: Dtypes = None,
     root: RootFolder = GOLDEN_ROOT,
     out: Annotated[
-        Path | None, typer.Option(help="Result folder; left out, reports/runs/golden-CANDIDATE.")
+        Path | None,
+        typer.Option(
+            help="Result folder; left out, one under reports/runs with a name of this selection's own."
+        ),
     ] = None,
     junitxml: Annotated[Path | None, typer.Option(help="Write the result as JUnit XML, too.")] = None,
     in_process: InProcess = False,
@@ -161,25 +192,36 @@ def verify_command(
     jobs: Jobs = None,
     where: On = "processes",
     task_timeout: TaskTimeout = None,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first golden that does not hold.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print what does not hold and the result, no line a golden.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the candidate against the stored goldens; the reference's framework is not needed."""
     from harness.errors import InvalidInputError
+    from harness.files import json_digest
     from harness.golden import Models as Loaded
     from harness.golden import inspect, nothing_there, verify_all, verify_spread
     from harness.golden.causes import name_causes
     from harness.golden.summary import counted, junit, not_held
-    from harness.naming import file_name
-    from harness.report import write_summary
+    from harness.report import document_of, write_report
+    from harness.run_cli import as_file_name, require_folder
     from harness.runner import environment
-    from harness.terminal import Watch
+    from harness.terminal import Watch, print_json
 
     wanted, patterns = _selection(models, model_keras, methods, suite)
     inspected = inspect(root)
     names = [name for name in inspected.manifest.entries if _is_wanted(name, wanted, patterns, dtype)]
     if not names and not inspected.problems:
         raise InvalidInputError(nothing_there(root, wanted, patterns))
-    folder = out or Path("reports") / "runs" / f"golden-{file_name(Path(candidate).name)}"
+    asked = {"goldens": str(root), "names": names, "candidate": candidate}
+    whole = len(names) == len(inspected.manifest.entries) and root == GOLDEN_ROOT
+    ending = "" if whole else f"-{json_digest(asked)[:8]}"
+    folder = out or Path("reports") / "runs" / f"golden-{as_file_name(candidate)}{ending}"
+    require_folder(folder, asked)
     given = sources(models, model_keras, model_torch)
     loaded = Loaded(tuple(given))
     executor = executor_of(jobs, where, task_timeout, in_process)
@@ -188,11 +230,15 @@ def verify_command(
         return _is_wanted(name, wanted, patterns, dtype)
 
     rows: list[dict[str, Any]] = []
+    facts: dict[str, Any] = {}
+    notes: list[str] = []
+    interrupted = False
     try:
         with (
             Sides(in_process, timeout, per_case=True).named(candidate) as (backend,),
-            Watch(len(names), as_json) as watch,
+            Watch(len(names), as_json or quiet) as watch,
         ):
+            facts = environment([backend]) | {"goldens": str(root)}
             if executor is None:
                 judged = verify_all(inspected, backend, loaded, wants, folder, watch.started)
             else:
@@ -203,16 +249,27 @@ def verify_command(
                 lines = [row["layers"]] if row["layers"] else []
                 lines.append(f"{'pass' if row['passed'] else 'FAIL'}  {row['case']}  {row['message']}")
                 watch.finished("\n".join(lines), bool(row["passed"]))
+                if fail_fast and not row["passed"]:
+                    notes.append("Stopped at the first golden that does not hold (--fail-fast).")
+                    break
             name_causes(rows, inspected, backend, loaded, causes, watch.started)
-            facts = environment([backend]) | {"goldens": str(root)}
     except KeyboardInterrupt:
-        print("interrupted; run the same command again", file=sys.stderr)
-        raise typer.Exit(130) from None
+        notes.append(f"Interrupted: {len(rows)} of {len(names)} goldens are here.")
+        interrupted = True
     # What is wrong with the root first, then the entries by name, whoever was done first.
     order = {name: place for place, name in enumerate(sorted(inspected.entries), start=1)}
     rows.sort(key=lambda row: order.get(row["case"], 0))
     kept = [{key: value for key, value in row.items() if key not in ("layers", "case")} for row in rows]
-    page = write_summary(kept, folder, facts, again=_verify_again(root)) if kept else folder
+    page = folder
+    if kept:
+        title = "Goldens verified"
+        report = document_of(
+            kept, facts, (), _verify_again(root), notes=tuple(notes), selection=asked, title=title
+        )
+        page = write_report(report, folder)
+    if interrupted:
+        print("interrupted; run the same command again", file=sys.stderr)
+        raise typer.Exit(130) from None
     if junitxml is not None:
         junit(rows, junitxml)
     passed = sum(bool(row["passed"]) for row in rows)
@@ -223,10 +280,11 @@ def verify_command(
             "passed": passed,
             "cases": len(rows),
             "folder": str(folder),
-            "rows": [{key: _plain(value) for key, value in row.items()} for row in rows],
+            "report": str(page),
+            "rows": rows,
             "leftovers": list(inspected.leftovers),
         }
-        print(json.dumps(document))
+        print_json(document)
     else:
         for leftover in inspected.leftovers:
             print(
@@ -249,7 +307,7 @@ def list_command(
 ) -> None:
     """List the goldens, and what is wrong with the folder. Exit status 1 if something is."""
     from harness.golden import inspect
-    from harness.terminal import print_table
+    from harness.terminal import print_json, print_table
 
     inspected = inspect(root)
     rows = []
@@ -261,11 +319,7 @@ def list_command(
             )
     problems = [vars(each) for each in inspected.problems]
     if as_json:
-        print(
-            json.dumps(
-                {"goldens": rows, "problems": problems, "leftovers": list(inspected.leftovers)}, indent=1
-            )
-        )
+        print_json({"goldens": rows, "problems": problems, "leftovers": list(inspected.leftovers)}, indent=1)
     else:
         print_table(rows, ("golden", "kB", "shared kB"))
         for problem in inspected.problems:
@@ -281,12 +335,13 @@ def show_command(
 ) -> None:
     """Where a golden comes from, what it holds, what it replaced."""
     from harness.golden import read_manifest
+    from harness.terminal import print_json
 
     golden = golden_named(root, name)
     facts = {key: value for key, value in golden.facts.items() if key not in ("layers", "method", "run")}
     replaced = [each for each in read_manifest(root).replaced if each.get("entry") == name]
     if as_json:
-        print(json.dumps({**golden.facts, "replaced": replaced}, indent=1))
+        print_json({**golden.facts, "replaced": replaced}, indent=1)
         return
     for key, value in facts.items():
         print(printable(f"{key}: {value if isinstance(value, str) else json.dumps(value)}"))
@@ -310,7 +365,7 @@ def diff_command(
     """How far two goldens, or two runs, are apart. Exit status 1 if they differ."""
     from harness.golden import distances
     from harness.golden.summary import run_differences
-    from harness.terminal import print_table
+    from harness.terminal import print_json, print_table
 
     if (Path(one) / "summary.parquet").is_file() and (Path(other) / "summary.parquet").is_file():
         rows = run_differences(Path(one), Path(other))
@@ -324,7 +379,7 @@ def diff_command(
         ]
         columns = ("tensor", "rel_l2", "max_abs")
     if as_json:
-        print(json.dumps(rows))
+        print_json(rows)
     elif rows:
         print_table(rows, columns)
     else:
@@ -343,10 +398,12 @@ def prune_command(
     missing: Annotated[bool, typer.Option("--missing", help="Forget goldens whose files are gone.")] = False,
     reason: Reason = "",
     root: RootFolder = GOLDEN_ROOT,
+    as_json: AsJson = False,
 ) -> None:
     """Remove what interrupted recordings left; with a selection, those goldens too (--reason says why)."""
     from harness.golden import inspect, locked, read_manifest, remove, tidy
     from harness.golden.regression import stale_entries
+    from harness.terminal import print_json
 
     inspected = inspect(root)
     wanted = [
@@ -364,6 +421,9 @@ def prune_command(
         remove(root, gone, reason)
     with locked(root):
         left = tidy(root, read_manifest(root))
+    if as_json:
+        print_json({"goldens": gone, "leftovers": left})
+        return
     for name in (*gone, *left):
         print(printable(f"removed {name}"))
     print(f"{len(gone)} goldens and {len(left)} leftovers removed.")
@@ -410,8 +470,3 @@ def _is_wanted(
     from harness.golden import is_selected
 
     return is_selected(name, models, methods, dtypes or ())
-
-
-def _plain(value: Any) -> Any:
-    """``value`` as JSON can hold it: without NaN and infinities."""
-    return None if isinstance(value, float) and value - value != 0 else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Self
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
@@ -16,12 +16,28 @@ from harness.plain import json_text
 from harness.report import case_line
 from harness.runner import Progress, Skipped
 
+#: A column is as wide as its widest cell, but for cells wider than this: what stands behind those is moved.
+_WIDEST = 48
+
+
+class PlainConsole(Console):
+    """A console that shows text as it is: a bracket in a name is no markup, a number has no colour.
+
+    Where the reader of a pipe has had enough, BrokenPipeError says so.
+    """
+
+    def __init__(self, stderr: bool = False, soft_wrap: bool = False) -> None:
+        super().__init__(stderr=stderr, soft_wrap=soft_wrap, highlight=False, markup=False, emoji=False)
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
 
 class _Display:
     """A progress bar on the terminal while it is entered, and lines above it."""
 
     def __init__(self, count: int, to_stderr: bool) -> None:
-        self._console = Console(stderr=to_stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
+        self._console = PlainConsole(to_stderr, soft_wrap=True)
         self._bar = _bar(self._console)
         self._task = self._bar.add_task("starting", total=count)
 
@@ -107,10 +123,15 @@ def print_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
     bracket in one is no markup.
     """
     cells = [[printable(_text(row.get(column))) for column in columns] for row in rows]
-    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
-    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    widths = [
+        max((each for each in map(cell_len, column) if each <= _WIDEST), default=0)
+        for column in zip(columns, *cells, strict=True)
+    ]
+    console = PlainConsole(soft_wrap=True)
     for place, line in enumerate((columns, *cells)):
-        text = "  ".join(set_cell_size(cell, width) for cell, width in zip(line, widths, strict=True))
+        text = "  ".join(
+            cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)
+        )
         console.print(Text(text.rstrip(), style="" if place else "bold"))
 
 

@@ -55,6 +55,7 @@ def stability_command(
     from harness.runner import chosen_input
     from harness.stability import analyse
     from harness.stability.show import show
+    from harness.terminal import print_json
 
     # What costs nothing to check comes before the model is loaded.
     named_model, method = one_case(words, model_keras, model_torch)
@@ -80,7 +81,7 @@ def stability_command(
     if out is not None:
         write_tables(stability, out)
     if as_json:
-        print(json.dumps(stability.to_json(), allow_nan=False))
+        print_json(stability.to_json())
     else:
         show(stability)
         if out is not None:
