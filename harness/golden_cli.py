@@ -207,7 +207,7 @@ def verify_command(
     from harness.golden import inspect, nothing_there, verify_all, verify_spread
     from harness.golden.causes import name_causes
     from harness.golden.summary import counted, junit, not_held
-    from harness.report import document_of, write_report
+    from harness.report import document_of, set_aside, write_report
     from harness.run_cli import as_file_name, require_folder
     from harness.runner import environment
     from harness.terminal import Watch, print_json
@@ -221,7 +221,7 @@ def verify_command(
     whole = len(names) == len(inspected.manifest.entries) and root == GOLDEN_ROOT
     ending = "" if whole else f"-{json_digest(asked)[:8]}"
     folder = out or Path("reports") / "runs" / f"golden-{as_file_name(candidate)}{ending}"
-    require_folder(folder, asked)
+    require_folder(folder)
     given = sources(models, model_keras, model_torch)
     loaded = Loaded(tuple(given))
     executor = executor_of(jobs, where, task_timeout, in_process)
@@ -266,6 +266,11 @@ def verify_command(
         report = document_of(
             kept, facts, (), _verify_again(root), notes=tuple(notes), selection=asked, title=title
         )
+        if earlier := set_aside(folder, asked):
+            print(
+                printable(f"the report of another run that was in {folder} is now in {earlier}"),
+                file=sys.stderr,
+            )
         page = write_report(report, folder)
     if interrupted:
         print("interrupted; run the same command again", file=sys.stderr)

@@ -6,7 +6,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -98,7 +97,7 @@ def run_command(
     from harness.checks import checked_device, checked_dtype, read_array
     from harness.engine import Store
     from harness.estimate import how_far_off
-    from harness.report import document_of, write_report
+    from harness.report import document_of, set_aside, write_report
     from harness.runner import Selection, environment, known_methods, run, select_methods, suite_named
     from harness.terminal import RunDisplay, print_json
 
@@ -117,7 +116,7 @@ def run_command(
     asked = described_selection(selection, reference, candidate)
     folder = out or default_folder("models" if named else suite, reference, candidate, asked, chosen.methods)
     executor = executor_of(jobs, where, task_timeout, in_process)
-    require_folder(folder, asked)
+    require_folder(folder)
     count = len(selection.models) * len(selection.methods) * len(selection.dtypes)
     sides_of = Sides(in_process, timeout, per_case=True)
     facts: dict[str, Any] = {}
@@ -143,6 +142,11 @@ def run_command(
     if rows:
         repeat = repeating(reference, candidate, device, target, tolerance, input_file)
         document = document_of(rows, facts, skipped, repeat, notes=tuple(notes), selection=asked)
+        if earlier := set_aside(folder, asked):
+            print(
+                printable(f"the report of another run that was in {folder} is now in {earlier}"),
+                file=sys.stderr,
+            )
         page = write_report(document, folder)
     if interrupted:
         print("interrupted; run the same command again to continue where it stopped", file=sys.stderr)
@@ -245,24 +249,10 @@ def default_folder(
     return Path("reports") / "runs" / f"{name}-{as_file_name(reference)}-{as_file_name(candidate)}{ending}"
 
 
-def require_folder(folder: Path, asked: Mapping[str, Any]) -> None:
-    """Raise InvalidInputError before the first case where the report could not be left in ``folder``, or would replace
-    that of another selection. Raises OSError for what the system says.
-    """
-    from harness.report import DOCUMENT, read_document
-
+def require_folder(folder: Path) -> None:
+    """Raise InvalidInputError before the first case where the report could not be left in ``folder``."""
     if folder.exists() and not folder.is_dir():
         raise InvalidInputError(f"--out {folder} is a file; name a folder")
-    if (folder / DOCUMENT).is_file():
-        there: Mapping[str, Any] = {}
-        with suppress(InvalidInputError):  # a damaged one is nobody's report
-            there = read_document(folder).selection
-        if there and there != asked:
-            other = next((key for key in asked if there.get(key) != asked[key]), "selection")
-            raise InvalidInputError(
-                f"--out {folder} holds the report of another run (its {other} differ); name another folder, "
-                "or remove that one"
-            )
     standing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     if not standing.is_dir():
         raise InvalidInputError(f"--out {folder}: {standing} is a file; name another folder")

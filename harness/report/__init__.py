@@ -4,7 +4,13 @@ from harness.report.changes import Changes, changes
 from harness.report.document import DOCUMENT, Document, document_of, read_document
 from harness.report.figure import heatmap_figure
 from harness.report.page import PAGE, write_page
-from harness.report.summary import document_markdown, summary_markdown, write_report, write_summary
+from harness.report.summary import (
+    document_markdown,
+    set_aside,
+    summary_markdown,
+    write_report,
+    write_summary,
+)
 from harness.report.tables import ROW_COLUMNS, Row, rows_table, table_csv, table_parquet
 from harness.report.terminal import case_line
 from harness.report.view import case_view
@@ -26,6 +32,7 @@ __all__ = [
     "heatmap_figure",
     "read_document",
     "rows_table",
+    "set_aside",
     "summary_markdown",
     "table_csv",
     "table_parquet",

@@ -10,10 +10,12 @@ from typing import Any
 import pandas as pd
 
 from harness.comparison.rows import VERDICTS
-from harness.files import write_text
+from harness.errors import InvalidInputError
+from harness.files import json_digest, write_text
 from harness.naming import code_span, markdown
-from harness.report.document import MEANINGS, Document, document_of
-from harness.report.page import write_page
+from harness.plain import plain
+from harness.report.document import DOCUMENT, MEANINGS, Document, document_of, read_document
+from harness.report.page import PAGE, write_page
 from harness.report.tables import SEPARATOR, Row, table_csv, table_parquet
 from harness.report.worklist import worklist
 
@@ -60,6 +62,29 @@ def write_report(document: Document, folder: str | os.PathLike[str]) -> Path:
     write_text(folder / "summary.md", document_markdown(document))
     document.write(folder)
     return write_page(document, folder)
+
+
+#: What makes a report, beside the files of its cases.
+_PARTS = (PAGE, DOCUMENT, "summary.md", "summary.csv", "summary.parquet")
+
+
+def set_aside(folder: Path, selection: Mapping[str, Any]) -> Path | None:
+    """Where ``folder`` holds the report of another selection, move it into a folder of its own there, and return that.
+
+    Its page has its cases in it; their files may be those of the new run from here on.
+    """
+    try:
+        there = read_document(folder).selection
+    except InvalidInputError:  # none, or a damaged one
+        return None
+    if not there or there == plain(selection):
+        return None
+    aside = folder / f"earlier-{json_digest(there)[:8]}"
+    aside.mkdir(exist_ok=True)
+    for name in _PARTS:
+        if (folder / name).is_file():
+            (folder / name).replace(aside / name)
+    return aside
 
 
 def summary_markdown(
