@@ -19,6 +19,7 @@ def diagnosis_document(diagnosis: Diagnosis, source: str, folder: Path | None) -
     return {
         "model": case.model.name,
         "method": case.method.name,
+        "dtype": case.dtype,
         "reference": case.reference.name,
         "candidate": case.candidate.name,
         "input": source,

@@ -77,6 +77,7 @@ def _diagnosis(path: Path) -> dict[str, Any]:
     read = json.loads(path.read_text(encoding="utf-8"))
     return {
         "explanation": read["explanation"],
+        "dtype": read.get("dtype"),
         "stage": read["stage"],
         "layer": read["layer"],
         "cause": read["cause"],

@@ -10,21 +10,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from harness.drawable import BLUE, GRAY, RED, flat, relevance_colors
 from harness.errors import InvalidInputError
 from harness.files import replacing
 from harness.naming import printable
-from harness.report.drawable import flat
 
-RED, WHITE, BLUE, GRAY = "#ff0000", "#ffffff", "#0000ff", "#808080"
-#: Blue for negative, white for exactly zero (an odd number of entries has a middle one), red for positive,
-#: gray for what is no number.
-RELEVANCE_COLORS = LinearSegmentedColormap.from_list("relevance", [BLUE, WHITE, RED], N=513).with_extremes(
-    bad=GRAY
-)
+RELEVANCE_COLORS = relevance_colors()
 
 _SIZE_INCHES = (11.0, 4.2)
 _DOTS_PER_INCH = 100
@@ -55,7 +50,7 @@ def heatmap_figure(
     """Write a PNG with reference, candidate and candidate minus reference side by side, atomically.
 
     ``reference`` and ``candidate`` are attributions of one shape whose axes ``axes`` names, ``"batch"``
-    first; ``sample`` of the batch is drawn, flat as `harness.report.drawable.flat` makes it; vectors become bars.
+    first; ``sample`` of the batch is drawn, flat as `harness.drawable.flat` makes it; vectors become bars.
     One symmetric scale holds for all three panels, so one colour means one value everywhere. Values that
     are not finite are gray and counted above their panel; the largest absolute difference of a single
     value, before any sum over channels, stands below the title.

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from harness.comparison import relative_l2
+from harness.drawable import flat
 from harness.graph import Graph
-from harness.report.drawable import flat
 
 View = dict[str, Any]
 

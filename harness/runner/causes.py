@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from harness.diagnosis import diagnose
 from harness.diagnosis.document import diagnosis_document
 from harness.engine import Store, result_key
 from harness.errors import HarnessError, described, is_interrupt
-from harness.files import write_json
+from harness.files import replacing, write_json
 from harness.methods import method, slug
 from harness.model_sources import Source
 from harness.naming import file_name
@@ -209,7 +210,24 @@ def _diagnosed(
     row["stage"] = document["stage"] or ""
     row["diagnosed_layer"] = document["layer"] or ""
     row["diagnosis"] = [each["sentence"] for each in findings] or [document["explanation"]]
+    if document["dtype"] == row["dtype"]:
+        _add_steps(document["introduced"], Path(f"{stem}.csv"))
     row["files"] = [*row["files"], *document["files"]]
+
+
+def _add_steps(introduced: Sequence[Row], path: Path) -> None:
+    """Fill in what each layer introduces and inherits in the table of a case."""
+    steps = {each["layer"]: each for each in introduced}
+    with open(path, encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    for line in lines:
+        for key in ("introduced", "inherited"):
+            value = steps.get(line["layer"], {}).get(key)
+            line[key] = "" if value is None else repr(value)
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]) if lines else ["layer"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
 
 
 def _nothing(why: str) -> Row:

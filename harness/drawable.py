@@ -1,12 +1,19 @@
-"""An attribution as something flat that can be drawn: values along one axis, or rows and columns."""
+"""An attribution as something flat that can be drawn: values along one axis, or rows and columns; its colours."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from harness.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
+
+RED, WHITE, BLUE, GRAY = "#ff0000", "#ffffff", "#0000ff", "#808080"
 
 
 def flat(values: np.ndarray, axes: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -36,3 +43,14 @@ def flat(values: np.ndarray, axes: Sequence[str]) -> tuple[np.ndarray, tuple[str
     raise InvalidInputError(
         f"axes ({', '.join(axes)}) have no picture: one to four axes beside the batch have one"
     )
+
+
+@cache
+def relevance_colors() -> Colormap:
+    """Blue for negative, white for exactly zero (an odd number of entries has a middle one), red for positive,
+    gray for what is no number.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colors = LinearSegmentedColormap.from_list("relevance", [BLUE, WHITE, RED], N=513)
+    return colors.with_extremes(bad=GRAY)
