@@ -25,6 +25,7 @@ from harness.plain import json_text
 from harness.report_cli import report_command, worklist_command
 from harness.run_cli import AsJson, run_command
 from harness.stability.command import stability_command
+from harness.watch_cli import watch_command
 
 #: What the parser of the command line raises. Some versions of typer carry a click of their own.
 _UsageError: Any = typer.BadParameter.__base__
@@ -77,6 +78,7 @@ app.command("diagnose")(diagnose_command)
 app.command("report")(report_command)
 app.command("worklist")(worklist_command)
 app.command("compare")(compare_command)
+app.command("watch")(watch_command)
 app.command("stability")(stability_command)
 app.command("history")(history_command)
 app.command("inspect")(inspect_command)

@@ -29,7 +29,7 @@ from harness.backends import (
 )
 from harness.backends.candidate import wire
 from harness.backends.candidate.pair import Pair, graphs_from_wire
-from harness.backends.user_file import import_from_sources
+from harness.backends.user_file import import_from_sources, modules_of
 from harness.case import Case
 from harness.errors import HarnessError, described
 
@@ -58,8 +58,11 @@ def _load(payload: dict[str, Any], arrays: Arrays) -> Answer:
     global _backend
     import_from_sources()
     os.chdir(payload["folder"])
+    # What was prepared by the file as it was is no longer what it prepares.
+    _prepared.clear()
     _backend = backend_named(payload["backend"])
-    return {"name": _backend.name}, {}
+    files = [str(path) for path in modules_of(payload["backend"]).values()]
+    return {"name": _backend.name, "files": files}, {}
 
 
 def _version(payload: dict[str, Any], arrays: Arrays) -> Answer:
