@@ -16,6 +16,8 @@ View = dict[str, Any]
 
 #: The most rows or columns of a map that is kept for the page; larger ones are summed over blocks.
 MOST_PLACES, MOST_PLACES_FAILED = 112, 256
+#: The same along the time of a series, which has few channels.
+MOST_STEPS = 600
 #: How a map is kept: 0 to 254 for -largest to largest, exactly 127 for zero; 255 for what is no finite number.
 ZERO, NOT_FINITE = 127, 255
 
@@ -38,7 +40,7 @@ def case_view(
     samples: list[View] = []
     if reference.shape == x.shape and x.ndim == len(axes) + 1 and 1 <= len(axes) <= 4:
         others = candidate if candidate is not None and candidate.shape == reference.shape else None
-        limit = MOST_PLACES if passed else MOST_PLACES_FAILED
+        limit = MOST_STEPS if len(axes) == 2 else MOST_PLACES if passed else MOST_PLACES_FAILED
         samples = [
             _sample(
                 names[place] if len(names) == len(x) else f"sample {place}",

@@ -83,9 +83,9 @@ function layersPart(one, detail) {
   const stepped = Object.keys(steps).length > 0;
   const marked = (detail.diagnosis && detail.diagnosis.layer) || (rows.find((row) => row.differs) || {}).layer || one.parts_at;
   part.append(element("h3", {}, "Relevance error by layer"),
-    errorChart(rows.map((row) => ({ layer: row.layer, error: row.rel_l2, floor: row.floor, bound: data.multiple * (row.floor || 0), introduced: row.introduced, differs: row.differs })), marked),
+    element("div", { class: "scroll chart" }, errorChart(rows.map((row) => ({ layer: row.layer, error: row.rel_l2, floor: row.floor, bound: data.multiple * (row.floor || 0), introduced: row.introduced, differs: row.differs })), marked)),
     element("p", { class: "soft" }, "Dots: how far the relevance is off in the full run. Band: what rounding explains." + (stepped ? " Diamonds: what the layer’s own step introduces on the reference’s operands; filled where rounding does not explain it." + (detail.diagnosis.dtype && detail.diagnosis.dtype !== one.dtype ? " The steps were run in " + detail.diagnosis.dtype + "." : "") : " Steps were not run for this case, so what a layer introduces is not shown: xai-harness diagnose runs them.")));
-  part.append(element("h3", {}, "Sum of relevance by layer"), sumChart(rows.map((row) => ({ layer: row.layer, ref: row.ref_sum ?? null, cand: row.cand_sum ?? null }))), element("p", { class: "soft" }, "Solid: reference. Dashed: candidate. A method that conserves relevance draws a flat line."));
+  part.append(element("h3", {}, "Sum of relevance by layer"), element("div", { class: "scroll chart" }, sumChart(rows.map((row) => ({ layer: row.layer, ref: row.ref_sum ?? null, cand: row.cand_sum ?? null })))), element("p", { class: "soft" }, "Solid: reference. Dashed: candidate. A method that conserves relevance draws a flat line."));
   const layers = detail.view && sharedParts[detail.view.network];
   if (layers) {
     const byName = Object.fromEntries(rows.map((row) => [row.layer, row]));

@@ -138,6 +138,12 @@ function start() {
   });
   document.getElementById("reset").addEventListener("click", () => go(Object.fromEntries(KEYS.map((key) => [key, ""]))));
   document.addEventListener("click", (event) => {
+    if (event.target.closest("[data-facts]")) {
+      event.preventDefault();
+      if (state().case !== "") go({ case: "" });
+      document.getElementById("facts").focus();
+      return document.getElementById("facts").scrollIntoView();
+    }
     const chip = event.target.closest("[data-set-verdict]");
     if (chip) return go({ verdict: state().verdict === chip.dataset.setVerdict ? "" : chip.dataset.setVerdict, case: "" });
     const sorter = event.target.closest(".sortable th button");
