@@ -35,6 +35,9 @@ def diagnose_command(
         Path | None,
         typer.Option("--reproduce", help="Write a folder that shows the first finding on its own."),
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for a report of this case, report.html, with its reproducer.")
+    ] = None,
     in_process: InProcess = False,
     timeout: Timeout = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
@@ -47,12 +50,18 @@ def diagnose_command(
     from harness.diagnosis import diagnose
     from harness.diagnosis.document import diagnosis_document
     from harness.plain import json_text
+    from harness.report import set_aside, write_report
+    from harness.run_cli import require_folder
     from harness.runner import chosen_input
+    from harness.runner.one import document_of_diagnosis
 
     named_model, method = one_case(words, model_keras, model_torch)
+    if out is not None:
+        require_folder(out)
     given = read_array(input_file)
     loaded = named_model.load(given)
     x, source = chosen_input(loaded, given)
+    page: Path | None = None
     console = Console(stderr=True, highlight=False, markup=False)
     try:
         named = Sides(in_process, timeout).named(reference, candidate)
@@ -65,20 +74,38 @@ def diagnose_command(
                 second,
                 target=target,
                 dtype=dtype,
-                reproduce_in=reproduce,
+                reproduce_in=reproduce or (None if out is None else out / "reproducer"),
                 progress=lambda what: status.update(Text(printable(what))),
                 device=device,
             )
             folder = diagnosis.reproducer if reproduce is not None else None
             # All that is left to compute: the candidate's process ends with this block.
             _ = diagnosis.introduced
+            if out is not None:
+                given_options = {
+                    "--model-keras": model_keras,
+                    "--model-torch": model_torch,
+                    "--reference": reference,
+                    "--candidate": candidate,
+                    "--dtype": dtype,
+                    "--device": None if device == "cpu" else device,
+                    "--target": target,
+                    "--input": input_file,
+                }
+                pairs = [(name, str(value)) for name, value in given_options.items() if value is not None]
+                again = ["diagnose", *words, *(word for pair in pairs for word in pair)]
+                document = document_of_diagnosis(diagnosis, source, out, again, {"diagnose": again})
+                set_aside(out, document.selection)
+                page = write_report(document, out)
     except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
+        print("interrupted; run the same command again", file=sys.stderr)
         raise typer.Exit(130) from None
     if as_json:
         print(json_text(diagnosis_document(diagnosis, source, folder), indent=1))
     else:
         _show(diagnosis, source, folder)
+        if page is not None:
+            _say(f"Report: {page}")
     raise typer.Exit(1 if diagnosis.findings else 0)
 
 
