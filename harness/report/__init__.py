@@ -3,7 +3,7 @@
 from harness.report.changes import Changes, changes
 from harness.report.document import DOCUMENT, Document, document_of, read_document
 from harness.report.figure import heatmap_figure
-from harness.report.page import PAGE, write_page
+from harness.report.page import PAGE, tables_html, write_page
 from harness.report.summary import (
     document_markdown,
     set_aside,
@@ -36,6 +36,7 @@ __all__ = [
     "summary_markdown",
     "table_csv",
     "table_parquet",
+    "tables_html",
     "worklist",
     "write_page",
     "write_report",

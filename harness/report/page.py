@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def page_html(document: Document, folder: Path, changes: Changes | None = None) 
             _share(view, shared)
         details.append(packed(detail))
     cases = [_case(place, row) for place, row in enumerate(document.rows)]
-    return _template().render(
+    return _template("report.html.j2").render(
         document=document,
         cases=cases,
         details=details,
@@ -155,8 +155,39 @@ def _flat(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     return rows
 
 
+def tables_html(
+    title: str, sentences: Iterable[str], tables: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> str:
+    """A page of sentences and tables that sort, for what is no run of cases; ``tables``: by heading, rows.
+
+    The columns of a table are the keys of its rows, in the order in which they are met.
+    """
+    shown = {}
+    for heading, rows in tables.items():
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        shown[heading] = (
+            [(name, _is_number_column(rows, name)) for name in names],
+            [[_cell(row.get(name)) for name in names] for row in rows],
+        )
+    return _template("tables.html.j2").render(title=title, sentences=list(sentences), tables=shown)
+
+
+def _is_number_column(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
+    values = [row[name] for row in rows if row.get(name) is not None]
+    return bool(values) and all(isinstance(value, int | float) for value in values)
+
+
+def _cell(value: Any) -> tuple[str, str]:
+    """What a cell shows, and what it is sorted by."""
+    if value is None or (isinstance(value, float) and value != value):
+        return "", ""
+    if isinstance(value, float):
+        return f"{value:.4g}", repr(value)
+    return printable(str(value)), printable(str(value))
+
+
 @cache
-def _template() -> jinja2.Template:
+def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("harness.report", "page"),
         autoescape=True,
@@ -165,4 +196,4 @@ def _template() -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["number"] = lambda value: "" if value is None or value != value else f"{value:.3g}"
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)

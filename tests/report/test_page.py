@@ -17,7 +17,7 @@ import pytest
 
 from harness.errors import InvalidInputError
 from harness.graph import Graph, Layer
-from harness.report import case_view, changes, document_of, read_document, worklist, write_report
+from harness.report import case_view, changes, document_of, read_document, tables_html, worklist, write_report
 from harness.report.page import page_html
 from harness.report.view import quantised
 
@@ -204,6 +204,19 @@ def test_a_case_has_its_tables_maps_and_diagnosis_on_the_page(tmp_path: Path) ->
     archive = zipfile.ZipFile(io.BytesIO(base64.b64decode(found["reproducer"]["zip"])))
     assert archive.read("a.reproducer/reproduce.py") == b"print(1)"
     assert found["view"]["samples"][0]["reference"]["largest"] == 1.0
+
+
+def test_tables_without_cases_have_a_page_too_and_their_names_are_text() -> None:
+    name = "<img src=x><script>alert(1)</script>"
+    page = tables_html(name, [name], {name: [{name: name, "n": 0.123456}, {"n": float("nan")}]})
+    found = [tag for tag, _ in tags(page).tags]
+    assert "img" not in found
+    assert found.count("script") == 1
+    assert 'data-value="0.123456">0.1235<' in page
+    assert [attributes["data-kind"] for tag, attributes in tags(page).tags if tag == "button"] == [
+        "text",
+        "number",
+    ]
 
 
 def test_a_file_that_is_missing_damaged_or_elsewhere_costs_itself_alone(tmp_path: Path) -> None:
