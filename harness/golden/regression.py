@@ -16,7 +16,14 @@ from harness.comparison import Comparison, layers_around, verdict_line
 from harness.comparison.first_step import BothSteps
 from harness.comparison.verdict import doubtful
 from harness.engine import engine, floor_of
-from harness.errors import CandidateError, HarnessError, UnknownNameError, blamed, is_interrupt
+from harness.errors import (
+    CandidateError,
+    HarnessError,
+    MissingFrameworkError,
+    UnknownNameError,
+    blamed,
+    is_interrupt,
+)
 from harness.files import write_text
 from harness.golden.entry import Golden
 from harness.golden.inspect import Root, load_entry
@@ -196,6 +203,8 @@ def verified_row(root: Root, name: str, backend: Backend, models: Models, folder
     try:
         case, run = _ran(golden, backend, models)
         comparison = against(golden, run, lambda: _steps(case, backend))
+    except MissingFrameworkError:  # one sentence for the command, not one an entry
+        raise
     except Stale as error:
         return failed_row(name, "stale", f"{name}: {error}")
     except CandidateError as error:

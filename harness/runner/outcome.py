@@ -9,7 +9,7 @@ from harness.backends import Backend, why_unsupported
 from harness.case import Case
 from harness.comparison import Comparison, Tolerance
 from harness.engine import compare, engine
-from harness.errors import blamed, described, is_interrupt
+from harness.errors import MissingFrameworkError, blamed, described, is_interrupt
 from harness.methods import Method
 from harness.runner.alone import differs_alone, is_sampled
 from harness.trace import Trace
@@ -49,7 +49,7 @@ def run_case(
     The candidate computes on ``device``; ``tolerance``: see `harness.compare`.
 
     Whatever a side raises, `sys.exit()` included, becomes an outcome with the verdict "error", so that a
-    suite goes on; only the user's own interrupt is passed on.
+    suite goes on; only the user's own interrupt is passed on, and MissingFrameworkError, which every case would raise.
     """
     started, sampled = time.perf_counter(), is_sampled(case)
     seconds: dict[str, float] = {}
@@ -63,6 +63,8 @@ def run_case(
             begun = time.perf_counter()
             traces.append(engine().run(case, backend))
             seconds[side] = time.perf_counter() - begun
+        except MissingFrameworkError:  # one sentence for the command, not one a case
+            raise
         except BaseException as error:  # a faulty side is a finding about that side, not about the suite
             if is_interrupt(error):
                 raise

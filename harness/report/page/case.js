@@ -23,7 +23,7 @@ function verdictPart(one) {
   if (one.input) words.push("input " + one.input);
   if (one.target) words.push("class " + one.target);
   const notes = one.notes ? [element("p", { class: "note" }, one.notes)] : [];
-  return element("div", {}, element("p", {}, badge, " " + words.join("; ") + "."), one.message ? element("p", { class: "finding" }, one.message) : null, ...notes);
+  return element("div", {}, element("p", {}, badge, " " + words.join("; ") + "."), one.message ? element("p", { class: one.passed ? "note" : "finding" }, one.message) : null, ...notes);
 }
 function findingsPart(one, detail) {
   const found = detail.diagnosis, part = element("div", { id: "diagnosis" });
