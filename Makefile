@@ -7,7 +7,7 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format types imports golden-verify goldens attack-goldens attack-models models scores scoreboard benchmarks change-cost clean
+.PHONY: help setup run test lint format types imports golden-verify goldens attack-goldens attack-models models scores scoreboard benchmarks change-cost pictures clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ benchmarks: $(STAMP) ## measure against real signxai and on this machine: an hou
 	$(BIN)/python -m benchmarks.growth --out build/benchmarks/growth.json
 	$(BIN)/python -m benchmarks.scale --out build/benchmarks/scale.json
 	$(BIN)/python -m benchmarks.page build/benchmarks
+
+pictures: $(STAMP) ## pictures of a real run for the documentation: a minute; needs Chromium; docs/pictures
+	$(BIN)/python -m tests.report.pictures
 
 clean: ## remove .venv, caches and run reports
 	rm -rf $(VENV) .tox .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info reports/runs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Iterable
@@ -13,17 +12,17 @@ import typer
 
 app = typer.Typer(help="What is kept per user on this machine: show it, remove it.", no_args_is_help=True)
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
 _DAY_S = 86400.0
 
 
 @app.command("info")
-def info_command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
-) -> None:
+def info_command(as_json: AsJson = False) -> None:
     """Show the kinds of what is kept: how many entries of each, their bytes, and where they are."""
     from harness.engine import Store
     from harness.files import cache_folder
-    from harness.terminal import print_table
+    from harness.terminal import print_json, print_table
 
     root, store = cache_folder(), Store()
     recordings, peers = root / "recordings", root / "peers"
@@ -38,7 +37,7 @@ def info_command(
         for kind, (place, entries) in counts.items()
     ]
     if as_json:
-        print(json.dumps({"limit": store.limit, "kinds": rows}, indent=1))
+        print_json({"limit": store.limit, "kinds": rows}, indent=1)
         return
     print_table(rows, ("kind", "entries", "bytes", "place"))
     print(f"Results are kept up to {store.limit} bytes; to remove them: xai-harness cache prune")
@@ -60,11 +59,13 @@ def prune_command(
             "--peers", help="The peers too: those of earlier pins, or what --older-than and --all say."
         ),
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Remove kept results, those that were not used for longest first: down to the limit if no option is given."""
     from harness.engine import Store
     from harness.errors import InvalidInputError
     from harness.files import byte_count
+    from harness.terminal import print_json
 
     if everything and (limit is not None or older_than is not None):
         raise InvalidInputError("--all leaves nothing for --limit or --older-than; leave out one of them")
@@ -73,12 +74,19 @@ def prune_command(
     store = Store()
     least = 0 if everything else None if limit is None else byte_count(limit, "--limit")
     removed = store.prune(least, None if older_than is None else older_than * _DAY_S)
-    print(f"results: {len(removed)} removed, {sum(entry.size for entry in removed)} bytes; {store.folder}")
+    size = sum(entry.size for entry in removed)
+    gone = _pruned_peers(everything, older_than) if peers else []
+    if as_json:
+        print_json({"results": len(removed), "bytes": size, "folder": store.folder, "peers": gone})
+        return
+    print(f"results: {len(removed)} removed, {size} bytes; {store.folder}")
+    for folder in gone:
+        print(f"removed {folder}")
     if peers:
-        _prune_peers(everything, older_than)
+        print(f"peers: {len(gone)} removed")
 
 
-def _prune_peers(everything: bool, older_than: float | None) -> None:
+def _pruned_peers(everything: bool, older_than: float | None) -> list[Path]:
     from harness.peers import folder_of, peers, remove
 
     def goes(folder: Path) -> bool:
@@ -87,10 +95,7 @@ def _prune_peers(everything: bool, older_than: float | None) -> None:
         return folder.exists() and time.time() - folder.stat().st_mtime > older_than * _DAY_S
 
     current = [folder_of(peer) for peer in peers().values()]
-    removed = [folder for name in peers() for folder in remove(name, goes)]
-    for folder in removed:
-        print(f"removed {folder}")
-    print(f"peers: {len(removed)} removed")
+    return [folder for name in peers() for folder in remove(name, goes)]
 
 
 def _folders(place: Path, pattern: str) -> list[Path]:

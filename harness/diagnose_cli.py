@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,6 +40,9 @@ def diagnose_command(
         Path | None,
         typer.Option("--reproduce", help="Write a folder that shows the first finding on its own."),
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for a report of this case, report.html, with its reproducer.")
+    ] = None,
     in_process: InProcess = False,
     timeout: Timeout = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
@@ -52,15 +54,23 @@ def diagnose_command(
     from harness.backends import defaults_of
     from harness.checks import read_array
     from harness.diagnosis import diagnose
+    from harness.diagnosis.document import diagnosis_document
     from harness.methods import method as method_named
+    from harness.plain import json_text
+    from harness.report import set_aside, write_report
+    from harness.run_cli import require_folder
     from harness.runner import chosen_input
+    from harness.runner.one import document_of_diagnosis
 
     named_model, method = one_case(words, model_keras, model_torch)
+    if out is not None:
+        require_folder(out)
     usual = defaults_of(method_named(method))
     reference, candidate = reference or usual.reference, candidate or usual.candidate
     given = read_array(input_file)
     loaded = named_model.load(given)
     x, source = chosen_input(loaded, given)
+    page: Path | None = None
     console = Console(stderr=True, highlight=False, markup=False)
     try:
         named = Sides(in_process, timeout).named(reference, candidate)
@@ -73,20 +83,38 @@ def diagnose_command(
                 second,
                 target=target,
                 dtype=dtype,
-                reproduce_in=reproduce,
+                reproduce_in=reproduce or (None if out is None else out / "reproducer"),
                 progress=lambda what: status.update(Text(printable(what))),
                 device=device,
             )
             folder = diagnosis.reproducer if reproduce is not None else None
             # All that is left to compute: the candidate's process ends with this block.
             _ = diagnosis.introduced
+            if out is not None:
+                given_options = {
+                    "--model-keras": model_keras,
+                    "--model-torch": model_torch,
+                    "--reference": reference,
+                    "--candidate": candidate,
+                    "--dtype": dtype,
+                    "--device": None if device == "cpu" else device,
+                    "--target": target,
+                    "--input": input_file,
+                }
+                pairs = [(name, str(value)) for name, value in given_options.items() if value is not None]
+                again = ["diagnose", *words, *(word for pair in pairs for word in pair)]
+                document = document_of_diagnosis(diagnosis, source, out, again, {"diagnose": again})
+                set_aside(out, document.selection)
+                page = write_report(document, out)
     except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
+        print("interrupted; run the same command again", file=sys.stderr)
         raise typer.Exit(130) from None
     if as_json:
-        print(json.dumps(_document(diagnosis, source, folder), indent=1, default=str))
+        print(json_text(diagnosis_document(diagnosis, source, folder), indent=1))
     else:
         _show(diagnosis, source, folder)
+        if page is not None:
+            _say(f"Report: {page}")
     raise typer.Exit(1 if diagnosis.findings else 0)
 
 
@@ -164,28 +192,3 @@ def _rows(diagnosis: Diagnosis) -> list[dict[str, Any]]:
         for row in table.itertuples()
         if row.differs
     ]
-
-
-def _document(diagnosis: Diagnosis, source: str, folder: Path | None) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    case = diagnosis.case
-    return {
-        "model": case.model.name,
-        "method": case.method.name,
-        "reference": case.reference.name,
-        "candidate": case.candidate.name,
-        "input": source,
-        "target": case.target.tolist(),
-        "stage": diagnosis.stage,
-        "layer": diagnosis.layer,
-        "cause": diagnosis.cause,
-        "explanation": diagnosis.explanation,
-        "residual": diagnosis.residual,
-        "left": diagnosis.left,
-        "complete": diagnosis.complete,
-        "findings": [asdict(each) for each in diagnosis.findings],
-        "introduced": diagnosis.introduced.to_dict("records"),
-        "notes": diagnosis.notes,
-        "reproducer": None if folder is None else str(folder),
-    }

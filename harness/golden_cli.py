@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.executor_options import Jobs, On, TaskTimeout, executor_of
+from harness.golden_options import (
+    GOLDEN_ROOT,
+    AsJson,
+    Dtypes,
+    Input,
+    Methods,
+    Reason,
+    RootFolder,
+    Suite,
+    is_wanted,
+)
+from harness.golden_verify_cli import verify_command
 from harness.model_options import ModelKeras, Models, ModelTorch, sources
 from harness.naming import printable
 from harness.sides import InProcess, Sides, Timeout
@@ -24,23 +34,8 @@ app = typer.Typer(
     help="Record golden outputs of the reference; verify a candidate against them.", no_args_is_help=True
 )
 
-Methods = Annotated[
-    list[str] | None, typer.Option("--method", help="Method name or glob (quote it); may be repeated.")
-]
-Dtypes = Annotated[list[str] | None, typer.Option(help="float32 or float64; may be repeated.")]
-Suite = Annotated[
-    str | None, typer.Option(help="quick, default, large or catalogue: their models and methods.")
-]
-RootFolder = Annotated[Path, typer.Option("--root", help="Folder of the goldens.")]
-Reason = Annotated[
-    str, typer.Option(help="Why a golden that is there is replaced or removed; kept on record.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-Input = Annotated[
-    Path | None,
-    typer.Option("--input", help="A .npy file, (batch, *input_shape), instead of the model's example."),
-]
-GOLDEN_ROOT = Path("golden")
+
+app.command("verify")(verify_command)
 
 
 @app.command("record")
@@ -68,10 +63,11 @@ def record_command(
     input_file: Input = None,
     in_process: InProcess = False,
     timeout: Timeout = None,
+    as_json: AsJson = False,
 ) -> None:
     """Store the reference's traces with their noise floors (all suite methods on digits-cnn unless selected)."""
     from harness.checks import checked_dtype, read_array
-    from harness.errors import HarnessError, MethodDoesNotApplyError
+    from harness.errors import HarnessError, MethodDoesNotApplyError, UnknownNameError
     from harness.golden import read_manifest, record
     from harness.methods import SUITE_METHODS
     from harness.methods import method as method_named
@@ -82,12 +78,21 @@ def record_command(
     among = known_methods() if methods else chosen.methods if chosen else SUITE_METHODS
     names = [name for name in select_methods(methods or (), among) if not (no_sampled and is_sampled(name))]
     dtypes = [checked_dtype(name) for name in dtype or ["float64"]]
+    if form not in ("full", "sketch"):
+        raise UnknownNameError("form of golden", form, ("full", "sketch"))
     named = sources(models, model_keras, model_torch) or sources(
         list(chosen.models) if chosen else ["digits-cnn"], None, None
     )
     x_given = read_array(input_file)
     read_manifest(root)
     counts: Counter[str] = Counter()
+    recorded: list[dict[str, str]] = []
+
+    def told(status: str, case: str, words: str) -> None:
+        recorded.append({"status": status, "case": case, "words": words})
+        if not as_json:
+            _show_one(recorded[-1])
+
     with Sides(in_process, timeout, per_case=True).named(reference) as (backend,):
         for source in named:
             model, facts = source.load(x_given), source.facts()
@@ -103,11 +108,11 @@ def record_command(
                     )
                 except HarnessError as error:
                     counts["failed"] += 1
-                    print(printable(f"FAILED {model.name} {name}: {error}"))
+                    told("failed", f"{model.name} {name}", str(error))
                     continue
                 counts[done.status] += 1
-                print(printable(f"{done.status} {model.name} {name}: {done.path}"))
-    print(", ".join(f"{number} {what}" for what, number in counts.items() if number))
+                told(done.status, f"{model.name} {name}", str(done.path))
+    _show_recorded(recorded, counts, as_json)
     raise typer.Exit(1 if counts["failed"] else 0)
 
 
@@ -124,119 +129,35 @@ def import_command(
     reference: Annotated[str, typer.Option(help="Backend that measures the noise floor.")] = "tensorflow",
     reason: Reason = "",
     root: RootFolder = GOLDEN_ROOT,
+    as_json: AsJson = False,
 ) -> None:
     """Store references that a library has published (the layout of test-data-innvestigate) as goldens."""
     from harness.golden.importing import import_files
     from harness.golden.single_layer import read_descriptions
 
     counts: Counter[str] = Counter()
+    imported: list[dict[str, str]] = []
     for done in import_files(root, files, read_descriptions(layers), reference, method, reason):
         counts[done.status] += 1
-        print(printable(f"{'FAILED' if done.status == 'failed' else done.status} {done.case}: {done.words}"))
-    print(", ".join(f"{number} {what}" for what, number in counts.items()))
+        imported.append({"status": done.status, "case": done.case, "words": done.words})
+        if not as_json:
+            _show_one(imported[-1])
+    _show_recorded(imported, counts, as_json)
     raise typer.Exit(1 if counts["failed"] else 0)
 
 
-@app.command("verify")
-def verify_command(
-    models: Models = None,
-    methods: Methods = None,
-    model_keras: ModelKeras = None,
-    model_torch: ModelTorch = None,
-    suite: Suite = None,
-    candidate: Annotated[
-        str, typer.Option(help="Backend under test: a name, or FILE.py:NAME for one of your own.")
-    ] = "torch",
-    dtype: Dtypes = None,
-    root: RootFolder = GOLDEN_ROOT,
-    out: Annotated[
-        Path | None, typer.Option(help="Result folder; left out, reports/runs/golden-CANDIDATE.")
-    ] = None,
-    junitxml: Annotated[Path | None, typer.Option(help="Write the result as JUnit XML, too.")] = None,
-    in_process: InProcess = False,
-    timeout: Timeout = None,
-    causes: Annotated[
-        int, typer.Option(min=0, help="Of so many goldens that regressed, look for the cause.")
-    ] = 5,
-    jobs: Jobs = None,
-    where: On = "processes",
-    task_timeout: TaskTimeout = None,
-    as_json: AsJson = False,
-) -> None:
-    """Run the candidate against the stored goldens; the reference's framework is not needed."""
-    from harness.errors import InvalidInputError
-    from harness.golden import Models as Loaded
-    from harness.golden import inspect, nothing_there, verify_all, verify_spread
-    from harness.golden.causes import name_causes
-    from harness.golden.summary import counted, junit, not_held
-    from harness.naming import file_name
-    from harness.report import write_summary
-    from harness.runner import environment
-    from harness.terminal import Watch
+def _show_one(row: Mapping[str, str]) -> None:
+    status = "FAILED" if row["status"] == "failed" else row["status"]
+    print(printable(f"{status} {row['case']}: {row['words']}"))
 
-    wanted, patterns = _selection(models, model_keras, methods, suite)
-    inspected = inspect(root)
-    names = [name for name in inspected.manifest.entries if _is_wanted(name, wanted, patterns, dtype)]
-    if not names and not inspected.problems:
-        raise InvalidInputError(nothing_there(root, wanted, patterns))
-    folder = out or Path("reports") / "runs" / f"golden-{file_name(Path(candidate).name)}"
-    given = sources(models, model_keras, model_torch)
-    loaded = Loaded(tuple(given))
-    executor = executor_of(jobs, where, task_timeout, in_process)
 
-    def wants(name: str) -> bool:
-        return _is_wanted(name, wanted, patterns, dtype)
+def _show_recorded(rows: Sequence[Mapping[str, str]], counts: Counter[str], as_json: bool) -> None:
+    from harness.terminal import print_json
 
-    rows: list[dict[str, Any]] = []
-    try:
-        with (
-            Sides(in_process, timeout, per_case=True).named(candidate) as (backend,),
-            Watch(len(names), as_json) as watch,
-        ):
-            if executor is None:
-                judged = verify_all(inspected, backend, loaded, wants, folder, watch.started)
-            else:
-                judged = verify_spread(inspected, backend, given, executor, wants, folder, watch.started)
-            for row in judged:
-                row.setdefault("candidate", backend.name)
-                rows.append(row)
-                lines = [row["layers"]] if row["layers"] else []
-                lines.append(f"{'pass' if row['passed'] else 'FAIL'}  {row['case']}  {row['message']}")
-                watch.finished("\n".join(lines), bool(row["passed"]))
-            name_causes(rows, inspected, backend, loaded, causes, watch.started)
-            facts = environment([backend]) | {"goldens": str(root)}
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again", file=sys.stderr)
-        raise typer.Exit(130) from None
-    # What is wrong with the root first, then the entries by name, whoever was done first.
-    order = {name: place for place, name in enumerate(sorted(inspected.entries), start=1)}
-    rows.sort(key=lambda row: order.get(row["case"], 0))
-    kept = [{key: value for key, value in row.items() if key not in ("layers", "case")} for row in rows]
-    page = write_summary(kept, folder, facts, again=_verify_again(root)) if kept else folder
-    if junitxml is not None:
-        junit(rows, junitxml)
-    passed = sum(bool(row["passed"]) for row in rows)
     if as_json:
-        for row in rows:
-            del row["layers"]
-        document = {
-            "passed": passed,
-            "cases": len(rows),
-            "folder": str(folder),
-            "rows": [{key: _plain(value) for key, value in row.items()} for row in rows],
-            "leftovers": list(inspected.leftovers),
-        }
-        print(json.dumps(document))
+        print_json({"counts": dict(counts), "goldens": rows})
     else:
-        for leftover in inspected.leftovers:
-            print(
-                printable(f"left by an interrupted recording, harmless: {leftover}; xai-harness golden prune")
-            )
-        for line in not_held(rows):
-            print(printable(line))
-        print(printable(counted(rows)))
-        print(printable(f"{passed} of {len(rows)} goldens hold. Report: {page}"))
-    raise typer.Exit(0 if passed == len(rows) else 1)
+        print(", ".join(f"{number} {what}" for what, number in counts.items() if number))
 
 
 @app.command("list")
@@ -249,23 +170,19 @@ def list_command(
 ) -> None:
     """List the goldens, and what is wrong with the folder. Exit status 1 if something is."""
     from harness.golden import inspect
-    from harness.terminal import print_table
+    from harness.terminal import print_json, print_table
 
     inspected = inspect(root)
     rows = []
     for name, entry in sorted(inspected.entries.items()):
-        if _is_wanted(name, models or (), methods or (), dtype):
+        if is_wanted(name, models or (), methods or (), dtype):
             sizes = [inspected.manifest.files[entry[key]]["size"] for key in ("file", "shared")]
             rows.append(
                 {"golden": name, "kB": round(sizes[0] / 1e3, 1), "shared kB": round(sizes[1] / 1e3, 1)}
             )
     problems = [vars(each) for each in inspected.problems]
     if as_json:
-        print(
-            json.dumps(
-                {"goldens": rows, "problems": problems, "leftovers": list(inspected.leftovers)}, indent=1
-            )
-        )
+        print_json({"goldens": rows, "problems": problems, "leftovers": list(inspected.leftovers)}, indent=1)
     else:
         print_table(rows, ("golden", "kB", "shared kB"))
         for problem in inspected.problems:
@@ -281,12 +198,13 @@ def show_command(
 ) -> None:
     """Where a golden comes from, what it holds, what it replaced."""
     from harness.golden import read_manifest
+    from harness.terminal import print_json
 
-    golden = _named(root, name)
+    golden = golden_named(root, name)
     facts = {key: value for key, value in golden.facts.items() if key not in ("layers", "method", "run")}
     replaced = [each for each in read_manifest(root).replaced if each.get("entry") == name]
     if as_json:
-        print(json.dumps({**golden.facts, "replaced": replaced}, indent=1))
+        print_json({**golden.facts, "replaced": replaced}, indent=1)
         return
     for key, value in facts.items():
         print(printable(f"{key}: {value if isinstance(value, str) else json.dumps(value)}"))
@@ -310,13 +228,13 @@ def diff_command(
     """How far two goldens, or two runs, are apart. Exit status 1 if they differ."""
     from harness.golden import distances
     from harness.golden.summary import run_differences
-    from harness.terminal import print_table
+    from harness.terminal import print_json, print_table
 
     if (Path(one) / "summary.parquet").is_file() and (Path(other) / "summary.parquet").is_file():
         rows = run_differences(Path(one), Path(other))
         columns: tuple[str, ...] = ("model", "method", "dtype", "what", "A", "B")
     else:
-        apart = distances(_named(root, one), _named(other_root or root, other))
+        apart = distances(golden_named(root, one), golden_named(other_root or root, other))
         rows = [
             {"tensor": name, "rel_l2": f"{each.rel_l2:.2e}", "max_abs": f"{each.max_abs:.2e}"}
             for name, each in apart.items()
@@ -324,7 +242,7 @@ def diff_command(
         ]
         columns = ("tensor", "rel_l2", "max_abs")
     if as_json:
-        print(json.dumps(rows))
+        print_json(rows)
     elif rows:
         print_table(rows, columns)
     else:
@@ -343,14 +261,16 @@ def prune_command(
     missing: Annotated[bool, typer.Option("--missing", help="Forget goldens whose files are gone.")] = False,
     reason: Reason = "",
     root: RootFolder = GOLDEN_ROOT,
+    as_json: AsJson = False,
 ) -> None:
     """Remove what interrupted recordings left; with a selection, those goldens too (--reason says why)."""
     from harness.golden import inspect, locked, read_manifest, remove, tidy
     from harness.golden.regression import stale_entries
+    from harness.terminal import print_json
 
     inspected = inspect(root)
     wanted = [
-        name for name in inspected.manifest.entries if _is_wanted(name, models or (), methods or (), dtype)
+        name for name in inspected.manifest.entries if is_wanted(name, models or (), methods or (), dtype)
     ]
     gone: list[str] = []
     if stale:
@@ -364,12 +284,15 @@ def prune_command(
         remove(root, gone, reason)
     with locked(root):
         left = tidy(root, read_manifest(root))
+    if as_json:
+        print_json({"goldens": gone, "leftovers": left})
+        return
     for name in (*gone, *left):
         print(printable(f"removed {name}"))
     print(f"{len(gone)} goldens and {len(left)} leftovers removed.")
 
 
-def _named(root: Path, name: str) -> Golden:
+def golden_named(root: Path, name: str) -> Golden:
     """The golden of this name under ``root``; raises UnknownNameError, or ModelSourceError for a damaged one."""
     from harness.errors import UnknownNameError
     from harness.golden import load_entry, read_manifest
@@ -384,34 +307,3 @@ def _loaded(models: Sequence[str] | None) -> Any:
     from harness.golden import Models as Loaded
 
     return Loaded(tuple(sources(models, None, None)))
-
-
-def _selection(
-    models: list[str] | None, keras: str | None, methods: list[str] | None, suite: str | None
-) -> tuple[list[str], list[str]]:
-    from harness.runner import suite_named
-
-    chosen = suite_named(suite) if suite else None
-    names = [*(models or ()), *([keras] if keras else ())]
-    return names or list(chosen.models if chosen else ()), methods or list(chosen.methods if chosen else ())
-
-
-def _verify_again(root: Path) -> Callable[[Mapping[Any, Any]], list[str]]:
-    """The words of the command that verifies one golden again, by its row."""
-    return lambda row: [
-        *("golden", "verify", "--root", str(root), "--model", str(row["model"])),
-        *("--method", str(row["method"]), "--dtype", str(row["dtype"]), "--candidate", str(row["candidate"])),
-    ]
-
-
-def _is_wanted(
-    name: str, models: Sequence[str], methods: Sequence[str], dtypes: Sequence[str] | None
-) -> bool:
-    from harness.golden import is_selected
-
-    return is_selected(name, models, methods, dtypes or ())
-
-
-def _plain(value: Any) -> Any:
-    """``value`` as JSON can hold it: without NaN and infinities."""
-    return None if isinstance(value, float) and value - value != 0 else value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +28,7 @@ def history_command(
     from harness.history import KEY, PATH, last_night, plot, read_history
     from harness.methods import slug
     from harness.naming import file_name
-    from harness.terminal import print_table
+    from harness.terminal import print_json, print_table
 
     place = PATH if file is None else file
     table = read_history(place)
@@ -51,7 +50,7 @@ def history_command(
     if as_json:
         plain = chosen.drop(columns="versions").astype(object)
         nights = plain.where(plain.notna(), None).to_dict("records")
-        print(json.dumps({"picture": str(picture), "rows": nights}))
+        print_json({"picture": str(picture), "rows": nights})
         return
     rows = [
         {

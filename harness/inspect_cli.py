@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,6 +55,7 @@ def inspect_command(
     """List the layers of a model: what is read, what is not, and what to do. Exit status 1 if it does not load."""
     from harness.checks import read_array
     from harness.errors import InvalidInputError
+    from harness.terminal import print_json
 
     named = sources([model] if model else None, model_keras, model_torch)
     if len(named) != 1:
@@ -63,7 +63,7 @@ def inspect_command(
     source = named[0]
     inspection = inspected(source.words, lambda: source.load(read_array(input_file)))
     if as_json:
-        print(json.dumps({"loads": inspection.loads, **asdict(inspection)}, indent=1))
+        print_json({"loads": inspection.loads, **asdict(inspection)}, indent=1)
     else:
         _show(inspection)
     raise typer.Exit(0 if inspection.loads and not inspection.unverified else 1)

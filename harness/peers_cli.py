@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -12,14 +11,16 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(help="Name of the peer; see: xai-harness peers list")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 
 @app.command("install")
-def install_command(name: Name) -> None:
+def install_command(name: Name, as_json: AsJson = False) -> None:
     """Make the environment of a peer: venv, pinned versions, kept per user. A second run takes it as it is."""
     from rich.console import Console
 
     from harness.peers import install
+    from harness.terminal import print_json
 
     console = Console(stderr=True, highlight=False, markup=False)
     try:
@@ -31,19 +32,21 @@ def install_command(name: Name) -> None:
     except KeyboardInterrupt:
         console.print(f"interrupted; {name} is not installed, run the same command again")
         raise typer.Exit(130) from None
-    print(f"{name} is installed: {python}")
+    if as_json:
+        print_json({"peer": name, "python": str(python)})
+    else:
+        print(f"{name} is installed: {python}")
 
 
 @app.command("list")
-def list_command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
-) -> None:
+def list_command(as_json: AsJson = False) -> None:
     """List the peers: pinned version, whether each can be used, and its interpreter."""
     from harness.peers import status
+    from harness.terminal import print_json
 
     rows = status()
     if as_json:
-        print(json.dumps(rows, indent=1))
+        print_json(rows, indent=1)
     else:
         for row in rows:
             where = f"{row['python']} ({row['source']})" if row["available"] else row["note"]
@@ -51,11 +54,15 @@ def list_command(
 
 
 @app.command("remove")
-def remove_command(name: Name) -> None:
+def remove_command(name: Name, as_json: AsJson = False) -> None:
     """Remove the environments of a peer; an interpreter that a variable names is left alone."""
     from harness.peers import remove
+    from harness.terminal import print_json
 
     removed = remove(name)
+    if as_json:
+        print_json({"peer": name, "removed": removed})
+        return
     for folder in removed:
         print(f"removed {folder}")
     if not removed:

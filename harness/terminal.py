@@ -5,21 +5,39 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Self
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
+from rich.text import Text
 
 from harness.naming import printable
+from harness.plain import json_text
 from harness.report import case_line
 from harness.runner import Progress, Skipped
+
+#: A column is as wide as its widest cell, but for cells wider than this: what stands behind those is moved.
+_WIDEST = 48
+
+
+class PlainConsole(Console):
+    """A console that shows text as it is: a bracket in a name is no markup, a number has no colour.
+
+    Where the reader of a pipe has had enough, BrokenPipeError says so.
+    """
+
+    def __init__(self, stderr: bool = False, soft_wrap: bool = False) -> None:
+        super().__init__(stderr=stderr, soft_wrap=soft_wrap, highlight=False, markup=False, emoji=False)
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 class _Display:
     """A progress bar on the terminal while it is entered, and lines above it."""
 
     def __init__(self, count: int, to_stderr: bool) -> None:
-        self._console = Console(stderr=to_stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
+        self._console = PlainConsole(to_stderr, soft_wrap=True)
         self._bar = _bar(self._console)
         self._task = self._bar.add_task("starting", total=count)
 
@@ -36,24 +54,30 @@ class _Display:
 class RunDisplay(_Display):
     """A progress bar on the terminal and one line per finished case above it."""
 
-    def __init__(self, cases: int, to_stderr: bool = False) -> None:
+    def __init__(self, cases: int, to_stderr: bool = False, quiet: bool = False) -> None:
         super().__init__(cases, to_stderr)
-        self.progress = Progress(started=self._started, finished=self._finished, skipped=self._skipped)
+        self._quiet = quiet
+        self.progress = Progress(started=self.started, finished=self._finished, skipped=self._skipped)
         #: Methods that do not apply to a model, in the order they were met.
         self.skipped: list[Skipped] = []
         #: Rows that were computed, not found.
         self.computed: list[dict[str, Any]] = []
+        #: All rows, in the order in which they came.
+        self.rows: list[dict[str, Any]] = []
 
-    def _started(self, case: str) -> None:
+    def started(self, case: str) -> None:
+        """What is done now."""
         self._bar.update(self._task, description=printable(case))
 
     def _finished(self, row: dict[str, Any], reused: bool) -> None:
+        self.rows.append(row)
         line = case_line(row)
         if reused:
             line.append("  (done before)")
         else:
             self.computed.append(row)
-        self._console.print(line)
+        if not self._quiet:
+            self._console.print(line)
         self._bar.advance(self._task)
 
     def _skipped(self, skipped: Skipped) -> None:
@@ -93,12 +117,27 @@ def _bar(console: Console) -> Bar:
 
 
 def print_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
-    """``rows`` as a plain table with these columns; values that are missing are left empty."""
-    # Cells hold names: a bracket in one is no markup.
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        table.add_row(*(printable(_text(row.get(column))) for column in columns))
-    Console(soft_wrap=False, highlight=False, markup=False, emoji=False).print(table)
+    """``rows`` as a plain table with these columns; values that are missing are left empty.
+
+    A row is one line, whole, however wide the terminal is and whatever the table is piped into. Cells hold names: a
+    bracket in one is no markup.
+    """
+    cells = [[printable(_text(row.get(column))) for column in columns] for row in rows]
+    widths = [
+        max((each for each in map(cell_len, column) if each <= _WIDEST), default=0)
+        for column in zip(columns, *cells, strict=True)
+    ]
+    console = PlainConsole(soft_wrap=True)
+    for place, line in enumerate((columns, *cells)):
+        text = "  ".join(
+            cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)
+        )
+        console.print(Text(text.rstrip(), style="" if place else "bold"))
+
+
+def print_json(document: Any, indent: int | None = None) -> None:
+    """``document`` as JSON on standard output, whatever numbers are in it."""
+    print(json_text(document, indent))
 
 
 def _text(value: Any) -> str:

@@ -5,11 +5,17 @@ Importing this imports neither TensorFlow nor torch.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ported_models.loading import load_model
 from ported_models.model import PortedModel
+
+# Whichever way a model is loaded, and whichever side imports TensorFlow first, it is the same TensorFlow: its plain
+# kernels, as the reference asks for them, and none of its remarks. What the user has set stays.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 if TYPE_CHECKING:
     from ported_models.pair import PortedPair

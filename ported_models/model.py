@@ -25,7 +25,7 @@ TWIN_DTYPES = ("float32", "float64")
 KEPT_TWINS = 2**27
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PortedModel:
     """A graph and what is known about it; the graph is the truth, everything else is made from it.
 
@@ -74,6 +74,32 @@ class PortedModel:
     @property
     def name(self) -> str:
         return self.graph.name
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.name!r}, input {self.input_shape}, {len(self.layers)} layers, "
+            f"{self.weight_count:,} weights, {self.classes} classes)"
+        )
+
+    def _repr_html_(self) -> str:
+        from harness.notebook import shown
+
+        rows = [
+            (
+                each.name,
+                each.kind,
+                each.shape,
+                ", ".join(each.inputs),
+                sum(w.size for w in each.weights.values()),
+            )
+            for each in self.layers
+        ]
+        return shown(repr(self), ("layer", "kind", "shape", "reads", "weights"), rows, self.notes)
+
+    @property
+    def weight_count(self) -> int:
+        """How many numbers the network has learnt."""
+        return sum(array.size for layer in self.layers for array in layer.weights.values())
 
     @property
     def layers(self) -> tuple[Layer, ...]:

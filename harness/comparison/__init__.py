@@ -5,7 +5,7 @@ from harness.comparison.describe import layers_around, verdict_line
 from harness.comparison.floor import MULTIPLE, RUNS, NoiseFloor
 from harness.comparison.metrics import Distance, Statistics, compare_arrays, relative_l2
 from harness.comparison.rows import PASSING, VERDICTS, ForwardRow, Row, verdict_of
-from harness.comparison.verdict import Comparison, judge
+from harness.comparison.verdict import Comparison, Tolerance, judge
 
 __all__ = [
     "MULTIPLE",
@@ -18,6 +18,7 @@ __all__ = [
     "NoiseFloor",
     "Row",
     "Statistics",
+    "Tolerance",
     "compare_arrays",
     "judge",
     "judge_arrays",

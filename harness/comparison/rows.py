@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -178,8 +178,13 @@ def _named(index: tuple[int, ...] | None, axes: tuple[str, ...]) -> dict[str, in
     return dict(zip(names, index, strict=True))
 
 
-def relevance_frame(rows: Sequence[Row]) -> pandas.DataFrame:
-    """Relevance, a row a layer: every figure of its distance, and of the statistics of each side."""
+def relevance_frame(
+    rows: Sequence[Row], steps: Mapping[str, tuple[float, float]] | None = None
+) -> pandas.DataFrame:
+    """Relevance, a row a layer: every figure of its distance, and of the statistics of each side.
+
+    ``steps``: by layer, what its own step introduces and what it inherits; NaN where no step was run.
+    """
     import pandas
 
     records = []
@@ -195,7 +200,8 @@ def relevance_frame(rows: Sequence[Row]) -> pandas.DataFrame:
                 record[f"{side}_{column}"] = (
                     _named(value, row.axes) if column in ("argmin", "argmax") else value
                 )
-        records.append(record | _ruling(row))
+        introduced, inherited = (steps or {}).get(row.layer, (np.nan, np.nan))
+        records.append(record | {"introduced": introduced, "inherited": inherited} | _ruling(row))
     return pandas.DataFrame.from_records(records)
 
 

@@ -34,6 +34,7 @@ from harness.trace import Trace
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
 Tolerance = float | Literal["close"] | None
 
@@ -51,7 +52,8 @@ class Comparison:
     ``attribution``: the result itself, after post-processing. ``unverified``: why the pair that the traces are runs
     of is not one network; such a comparison is "divergent" at best and never passes, whatever its rows say.
     ``state``: which side leaves the model, its input or what all code of the process shares changed, and what of
-    it; such a comparison is an "error" and never passes.
+    it; such a comparison is an "error" and never passes. ``steps``: by layer, the error that its own step introduces
+    and the one that it inherits, where steps were run (`Diagnosis.comparison` has them).
 
     ``first_divergent``: the layer whose step made the first relevance that differs (is neither identical nor
     equivalent), from the output backwards: not the layer that received it, but the one that reads that layer. It is
@@ -70,6 +72,7 @@ class Comparison:
     unverified: str | None = None
     first_divergent: str | None = None
     state: str | None = None
+    steps: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -102,7 +105,7 @@ class Comparison:
     @cached_property
     def table(self) -> pandas.DataFrame:
         """Relevance, a row a layer in backward order; the columns are those of `harness.comparison.rows.Row`."""
-        return relevance_frame(self.rows)
+        return relevance_frame(self.rows, self.steps)
 
     @cached_property
     def forward_table(self) -> pandas.DataFrame:
@@ -132,6 +135,29 @@ class Comparison:
         if isinstance(self.tolerance, int | float):
             return row.verdict != "error" and row.rel_l2 <= self.tolerance
         return False
+
+    def plot(self) -> Figure:
+        """The error by layer as a Matplotlib figure, which a notebook shows; the band is what rounding explains."""
+        from harness.report.plots import error_figure
+
+        return error_figure(self, {layer: step[0] for layer, step in self.steps.items()})
+
+    def _repr_html_(self) -> str:
+        from harness.notebook import shown
+
+        columns = (
+            "layer",
+            "kind",
+            "shape",
+            "rel_l2",
+            "introduced",
+            "inherited",
+            "floor",
+            "floors",
+            "verdict",
+        )
+        rows = self.table[list(columns)].itertuples(index=False, name=None)
+        return shown(repr(self), columns, rows, self.notes)
 
     def __repr__(self) -> str:
         worst = self.worst

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,8 +71,14 @@ class Diagnosis:
 
     @cached_property
     def comparison(self) -> Comparison:
-        """Of the two full runs, in the dtype in which the difference was looked for. Raises InvalidInputError."""
-        return compare(self.case.reference_run, self.case.candidate_run)
+        """Of the two full runs, in the dtype in which the difference was looked for, with what each step introduces.
+
+        Raises InvalidInputError.
+        """
+        compared = compare(self.case.reference_run, self.case.candidate_run)
+        table = self.introduced
+        steps = zip(table["layer"], table["introduced"], table["inherited"], strict=True)
+        return replace(compared, steps={layer: (own, before) for layer, own, before in steps})
 
     @property
     def residual(self) -> float | None:
@@ -118,6 +124,20 @@ class Diagnosis:
         from harness.diagnosis.reproduce import reproduce
 
         return reproduce(self.case, self.findings[0], self.shown, self.reproduce_in)
+
+    def _repr_html_(self) -> str:
+        from harness.notebook import shown
+
+        rows = [
+            (each.layer or "the whole run", each.stage, each.cause, each.words, each.error, each.floor)
+            for each in self.findings
+        ]
+        case = self.case
+        title = (
+            f"{case.candidate.name} against {case.reference.name}: {case.method.name} on {case.model.name}"
+        )
+        columns = ("layer", "stage", "cause", "what is done differently", "error", "rounding explains")
+        return shown(title, columns, rows, (self.explanation, *self.notes))
 
     def __repr__(self) -> str:
         return (

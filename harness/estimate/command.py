@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -92,7 +91,9 @@ def estimate_command(
         "work": asdict(prediction.work),
     }
     if as_json:
-        print(json.dumps(document, indent=1))
+        from harness.terminal import print_json
+
+        print_json(document, indent=1)
         return
     print(printable(f"{loaded.name}, {wanted.name}, {dtype}, {len(x)} samples"))
     print(f"time    {prediction.seconds:.2f} s a case, and {prediction.load_s:.1f} s once for the model")

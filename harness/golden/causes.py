@@ -32,6 +32,7 @@ def name_causes(
     for row in _one_of_each(regressed)[:limit]:
         started(f"cause of {row['case']}")
         row["causes"], row["diagnosis"] = _cause(row["case"], root, candidate, models)
+        row["cause"] = next(iter(row["causes"]), "no diagnosis")
 
 
 def _one_of_each(rows: Sequence[Row]) -> list[Row]:

@@ -16,7 +16,15 @@ from harness.comparison import Comparison, layers_around, verdict_line
 from harness.comparison.first_step import BothSteps
 from harness.comparison.verdict import doubtful
 from harness.engine import engine, floor_of
-from harness.errors import CandidateError, HarnessError, UnknownNameError, blamed, is_interrupt
+from harness.errors import (
+    CandidateError,
+    HarnessError,
+    MissingFrameworkError,
+    UnknownNameError,
+    blamed,
+    is_interrupt,
+)
+from harness.files import write_text
 from harness.golden.entry import Golden
 from harness.golden.inspect import Root, load_entry
 from harness.golden.judge import SKETCHED, against
@@ -31,9 +39,11 @@ from harness.golden.store import (
 )
 from harness.methods import method, same_on
 from harness.naming import file_name
-from harness.report import table_csv
+from harness.plain import json_text
+from harness.report import case_view, table_csv
 from harness.runner.outcome import Outcome
 from harness.runner.run import row_of
+from harness.trace import Trace
 
 Row = dict[str, Any]
 #: What may have become of an entry, in the order of a summary; the first two pass.
@@ -94,9 +104,15 @@ def verify(path: Path, candidate: str | Backend, models: dict[str, Any]) -> Comp
 
 def verified(golden: Golden, backend: Backend, models: Models) -> Comparison:
     """`verify` for a golden that is read."""
+    case, run = _ran(golden, backend, models)
+    return against(golden, run, lambda: _steps(case, backend))
+
+
+def _ran(golden: Golden, backend: Backend, models: Models) -> tuple[Case, Trace]:
+    """The case of ``golden``, and what ``backend`` makes of it."""
     model = _checked_model(golden, models)
     case = Case(model, golden.x, golden.method, golden.trace.target, golden.trace.dtype)
-    return against(golden, engine().run(case, backend), lambda: _steps(case, backend))
+    return case, engine().run(case, backend)
 
 
 def _steps(case: Case, backend: Backend) -> BothSteps | None:
@@ -185,7 +201,10 @@ def verified_row(root: Root, name: str, backend: Backend, models: Models, folder
     except HarnessError as error:
         return failed_row(name, "damaged", str(error))
     try:
-        comparison = verified(golden, backend, models)
+        case, run = _ran(golden, backend, models)
+        comparison = against(golden, run, lambda: _steps(case, backend))
+    except MissingFrameworkError:  # one sentence for the command, not one an entry
+        raise
     except Stale as error:
         return failed_row(name, "stale", f"{name}: {error}")
     except CandidateError as error:
@@ -198,7 +217,7 @@ def verified_row(root: Root, name: str, backend: Backend, models: Models, folder
         return failed_row(name, "error", blamed("candidate", backend.name, error))
     row = row_of_golden(name, golden, comparison)
     if folder is not None:
-        row["files"] = _tables(folder, name, comparison)
+        row["files"] = _files(folder, name, comparison, _view(golden, case, run, bool(row["passed"])))
     return row
 
 
@@ -236,10 +255,17 @@ def row_of_golden(name: str, golden: Golden, comparison: Comparison) -> Row:
     }
 
 
-def _tables(folder: Path, name: str, comparison: Comparison) -> list[str]:
-    """Write the tables of a comparison; their names relative to ``folder``."""
+def _view(golden: Golden, case: Case, run: Trace, passed: bool) -> dict[str, Any]:
+    """What the page shows of the case; of a sketch, which has no attribution in full, the network alone."""
+    reference = golden.trace.attribution if golden.form == "full" else np.zeros(0)
+    return case_view(case.model.graph, case.x, reference, run.attribution, (), passed)
+
+
+def _files(folder: Path, name: str, comparison: Comparison, view: dict[str, Any]) -> list[str]:
+    """Write the tables of a comparison and what its page shows beside them; names relative to ``folder``."""
     stem = Path(*map(file_name, name.split("/")))
-    files = [stem.with_name(f"{stem.name}{suffix}") for suffix in (".csv", ".forward.csv")]
+    files = [stem.with_name(f"{stem.name}{suffix}") for suffix in (".csv", ".forward.csv", ".view.json")]
+    write_text(folder / files[2], json_text(view))
     table_csv(comparison.table, folder / files[0])
     table_csv(comparison.forward_table, folder / files[1])
     return [file.as_posix() for file in files]

@@ -10,20 +10,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from harness.drawable import BLUE, GRAY, RED, flat, relevance_colors
 from harness.errors import InvalidInputError
 from harness.files import replacing
 from harness.naming import printable
 
-RED, WHITE, BLUE, GRAY = "#ff0000", "#ffffff", "#0000ff", "#808080"
-#: Blue for negative, white for exactly zero (an odd number of entries has a middle one), red for positive,
-#: gray for what is no number.
-RELEVANCE_COLORS = LinearSegmentedColormap.from_list("relevance", [BLUE, WHITE, RED], N=513).with_extremes(
-    bad=GRAY
-)
+RELEVANCE_COLORS = relevance_colors()
 
 _SIZE_INCHES = (11.0, 4.2)
 _DOTS_PER_INCH = 100
@@ -54,8 +50,7 @@ def heatmap_figure(
     """Write a PNG with reference, candidate and candidate minus reference side by side, atomically.
 
     ``reference`` and ``candidate`` are attributions of one shape whose axes ``axes`` names, ``"batch"``
-    first; ``sample`` of the batch is drawn. Images (three axes without the batch) are summed over their
-    ``"channel"`` axis, series (two axes) become an image with time to the right, vectors become bars.
+    first; ``sample`` of the batch is drawn, flat as `harness.drawable.flat` makes it; vectors become bars.
     One symmetric scale holds for all three panels, so one colour means one value everywhere. Values that
     are not finite are gray and counted above their panel; the largest absolute difference of a single
     value, before any sum over channels, stands below the title.
@@ -100,18 +95,7 @@ def _counted(name: str, values: np.ndarray) -> str:
 
 
 def _panel(name: str, values: np.ndarray, axes: tuple[str, ...]) -> _Panel:
-    if values.ndim == 3:
-        channel = axes.index("channel") if "channel" in axes else 2
-        rows, columns = (axis for position, axis in enumerate(axes) if position != channel)
-        with np.errstate(invalid="ignore"):
-            return _Panel(name, values.sum(axis=channel), (rows, columns))
-    if values.ndim == 2:
-        return _Panel(name, values.T, (axes[1], axes[0]))
-    if values.ndim == 1:
-        return _Panel(name, values, axes)
-    raise InvalidInputError(
-        f"axes ({', '.join(axes)}) have no picture: one, two or three axes beside the batch have one"
-    )
+    return _Panel(name, *flat(values, axes))
 
 
 def _largest(values: np.ndarray) -> float:

@@ -10,17 +10,14 @@ from typing import Any
 import pandas as pd
 
 from harness.comparison.rows import VERDICTS
-from harness.files import write_text
-from harness.naming import code_span, markdown, shell
-from harness.report.tables import SEPARATOR, Row, rows_table, table_csv, table_parquet
-
-_MEANINGS = {
-    "identical": "equal bit for bit",
-    "equivalent": "no further apart than rounding explains",
-    "close": "alike by the field's habit, but rounding does not explain the rest",
-    "divergent": "a different function",
-    "error": "one side failed, or gave NaN or Inf where the other did not",
-}
+from harness.errors import InvalidInputError
+from harness.files import json_digest, write_text
+from harness.naming import code_span, markdown
+from harness.plain import plain
+from harness.report.document import DOCUMENT, MEANINGS, Document, document_of, read_document
+from harness.report.page import PAGE, write_page
+from harness.report.tables import SEPARATOR, Row, table_csv, table_parquet
+from harness.report.worklist import worklist
 
 #: Relative L2 movement by rounding alone above which a case is listed as ill-conditioned.
 ILL_CONDITIONED = 1e-3
@@ -38,61 +35,88 @@ _NEXT_STEPS = {
 }
 
 
-def run_again(row: Mapping[Any, Any]) -> list[str]:
-    """The words of the command that runs the case of ``row`` again."""
-    options = ("model", "method", "dtype", "reference", "candidate")
-    return ["run", *(word for each in options for word in (f"--{each}", str(row[each])))]
-
-
 def write_summary(
     rows: Sequence[Row],
     folder: str | os.PathLike[str],
     facts: Mapping[str, Any] | None = None,
     skipped: Sequence[Mapping[str, Any]] = (),
-    again: Callable[[Mapping[Any, Any]], list[str]] = run_again,
+    again: Callable[[Mapping[Any, Any]], list[str]] | None = None,
 ) -> Path:
-    """Write ``summary.md``, ``.csv`` and ``.parquet`` into ``folder``; return the path of the first.
+    """Write the report of ``rows`` into ``folder``; return its Markdown page. See :func:`write_report`.
 
-    ``rows``: one mapping a case, keys as in :data:`harness.report.tables.ROW_COLUMNS`. ``facts``: what is
-    worth knowing about the run (versions, machine, command), by name; nested mappings become dotted names.
-    ``skipped``: methods that do not apply to a model (keys ``model``, ``method``, ``reason``). ``again``: the words
-    behind `xai-harness` that repeat the case of a row. Each file is written atomically.
+    Arguments as for `harness.report.document.document_of`.
+    """
+    write_report(document_of(rows, facts, skipped, again), folder)
+    return Path(folder) / "summary.md"
+
+
+def write_report(document: Document, folder: str | os.PathLike[str]) -> Path:
+    """Write ``document`` into ``folder`` and return its page, ``report.html``; each file atomically.
+
+    ``summary.md``, ``.csv`` and ``.parquet`` hold the same for readers, spreadsheets and programs, and ``report.json``
+    the document itself, from which `xai-harness report` makes all of them again.
     """
     folder = Path(folder)
-    table = rows_table(rows)
-    table_csv(table, folder / "summary.csv")
-    table_parquet(table, folder / "summary.parquet")
-    page = folder / "summary.md"
-    write_text(page, summary_markdown(table, facts or {}, skipped, again))
-    return page
+    table_csv(document.table, folder / "summary.csv")
+    table_parquet(document.table, folder / "summary.parquet")
+    write_text(folder / "summary.md", document_markdown(document))
+    document.write(folder)
+    return write_page(document, folder)
+
+
+#: What makes a report, beside the files of its cases.
+_PARTS = (PAGE, DOCUMENT, "summary.md", "summary.csv", "summary.parquet")
+
+
+def set_aside(folder: Path, selection: Mapping[str, Any]) -> Path | None:
+    """Where ``folder`` holds the report of another selection, move it into a folder of its own there, and return that.
+
+    Its page has its cases in it; their files may be those of the new run from here on.
+    """
+    try:
+        there = read_document(folder).selection
+    except InvalidInputError:  # none, or a damaged one
+        return None
+    if not there or there == plain(selection):
+        return None
+    aside = folder / f"earlier-{json_digest(there)[:8]}"
+    aside.mkdir(exist_ok=True)
+    for name in _PARTS:
+        if (folder / name).is_file():
+            (folder / name).replace(aside / name)
+    return aside
 
 
 def summary_markdown(
     table: pd.DataFrame,
     facts: Mapping[str, Any],
     skipped: Sequence[Mapping[str, Any]] = (),
-    again: Callable[[Mapping[Any, Any]], list[str]] = run_again,
 ) -> str:
-    """The page: the result in one sentence, verdicts, model by method, what did not pass, the environment.
+    """The Markdown of a table that :func:`harness.report.tables.rows_table` returns."""
+    return document_markdown(document_of(table.to_dict("records"), facts, skipped))
 
-    ``table`` is what :func:`harness.report.tables.rows_table` returns.
-    """
+
+def document_markdown(document: Document) -> str:
+    """The result in one sentence, verdicts, causes, model by method, what did not pass, the environment."""
+    table = document.table
     parts = [
-        "# Conformance run",
+        f"# {markdown(document.title)}",
         _result(table),
+        *(markdown(note) for note in document.notes),
         *(
             ()
             if table.empty
             else (
                 _verdict_counts(table),
                 _matrix(table),
-                _failures(table, again),
+                _causes(document),
+                _failures(table),
                 _cautions(table),
                 _model_notes(table),
             )
         ),
-        _skipped(skipped),
-        _facts(facts),
+        _skipped(document.skipped),
+        _facts(document.facts),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -122,7 +146,7 @@ def _result(table: pd.DataFrame) -> str:
 def _verdict_counts(table: pd.DataFrame) -> str:
     counts = table["verdict"].value_counts()
     rows = [
-        (verdict, str(counts.get(verdict, 0)), _MEANINGS[verdict])
+        (verdict, str(counts.get(verdict, 0)), MEANINGS[verdict])
         for verdict in reversed(VERDICTS)
         if counts.get(verdict, 0)
     ]
@@ -145,7 +169,7 @@ def _matrix(table: pd.DataFrame) -> str:
     return _section("Methods and models", f"{explanation}\n\n{_grid(('method', *models), rows)}")
 
 
-def _failures(table: pd.DataFrame, again: Callable[[Mapping[Any, Any]], list[str]]) -> str:
+def _failures(table: pd.DataFrame) -> str:
     failed = table[~table["passed"]]
     if failed.empty:
         return ""
@@ -154,10 +178,19 @@ def _failures(table: pd.DataFrame, again: Callable[[Mapping[Any, Any]], list[str
     bullets = "\n".join(
         f"- **{verdict}**: {step}" for verdict, step in _NEXT_STEPS.items() if verdict in verdicts
     )
-    command = shell(("xai-harness", *again(failed.iloc[0].to_dict())))
+    command = failed.iloc[0]["again"]
     return _section(
         "What did not pass", f"{cases}\n\nWhat to do next:\n\n{bullets}\n\nOne case again:\n\n    {command}"
     )
+
+
+def _causes(document: Document) -> str:
+    """What is to be mended first: the causes that were found, those of most cases first."""
+    tasks = worklist(document)
+    if not any(task.cause for task in tasks):
+        return ""
+    rows = [(str(len(task.cases)), task.cause or "not known", task.layer, task.sentence) for task in tasks]
+    return _section("Causes", _grid(("cases", "cause", "layer", "what is done differently"), rows))
 
 
 def _cautions(table: pd.DataFrame) -> str:
@@ -220,11 +253,22 @@ def _failure(row: Mapping[Any, Any]) -> str:
             f"attribution: MAE {_number(row['attribution_mae'])}, largest difference "
             f"{_number(row['attribution_max_abs'])}, r {_number(row['attribution_pearson_r'])}"
         )
+    if row["diagnosis"]:
+        details.append(f"cause: {markdown(row['diagnosis'])}")
+    elif row["like"]:
+        details.append(
+            f"fails like {markdown(row['like'])} ({markdown(row['cause'])}); not diagnosed by itself"
+        )
     if row["message"]:
         details.append(markdown(row["message"]))
     if row["files"]:
-        details.append(", ".join(f"[{name}](<{name}>)" for name in row["files"].split(SEPARATOR)))
+        details.append(", ".join(f"[{name}](<{name}>)" for name in _shown_files(row["files"])))
     return "\n".join((f"- {name}: **{row['verdict']}**", *(f"  - {detail}" for detail in details)))
+
+
+def _shown_files(files: str) -> list[str]:
+    """Those that a person opens: what only the page reads is left out."""
+    return [name for name in files.split(SEPARATOR) if not name.endswith(".view.json")]
 
 
 def _facts(facts: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -46,6 +47,13 @@ ROW_COLUMNS = (
     "seconds_candidate",
     "seconds_total",
     "message",
+    "family",
+    "cause",
+    "stage",
+    "diagnosed_layer",
+    "diagnosis",
+    "like",
+    "again",
     "files",
 )
 #: Between several values in one cell.
@@ -79,9 +87,14 @@ def rows_table(rows: Iterable[Row]) -> pd.DataFrame:
 
 
 def table_csv(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Write ``table`` as CSV in full precision, without the index, atomically."""
+    """Write ``table`` as CSV in full precision, without the index, atomically.
+
+    Where a name has a carriage return in it, every text stands in quotes: bare, it would end the line for a reader.
+    """
+    texts = table.select_dtypes(exclude=["number", "bool"])
+    returns = any(texts[name].astype(str).str.contains("\r", regex=False).any() for name in texts)
     with replacing(path) as temporary:
-        table.to_csv(temporary, index=False)
+        table.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL)
 
 
 def table_parquet(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:

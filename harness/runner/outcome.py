@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from harness.backends import Backend, why_unsupported
 from harness.case import Case
-from harness.comparison import Comparison
+from harness.comparison import Comparison, Tolerance
 from harness.engine import compare, engine
-from harness.errors import blamed, described, is_interrupt
+from harness.errors import MissingFrameworkError, blamed, described, is_interrupt
 from harness.methods import Method
 from harness.runner.alone import differs_alone, is_sampled
 from harness.trace import Trace
@@ -41,13 +41,15 @@ class Outcome:
         return bool(self.comparison and self.comparison.passed)
 
 
-def run_case(case: Case, reference: Backend, candidate: Backend, device: str = "cpu") -> Outcome:
+def run_case(
+    case: Case, reference: Backend, candidate: Backend, device: str = "cpu", tolerance: Tolerance = None
+) -> Outcome:
     """``case`` through the reference, then through the candidate with the reference's target, and compared.
 
-    The candidate computes on ``device``.
+    The candidate computes on ``device``; ``tolerance``: see `harness.compare`.
 
     Whatever a side raises, `sys.exit()` included, becomes an outcome with the verdict "error", so that a
-    suite goes on; only the user's own interrupt is passed on.
+    suite goes on; only the user's own interrupt is passed on, and MissingFrameworkError, which every case would raise.
     """
     started, sampled = time.perf_counter(), is_sampled(case)
     seconds: dict[str, float] = {}
@@ -61,13 +63,15 @@ def run_case(case: Case, reference: Backend, candidate: Backend, device: str = "
             begun = time.perf_counter()
             traces.append(engine().run(case, backend))
             seconds[side] = time.perf_counter() - begun
+        except MissingFrameworkError:  # one sentence for the command, not one a case
+            raise
         except BaseException as error:  # a faulty side is a finding about that side, not about the suite
             if is_interrupt(error):
                 raise
             return _failed(case, traces, blamed(side, backend.name, error), seconds)
         case = replace(case.with_target(traces[0].target), device=device)
     try:
-        comparison = compare(traces[0], traces[1])
+        comparison = compare(traces[0], traces[1], tolerance)
     except BaseException as error:  # single steps of both sides are run here
         if is_interrupt(error):
             raise

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +14,20 @@ import numpy as np
 
 from harness.api import as_model
 from harness.backends import Backend, backend_named, versions_of
-from harness.case import Case
-from harness.checks import checked_dtype, checked_input
-from harness.comparison import PASSING
+from harness.case import Case, class_count
+from harness.checks import checked_dtype, checked_input, checked_target
+from harness.comparison import PASSING, Tolerance
 from harness.engine import Store, engine, in_shared_order, result_key
 from harness.engine.executors import Executor
 from harness.engine.memo import bytes_of
 from harness.engine.prepared import hand_back
 from harness.errors import InvalidInputError, UnknownNameError
-from harness.files import installed_versions, write_json
+from harness.files import installed_versions, write_json, write_text
 from harness.methods import Method, method, slug
 from harness.model_sources import Source
 from harness.naming import file_name
 from harness.pairs import check_applies
+from harness.plain import json_text, plain
 from harness.runner.outcome import Outcome, run_case
 from harness.runner.suites import BATCH
 
@@ -38,7 +41,8 @@ Row = dict[str, Any]
 class Selection:
     """What to run. ``models``: zoo names, paths, or their sources; ``input``: an array for models without examples.
 
-    ``device``: what the candidate computes on; the reference computes on the CPU.
+    ``device``: what the candidate computes on; the reference computes on the CPU. ``target``: the class that is
+    explained, None for each sample's largest logit. ``tolerance``: what passes beside what rounding explains.
     """
 
     models: tuple[str | Source, ...]
@@ -48,6 +52,8 @@ class Selection:
     candidate: str | Backend = "torch"
     input: np.ndarray | None = None
     device: str = "cpu"
+    target: int | None = None
+    tolerance: Tolerance = None
 
 
 @dataclass(frozen=True)
@@ -105,14 +111,15 @@ def run(
     progress: Progress | None = None,
     store: Store | None = None,
     executor: Executor | None = None,
+    fail_fast: bool = False,
 ) -> list[Row]:
     """Run every case of ``selection`` and leave its files under ``folder``; return a row a case.
 
     ``executor``: who computes the cases (see `harness.runner.spread`); left out, this process does.
 
     A method that does not apply to a model is not run and reported as skipped. A case that ``store`` (left out: the
-    user's) has under its key (`harness.engine.result_key`) is not run again. The summary is written by the caller
-    (harness.report).
+    user's) has under its key (`harness.engine.result_key`) is not run again. ``fail_fast``: the first case that does
+    not pass is the last. The report is written by the caller (harness.report).
     """
     progress = progress or Progress()
     from harness.runner.spread import spread
@@ -122,10 +129,13 @@ def run(
         events(selection, folder, store) if executor is None else spread(selection, folder, store, executor)
     )
     finished: list[Finished] = []
-    for event in all_events:
-        progress.tell(event)
-        if isinstance(event, Finished):
-            finished.append(event)
+    with closing(all_events):
+        for event in all_events:
+            if isinstance(event, Finished):
+                finished.append(event)
+            progress.tell(event)
+            if fail_fast and isinstance(event, Finished) and not event.row["passed"]:
+                break
     return [event.row for event in sorted(finished, key=lambda event: event.place)]
 
 
@@ -164,7 +174,7 @@ def planned(
         if selection.device != "cpu" and dtypes:  # one sentence, not one a case, where it is not here
             engine().prepared(model, candidate, dtypes[0], selection.device)
         x, input_name = chosen_input(model, selection.input)
-        parts = parts_of_key(label, input_name, selection.device, code)
+        parts = parts_of_key(label, input_name, selection, code)
         places: dict[tuple[str, str], int] = {}
         applying = []
         for each in methods:
@@ -181,11 +191,11 @@ def planned(
         for dtype in dtypes:
             for each in ordered:
                 stem = folder / file_name(label) / f"{file_name(slug(each.name))}.{dtype}"
-                case = Case(model, x, each, None, dtype)
+                case = case_of(model, x, each, dtype, selection.target)
                 key = result_key(case, reference, candidate, *parts)
                 row = kept_row(store, key, folder)
                 if row is not None:
-                    yield Finished(row, True, places[each.name, dtype])
+                    yield Finished(row | {"source": told(source)}, True, places[each.name, dtype])
                     continue
                 row = {"model": label, "input": input_name, "method": each.name, "dtype": dtype}
                 row |= {"reference": reference.name, "candidate": candidate.name, "device": selection.device}
@@ -195,7 +205,7 @@ def planned(
 
 def events(
     selection: Selection, folder: Path, store: Store, labels: dict[str, str] | None = None
-) -> Iterator[Event]:
+) -> Generator[Event]:
     """What `run` does in this process, one thing after the other. ``labels``: of models met before; see `label_of`."""
     from harness.estimate import expectation
 
@@ -209,19 +219,32 @@ def events(
             continue
         yield Started(dict(each.head))
         seconds, begun = expected(each.case), time.perf_counter()
-        outcome = run_case(each.case, reference, candidate, selection.device)
+        outcome = run_case(each.case, reference, candidate, selection.device, selection.tolerance)
         row = each.head | row_of(outcome) | {"seconds_estimated": seconds}
         _let_go(outcome)
-        row["files"] = _write_files(outcome, each.stem, folder, row, each.case.model.graph.input.axes)
+        row["files"] = write_files(outcome, each.stem, folder, row, each.case)
         row["seconds_with_files"] = time.perf_counter() - begun
         row = plain_row(row)
         keep_row(store, each.key, row, each.stem, folder)
-        yield Finished(row, False, each.place)
+        yield Finished(row | {"source": told(each.source)}, False, each.place)
 
 
-def parts_of_key(label: str, input_name: str, device: str, code: str) -> tuple[str, ...]:
+def parts_of_key(label: str, input_name: str, selection: Selection, code: str) -> tuple[str, ...]:
     """What the key of a row counts beside the case and the sides; ``code``: of the user's that made the model."""
-    return (label, input_name, device, *([code] if code else []))
+    tolerance = [] if selection.tolerance is None else [f"tolerance {selection.tolerance}"]
+    return (label, input_name, selection.device, *tolerance, *([code] if code else []))
+
+
+def case_of(model: Any, x: np.ndarray, wanted: Method, dtype: str, target: int | None) -> Case:
+    """The case as it is asked for. Raises InvalidInputError for a target that the model has not."""
+    return Case(model, x, wanted, checked_target(target, len(x), class_count(model)), dtype)
+
+
+def told(source: Any) -> dict[str, str] | None:
+    """Where a model comes from, as plain data; None for an object of this process."""
+    if isinstance(source, str):
+        source = Source(source)
+    return asdict(source) if isinstance(source, Source) else None
 
 
 def kept_row(store: Store, key: str | None, folder: Path) -> Row | None:
@@ -329,40 +352,40 @@ def environment(backends: Sequence[Backend]) -> dict[str, str]:
     import platform
 
     facts = {"python": platform.python_version(), **installed_versions("xai-harness")}
+    facts["machine"] = f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
     for backend in backends:
         facts |= {f"{backend.name}: {key}": value for key, value in versions_of(backend).items()}
     return facts
 
 
-def _write_files(outcome: Outcome, stem: Path, folder: Path, row: Row, axes: tuple[str, ...]) -> list[str]:
-    """The per-layer tables and the picture of one case; ``axes`` are the input's. Names relative to ``folder``."""
-    from harness.report import heatmap_figure, table_csv
+def write_files(outcome: Outcome, stem: Path, folder: Path, row: Row, case: Case) -> list[str]:
+    """The per-layer tables, the picture and the maps of one case. Names relative to ``folder``."""
+    from harness.report import case_view, heatmap_figure, table_csv
 
     if outcome.comparison is None or outcome.reference is None or outcome.candidate is None:
         return []
-    written = [stem.parent / f"{stem.name}{suffix}" for suffix in (".csv", ".forward.csv", ".png")]
+    reference, candidate = outcome.reference.attribution, outcome.candidate.attribution
+    written = [
+        stem.parent / f"{stem.name}{suffix}" for suffix in (".csv", ".forward.csv", ".png", ".view.json")
+    ]
     table_csv(outcome.comparison.table, written[0])
     table_csv(outcome.comparison.forward_table, written[1])
     heatmap_figure(
-        outcome.reference.attribution,
-        outcome.candidate.attribution,
+        reference,
+        candidate,
         written[2],
         title=(
             f"{row['model']}  {row['method']}  {row['dtype']}: "
             f"{row['reference']} and {row['candidate']}, {row['verdict']}"
         ),
-        axes=axes,
+        axes=case.model.graph.input.axes,
     )
+    names = str(row["input"]).split("+")
+    view = case_view(case.model.graph, case.x, reference, candidate, names, outcome.passed)
+    write_text(written[3], json_text(view))
     return [path.relative_to(folder).as_posix() for path in written]
 
 
 def plain_row(row: Row) -> Row:
     """``row`` with what JSON cannot hold (NaN, infinities) as None, and names as text that a file can hold."""
-    return {key: _storable(value) for key, value in row.items()}
-
-
-def _storable(value: Any) -> Any:
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    # A name made of bytes that are no UTF-8 has halves of pairs in it.
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+    return {key: plain(value) for key, value in row.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
@@ -35,6 +35,7 @@ from harness.runner.run import (
     Row,
     Selection,
     Started,
+    case_of,
     chosen_input,
     events,
     keep_row,
@@ -43,13 +44,14 @@ from harness.runner.run import (
     plain_row,
     planned,
     row_of,
+    told,
 )
 from harness.sides import Sides
 
 _OPENER = "harness.runner.spread:opened"
 
 
-def spread(selection: Selection, folder: Path, store: Store, executor: Executor) -> Iterator[Event]:
+def spread(selection: Selection, folder: Path, store: Store, executor: Executor) -> Generator[Event]:
     """What `harness.runner.run.events` does, the cases computed by ``executor``.
 
     A case that was lost has a row with the verdict "error". Raises InvalidInputError for models and backends that are
@@ -75,8 +77,9 @@ def spread(selection: Selection, folder: Path, store: Store, executor: Executor)
         else:
             row = _without(each, event.why)
         row |= {"seconds_estimated": expected(each.case)}
+        row.pop("source", None)
         keep_row(store, each.key, row, each.stem, folder)
-        yield Finished(row, False, each.place)
+        yield Finished(row | {"source": told(each.source)}, False, each.place)
         del cases[event.task.place]
     yield from met
 
@@ -170,6 +173,8 @@ def _settings(selection: Selection, reference: Backend, candidate: Backend, forc
         "input": None if selection.input is None else array_to_text(selection.input),
         "force": force,
         "device": selection.device,
+        "target": selection.target,
+        "tolerance": selection.tolerance,
     }
 
 
@@ -217,7 +222,15 @@ def opened(settings: Json) -> Iterator[Work]:
                 loaded[source] = source.load(given)
             model = loaded[source]
             selection = Selection(
-                (model,), (what["method"],), (what["dtype"],), reference, candidate, given, settings["device"]
+                (model,),
+                (what["method"],),
+                (what["dtype"],),
+                reference,
+                candidate,
+                given,
+                settings["device"],
+                settings["target"],
+                settings["tolerance"],
             )
             labels = dict(what["labels"])
             met = list(events(selection, Path(place), Store(limit=0), labels))
@@ -231,9 +244,9 @@ def opened(settings: Json) -> Iterator[Work]:
             for file in files.values():
                 file.unlink()
             x, input_name = chosen_input(model, given)
-            case = Case(model, x, method(what["method"]), None, what["dtype"])
+            case = case_of(model, x, method(what["method"]), what["dtype"], selection.target)
             label = label_of(model, labels)
-            parts = parts_of_key(label, input_name, selection.device, source.code_digest())
+            parts = parts_of_key(label, input_name, selection, source.code_digest())
             identity = identity_of(case, reference, candidate, *parts)
             return {"row": row, "files": content, "identity": identity, "where": socket.gethostname()}
 

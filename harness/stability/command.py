@@ -41,7 +41,8 @@ def stability_command(
     ] = True,
     epsilon: Annotated[float, typer.Option(help="Epsilon of the three forms.")] = 0.1,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for layers.csv, ledger.csv, forms.csv and stability.json.")
+        Path | None,
+        typer.Option(help="Folder for report.html, layers.csv, ledger.csv, forms.csv and stability.json."),
     ] = None,
     in_process: InProcess = False,
     timeout: Timeout = None,
@@ -55,6 +56,7 @@ def stability_command(
     from harness.runner import chosen_input
     from harness.stability import analyse
     from harness.stability.show import show
+    from harness.terminal import print_json
 
     # What costs nothing to check comes before the model is loaded.
     named_model, method = one_case(words, model_keras, model_torch)
@@ -80,7 +82,7 @@ def stability_command(
     if out is not None:
         write_tables(stability, out)
     if as_json:
-        print(json.dumps(stability.to_json(), allow_nan=False))
+        print_json(stability.to_json())
     else:
         show(stability)
         if out is not None:
@@ -89,14 +91,34 @@ def stability_command(
 
 
 def write_tables(stability: Stability, folder: Path) -> None:
-    """Write its tables into ``folder``, each file atomically; forms.csv only where forms were tried."""
+    """Write its tables and its page into ``folder``, each file atomically; forms.csv only where forms were tried."""
     from harness.files import write_json, write_text
+    from harness.report import PAGE
 
     write_text(folder / "layers.csv", stability.table.to_csv(index=False))
     write_text(folder / "ledger.csv", stability.ledger_table.to_csv(index=False))
     if stability.forms is not None:
         write_text(folder / "forms.csv", stability.forms_table.to_csv(index=False))
     write_json(folder / "stability.json", stability.to_json())
+    write_text(folder / PAGE, page(stability))
+
+
+def page(stability: Stability) -> str:
+    """The page of an analysis: the sentence, and its tables."""
+    from harness.report import tables_html
+
+    tables = {
+        "Layers, from the output back": stability.table,
+        "Conservation, by layer and sample": stability.ledger_table,
+    }
+    if stability.forms is not None:
+        tables["Stabilizer forms"] = stability.forms_table
+    case = f"{stability.model}, {stability.method.name}, {stability.backend} {stability.dtype}"
+    return tables_html(
+        f"Stability of {case}",
+        stability.sentence.splitlines(),
+        {heading: table.to_dict("records") for heading, table in tables.items()},
+    )
 
 
 def _read_method(name: str) -> Method:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.graph import Graph
 from harness.methods import Method
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(eq=False)
@@ -29,7 +32,7 @@ class LayerTrace:
     inputs: tuple[str, ...] | None = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Trace:
     """One run of one method by one backend.
 
@@ -64,8 +67,41 @@ class Trace:
             if layer.name in self.layers:
                 self.layers[layer.name].inputs = layer.inputs
 
+    def __repr__(self) -> str:
+        return (
+            f"Trace({self.method.name} of {self.model} by {self.backend}, {self.dtype}, "
+            f"input {self.attribution.shape}, target {self.target.tolist()}, {len(self.layers)} layers)"
+        )
+
+    def _repr_html_(self) -> str:
+        from harness.notebook import shown
+
+        rows = [
+            (layer.name, layer.kind, *_figures(layer.activation), *_figures(layer.relevance))
+            for layer in self.layers.values()
+        ]
+        columns = [
+            f"{what} {of}" for of in ("of activation", "of relevance") for what in ("shape", "least", "most")
+        ]
+        return shown(repr(self), ("layer", "kind", *columns), rows)
+
+    def plot(self, sample: int = 0) -> Figure:
+        """The attribution of one sample as a Matplotlib figure, which a notebook shows."""
+        from harness.trace.picture import attribution_figure
+
+        return attribution_figure(self, sample)
+
     def save(self, path: Any) -> None:
         """Write ``path`` (safetensors) and, beside it, the same name ending in ``.json``; both atomically."""
         from harness.trace.files import save_trace
 
         save_trace(self, path)
+
+
+def _figures(array: np.ndarray | None) -> tuple[Any, Any, Any]:
+    """Shape, least and largest value; empty where there is no array."""
+    return (
+        ("", "", "")
+        if array is None or not array.size
+        else (array.shape, float(array.min()), float(array.max()))
+    )

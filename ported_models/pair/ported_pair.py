@@ -39,7 +39,7 @@ class ForwardRow:
     reaches: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class PortedPair(PortedModel):
     """A model whose torch side is another person's port of its Keras side.
 

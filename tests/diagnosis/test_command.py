@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -54,6 +55,26 @@ def test_a_port_in_a_file_of_ones_own_is_diagnosed(tmp_path: Path, name: str) ->
     assert (answer["stage"], answer["layer"], answer["cause"]) == ("rule", "conv2", "epsilon-value")
     assert [row["layer"] for row in answer["introduced"] if row["differs"]] == ["conv2"]
     assert (folder / "reproduce.py").is_file()
+
+
+@pytest.mark.tensorflow
+@pytest.mark.torch
+def test_a_diagnosis_leaves_a_page_of_its_case_where_a_folder_is_named(tmp_path: Path) -> None:
+    asked = ["diagnose", "digits-cnn", "lrp.w_square", "--candidate", "zennit", "--reference", "oracle"]
+    result = runner.invoke(app, [*asked, "--dtype", "float64", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 1, result.output
+    assert f"Report: {tmp_path / 'out' / 'report.html'}" in result.stdout
+    document = json.loads((tmp_path / "out" / "report.json").read_text())
+    (row,) = document["rows"]
+    assert (row["cause"], row["verdict"]) == ("bias-handling", "divergent")
+    assert row["again"].startswith("xai-harness diagnose digits-cnn lrp.w_square --reference oracle")
+    assert "reproducer/reproduce.py" in row["files"]
+    (table,) = (name for name in row["files"] if name.endswith("float64.csv"))
+    with open(tmp_path / "out" / table, encoding="utf-8", newline="") as file:
+        introduced = {line["layer"]: line["introduced"] for line in csv.DictReader(file)}
+    # The bias of the last layer is left in there; the rule of a ReLU, which has none, is the same on both sides.
+    assert float(introduced["logits"]) > 1e-3
+    assert float(introduced["dense1_relu"]) < 1e-14
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_every_case_has_a_row_and_its_files(tmp_path) -> None:
     assert {row["verdict"] for row in rows} == {"identical"}
     assert all(row["passed"] for row in rows)
     for row in rows:
-        assert len(row["files"]) == 3
+        assert len(row["files"]) == 4
         assert all((tmp_path / name).stat().st_size > 0 for name in row["files"])
 
 
@@ -307,7 +307,7 @@ def test_two_models_of_one_name_have_rows_and_files_of_their_own(tmp_path) -> No
     rows = run(replace(selection(GradientBackend()), models=(network(), other)), tmp_path)
     assert [row["model"] for row in rows[::4]] == ["linear", f"linear-{other.digest[:8]}"]
     files = [name for row in rows for name in row["files"]]
-    assert len(files) == len(set(files)) == 8 * 3
+    assert len(files) == len(set(files)) == 8 * 4
     assert all((tmp_path / name).is_file() for name in files)
 
 
@@ -392,7 +392,10 @@ def test_figures_that_json_cannot_hold_do_not_break_a_run(tmp_path) -> None:
     blown = GradientBackend("blown", lambda layer, r: r * np.inf if layer == "x" else r)
     rows = run(selection(blown), tmp_path)
     assert {row["verdict"] for row in rows} == {"error"}
-    assert json.loads((tmp_path / "linear" / "gradient.float64.json").read_text())["row"] == rows[0]
+    assert (
+        json.loads((tmp_path / "linear" / "gradient.float64.json").read_text())["row"] | {"source": None}
+        == rows[0]
+    )
 
 
 def test_a_bad_input_stops_before_anything_is_written(tmp_path) -> None:

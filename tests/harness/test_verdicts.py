@@ -255,6 +255,7 @@ def test_columns_are_those_of_the_design() -> None:
         *distance,
         *(f"ref_{name}" for name in side),
         *(f"cand_{name}" for name in side),
+        *("introduced", "inherited"),
         *("floor", "floors", "decided_by", "verdict"),
     ]
 

@@ -1,5 +1,6 @@
 """Importing the harness stays light."""
 
+import os
 import subprocess
 import sys
 
@@ -29,6 +30,23 @@ def loaded_by(statement: str) -> set[str]:
 )
 def test_no_framework_and_nothing_heavy_is_loaded(statement):
     assert loaded_by(statement).isdisjoint(HEAVY)
+
+
+def test_a_model_that_is_loaded_first_brings_the_tensorflow_that_the_reference_asks_for():
+    """Plain kernels and no remarks, as `reference_impls.tensorflow.framework` has it; what the user has set stays."""
+    names = "'TF_ENABLE_ONEDNN_OPTS', 'TF_CPP_MIN_LOG_LEVEL'"
+    program = f"import ported_models, os; print(*(os.environ[name] for name in ({names})))"
+    bare = {key: value for key, value in os.environ.items() if not key.startswith("TF_")}
+    for given, expected in (({}, ["0", "3"]), ({"TF_ENABLE_ONEDNN_OPTS": "1"}, ["1", "3"])):
+        result = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+            env=bare | given,
+        )
+        assert result.stdout.split() == expected
 
 
 def test_the_names_are_loaded_when_first_used():

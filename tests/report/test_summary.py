@@ -153,6 +153,8 @@ def test_csv_and_parquet_hold_every_row_in_full_precision(tmp_path):
     page = write_summary([PASSED, DIVERGENT, FAILED], tmp_path / "run", {"python": "3.11.7"})
     assert page == tmp_path / "run" / "summary.md"
     assert sorted(file.name for file in page.parent.iterdir()) == [
+        "report.html",
+        "report.json",
         "summary.csv",
         "summary.md",
         "summary.parquet",
@@ -183,6 +185,11 @@ def test_a_layer_table_keeps_float64_exactly_and_has_no_index_column(tmp_path):
     assert (tmp_path / "case" / "lrp.z.csv").read_text() == (
         "layer,mae,ref_argmax\nconv,0.30000000000000004,\"{'height': 1, 'width': 2}\"\n"
     )
+
+
+def test_a_name_with_a_carriage_return_in_it_is_one_cell_of_one_line(tmp_path):
+    table_csv(pd.DataFrame({"layer": ["a\rb", "c"], "mae": [0.5, 1.0]}), tmp_path / "case.csv")
+    assert pd.read_csv(tmp_path / "case.csv")["layer"].tolist() == ["a\rb", "c"]
 
 
 def test_cases_that_rounding_moves_far_and_units_over_a_kink_are_listed(tmp_path: Path) -> None:

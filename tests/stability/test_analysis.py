@@ -172,6 +172,7 @@ def test_the_command_prints_the_sentence_first(tmp_path: Path) -> None:
         "ledger.csv",
         "forms.csv",
         "stability.json",
+        "report.html",
     }
 
 

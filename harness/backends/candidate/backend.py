@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ class WorkerBackend:
     Raises HarnessError where the file cannot be loaded, and CandidateError, in every call, for what the code does.
     """
 
+    #: The file, and those of the modules of the user's that it imports.
+    files: tuple[Path, ...] = ()
     #: What it changes of its process is watched there.
     runs_elsewhere = True
 
@@ -84,6 +87,20 @@ class WorkerBackend:
         prepared.capabilities = frozenset(self._prepared(prepared)["capabilities"])
         return prepared
 
+    def reloaded(self) -> WorkerBackend:
+        """The backend of the file as it is now, in the same process, which stays warm; this one is done with.
+
+        Raises HarnessError where the file cannot be loaded; the process then waits for the next try.
+        """
+        fresh = copy(self)
+        try:
+            fresh.name = fresh._load()
+        except CandidateError as error:
+            raise HarnessError(
+                f"backend {self.spec!r} cannot be loaded: {error.what.removeprefix('raised ')}"
+            ) from None
+        return fresh
+
     def close(self) -> None:
         """End the process, if there is one; the next call starts it again."""
         self._worker.close()
@@ -117,6 +134,7 @@ class WorkerBackend:
         self.name: str = str(answer["name"])
         #: By name, the sha256 of the file, and of each module of the user's that it imported when it was loaded.
         self.modules: dict[str, str] = dict(answer["modules"])
+        self.files = tuple(Path(file) for file in answer["files"])
 
     def _ask(
         self, op: str, payload: dict[str, Any], arrays: _Arrays | None = None, limit_s: float | None = None

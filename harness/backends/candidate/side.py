@@ -59,10 +59,13 @@ def _load(payload: dict[str, Any], arrays: Arrays) -> Answer:
     global _backend
     import_from_sources()
     os.chdir(payload["folder"])
+    # What was prepared by the file as it was is no longer what it prepares.
+    _prepared.clear()
     _backend = backend_named(payload["backend"])
     modules = modules_of(payload["backend"])
     digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in modules.items()}
-    return {"name": _backend.name, "modules": digests}, {}
+    files = [str(path) for path in modules.values()]
+    return {"name": _backend.name, "modules": digests, "files": files}, {}
 
 
 def _version(payload: dict[str, Any], arrays: Arrays) -> Answer:

@@ -159,14 +159,18 @@ def test_everything_but_what_shows_and_installs_counts() -> None:
     shown = {
         "cache_cli",
         "cli",
+        "compare_cli",
         "diagnose_cli",
         "doctor",
         "golden_cli",
+        "golden_options",
+        "golden_verify_cli",
         "history",
         "history_cli",
         "inspect_cli",
     }
-    shown |= {"peers", "peers_cli", "pytest_plugin", "terminal"}
+    shown |= {"notebook", "peers", "peers_cli", "pytest_plugin", "report_cli", "run_cli", "terminal"}
+    shown |= {"watch_cli", "watching"}
     assert {Path(name).stem for name in left_out if name.count("/") == 1} == shown
 
 

@@ -1,0 +1,33 @@
+"""Options that the commands `xai-harness golden ...` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Methods = Annotated[
+    list[str] | None, typer.Option("--method", help="Method name or glob (quote it); may be repeated.")
+]
+Dtypes = Annotated[list[str] | None, typer.Option(help="float32 or float64; may be repeated.")]
+Suite = Annotated[
+    str | None, typer.Option(help="quick, default, large or catalogue: their models and methods.")
+]
+RootFolder = Annotated[Path, typer.Option("--root", help="Folder of the goldens.")]
+Reason = Annotated[
+    str, typer.Option(help="Why a golden that is there is replaced or removed; kept on record.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Input = Annotated[
+    Path | None,
+    typer.Option("--input", help="A .npy file, (batch, *input_shape), instead of the model's example."),
+]
+GOLDEN_ROOT = Path("golden")
+
+
+def is_wanted(name: str, models: Sequence[str], methods: Sequence[str], dtypes: Sequence[str] | None) -> bool:
+    from harness.golden import is_selected
+
+    return is_selected(name, models, methods, dtypes or ())

@@ -1,0 +1,59 @@
+"""The attribution of a trace as a picture, for a notebook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from harness.drawable import BLUE, RED, flat, relevance_colors
+from harness.errors import InvalidInputError
+from harness.graph import default_axes
+from harness.naming import printable
+
+if TYPE_CHECKING:
+    from harness.trace.trace import Trace
+
+
+def attribution_figure(trace: Trace, sample: int = 0) -> Figure:
+    """The attribution of one sample: red above zero, blue below, white at zero, gray for what is no number.
+
+    Raises InvalidInputError for a sample that is not there, and for axes without a picture.
+    """
+    attribution = np.asarray(trace.attribution, dtype=float)
+    if not 0 <= sample < len(attribution):
+        raise InvalidInputError(f"sample {sample} is outside the batch of {len(attribution)}")
+    axes = next((layer.axes for layer in trace.layers.values()), None)
+    named = axes[1:] if axes and len(axes) == attribution.ndim else _usual_axes(attribution.ndim - 1)
+    values, labels = flat(attribution[sample], named)
+    finite = values[np.isfinite(values)]
+    limit = float(np.abs(finite).max(initial=0.0)) or 1.0
+    figure = Figure(figsize=(4.6, 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    place = figure.subplots()
+    if values.ndim == 1:
+        shown = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+        place.bar(np.arange(len(values)), shown, color=np.where(shown < 0, BLUE, RED))
+        place.set(xlabel=labels[0], ylabel="relevance")
+    else:
+        image = place.imshow(
+            np.ma.masked_invalid(values),
+            cmap=relevance_colors(),
+            vmin=-limit,
+            vmax=limit,
+            interpolation="nearest",
+            aspect="equal" if set(labels) == {"height", "width"} else "auto",
+        )
+        place.set(xlabel=labels[1], ylabel=labels[0])
+        figure.colorbar(image, label="relevance")
+    title = printable(
+        f"{trace.method.name} of {trace.model} by {trace.backend}, class {trace.target[sample]}"
+    )
+    place.set_title(title, fontsize=9, parse_math=False)
+    return figure
+
+
+def _usual_axes(count: int) -> tuple[str, ...]:
+    return default_axes((1,) * count)[1:]
