@@ -92,7 +92,8 @@ def _forward(twin: Any, x: Tensor) -> tuple[dict[str, Tensor], dict[str, Inputs]
 def _head(method: Method) -> Callable[[Tensor, Tensor], Tensor]:
     def start(logits: Tensor, target: Tensor) -> Tensor:
         own = torch.zeros_like(logits).scatter(1, target[:, None], 1.0)
-        return {"logit": own * logits, "one": own, "relu_logit": own * logits.clamp(min=0)}[method.head]
+        starts = {"logit": own * logits, "one": own, "relu_logit": own * logits.clamp(min=0)}
+        return starts[str(method.head)]
 
     return start
 

@@ -190,7 +190,7 @@ def by_numpy(graph: Graph, x: np.ndarray, target: np.ndarray, method: Method) ->
 
 def by_captum(twin: Any, x: Tensor, target: Tensor, method: Method) -> Tensor:
     """Captum 0.9.0, times the logit where the method starts from that, and post-processed as the method says."""
-    import captum.attr as attr  # type: ignore[import-not-found]
+    import captum.attr as attr
 
     x = x.detach().clone().requires_grad_()
     procedure = method.procedure

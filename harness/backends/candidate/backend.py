@@ -94,7 +94,7 @@ class WorkerBackend:
         """
         fresh = copy(self)
         try:
-            fresh.name = fresh._load()
+            fresh._load()
         except CandidateError as error:
             raise HarnessError(
                 f"backend {self.spec!r} cannot be loaded: {error.what.removeprefix('raised ')}"
