@@ -7,7 +7,7 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format types imports golden-verify goldens attack-goldens attack-models models scores benchmarks change-cost clean
+.PHONY: help setup run test lint format types imports golden-verify goldens attack-goldens attack-models models scores users-calls benchmarks change-cost clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,11 @@ scores: $(STAMP) ## score every planted bug and certify the reference, in full: 
 	$(BIN)/python -m evidence.planted_bugs --healthy catalogue || status=$$?; \
 	$(BIN)/python -m evidence.certification || status=$$?; \
 	exit $$status
+
+users-calls: $(STAMP) ## signxai and iNNvestigate as their users call them: hours; reports/users-calls.md
+	$(BIN)/xai-harness peers install innvestigate
+	$(BIN)/xai-harness peers install signxai
+	$(BIN)/python -m evidence.users_calls
 
 benchmarks: $(STAMP) ## measure against real signxai and on this machine: an hour, with nothing else running; reports/benchmarks.md
 	$(BIN)/xai-harness peers install signxai
