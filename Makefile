@@ -7,7 +7,7 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format types imports golden-verify goldens attack-goldens attack-models models scores scoreboard benchmarks change-cost pictures clean
+.PHONY: help setup run test lint format types imports golden-verify goldens attack-goldens attack-models models scores scoreboard users-calls benchmarks change-cost pictures clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,10 @@ LIBRARIES := captum zennit-0.5 zennit-1.0 signxai2-0.13 signxai2-0.15 lrp-pf-auc
 scoreboard: $(STAMP) ## other people's libraries against the reference: hours; goes on where it stopped; reports/scoreboard.md
 	$(foreach library,$(LIBRARIES),$(BIN)/xai-harness peers install $(library) &&) true
 	$(BIN)/python -m evidence.scoreboard
+users-calls: $(STAMP) ## signxai and iNNvestigate as their users call them: hours; reports/users-calls.md
+	$(BIN)/xai-harness peers install innvestigate
+	$(BIN)/xai-harness peers install signxai
+	$(BIN)/python -m evidence.users_calls
 
 benchmarks: $(STAMP) ## measure against real signxai and on this machine: an hour, with nothing else running; reports/benchmarks.md
 	$(BIN)/xai-harness peers install signxai

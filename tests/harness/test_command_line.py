@@ -140,7 +140,7 @@ MISTAKES = {
         ("run", *ORACLE, "--method", "grad_cam_timeseries"),
         "grad_cam_timeseries is for inputs with 1 spatial axis",
     ),
-    "unknown dialect": (("methods", "--dialect", "captum"), "unknown dialect 'captum'"),
+    "unknown dialect": (("methods", "--dialect", "captun"), "did you mean 'captum'?"),
     "unknown candidate": (("run", "--candidate", "zenit"), "did you mean 'zennit'?"),
     "unknown reference": (("run", "--reference", "tensorflo"), "did you mean 'tensorflow'?"),
     "unknown dtype": (("run", "--dtype", "float16"), "dtype must be one of float32, float64"),

@@ -1,0 +1,131 @@
+"""Every published name of signxai and iNNvestigate on the networks of the zoo, called as its users call it.
+
+    python -m evidence.users_calls [--library NAME] [--model NAME] [--out reports]
+
+The library gets a Keras 2 model with activations inside its layers, functional, and sequential where the network is a
+chain; it is handed no class and no argument that has a default. The reference runs the method that the dialect has for
+that call. Results are kept in a file by library and model, so that a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from evidence.users_calls.calls import FORMS, LIBRARIES, MODELS, Call, calls, is_chain
+from evidence.users_calls.page import FIELDS, Row, page
+from harness.api import load_model
+from harness.backends import Backend, backend_named
+from harness.case import Case
+from harness.engine import Engine
+from harness.errors import HarnessError
+from harness.files import write_text
+from harness.methods import method
+from harness.runner import chosen_input
+
+#: Relative L2, in float32: what certification asks for as well.
+BOUND = 1e-5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m evidence.users_calls", description=__doc__)
+    parser.add_argument("--library", choices=LIBRARIES, action="append")
+    parser.add_argument("--model", choices=MODELS, action="append")
+    parser.add_argument("--out", type=Path, default=Path("reports"))
+    chosen = parser.parse_args()
+    csv_path = chosen.out / "users-calls.csv"
+    rows = _read(csv_path)
+    for library in chosen.library or LIBRARIES:
+        for name in chosen.model or MODELS:
+            for row in run(library, name, {each.key for each in rows}):
+                rows.append(row)
+                _write(csv_path, rows)
+                print(f"{time.strftime('%H:%M:%S')} {' '.join(row.key)} {row.status} {row.error}", flush=True)
+    write_text(chosen.out / "users-calls.md", page(rows, BOUND))
+
+
+def run(library: str, name: str, done: set[tuple[str, ...]]) -> Iterator[Row]:
+    """A row for each call of ``library`` on the model that is not ``done`` yet."""
+    model = load_model(name)
+    x = chosen_input(model, None)[0][:1]
+    reference = backend_named("tensorflow")
+    engine = Engine()
+    for form in FORMS:
+        if form == "sequential" and not is_chain(model.graph):
+            continue
+        peer = _peer(library, form)
+        for call in calls(library, name, form):
+            if (library, name, form, call.name) not in done:
+                yield _row(engine, reference, peer, model, x, call, (library, name, form))
+        peer.worker.close()  # type: ignore[attr-defined]
+
+
+def _peer(library: str, form: str) -> Backend:
+    """The library with models whose activations are written like that."""
+    peer = backend_named(library)
+    return type(peer)(peer.adapter, FORMS[form])  # type: ignore[attr-defined, call-arg]
+
+
+def _row(
+    engine: Engine,
+    reference: Backend,
+    peer: Backend,
+    model: object,
+    x: np.ndarray,
+    call: Call,
+    where: tuple[str, str, str],
+) -> Row:
+    try:
+        case = Case.checked(model, x, method(call.method), None, "float32", layers=False)
+        expected = engine.run(case, reference)
+    except HarnessError as error:
+        return Row(*where, call.name, call.method, "does not apply", None, None, str(error))
+    assert expected.case is not None
+    doubled = engine.run(expected.case.in_dtype("float64"), reference)
+    floor = _apart(doubled.attribution, expected.attribution)
+    try:
+        found = engine.run(expected.case, peer)
+    except HarnessError as error:
+        return Row(*where, call.name, call.method, "the library fails", None, floor, str(error))
+    distance = _apart(expected.attribution, found.attribution)
+    if distance <= BOUND:
+        return Row(*where, call.name, call.method, "agrees", distance, floor, "")
+    if call.rounding_alone:
+        reason = "the bounded rule without its factors: nothing but rounding is left on both sides"
+        return Row(*where, call.name, call.method, "rounding alone", distance, floor, reason)
+    if distance <= 10 * floor:
+        reason = f"the reference in float32 is {floor:.1e} from itself in float64"
+        return Row(*where, call.name, call.method, "ill-conditioned", distance, floor, reason)
+    return Row(*where, call.name, call.method, "differs", distance, floor, "not explained")
+
+
+def _apart(one: np.ndarray, other: np.ndarray) -> float:
+    """Relative L2; 0 where both are the same, NaN included."""
+    if np.array_equal(one, other, equal_nan=True):
+        return 0.0
+    size = float(np.linalg.norm(np.asarray(one, np.float64)))
+    return float(np.linalg.norm(np.asarray(one, np.float64) - np.asarray(other, np.float64))) / (size or 1.0)
+
+
+def _read(path: Path) -> list[Row]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [Row.of(each) for each in csv.DictReader(file)]
+
+
+def _write(path: Path, rows: list[Row]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(FIELDS)
+        writer.writerows(row.fields() for row in rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Which calls there are, and the method that the dialect has for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from harness.graph import Graph
+from harness.methods import DIALECTS
+
+LIBRARIES = ("innvestigate", "signxai")
+MODELS = ("digits-cnn", "ecg-cnn1d", "fer-xception", "efficientnet-lite0", "vgg16-mri")
+#: How users write a model, and what the adapters call that (`reference_impls.peers.backend.FORMS`).
+FORMS = {"functional": "fused", "sequential": "sequential"}
+#: Arguments without a default, with values.
+_REQUIRED = {
+    "lrp": "rule=Z",
+    "lrp.alpha_beta": "alpha=2,beta=1",
+    "deep_taylor.bounded": "low=-1,high=1",
+    "lrp.sequential_preset_b_flat_until_idx": "until_layer_idx=3",
+}
+#: These take no neuron: they run no network.
+_WITHOUT_NEURON = ("input", "random", "random_uniform")
+#: Names for networks that have a layer of that name; elsewhere users call the general function with theirs.
+_ELSEWHERE = {f"{guided}grad_cam_MNISTCNN": f"{guided}grad_cam" for guided in ("", "guided_")}
+
+
+@dataclass(frozen=True)
+class Call:
+    """``name``: the library's. ``method``: the dialect's. ``rounding_alone``: nothing else is left of its result."""
+
+    name: str
+    method: str
+    rounding_alone: bool = False
+
+
+def calls(library: str, model: str, form: str) -> Iterator[Call]:
+    """Every published name of ``library``; on a network of several minutes a run, one of each family."""
+    for entry in DIALECTS[library]:
+        if model == "vgg16-mri" and entry.name not in _ON_LARGE[library]:
+            continue
+        name = _ELSEWHERE.get(entry.name, entry.name)
+        parameters = [_REQUIRED[name]] if name in _REQUIRED else []
+        parameters.append(f"dialect={library}")
+        if name not in _WITHOUT_NEURON:
+            parameters.append("neuron_selection=max_activation")
+        if name.startswith("deep_taylor"):
+            parameters.append("activation_layers=pass")
+        if name.startswith("guided_grad_cam") and form == "sequential":
+            parameters.append("model=sequential")
+        yield Call(entry.name, f"{name}:{','.join(parameters)}", entry.name.startswith("zblrp"))
+
+
+_ON_LARGE = {
+    "innvestigate": ("gradient", "guided_backprop", "lrp.z", "lrp.alpha_2_beta_1", "deep_taylor"),
+    "signxai": (
+        "gradient_x_sign",
+        "lrp_z",
+        "lrpsign_epsilon_0_1",
+        "lrp_alpha_1_beta_0",
+        "w2lrp_sequential_composite_a",
+        "guided_grad_cam_VGG16ILSVRC",
+    ),
+}
+
+
+def is_chain(graph: Graph) -> bool:
+    """Whether every layer reads the one before it."""
+    layers = graph.layers
+    return all(layer.inputs == (before.name,) for before, layer in pairwise(layers))
