@@ -32,6 +32,8 @@ METHODS = (
     "backtrace.contrast",
     "backtrace.contrast:part=against",
 )
+#: In the place of what was raised: there is no such handler.
+NONE = "none"
 #: Sums that grow by less than this part are rounding.
 ROUNDING = 1e-9
 
@@ -91,7 +93,9 @@ def _distance(case: str, version: str, expected: Any, compute: Any) -> Distance:
 
 
 def _short(message: str) -> str:
-    """What was raised, without where."""
+    """What was raised, without where; :data:`NONE` where a version has no such module."""
+    if "ModuleNotFoundError" in message:
+        return NONE
     line = message.strip().splitlines()[0].partition(": ")[2]
     return line if len(line) < 120 else f"{line[:117]}..."
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from evidence.dlbacktrace.measure import OF_ATTENTION, OURS, VERSIONS, Distance, Flow
+from evidence.dlbacktrace.measure import NONE, OF_ATTENTION, OURS, VERSIONS, Distance, Flow
 
 #: Above this a version is not the same function in float64.
 SAME = 1e-12
@@ -17,7 +17,8 @@ by `python -m evidence.dlbacktrace`.
 
 ## Versions, kind by kind
 
-Relative L2 distance from `original`; two samples a case, values of both signs. What a version raises is quoted.
+Relative L2 distance from `original`; two samples a case, values of both signs. What a version raises is quoted; "none"
+where it has no such handler.
 """
 _READ = """
 What the figures come from:
@@ -25,8 +26,8 @@ What the figures come from:
 - `pytorch` convolution turns its operands into float32 first: all its cases are off by about 1e-7, and no more.
 - `pytorch` max pooling treats the channels as a spatial axis: it raises, or gives another result where the sizes happen
   to fit.
-- `pytorch` attention divides by something else than `original` and does not share relevance anew by size at the end;
-  its second version, `pytorch_v2`, does.
+- `pytorch` attention does not share the relevance of values, queries and keys anew by their sizes at the end, as
+  `original` does; its second version, `pytorch_v2`, does.
 - All handlers transpose arrays as a whole, so that height comes where width is expected: windows, strides or paddings
   that differ between the axes are exchanged. The backends refuse such layers by name.
 - `original` average pooling pads with minus infinity: each padded window gives NaN. Ours pads with zeros.
@@ -71,13 +72,14 @@ def page(found: Sequence[Distance], flows: Iterable[Flow], speed: Sequence[Mappi
             name,
             str(sum(each.version == name and each.distance <= SAME for each in found)),
             str(sum(each.version == name and each.distance > SAME for each in found)),
-            str(sum(each.version == name and bool(each.raised) for each in found)),
+            str(sum(each.version == name and bool(each.raised) and each.raised != NONE for each in found)),
+            str(sum(each.version == name and each.raised == NONE for each in found)),
         ]
         for name in dict.fromkeys((*VERSIONS, *OF_ATTENTION, *OURS))
     ]
     parts = [
         _HEAD,
-        _table(["version", "the same to 1e-12", "another", "raises"], counts),
+        _table(["version", "the same to 1e-12", "another", "raises", "none"], counts),
         _table(["case", *names], rows),
         _READ,
         _table(
@@ -109,6 +111,8 @@ def page(found: Sequence[Distance], flows: Iterable[Flow], speed: Sequence[Mappi
 def _cell(distance: Distance | None) -> str:
     if distance is None:
         return ""
+    if distance.raised == NONE:
+        return NONE
     if distance.raised:
         return f"raises {distance.raised}".replace("|", "/").replace("<", "").replace(">", "")
     return f"{distance.distance:.0e}"
