@@ -93,7 +93,7 @@ def methods_command(
         list[str] | None,
         typer.Argument(metavar="[GLOB]...", help="Names to list (quote globs); all if left out."),
     ] = None,
-    dialect: Annotated[str | None, typer.Option(help="innvestigate, signxai or zennit.")] = None,
+    dialect: Annotated[str | None, typer.Option(help="innvestigate, signxai, zennit or dlbacktrace.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the methods: name, family, dialect, parameters, source."""

@@ -24,10 +24,13 @@ def estimate_command(
     model_torch: Annotated[
         str | None, typer.Option("--model-torch", metavar="FILE.py:NAME", help="Its torch side; it is run.")
     ] = None,
-    reference: Annotated[str, typer.Option(help="Backend that is trusted.")] = "tensorflow",
+    reference: Annotated[
+        str | None, typer.Option(help="Backend that is trusted; left out, the reference of the method.")
+    ] = None,
     candidate: Annotated[
-        str, typer.Option(help="Backend under test: a name, or FILE.py:NAME for one of your own.")
-    ] = "torch",
+        str | None,
+        typer.Option(help="Backend under test: a name, or FILE.py:NAME; left out, the port of the method."),
+    ] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     input_file: Annotated[
         Path | None,
@@ -44,6 +47,7 @@ def estimate_command(
     from rich.console import Console
 
     from harness.api import list_models
+    from harness.backends import defaults_of
     from harness.checks import checked_dtype, read_array
     from harness.engine import Store
     from harness.errors import InvalidInputError, UnknownNameError
@@ -63,6 +67,8 @@ def estimate_command(
         raise InvalidInputError("the method is missing: xai-harness estimate MODEL METHOD")
     # What costs nothing to check comes first; the model comes after the machine, whose memory it would be counted in.
     wanted, dtype = method_named(method), checked_dtype(dtype)
+    usual = defaults_of(wanted)
+    reference, candidate = reference or usual.reference, candidate or usual.candidate
     given = read_array(input_file)
     if model and not Path(model.rpartition(":")[0] or model).exists() and model not in list_models():
         raise UnknownNameError("model", model, list_models(), "See: xai-harness models")

@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 
 from harness.api import load_model
-from harness.backends import Backend, is_installed, packages_of, versions_of
+from harness.backends import Backend, is_installed, packages_of, versions_of, why_unsupported
 from harness.engine import Store, engine
 from harness.errors import HarnessError
 from harness.estimate.work import work_of
 from harness.files import code_digest, json_digest
 from harness.graph import Graph, Layer
-from harness.methods import method
+from harness.methods import Method, method
 from harness.runner.run import Finished, Selection, events
 
-#: What the networks are explained by: a rule with one product forwards and one back.
-_METHOD = "lrp.epsilon"
+#: What the networks are explained by, the first that both sides have: rules with one product forwards and one back.
+_METHODS = ("lrp.epsilon", "backtrace.default")
 #: A convolution of 3x3 that keeps the number of places.
 _SAME = {"strides": (1, 1), "dilations": (1, 1), "groups": 1, "padding": ((1, 1), (1, 1))}
 _VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "XAI_HARNESS_MEMO_BYTES")
@@ -95,7 +95,7 @@ def measured_machine(reference: Backend, candidate: Backend, dtype: str, store: 
         resident = peak_bytes()
         for network in networks:
             slow, quick, size = _timed(network, reference, candidate, dtype, Path(folder))
-            works.append(work_of(network, method(_METHOD)))
+            works.append(work_of(network, _method(network, reference, candidate)))
             first.append(slow - quick)
             second.append(quick)
             sizes.append(size)
@@ -143,6 +143,14 @@ def peak_bytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 
+def _method(graph: Graph, *sides: Backend) -> Method:
+    """The first of :data:`_METHODS` that both sides have; the first of all where they have none in common."""
+    known = [method(name) for name in _METHODS]
+    return next(
+        (each for each in known if not any(why_unsupported(side, each, graph) for side in sides)), known[0]
+    )
+
+
 def _timed(
     graph: Graph, reference: Backend, candidate: Backend, dtype: str, folder: Path
 ) -> tuple[float, float, float]:
@@ -152,7 +160,8 @@ def _timed(
     x = np.random.default_rng(0).random((1, *model.input_shape), dtype=np.float32)
 
     def case() -> dict[str, Any]:
-        chosen = Selection((model,), (_METHOD,), (dtype,), reference, candidate, x)
+        name = _method(model.graph, reference, candidate).name
+        chosen = Selection((model,), (name,), (dtype,), reference, candidate, x)
         timed = events(chosen, folder, Store(limit=0))
         row = next(event.row for event in timed if isinstance(event, Finished))
         if row["verdict"] == "error":

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import harness
+from evidence.dlbacktrace.cases import Shared, shared_cases
 from harness.backends import backend_named
 from harness.errors import PeerError
 from harness.methods import method
@@ -15,7 +16,6 @@ from harness.peers import python_of
 from ported_models.build import Builder
 from ported_models.model import PortedModel
 from reference_impls.peers.backtrace_package import PackageBackend, original
-from tests.dlbacktrace.package_cases import Shared, shared_cases
 from tests.dlbacktrace.sides import SIDES
 from tests.models.graphs import branching_graph
 

@@ -74,3 +74,9 @@ def test_functions_that_take_noise_and_show_layers_agree_with_the_reference(x, b
 def test_a_method_of_ones_own_is_explained_by_name(x):
     names = run_block("docs/add-a-method.md", 0, x=x)
     assert names["trace"].method == names["mine"]
+
+
+def test_the_bench_in_its_page_runs(capsys):
+    found = run_block("docs/bench.md", 0)["found"]
+    assert found.comparison.passed
+    assert len(capsys.readouterr().out.splitlines()) == len(found.rows) + 2

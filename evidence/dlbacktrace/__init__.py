@@ -1,0 +1,1 @@
+"""The versions of dl-backtrace against each other and against ours, kind by kind: `reports/dlbacktrace.md`."""

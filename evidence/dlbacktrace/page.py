@@ -1,0 +1,135 @@
+"""The page of what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from evidence.dlbacktrace.measure import NONE, OF_ATTENTION, OURS, VERSIONS, Distance, Flow
+
+#: Above this a version is not the same function in float64.
+SAME = 1e-12
+_HEAD = """# DLBacktrace: a slow reference, a fast port, and the versions of the package
+
+dl-backtrace 0.1.24 has each of its layer handlers in several versions. They run here as they are released, each in an
+interpreter of its own (`xai-harness peers install dl-backtrace`, `dl-backtrace-torch`), on the same operands, in
+float64, and are held against the version `original`. Nothing of the package is in this repository. The page is written
+by `python -m evidence.dlbacktrace`.
+
+## Versions, kind by kind
+
+Relative L2 distance from `original`; two samples a case, values of both signs. What a version raises is quoted; "none"
+where it has no such handler.
+"""
+_READ = """
+What the figures come from:
+
+- `pytorch` convolution turns its operands into float32 first: all its cases are off by about 1e-7, and no more.
+- `pytorch` max pooling treats the channels as a spatial axis: it raises, or gives another result where the sizes happen
+  to fit.
+- `pytorch` attention does not share the relevance of values, queries and keys anew by their sizes at the end, as
+  `original` does; its second version, `pytorch_v2`, does.
+- All handlers transpose arrays as a whole, so that height comes where width is expected: windows, strides or paddings
+  that differ between the axes are exchanged. The backends refuse such layers by name.
+- `original` average pooling pads with minus infinity: each padded window gives NaN. Ours pads with zeros.
+- `original` max pooling counts ties in single precision: three equal largest values get parts that are off by 3e-8.
+
+What the package's own walk (`run_evaluation`) does besides, as it is written:
+
+- it ignores `scaler`, `thresholding` and `mode`: relevance starts from 100 at the largest output, and there is no
+  contrast mode. Contrast mode here is that of 0.0.25, the last version with one, to 1e-15 on its handlers of dense
+  layers, convolutions, sums and average pooling;
+- it never calls its handlers of max and average pooling: relevance of a pooled tensor is repeated up to the size of the
+  input and scaled to the old sum, whatever the values were. Here the handlers are used;
+- it gives every layer the activation "None", so that nothing is saturated; the table of ranges is read by nobody;
+- it sets negative relevance of a concatenation to zero and scales the rest to the sum over the whole batch. Here a
+  concatenation is taken apart (`negative-clipped` names the other);
+- it hands relevance through a transposed convolution and bends it into shape; here a transposed convolution shares by
+  the contributions of each output.
+
+## Negative relevance, and sums that grow
+
+By the reference, which equals `original` on every shared case. `negative`: the first layer on the way back with
+negative relevance. `grows at`: the first layer of which the input gets more than it received, in absolute values.
+"""
+_SPEED = """
+## Speed
+
+`vgg19-cifar10`, the version `original` against the port: the same operands of each layer, float32, one thread, one
+sample.
+`python -m benchmarks.backtrace --out reports/dlbacktrace-speed.csv` measures it.
+"""
+
+
+def page(found: Sequence[Distance], flows: Iterable[Flow], speed: Sequence[Mapping[str, str]]) -> str:
+    """The whole page as Markdown."""
+    names = [*VERSIONS, "pytorch_v2", *OURS]
+    by_case: dict[str, dict[str, Distance]] = {}
+    for each in found:
+        by_case.setdefault(each.case, {})[each.version] = each
+    rows = [[case, *(_cell(of.get(name)) for name in names)] for case, of in by_case.items()]
+    counts = [
+        [
+            name,
+            str(sum(each.version == name and each.distance <= SAME for each in found)),
+            str(sum(each.version == name and each.distance > SAME for each in found)),
+            str(sum(each.version == name and bool(each.raised) and each.raised != NONE for each in found)),
+            str(sum(each.version == name and each.raised == NONE for each in found)),
+        ]
+        for name in dict.fromkeys((*VERSIONS, *OF_ATTENTION, *OURS))
+    ]
+    parts = [
+        _HEAD,
+        _table(["version", "the same to 1e-12", "another", "raises", "none"], counts),
+        _table(["case", *names], rows),
+        _READ,
+        _table(
+            ["network", "method", "negative", "least", "grows at", "times", "because"],
+            [_flow_cells(each) for each in flows],
+        ),
+    ]
+    if speed:
+        package, port = (sum(float(row[key]) for row in speed) for key in ("package_s", "port_s"))
+        parts += [
+            _SPEED,
+            _table(
+                ["layer", "original, s", "port, s", "times", "relative L2"],
+                [
+                    [
+                        row["layer"],
+                        *(f"{float(row[key]):.4f}" for key in ("package_s", "port_s")),
+                        f"{float(row['times']):.0f}",
+                        f"{float(row['relative_l2']):.1e}",
+                    ]
+                    for row in speed
+                ],
+            ),
+            f"All of these: {package:.1f} s and {port:.2f} s, {package / port:.0f} times.\n",
+        ]
+    return "\n".join(parts)
+
+
+def _cell(distance: Distance | None) -> str:
+    if distance is None:
+        return ""
+    if distance.raised == NONE:
+        return NONE
+    if distance.raised:
+        return f"raises {distance.raised}".replace("|", "/").replace("<", "").replace(">", "")
+    return f"{distance.distance:.0e}"
+
+
+def _flow_cells(flow: Flow) -> list[str]:
+    return [
+        flow.model,
+        f"`{flow.method}`",
+        flow.negative or "",
+        f"{flow.least:.2g}" if flow.negative else "",
+        flow.growing or "",
+        f"{flow.times:.3g}" if flow.growing else "",
+        flow.cause,
+    ]
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
