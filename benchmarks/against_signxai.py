@@ -41,11 +41,11 @@ def signxai_seconds(
     """Seconds of the library's own call by name."""
     prepared = timed_peer().prepare(model, "float32")
     prepared.run(x, method(names[0]), target, False)
-    found = {}
+    seconds = {}
     for name in names:
-        found[name] = float(prepared.run(x, method(name), target, False).facts["peer"]["seconds"])
-        print(f"signxai    {name:45s} {found[name]:8.2f} s", file=sys.stderr, flush=True)
-    return found
+        seconds[name] = float(prepared.run(x, method(name), target, False).facts["peer"]["seconds"])
+        print(f"signxai    {name:45s} {seconds[name]:8.2f} s", file=sys.stderr, flush=True)
+    return seconds
 
 
 def reference_seconds(
@@ -54,13 +54,13 @@ def reference_seconds(
     """Seconds of the reference by name; what it shares between names is paid by the first."""
     prepared = backend_named("tensorflow").prepare(model, "float32")
     prepared.run(np.flip(x, 2).copy(), method(names[0]), target, False)
-    found = {}
+    seconds = {}
     for name in names:
         started = time.perf_counter()
         prepared.run(x.copy(), method(name), target, False)
-        found[name] = time.perf_counter() - started
-        print(f"reference  {name:45s} {found[name]:8.2f} s", file=sys.stderr, flush=True)
-    return found
+        seconds[name] = time.perf_counter() - started
+        print(f"reference  {name:45s} {seconds[name]:8.2f} s", file=sys.stderr, flush=True)
+    return seconds
 
 
 def main() -> None:
@@ -74,7 +74,7 @@ def main() -> None:
     model = load_model(chosen.model)
     x, _ = chosen_input(model, None)
     target = backend_named("tensorflow").prepare(model, "float32").logits(x).argmax(axis=1)  # type: ignore[attr-defined]
-    found = {
+    result = {
         "model": chosen.model,
         "names": len(names),
         "signxai": signxai_seconds(model, x, target, names),
@@ -82,8 +82,8 @@ def main() -> None:
     }
     if chosen.out:
         chosen.out.parent.mkdir(parents=True, exist_ok=True)
-        chosen.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    totals = {side: sum(found[side].values()) for side in ("signxai", "reference")}
+        chosen.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    totals = {side: sum(result[side].values()) for side in ("signxai", "reference")}
     print(json.dumps({"names": len(names), **totals, "ratio": totals["signxai"] / totals["reference"]}))
 
 

@@ -33,14 +33,14 @@ def seconds(model: Any, names: Sequence[str], rounds: int) -> float:
     """The median of the seconds of a run of ``names`` on ``model``, loaded and prepared before."""
     x = np.random.default_rng(0).random((1, *model.input_shape), dtype=np.float32)
     selection = Selection((model,), tuple(names), ("float32",), input=x)
-    found = []
+    times = []
     for _ in range(rounds + 1):
         engine().clear()
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
             run(selection, Path(folder), store=Store(limit=0))
-            found.append(time.perf_counter() - started)
-    return statistics.median(found[1:])
+            times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])
 
 
 def by_methods(counts: Sequence[int], rounds: int) -> dict[int, float]:

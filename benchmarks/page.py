@@ -32,8 +32,8 @@ def page(folder: Path) -> str:
         ("scale", _scale),
     )
     for name, section in sections:
-        found = _read(folder, name)
-        parts.append(section(found) if found else f"## {name}\n\nNot measured: no `{name}.json`.")
+        figures = _read(folder, name)
+        parts.append(section(figures) if figures else f"## {name}\n\nNot measured: no `{name}.json`.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -92,9 +92,9 @@ def _share(what: str, seconds: float, of: float) -> str:
     return f"| {what} | {seconds:.1f} | {seconds / of:.2f} ({of / seconds:.1f} times faster) |"
 
 
-def _single(found: Figures) -> str:
+def _single(figures: Figures) -> str:
     def figure(key: str) -> str:
-        return "none of this kind" if found[key] is None else f"{found[key]:.2f}"
+        return "none of this kind" if figures[key] is None else f"{figures[key]:.2f}"
 
     return (
         "## A single case on `vgg16-mri`\n\n"
@@ -105,37 +105,39 @@ def _single(found: Figures) -> str:
     )
 
 
-def _processes(found: Figures) -> str:
+def _processes(figures: Figures) -> str:
     lines = [
         "## Two local processes against one",
         "",
-        f"Each held to one thread, {' and '.join(found['models'])}, {found['cases']} cases, start-up left out: "
-        f"{found['ratio']:.2f} times (median).",
+        f"Each held to one thread, {' and '.join(figures['models'])}, {figures['cases']} cases, start-up left out: "
+        f"{figures['ratio']:.2f} times (median).",
         "",
         "| one, s | two, s | ratio |",
         "| ---: | ---: | ---: |",
     ]
-    lines += [f"| {each['one']:.1f} | {each['two']:.1f} | {each['ratio']:.2f} |" for each in found["rounds"]]
+    lines += [
+        f"| {each['one']:.1f} | {each['two']:.1f} | {each['ratio']:.2f} |" for each in figures["rounds"]
+    ]
     return "\n".join(lines)
 
 
-def _growth(found: Figures) -> str:
+def _growth(figures: Figures) -> str:
     lines = ["## How time grows", "", "| with | exponent | seconds |", "| --- | ---: | --- |"]
-    for what, each in found.items():
+    for what, each in figures.items():
         points = ", ".join(f"{count}: {seconds:.2f}" for count, seconds in each["seconds"].items())
         lines.append(f"| {what} | {each['exponent']:.2f} | {points} |")
-    return "\n".join([*lines, "", *(f"![time against {what}](growth-{what}.png)" for what in found)])
+    return "\n".join([*lines, "", *(f"![time against {what}](growth-{what}.png)" for what in figures)])
 
 
-def _scale(found: Figures) -> str:
+def _scale(figures: Figures) -> str:
     lines = [
-        f"## What a case costs ({found['dtype']}), and what `xai-harness estimate` said",
+        f"## What a case costs ({figures['dtype']}), and what `xai-harness estimate` said",
         "",
         "| model | method | processors, s | time, s | of the estimate | peak, GB | of the estimate "
         "| disk, kB | of the estimate |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for row in found["rows"]:
+    for row in figures["rows"]:
         cells = [f"{row['processor_seconds']:.2f}"]
         for key, unit in (("seconds", 1.0), ("peak_bytes", 1e9), ("bytes_on_disk", 1e3)):
             cells += [f"{row[key] / unit:.2f}", f"{row[key] / row[f'{key}_estimated']:.2f}"]

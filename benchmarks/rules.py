@@ -181,10 +181,10 @@ def _inputs(model: Any) -> dict[str, Any]:
 
     x, _ = chosen_input(model, None)
     twin = model.torch("float32")
-    found: dict[str, Any] = {}
+    inputs: dict[str, Any] = {}
     handles = [
         twin.get_submodule(name).register_forward_pre_hook(
-            lambda module, args, name=name: found.__setitem__(name, args[0].clone())
+            lambda module, args, name=name: inputs.__setitem__(name, args[0].clone())
         )
         for name in (*KERNELS, *ACTIVATIONS, *POOLS)
     ]
@@ -192,7 +192,7 @@ def _inputs(model: Any) -> dict[str, Any]:
         twin(torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1))))
     for handle in handles:
         handle.remove()
-    return found
+    return inputs
 
 
 def _step(model: Any, name: str, pair: Pair, x: Any, own: bool) -> Callable[[], Any]:
@@ -294,7 +294,7 @@ def reference_times() -> dict[str, float]:
     every = Method("gradient", Composite((Assignment(Gradient()),)))
     activations = prepared.run(x, every, np.zeros(len(x), np.int64), True).activations
     rng = np.random.default_rng(0)
-    found = {}
+    measured = {}
     for rule_name, (rule, layers) in REFERENCE_RULES.items():
         asked = Method("step", Composite((Assignment(rule, names=layers), Assignment(Gradient()))))
         for name in layers:
@@ -306,8 +306,8 @@ def reference_times() -> dict[str, float]:
                 started = time.process_time()
                 steps.step(layer, given, relevance, asked)
                 times.append(1e3 * (time.process_time() - started))
-            found[f"{rule_name} @ {name}"] = min(times[1:])
-    return found
+            measured[f"{rule_name} @ {name}"] = min(times[1:])
+    return measured
 
 
 def reference_rows(older: Path, rounds: int) -> list[Row]:

@@ -40,7 +40,7 @@ def measure(name: str, methods: tuple[str, ...], dtype: str) -> list[dict[str, A
     x, _ = chosen_input(model, None)
     rows = []
     for each in methods:
-        said = estimate(model.graph, method(each), len(x), dtype, machine)
+        estimated = estimate(model.graph, method(each), len(x), dtype, machine)
         with tempfile.TemporaryDirectory() as folder:
             for attempt, given in enumerate((np.flip(x, 1).copy(), x)):
                 engine().clear()
@@ -54,15 +54,15 @@ def measure(name: str, methods: tuple[str, ...], dtype: str) -> list[dict[str, A
             {
                 "model": name,
                 "method": each,
-                "layers": said.work.layers,
-                "multiply_adds": said.work.multiply_adds,
+                "layers": estimated.work.layers,
+                "multiply_adds": estimated.work.multiply_adds,
                 "seconds": row["seconds_with_files"],
-                "seconds_estimated": said.seconds,
+                "seconds_estimated": estimated.seconds,
                 "processor_seconds": processors,
                 "bytes_on_disk": size,
-                "bytes_on_disk_estimated": said.disk,
+                "bytes_on_disk_estimated": estimated.disk,
                 "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-                "peak_bytes_estimated": said.memory,
+                "peak_bytes_estimated": estimated.memory,
             }
         )
     return rows
@@ -70,11 +70,11 @@ def measure(name: str, methods: tuple[str, ...], dtype: str) -> list[dict[str, A
 
 def _line(row: dict[str, Any]) -> str:
     pairs = (("seconds", 1.0, "s"), ("peak_bytes", 1e9, "GB"), ("bytes_on_disk", 1e3, "kB"))
-    said = "; ".join(
+    errors = "; ".join(
         f"{row[key] / unit:.2f} {name}, estimated {row[f'{key}_estimated'] / unit:.2f}"
         for key, unit, name in pairs
     )
-    return f"{row['model']:20s} {row['method']:20s} {row['processor_seconds']:.2f} processor s; {said}"
+    return f"{row['model']:20s} {row['method']:20s} {row['processor_seconds']:.2f} processor s; {errors}"
 
 
 def main() -> None:

@@ -19,9 +19,9 @@ _seconds: list[float] = []
 
 def _timed(*arguments: Any, **named: Any) -> Any:
     started = time.perf_counter()
-    found = _original(*arguments, **named)
+    result = _original(*arguments, **named)
     _seconds.append(time.perf_counter() - started)
-    return found
+    return result
 
 
 signxai_side.explanation = _timed
@@ -30,7 +30,7 @@ signxai_side.explanation = _timed
 def handle(op: str, payload: dict[str, Any], arrays: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """As `signxai_side.handle`; the facts of an explanation have its ``seconds``, one analyzer built anew included."""
     _seconds.clear()
-    answer, found = signxai_side.handle(op, payload, arrays)
+    answer, result = signxai_side.handle(op, payload, arrays)
     if "facts" in answer:
         answer["facts"]["seconds"] = sum(_seconds)
-    return answer, found
+    return answer, result

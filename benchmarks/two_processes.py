@@ -48,8 +48,14 @@ def main() -> None:
     names = ALL_METHODS[: chosen.names]
     rounds: list[dict[str, Any]] = []
     for _ in range(chosen.rounds):
-        found = {count: seconds(count, names) - seconds(count, names[:_SHORT]) for count in (1, 2)}
-        rounds.append({"one": found[1], "two": found[2], "ratio": found[1] / found[2]})
+        taken = {count: seconds(count, names) - seconds(count, names[:_SHORT]) for count in (1, 2)}
+        rounds.append(
+            {
+                "one": taken[1],
+                "two": taken[2],
+                "ratio": taken[1] / taken[2],
+            }
+        )
         print(json.dumps(rounds[-1]), file=sys.stderr, flush=True)
     result = {
         "models": _MODELS,

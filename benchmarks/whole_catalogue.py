@@ -76,7 +76,7 @@ def whole(model: Any, names: tuple[str, ...], dtype: str) -> dict[str, Any]:
 def single(model: Any, names: tuple[str, ...], dtype: str) -> dict[str, Any]:
     """Each name alone."""
     x, _ = chosen_input(model, None)
-    found = []
+    cases = []
     for place, name in enumerate(names):
         moved = np.roll(x, place + 1, axis=2)
         engine().clear()
@@ -89,18 +89,18 @@ def single(model: Any, names: tuple[str, ...], dtype: str) -> dict[str, Any]:
             alone(Case(model, moved, method(name), np.asarray(row["target"]), dtype), side) for side in SIDES
         )
         measured = not row["floor_from"].startswith("derived")
-        found.append({"name": row["method"], "seconds": seconds, "sides": sides, "measured": measured})
+        cases.append({"name": row["method"], "seconds": seconds, "sides": sides, "measured": measured})
         print(
             f"{row['method']:45s} {seconds:7.2f} s  sides {sides:6.2f} s  {seconds / sides:5.2f}", flush=True
         )
-    ratios = {each["name"]: each["seconds"] / each["sides"] for each in found}
-    by_bound = [ratios[each["name"]] for each in found if not each["measured"]]
-    by_floor = [ratios[each["name"]] for each in found if each["measured"]]
+    ratios = {each["name"]: each["seconds"] / each["sides"] for each in cases}
+    by_bound = [ratios[each["name"]] for each in cases if not each["measured"]]
+    by_floor = [ratios[each["name"]] for each in cases if each["measured"]]
     return {
         "median": statistics.median(ratios.values()),
         "median_by_bound": statistics.median(by_bound) if by_bound else None,
         "median_by_floor": statistics.median(by_floor) if by_floor else None,
-        "cases": found,
+        "cases": cases,
     }
 
 

@@ -67,18 +67,18 @@ def append(path: Path, rows: Sequence[Mapping[str, Any]]) -> pandas.DataFrame:
 
 def moves(before: pandas.DataFrame, now: pandas.DataFrame) -> list[Move]:
     """The cases of ``now`` that are others than those of ``before``, of one night each; and those that are gone."""
-    found = []
+    moved = []
     known, today = _by_case(before), _by_case(now)
     for case in sorted({*known, *today}):
         one, other = known.get(case), today.get(case)
         if one is None or other is None:
-            found.append(Move(case, _words(one), _words(other), False))
+            moved.append(Move(case, _words(one), _words(other), False))
             continue
         apart = abs(one["floors"] - other["floors"])
         same = one["verdict"] == other["verdict"] and one["passed"] == other["passed"]
         if not same or apart > MOVED:
-            found.append(Move(case, _words(one), _words(other), bool(one["passed"] and not other["passed"])))
-    return found
+            moved.append(Move(case, _words(one), _words(other), bool(one["passed"] and not other["passed"])))
+    return moved
 
 
 def since(table: pandas.DataFrame, case: tuple[str, ...]) -> str:
@@ -105,8 +105,8 @@ def versions_of_night(table: pandas.DataFrame) -> dict[str, str]:
     """The versions of the last night in ``table``; none where there is none."""
     if not len(table):
         return {}
-    found: dict[str, str] = json.loads(table.iloc[-1]["versions"])
-    return found
+    versions: dict[str, str] = json.loads(table.iloc[-1]["versions"])
+    return versions
 
 
 def last_night(table: pandas.DataFrame) -> pandas.DataFrame:

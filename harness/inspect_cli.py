@@ -61,12 +61,12 @@ def inspect_command(
     if len(named) != 1:
         raise InvalidInputError("name one model: MODEL, or --model-keras FILE and --model-torch FILE.py:NAME")
     source = named[0]
-    found = inspected(source.words, lambda: source.load(read_array(input_file)))
+    inspection = inspected(source.words, lambda: source.load(read_array(input_file)))
     if as_json:
-        print_json({"loads": found.loads, **asdict(found)}, indent=1)
+        print_json({"loads": inspection.loads, **asdict(inspection)}, indent=1)
     else:
-        _show(found)
-    raise typer.Exit(0 if found.loads and not found.unverified else 1)
+        _show(inspection)
+    raise typer.Exit(0 if inspection.loads and not inspection.unverified else 1)
 
 
 def inspected(words: str, load: Any) -> Inspection:
@@ -103,33 +103,34 @@ def _layers(layers: Any) -> tuple[dict[str, Any], ...]:
     )
 
 
-def _show(found: Inspection) -> None:
+def _show(inspection: Inspection) -> None:
     from harness.terminal import print_table
 
-    if found.layers:
-        print_table(list(found.layers), ("layer", "kind", "shape", "weights"))
+    if inspection.layers:
+        print_table(list(inspection.layers), ("layer", "kind", "shape", "weights"))
         print()
-    for note in found.notes:
+    for note in inspection.notes:
         _say(f"note: {note}")
-    if found.loads:
-        weights = sum(layer["weights"] for layer in found.layers)
-        _say(f"{found.model} loads: {len(found.layers)} layers, {weights} weights.")
-        if found.unverified:
-            _say(f"It is not verified: {found.unverified}; see: xai-harness diagnose")
+    if inspection.loads:
+        weights = sum(layer["weights"] for layer in inspection.layers)
+        _say(f"{inspection.model} loads: {len(inspection.layers)} layers, {weights} weights.")
+        if inspection.unverified:
+            _say(f"It is not verified: {inspection.unverified}; see: xai-harness diagnose")
         return
-    if len(found.unread) > 1 or found.layers:
+    if len(inspection.unread) > 1 or inspection.layers:
         _say(
-            f"{found.model} does not load: {len(found.layers)} layers are read, {len(found.unread)} are not:"
+            f"{inspection.model} does not load: {len(inspection.layers)} layers are read, "
+            f"{len(inspection.unread)} are not:"
         )
         advices: dict[str, int] = {}
-        for sentence in found.unread:
+        for sentence in inspection.unread:
             what, _, advice = sentence.partition("; ")
             advices[advice] = advices.get(advice, 0) + 1
             _say(f"- {what}")
         for advice, count in advices.items():
             _say(f"What to do{f' ({count} of them)' if len(advices) > 1 else ''}: {advice}")
         return
-    _say(f"{found.model} does not load: {found.refused}")
+    _say(f"{inspection.model} does not load: {inspection.refused}")
 
 
 def _say(line: str) -> None:

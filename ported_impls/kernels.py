@@ -35,14 +35,14 @@ class Kernels:
 
     def weights(self, mod: KernelMod) -> dict[str, Tensor]:
         """By the name of the parameter, as `torch.nn.Module.named_parameters` has it."""
-        found = {}
+        weights = {}
         for name, parameter in self._module.named_parameters():
             modifier = mod.modifier if mod.bias or not _is_bias(name) else torch.zeros_like
             key = name, modifier
             if key not in self._made:
                 self._made[key] = modifier(parameter.detach())
-            found[name] = self._made[key]
-        return found
+            weights[name] = self._made[key]
+        return weights
 
 
 def _is_bias(name: str) -> bool:

@@ -99,14 +99,16 @@ def statistics(
         add(source, relevance)
         for joined in attributions.values():
             joined.add(source, of_each_run(relevance, procedure.each))
-    found: dict[Kind, Findings] = {}
+    by_statistic: dict[Kind, Findings] = {}
     for kind in kinds:
         inner = relevances[kind].result()
         attribution = attributions[kind].result()[source]
         if isinstance(procedure, IntegratedGradients):
             attribution = (x - procedure.baseline) * attribution
-        found[kind] = Findings(logits, attribution, inner[source], Captured(captured.activations, inner))
-    return found
+        by_statistic[kind] = Findings(
+            logits, attribution, inner[source], Captured(captured.activations, inner)
+        )
+    return by_statistic
 
 
 def points(procedure: IntegratedGradients | Smoothed, x: np.ndarray) -> Iterator[np.ndarray]:
@@ -134,8 +136,8 @@ def grad_cam(
     graph = network.graph
     layer = cam_layer(graph, procedure.layer)
     plain = replace(network, composite=zennit.core.Composite(), edges={})
-    found = explain_once(plain, x, target, recorded or (layer,))
-    captured = found.captured
+    findings = explain_once(plain, x, target, recorded or (layer,))
+    captured = findings.captured
     assert captured is not None
     relevance = captured.relevances.get(layer.name)
     activation = captured.activations[layer.name]
@@ -145,7 +147,7 @@ def grad_cam(
         attribution = attribution * gradient_of_sum(network, x, layer)
     above = {each.name for each in graph if graph.index(each) >= graph.index(layer)}
     captured.relevances = {name: kept for name, kept in captured.relevances.items() if name in above}
-    return replace(found, attribution=attribution, relevance=np.zeros_like(x))
+    return replace(findings, attribution=attribution, relevance=np.zeros_like(x))
 
 
 def without_run(procedure: InputItself | InputPlusNoise | UniformNoise, x: np.ndarray) -> np.ndarray:

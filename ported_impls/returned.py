@@ -22,9 +22,9 @@ def parted(backend: str, result: Any) -> tuple[Any, Mapping[str, Any] | None]:
         return result, None
     if len(result) == 2 and isinstance(result[1], Mapping):
         return result[0], result[1]
-    said = ", ".join(type(each).__name__ for each in result)
+    kinds = ", ".join(type(each).__name__ for each in result)
     raise InvalidInputError(
-        f"{backend}: the function returned a tuple ({said}), expected the attribution alone or "
+        f"{backend}: the function returned a tuple ({kinds}), expected the attribution alone or "
         "(attribution, {layer name: relevance})"
     )
 
@@ -68,9 +68,9 @@ def _numeric(backend: str, what: str, value: Any, as_array: Callable[[Any], np.n
     try:
         array = as_array(value)
     except (TypeError, ValueError) as error:
-        said = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise InvalidInputError(
-            f"{backend}: the function returned {type(value).__name__} for {what}, which is no array ({said})"
+            f"{backend}: the function returned {type(value).__name__} for {what}, which is no array ({reason})"
         ) from None
     if array.dtype.kind not in "fiub":
         raise InvalidInputError(

@@ -39,10 +39,10 @@ class LastSampled:
         if not any(key in self._kept for key in keys):
             self._kept = {}  # the memory is needed for the next
             self._kept = compute()
-            for found in self._kept.values():
-                inside = found.captured
+            for findings in self._kept.values():
+                inside = findings.captured
                 shown = (*inside.activations.values(), *inside.relevances.values()) if inside else ()
-                for array in (found.logits, found.attribution, found.relevance, *shown):
+                for array in (findings.logits, findings.attribution, findings.relevance, *shown):
                     array.setflags(write=False)
         return next(self._kept[key] for key in keys if key in self._kept)
 
@@ -105,10 +105,10 @@ class HookedTwin:
         if isinstance(method.procedure, SAMPLED):
             # What has layers serves one who asks for none as well.
             keys = [self._runs_of(x, method, target, each) for each in {layers, True}]
-            found = self.last.get(keys, partial(self._sampled, x, method, target, layers))
+            findings = self.last.get(keys, partial(self._sampled, x, method, target, layers))
         else:
-            found = self._findings(x, method, target, layers)
-        return self._arrays(found, x, method, layers)
+            findings = self._findings(x, method, target, layers)
+        return self._arrays(findings, x, method, layers)
 
     def run_alone(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
         """:meth:`run` from end to end through autograd, with nothing from other runs."""
@@ -133,26 +133,26 @@ class HookedTwin:
                 by_kind[other.procedure.statistic] = self._runs_of(x, other, target, layers)
         network = Network(self.twin, self.composite(method), self.head or method.head, self.edges(method))
         recorded = self.graph.layers if layers else ()
-        found = statistics(network, x, procedure, target, recorded, by_kind)
-        return {by_kind[kind]: each for kind, each in found.items()}
+        by_statistic = statistics(network, x, procedure, target, recorded, by_kind)
+        return {by_kind[kind]: each for kind, each in by_statistic.items()}
 
     def expect(self, methods: Sequence[Method]) -> None:
         """See `harness.backends.protocol.Expects`: several statistics of the same runs are then taken together."""
         self.expected[:] = methods
 
-    def _arrays(self, found: Findings, x: np.ndarray, method: Method, layers: bool) -> Arrays:
-        attribution = postprocessed(found.attribution, x, method.postprocess)
-        if not layers or found.captured is None:
-            return Arrays(found.logits, attribution)
+    def _arrays(self, findings: Findings, x: np.ndarray, method: Method, layers: bool) -> Arrays:
+        attribution = postprocessed(findings.attribution, x, method.postprocess)
+        if not layers or findings.captured is None:
+            return Arrays(findings.logits, attribution)
         source, orders = self.graph.input.name, feature_orders(self.model)
-        whole = found.captured.activations[source] if self.shares else x
-        activations = {**found.captured.activations, source: whole}
-        relevances = {**found.captured.relevances, source: found.relevance}
+        whole = findings.captured.activations[source] if self.shares else x
+        activations = {**findings.captured.activations, source: whole}
+        relevances = {**findings.captured.relevances, source: findings.relevance}
         for layer in self.graph:  # a layer that no gradient reached
             if layer.name not in relevances:
                 relevances[layer.name] = np.zeros((len(x), *layer.shape), x.dtype)
         return Arrays(
-            found.logits,
+            findings.logits,
             attribution,
             {name: in_canonical_order(array, orders.get(name)) for name, array in activations.items()},
             {name: in_canonical_order(array, orders.get(name)) for name, array in relevances.items()},

@@ -59,8 +59,8 @@ def step_program(
         return list(torch.autograd.grad(module(*seen), seen, received, allow_unused=True))
 
     recorder = _recorded(twin, composite, name, step, [*seen, received], len(seen), kept)
-    found = [x.new_zeros(x.shape) if r is None else r for x, r in zip(seen, recorder.results, strict=True)]
-    arrays = [in_canonical_order(to_canonical(r), o) for r, o in zip(found, orders[0], strict=True)]
+    results = [x.new_zeros(x.shape) if r is None else r for x, r in zip(seen, recorder.results, strict=True)]
+    arrays = [in_canonical_order(to_canonical(r), o) for r, o in zip(results, orders[0], strict=True)]
     return _proven(recorder, orders, inputs, relevance, arrays, orders[0])
 
 
@@ -118,7 +118,7 @@ def _proven(
     orders: Orders,
     inputs: Sequence[np.ndarray],
     relevance: np.ndarray | None,
-    found: Sequence[np.ndarray],
+    results: Sequence[np.ndarray],
     result_orders: Sequence[np.ndarray | None],
 ) -> StepProgram:
     """The program, after it has been run: raises HarnessError where it does not give what was found."""
@@ -129,13 +129,13 @@ def _proven(
     given = [np.array(x, order="C") for x in inputs]
     received = None if relevance is None else np.array(relevance, order="C")
     again = space["candidate"](given, received, constants)
-    for first, second in zip(found, again, strict=True):
+    for first, second in zip(results, again, strict=True):
         if first.dtype != second.dtype or not np.array_equal(first, second, equal_nan=True):
             raise HarnessError(
                 "the recorded operations give another result when they are run again "
                 "(random numbers, or values that went through other code than torch's)"
             )
-    return StepProgram("torch", code, constants, tuple(np.array(array) for array in found))
+    return StepProgram("torch", code, constants, tuple(np.array(array) for array in results))
 
 
 def _program(

@@ -179,12 +179,12 @@ class ModifiedStep(RuleHook):
         plain = [None if part is None else part.detach() for part in inputs]
         sums = [None if output is None else output.detach() for output in outputs]
         upper = self.gradient_mapper(relevance, sums, plain, z)
-        found = torch.autograd.grad(
+        shares = torch.autograd.grad(
             [outputs[place] for place in run],
             [inputs[place] for place in run],
             [upper[place] for place in run],
         )
         gradients: list[Tensor | None] = [None] * len(inputs)
-        for place, gradient in zip(run, found, strict=True):
+        for place, gradient in zip(run, shares, strict=True):
             gradients[place] = gradient
         return self.reducer(plain, gradients)

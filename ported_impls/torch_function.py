@@ -76,11 +76,11 @@ class TorchFunction:
 
     def _relevances(self, seen: Watched) -> dict[str, np.ndarray]:
         """By layer, what ``layers`` makes of the gradients that came."""
-        found = {
+        relevances = {
             name: gradient * seen.activations[name] if self.layers == "gradient*activation" else gradient
             for name, gradient in seen.gradients.items()
         }
-        return self._ordered(found)
+        return self._ordered(relevances)
 
     def _ordered(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         orders = feature_orders(self.model)

@@ -82,10 +82,10 @@ def _named(composite: Callable[..., Any], method: Method, canonizers: Canonizers
 
 def _boxed(composite: Callable[..., Any], method: Method, canonizers: Canonizers) -> zennit.core.Composite:
     """``composite`` with ZBox for the first convolution, as EpsilonGammaBox has it."""
-    found = _parameters(method)
-    box = zennit.rules.ZBox(low=found.pop("low"), high=found.pop("high"), **_stabilizer(method))
+    parameters = _parameters(method)
+    box = zennit.rules.ZBox(low=parameters.pop("low"), high=parameters.pop("high"), **_stabilizer(method))
     return zennit.composites.SpecialFirstLayerMapComposite(
-        layer_map=composite(**found).layer_map,
+        layer_map=composite(**parameters).layer_map,
         first_map=[(zennit.types.Convolution, box)],
         canonizers=canonizers,
     )
@@ -121,15 +121,15 @@ def _rules(method: Method) -> list[Rule]:
 
 def _parameters(method: Method) -> dict[str, Any]:
     """The arguments of a named composite, read from the rules of the method."""
-    found = _stabilizer(method)
+    parameters = _stabilizer(method)
     for rule in _rules(method):
         if isinstance(rule, Epsilon):
-            found["epsilon"] = rule.epsilon
+            parameters["epsilon"] = rule.epsilon
         elif isinstance(rule, Gamma):
-            found["gamma"] = rule.gamma
+            parameters["gamma"] = rule.gamma
         elif isinstance(rule, Bounded):
-            found.update(low=rule.low, high=rule.high)
-    return found
+            parameters.update(low=rule.low, high=rule.high)
+    return parameters
 
 
 def _stabilizer(method: Method) -> dict[str, Any]:

@@ -240,13 +240,13 @@ def _check_weights(
     if "bias" in weights and not traits.placed:
         expected["bias"] = (outputs,)
     for key, sides in expected.items():
-        found = weights[key].shape
-        if len(found) != len(sides) or any(
-            want not in (None, side) for want, side in zip(sides, found, strict=True)
+        shape = weights[key].shape
+        if len(shape) != len(sides) or any(
+            want not in (None, side) for want, side in zip(sides, shape, strict=True)
         ):
             wanted = ", ".join("any" if side is None else str(side) for side in sides)
             raise InvalidInputError(
-                f"layer {name!r} ({kind}): {key} has shape {found}, expected ({wanted}) "
+                f"layer {name!r} ({kind}): {key} has shape {shape}, expected ({wanted}) "
                 f"for input shape {shapes[0]} (batch axis left out)"
             )
 

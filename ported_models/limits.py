@@ -45,12 +45,12 @@ def check_numbers(what: str, weights: int, sizes: Sequence[int], products: int) 
     if os.environ.get(VARIABLE):
         return
     check_layers(len(sizes), what)
-    found = [
+    offending = [
         (max(sizes, default=0), LARGEST_LAYER, "numbers in one layer"),
         (sum(sizes), NUMBERS + NUMBERS_PER_WEIGHT * weights, "numbers in its layers"),
         (products, PRODUCTS + PRODUCTS_PER_WEIGHT * weights, "multiply-adds"),
     ]
-    for asked, limit, name in found:
+    for asked, limit, name in offending:
         if asked > limit:
             raise ModelSourceError(
                 f"{what}: asks for {asked} {name}, at most {limit} are computed for a file of its size; if you trust "

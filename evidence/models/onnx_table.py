@@ -194,9 +194,9 @@ def _differences(model: Any, file: _File, x: Any) -> float:
     there, back = (run(x + step * direction).reshape(-1)[target] for step in (STEP, -STEP))
     slope, worst = (there - back) / (2 * STEP), 0.0
     for backend in ("tensorflow", "torch"):
-        found = harness.explain(model, x, "gradient", backend, target, "float64", layers=False).attribution
-        scale = float(np.linalg.norm(found) * np.linalg.norm(direction)) or 1.0
-        worst = max(worst, abs(float((found * direction).sum()) - float(slope)) / scale)
+        gradient = harness.explain(model, x, "gradient", backend, target, "float64", layers=False).attribution
+        scale = float(np.linalg.norm(gradient) * np.linalg.norm(direction)) or 1.0
+        worst = max(worst, abs(float((gradient * direction).sum()) - float(slope)) / scale)
     return worst
 
 

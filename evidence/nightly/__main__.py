@@ -76,14 +76,14 @@ def night_of(
 
 def versions() -> dict[str, str]:
     """Of everything that computes, and the commit."""
-    found = environment([backend_named("tensorflow"), backend_named("torch")])
+    names = environment([backend_named("tensorflow"), backend_named("torch")])
     try:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=60
         ).stdout
     except OSError:
         commit = ""
-    short = {name: value for name, value in found.items() if len(value) < 40}
+    short = {name: value for name, value in names.items() if len(value) < 40}
     return {**short, "commit": commit.strip()[:12] or "not known"}
 
 

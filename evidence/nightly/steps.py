@@ -180,8 +180,8 @@ def _ran(command: Iterable[str], *more: str) -> str:
     except subprocess.TimeoutExpired:
         raise HarnessError(f"{' '.join(words[1:4])} took longer than {_LIMIT_S} s") from None
     if ended.returncode not in (0, 1):
-        said = ended.stderr.strip().splitlines() or [f"exit status {ended.returncode}"]
-        raise HarnessError(said[-1])
+        lines = ended.stderr.strip().splitlines() or [f"exit status {ended.returncode}"]
+        raise HarnessError(lines[-1])
     return ended.stdout
 
 

@@ -95,8 +95,8 @@ def walk_on_copies(
 ) -> dict[str, np.ndarray]:
     """`Walks.walk_back`, with copies of what could be written to. Raises what the backend raises."""
     given = {name: _own(values) for name, values in activations.items()}
-    found = walks.walk_back(given, _copy(relevance), method)
-    return {name: _own(values) for name, values in found.items()}
+    walked = walks.walk_back(given, _copy(relevance), method)
+    return {name: _own(values) for name, values in walked.items()}
 
 
 def to_watch(backend: Any, model: Model) -> Model | None:

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 #: As many figures are kept; each is a few hundred bytes. The arrays themselves are not kept.
 _MOST = 4096
-_found: OrderedDict[tuple[Any, int, int], tuple[weakref.ref[Any], weakref.ref[Any], Any]] = OrderedDict()
+_results: OrderedDict[tuple[Any, int, int], tuple[weakref.ref[Any], weakref.ref[Any], Any]] = OrderedDict()
 _lock = Lock()
 
 
@@ -29,14 +29,14 @@ def of_pair(figure: Callable[[np.ndarray, np.ndarray], T], reference: np.ndarray
         return figure(reference, candidate)
     key = figure, id(reference), id(candidate)
     with _lock:
-        kept = _found.get(key)
+        kept = _results.get(key)
     # An identity is given away again when an array goes: the reference to it is then dead.
     if kept is not None and kept[0]() is reference and kept[1]() is candidate:
-        found: T = kept[2]
-        return found
-    found = figure(reference, candidate)
+        result: T = kept[2]
+        return result
+    result = figure(reference, candidate)
     with _lock:
-        _found[key] = weakref.ref(reference), weakref.ref(candidate), found
-        while len(_found) > _MOST:
-            _found.popitem(last=False)
-    return found
+        _results[key] = weakref.ref(reference), weakref.ref(candidate), result
+        while len(_results) > _MOST:
+            _results.popitem(last=False)
+    return result

@@ -264,9 +264,9 @@ def with_first_divergent(
     if received is None or received == ATTRIBUTION:
         return replace(comparison, first_divergent=received)
     compared = {row.layer for row in comparison.rows}
-    found = first_step(received, compared, reference, candidate, comparison.floor, steps)
-    notes = comparison.notes if found.note is None else (*comparison.notes, found.note)
-    return replace(comparison, first_divergent=found.layer, notes=notes)
+    first = first_step(received, compared, reference, candidate, comparison.floor, steps)
+    notes = comparison.notes if first.note is None else (*comparison.notes, first.note)
+    return replace(comparison, first_divergent=first.layer, notes=notes)
 
 
 def check_tolerance(tolerance: Tolerance) -> None:

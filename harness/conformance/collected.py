@@ -96,7 +96,7 @@ def known_differences(lines: Sequence[str]) -> list[tuple[str, pytest.MarkDecora
 
     Raises InvalidInputError for another line, UnknownNameError for a cause that is none.
     """
-    found = []
+    differences = []
     for line in lines:
         pattern, *rest = (part.strip() for part in line.split(":", 2))
         if not rest:
@@ -106,5 +106,5 @@ def known_differences(lines: Sequence[str]) -> list[tuple[str, pytest.MarkDecora
         causes = [cause.strip() for cause in rest[0].split(",")]
         reason = rest[1] if len(rest) > 1 else ""
         known_difference(*causes, reason=reason)
-        found.append((pattern, getattr(pytest.mark, KNOWN)(*causes, reason=reason)))
-    return found
+        differences.append((pattern, getattr(pytest.mark, KNOWN)(*causes, reason=reason)))
+    return differences

@@ -1,10 +1,11 @@
 """Computes cases, and the evidence that verdicts rest on; everything that runs a backend asks here."""
 
-from harness.engine.cases import KEPT, Engine, engine, require_support
+from harness.engine.cases import Engine, engine, require_support
 from harness.engine.compare import compare
 from harness.engine.evidence import floor_of
 from harness.engine.memo import Memo
 from harness.engine.order import in_shared_order
+from harness.engine.prepared import KEPT
 from harness.engine.store import Store, result_key
 
 __all__ = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -23,19 +23,18 @@ from harness.backends import (
     Prepared,
     backend_named,
     capability,
-    checked_prepared,
     graph_of,
     installed_name,
     logits_on_copies,
     required,
     run_on_copies,
     to_watch,
-    versions_of,
     why_unsupported,
 )
 from harness.case import Case, class_count
 from harness.comparison.floor import RUNS, NoiseFloor, moved_one_ulp
 from harness.engine.memo import Memo
+from harness.engine.prepared import PreparedModels, Ready
 from harness.errors import UnsupportedMethodError
 from harness.files import array_digest, json_digest
 from harness.graph import Layer
@@ -43,21 +42,10 @@ from harness.methods import GRADIENT, Method
 from harness.pairs import check_applies, of_model
 from harness.trace import LayerTrace, Trace
 
-#: As many prepared backends are kept for a model, the last ones used: a large network takes gigabytes in each.
-KEPT = 8
 #: The most bytes of a copy with moved weights that is kept for the next case.
 KEPT_MOVED = 2**26
 #: Logits do not depend on the method.
 _ANY = Method("gradient", GRADIENT)
-
-
-@dataclass(frozen=True, eq=False)
-class _Ready:
-    """What a backend prepared, and its versions. The backend is kept: no other object then has its identity."""
-
-    backend: Backend
-    prepared: Prepared
-    versions: dict[str, str]
 
 
 class _Alone:
@@ -68,16 +56,12 @@ class _Alone:
         self.graph = getattr(prepared, "graph", None)
 
 
-#: By the backend's identity, the dtype and the device, the last used last.
-_Kept = dict[tuple[int, str, str], _Ready]
-
-
 class Engine:
     """Computes cases in this process."""
 
     def __init__(self, memo: Memo | None = None) -> None:
         self.memo = Memo() if memo is None else memo
-        self._prepared: weakref.WeakKeyDictionary[Any, _Kept] = weakref.WeakKeyDictionary()
+        self._models = PreparedModels()
         self._expected: weakref.WeakKeyDictionary[Any, tuple[Method, ...]] = weakref.WeakKeyDictionary()
         #: By installed backend, a digest of its code and of the libraries that it computes with.
         self._code: weakref.WeakKeyDictionary[Backend, str] = weakref.WeakKeyDictionary()
@@ -90,24 +74,15 @@ class Engine:
         self._moved: OrderedDict[tuple[int, int, str], tuple[Model, Model, Mapping[str, Any]]] = OrderedDict()
 
     def prepared(self, model: Model, backend: Backend, dtype: str, device: str = "cpu") -> Prepared:
-        """``backend`` prepared for ``model``; the last :data:`KEPT` of a model are kept while it lives.
+        """``backend`` prepared for ``model``; what is kept of it, and how long: `harness.engine.prepared`.
 
         Raises what the backend raises for a model, dtype or device that it does not take, and InvalidInputError where
         what it prepared does not keep to the contract.
         """
         return self._ready(model, backend, dtype, device).prepared
 
-    def _ready(self, model: Model, backend: Backend, dtype: str, device: str) -> _Ready:
-        kept = self._prepared.setdefault(model, {})
-        key = (id(backend), dtype, device)
-        if key in kept:
-            ready = kept.pop(key)
-        else:
-            prepared = checked_prepared(backend, backend.prepare(model, dtype, device))
-            ready = _Ready(backend, prepared, versions_of(backend))
-        kept[key] = ready
-        while len(kept) > KEPT:
-            del kept[next(iter(kept))]
+    def _ready(self, model: Model, backend: Backend, dtype: str, device: str) -> Ready:
+        ready = self._models.ready(model, backend, dtype, device)
         expecting = capability(ready.prepared, "expects")
         if expecting is not None:
             expecting.expect(self._expected.get(model, ()))
@@ -140,8 +115,8 @@ class Engine:
         if known is None:
             ready = self._ready(case.model, backend, case.dtype, case.device)
             share = key is not None and keep
-            found = run_on_copies(ready.prepared, case, to_watch(backend, case.model), backend.name, share)
-            known = of_model(_trace(found, case, ready), case.model)
+            arrays = run_on_copies(ready.prepared, case, to_watch(backend, case.model), backend.name, share)
+            known = of_model(_trace(arrays, case, ready), case.model)
             if key is not None and keep:
                 self.memo.put(key, _read_only(known))
         return replace(known, case=case, executed_by=backend)
@@ -154,8 +129,8 @@ class Engine:
         ready = self._ready(case.model, backend, case.dtype, case.device)
         if not getattr(ready.prepared, "shares", False) or capability(ready.prepared, "alone") is None:
             return None
-        found = run_on_copies(_Alone(ready.prepared), case, to_watch(backend, case.model), backend.name)
-        return _trace(found, case, ready)
+        arrays = run_on_copies(_Alone(ready.prepared), case, to_watch(backend, case.model), backend.name)
+        return _trace(arrays, case, ready)
 
     def resolved(self, case: Case, backend: Backend) -> Case:
         """``case`` with its target: where it has none, the largest of ``backend``'s logits, the first of equal ones.
@@ -213,7 +188,9 @@ class Engine:
 
             model = case.model.with_weights(move)
             state = generator.bit_generator.state
-            if sum(array.nbytes for layer in model.graph for array in layer.weights.values()) <= KEPT_MOVED:
+            weights = sum(array.nbytes for layer in model.graph for array in layer.weights.values())
+            self._models.copied(model, case.model, passing=weights > KEPT_MOVED)
+            if weights <= KEPT_MOVED:
                 # The model itself is kept as well: while it is there, no other has its identity.
                 self._moved[key] = case.model, model, state
             while len(self._moved) > RUNS:
@@ -236,26 +213,26 @@ def require_support(backend: Backend, case: Case) -> None:
         )
 
 
-def _trace(found: Arrays, case: Case, ready: _Ready) -> Trace:
+def _trace(arrays: Arrays, case: Case, ready: Ready) -> Trace:
     """The trace of a run: what the backend gave, and everything that the harness knows of it."""
     assert case.target is not None
-    shown = found.activations.keys() | found.relevances.keys()
-    offered = capability(ready.prepared, "activations") if found.on_input and not shown else None
+    shown = arrays.activations.keys() | arrays.relevances.keys()
+    offered = capability(ready.prepared, "activations") if arrays.on_input and not shown else None
     return Trace(
         model=case.model.name,
         method=case.method,
         backend=ready.backend.name,
         dtype=case.dtype,
         target=case.target,
-        logits=found.logits,
-        attribution=found.attribution,
+        logits=arrays.logits,
+        attribution=arrays.attribution,
         layers={
             layer.name: LayerTrace(
                 layer.name,
                 layer.kind,
                 layer.axes,
-                found.activations.get(layer.name),
-                found.relevances.get(layer.name),
+                arrays.activations.get(layer.name),
+                arrays.relevances.get(layer.name),
             )
             for layer in graph_of(ready.prepared, case)
             if layer.name in shown
@@ -267,7 +244,7 @@ def _trace(found: Arrays, case: Case, ready: _Ready) -> Trace:
             "dtype": case.dtype,
             "device": case.device,
             "input_digest": array_digest(case.x),
-            **found.facts,
+            **arrays.facts,
         },
         activations=None if offered is None else partial(offered.activations, case.x),
     )

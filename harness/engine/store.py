@@ -152,13 +152,13 @@ class Store:
         return removed
 
     def _files(self, pattern: str) -> list[Entry]:
-        found = []
+        entries = []
         for path in self.folder.glob("??/*"):
             if re.fullmatch(pattern, path.name):
                 with suppress(FileNotFoundError):  # another process has pruned it
                     facts = path.stat()
-                    found.append(Entry(facts.st_mtime, facts.st_size, path))
-        return found
+                    entries.append(Entry(facts.st_mtime, facts.st_size, path))
+        return entries
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.json"

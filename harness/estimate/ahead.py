@@ -39,11 +39,11 @@ def expectation(reference: Backend, candidate: Backend, store: Store) -> Callabl
 def how_far_off(rows: Sequence[dict[str, Any]]) -> str:
     """What a run says of its estimate, of the ``rows`` that have one and were computed; empty where there is none."""
     both = [(row.get("seconds_with_files"), row.get("seconds_estimated")) for row in rows]
-    known = [(took, said) for took, said in both if took is not None and said]
+    known = [(took, estimated) for took, estimated in both if took is not None and estimated]
     if not known:
         return ""
-    took, said = (sum(each) for each in zip(*known, strict=True))
+    took, estimated = (sum(each) for each in zip(*known, strict=True))
     return (
-        f"Estimated: {said:.1f} s for {len(known)} cases, each by itself; "
-        f"they took {took:.1f} s, {took / said:.2f} times that."
+        f"Estimated: {estimated:.1f} s for {len(known)} cases, each by itself; "
+        f"they took {took:.1f} s, {took / estimated:.2f} times that."
     )

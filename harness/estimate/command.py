@@ -78,17 +78,17 @@ def estimate_command(
     loaded = source.load(given)
     check_applies(wanted, loaded)
     x, _ = chosen_input(loaded, given)
-    found = estimate(loaded.graph, wanted, len(x), dtype, machine)
+    prediction = estimate(loaded.graph, wanted, len(x), dtype, machine)
     document: dict[str, Any] = {
         "model": loaded.name,
         "method": wanted.name,
         "dtype": dtype,
         "batch": len(x),
-        "seconds": found.seconds,
-        "seconds_of_loading": found.load_s,
-        "bytes_of_memory": found.memory,
-        "bytes_on_disk": found.disk,
-        "work": asdict(found.work),
+        "seconds": prediction.seconds,
+        "seconds_of_loading": prediction.load_s,
+        "bytes_of_memory": prediction.memory,
+        "bytes_on_disk": prediction.disk,
+        "work": asdict(prediction.work),
     }
     if as_json:
         from harness.terminal import print_json
@@ -96,10 +96,10 @@ def estimate_command(
         print_json(document, indent=1)
         return
     print(printable(f"{loaded.name}, {wanted.name}, {dtype}, {len(x)} samples"))
-    print(f"time    {found.seconds:.2f} s a case, and {found.load_s:.1f} s once for the model")
-    print(f"memory  {found.memory / 1e9:.2f} GB")
-    print(f"disk    {found.disk / 1e3:.0f} kB a case, in the run's folder and in the store")
-    work = found.work
+    print(f"time    {prediction.seconds:.2f} s a case, and {prediction.load_s:.1f} s once for the model")
+    print(f"memory  {prediction.memory / 1e9:.2f} GB")
+    print(f"disk    {prediction.disk / 1e3:.0f} kB a case, in the run's folder and in the store")
+    work = prediction.work
     print(
         f"work    {work.multiply_adds / 1e9:.2f} billion multiply-adds a side, {work.layers} layers, "
         f"{work.weights / 1e6:.2f} million weights, {work.runs} runs of the network"

@@ -73,8 +73,8 @@ def machine_key(reference: Backend, candidate: Backend, dtype: str) -> str:
 
 def known_machine(reference: Backend, candidate: Backend, dtype: str, store: Store) -> Machine | None:
     """What :func:`measured_machine` has found before; None where it has not."""
-    found = store.get(machine_key(reference, candidate, dtype))
-    return None if found is None else Machine(**found)
+    kept = store.get(machine_key(reference, candidate, dtype))
+    return None if kept is None else Machine(**kept)
 
 
 def measured_machine(reference: Backend, candidate: Backend, dtype: str, store: Store) -> Machine:
@@ -84,9 +84,9 @@ def measured_machine(reference: Backend, candidate: Backend, dtype: str, store: 
     takes.
     Raises what the sides raise.
     """
-    found = known_machine(reference, candidate, dtype, store)
-    if found is not None:
-        return found
+    kept = known_machine(reference, candidate, dtype, store)
+    if kept is not None:
+        return kept
     works, first, second, sizes = [], [], [], []
     with TemporaryDirectory(prefix="xai-harness-estimate-") as folder:
         networks = _networks()
@@ -118,13 +118,13 @@ def measured_machine(reference: Backend, candidate: Backend, dtype: str, store: 
     return machine
 
 
-def nonnegative_fit(rows: Sequence[Sequence[float]], found: Sequence[float]) -> list[float]:
-    """The factors, none below zero, with which ``rows`` come closest to ``found``, each row by its share of itself.
+def nonnegative_fit(rows: Sequence[Sequence[float]], measured: Sequence[float]) -> list[float]:
+    """The factors, none below zero, with which ``rows`` come closest to ``measured``, each row by its share of itself.
 
     What would be below zero is left out, the most negative first. Rows are weighed by what was found: a network that
     takes ten times as long may be ten times further off.
     """
-    known = np.maximum(np.asarray(found, float), 1e-9)
+    known = np.maximum(np.asarray(measured, float), 1e-9)
     matrix = np.asarray(rows, float) / known[:, None]
     scale = np.maximum(np.abs(matrix).max(axis=0), 1e-300)
     left = list(range(matrix.shape[1]))
@@ -153,8 +153,8 @@ def _timed(
 
     def case() -> dict[str, Any]:
         chosen = Selection((model,), (_METHOD,), (dtype,), reference, candidate, x)
-        told = events(chosen, folder, Store(limit=0))
-        row = next(event.row for event in told if isinstance(event, Finished))
+        timed = events(chosen, folder, Store(limit=0))
+        row = next(event.row for event in timed if isinstance(event, Finished))
         if row["verdict"] == "error":
             raise HarnessError(f"this machine cannot be measured: {row['message']}")
         return row

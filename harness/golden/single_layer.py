@@ -122,8 +122,8 @@ def imported_model(source: Mapping[str, Any]) -> Any:
         raise ModelSourceError(
             f"was imported from {file}, which is not there; put it back, or import it again"
         )
-    found = read_references(file, {source["group"]: source["layer"]})[source["group"]]
-    return load_model(found.graph(source["activation"]))
+    reference = read_references(file, {source["group"]: source["layer"]})[source["group"]]
+    return load_model(reference.graph(source["activation"]))
 
 
 def _has_group(file: Any, name: str) -> bool:
@@ -241,9 +241,9 @@ def _same(length: int, window: int, stride: int) -> tuple[int, int]:
 
 
 def _numbers(value: Any, rank: int, refuse: Any) -> tuple[int, ...]:
-    found = (
+    numbers = (
         [value] * rank if isinstance(value, int) else list(value) if isinstance(value, list | tuple) else []
     )
-    if len(found) != rank or not all(isinstance(each, int) and each > 0 for each in found):
+    if len(numbers) != rank or not all(isinstance(each, int) and each > 0 for each in numbers):
         raise refuse(f"expected a whole number above 0, or {rank} of them, found {value!r}")
-    return tuple(found)
+    return tuple(numbers)

@@ -19,7 +19,7 @@ from harness.golden.inspect import Root, inspect
 from harness.golden.regression import Row, failed_row, problem_rows, verified_row
 from harness.golden.sources import Models
 from harness.model_sources import Source
-from harness.runner.spread import resolved, spec_of
+from harness.runner.spread import code_of, resolved, spec_of
 from harness.sides import Sides
 
 _OPENER = "harness.golden.spread:opened"
@@ -52,18 +52,19 @@ def verify_spread(
     names = [name for name in sorted(root.entries) if selected(name)]
     tasks = [Task(name, place, {"name": name}) for place, name in enumerate(names)]
     groups = [list(group) for _, group in groupby(tasks, key=lambda task: task.name.partition("/")[0])]
+    code = code_of(candidate)
     for event in executor.results(Job(_OPENER, settings), groups):
         name = event.task.name
         if isinstance(event, Begun):
             started(name)
         elif isinstance(event, Done):
-            yield _received(root, name, event.answer, folder) | named
+            yield _received(_identity(root, name, code), name, event.answer, folder) | named
         else:
             yield failed_row(name, "error", f"{name}: {event.why}") | named
 
 
-def _received(root: Root, name: str, answer: Json, folder: Path | None) -> Row:
-    if answer["identity"] != _identity(root, name):
+def _received(identity: str, name: str, answer: Json, folder: Path | None) -> Row:
+    if answer["identity"] != identity:
         return failed_row(
             name,
             "error",
@@ -78,11 +79,11 @@ def _received(root: Root, name: str, answer: Json, folder: Path | None) -> Row:
     return row
 
 
-def _identity(root: Root, name: str) -> str:
-    """A digest of the golden ``name`` and of the code that judges a candidate by it."""
+def _identity(root: Root, name: str, code: list[Any]) -> str:
+    """A digest of the golden ``name``, of the candidate's ``code``, and of the code that judges the candidate by it."""
     entry: Mapping[str, Any] = root.entries.get(name, {})
     files = {key: root.manifest.files.get(entry.get(key, "")) for key in ("file", "shared")}
-    return json_digest([dict(entry), files, code_digest("harness")])
+    return json_digest([dict(entry), files, code, code_digest("harness")])
 
 
 # In the process that computes --------------------------------------------------------------------------------
@@ -103,6 +104,6 @@ def opened(settings: Json) -> Iterator[Work]:
             content = {file: base64.b64encode(path.read_bytes()).decode() for file, path in files.items()}
             for path in files.values():
                 path.unlink()
-            return {"row": row, "files": content, "identity": _identity(root, name)}
+            return {"row": row, "files": content, "identity": _identity(root, name, code_of(candidate))}
 
         yield work

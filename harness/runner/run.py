@@ -20,6 +20,7 @@ from harness.comparison import PASSING, Tolerance
 from harness.engine import Store, engine, in_shared_order, result_key
 from harness.engine.executors import Executor
 from harness.engine.memo import bytes_of
+from harness.engine.prepared import hand_back
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.files import installed_versions, write_json, write_text
 from harness.methods import Method, method, slug
@@ -194,7 +195,7 @@ def planned(
                 key = result_key(case, reference, candidate, *parts)
                 row = kept_row(store, key, folder)
                 if row is not None:
-                    yield Finished(row | {"source": told(source)}, True, places[each.name, dtype])
+                    yield Finished(row | {"source": plain_source(source)}, True, places[each.name, dtype])
                     continue
                 row = {"model": label, "input": input_name, "method": each.name, "dtype": dtype}
                 row |= {"reference": reference.name, "candidate": candidate.name, "device": selection.device}
@@ -225,7 +226,7 @@ def events(
         row["seconds_with_files"] = time.perf_counter() - begun
         row = plain_row(row)
         keep_row(store, each.key, row, each.stem, folder)
-        yield Finished(row | {"source": told(each.source)}, False, each.place)
+        yield Finished(row | {"source": plain_source(each.source)}, False, each.place)
 
 
 def parts_of_key(label: str, input_name: str, selection: Selection, code: str) -> tuple[str, ...]:
@@ -239,7 +240,7 @@ def case_of(model: Any, x: np.ndarray, wanted: Method, dtype: str, target: int |
     return Case(model, x, wanted, checked_target(target, len(x), class_count(model)), dtype)
 
 
-def told(source: Any) -> dict[str, str] | None:
+def plain_source(source: Any) -> dict[str, str] | None:
     """Where a model comes from, as plain data; None for an object of this process."""
     if isinstance(source, str):
         source = Source(source)
@@ -267,10 +268,16 @@ def keep_row(store: Store, key: str | None, row: Row, stem: Path, folder: Path) 
 
 def _let_go(outcome: Outcome) -> None:
     """Of what a large case has left in memory, which no other case of the run asks for."""
-    for trace in (outcome.reference, outcome.candidate):
-        if trace is not None and bytes_of(trace) > _LARGE:
-            for case in (trace.case, trace.case.in_dtype("float64")):
-                engine().forget(case, trace.executed_by)
+    large = [
+        trace
+        for trace in (outcome.reference, outcome.candidate)
+        if trace is not None and bytes_of(trace) > _LARGE
+    ]
+    for trace in large:
+        for case in (trace.case, trace.case.in_dtype("float64")):
+            engine().forget(case, trace.executed_by)
+    if large:
+        hand_back()
 
 
 def label_of(model: Any, labels: dict[str, str]) -> str:

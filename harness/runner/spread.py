@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend, backend_named, installed_name, is_user_file
+from harness.backends import Backend, backend_named, installed_name, is_user_file, versions_of
 from harness.backends.candidate import WorkerBackend
 from harness.case import Case
 from harness.engine import Store, engine, result_key
@@ -42,9 +42,9 @@ from harness.runner.run import (
     label_of,
     parts_of_key,
     plain_row,
+    plain_source,
     planned,
     row_of,
-    told,
 )
 from harness.sides import Sides
 
@@ -79,7 +79,7 @@ def spread(selection: Selection, folder: Path, store: Store, executor: Executor)
         row |= {"seconds_estimated": expected(each.case)}
         row.pop("source", None)
         keep_row(store, each.key, row, each.stem, folder)
-        yield Finished(row | {"source": told(each.source)}, False, each.place)
+        yield Finished(row | {"source": plain_source(each.source)}, False, each.place)
         del cases[event.task.place]
     yield from met
 
@@ -133,19 +133,23 @@ def resolved(source: str | Source) -> Source:
 def identity_of(case: Case, reference: Backend, candidate: Backend, *more: Any) -> str:
     """A digest of all that the row of ``case`` depends on, as far as this process can say it.
 
-    That of the kept result, and for code of the user's own that of its file, beside that of everything else.
+    That of the kept result, and for code of the user's own that of its files, beside that of everything else.
     """
     key = result_key(case, reference, candidate, *more)
     if key is not None:
         return key
-    sides = [engine().key(case, side) or _file_digest(side) for side in (reference, candidate)]
+    sides = [code_of(side) for side in (reference, candidate)]
     package = type(case.model).__module__.partition(".")[0]
     return json_digest([case.digest, sides, code_digest("harness"), source_digest(package), *more])
 
 
-def _file_digest(side: Backend) -> str:
-    file = Path(spec_of(side).rpartition(":")[0])
-    return json_digest(base64.b64encode(file.read_bytes()).decode())
+def code_of(side: Backend) -> list[Any]:
+    """What is asked under the name of ``side``: name and versions, which have the digest of an installed one's source.
+
+    Of a user's file its digest as its process has it, and those of the user's modules that it imports.
+    """
+    modules = side.modules if isinstance(side, WorkerBackend) else {}
+    return [side.name, versions_of(side), modules]
 
 
 def spec_of(backend: Backend) -> str:

@@ -51,13 +51,13 @@ def read_cone(reading: Reading, node: onnx.NodeProto) -> bool:
     entries = [name for name in node.input if name in reading.tensors]
     if not entries or reading.uses(entries[0]) < 2 or node.op_type not in _GATHERED:
         return False
-    found: tuple[_Cone, _Found] | None = None
+    best: tuple[_Cone, _Found] | None = None
     for cone in _cones(reading, entries[0]):
         layer = _pointwise(cone) or _layer_norm(cone, reading.sizes(reading.tensors[cone.entry]))
-        found = (cone, layer) if layer is not None else found
-    if found is None:
+        best = (cone, layer) if layer is not None else best
+    if best is None:
         return False
-    cone, (kind, attributes, weights) = found
+    cone, (kind, attributes, weights) = best
     x = reading.tensors[cone.entry]
     if kind == "layer_norm":
         x = reading.arranged(node, x, canonical_order(x.rank))

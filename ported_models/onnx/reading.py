@@ -124,9 +124,9 @@ class Reading:
         if self.free:
             sizes, axes = [1, *sizes], None if axes is None else ("batch", *axes)
         if len(sizes) < 2 or any(not size for size in sizes[1:]):
-            found = ", ".join(dim.dim_param or str(dim.dim_value or "?") for dim in dims)
+            listed = ", ".join(dim.dim_param or str(dim.dim_value or "?") for dim in dims)
             raise ModelSourceError(
-                f"{self.file}: the input {value.name!r} has the shape ({found}), expected a batch axis and "
+                f"{self.file}: the input {value.name!r} has the shape ({listed}), expected a batch axis and "
                 "fixed sizes for all others; pass an array of the size that you want with example=, or export the "
                 "model again with a fixed input size"
             )
@@ -158,9 +158,9 @@ class Reading:
                 if all(size in (None, side) for size, side in zip(sizes[1:], sides[1:], strict=True)):
                     # The batch of an example is one of many.
                     return [sizes[0], *sides[1:]]
-        found = ", ".join("?" if size is None else str(size) for size in sizes)
+        listed = ", ".join("?" if size is None else str(size) for size in sizes)
         raise ModelSourceError(
-            f"{self.file}: example= has the shape {given}, which does not fit the input {name!r} ({found} in the "
+            f"{self.file}: example= has the shape {given}, which does not fit the input {name!r} ({listed} in the "
             "file's order)"
         )
 

@@ -64,12 +64,12 @@ def activation(call: Call, shapes: Sequence[Shape]) -> list[Step]:
         inside = spec.get("config", spec)
         own = str(spec.get("module") or "builtins").split(".")[0] in ("builtins", "keras", "tf_keras")
         if isinstance(inside, Mapping) or not own:
-            found = (
+            name = (
                 spec.get("class_name", "a function of your own")
                 if own
                 else f"{inside}, a function of your own"
             )
-            raise refusal(call, "activation", found, f"one of {', '.join(_FUNCTIONS)}")
+            raise refusal(call, "activation", name, f"one of {', '.join(_FUNCTIONS)}")
         spec = inside
     step = named_activation(call, str(spec))
     return [] if step is None else [step]

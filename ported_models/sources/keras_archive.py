@@ -53,14 +53,14 @@ def archive_config(path: Path) -> Mapping[str, Any]:
 def _member(path: Path, name: str) -> Mapping[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
-            found = json.loads(archive.read(name))
+            content = json.loads(archive.read(name))
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
         raise ModelSourceError(
             f"{path}: not a .keras file, or a truncated one ({error}); save it again with model.save()"
         ) from None
-    if not isinstance(found, Mapping):
+    if not isinstance(content, Mapping):
         raise ModelSourceError(f"{path}: its {name} is no JSON object; save it again with model.save()")
-    return found
+    return content
 
 
 @contextmanager

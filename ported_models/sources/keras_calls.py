@@ -190,10 +190,10 @@ class _Flattening:
                     "make a model of it with keras.Model(inputs, outputs)"
                 )
         inputs, outputs = _tensors(config["input_layers"]), _tensors(config["output_layers"])
-        for what, found in (("input", inputs), ("output", outputs)):
-            if len(found) != 1:
+        for what, several in (("input", inputs), ("output", outputs)):
+            if len(several) != 1:
                 raise ModelSourceError(
-                    f"{self._origin}: the model has {len(found)} {what}s, expected one; "
+                    f"{self._origin}: the model has {len(several)} {what}s, expected one; "
                     f"make a model of one {what} with keras.Model(inputs, outputs)"
                 )
         done: dict[tuple[str, int], str] = {}

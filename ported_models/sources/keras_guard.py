@@ -77,10 +77,10 @@ def _config(path: Path) -> dict[str, Any] | None:
     """The model's configuration; None where the file has none that can be read, which its reader says."""
     try:
         text = _text_of_archive(path) if path.suffix.lower() == ".keras" else _text_of_hdf5(path)
-        found = json.loads(text)
+        config = json.loads(text)
     except (ValueError, KeyError, OSError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return config if isinstance(config, dict) else None
 
 
 def _text_of_archive(path: Path) -> str | bytes:

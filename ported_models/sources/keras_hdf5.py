@@ -88,10 +88,10 @@ def _layer_weights(group: Any, path: tuple[str, ...], origin: str) -> dict[str, 
 
 def distinct(weights: Iterable[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Weights by name; of those of the second of two layers in one, as in a bidirectional one, ``kernel_2``."""
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, array in weights:
-        found[name if name not in found else f"{name}_2"] = array
-    return found
+        arrays[name if name not in arrays else f"{name}_2"] = array
+    return arrays
 
 
 def _variable(name: str) -> str:

@@ -76,8 +76,8 @@ class KerasSource:
             outputs[name] = layer.output
         if not outputs:
             return {}
-        found = self._call(keras.Model(self.model.inputs, outputs), x)
-        return {name: _array(value) for name, value in found.items()}
+        values = self._call(keras.Model(self.model.inputs, outputs), x)
+        return {name: _array(value) for name, value in values.items()}
 
     def remark(self, layer: str | None) -> str:
         own = next((each for each in self.model.layers if each.name == self._origin(layer)), None)

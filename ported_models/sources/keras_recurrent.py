@@ -42,15 +42,15 @@ def _direction(
     attributes: dict[str, Any] = {"reverse": reverse, "sequences": bool(config.get("return_sequences"))}
     if kind == "simple_rnn":
         attributes["activation"] = config.get("activation", "tanh")
-    found: dict[str, np.ndarray] = {key: weights[key] for key in ("kernel", "recurrent_kernel")}
+    arrays: dict[str, np.ndarray] = {key: weights[key] for key in ("kernel", "recurrent_kernel")}
     if kind == "gru":
         # Keras 2 before 2.2 had neither the choice nor the second bias.
         attributes["reset_after"] = bool(config.get("reset_after", False))
     if "bias" in weights and weights["bias"].ndim == 2:
-        found["bias"], found["recurrent_bias"] = weights["bias"]
+        arrays["bias"], arrays["recurrent_bias"] = weights["bias"]
     elif "bias" in weights:
-        found["bias"] = weights["bias"]
-    return Step(kind, attributes, found)
+        arrays["bias"] = weights["bias"]
+    return Step(kind, attributes, arrays)
 
 
 def _require_plain(call: Call, config: Mapping[str, Any]) -> None:

@@ -150,14 +150,14 @@ def _variables(keras_model: Any, path: tuple[str, ...]) -> Mapping[str, np.ndarr
         if layer is None:
             return {}
     # Keras 2 has the layer's name and a number in a variable's: "conv/kernel:0".
-    found = distinct(
+    variables = distinct(
         (variable.name.rsplit("/", 1)[-1].split(":")[0], variable.numpy())
         for variable in getattr(layer, "weights", ())
     )
     if getattr(layer, "lora_enabled", False):
         # The kernel that the layer computes with is made of three variables.
-        found["kernel"] = np.asarray(layer.kernel)
-    return found
+        variables["kernel"] = np.asarray(layer.kernel)
+    return variables
 
 
 def open_model(path: Path) -> tuple[Any, str]:

@@ -220,11 +220,11 @@ def upsample(
         vectors = torch.eye(length, dtype=torch.float64).reshape(length, 1, *sides)
         if size is not None:
             wanted = [side if other == axis else 1 for other, side in enumerate(sides_of(size, len(space)))]
-            found = F.interpolate(vectors, size=wanted, **options)  # type: ignore[arg-type]
+            resized = F.interpolate(vectors, size=wanted, **options)  # type: ignore[arg-type]
         else:
             wanted_scales = [scale if other == axis else 1.0 for other, scale in enumerate(scales or ())]
-            found = F.interpolate(vectors, scale_factor=wanted_scales, **options)  # type: ignore[arg-type]
-        matrix = found.reshape(length, -1).T.numpy().astype(site.dtype)
+            resized = F.interpolate(vectors, scale_factor=wanted_scales, **options)  # type: ignore[arg-type]
+        matrix = resized.reshape(length, -1).T.numpy().astype(site.dtype)
         value = site.add("resample", value, {"axis": value.axis(2 + axis) - value.rank}, {"matrix": matrix})
     return value
 

@@ -72,14 +72,14 @@ def graph_axes(axes: Axes) -> Axes:
 
 def checked_axes(axes: Sequence[str], rank: int, origin: str) -> Axes:
     """``axes`` as names of the axes of an input. Raises InvalidInputError where they are not."""
-    found = tuple(str(axis) for axis in axes)
-    last = sum(axis in FEATURES for axis in found)
-    if len(found) != rank or len(set(found)) != rank or found[:1] != ("batch",) or last != 1:
+    names = tuple(str(axis) for axis in axes)
+    last = sum(axis in FEATURES for axis in names)
+    if len(names) != rank or len(set(names)) != rank or names[:1] != ("batch",) or last != 1:
         raise InvalidInputError(
-            f"{origin}: axes={found} for an example of {rank} axes; expected as many different names, the first "
+            f"{origin}: axes={names} for an example of {rank} axes; expected as many different names, the first "
             '"batch", one of them "channel" or "feature", e.g. ("batch", "time", "feature")'
         )
-    return found
+    return names
 
 
 def example_tensor(module: nn.Module, example: Any, axes: Axes | None = None) -> torch.Tensor:
@@ -155,7 +155,7 @@ class TorchSource:
         uses: dict[str, list[tuple[str, tuple[int, ...]]]] = {}
         for use in self.reading.uses:
             uses.setdefault(use.path, []).append((use.layer, use.order))
-        found: dict[str, np.ndarray] = {}
+        values: dict[str, np.ndarray] = {}
         handles = []
         for path, layers in uses.items():
             waiting = list(layers)
@@ -164,7 +164,7 @@ class TorchSource:
                 if waiting:
                     layer, order = waiting.pop(0)
                     # A copy: what reads it may work in place.
-                    found[layer] = self._canonical(output.detach().clone(), order)
+                    values[layer] = self._canonical(output.detach().clone(), order)
 
             handles.append(self.module.get_submodule(path).register_forward_hook(keep))
         try:
@@ -172,7 +172,7 @@ class TorchSource:
         finally:
             for handle in handles:
                 handle.remove()
-        return found
+        return values
 
     def remark(self, layer: str | None) -> str:
         paths = [use.path for use in self.reading.uses if use.layer == layer] if layer is not None else [""]

@@ -70,13 +70,13 @@ def _weights(kind: str, weights: dict[str, np.ndarray], suffix: str) -> dict[str
 
     kernel, recurrent_kernel = gates("weight_ih"), gates("weight_hh")
     assert kernel is not None and recurrent_kernel is not None
-    found = {"kernel": kernel.T, "recurrent_kernel": recurrent_kernel.T}
+    arrays = {"kernel": kernel.T, "recurrent_kernel": recurrent_kernel.T}
     bias, recurrent_bias = gates("bias_ih"), gates("bias_hh")
     if bias is None or recurrent_bias is None:
-        return found
+        return arrays
     if kind == "gru":
-        return {**found, "bias": bias, "recurrent_bias": recurrent_bias}
-    return {**found, "bias": bias + recurrent_bias}
+        return {**arrays, "bias": bias, "recurrent_bias": recurrent_bias}
+    return {**arrays, "bias": bias + recurrent_bias}
 
 
 def embedding(

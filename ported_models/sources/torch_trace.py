@@ -133,12 +133,12 @@ class _Tracer(fx.Tracer):
         if node.op == "call_function":
             return node.target(*args, **kwargs)
         path = str(node.target)
-        found: Any = self.made.get(path, self.root)
+        value: Any = self.made.get(path, self.root)
         for part in [] if path in self.made else path.split("."):
-            found = getattr(found, part)
+            value = getattr(value, part)
         if node.op == "get_attr":
-            return found.detach().clone() if isinstance(found, torch.Tensor) else found
-        return found(*args, **kwargs)
+            return value.detach().clone() if isinstance(value, torch.Tensor) else value
+        return value(*args, **kwargs)
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
         given = list(inspect.signature(root_fn).parameters.values())[1:]

@@ -214,10 +214,10 @@ class PreparedTensorFlow:
             same = (other.composite, other.head) == (method.composite, method.head)
             if same and isinstance(other.procedure, Smoothed) and _same_runs(other.procedure, procedure):
                 wanted[other.procedure.statistic] = other.procedure
-        found = explain_runs(self._network, forward, method, procedure, target, layers, wanted)
+        made = explain_runs(self._network, forward, method, procedure, target, layers, wanted)
         for kind, each in wanted.items():
-            self._samplings.append((replace(asked, procedure=each), found[kind]))
-        return found[statistic_of(procedure)]
+            self._samplings.append((replace(asked, procedure=each), made[kind]))
+        return made[statistic_of(procedure)]
 
     def _forward_pass(self, x: np.ndarray) -> tuple[Input, Forward]:
         """Every layer's step on ``x``; the last forward pass if it was on the same values."""

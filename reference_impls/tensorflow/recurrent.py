@@ -77,7 +77,7 @@ def _moments(layer: Layer, weights: dict[str, Tensor], xs: list[Tensor], bias: b
     zero = tf.zeros(kernel.shape[-1:], kernel.dtype)
     b, rb = weights.get("bias", zero), weights.get("recurrent_bias", zero)
     h = tf.zeros((xs[0].shape[0], recurrent.shape[0]), kernel.dtype)
-    one, c, found = tf.ones_like(h), h, []
+    one, c, moments = tf.ones_like(h), h, []
     of = _candidates
     for x in xs:
         entering, carried = x @ kernel + b, h @ recurrent + rb
@@ -86,7 +86,7 @@ def _moments(layer: Layer, weights: dict[str, Tensor], xs: list[Tensor], bias: b
             i, f, g, o = tf.split(entering + carried, 4, axis=-1)
             kept, source = tf.sigmoid(f) * c, tf.sigmoid(i) * tf.tanh(g)
             z = candidate + h @ of(layer, recurrent)
-            found.append(Moment(x, h, kept, source, kept + source, z, one, one))
+            moments.append(Moment(x, h, kept, source, kept + source, z, one, one))
             c = kept + source
             h = tf.sigmoid(o) * tf.tanh(c)
         elif layer.kind == "gru":
@@ -102,11 +102,11 @@ def _moments(layer: Layer, weights: dict[str, Tensor], xs: list[Tensor], bias: b
                 n = tf.tanh(of(layer, entering) + inner)
                 z, front, inside = candidate + inner, one, r
             kept, source = u * h, (1.0 - u) * n
-            found.append(Moment(x, h, kept, source, kept + source, z, front, inside))
+            moments.append(Moment(x, h, kept, source, kept + source, z, front, inside))
             h = kept + source
         else:
             z = candidate + h @ recurrent
-            found.append(Moment(x, h, one, one, None, z, one, one))
+            moments.append(Moment(x, h, one, one, None, z, one, one))
             full = entering + carried
             h = tf.tanh(full) if layer.attributes["activation"] == "tanh" else tf.nn.relu(full)
-    return found
+    return moments

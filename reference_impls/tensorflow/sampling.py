@@ -45,13 +45,15 @@ def explain_sampled(
             if name == network.graph.input.name:
                 for kind in kinds:
                     at_input[kind].add(_of_each(relevance, procedure.each))
-    found: dict[Kind, Explained] = {}
+    by_statistic: dict[Kind, Explained] = {}
     for kind in kinds:
         attribution = at_input[kind].result()
         if isinstance(procedure, IntegratedGradients):
             attribution = (x - tf.constant(procedure.baseline, x.dtype)) * attribution
-        found[kind] = Explained(attribution, {name: each.result() for name, each in at_layers[kind].items()})
-    return found
+        by_statistic[kind] = Explained(
+            attribution, {name: each.result() for name, each in at_layers[kind].items()}
+        )
+    return by_statistic
 
 
 def _run(

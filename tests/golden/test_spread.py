@@ -10,6 +10,7 @@ import pytest
 
 from harness.api import load_model
 from harness.backends import backend_named
+from harness.backends.candidate import WorkerBackend
 from harness.engine.executors import Done, Event, Executor, Group, InProcess, Job, LocalProcesses, Lost
 from harness.golden import Models, inspect, record, verify_all, verify_spread
 from harness.model_sources import Source
@@ -90,3 +91,31 @@ def test_what_is_lost_or_of_something_else_is_an_error_of_its_entry(loses, words
     errors = [row for row in rows.values() if row["status"] == "error"]
     assert len(errors) == 2
     assert all(words in row["message"] and not row["passed"] for row in errors)
+
+
+class Edits:
+    """An executor whose processes have another candidate than the one that was asked for."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def results(self, job: Job, groups: Iterable[Group]) -> Iterator[Event]:
+        self.file.write_text(self.file.read_text() + "# edited\n")
+        yield from InProcess().results(job, groups)
+
+
+def test_a_candidate_of_other_code_where_it_runs_is_an_error_of_every_entry(root, tmp_path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from harness.backends import backend_named\n\noracle = lambda: backend_named('oracle')\n"
+    )
+    candidate = WorkerBackend(f"{file}:oracle")
+    try:
+        rows = list(
+            verify_spread(inspect(root), candidate, [Source("digits-cnn")], Edits(file), lambda name: True)
+        )
+    finally:
+        candidate.close()
+    assert len(rows) == 3
+    assert all(row["status"] != "unchanged" and not row["passed"] for row in rows)
+    assert sum("other code" in row["message"] for row in rows) == 2

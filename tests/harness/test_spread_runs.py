@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.backends.candidate import WorkerBackend
 from harness.engine import Store
 from harness.engine.executors import (
     Done,
@@ -86,6 +87,26 @@ def test_rows_and_files_are_those_of_a_run_in_this_process_and_are_kept(executor
     assert files_of(tmp_path / "again") == files_of(tmp_path / "here")
 
 
+SCALED = """
+from dataclasses import replace
+from harness.backends import backend_named
+import helper
+
+
+class Scaled:
+    name = "scaled"
+    def version(self): return {"scaled": "1"}
+    def supports(self, method, graph): return backend_named("oracle").supports(method, graph)
+    def prepare(self, model, dtype, device="cpu"):
+        inner = backend_named("oracle").prepare(model, dtype)
+        class Prepared:
+            def run(self, x, method, target, layers):
+                run = inner.run(x, method, target, layers)
+                return replace(run, attribution=run.attribution * 1.01 * helper.FACTOR)
+        return Prepared()
+"""
+
+
 class Nobody:
     """An executor that must not be asked to do anything."""
 
@@ -133,6 +154,35 @@ def test_an_answer_by_other_code_or_of_another_model_is_no_pass(tmp_path) -> Non
     assert [(row["verdict"], row["passed"]) for row in rows] == [("error", False)]
     assert "another model, other code or other versions" in rows[0]["message"]
     assert not store.entries()
+
+
+class Edits:
+    """An executor whose processes have other code than the one that planned: the module beside the file is edited."""
+
+    def __init__(self, module: Path) -> None:
+        self.module = module
+
+    def results(self, job: Job, groups: Iterable[Group]) -> Iterator[Event]:
+        self.module.write_text("FACTOR = 2.0\n")
+        yield from InProcess().results(job, groups)
+
+
+@pytest.mark.parametrize(("edited", "verdict"), [("helper.py", "error"), ("stranger.py", "divergent")])
+def test_the_modules_that_a_candidate_imports_are_the_same_where_it_runs(edited, verdict, tmp_path) -> None:
+    (tmp_path / "helper.py").write_text("FACTOR = 1.0\n")
+    (tmp_path / "mine.py").write_text(SCALED)
+    candidate = WorkerBackend(f"{tmp_path / 'mine.py'}:Scaled")
+    try:
+        (row,) = run(
+            replace(CHOSEN, methods=("gradient",), candidate=candidate),
+            tmp_path / "run",
+            store=Store(tmp_path / "store", 2**30),
+            executor=Edits(tmp_path / edited),
+        )
+    finally:
+        candidate.close()
+    assert (row["verdict"], row["passed"]) == (verdict, False)
+    assert ("other code" in row["message"]) == (verdict == "error")
 
 
 class WritesElsewhere:

@@ -60,7 +60,7 @@ class WorkerBackend:
             option="--timeout",
         )
         try:
-            self.name: str = self._load()
+            self._load()
         except CandidateError as error:
             self.close()
             raise HarnessError(
@@ -91,7 +91,7 @@ class WorkerBackend:
         """
         fresh = copy(self)
         try:
-            fresh.name = fresh._load()
+            fresh._load()
         except CandidateError as error:
             raise HarnessError(
                 f"backend {self.spec!r} cannot be loaded: {error.what.removeprefix('raised ')}"
@@ -125,11 +125,13 @@ class WorkerBackend:
             answer, _ = self._ask("prepare", payload)
         return answer
 
-    def _load(self) -> str:
+    def _load(self) -> None:
         payload = {"backend": self.spec, "folder": self._folder}
-        answer = self._request("load", payload, {}, max(self.timeout_s, _LOAD_S))[0]
+        answer, _ = self._request("load", payload, {}, max(self.timeout_s, _LOAD_S))
+        self.name: str = str(answer["name"])
+        #: By name, the sha256 of the file, and of each module of the user's that it imported when it was loaded.
+        self.modules: dict[str, str] = dict(answer["modules"])
         self.files = tuple(Path(file) for file in answer["files"])
-        return str(answer["name"])
 
     def _ask(
         self, op: str, payload: dict[str, Any], arrays: _Arrays | None = None, limit_s: float | None = None

@@ -6,6 +6,7 @@ answered with ``{"lost": ...}`` where this process, begun anew, does not have it
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Callable
@@ -61,8 +62,9 @@ def _load(payload: dict[str, Any], arrays: Arrays) -> Answer:
     # What was prepared by the file as it was is no longer what it prepares.
     _prepared.clear()
     _backend = backend_named(payload["backend"])
-    files = [str(path) for path in modules_of(payload["backend"]).values()]
-    return {"name": _backend.name, "files": files}, {}
+    modules = modules_of(payload["backend"])
+    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in modules.items()}
+    return {"name": _backend.name, "modules": digests, "files": [str(path) for path in modules.values()]}, {}
 
 
 def _version(payload: dict[str, Any], arrays: Arrays) -> Answer:

@@ -72,8 +72,8 @@ class _DaskWorker:
         if answer is None:
             self._call(deadline, jobs.begin, job)
             answer = self._call(deadline, jobs.answer, job.number, task.what)
-        found: Json = answer
-        return found
+        result: Json = answer
+        return result
 
     def end(self, number: str) -> None:
         """Have it let go of the job; what it is doing is no longer waited for, and ends by itself."""

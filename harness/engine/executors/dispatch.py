@@ -177,24 +177,24 @@ class _Dispatch:
     def news(self, patience_s: float) -> Iterator[Event]:
         """What has happened, waited for a moment."""
         try:
-            told = self._inbox.get(timeout=patience_s)
+            message = self._inbox.get(timeout=patience_s)
         except queue.Empty:
             return
-        if isinstance(told, _Failed):
-            self.last_why = told.why
-            self._tries[told.task.place] += 1
-            if self._tries[told.task.place] >= TRIES:
-                yield Lost(told.task, told.why)
+        if isinstance(message, _Failed):
+            self.last_why = message.why
+            self._tries[message.task.place] += 1
+            if self._tries[message.task.place] >= TRIES:
+                yield Lost(message.task, message.why)
                 return
-            self._waiting.append(_Batch([told.task], avoid=told.place))
-        elif isinstance(told, _Idle):
-            rest = self.busy.pop(told.place).rest()
+            self._waiting.append(_Batch([message.task], avoid=message.place))
+        elif isinstance(message, _Idle):
+            rest = self.busy.pop(message.place).rest()
             if rest:
                 self._waiting.append(_Batch(rest))
-            if not told.alive:
-                self._dead.add(told.place)
+            if not message.alive:
+                self._dead.add(message.place)
         else:
-            yield told
+            yield message
 
     def give_up(self, why: str) -> Iterator[Event]:
         """All that is left is lost."""

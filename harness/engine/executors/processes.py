@@ -63,15 +63,15 @@ class _Process:
 
     def _answer(self, job: Job, task: Task) -> Json:
         try:
-            found = self._request("task", {"number": job.number, "what": task.what})
-            if "unknown" in found:
+            reply = self._request("task", {"number": job.number, "what": task.what})
+            if "unknown" in reply:
                 self._request("begin", asdict(job))
-                found = self._request("task", {"number": job.number, "what": task.what})
+                reply = self._request("task", {"number": job.number, "what": task.what})
         except PeerError as error:
             # What is left of it may be what made the task fail: the next one gets a new process.
             self._worker.close()
             raise PlaceError(str(error), alive=True) from None
-        answer: Json = found["answer"]
+        answer: Json = reply["answer"]
         return answer
 
     def end(self) -> None:

@@ -29,13 +29,13 @@ def _function(kind: str, **attributes: float) -> Callable[[Reading, onnx.NodePro
 
 
 def _selu(reading: Reading, node: onnx.NodeProto) -> None:
-    found = (attribute(node, "alpha", _SELU[0]), attribute(node, "gamma", _SELU[1]))
-    if tuple(map(np.float32, found)) == tuple(map(np.float32, _SELU)):
+    constants = (attribute(node, "alpha", _SELU[0]), attribute(node, "gamma", _SELU[1]))
+    if tuple(map(np.float32, constants)) == tuple(map(np.float32, _SELU)):
         reading.emit(node, "selu", [reading.tensor(node)])
         return
-    x = reading.emit(node, "elu", [reading.tensor(node)], {"alpha": found[0]})
+    x = reading.emit(node, "elu", [reading.tensor(node)], {"alpha": constants[0]})
     channels = reading.builder[x.layer].shape[-1]
-    reading.emit(node, "scale", [x], weights={"kernel": np.full(channels, found[1], np.float32)})
+    reading.emit(node, "scale", [x], weights={"kernel": np.full(channels, constants[1], np.float32)})
 
 
 def _gelu(reading: Reading, node: onnx.NodeProto) -> None:

@@ -129,8 +129,8 @@ def _convolution(reading: Reading, node: onnx.NodeProto) -> None:
     transposed = node.op_type == "ConvTranspose"
     kernel, bias = reading.constant(node, 1, "kernel"), reading.constant(node, 2, "bias")
     if kernel is None or kernel.ndim not in (3, 4, 5):
-        found = "no" if kernel is None else f"{kernel.ndim - 2} spatial"
-        reading.unsupported(node, f"its kernel has {found} axes, expected one to three spatial ones")
+        axes = "no" if kernel is None else f"{kernel.ndim - 2} spatial"
+        reading.unsupported(node, f"its kernel has {axes} axes, expected one to three spatial ones")
     space = kernel.ndim - 2
     kind = f"{'conv_transpose' if transposed else 'conv'}{space}d"
     x = reading.channels_first(node)

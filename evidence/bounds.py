@@ -1,0 +1,184 @@
+"""Whether a derived bound ever decides otherwise than the measured floor: python -m evidence.bounds
+
+    python -m evidence.bounds [--model NAME]... [--method GLOB]... [--bugs SHARE] [--no-sampled] [--out FILE]
+
+Every method of the catalogue on every network of the zoo, in both dtypes, and a fixed sample of the planted bugs: the
+two runs are compared twice, once as `harness.compare` does it, with the least evidence that decides, and once with the
+floor and equal ground measured in any case. Wherever a bound stood for a floor, the two must agree, row by row, on
+what passes. What was done is kept; an interrupted run goes on where it stopped. Exit status 1 where they part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from evidence.kept import key_of
+from evidence.planted_bugs.collection import Collection, collect
+from evidence.planted_bugs.command import BUGS, CODE
+from evidence.planted_bugs.run import cases, input_of
+from harness.api import explain, load_model
+from harness.backends import Backend, backend_named
+from harness.comparison import PASSING, Comparison
+from harness.engine import Store, compare, engine
+from harness.engine.evidence import floor_of
+from harness.errors import HarnessError
+from harness.files import in_sample, write_text
+from harness.methods import method
+from harness.runner import chosen_input
+from harness.runner.suites import is_sampled, suite_named
+
+PAGE = Path("reports/bounds.md")
+#: Of the planted bugs, where nothing else is asked for.
+BUGS_SHARE = 0.2
+_REFERENCE = "tensorflow"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """``bug``: the planted bug in the candidate; empty for the port as it is."""
+
+    model: str
+    method: str
+    dtype: str
+    bug: str = ""
+
+    @property
+    def label(self) -> str:
+        return " / ".join(filter(None, (self.model, self.method, self.dtype, self.bug)))
+
+
+def healthy(models: Sequence[str], patterns: Sequence[str], sampled: bool) -> Iterator[Case]:
+    """The catalogue on the networks of ``models``, all of the zoo's where there are none."""
+    suite = suite_named("catalogue")
+    for model in (name for name in suite.models if not models or name in models):
+        graph = load_model(model).graph
+        for name in suite.methods:
+            chosen = not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+            if not chosen or (is_sampled(name) and not sampled):
+                continue
+            try:
+                method(name).check(graph)
+            except HarnessError:
+                continue
+            if not backend_named("torch").supports(method(name), graph):
+                yield from (Case(model, name, dtype) for dtype in ("float32", "float64"))
+
+
+def planted(
+    collection: Collection, models: Sequence[str], patterns: Sequence[str], share: float
+) -> Iterator[Case]:
+    """A fixed sample of the planted bugs."""
+    for case in cases(collection, models=models):
+        named = not patterns or any(fnmatchcase(case.method, pattern) for pattern in patterns)
+        if named and in_sample(case.label, share):
+            yield Case(case.model, case.method, collection.named(case.mutant).dtype, case.mutant)
+
+
+def compared_twice(case: Case, collection: Collection) -> Row:
+    """Where bounds decided, and where the measured floor says something else."""
+    model = collection.model(case.model)
+    mutant = collection.named(case.bug) if case.bug else None
+    x = input_of(mutant, model) if mutant else chosen_input(model, None)[0]
+    candidate: Backend | str = mutant.build() if mutant else "torch"
+    reference = explain(model, x, case.method, _REFERENCE, dtype=case.dtype)
+    run = explain(model, x, case.method, candidate, target=reference.target, dtype=case.dtype)
+    least = compare(reference, run)
+    bounded = [row.layer for row in _rows(least) if _by_bound(least, row)]
+    if not bounded:
+        return {"bounded": 0, "parted": [], "verdict": least.verdict}
+    full = compare(reference, run, floor=floor_of(engine(), reference))
+    measured = [row.verdict in PASSING for row in _rows(full)]
+    parted = [
+        row.layer
+        for row, passes in zip(_rows(least), measured, strict=True)
+        if (row.verdict in PASSING) != passes
+    ]
+    return {"bounded": len(bounded), "parted": parted, "verdict": least.verdict}
+
+
+def _rows(comparison: Comparison) -> list[Any]:
+    return [*comparison.rows, *comparison.forward, comparison.attribution]
+
+
+def _by_bound(comparison: Comparison, row: Any) -> bool:
+    """Whether a bound stood for the floor: at the row itself, or for all of equal ground."""
+    return row.decided_by == "bound" or (
+        row.decided_by == "equal ground" and comparison.floor.how.startswith("derived")
+    )
+
+
+def page(rows: dict[Case, Row]) -> str:
+    """The page as Markdown."""
+    parts = [
+        "# Bounds and measured floors",
+        "Every case compared twice: with the least evidence that decides, and with floor and equal ground measured "
+        "in any case. *By a bound*: tensors that a derived bound decided. *Parted*: tensors of which the measured "
+        "floor says otherwise.",
+        "| network | candidate | cases | passed | by a bound | parted |\n| --- | --- | --- | --- | --- | --- |\n"
+        + "\n".join(_lines(rows)),
+    ]
+    parted = [f"- {case.label}: {', '.join(row['parted'])}" for case, row in rows.items() if row["parted"]]
+    errors = [f"- {case.label}: {row['error']}" for case, row in rows.items() if "error" in row]
+    for title, lines in (("Parted", parted), ("Not compared", errors)):
+        if lines:
+            parts += [f"## {title}", "\n".join(lines)]
+    return "\n\n".join([*parts, "Written by `python -m evidence.bounds`.\n"])
+
+
+def _lines(rows: dict[Case, Row]) -> Iterator[str]:
+    for model, faulty in dict.fromkeys((case.model, bool(case.bug)) for case in rows):
+        those = [row for case, row in rows.items() if (case.model, bool(case.bug)) == (model, faulty)]
+        passed = sum(row.get("verdict") in PASSING for row in those)
+        bounded, parted = (
+            sum(row.get("bounded", 0) for row in those),
+            sum(len(row["parted"]) for row in those),
+        )
+        what = "planted bugs" if faulty else "the port"
+        yield f"| {model} | {what} | {len(those)} | {passed} | {bounded} | {parted} |"
+
+
+def main() -> int:
+    """0 where no bound decides otherwise than the measured floor, 1 where one does or a case failed."""
+    options = argparse.ArgumentParser(prog="python -m evidence.bounds", description=__doc__.splitlines()[0])
+    options.add_argument("--model", action="append", default=[])
+    options.add_argument("--method", action="append", default=[], metavar="GLOB")
+    options.add_argument("--bugs", type=float, default=BUGS_SHARE, help="share of the planted bugs")
+    options.add_argument("--no-sampled", action="store_true", help="leave out methods that draw samples")
+    options.add_argument("--out", type=Path, default=PAGE)
+    chosen = options.parse_args()
+    collection, store = collect(BUGS), Store()
+    rows: dict[Case, Row] = {}
+    todo = [
+        *healthy(chosen.model, chosen.method, not chosen.no_sampled),
+        *planted(collection, chosen.model, chosen.method, chosen.bugs),
+    ]
+    todo.sort(key=lambda case: case.model)  # a network is loaded once
+    for place, case in enumerate(todo, 1):
+        bug = collection.digests[case.bug] if case.bug else ""
+        key = key_of("bounds", case.label, bug, code=CODE)
+        row: Row | None = store.get(key)
+        if row is None:
+            try:
+                row = compared_twice(case, collection)
+            except HarnessError as error:
+                row = {"error": str(error), "parted": []}
+            else:
+                store.put(key, f"bounds: {case.label}", row)
+        rows[case] = row
+        what = row.get("error") or ("parted: " + ", ".join(row["parted"]) if row["parted"] else "agree")
+        print(f"{place}/{len(todo)}  {case.label}: {what}", file=sys.stderr, flush=True)
+    write_text(chosen.out, page(rows))
+    print(f"{len(rows)} cases, {sum(bool(row['parted']) for row in rows.values())} part; see {chosen.out}")
+    return int(any(row["parted"] or "error" in row for row in rows.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""A bound that is above the measured floor is seen where it lets a wrong port through."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+
+import pytest
+
+from evidence.bounds import Case, compared_twice, page
+from evidence.planted_bugs.collection import collect
+from evidence.planted_bugs.command import BUGS
+from harness.comparison.floor import derived
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
+
+WRONG = Case("digits-cnn", "lrp.alpha_1_beta_0", "float64", "z-among-alpha-beta")
+
+
+@pytest.fixture(scope="module")
+def collection():
+    return collect(BUGS)
+
+
+@pytest.fixture
+def much_too_high(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound that `harness.compare` asks for, as high as the relevance itself."""
+    module = importlib.import_module("harness.engine.compare")
+
+    def raised(dtype, graph):
+        bound = derived(dtype, graph)
+        return replace(bound, attribution=1.0, relevance=dict.fromkeys((layer.name for layer in graph), 1.0))
+
+    monkeypatch.setattr(module, "derived", raised)
+
+
+def test_a_bound_as_it_is_decides_as_the_measured_floor_does(collection) -> None:
+    row = compared_twice(WRONG, collection)
+    assert row["bounded"] > 0
+    assert (row["verdict"], row["parted"]) == ("divergent", [])
+
+
+def test_a_bound_above_the_measured_floor_is_reported(much_too_high, collection) -> None:
+    row = compared_twice(WRONG, collection)
+    assert row["verdict"] == "equivalent"
+    assert "attribution" in row["parted"]
+    assert "- digits-cnn / lrp.alpha_1_beta_0 / float64 / z-among-alpha-beta: " in page({WRONG: row})
