@@ -221,10 +221,10 @@ def checked_tolerance(text: str | None) -> Tolerance:
 def described_selection(selection: Selection, reference: str, candidate: str) -> dict[str, Any]:
     """What a run was asked for, as plain data: two runs with the same are of the same cases."""
     from harness.files import array_digest
-    from harness.runner.run import told
+    from harness.runner.run import plain_source
 
     return {
-        "models": [told(each) for each in selection.models],
+        "models": [plain_source(each) for each in selection.models],
         "methods": list(selection.methods),
         "dtypes": list(selection.dtypes),
         "reference": reference,

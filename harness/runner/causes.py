@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from harness.methods import method, slug
 from harness.model_sources import Source
 from harness.naming import file_name
 from harness.plain import plain
-from harness.runner.run import Row, Selection, case_of, chosen_input, parts_of_key
+from harness.runner.run import Row, Selection, case_of, chosen_input, keep_row, parts_of_key
 
 Which = Literal["auto", "all", "never"]
 #: Seconds after which "auto" begins no further diagnosis.
@@ -210,24 +211,37 @@ def _diagnosed(
     row["stage"] = document["stage"] or ""
     row["diagnosed_layer"] = document["layer"] or ""
     row["diagnosis"] = [each["sentence"] for each in findings] or [document["explanation"]]
-    if document["dtype"] == row["dtype"]:
-        _add_steps(document["introduced"], Path(f"{stem}.csv"))
+    if document["dtype"] == row["dtype"] and _add_steps(document["introduced"], Path(f"{stem}.csv")):
+        _keep_again(stem, folder, store)
     row["files"] = [*row["files"], *document["files"]]
 
 
-def _add_steps(introduced: Sequence[Row], path: Path) -> None:
-    """Fill in what each layer introduces and inherits in the table of a case."""
+def _add_steps(introduced: Sequence[Row], path: Path) -> bool:
+    """Fill in what each layer introduces and inherits in the table of a case; whether it was not there before."""
     steps = {each["layer"]: each for each in introduced}
     with open(path, encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
+    before = [dict(line) for line in lines]
     for line in lines:
         for key in ("introduced", "inherited"):
             value = steps.get(line["layer"], {}).get(key)
             line[key] = "" if value is None else repr(value)
+    if lines == before:
+        return False
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(lines[0]) if lines else ["layer"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
+    return True
+
+
+def _keep_again(stem: Path, folder: Path, store: Store) -> None:
+    """Keep the row of a case as before, with its table as it is now."""
+    try:
+        kept = json.loads(Path(f"{stem}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    keep_row(store, kept["key"], kept["row"], stem, folder)
 
 
 def _nothing(why: str) -> Row:

@@ -195,7 +195,7 @@ def planned(
                 key = result_key(case, reference, candidate, *parts)
                 row = kept_row(store, key, folder)
                 if row is not None:
-                    yield Finished(row | {"source": told(source)}, True, places[each.name, dtype])
+                    yield Finished(row | {"source": plain_source(source)}, True, places[each.name, dtype])
                     continue
                 row = {"model": label, "input": input_name, "method": each.name, "dtype": dtype}
                 row |= {"reference": reference.name, "candidate": candidate.name, "device": selection.device}
@@ -226,7 +226,7 @@ def events(
         row["seconds_with_files"] = time.perf_counter() - begun
         row = plain_row(row)
         keep_row(store, each.key, row, each.stem, folder)
-        yield Finished(row | {"source": told(each.source)}, False, each.place)
+        yield Finished(row | {"source": plain_source(each.source)}, False, each.place)
 
 
 def parts_of_key(label: str, input_name: str, selection: Selection, code: str) -> tuple[str, ...]:
@@ -240,7 +240,7 @@ def case_of(model: Any, x: np.ndarray, wanted: Method, dtype: str, target: int |
     return Case(model, x, wanted, checked_target(target, len(x), class_count(model)), dtype)
 
 
-def told(source: Any) -> dict[str, str] | None:
+def plain_source(source: Any) -> dict[str, str] | None:
     """Where a model comes from, as plain data; None for an object of this process."""
     if isinstance(source, str):
         source = Source(source)

@@ -42,9 +42,9 @@ from harness.runner.run import (
     label_of,
     parts_of_key,
     plain_row,
+    plain_source,
     planned,
     row_of,
-    told,
 )
 from harness.sides import Sides
 
@@ -79,7 +79,7 @@ def spread(selection: Selection, folder: Path, store: Store, executor: Executor)
         row |= {"seconds_estimated": expected(each.case)}
         row.pop("source", None)
         keep_row(store, each.key, row, each.stem, folder)
-        yield Finished(row | {"source": told(each.source)}, False, each.place)
+        yield Finished(row | {"source": plain_source(each.source)}, False, each.place)
         del cases[event.task.place]
     yield from met
 

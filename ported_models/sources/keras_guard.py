@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ModelSourceError
+from ported_models.keras_start import start_keras
 from ported_models.limits import check_layers, check_numbers
 
 _LOOK = Path(__file__).with_name("keras_look.py")
@@ -118,6 +119,7 @@ def _asked_for(config: dict[str, Any], hdf5: bool) -> tuple[int, list[int], int]
     The model is made without the values of its weights. Nothing where Keras cannot make it: then it makes no weights
     later either.
     """
+    start_keras()
     import keras
     from keras.src.backend.common import global_state
     from keras.src.legacy.saving import saving_utils

@@ -19,6 +19,7 @@ from harness.errors import InvalidInputError, MissingFrameworkError, ModelSource
 from harness.graph import Graph
 from ported_models.build import Builder
 from ported_models.endings import ending_notes, without_ending
+from ported_models.keras_start import start_keras
 from ported_models.model import PortedModel
 from ported_models.proof import noted, prove, prove_twins
 from ported_models.sources.keras_archive import archive_config, archive_generation, open_archive
@@ -173,6 +174,7 @@ def open_model(path: Path) -> tuple[Any, str]:
         if find_spec(package) is None:
             reasons.append(f"{package} is not installed")
             continue
+        start_keras()
         keras = importlib.import_module(package)
         try:
             return keras.models.load_model(path, compile=False), ""
@@ -185,6 +187,7 @@ def open_model(path: Path) -> tuple[Any, str]:
 def _open_archive(path: Path) -> Any:
     """The Keras model in a ``.keras`` file of Keras 3, after a look at its configuration."""
     require_all(read_network(archive_config(path), lambda _: {}, str(path)).calls[1:])
+    start_keras()
     try:
         import keras
     except ImportError:

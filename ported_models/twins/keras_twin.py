@@ -11,9 +11,11 @@ import numpy as np
 
 from harness.errors import HarnessError, MissingFrameworkError
 from harness.graph import RECURRENT_KINDS, Graph, Layer
+from ported_models.keras_start import start_keras
 from ported_models.shapes import same_padding, same_transposed
 
 try:
+    start_keras()
     import keras
     import tensorflow as tf  # noqa: F401  Keras alone imports without the framework it runs on
 except ImportError:

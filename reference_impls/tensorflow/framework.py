@@ -6,15 +6,10 @@ import contextlib
 import importlib
 import importlib.util
 import os
-import re
 import sys
-import tempfile
-from collections.abc import Iterator
 
 from harness.errors import MissingFrameworkError
-
-#: TensorFlow's remarks: its log lines below an error, and the heading that comes before the first.
-_REMARK = re.compile(rb"[IW]\d{4} |WARNING: All log messages before absl")
+from harness.quiet import without_remarks
 
 
 def load_tensorflow() -> None:
@@ -32,27 +27,5 @@ def load_tensorflow() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     # 3, not 2: on a machine without a GPU the missing driver is logged as an error.
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _without_remarks() if level != "0" else contextlib.nullcontext():
+    with without_remarks() if level != "0" else contextlib.nullcontext():
         importlib.import_module("tensorflow")
-
-
-@contextlib.contextmanager
-def _without_remarks() -> Iterator[None]:
-    """Holds back what is written to the process's standard error, then writes all but TensorFlow's remarks.
-
-    At import TensorFlow's libraries log before they have read TF_CPP_MIN_LOG_LEVEL, past Python.
-    """
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            held.seek(0)
-            for line in held:
-                if not _REMARK.match(line):
-                    os.write(2, line)

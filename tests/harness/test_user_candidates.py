@@ -134,7 +134,8 @@ def test_a_file_that_cannot_be_loaded_is_one_line_and_no_success(
 ) -> None:
     write(tmp_path, last=last)
     status, out, err = call(*RUN, *TWO)
-    assert (status, out) == (2, "")
+    assert (status, list(json.loads(out))) == (2, ["error"])
+    assert message in json.loads(out)["error"]
     assert message in err.splitlines()[-1]
 
 

@@ -64,8 +64,7 @@ def _load(payload: dict[str, Any], arrays: Arrays) -> Answer:
     _backend = backend_named(payload["backend"])
     modules = modules_of(payload["backend"])
     digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in modules.items()}
-    files = [str(path) for path in modules.values()]
-    return {"name": _backend.name, "modules": digests, "files": files}, {}
+    return {"name": _backend.name, "modules": digests, "files": [str(path) for path in modules.values()]}, {}
 
 
 def _version(payload: dict[str, Any], arrays: Arrays) -> Answer:
