@@ -54,11 +54,12 @@ def measure(row: Row, model: Any, x: np.ndarray, candidate: Backend, limit_s: fl
     doing = ["starting"]
     facts: Json = {"state": "fail", "causes": [], "note": "", "left": None, "apart": None}
     try:
+        method = method_named(row.method_for(x))
+        reason = why_unsupported(candidate, method, model.graph)
+        if reason:
+            return {**facts, "state": "none", "note": reason}
+        candidate.prepare(model, str(x.dtype))  # a process that starts anew takes its time, and not the row's
         with _limited(limit_s):
-            method = method_named(row.method_for(x))
-            reason = why_unsupported(candidate, method, model.graph)
-            if reason:
-                return {**facts, "state": "none", "note": reason}
             diagnosis = diagnose(model, x, method, candidate=candidate, progress=doing.append)
             facts |= _facts(diagnosis)
     except MethodDoesNotApplyError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 import ported_impls.libraries as declared
 from harness.backends import backend_named
 from harness.backends.worker import Peer
-from harness.errors import InvalidInputError
+from harness.errors import InvalidInputError, PeerError
 from harness.methods import gaussian_noise, method
 from ported_impls.libraries.adapter import (
     Call,
@@ -75,6 +76,27 @@ def test_all_152_names_of_signxai_are_asked_of_signxai2():
 
     assert len(CALLS) == 152
     assert "gradient:dialect=signxai" in CALLS and "gradient" not in CALLS
+
+
+def test_the_versions_of_a_library_are_its_pins_and_take_no_process(monkeypatch):
+    def started(*arguments, **options):
+        raise AssertionError("a process was started")
+
+    monkeypatch.delenv("XAI_HARNESS_PEER_XPLIQUE", raising=False)
+    monkeypatch.setattr(declared, "python_of", lambda name: Path(sys.executable))
+    monkeypatch.setattr(declared, "WorkerBackend", started)
+    version = declared.xplique().version()
+    assert (version["xplique"], version["einops"]) == ("2.0.2", "0.8.2")
+    assert version["torch"] == torch.__version__
+
+
+def test_a_library_that_is_not_installed_says_how_to_install_it(monkeypatch, tmp_path):
+    monkeypatch.delenv("XAI_HARNESS_PEER_LXT", raising=False)
+    monkeypatch.setenv("XAI_HARNESS_CACHE", str(tmp_path))
+    with pytest.raises(
+        PeerError, match="lxt is not installed; install it with: xai-harness peers install lxt"
+    ):
+        declared.lxt().version()
 
 
 # What the sides share
@@ -164,8 +186,6 @@ def test_a_dtype_that_a_library_does_not_compute_in_is_refused(model):
 
 @pytest.mark.peer
 def test_captums_saliency_is_the_gradient(model):
-    from harness.errors import PeerError
-
     try:
         captum = backend_named("captum")
     except PeerError as error:

@@ -1,0 +1,42 @@
+"""The reports for maintainers."""
+
+from __future__ import annotations
+
+import pytest
+
+from evidence.scoreboard.rows import libraries
+from evidence.scoreboard.upstream import FOLDER, rerun
+from harness.errors import PeerError
+
+REPORTS = sorted(FOLDER.glob("*.md"))
+
+
+def test_there_are_ten_of_them():
+    assert len(REPORTS) == 10
+
+
+@pytest.mark.parametrize("path", REPORTS, ids=lambda path: path.stem)
+def test_a_report_has_a_title_a_library_versions_a_program_and_what_it_prints(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    name = text.partition("Runs with: ")[2].split()[0]
+    requirement = libraries()[name].requirement.replace("==", " ")
+    assert f", {requirement}" in text.partition("It prints, with ")[2].partition("\n")[0]
+    assert text.count("```python\n") == 1 and text.count("```text\n") == 1
+
+
+def test_a_text_that_is_no_report_is_refused():
+    with pytest.raises(ValueError, match="a report has a line 'Runs with: NAME' and a program"):
+        rerun("# A title\n\nRuns with: captum\n")
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(
+    "path", [path for path in REPORTS if path.stem.startswith("captum")], ids=lambda p: p.stem
+)
+def test_a_report_prints_what_it_says(path):
+    text = path.read_text(encoding="utf-8")
+    try:
+        assert rerun(text) == text
+    except PeerError as error:
+        pytest.skip(str(error))
