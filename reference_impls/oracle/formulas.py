@@ -75,7 +75,8 @@ def _body(terms: Terms, biased: bool) -> str:
 
 
 def _below(product: Product, biased: bool) -> str:
-    bias = f", {product.weights.text.format('b')}" if product.bias and biased else ""
+    own = "b" if product.whole_bias else product.weights.text.format("b")
+    bias = f", {own}" if product.bias and biased else ""
     return f"f({product.inputs.text.format('x')}, {product.weights.text.format('W')}{bias})"
 
 

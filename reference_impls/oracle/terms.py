@@ -89,11 +89,20 @@ def signs_from(threshold: float) -> Part:
 
 @dataclass(frozen=True)
 class Product:
-    """``f(y; V, c)`` in a denominator, ``y * f^T(s; V)`` in front of it; ``bias``: whether there is a ``c``."""
+    """``f(y; V, c)`` in a denominator, ``y * f^T(s; V)`` in front of it; ``bias``: whether there is a ``c``.
+
+    ``whole_bias``: ``c`` is the layer's own bias, whatever part of the kernel ``V`` is.
+    """
 
     inputs: Part
     weights: Part
     bias: bool = False
+    whole_bias: bool = False
+
+    @property
+    def bare(self) -> Product:
+        """The product without a bias."""
+        return Product(self.inputs, self.weights)
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,7 @@ class Term:
     @property
     def passes_what_it_divides(self) -> bool:
         """Whether what stands in the denominator, its bias left out, stands in front of it too."""
-        return tuple(replace(product, bias=False) for product in self.below) == self.above
+        return tuple(product.bare for product in self.below) == self.above
 
 
 @dataclass(frozen=True)
@@ -139,7 +148,7 @@ def terms_of(rule: Rule) -> Terms:
         case StdEpsilon():
             return Terms((_same(Product(WHOLE, WHOLE, rule.bias)),), TimesDeviation(rule.factor))
         case ZPlusFast():
-            return Terms((_with_whole_bias(Product(WHOLE, POSITIVE), rule.bias),), rule.stabilizer)
+            return Terms((_same(Product(WHOLE, POSITIVE, rule.bias, whole_bias=True)),), rule.stabilizer)
         case Sign():
             signs = Product(signs_from(rule.threshold), WHOLE)
             factor = rule.std_factor
@@ -170,10 +179,9 @@ def terms_of(rule: Rule) -> Terms:
             return Terms(tuple(each), rule.stabilizer)
         case Gamma():
             up, down = raised(rule.gamma), lowered(rule.gamma)
-            if not rule.signed and rule.bias == "raised":
-                return Terms((_same(Product(WHOLE, up, True)),), rule.stabilizer)
             if not rule.signed:
-                return Terms((_with_whole_bias(Product(WHOLE, up), rule.bias == "kept"),), rule.stabilizer)
+                product = Product(WHOLE, up, rule.bias != "none", whole_bias=rule.bias == "kept")
+                return Terms((_same(product),), rule.stabilizer)
             above_zero = replace(_by_sign(up, down, (True, False)), only=1)
             below_zero = replace(_by_sign(down, up, (True, False)), only=-1)
             return Terms((above_zero, below_zero), rule.stabilizer)
@@ -194,13 +202,7 @@ def has_terms(rule: object) -> bool:
 
 def _same(*products: Product) -> Term:
     """What stands in the denominator stands in front of it too."""
-    return Term(products, tuple(replace(product, bias=False) for product in products))
-
-
-def _with_whole_bias(product: Product, bias: bool) -> Term:
-    """``product`` below and above; with ``bias`` also the layer's own ``b`` below, which is ``f(0; W, b)``."""
-    whole = (Product(constant(0.0), WHOLE, True),) if bias else ()
-    return Term((product, *whole), (product,))
+    return Term(products, tuple(product.bare for product in products))
 
 
 def _by_sign(for_upper: Part, for_lower: Part, bias: tuple[bool, bool]) -> Term:
@@ -254,6 +256,8 @@ def terms_at(layer: Layer, inputs: Arrays, terms: Terms) -> tuple[TermAt, ...]:
                     name: product.weights.of(weight) for name, weight in weights.items()
                 }
             parts = of_weights[product.weights]
+            if product.whole_bias and "bias" in weights:
+                parts = {**parts, "bias": weights["bias"]}
             made.append((of_inputs[product.inputs], parts if product.bias else without_bias(parts)))
         return tuple(made)
 
