@@ -74,6 +74,8 @@ scores: $(STAMP) ## score every planted bug and certify the reference, in full: 
 	@status=0; \
 	$(BIN)/python -m evidence.planted_bugs --healthy catalogue || status=$$?; \
 	$(BIN)/python -m evidence.certification || status=$$?; \
+	$(BIN)/python -m pip install --quiet --no-deps --target build/packages captum==0.9.0 tqdm; \
+	PYTHONPATH=build/packages $(BIN)/python -m evidence.functions || status=$$?; \
 	exit $$status
 
 # Each beside the harness's own torch or TensorFlow; see docs/peers.md.

@@ -27,7 +27,7 @@ WHOLE, PART = Path("reports/mutants.md"), Path("reports/runs/mutants.md")
 #: The mutants of this package.
 BUGS = Path(__file__).parent / "bugs"
 #: Whose code a result depends on, beside that of the harness and the models.
-CODE = ("evidence.planted_bugs", "ported_impls", "reference_impls")
+CODE = ("evidence.functions", "evidence.planted_bugs", "ported_impls", "reference_impls")
 #: What is called with a finished case: its row, and whether it was done before.
 Finished = Callable[[Scored, bool], None]
 

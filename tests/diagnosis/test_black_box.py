@@ -90,7 +90,7 @@ def test_the_gradient_for_guided_backprop_is_another_rule(model: Any, x: np.ndar
 
     finding = one_finding(diagnosed(model, x, "guided_backprop", unguided))
     assert (finding.stage, finding.cause) == ("rule", "rule-mapping")
-    assert "Gradient() instead of GuidedReLU" in finding.words
+    assert "at 4 layers (relu): it has the rule Gradient()" in finding.words
 
 
 def test_another_path_is_told_in_words_without_a_name(model: Any, x: np.ndarray) -> None:
@@ -113,9 +113,29 @@ def rectified_at_one_layer(twin: Any, x: Any, target: Any, method: Any) -> Any:
         handle.remove()
 
 
-def test_a_fault_inside_is_unknown_for_an_attribution_alone(model: Any, x: np.ndarray) -> None:
+def test_a_fault_inside_is_named_without_a_layer_for_an_attribution_alone(model: Any, x: np.ndarray) -> None:
+    """Absolute values before a mask and positive factors are those after them: the place cannot be told."""
     finding = one_finding(diagnosed(model, x, "gradient", rectified_at_one_layer))
+    assert (finding.stage, finding.cause) == ("rule", "absolute-contributions")
+    assert finding.residual < 1e-13
+
+
+def bent_at_one_layer(twin: Any, x: Any, target: Any, method: Any) -> Any:
+    """What conv2 hands on has its cube added, which has no name."""
+    handle = twin.get_submodule("conv2").register_full_backward_hook(
+        lambda module, passed, received: tuple(each + 0.3 * each**3 for each in passed)
+    )
+    try:
+        return gradient(twin, x, target, method)
+    finally:
+        handle.remove()
+
+
+def test_a_fault_inside_that_has_no_name_is_unknown(model: Any, x: np.ndarray) -> None:
+    diagnosis = diagnosed(model, x, "gradient", bent_at_one_layer)
+    finding = one_finding(diagnosis)
     assert (finding.stage, finding.cause, finding.residual) == ("rule", "unknown", None)
+    assert not diagnosis.complete and diagnosis.left == finding.error
 
 
 def test_a_fault_inside_is_at_its_layer_where_the_user_says_what_the_layers_are(
@@ -130,7 +150,14 @@ def test_two_differences_at_once_are_not_given_the_name_of_one(model: Any, x: np
     def both(*given: Any) -> Any:
         return 3.7 * rectified_at_one_layer(*given)
 
-    assert one_finding(diagnosed(model, x, "gradient", both)).cause == "unknown"
+    diagnosis = diagnosed(model, x, "gradient", both)
+    assert [each.cause for each in diagnosis.findings] == ["scale", "absolute-contributions"]
+    assert diagnosis.complete
+
+    def unnamed(*given: Any) -> Any:
+        return 3.7 * bent_at_one_layer(*given)
+
+    assert one_finding(diagnosed(model, x, "gradient", unnamed)).cause == "unknown"
 
 
 def test_layers_that_do_not_account_for_the_attribution_accuse_nobody(model: Any, x: np.ndarray) -> None:
