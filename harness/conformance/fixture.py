@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.api import as_model
-from harness.backends import CANDIDATE, REFERENCE, Backend, backend_named
+from harness.backends import Backend, backend_named, defaults_of
 from harness.comparison.verdict import Tolerance
 from harness.conformance.examine import Examined, examined
 from harness.conformance.golden import GoldenUse, compared_with_golden, recorded_golden
@@ -139,8 +139,8 @@ def settle(
         model,
         chosen_input(model, None)[0] if case.x is None else case.x,
         method,
-        session.backend(case.reference, REFERENCE),
-        session.backend(case.candidate, CANDIDATE),
+        session.backend(case.reference, defaults_of(method).reference),
+        session.backend(case.candidate, defaults_of(method).candidate),
         case.dtype,
         target,
         tolerance,

@@ -8,16 +8,22 @@ from dataclasses import dataclass, replace
 from harness.diagnosis.findings import Stage
 from harness.diagnosis.joined import other_procedures
 from harness.methods import (
+    SATURATIONS,
     AlphaBeta,
+    Backtrace,
     Bounded,
     Composite,
+    Contrast,
     Deconvolution,
     Epsilon,
+    EqualShare,
     Flat,
     Gamma,
     Gradient,
     GuidedReLU,
     IntegratedGradients,
+    LargestShare,
+    MagnitudeShare,
     Method,
     Rule,
     Sign,
@@ -112,6 +118,21 @@ def _other_rules(rule: Rule) -> Iterator[tuple[str, str, Rule]]:
                     yield "input-layer-rule", words, Bounded(low, high)
         case Gamma():
             yield "rule-mapping", "gamma in its other form", replace(rule, signed=not rule.signed)
+        case Backtrace(saturation=own):
+            for name, named in SATURATIONS.items():
+                other_saturation = replace(named, zero=own.zero)
+                if other_saturation != own:
+                    words = f"the range of the activation is that of {name!r}"
+                    yield "saturation", words, replace(rule, saturation=other_saturation)
+        case Contrast(reading=reading):
+            other_reading = Contrast("convolution" if reading == "linear" else "linear")
+            words = f"the order of the two relevances is read as at the other kinds ({other_reading.reading})"
+            yield "rule-mapping", words, other_reading
+        case LargestShare(padding=padding):
+            other_padding = LargestShare("lowest" if padding == "zero" else "zero")
+            yield "pooling", f"padded places are taken as {other_padding.padding}", other_padding
+        case EqualShare():
+            yield "residual-split", "the sums share by the sizes of their terms", MagnitudeShare()
         case GuidedReLU() | Deconvolution():
             for other_rule in (Gradient(), GuidedReLU(), Deconvolution()):
                 if other_rule != rule:

@@ -12,9 +12,9 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from harness.errors import ModelSourceError, UnknownNameError
+from harness.errors import InvalidInputError, ModelSourceError, UnknownNameError
 from ported_models import zoo
-from ported_models.zoo import ecg_simulator, efficientnet_lite, preprocessing
+from ported_models.zoo import ecg_simulator, efficientnet_lite, preprocessing, vgg19_cifar10
 from ported_models.zoo.catalogue import ENTRIES
 from ported_models.zoo.fetch import WeightFile
 from ported_models.zoo.files import DATA, training_facts
@@ -290,3 +290,50 @@ def test_loading_a_committed_network_needs_no_framework() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_seeded_weights_are_the_same_every_time_and_the_network_is_vgg19() -> None:
+    one, other = vgg19_cifar10.graph(), vgg19_cifar10.graph()
+    kinds = [layer.kind for layer in one]
+    assert (kinds.count("conv2d"), kinds.count("max_pool2d"), kinds.count("dense")) == (16, 5, 3)
+    assert one[one.output].shape == (10,)
+    for layer in one:
+        for name, array in layer.weights.items():
+            assert array.dtype == np.float32 and np.array_equal(array, other[layer.name].weights[name])
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"images": np.zeros((2, 3, 32, 32), np.uint8), "labels": np.zeros(2)}, "numpy.moveaxis"),
+        (
+            {"images": np.zeros((2, 32, 32, 3), np.uint8), "labels": np.array([0, 10])},
+            "labels go from 0 to 10",
+        ),
+        ({"pictures": np.zeros((2, 32, 32, 3), np.uint8)}, "expected an .npz file with images"),
+    ],
+)
+def test_pictures_to_train_on_that_do_not_fit_are_one_line(
+    arrays: dict[str, np.ndarray], words: str, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "data.npz", **arrays)
+    with pytest.raises(InvalidInputError, match=words):
+        vgg19_cifar10.read_pictures(tmp_path / "data.npz")
+
+
+@pytest.mark.nightly
+@pytest.mark.torch
+def test_vgg19_is_trained_on_pictures_of_the_users(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "data.npz",
+        images=rng.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8),
+        labels=np.arange(6),
+    )
+    out = tmp_path / "own.onnx"
+    vgg19_cifar10.main(
+        ["--train", str(tmp_path / "data.npz"), "--epochs", "1", "--held-out", "2", "--out", str(out)]
+    )
+    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+    x = np.zeros((1, *session.get_inputs()[0].shape[1:]), np.float32)
+    assert session.run(None, {session.get_inputs()[0].name: x})[0].shape == (1, 10)

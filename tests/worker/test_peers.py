@@ -205,6 +205,19 @@ def test_a_name_nobody_knows(peer: Peer, call) -> None:
         call("tny")
 
 
+def test_a_peer_without_dependencies_is_installed_without_what_it_requires(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_wheel(tmp_path / "wheels", "extra", "3.0")
+    peer.constraints.write_text("extra==3.0\n")
+    alone = dataclasses.replace(peer, dependencies=False, extras=("extra",))
+    declare(monkeypatch, alone)
+    python = peers.install("tiny")
+    listed = subprocess.run((python, "-m", "pip", "list", "--format", "json"), capture_output=True, text=True)
+    assert {"tiny", "extra"} <= {each["name"] for each in json.loads(listed.stdout)}
+    assert not {"tiny-core", "tiny_core"} & {each["name"] for each in json.loads(listed.stdout)}
+
+
 # The peers this project declares
 
 
@@ -225,7 +238,7 @@ def test_the_pins_name_one_version_of_every_package_for_every_python(name: str) 
 
 def test_the_declared_versions_are_the_ones_the_catalogue_speaks_of() -> None:
     references = {peer.requirement for peer in peers.peers().values() if not peer.beside}
-    assert references == {"innvestigate==2.1.2", "signxai==1.1.9.2"}
+    assert references == {"innvestigate==2.1.2", "signxai==1.1.9.2", "dl-backtrace==0.1.24"}
 
 
 # The command line
