@@ -88,7 +88,7 @@ def record_command(
     counts: Counter[str] = Counter()
     recorded: list[dict[str, str]] = []
 
-    def told(status: str, case: str, words: str) -> None:
+    def report(status: str, case: str, words: str) -> None:
         recorded.append({"status": status, "case": case, "words": words})
         if not as_json:
             _show_one(recorded[-1])
@@ -108,10 +108,10 @@ def record_command(
                     )
                 except HarnessError as error:
                     counts["failed"] += 1
-                    told("failed", f"{model.name} {name}", str(error))
+                    report("failed", f"{model.name} {name}", str(error))
                     continue
                 counts[done.status] += 1
-                told(done.status, f"{model.name} {name}", str(done.path))
+                report(done.status, f"{model.name} {name}", str(done.path))
     _show_recorded(recorded, counts, as_json)
     raise typer.Exit(1 if counts["failed"] else 0)
 

@@ -284,11 +284,11 @@ def repeating(
     """The words of the command that repeats the case of a row, with the options of this run."""
 
     def words(row: Mapping[Any, Any]) -> list[str]:
-        told = row.get("source") or {"model": str(row["model"])}
+        source = row.get("source") or {"model": str(row["model"])}
         given = {
-            "--model": told.get("model"),
-            "--model-keras": told.get("keras"),
-            "--model-torch": told.get("torch"),
+            "--model": source.get("model"),
+            "--model-keras": source.get("keras"),
+            "--model-torch": source.get("torch"),
             "--method": row["method"],
             "--dtype": row["dtype"],
             "--reference": reference,

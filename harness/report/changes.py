@@ -95,10 +95,10 @@ def _rank(row: Row) -> tuple[bool, int]:
 
 
 def _change(key: tuple[str, ...], before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> Change:
-    told = now or before or {}
-    where = told.get("first_divergent_forward") or told.get("first_divergent")
+    row = now or before or {}
+    where = row.get("first_divergent_forward") or row.get("first_divergent")
     note = " ".join(
-        str(part) for part in (told.get("cause"), f"at {where}" if where else "", told.get("message")) if part
+        str(part) for part in (row.get("cause"), f"at {where}" if where else "", row.get("message")) if part
     )
     then, here = ("" if row is None else str(row["verdict"]) for row in (before, now))
     model, given, method, dtype = key

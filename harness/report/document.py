@@ -98,7 +98,7 @@ def document_of(
     ``again``: the words behind `xai-harness` that repeat the case of a row; left out, :func:`run_again`.
     """
     words = again or run_again
-    told = tuple(
+    named = tuple(
         plain(row)
         | {
             "family": family_of(str(row["method"])),
@@ -106,7 +106,7 @@ def document_of(
         }
         for row in rows
     )
-    return Document(told, dict(facts or {}), tuple(skipped), **more)
+    return Document(named, dict(facts or {}), tuple(skipped), **more)
 
 
 def run_again(row: Mapping[Any, Any]) -> list[str]:

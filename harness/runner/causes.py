@@ -144,19 +144,19 @@ class _Models:
 
     def of(self, row: Row) -> tuple[Any, str]:
         """The model of ``row``, and a digest of the user's code that made it, empty where none has."""
-        told: Any = row.get("source")
-        if told is None:
+        plain_source: Any = row.get("source")
+        if plain_source is None:
             objects: list[Any] = [
                 each for each in self._selection.models if not isinstance(each, str | Source)
             ]
             label = str(row["model"])
             named = [each for each in objects if label == each.name]
-            told_apart = [each for each in objects if label == f"{each.name}-{each.digest[:8]}"]
-            return (told_apart or named)[0], ""
-        if self._last[0] != told:
-            source = Source(**told)
+            by_digest = [each for each in objects if label == f"{each.name}-{each.digest[:8]}"]
+            return (by_digest or named)[0], ""
+        if self._last[0] != plain_source:
+            source = Source(**plain_source)
             model = source.load(self._selection.input)
-            self._last = (told, model, source.code_digest())
+            self._last = (plain_source, model, source.code_digest())
         return self._last[1:]
 
 

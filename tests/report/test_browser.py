@@ -13,7 +13,7 @@ from harness.engine import Store
 from harness.report import document_of, write_page, write_report
 from harness.runner import Selection, name_causes, run
 from tests.harness.linear_network import GradientBackend, network
-from tests.report.browser import complaints, opened, requests, require_browser
+from tests.report.browser import complaints, opened, processor_seconds, requests, require_browser
 from tests.report.test_page import FAILED, ROW
 
 pytestmark = pytest.mark.browser
@@ -244,10 +244,9 @@ def test_a_thousand_cases_open_within_two_seconds(tmp_path: Path, page: Path) ->
     document = document_of([row | {"files": [name for name in names if Path(name).suffix]} for row in rows])
     path = write_page(document, page.parent, tmp_path / "report.html")
     with opened(path) as driver:
-        loaded = script(driver, "performance.getEntriesByType('navigation')[0].loadEventEnd")
+        assert processor_seconds(driver) < 2
         assert script(driver, "document.querySelectorAll('#matrix a.cell').length") == 1000
-        begun = time.monotonic()
+        before = processor_seconds(driver)
         driver.find_element("name", "q").send_keys("method_99")
         until(driver, "document.getElementById('shown').textContent === '10 of 1000 cases'")
-        assert time.monotonic() - begun < 2
-        assert loaded < 2000
+        assert processor_seconds(driver) - before < 2
