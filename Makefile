@@ -83,6 +83,10 @@ LIBRARIES := captum zennit-0.5 zennit-1.0 signxai2-0.13 signxai2-0.15 lrp-pf-auc
 scoreboard: $(STAMP) ## other people's libraries against the reference: hours; goes on where it stopped; reports/scoreboard.md
 	$(foreach library,$(LIBRARIES),$(BIN)/xai-harness peers install $(library) &&) true
 	$(BIN)/python -m evidence.scoreboard
+	$(BIN)/python -m evidence.scoreboard.zennit_versions
+	$(BIN)/python -m evidence.scoreboard.upstream
+	$(BIN)/python -m evidence.case_studies.constants
+	$(BIN)/python -m evidence.case_studies --only-page
 users-calls: $(STAMP) ## signxai and iNNvestigate as their users call them: hours; reports/users-calls.md
 	$(BIN)/xai-harness peers install innvestigate
 	$(BIN)/xai-harness peers install signxai

@@ -1,6 +1,7 @@
 """lrp-pf-auc 0.1.6: LRP of torch networks by layer names. Runs in its interpreter only.
 
-It wants the first layer as ``model.features[0]`` and reads it for the z^B rule alone, which is not asked for.
+Its rules are gradients times activations: the relevance of a layer is that of the tensors that autograd shows there. It
+wants the first layer as ``model.features[0]`` and reads it for the z^B rule alone, which is not asked for.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from harness.graph import WEIGHTED_KINDS
 from harness.methods import Epsilon, Gamma, Method
+from ported_impls.capture import capture_layers
 from ported_impls.libraries.adapter import (
     Call,
     LibraryBackend,
@@ -43,7 +45,10 @@ def _lrp(twin: Any, x: Any, target: Any, method: Method) -> Any:
     with contextlib.redirect_stdout(io.StringIO()):  # it prints how long it took
         lrp = LRP(model)
         lrp.convert_layers([(names, chosen, options)])
-        return lrp.relevance(x, target)
+        with capture_layers(lrp.model, twin.graph) as captured:
+            relevance = lrp.relevance(x, target)
+    shown = {name: captured.activations[name] * each for name, each in captured.relevances.items()}
+    return relevance, shown
 
 
 _CALL = "LRP(model); convert_layers([(names, {}, ...)]); relevance(x, target)"

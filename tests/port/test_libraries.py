@@ -194,3 +194,22 @@ def test_captums_saliency_is_the_gradient(model):
         np.array([[1.0, -1.0]]), method("gradient"), np.array([1]), layers=False
     )
     np.testing.assert_array_equal(run.attribution, [[2.0, 4.0]])
+
+
+@pytest.mark.peer
+def test_the_layers_of_lrp_pf_auc_carry_gradient_times_activation():
+    b = Builder("square", (2, 2, 1))
+    b.add("conv2d", "conv", weights={"kernel": np.ones((2, 2, 1, 1))})
+    b.add("flatten", "flat")
+    b.add("dense", "logits", weights={"kernel": np.array([[2.0]])})
+    x = np.arange(1.0, 5.0).reshape(1, 2, 2, 1)  # conv: 10, logits: 20
+    try:
+        prepared = declared.lrp_pf_auc().prepare(PortedModel.from_graph(b.graph()), "float64")
+    except PeerError as error:
+        pytest.skip(str(error))
+    run = prepared.run(x, method("lrp.epsilon:epsilon=0.1"), np.array([0]), layers=True)
+    at_conv = 20 * 20 / (20 + 0.1)
+    np.testing.assert_allclose(
+        run.relevances["conv"], [[[[at_conv]]]], rtol=1e-6
+    )  # a second stabilizer of 1e-6
+    np.testing.assert_allclose(run.attribution, x * at_conv / (10 + 0.1), rtol=1e-6)
