@@ -224,7 +224,9 @@ class Right:
 
 
 _GRADIENTS = METHODS[:6]
-_HOOKED = METHODS[6:10]
+_HOOKED = (METHODS[6], METHODS[8])
+#: signxai rectifies what each reader of a ReLU hands back before it is summed, hooks do after: alike without branches.
+_HOOKED_BY_EDGE = (METHODS[7], METHODS[9])
 _PATHS = METHODS[10:12]
 _NOISY = METHODS[12:15]
 SMALL = ("digits-cnn", "ecg-cnn1d")
@@ -237,6 +239,8 @@ FUNCTIONS = (
     ),
     Right("autograd", by_autograd, "torch", (*_GRADIENTS, *_HOOKED, *_PATHS, *_NOISY)),
     Right("Captum", by_captum, "torch", (*_GRADIENTS, *_HOOKED, _PATHS[0]), needs="captum"),
+    Right("autograd", by_autograd, "torch", _HOOKED_BY_EDGE, SMALL),
+    Right("Captum", by_captum, "torch", _HOOKED_BY_EDGE, SMALL, needs="captum"),
     Right("Keras", by_keras, "tensorflow", (*_GRADIENTS, *_PATHS), (*SMALL, LARGE[0])),
     Right("NumPy", by_numpy, "numpy", _GRADIENTS, SMALL),
 )
