@@ -11,7 +11,7 @@ from harness.checks import require_device
 from harness.errors import InvalidInputError, MissingFrameworkError, UnknownNameError
 from harness.files import installed_versions, source_digest
 from harness.graph import Graph
-from harness.methods import Head, Method
+from harness.methods import Head, Method, NamedHead
 from ported_impls.versions import (
     function_digest,
     require_torch_and_zennit,
@@ -46,8 +46,8 @@ def backend_from_composite(name: str, composite: CompositeFunction, head: Head |
     Raises InvalidInputError for a composite that cannot be called and a head that does not exist.
     """
     _check_callable(name, "composite", composite)
-    if head not in (*get_args(Head), None):
-        heads = ", ".join(map(repr, get_args(Head)))
+    if head not in (*get_args(NamedHead), None):
+        heads = ", ".join(map(repr, get_args(NamedHead)))
         raise InvalidInputError(f"{name}: head must be {heads} or None, found {head!r}")
     return _CompositeBackend(name, composite, head)
 
