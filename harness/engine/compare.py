@@ -21,7 +21,7 @@ from harness.comparison.verdict import (
     with_first_divergent,
 )
 from harness.engine.cases import Engine, engine
-from harness.engine.evidence import floor_of, ground_of, ground_of_result
+from harness.engine.evidence import floor_of, ground_of, ground_of_result, raised_floors
 from harness.errors import HarnessError, InvalidInputError
 from harness.trace import Trace
 
@@ -106,8 +106,13 @@ def _measured_where_needed(
         on_ground = _with_ground(known, comparison, reference, candidate, measured=False)
         if on_ground.settled:
             return on_ground
-    comparison = by_measured_floor(comparison, floor_of(known, reference))
-    return _with_ground(known, comparison, reference, candidate)
+    floor = floor_of(known, reference)
+    comparison = _with_ground(known, by_measured_floor(comparison, floor), reference, candidate)
+    for raised in raised_floors(known, reference, floor):
+        if comparison.settled or comparison.verdict == "error":
+            break
+        comparison = by_measured_floor(comparison, raised)
+    return comparison
 
 
 def _with_ground(

@@ -23,7 +23,7 @@ from harness.engine.cases import Engine
 from harness.errors import HarnessError
 from harness.files import array_digest, json_digest
 from harness.graph import Graph
-from harness.methods import Backward
+from harness.methods import Backward, IntegratedGradients, Smoothed
 from harness.trace import LayerTrace, Trace
 
 
@@ -60,6 +60,33 @@ def floor_of(engine: Engine, trace: Trace) -> NoiseFloor:
     if key is not None:
         engine.floors[key] = floor
     return floor
+
+
+def raised_floors(engine: Engine, trace: Trace, floor: NoiseFloor) -> Iterator[NoiseFloor]:
+    """``floor``, that of ``trace``, raised by what moved weights show in the trace's own dtype, run by run.
+
+    For float32 runs of a method that joins many runs: one of them may put a unit on the other side of a kink, which the
+    float64 run shows by chance alone, and there is no equal ground for it. None for all others.
+    """
+    case, backend = trace.case, trace.executed_by
+    if trace.dtype != "float32" or not isinstance(trace.method.procedure, Smoothed | IntegratedGradients):
+        return
+    case = replace(case, layers=bool(trace.layers))
+    for count, moved in enumerate(engine.moved(case), 1):
+        run = replace(engine.run(moved, backend, keep=False), case=None)
+        how = f"{floor.how.partition(', or')[0]}, or of {count} float32 runs with weights and input moved by rounding"
+        one = movement(trace, [run], case.model.graph, how)
+        floor = replace(
+            one,
+            attribution=max(floor.attribution, one.attribution),
+            relevance={
+                name: max(floor.relevance.get(name, 0.0), each) for name, each in one.relevance.items()
+            },
+            activation={
+                name: max(floor.activation.get(name, 0.0), each) for name, each in one.activation.items()
+            },
+        )
+        yield floor
 
 
 def _forward_key(case: Case, key: str) -> str:

@@ -1,0 +1,39 @@
+"""A method that joins many runs: a unit that rounding switches in one of them is no finding, a wrong factor is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import harness
+from harness.runner import chosen_input
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """Captum's 50 steps on the ECG network: at one point of the path a unit is within rounding of its kink."""
+    model = harness.load_model("ecg-cnn1d")
+    x, _ = chosen_input(model, None)
+    name = "integrated_gradients:dialect=captum"
+    reference = harness.explain(model, x, name, "tensorflow", dtype="float32")
+    return reference, harness.explain(model, x, name, "torch", target=reference.target, dtype="float32")
+
+
+def test_one_lucky_float64_run_does_not_make_a_right_port_differ(runs) -> None:
+    reference, candidate = runs
+    comparison = harness.compare(reference, candidate)
+    assert comparison.verdict == "equivalent"
+    assert "float32 runs with weights and input moved by rounding" in comparison.floor.how
+    assert comparison.worst.rel_l2 > 10 * np.finfo(np.float32).eps
+
+
+def test_a_factor_of_a_thousandth_is_still_found(runs) -> None:
+    reference, candidate = runs
+    scaled = replace(candidate, attribution=candidate.attribution * np.float32(1.001))
+    comparison = harness.compare(reference, scaled)
+    assert comparison.attribution.verdict in ("close", "divergent")
+    assert not comparison.passed
