@@ -101,24 +101,24 @@ def main() -> None:
     options.add_argument("--dtype", default="float32", choices=("float32", "float64"))
     options.add_argument("--out", type=Path)
     chosen = options.parse_args()
-    found = []
+    measured = []
     for row in () if chosen.version == "none" else rows(chosen.version, chosen.layers, chosen.dtype):
-        found.append(row)
+        measured.append(row)
         print(
             f"{row['layer']:<14} {row['package_s']:10.3f} s {row['port_s']:9.4f} s {row['times']:10.0f} times  "
             f"{row['relative_l2']:.1e}",
             flush=True,
         )
-    if found:
-        package, own = (sum(row[key] for row in found) for key in ("package_s", "port_s"))
+    if measured:
+        package, own = (sum(row[key] for row in measured) for key in ("package_s", "port_s"))
         print(f"all of these: {package:.1f} s and {own:.3f} s, {package / own:.0f} times")
     seconds, peak = whole_run(chosen.dtype)
     print(f"a whole run of the port: {seconds:.3f} s, {peak / 1e6:.0f} MB")
     if chosen.out is not None:
         with chosen.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(found[0]))
+            writer = csv.DictWriter(file, list(measured[0]))
             writer.writeheader()
-            writer.writerows(found)
+            writer.writerows(measured)
 
 
 if __name__ == "__main__":

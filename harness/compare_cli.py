@@ -93,22 +93,22 @@ def _runs(one: Path, other: Path, as_json: bool) -> None:
     from harness.report import changes, read_document
     from harness.terminal import print_json
 
-    found = changes(read_document(other), read_document(one), str(other), str(one))
+    changed = changes(read_document(other), read_document(one), str(other), str(one))
     if as_json:
-        print_json(found.document)
+        print_json(changed.document)
     else:
         groups = (
-            ("broke", found.broke),
-            ("improved", found.improved),
-            ("only in B", found.new),
-            ("only in A", found.gone),
+            ("broke", changed.broke),
+            ("improved", changed.improved),
+            ("only in B", changed.new),
+            ("only in A", changed.gone),
         )
         for title, group in groups:
             for each in group:
                 verdicts = ", now ".join(verdict for verdict in (each.before, each.now) if verdict)
                 print(printable(f"{title}  {each.model} {each.method} {each.dtype}: {verdicts}"))
-        print(printable(f"B against A: {found.sentence}."))
-    raise typer.Exit(1 if found.broke or found.improved or found.new or found.gone else 0)
+        print(printable(f"B against A: {changed.sentence}."))
+    raise typer.Exit(1 if changed.broke or changed.improved or changed.new or changed.gone else 0)
 
 
 def _goldens(root: Path, one: str, other: str, as_json: bool) -> None:

@@ -49,17 +49,17 @@ def report_command(
         else:
             print(printable(f"{document.passed} of {len(document.rows)} cases passed. Report: {page}"))
         raise typer.Exit(0 if document.passed == len(document.rows) else 1)
-    found = changes(document, read_document(against), _named(run), _named(against))
-    page = write_page(document, run, out or run / f"against-{file_name(_named(against))}.html", found)
+    changed = changes(document, read_document(against), _named(run), _named(against))
+    page = write_page(document, run, out or run / f"against-{file_name(_named(against))}.html", changed)
     if as_json:
-        print_json({**found.document, "report": str(page)})
+        print_json({**changed.document, "report": str(page)})
     else:
-        for title, group in (("broke", found.broke), ("improved", found.improved)):
+        for title, group in (("broke", changed.broke), ("improved", changed.improved)):
             for each in group:
                 words = f"{title}  {each.model} {each.method} {each.dtype}: {each.before}, now {each.now}"
                 print(printable(f"{words}  {each.note}".rstrip()))
-        print(printable(f"{found.sentence}. Report: {page}"))
-    raise typer.Exit(1 if found.broke else 0)
+        print(printable(f"{changed.sentence}. Report: {page}"))
+    raise typer.Exit(1 if changed.broke else 0)
 
 
 def worklist_command(run: Folder, as_json: AsJson = False) -> None:

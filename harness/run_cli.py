@@ -177,8 +177,8 @@ def run_command(
     else:
         not_run = sum(each["cases"] for each in skipped)
         left_out = f", {not_run} do not apply" if not_run else ""
-        if (said := how_far_off(display.computed)) and not quiet:
-            print(said)
+        if (sentence := how_far_off(display.computed)) and not quiet:
+            print(sentence)
         for note in notes:
             print(printable(note))
         print(printable(f"{passed} of {len(rows)} cases passed{left_out}. Report: {page}"))

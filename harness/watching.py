@@ -101,7 +101,7 @@ class Watched:
             comparison = compare(reference, candidate)
             findings: dict[str, str] = {}
             if not comparison.passed:
-                found = diagnose(
+                diagnosis = diagnose(
                     self.model,
                     self.x,
                     self.method,
@@ -112,7 +112,7 @@ class Watched:
                 )
                 findings = {
                     f"{each.layer or 'the whole run'} ({each.stage})": f"{each.cause}: {each.words}"
-                    for each in found.findings
+                    for each in diagnosis.findings
                 }
         except BaseException as error:  # whatever a file that is being mended does is said
             if is_interrupt(error):

@@ -40,9 +40,12 @@ def deep_lift(
         attributions.add(source, (x - beside) * multiplier if procedure.times_difference else multiplier)
         for name, relevance in captured.relevances.items():
             inside.add(name, relevance)
-    found = inside.result()
+    attribution = inside.result()
     return Findings(
-        logits, attributions.result()[source], found[source], Captured(captured.activations, found)
+        logits,
+        attributions.result()[source],
+        attribution[source],
+        Captured(captured.activations, attribution),
     )
 
 
@@ -77,16 +80,16 @@ def _keep(kept: dict[str, np.ndarray], name: str, gradient: Tensor) -> None:
 @contextmanager
 def _outputs(twin: torch.nn.Module, layers: Sequence[Layer]) -> Iterator[dict[str, Tensor]]:
     """By name, what the modules of ``layers`` hand on while this is open: the tensors themselves."""
-    found: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
 
     def keep(name: str, module: torch.nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-        found[name] = output
+        outputs[name] = output
 
     handles = [
         twin.get_submodule(layer.name).register_forward_hook(partial(keep, layer.name)) for layer in layers
     ]
     try:
-        yield found
+        yield outputs
     finally:
         for handle in handles:
             handle.remove()

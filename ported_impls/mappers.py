@@ -111,15 +111,15 @@ def divide_by_maxima(
 ) -> list[Tensor]:
     """All relevance over ``S`` of the two maxima of each pair of parts, sent back through the class of each maximum."""
     reached = relevance.sum(dim=1, keepdim=True)
-    found = []
+    parts = []
     for first in range(0, len(outputs), 2):
         pair = [output for output in outputs[first : first + 2] if output is not None]
         tops = [output.amax(dim=1, keepdim=True) for output in pair]
         quotient = reached / stabilize(stabilizer, total(tops))
         for output, top in zip(pair, tops, strict=True):
             winners = (output == top).to(output.dtype)
-            found.append(quotient * winners / winners.sum(dim=1, keepdim=True))
-    return found
+            parts.append(quotient * winners / winners.sum(dim=1, keepdim=True))
+    return parts
 
 
 def divide_by_own(

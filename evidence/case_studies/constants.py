@@ -113,8 +113,8 @@ def main() -> int:
         FIGURES, {"requirement": scoreboard[LIBRARY]["requirement"], "executed": executed, "rows": rows}
     )
     every = list(constants(executed, rows))
-    found = sum(each.found for each in every)
-    print(f"{found} of {len(every)} constants read out of the numbers; beside: {beside(executed, rows)}")
+    count = sum(each.found for each in every)
+    print(f"{count} of {len(every)} constants read out of the numbers; beside: {beside(executed, rows)}")
     return 0
 
 

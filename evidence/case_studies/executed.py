@@ -126,20 +126,20 @@ def main() -> int:
     import importlib.metadata
 
     package = Path(str(importlib.metadata.distribution("signxai2").locate_file("signxai")))
-    found: dict[str, Any] = {}
+    lines: dict[str, Any] = {}
     for name, call in calls.items():
         watched = Watched(package, x.size)
         sys.settrace(watched)
         try:
             call.function(twin, seen.clone(), target, method_named(name))
         except Exception as error:
-            found[name] = f"{type(error).__name__}: {error}"
+            lines[name] = f"{type(error).__name__}: {error}"
             continue
         finally:
             sys.settrace(None)
-        found[name] = watched.executed
-    write_json(Path(file), found)
-    print(json.dumps({"names": len(found), "with numbers": sum(bool(each) for each in found.values())}))
+        lines[name] = watched.executed
+    write_json(Path(file), lines)
+    print(json.dumps({"names": len(lines), "with numbers": sum(bool(each) for each in lines.values())}))
     return 0
 
 

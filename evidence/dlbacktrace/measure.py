@@ -79,7 +79,7 @@ def distances() -> Iterator[Distance]:
 
 def _distance(case: str, version: str, expected: Any, compute: Any) -> Distance:
     try:
-        found = compute()
+        result = compute()
     except HarnessError as error:
         return Distance(case, version, float("nan"), _short(str(error)))
     return Distance(
@@ -87,7 +87,7 @@ def _distance(case: str, version: str, expected: Any, compute: Any) -> Distance:
         version,
         max(
             float(np.linalg.norm(one - other) / (np.linalg.norm(other) or 1.0))
-            for one, other in zip(found, expected, strict=True)
+            for one, other in zip(result, expected, strict=True)
         ),
     )
 
@@ -114,8 +114,8 @@ def _of_attention(original: Any) -> Iterator[Distance]:
 
     def ask(backend: Any, version: str) -> list[np.ndarray]:
         payload = {"handler": "attention", "version": version, "arguments": {}}
-        _, found = backend.worker.request("step", payload, arrays)
-        return [found[f"share/{place}"] for place in range(3)]
+        _, outputs = backend.worker.request("step", payload, arrays)
+        return [outputs[f"share/{place}"] for place in range(3)]
 
     expected = ask(original, "original")
     with_torch = backend_named("dl-backtrace-pytorch")

@@ -60,20 +60,22 @@ sample.
 """
 
 
-def page(found: Sequence[Distance], flows: Iterable[Flow], speed: Sequence[Mapping[str, str]]) -> str:
+def page(distances: Sequence[Distance], flows: Iterable[Flow], speed: Sequence[Mapping[str, str]]) -> str:
     """The whole page as Markdown."""
     names = [*VERSIONS, "pytorch_v2", *OURS]
     by_case: dict[str, dict[str, Distance]] = {}
-    for each in found:
+    for each in distances:
         by_case.setdefault(each.case, {})[each.version] = each
     rows = [[case, *(_cell(of.get(name)) for name in names)] for case, of in by_case.items()]
     counts = [
         [
             name,
-            str(sum(each.version == name and each.distance <= SAME for each in found)),
-            str(sum(each.version == name and each.distance > SAME for each in found)),
-            str(sum(each.version == name and bool(each.raised) and each.raised != NONE for each in found)),
-            str(sum(each.version == name and each.raised == NONE for each in found)),
+            str(sum(each.version == name and each.distance <= SAME for each in distances)),
+            str(sum(each.version == name and each.distance > SAME for each in distances)),
+            str(
+                sum(each.version == name and bool(each.raised) and each.raised != NONE for each in distances)
+            ),
+            str(sum(each.version == name and each.raised == NONE for each in distances)),
         ]
         for name in dict.fromkeys((*VERSIONS, *OF_ATTENTION, *OURS))
     ]

@@ -74,11 +74,11 @@ def measured(right: Right, method: str, model: Any) -> Row:
         candidate = harness.explain(model, x, method, backend, target=reference.target, dtype=DTYPE)
         verdict = harness.compare(reference, candidate).verdict
         diagnosis = harness.diagnose(model, x, method, candidate=backend, dtype=DTYPE)
-        found = "; ".join(each.sentence for each in diagnosis.findings)
+        findings = "; ".join(each.sentence for each in diagnosis.findings)
     except HarnessError as error:
-        verdict, found = "error", f"{type(error).__name__}: {error}"
+        verdict, findings = "error", f"{type(error).__name__}: {error}"
     seconds = time.perf_counter() - start
-    return Row(right.name, right.framework, method, model.name, verdict, found, seconds)
+    return Row(right.name, right.framework, method, model.name, verdict, findings, seconds)
 
 
 def input_of(model: Any) -> np.ndarray:

@@ -28,8 +28,8 @@ def gradient(graph: Graph, x: np.ndarray, target: np.ndarray, method: Method) ->
         shares = backward(layer, [outputs[name] for name in layer.inputs], waiting.pop(layer.name))
         for name, share in zip(layer.inputs, shares, strict=True):
             waiting[name] = waiting.get(name, 0) + share
-    found: np.ndarray = waiting[graph.input.name]
-    return found
+    relevance: np.ndarray = waiting[graph.input.name]
+    return relevance
 
 
 def forward(layer: Layer, inputs: list[np.ndarray]) -> np.ndarray:

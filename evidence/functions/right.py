@@ -71,11 +71,11 @@ def method_as_it_says(twin: Any, x: Tensor, target: Tensor, method: Method) -> T
     """Any of :data:`METHODS`, all samples in one batch."""
     procedure = method.procedure
     if isinstance(procedure, Backward):
-        found = lrp.explain(twin, x, target, method)
+        relevance = lrp.explain(twin, x, target, method)
     else:
         runs = torch.stack([lrp.explain(twin, each, target, method) for each in _points(x, procedure)])
-        found = _joined(runs, x, procedure)
-    return treated(found, x, method)
+        relevance = _joined(runs, x, procedure)
+    return treated(relevance, x, method)
 
 
 def sample_by_sample(twin: Any, x: Tensor, target: Tensor, method: Method) -> Tensor:
@@ -103,12 +103,14 @@ def _joined(runs: Tensor, x: Tensor, procedure: Any) -> Tensor:
     return runs.mean(dim=0) if procedure.statistic == "mean" else runs.var(dim=0, correction=0)
 
 
-def treated(found: Any, x: Any, method: Method) -> Any:
+def treated(relevance: Any, x: Any, method: Method) -> Any:
     """What the method makes of the relevance of the input; tensors or arrays."""
     how = method.postprocess
     if isinstance(how, TimesSign):
-        return found * (2.0 * ((x >= how.threshold) | (how.threshold <= -1)) - 1.0)
-    return {"none": found, "times_input": found * x, "abs": abs(found), "square": found**2}[how]
+        return relevance * (2.0 * ((x >= how.threshold) | (how.threshold <= -1)) - 1.0)
+    return {"none": relevance, "times_input": relevance * x, "abs": abs(relevance), "square": relevance**2}[
+        how
+    ]
 
 
 # --- by autograd ------------------------------------------------------------------------------------------
@@ -152,10 +154,10 @@ def by_autograd(twin: Any, x: Tensor, target: Tensor, method: Method) -> Tensor:
     procedure = method.procedure
     points = [x] if isinstance(procedure, Backward) else list(_points(x, procedure))
     with _rectified(twin, method):
-        found = gradient_of_logit(twin, torch.cat(points), target.repeat(len(points)))
+        gradient = gradient_of_logit(twin, torch.cat(points), target.repeat(len(points)))
     if method.head == "logit":
-        found = found * torch.cat([own_logit(twin, each, target) for each in points])
-    runs = found.reshape(len(points), *x.shape)
+        gradient = gradient * torch.cat([own_logit(twin, each, target) for each in points])
+    runs = gradient.reshape(len(points), *x.shape)
     return treated(runs[0] if isinstance(procedure, Backward) else _joined(runs, x, procedure), x, method)
 
 
@@ -167,9 +169,11 @@ def by_keras(twin: Any, x: Any, target: Any, method: Method) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(point)
             chosen = tf.gather(twin(point, training=False), target, batch_dims=1)
-        found = tape.gradient(chosen, point)
+        gradient = tape.gradient(chosen, point)
         return (
-            found * tf.reshape(chosen, (-1, *(1,) * (len(x.shape) - 1))) if method.head == "logit" else found
+            gradient * tf.reshape(chosen, (-1, *(1,) * (len(x.shape) - 1)))
+            if method.head == "logit"
+            else gradient
         )
 
     procedure = method.procedure
@@ -202,13 +206,13 @@ def by_captum(twin: Any, x: Tensor, target: Tensor, method: Method) -> Tensor:
         return path.detach()
     rules = {type(each.rule) for each in method.composite.assignments}
     if GuidedReLU in rules:
-        found = attr.GuidedBackprop(twin).attribute(x, target=target)
+        attribution = attr.GuidedBackprop(twin).attribute(x, target=target)
     elif Deconvolution in rules:
-        found = attr.Deconvolution(twin).attribute(x, target=target)
+        attribution = attr.Deconvolution(twin).attribute(x, target=target)
     else:
-        found = attr.Saliency(twin).attribute(x, target=target, abs=False)
+        attribution = attr.Saliency(twin).attribute(x, target=target, abs=False)
     own = own_logit(twin, x.detach(), target) if method.head == "logit" else 1.0
-    return treated(found.detach() * own, x.detach(), method)
+    return treated(attribution.detach() * own, x.detach(), method)
 
 
 @dataclass(frozen=True)

@@ -86,8 +86,8 @@ def _measure(library: str, asked: list[Row], store: Store, limit_s: float, figur
                 known.setdefault(row.method, {"says": row.says})[model_name] = facts
             write_json(FIGURES, figures)
         if candidate is not None:
-            told = candidate.version().items()
-            entry["versions"] = {name: text for name, text in told if name not in _NO_VERSIONS}
+            answered = candidate.version().items()
+            entry["versions"] = {name: text for name, text in answered if name not in _NO_VERSIONS}
         entry.pop("refused", None)
     except HarnessError as error:
         entry["refused"] = str(error)

@@ -25,20 +25,20 @@ _PROGRAM = re.compile(r"^```python\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 
 def rerun(text: str, limit_s: float = 300) -> str:
     """``text`` with what its program prints now, and the versions. Raises PeerError, CalledProcessError."""
-    found, program = _LIBRARY.search(text), _PROGRAM.search(text)
-    if found is None or program is None:
+    named, program = _LIBRARY.search(text), _PROGRAM.search(text)
+    if named is None or program is None:
         raise ValueError("a report has a line 'Runs with: NAME' and a program")
-    library = library_named(found[1])
+    library = library_named(named[1])
     versions = (
         "import sys, importlib.metadata as m; print(sys.version.split()[0], *map(m.version, sys.argv[1:]))"
     )
     pinned = [pin.partition("==")[0] for pin in library.constraints.read_text(encoding="utf-8").split()]
     names = [*pinned, "torch"]
-    told = dict(
-        zip(["python", *names], _run(found[1], versions, *names, limit_s=limit_s).split(), strict=True)
+    answers = dict(
+        zip(["python", *names], _run(named[1], versions, *names, limit_s=limit_s).split(), strict=True)
     )
-    printed = _run(found[1], program[1], limit_s=limit_s)
-    shown = ", ".join(f"{name} {version}" for name, version in told.items())
+    printed = _run(named[1], program[1], limit_s=limit_s)
+    shown = ", ".join(f"{name} {version}" for name, version in answers.items())
     return f"{text[: program.end()]}\nIt prints, with {shown}:\n\n```text\n{printed.rstrip()}\n```\n"
 
 

@@ -89,10 +89,10 @@ def _row(
     doubled = engine.run(expected.case.in_dtype("float64"), reference)
     floor = _apart(doubled.attribution, expected.attribution)
     try:
-        found = engine.run(expected.case, peer)
+        trace = engine.run(expected.case, peer)
     except HarnessError as error:
         return Row(*where, call.name, call.method, "the library fails", None, floor, str(error))
-    distance = _apart(expected.attribution, found.attribution)
+    distance = _apart(expected.attribution, trace.attribution)
     if distance <= BOUND:
         return Row(*where, call.name, call.method, "agrees", distance, floor, "")
     if call.rounding_alone:

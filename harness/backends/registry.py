@@ -59,13 +59,13 @@ def defaults_of(method: Method) -> Defaults:
 
 def defaults_of_all(methods: Iterable[Method]) -> Defaults:
     """Those of ``methods``. Raises InvalidInputError where they are of several families."""
-    found = {defaults_of(method): method.name for method in methods}
-    if len(found) > 1:
-        one, other = list(found.values())[:2]
+    sides = {defaults_of(method): method.name for method in methods}
+    if len(sides) > 1:
+        one, other = list(sides.values())[:2]
         raise InvalidInputError(
             f"{one} and {other} have other backends; run them apart, or name --reference and --candidate"
         )
-    return next(iter(found), Defaults())
+    return next(iter(sides), Defaults())
 
 
 def backend_named(name: str | Backend) -> Backend:

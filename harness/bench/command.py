@@ -62,7 +62,7 @@ def bench_command(
     try:
         named = Sides(in_process, timeout).named(*sides)
         with named as (first, second), console.status("starting") as status:
-            found = bench(
+            measured = bench(
                 loaded,
                 x,
                 method,
@@ -78,31 +78,31 @@ def bench_command(
         print("interrupted; nothing was written", file=sys.stderr)
         raise typer.Exit(130) from None
     if out is not None:
-        write_bench(found, out)
+        write_bench(measured, out)
     if as_json:
-        print(json.dumps(found.to_json(), allow_nan=False))
+        print(json.dumps(measured.to_json(), allow_nan=False))
     else:
-        _show(found)
+        _show(measured)
         if out is not None:
             print(printable(f"Page and table: {out}"))
-    raise typer.Exit(0 if found.comparison.passed else 1)
+    raise typer.Exit(0 if measured.comparison.passed else 1)
 
 
-def _show(found: Bench) -> None:
+def _show(measured: Bench) -> None:
     import pandas
 
     print(
         printable(
-            f"{found.candidate} against {found.reference}: {found.model}, {found.method}, {found.dtype}, "
-            f"median of {found.repeat}"
+            f"{measured.candidate} against {measured.reference}: "
+            f"{measured.model}, {measured.method}, {measured.dtype}, median of {measured.repeat}"
         )
     )
-    for note in found.notes:
+    for note in measured.notes:
         print(printable(f"note: {note}"))
     # Wider than most terminals, and still to be read by line: nothing is cut off.
-    for line in pandas.DataFrame([_shown(row) for row in found.rows]).to_string(index=False).splitlines():
+    for line in pandas.DataFrame([_shown(row) for row in measured.rows]).to_string(index=False).splitlines():
         print(printable(line))
-    print(f"Verdict: {found.comparison.verdict}")
+    print(f"Verdict: {measured.comparison.verdict}")
 
 
 def _shown(row: BenchRow) -> dict[str, str]:

@@ -71,8 +71,8 @@ def diagnose(
     if first is not None:
         # Nothing can be applied: what is left is what this run shows.
         left = apart((case.reference_run.attribution,), (case.candidate_run.attribution,))
-        found = Diagnosis(case, (first,), notes=notes, reproduce_in=folder)
-        return replace(found, left=left, left_floor=case.attribution_floor)
+        alone = Diagnosis(case, (first,), notes=notes, reproduce_in=folder)
+        return replace(alone, left=left, left_floor=case.attribution_floor)
     differing, more = _where_it_shows(case, report)
     diagnosis = Diagnosis(case, ()) if differing is None else examine(differing, report)
     return replace(diagnosis, notes=_noted(case, diagnosis, (*more, *notes)), reproduce_in=folder)

@@ -48,8 +48,8 @@ def examine(case: Case, report: Progress) -> Diagnosis:
     for each in _forward(case):
         if isinstance(each, Finding):
             # Behind a layer that is missing, extra or elsewhere the layers of the two sides do not correspond.
-            found = (*grouped(explanations), each)
-            return _with_proof(Diagnosis(case, found, shown=shown), proved_by_structure(case))
+            all_findings = (*grouped(explanations), each)
+            return _with_proof(Diagnosis(case, all_findings, shown=shown), proved_by_structure(case))
         shown = shown or each
         report(f"forward pass: {each.layer.name}")
         explanation = explain_forward(case, each)

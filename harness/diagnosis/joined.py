@@ -115,8 +115,8 @@ def procedure_of(
     procedure: IntegratedGradients | Smoothed, findings: Sequence[Finding]
 ) -> IntegratedGradients | Smoothed:
     """The procedure as ``findings``, those of :func:`joined_finding`, say that the candidate has it."""
-    said = {each.words for each in findings}
-    return next((other for words, other in other_procedures(procedure) if words in said), procedure)
+    chosen = {each.words for each in findings}
+    return next((other for words, other in other_procedures(procedure) if words in chosen), procedure)
 
 
 def points_of(x: np.ndarray, procedure: IntegratedGradients | Smoothed) -> Iterator[np.ndarray]:

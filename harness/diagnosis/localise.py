@@ -55,9 +55,9 @@ def introduced(case: Case, unclear: Collection[str]) -> Iterator[Introduced]:
     """
     for layer in reversed(case.graph.layers):
         if layer.name not in unclear:
-            found = introduced_by(case, layer)
-            if found is not None:
-                yield found
+            step = introduced_by(case, layer)
+            if step is not None:
+                yield step
 
 
 def introduced_by(case: Case, layer: Layer) -> Introduced | None:

@@ -347,12 +347,12 @@ def _findings(difference: Difference, answers: Sequence[Answer]) -> tuple[Findin
     """The first of ``answers``; names that explain as well are said beside its own."""
     first = answers[0]
     tied = [each for each in answers if len(each.parts) == len(first.parts)]
-    found = []
+    findings = []
     for place, part in enumerate(first.parts):
         others = {each.parts[place].cause: each.parts[place] for each in reversed(tied)}
         others.pop(part.cause, None)
         words = "; or, as well, ".join((part.words, *(each.words for each in others.values())))
         finding = difference.finding(part.stage, part.cause, words, first.residual)
         floor = max(finding.floor, first.noise)
-        found.append(replace(finding, floor=floor, or_causes=tuple(others)))
-    return tuple(found)
+        findings.append(replace(finding, floor=floor, or_causes=tuple(others)))
+    return tuple(findings)

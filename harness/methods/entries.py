@@ -77,12 +77,12 @@ def bounds(name: str, parameters: Parameters, low: float, high: float) -> tuple[
 
     Raises InvalidInputError unless low < high in every channel.
     """
-    found = _bound(name, parameters, "low", low), _bound(name, parameters, "high", high)
+    pair = _bound(name, parameters, "low", low), _bound(name, parameters, "high", high)
     try:
-        Bounded(*found)
+        Bounded(*pair)
     except InvalidInputError as error:
         raise InvalidInputError(f"{name}: {error}") from None
-    return found
+    return pair
 
 
 def _bound(name: str, parameters: Parameters, key: str, default: float) -> Bound:

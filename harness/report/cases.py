@@ -140,5 +140,5 @@ def _zipped(folder: Path, names: Sequence[str], prefix: str) -> str | None:
                 archive.writestr(facts, (folder / name).read_bytes())
             except OSError:
                 return None
-    found = content.getvalue()
-    return base64.b64encode(found).decode() if names and len(found) <= LARGEST_REPRODUCER else None
+    zipped = content.getvalue()
+    return base64.b64encode(zipped).decode() if names and len(zipped) <= LARGEST_REPRODUCER else None

@@ -64,8 +64,8 @@ class Document:
     @property
     def counts(self) -> dict[str, int]:
         """How many cases have each verdict, best first; verdicts that none has are left out."""
-        found = Counter(str(row["verdict"]) for row in self.rows)
-        return {verdict: found[verdict] for verdict in reversed(VERDICTS) if found[verdict]}
+        counted = Counter(str(row["verdict"]) for row in self.rows)
+        return {verdict: counted[verdict] for verdict in reversed(VERDICTS) if counted[verdict]}
 
     @property
     def sides(self) -> str:

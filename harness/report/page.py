@@ -128,10 +128,10 @@ def _case(place: int, row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _columns(cases: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
     """The models in the order of the run, each with its dtypes."""
-    found: dict[str, dict[str, None]] = {}
+    columns: dict[str, dict[str, None]] = {}
     for case in cases:
-        found.setdefault(case["model"], {})[case["dtype"]] = None
-    return [(model, list(dtypes)) for model, dtypes in found.items()]
+        columns.setdefault(case["model"], {})[case["dtype"]] = None
+    return [(model, list(dtypes)) for model, dtypes in columns.items()]
 
 
 def _lines(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:

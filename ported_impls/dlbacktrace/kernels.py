@@ -51,8 +51,8 @@ def _through(
             passed = (_by_size(linear, x[samples], weight, bias, own[0], rule.reading == "linear"),)
         else:
             passed = _by_sign(linear, x[samples], weight, bias, own, rule)
-        for share, found in zip(shares, passed, strict=True):
-            share[samples] += found
+        for share, given in zip(shares, passed, strict=True):
+            share[samples] += given
     return shares
 
 

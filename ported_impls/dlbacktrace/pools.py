@@ -24,8 +24,8 @@ def step(layer: Layer, x: Tensor, received: Relevances, rule: Rule, size: int | 
     shares = tuple(torch.empty_like(x) for _ in received)
     for part in chunks(layer.name, cost, len(x), size):
         index = slice(part.first, part.last), slice(part.low, part.high)
-        found = _shares(windows, x[index], tuple(each[index] for each in shaped), rule)
-        for share, each in zip(shares, found, strict=True):
+        made = _shares(windows, x[index], tuple(each[index] for each in shaped), rule)
+        for share, each in zip(shares, made, strict=True):
             share[index] = each
     return shares
 

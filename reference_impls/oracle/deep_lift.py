@@ -47,19 +47,19 @@ def multipliers(
     for layer in reversed(graph.layers):
         if layer.name not in handed:
             continue
-        found = handed[layer.name]
+        onward = handed[layer.name]
         # The network's output has no reader that counts.
         for reader in graph.consumers(layer.name) if layer.name != graph.output else ():
             if reader.kind in RULED and reader.name in handed:
                 (x,), (b,) = (tuple(run[name] for name in reader.inputs) for run in (of_input, of_baseline))
                 outputs = of_input[reader.name], of_baseline[reader.name]
-                found = replaced(reader, (x, b), outputs, found, handed[reader.name], eps)
-        final[layer.name] = found
+                onward = replaced(reader, (x, b), outputs, onward, handed[reader.name], eps)
+        final[layer.name] = onward
         if not layer.inputs:
             continue
         shares = [
             derivative.vjp(layer, tuple(run[name] for name in layer.inputs), multiplier)
-            for run, multiplier in zip((of_input, of_baseline), found, strict=True)
+            for run, multiplier in zip((of_input, of_baseline), onward, strict=True)
         ]
         for name, of_x, of_b in zip(layer.inputs, *shares, strict=True):
             before = handed.get(name)

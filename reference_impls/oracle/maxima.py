@@ -40,7 +40,7 @@ def halves(layer: Layer, inputs: Arrays, rule: AlphaBetaOfMaxima) -> list[Half]:
     upper, lower = signs(inputs[0])
     weights = own_weights(layer, bias=True)
     raised, lowered = positive(weights), negative(weights)
-    found = []
+    results = []
     for factor, parts in (
         (rule.alpha, ((upper, raised), (lower, lowered))),
         (-rule.beta, ((upper, lowered), (lower, raised))),
@@ -54,8 +54,8 @@ def halves(layer: Layer, inputs: Arrays, rule: AlphaBetaOfMaxima) -> list[Half]:
             ones = (sums == largest) / (sums == largest).sum(axis=-1, keepdims=True)
             z = z + largest
             share = share + y * back(layer, ones, of_sign)
-        found.append(Half(factor, z, share))
-    return found
+        results.append(Half(factor, z, share))
+    return results
 
 
 def alpha_beta_of_maxima(

@@ -100,9 +100,9 @@ class PackageBackend:
             "version": self._version,
             "arguments": _arguments(layer, rule, self._version),
         }
-        reply, found = self.worker.request("step", payload, arrays)
+        reply, outputs = self.worker.request("step", payload, arrays)
         shares = tuple(
-            _channels_last(found[f"share/{place}"]).reshape(x.shape).astype(x.dtype)
+            _channels_last(outputs[f"share/{place}"]).reshape(x.shape).astype(x.dtype)
             for place, x in enumerate(inputs)
         )
         return shares, float(reply["seconds"])

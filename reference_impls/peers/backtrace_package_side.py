@@ -60,11 +60,11 @@ def handle(
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in ("dl-backtrace", "numpy", "torch"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def _step(

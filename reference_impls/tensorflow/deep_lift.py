@@ -30,10 +30,10 @@ def explain_deep_lift(
     sums: dict[str, Tensor] = {}
     for values in baselines(procedure, tuple(x.shape)):
         baseline = tf.constant(values, x.dtype)
-        found = _multipliers(network, forward, run_forward(network, baseline), start, procedure.eps)
-        for name, multiplier in found.items():
+        multipliers = _multipliers(network, forward, run_forward(network, baseline), start, procedure.eps)
+        for name, multiplier in multipliers.items():
             sums[name] = sums[name] + multiplier if name in sums else multiplier
-        at_input = found.get(source, tf.zeros_like(x))
+        at_input = multipliers.get(source, tf.zeros_like(x))
         total += (x - baseline) * at_input if procedure.times_difference else at_input
     count = tf.constant(procedure.count, x.dtype)
     return Explained(total / count, {name: each / count for name, each in sums.items()})
@@ -46,7 +46,7 @@ def _multipliers(
     graph = network.graph
     #: What readers hand down, added up, before any rule replaces it.
     handed = {graph.output: (start(of_input.outputs[graph.output]), start(of_baseline.outputs[graph.output]))}
-    found = {}
+    multipliers = {}
     for layer in reversed(graph.layers):
         if layer.name not in handed:
             continue
@@ -56,7 +56,7 @@ def _multipliers(
             if rule is not None and reader.name in handed and layer.name != graph.output:
                 steps = of_input.steps[reader.name], of_baseline.steps[reader.name]
                 pair = rule(*steps, pair, handed[reader.name], eps)
-        found[layer.name] = pair[0]
+        multipliers[layer.name] = pair[0]
         if not layer.inputs:
             continue
         passed = (
@@ -67,7 +67,7 @@ def _multipliers(
             before = handed.get(name)
             added = shares if before is None else [a + b for a, b in zip(before, shares, strict=True)]
             handed[name] = (added[0], added[1])
-    return found
+    return multipliers
 
 
 def _rescale(at_input: Step, at_baseline: Step, there: Pair, handed: Pair, eps: float) -> Pair:
@@ -105,10 +105,10 @@ def _unpooled(layer: Layer, x: Tensor, values: Tensor) -> Tensor:
     winners = np.take_along_axis(numbers.reshape(flat.shape), flat.argmax(axis=-1)[..., np.newaxis], axis=-1)[
         ..., 0
     ]
-    found = np.zeros(padded.size, padded.dtype)
+    unpooled = np.zeros(padded.size, padded.dtype)
     # A place that is assigned several times keeps the last value, in the order of the windows.
-    found[winners.ravel()] = np.asarray(values).ravel()
+    unpooled[winners.ravel()] = np.asarray(values).ravel()
     inside = tuple(
         slice(before, before + length) for (before, _), length in zip(margin, x.shape, strict=True)
     )
-    return tf.constant(found.reshape(padded.shape)[inside])
+    return tf.constant(unpooled.reshape(padded.shape)[inside])

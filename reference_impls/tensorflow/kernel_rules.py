@@ -167,12 +167,12 @@ def _maxima_shares(
     sums = [layer.apply(part, weights) for part, weights in parts]
     largest = [tf.reduce_max(each, axis=-1, keepdims=True) for each in sums]
     quotient = total / stabilized(largest[0] + largest[1], s)
-    found = tf.zeros_like(x)
+    shares = tf.zeros_like(x)
     for (part, weights), each, top in zip(parts, sums, largest, strict=True):
         at_top = tf.cast(each == top, x.dtype)
         at_top /= tf.reduce_sum(at_top, axis=-1, keepdims=True)
-        found += part * layer.transpose(part, weights, at_top * quotient)
-    return found
+        shares += part * layer.transpose(part, weights, at_top * quotient)
+    return shares
 
 
 def _alpha_beta_x(layer: Affine, x: Tensor, relevance: Tensor, rule: AlphaBetaX) -> Tensor:

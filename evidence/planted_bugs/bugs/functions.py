@@ -60,8 +60,8 @@ def with_steps(changed: dict[type, lrp.Step], start: Any = None) -> Callable[...
     """The LRP function with other steps for some rules."""
 
     def function(twin: Any, x: Tensor, target: Tensor, method: Method) -> Tensor:
-        found = lrp.explain(twin, x, target, method, {**lrp.STEPS, **changed}, start)
-        return treated(found, x, method)
+        relevance = lrp.explain(twin, x, target, method, {**lrp.STEPS, **changed}, start)
+        return treated(relevance, x, method)
 
     return function
 
@@ -251,9 +251,9 @@ def reversed_channels(twin: Any, x: Tensor, target: Tensor, method: Method) -> T
 
 
 def leaves_a_hook(twin: Any, x: Tensor, target: Tensor, method: Method) -> Tensor:
-    found = gradient_of_logit(twin, x, target)
+    gradient = gradient_of_logit(twin, x, target)
     next(m for m in twin.modules() if isinstance(m, nn.ReLU)).register_full_backward_hook(lambda *given: None)
-    return found
+    return gradient
 
 
 def keras_absolute(twin: Any, x: Any, target: Any, method: Method) -> Any:
