@@ -75,10 +75,12 @@ class Proof:
 
 
 def proved(case: Case, causes: Causes) -> Proof | None:
-    """The whole case with ``causes``; None for a procedure that is not made of runs backwards alone.
+    """The whole case with ``causes``; None for a method that is not made of runs backwards, step by step.
 
     ``case``: with the layers as the candidate has them (`Case.with_mended`).
     """
+    if not case.method.stepwise:
+        return None
     if not isinstance(case.method.procedure, Backward | IntegratedGradients | Smoothed):
         return None
     observed = np.asarray(case.candidate_run.attribution, np.float64)

@@ -113,12 +113,12 @@ def _stages(case: Case, runs: WholeRuns) -> Iterator[list[tuple[Part | None, Ins
         return lambda runs: input_relevance(runs.case, causes)
 
     yield [(None, of_method(case.method))]
-    if isinstance(case.method.procedure, Backward):
+    if case.method.stepwise and isinstance(case.method.procedure, Backward):
         yield [
             (_start_part(case, words), with_causes(Causes((_start_finding(words),))))
             for words in wider_starts(np.asarray(case.reference_run.logits, np.float64), case.target)
         ]
-    if small_enough(case):
+    if case.method.stepwise and small_enough(case):
         yield [
             (Part("forward", "preprocessing", words), with_causes(causes))
             for words, causes in inputs_otherwise(case)

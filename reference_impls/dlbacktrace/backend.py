@@ -68,6 +68,10 @@ class PreparedBacktrace:
         """What its forward pass may do differently."""
         return forward_deviations.forward_deviations(step, observed)
 
+    def input_deviations(self, step: ForwardStep) -> Iterator[Deviation]:
+        """What may be done to the network's input before the layer of ``step``, which reads it, gets it."""
+        return forward_deviations.habits(step)
+
     def formula(self, layer: Layer, rule: Rule) -> Formula | None:
         """No rule of this family has a short formula: a reproducer then shows the numbers of both sides."""
         return None
