@@ -89,10 +89,9 @@ def start_of(findings: Sequence[Finding], logits: np.ndarray, target: np.ndarray
     own = seed(logits, target, head)
     for finding in findings:
         words = finding.parameters.get("start")
-        if words in SEEDS:
-            return _at(logits, target, SEEDS[words](logits, target))
         if words is not None:
-            return dict(_whole_starts(logits, target))[words]
+            at_target = _starts_at(logits, target, head)
+            return at_target[words] if words in at_target else dict(_whole_starts(logits, target))[words]
         if finding.cause not in ("target", "unknown") and "factor" in finding.parameters:
             return own / np.asarray(finding.parameters["factor"])[:, None]
     return own
@@ -145,6 +144,15 @@ def head_findings(
     yield _value(logits, chosen, head, observed, layer, floor)
 
 
+def _starts_at(logits: np.ndarray, target: np.ndarray, head: Head) -> dict[str, np.ndarray]:
+    """Starts at the target alone, in words; for a head with a multiplier each times that as well."""
+    starts = {words: _at(logits, target, make(logits, target)) for words, make in SEEDS.items()}
+    if isinstance(head, BacktraceStart):
+        factor = head.multiplier
+        starts |= {f"{factor:g} times {words}": factor * start for words, start in starts.items()}
+    return starts
+
+
 def _whole_starts(logits: np.ndarray, target: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """Starts at more than the target."""
     classes = logits.shape[1]
@@ -168,10 +176,7 @@ def _value(
     expected = seed(logits, chosen, head)
     differing = Differing("head", layer, apart((expected,), (observed,)), floor)
     values, own = _logit(observed, chosen), _logit(expected, chosen)
-    starts = {words: _at(logits, chosen, make(logits, chosen)) for words, make in SEEDS.items()}
-    if isinstance(head, BacktraceStart):
-        factor = head.multiplier
-        starts |= {f"{factor:g} times {words}": factor * start for words, start in starts.items()}
+    starts = _starts_at(logits, chosen, head)
     ranked = sorted(((apart((start,), (observed,)), words) for words, start in starts.items()), key=_residual)
     with np.errstate(all="ignore"):
         factor = own / values

@@ -220,7 +220,7 @@ def test_a_full_disk_leaves_the_old_goldens_and_one_line(root, monkeypatch, caps
     assert inspect(root).manifest == before
     assert not inspect(root).problems
 
-    monkeypatch.setattr(cli, "app", lambda: full("here", b""))
+    monkeypatch.setattr(cli, "app", lambda **options: full("here", b""))
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
