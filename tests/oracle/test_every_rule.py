@@ -20,6 +20,7 @@ from harness.methods import (
     AlphaBeta,
     AlphaBetaOfMaxima,
     AlphaBetaX,
+    BacktraceRule,
     BatchNormReverse,
     Deconvolution,
     FusedBatchNorm,
@@ -35,8 +36,10 @@ from harness.methods import (
     Z,
     rules,
 )
+from ported_impls.dlbacktrace import rules as backtrace_port
 from reference_impls.deviations.backward import carry_out, terms
 from reference_impls.deviations.backward.mapping import other_rules
+from reference_impls.dlbacktrace import rules as backtrace_reference
 from reference_impls.oracle import propagate
 from reference_impls.oracle.denominators import divisions
 from reference_impls.oracle.formulas import formula
@@ -143,7 +146,13 @@ def test_every_rule_of_a_kernel_is_offered_where_another_took_its_place() -> Non
 
 def test_every_class_of_the_module_is_a_rule() -> None:
     """`Rule` is what the backends are typed with: a class that is not in it is seen by none of them."""
-    assert set(CLASSES) == set(get_args(Rule))
+    assert set(CLASSES) | set(get_args(BacktraceRule)) == set(get_args(Rule))
+
+
+def test_every_rule_of_dlbacktrace_has_both_its_sides() -> None:
+    """They have an oracle and a port of their own."""
+    assert set(get_args(BacktraceRule)) <= set(backtrace_reference.RULES)
+    assert set(get_args(BacktraceRule)) <= set(backtrace_port.RULES)
 
 
 @dataclass(frozen=True)
