@@ -66,9 +66,9 @@ def matrix(model: PortedModel, change: Change) -> Array:
 
 
 def bias(model: PortedModel, rule: Rule) -> Array:
-    """(1, out); zero where the rule leaves it out."""
+    """(1, out); zero where the rule leaves it out, and for gamma, which has readings of its own."""
     size = int(np.prod(model.graph.input.shape))
-    return outputs(model, lambda name, w: w, np.zeros((1, size))) * getattr(rule, "bias", False)
+    return outputs(model, lambda name, w: w, np.zeros((1, size))) * (getattr(rule, "bias", False) is True)
 
 
 def share(

@@ -57,7 +57,15 @@ def test_each_breach_breaks_the_contract_that_forbids_it(skeleton):
             "from reference_impls.tensorflow import backend",
         ),
         "the reference uses no torch": ("reference_impls/tensorflow/backend.py", "import torchvision"),
-        "the oracle and its deviations use no framework at all": (
+        "the reference of DLBacktrace and the TensorFlow reference are independent": (
+            "reference_impls/dlbacktrace/backend.py",
+            "from reference_impls.tensorflow import backend",
+        ),
+        "the port of DLBacktrace shares no arithmetic with Zennit's hooks": (
+            "ported_impls/dlbacktrace/backend.py",
+            "import zennit",
+        ),
+        "the oracles and their deviations use no framework": (
             "reference_impls/oracle/backend.py",
             "import keras",
         ),
