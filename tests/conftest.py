@@ -23,7 +23,7 @@ from harness.backends import registry
 from harness.backends.worker.worker import LIMIT_VARIABLE
 from harness.engine import engine
 from harness.engine.store import LIMIT_VARIABLE as STORE_VARIABLE
-from harness.files import CACHE_VARIABLE
+from harness.files import CACHE_VARIABLE, in_sample
 from harness.peers import peers, variable_of
 from tests.frameworks import FRAMEWORKS, needs_of_folder, needs_of_functions, needs_of_module
 
@@ -124,6 +124,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             needs |= needs_of_functions(item.path).get(item.originalname, set())
         for framework in sorted(needs):
             item.add_marker(framework)
+        thinned = item.get_closest_marker("thinned")
+        if thinned is not None and not in_sample(item.nodeid, thinned.args[0]):
+            item.add_marker("nightly")
     left_out = [item for item in items if absent and item.get_closest_marker(absent)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)

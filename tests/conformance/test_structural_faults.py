@@ -19,7 +19,7 @@ import harness
 from ported_models.pair.source import check_keras, read_keras
 from tests.models.hand_ports import Port, arrays, conv, linear, norm, randomised, tensor
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
+pytestmark = [pytest.mark.tensorflow, pytest.mark.torch, pytest.mark.thinned(0.4)]
 
 Forward = Callable[[Any, Tensor], Tensor]
 

@@ -9,6 +9,8 @@ import harness
 from harness.diagnosis.localise import _kept
 from harness.runner import chosen_input
 
+pytestmark = pytest.mark.thinned(0.5)
+
 
 @pytest.mark.parametrize(
     "name",

@@ -29,6 +29,8 @@ from reference_impls.deviations.backward import carry_out, deviations
 from tests.oracle.layers import dense, layer
 from tests.oracle.steps import EPS, cause_of, roundings, step
 
+pytestmark = pytest.mark.thinned(0.3)
+
 DRAWN = np.random.default_rng(29)
 KERNEL, BIAS = DRAWN.normal(size=(5, 4)), np.array([0.7, -0.4, 0.3, -1.1])
 X, R = DRAWN.normal(size=(3, 5)) * [[1.0], [2.0], [4.0]], DRAWN.normal(size=(3, 4))

@@ -12,6 +12,8 @@ from harness.methods import Gradient, GuidedReLU, Sign, Z
 from tests.oracle.layers import layer
 from tests.oracle.steps import EPS, cause_of, roundings, step
 
+pytestmark = pytest.mark.thinned(0.3)
+
 DRAWN = np.random.default_rng(41)
 
 # Transposes ----------------------------------------------------------------------------------------------

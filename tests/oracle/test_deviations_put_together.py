@@ -39,6 +39,8 @@ from reference_impls.oracle import propagate
 from tests.oracle.layers import dense, layer
 from tests.oracle.steps import EPS, distance, step
 
+pytestmark = pytest.mark.thinned(0.3)
+
 DRAWN = np.random.default_rng(7)
 KERNEL_RULES: tuple[Rule, ...] = (
     Z(),

@@ -17,6 +17,8 @@ from harness.diagnosis import CAUSES
 from harness.files import in_sample
 from harness.runner import chosen_input
 
+pytestmark = pytest.mark.thinned(0.4)
+
 COLLECTION = collect(BUGS)
 #: From the fastest to the slowest.
 BY_SPEED = (
