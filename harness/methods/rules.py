@@ -15,7 +15,9 @@ which reading is said in `harness.methods.dialects`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from harness.errors import InvalidInputError
 from harness.methods.backtrace_rules import BacktraceRule
@@ -257,8 +259,9 @@ class Bounded:
     ``R_x = x * f^T(s; W) - low * f^T(s; W+) - high * f^T(s; W-)``,
     ``s = R / S(f(x; W) - f(low; W+) - f(high; W-))``.
 
-    A bound is one number, or a tuple with one for each channel of the layer's input (an image normalised channel by
-    channel has three ranges; Zennit's `ZBox` and Montavon's own code take such tensors).
+    A bound is one number, or one for each channel of the layer's input (an image normalised channel by channel has
+    three ranges; Zennit's `ZBox` and Montavon's own code take such tensors): a tuple, a list, or an array in which
+    one axis at most is longer than 1. It is kept as a number or a tuple.
 
     ``times_inputs=False`` leaves out the three factors ``x``, ``low`` and ``high`` in front of the
     transposes, as signxai 1.1.9.2 does. What is left, ``f^T(s; W) - (f^T(s; W+) + f^T(s; W-))``, is zero
@@ -272,6 +275,8 @@ class Bounded:
     times_inputs: bool = True
 
     def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            object.__setattr__(self, name, _as_bound(name, getattr(self, name)))
         lows, highs = _each(self.low), _each(self.high)
         if isinstance(self.low, tuple) and isinstance(self.high, tuple) and len(lows) != len(highs):
             raise InvalidInputError(
@@ -288,6 +293,22 @@ class Bounded:
     def channels(self) -> int | None:
         """How many channels there are bounds for; None where one pair serves all."""
         return next((len(bound) for bound in (self.low, self.high) if isinstance(bound, tuple)), None)
+
+
+def _as_bound(name: str, value: Any) -> Bound:
+    """``value`` as a number or a tuple. Raises InvalidInputError for what is neither and cannot be made one."""
+    if isinstance(value, int | float) or (
+        isinstance(value, tuple) and all(isinstance(x, int | float) for x in value)
+    ):
+        return value
+    try:
+        array = np.asarray(value, float)
+    except (TypeError, ValueError):
+        array = np.full((), np.nan)
+    if array.size != max(array.shape, default=1) or np.isnan(array).any():
+        found = f"an array of shape {np.shape(value)}" if hasattr(value, "shape") else repr(value)
+        raise InvalidInputError(f"{name} must be a number, or one for each channel, found {found}")
+    return tuple(map(float, array.reshape(-1))) if array.ndim else float(array)
 
 
 def bound_text(bound: Bound) -> str:

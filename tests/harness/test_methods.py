@@ -90,6 +90,24 @@ def test_bounds_of_the_bounded_rule() -> None:
     assert named.composite.assign(graph)["b"] == Bounded(0, 2.5)
 
 
+@pytest.mark.parametrize(
+    "low",
+    [[-2.5, -2.0], np.array([-2.5, -2.0]), np.array([-2.5, -2.0]).reshape(1, 2, 1, 1)],
+    ids=["list", "array", "tensor of the port's layout"],
+)
+def test_bounds_that_are_no_tuple_are_made_one(low: Any) -> None:
+    assert Bounded(low=low, high=np.float32(1)) == Bounded(low=(-2.5, -2.0), high=1.0)
+
+
+@pytest.mark.parametrize("low", [np.zeros((2, 2)), "low", None, [[1], [2, 3]]])
+def test_bounds_that_are_of_no_channel_are_refused_in_one_line(low: Any) -> None:
+    with pytest.raises(
+        InvalidInputError, match="low must be a number, or one for each channel, found"
+    ) as raised:
+        Bounded(low=low)
+    assert "\n" not in str(raised.value)
+
+
 def test_bounds_of_each_channel() -> None:
     graph = small_graph()
     channels = graph["a"].input_shapes[0][-1]
