@@ -32,7 +32,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "a method that is none": (("run", "--method", "lrp.epsilom"), "did you mean 'lrp.epsilon'?"),
     "a glob without a match": (("run", "--method", "lrq*"), "no method matches 'lrq*'"),
     "a glob without a match in the list": (("methods", "zzz*"), "no method matches 'zzz*'"),
-    "a dialect that is none": (("methods", "--dialect", "captum"), "unknown dialect 'captum'"),
+    "a dialect that is none": (("methods", "--dialect", "nowhere"), "unknown dialect 'nowhere'"),
     "a candidate that is none": (("run", "--candidate", "zenit"), "did you mean 'zennit'?"),
     "a reference that is none": (("run", "--reference", "tensorflo"), "did you mean 'tensorflow'?"),
     "a peer that is none": (("peers", "install", "signxay"), "did you mean 'signxai'?"),
