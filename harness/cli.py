@@ -214,11 +214,11 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        _fail(_said_by_the_system(error))
+        _fail(_system_sentence(error))
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _said_by_the_system(error: OSError) -> str:
+def _system_sentence(error: OSError) -> str:
     """What an operating-system error means, and what to do."""
     what = error.filename if isinstance(error.filename, str) else "a file"
     if error.errno == errno.ENOSPC:

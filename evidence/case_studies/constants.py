@@ -42,7 +42,7 @@ class Constant:
     read: float | None
 
     @property
-    def found(self) -> bool:
+    def was_read(self) -> bool:
         return self.read is not None and math.isclose(self.read, self.source, rel_tol=CLOSE)
 
 
@@ -88,7 +88,7 @@ def constants_table(figures: Json) -> str:
             number(each.source, 9),
             ", ".join(f"`{line}`" for line in each.lines),
             "nothing" if each.read is None else number(each.read, 9),
-            "found" if each.found else "missed",
+            "found" if each.was_read else "missed",
         )
         for each in constants(figures["executed"], figures["rows"])
     ]
@@ -113,7 +113,7 @@ def main() -> int:
         FIGURES, {"requirement": scoreboard[LIBRARY]["requirement"], "executed": executed, "rows": rows}
     )
     every = list(constants(executed, rows))
-    count = sum(each.found for each in every)
+    count = sum(each.was_read for each in every)
     print(f"{count} of {len(every)} constants read out of the numbers; beside: {beside(executed, rows)}")
     return 0
 

@@ -73,7 +73,7 @@ def distances() -> Iterator[Distance]:
         for version, backend in others.items():
             yield _distance(case.name, version, expected, lambda: backend.step(*operands)[0])  # type: ignore[attr-defined]  # noqa: B023
         for name in OURS:
-            yield _distance(case.name, name, expected, lambda: _ours(name, case))  # noqa: B023
+            yield _distance(case.name, name, expected, lambda: _computed_here(name, case))  # noqa: B023
     yield from _of_attention(original)
 
 
@@ -100,7 +100,7 @@ def _short(message: str) -> str:
     return line if len(line) < 120 else f"{line[:117]}..."
 
 
-def _ours(name: str, case: Shared) -> Any:
+def _computed_here(name: str, case: Shared) -> Any:
     """The step of one of our backends on ``case``."""
     method = Method("case", Composite((Assignment(case.rule),)), BacktraceStart())
     prepared: Any = engine().prepared(PortedModel.from_graph(case.graph), backend_named(name), "float64")

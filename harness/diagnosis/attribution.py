@@ -93,11 +93,15 @@ def treatment_of(case: Case, finding: Finding, relevance: np.ndarray) -> Treatme
     if finding.cause == "scale" and "factor" in finding.parameters:
         factor = float(finding.parameters["factor"])
         return lambda relevance, x: factor * treated(relevance, x, case.method.postprocess)
-    named = (each for cause, words, each in treatments(relevance, case) if (cause, words) == _said(finding))
+    named = (
+        each
+        for cause, words, each in treatments(relevance, case)
+        if (cause, words) == _cause_and_words(finding)
+    )
     return next(named, None)
 
 
-def _said(finding: Finding) -> tuple[str, str]:
+def _cause_and_words(finding: Finding) -> tuple[str, str]:
     return finding.cause, finding.words
 
 

@@ -108,7 +108,7 @@ def deviations_everywhere(runs: WholeRuns) -> Iterator[list[Everywhere]]:
         for deviation in runs.case.oracle.deviations(step, result):
             constant = "constant" in deviation.parameters
             if not deviation.generic and (constant or deviation.cause not in _LEFT_OUT):
-                listed.setdefault(_said(deviation.words, graph), {}).setdefault(name, deviation)
+                listed.setdefault(_worded(deviation.words, graph), {}).setdefault(name, deviation)
     done: dict[str, set[frozenset[str]]] = {words: set() for words in listed}
     for of in _groupings(runs):
         yield [
@@ -168,7 +168,7 @@ def _groups(names: Iterable[str], of: Callable[[str], object]) -> list[frozenset
     return [frozenset(group) for group in groups.values()]
 
 
-def _said(words: str, graph: Graph) -> str:
+def _worded(words: str, graph: Graph) -> str:
     """``words`` without what is particular to a layer: its neighbours' names, its counts, the rule it should have."""
     # A layer that is called "input" or "add" is a word of the sentence as well.
     names = [layer.name for layer in graph if re.search(r"[\d_]", layer.name)]

@@ -193,7 +193,7 @@ def planned(
                 stem = folder / file_name(label) / f"{file_name(slug(each.name))}.{dtype}"
                 case = case_of(model, x, each, dtype, selection.target)
                 key = result_key(case, reference, candidate, *parts)
-                row = kept_row(store, key, folder)
+                row = kept_row(store, key, folder, selection.tolerance)
                 if row is not None:
                     yield Finished(row | {"source": plain_source(source)}, True, places[each.name, dtype])
                     continue
@@ -247,10 +247,13 @@ def plain_source(source: Any) -> dict[str, str] | None:
     return asdict(source) if isinstance(source, Source) else None
 
 
-def kept_row(store: Store, key: str | None, folder: Path) -> Row | None:
-    """The row that ``store`` has under ``key``, if any; its files are put under ``folder``."""
+def kept_row(store: Store, key: str | None, folder: Path, tolerance: Tolerance = None) -> Row | None:
+    """The row that ``store`` has under ``key``, if any; its files are put under ``folder``.
+
+    Without a ``tolerance``, which is part of the key, no row that passed has another verdict than those that pass.
+    """
     row: Row | None = store.get(key, folder)
-    if row is not None and row["passed"] and row["verdict"] not in PASSING:
+    if row is not None and tolerance is None and row["passed"] and row["verdict"] not in PASSING:
         store.refuse(str(key), f"says {row['verdict']} and passed")
         return None
     return row

@@ -63,7 +63,7 @@ ROWS = {
 
 
 def test_a_constant_is_found_where_the_harness_says_the_product_of_what_the_source_multiplies_by():
-    every = {each.name: (each.source, each.read, each.found) for each in constants(EXECUTED, ROWS)}
+    every = {each.name: (each.source, each.read, each.was_read) for each in constants(EXECUTED, ROWS)}
     assert every == {
         "found": (5.0, 5.0000001, True),
         "another": (30.0, 29.0, False),

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from harness.backends import register_backend
-from harness.engine import Engine
+from harness.engine import Engine, Store
 from harness.run_cli import checked_tolerance
 from harness.runner import Selection, run
+from harness.runner.run import kept_row
 from tests.harness.linear_network import GradientBackend, network
 
 DIGITS = ("--model", "digits-cnn", "--reference", "oracle", "--dtype", "float64")
@@ -99,6 +100,13 @@ def test_a_tolerance_lets_pass_what_the_caller_allows_and_changes_no_verdict(tmp
         (row,) = run(chosen, tmp_path)
         found.append((row["verdict"], row["passed"]))
     assert found == [("close", False), ("close", True), ("close", False)]
+
+
+def test_what_passed_by_a_tolerance_is_kept_and_believed_with_that_tolerance_alone(tmp_path: Path) -> None:
+    store, row = Store(tmp_path / "store", 2**20), {"verdict": "close", "passed": True}
+    store.put("a" * 64, "run: of close", row)
+    assert kept_row(store, "a" * 64, tmp_path, tolerance=1e-3) == row
+    assert kept_row(store, "a" * 64, tmp_path) is None
 
 
 def test_a_tolerance_is_a_word_or_a_number() -> None:
