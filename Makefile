@@ -7,7 +7,7 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format types imports golden-verify goldens attack-goldens attack-models models scores scoreboard users-calls benchmarks change-cost pictures clean
+.PHONY: help setup run test test-nightly lint format types imports golden-verify goldens attack-goldens attack-models models scores scoreboard users-calls benchmarks change-cost pictures clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ run: $(STAMP) ## run the default suite on all models and leave the report in rep
 
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+test-nightly: $(STAMP) ## run the tests that are too long for every push: half an hour
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m nightly
 
 lint: $(STAMP) ## check style and formatting
 	$(BIN)/ruff check .

@@ -20,6 +20,8 @@ from harness.errors import InvalidInputError
 from ported_models.build import Builder
 from ported_models.model import PortedModel
 
+pytestmark = pytest.mark.thinned(0.4)
+
 
 def small() -> PortedModel:
     builder = Builder("small", (3,))

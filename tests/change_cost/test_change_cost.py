@@ -22,7 +22,9 @@ def test_the_patch_applies_and_touches_no_more_files_than_its_goal(what: str) ->
 
 @pytest.mark.tensorflow
 @pytest.mark.torch
-@pytest.mark.parametrize("what", ["candidate", "column", "cause"])
+@pytest.mark.parametrize(
+    "what", [*(pytest.param(each, marks=pytest.mark.nightly) for each in ("candidate", "cause")), "column"]
+)
 def test_the_patch_passes_its_own_tests(what: str) -> None:
     _, ended = count.measure(what)
     assert ended == "passed", ended

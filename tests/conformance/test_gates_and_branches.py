@@ -87,6 +87,7 @@ def is_silent(model: keras.Model, port: Port) -> None:
         assert compared(pair, method).passed
 
 
+@pytest.mark.thinned(0.3)
 @pytest.mark.parametrize("axes", GATES)
 @pytest.mark.parametrize("forward", [over_channels, over_channels_by_index])
 def test_a_gate_of_dense_layers_may_keep_axes_of_one_or_drop_them(axes: str, forward: Any) -> None:

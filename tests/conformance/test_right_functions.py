@@ -14,7 +14,7 @@ from harness.backends import Backend
 from harness.runner import chosen_input
 from tests.conformance.right_functions import RIGHT, Right
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.torch, pytest.mark.thinned(0.4)]
+pytestmark = [pytest.mark.tensorflow, pytest.mark.torch, pytest.mark.thinned(0.2)]
 
 
 class Residual(nn.Module):

@@ -31,7 +31,7 @@ from reference_impls.deviations.backward import carry_out, deviations, deviation
 from reference_impls.deviations.backward.layout import layouts
 from reference_impls.oracle import rules
 
-pytestmark = pytest.mark.thinned(0.3)
+pytestmark = pytest.mark.thinned(0.2)
 
 EPS = float(np.finfo(np.float64).eps)
 RANDOM = np.random.default_rng(5)

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from harness.errors import PeerError
 from harness.methods import Backtrace
-from harness.peers import python_of
 from ported_impls.dlbacktrace.attention import attention as ported
 from reference_impls.dlbacktrace.attention import attention, feed_forward, reshared
 from reference_impls.peers.backtrace_package import original
 from tests.dlbacktrace.sides import layer_of, on_port
+from tests.peers.library import needs
 
 
 def operands(seed: int = 5) -> list[np.ndarray]:
@@ -63,10 +62,7 @@ def test_a_feed_forward_block_is_two_dense_layers() -> None:
 
 @pytest.mark.peer
 def test_attention_equals_the_original_handler() -> None:
-    try:
-        python_of("dl-backtrace")
-    except PeerError as error:
-        pytest.skip(str(error))
+    needs("dl-backtrace")
     relevance, query, key, value = operands(7)
     backend = original()
     payload = {"handler": "attention", "version": "original", "arguments": {}}

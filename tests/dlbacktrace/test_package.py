@@ -10,14 +10,13 @@ import pytest
 import harness
 from evidence.dlbacktrace.cases import Shared, shared_cases
 from harness.backends import backend_named
-from harness.errors import PeerError
 from harness.methods import method
-from harness.peers import python_of
 from ported_models.build import Builder
 from ported_models.model import PortedModel
 from reference_impls.peers.backtrace_package import PackageBackend, original
 from tests.dlbacktrace.sides import SIDES
 from tests.models.graphs import branching_graph
+from tests.peers.library import needs
 
 CASES = {case.name: case for case in shared_cases()}
 
@@ -25,10 +24,7 @@ CASES = {case.name: case for case in shared_cases()}
 @pytest.fixture(scope="module")
 def package() -> Iterator[PackageBackend]:
     """The modules `original_version`; skipped where the peer is not installed."""
-    try:
-        python_of("dl-backtrace")
-    except PeerError as error:
-        pytest.skip(str(error))
+    needs("dl-backtrace")
     backend = original()
     yield backend
     backend.worker.close()

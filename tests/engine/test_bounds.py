@@ -48,7 +48,12 @@ def scaled(trace: Trace, factor: float) -> Trace:
 
 
 @pytest.mark.parametrize(
-    ("name", "dtype"), [("digits-cnn", "float32"), ("ecg-cnn1d", "float32"), ("digits-cnn", "float64")]
+    ("name", "dtype"),
+    [
+        pytest.param("digits-cnn", "float32", marks=pytest.mark.nightly),
+        pytest.param("ecg-cnn1d", "float32", marks=pytest.mark.nightly),
+        ("digits-cnn", "float64"),
+    ],
 )
 def test_a_bound_decides_as_the_measured_floor_does(name: str, dtype: str) -> None:
     model = harness.load_model(name)

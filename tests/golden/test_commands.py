@@ -65,6 +65,7 @@ def test_a_golden_of_a_torch_file_is_recorded_and_verified_and_is_not_run_unaske
     assert (source["kind"], source["file"], source["object"]) == ("torch", "tiny.py", "build")
 
 
+@pytest.mark.nightly
 @pytest.mark.tensorflow
 def test_a_golden_of_a_keras_file_is_recorded_and_verified_and_its_file_is_found_again(
     call, tmp_path

@@ -30,7 +30,11 @@ from harness.errors import InvalidInputError
 from harness.runner import Progress, Selection, Skipped, run
 from tests.harness.linear_network import GradientBackend, network
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]  # what loads a model proves its twins
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.torch,
+    pytest.mark.thinned(0.5),
+]  # what loads a model proves its twins
 
 CHOSEN = Selection(
     models=("digits-cnn",),

@@ -22,6 +22,8 @@ from dataclasses import dataclass, replace
 from harness.backends import backend_named
 from harness.backends import Arrays
 
+pytestmark = pytest.mark.thinned(0.4)
+
 oracle = backend_named("oracle")
 
 class Own(BaseException):

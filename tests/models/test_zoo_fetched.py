@@ -103,6 +103,7 @@ def test_xception_computes_what_keras_makes_of_the_file_of_the_package() -> None
     np.testing.assert_allclose(softmax(logits("fer-xception", "astronaut")), expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.thinned(0.4)
 @pytest.mark.tensorflow
 @pytest.mark.torch
 @pytest.mark.parametrize("name", zoo.names())

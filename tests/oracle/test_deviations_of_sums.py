@@ -29,7 +29,7 @@ from reference_impls.deviations.backward import carry_out, deviations
 from tests.oracle.layers import dense, layer
 from tests.oracle.steps import EPS, cause_of, roundings, step
 
-pytestmark = pytest.mark.thinned(0.3)
+pytestmark = pytest.mark.thinned(0.2)
 
 DRAWN = np.random.default_rng(29)
 KERNEL, BIAS = DRAWN.normal(size=(5, 4)), np.array([0.7, -0.4, 0.3, -1.1])

@@ -12,7 +12,7 @@ from harness.methods import Gradient, GuidedReLU, Sign, Z
 from tests.oracle.layers import layer
 from tests.oracle.steps import EPS, cause_of, roundings, step
 
-pytestmark = pytest.mark.thinned(0.3)
+pytestmark = pytest.mark.thinned(0.2)
 
 DRAWN = np.random.default_rng(41)
 

@@ -39,7 +39,7 @@ from reference_impls.oracle import propagate
 from tests.oracle.layers import dense, layer
 from tests.oracle.steps import EPS, distance, step
 
-pytestmark = pytest.mark.thinned(0.3)
+pytestmark = pytest.mark.thinned(0.2)
 
 DRAWN = np.random.default_rng(7)
 KERNEL_RULES: tuple[Rule, ...] = (

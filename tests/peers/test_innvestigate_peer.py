@@ -18,7 +18,7 @@ from reference_impls.peers.innvestigate_calls import ADAPTER
 from tests.peers.library import needs
 from tests.prepared import ready
 
-pytestmark = pytest.mark.peer
+pytestmark = [pytest.mark.peer, pytest.mark.thinned(0.4)]
 
 
 @pytest.fixture(scope="module")

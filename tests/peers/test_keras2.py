@@ -21,7 +21,7 @@ from reference_impls.peers.graph_json import NOT_IN_KERAS_2, graph_payload, grap
 from tests.models.graphs import LAYER_KINDS, branching_graph, random_input, single_layer_graph
 from tests.peers.library import needs
 
-pytestmark = pytest.mark.peer
+pytestmark = [pytest.mark.peer, pytest.mark.thinned(0.4)]
 _FOLDER = str(Path(reference_impls.peers.__file__).parent)
 
 #: Each draws other attributes: strides, dilations, groups, paddings, orders.

@@ -15,10 +15,10 @@ from harness.graph import Graph, Layer
 from harness.methods import Gamma, GradCam, Smoothed, gaussian_noise
 from harness.methods import method as method_named
 from harness.methods.dialects.signxai import lrp_composite, published_names
-from harness.peers import python_of
 from ported_models import PortedModel
 from reference_impls.peers.backend import PeerBackend, signxai_backend
 from reference_impls.peers.signxai import ADAPTER, Instruction, call, call_of, knows
+from tests.peers.library import needs
 from tests.prepared import ready
 
 GENERAL = "calculate_explanation_innvestigate"
@@ -240,7 +240,7 @@ GUIDED = network(
 @pytest.fixture(scope="module")
 def backend() -> Iterator[PeerBackend]:
     """The real library, or a skip that says how to get it."""
-    python_or_skip()
+    needs("signxai")
     made = signxai_backend()
     yield made
     made.worker.close()
@@ -249,12 +249,13 @@ def backend() -> Iterator[PeerBackend]:
 @pytest.fixture(scope="module", params=["fused", "sequential"])
 def users_own(request: pytest.FixtureRequest) -> Iterator[PeerBackend]:
     """The real library, given models with activations inside their layers, functional and sequential."""
-    python_or_skip()
+    needs("signxai")
     made = PeerBackend(ADAPTER, request.param)
     yield made
     made.worker.close()
 
 
+@pytest.mark.thinned(0.4)
 @pytest.mark.peer
 @pytest.mark.parametrize(
     ("graph", "x", "name", "expected"),
@@ -275,6 +276,7 @@ def test_the_library_as_its_users_call_it(
     np.testing.assert_allclose(trace.attribution, [expected], rtol=1e-6)
 
 
+@pytest.mark.thinned(0.4)
 @pytest.mark.parametrize(
     "backend_name",
     ["oracle", "tensorflow", "torch", pytest.param("signxai", marks=pytest.mark.peer)],
@@ -292,7 +294,7 @@ def test_the_first_relu_of_a_sequential_model_is_not_guided(
     backend_name: str, model: str, expected: list[float]
 ) -> None:
     if backend_name == "signxai":
-        python_or_skip()
+        needs("signxai")
     side = backend_named(backend_name)
     dtype = "float64" if backend_name == "oracle" else "float32"
     x = np.array([[[[1], [-1]], [[2], [-0.5]]]], dtype)
@@ -302,14 +304,6 @@ def test_the_first_relu_of_a_sequential_model_is_not_guided(
     np.testing.assert_allclose(found.attribution.ravel(), expected, rtol=1e-6)
 
 
-def python_or_skip() -> None:
-    """Skip where the real library is not installed, with how to get it."""
-    try:
-        python_of("signxai")
-    except PeerError as error:
-        pytest.skip(str(error))
-
-
 def explained(backend: PeerBackend, graph: Graph, x: Any, name: str, target: int = 0) -> Any:
     """The trace of a single sample ``x``."""
     batch = np.array(x, dtype=np.float32)[np.newaxis]
@@ -317,6 +311,7 @@ def explained(backend: PeerBackend, graph: Graph, x: Any, name: str, target: int
     return prepared.explain(batch, named(name), np.array([target]))
 
 
+@pytest.mark.thinned(0.4)
 @pytest.mark.peer
 @pytest.mark.parametrize(
     ("name", "expected"),

@@ -29,6 +29,7 @@ from ported_impls.libraries.adapter import (
 )
 from ported_models.build import Builder
 from ported_models.model import PortedModel
+from tests.peers.library import needs
 
 LIBRARIES = [each for each in vars(declared).values() if isinstance(each, Peer)]
 ROOT = Path(__file__).parents[2]
@@ -186,12 +187,11 @@ def test_a_dtype_that_a_library_does_not_compute_in_is_refused(model):
 
 @pytest.mark.peer
 def test_captums_saliency_is_the_gradient(model):
-    try:
-        captum = backend_named("captum")
-    except PeerError as error:
-        pytest.skip(str(error))
-    run = captum.prepare(model, "float64").run(
-        np.array([[1.0, -1.0]]), method("gradient"), np.array([1]), layers=False
+    needs("captum")
+    run = (
+        backend_named("captum")
+        .prepare(model, "float64")
+        .run(np.array([[1.0, -1.0]]), method("gradient"), np.array([1]), layers=False)
     )
     np.testing.assert_array_equal(run.attribution, [[2.0, 4.0]])
 
@@ -203,10 +203,8 @@ def test_the_layers_of_lrp_pf_auc_carry_gradient_times_activation():
     b.add("flatten", "flat")
     b.add("dense", "logits", weights={"kernel": np.array([[2.0]])})
     x = np.arange(1.0, 5.0).reshape(1, 2, 2, 1)  # conv: 10, logits: 20
-    try:
-        prepared = declared.lrp_pf_auc().prepare(PortedModel.from_graph(b.graph()), "float64")
-    except PeerError as error:
-        pytest.skip(str(error))
+    needs("lrp-pf-auc")
+    prepared = declared.lrp_pf_auc().prepare(PortedModel.from_graph(b.graph()), "float64")
     run = prepared.run(x, method("lrp.epsilon:epsilon=0.1"), np.array([0]), layers=True)
     at_conv = 20 * 20 / (20 + 0.1)
     np.testing.assert_allclose(

@@ -76,6 +76,7 @@ def test_a_method_of_ones_own_is_explained_by_name(x):
     assert names["trace"].method == names["mine"]
 
 
+@pytest.mark.nightly
 def test_the_bench_in_its_page_runs(capsys):
     found = run_block("docs/bench.md", 0)["found"]
     assert found.comparison.passed

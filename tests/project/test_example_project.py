@@ -80,6 +80,7 @@ def diagnoses(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("diagnosis: ")]
 
 
+@pytest.mark.nightly
 def test_the_built_wheel_gives_the_example_one_pass_and_two_failures_with_causes(wheel, tmp_path) -> None:
     installed = tmp_path / "installed"
     options = [

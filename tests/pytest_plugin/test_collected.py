@@ -128,6 +128,8 @@ def test_it_costs_nothing_where_it_is_not_used_and_takes_no_names_of_others(ran,
         """
 import sys
 
+pytestmark = pytest.mark.thinned(0.4)
+
 def pytest_addoption(parser):
     for name in ("--suite", "--candidate", "--reference"):
         parser.addoption(name)

@@ -121,6 +121,7 @@ def test_unused_goldens_are_listed_where_all_tests_ran(ran) -> None:
     assert "that no test used" not in ran("-k", "test_gradient").stdout.str()
 
 
+@pytest.mark.nightly
 def test_workers_of_xdist_tell_what_they_used(ran, pytester) -> None:
     result = ran("--regen-golden", "-p", "xdist", "-n", "2")
     result.assert_outcomes(passed=2)

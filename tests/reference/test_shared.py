@@ -49,7 +49,14 @@ def assert_same(shared: Arrays, alone: Arrays, name: str) -> None:
         assert one.tobytes() == other.tobytes(), f"{name}: {what}"
 
 
-@pytest.mark.parametrize("name", ["digits-cnn", "ecg-cnn1d", "fer-xception"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("digits-cnn", marks=pytest.mark.nightly),
+        pytest.param("ecg-cnn1d", marks=pytest.mark.nightly),
+        "fer-xception",
+    ],
+)
 def test_every_method_shares_what_it_would_have_computed_alone(name: str) -> None:
     model = harness.load_model(name)
     x, _ = chosen_input(model, None)

@@ -20,6 +20,8 @@ from harness.backends.worker import Peer
 from harness.errors import PeerError, UnknownNameError
 from tests.worker.small_packages import write_wheel
 
+pytestmark = pytest.mark.thinned(0.4)
+
 THIS = sys.version_info[:2]
 
 

@@ -25,6 +25,7 @@ def certify(monkeypatch: pytest.MonkeyPatch, recordings: Path, out: Path, *more:
     return command.main()
 
 
+@pytest.mark.nightly
 @pytest.mark.tensorflow
 def test_the_reference_is_certified_on_the_sample(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert certify(monkeypatch, SAMPLE, tmp_path) == 0

@@ -17,7 +17,7 @@ from harness.diagnosis import CAUSES
 from harness.files import in_sample
 from harness.runner import chosen_input
 
-pytestmark = pytest.mark.thinned(0.4)
+pytestmark = pytest.mark.thinned(0.15)
 
 COLLECTION = collect(BUGS)
 #: From the fastest to the slowest.

@@ -245,6 +245,7 @@ def test_the_report_counts_and_names_what_is_wrong() -> None:
     assert "bias-handling at conv2 (rule) | scale at conv2 (rule) | yes | **no** | 1.0 |" in text
 
 
+@pytest.mark.nightly
 @pytest.mark.torch
 @pytest.mark.tensorflow
 def test_the_command_continues_where_it_stopped(tmp_path: Path, own_cache: Path) -> None:
