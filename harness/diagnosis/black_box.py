@@ -20,7 +20,7 @@ from harness.diagnosis.findings import Finding
 from harness.diagnosis.head import SEEDS, head_words, other_heads, seed
 from harness.diagnosis.measure import apart, explained, summation_floor
 from harness.diagnosis.precision import stored_format
-from harness.diagnosis.reread import reread
+from harness.diagnosis.reread import ELSEWHERE, another_input, reread
 from harness.engine import compare, engine, floor_of
 from harness.methods import Method
 
@@ -48,7 +48,7 @@ def black_box_findings(case: Case) -> tuple[Finding, ...]:
         if finding is not None:
             return (finding,)
     ends = _ends(case, difference)
-    if ends is not None and ends.cause != "unknown":
+    if ends is not None and ends.cause != "unknown" and _holds_elsewhere(case, ends):
         return (ends,)
     inside, nearest = reread(case, difference)
     if inside:
@@ -138,8 +138,26 @@ def _scaled(case: Case, difference: Difference) -> Finding | None:
     if np.allclose(factors[nonzero], factor, rtol=MULTIPLE * floor, atol=0):
         words = f"the attribution is {factor:.9g} times the reference's"
         finding = difference.finding("postprocess", "scale", words, left(np.full(len(reference), factor)))
-        return replace(finding, parameters={"factor": factor})
+        finding = replace(finding, parameters={"factor": factor})
+        return finding if _holds_elsewhere(case, finding) else None
     return None
+
+
+def _holds_elsewhere(case: Case, finding: Finding) -> bool:
+    """Whether one factor for all, where ``finding`` is that, is the same on another input.
+
+    A candidate that divides by something (the largest value of the batch, say) has another factor there.
+    """
+    factor = finding.parameters.get("factor") if finding.cause == "scale" else None
+    other = None if factor is None else another_input(case)
+    if other is None:
+        return True
+    reference, candidate = (
+        np.asarray(run.attribution, np.float64) for run in (other.reference_run, other.candidate_run)
+    )
+    left = apart((reference * factor,), (candidate,))
+    error = apart((reference,), (candidate,))
+    return explained(left, other.attribution_floor) or left <= ELSEWHERE * error
 
 
 def _another_head(case: Case, difference: Difference) -> Finding | None:

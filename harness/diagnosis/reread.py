@@ -308,7 +308,7 @@ def _best(case: Case, fits: Sequence[Answer]) -> list[Answer]:
 
 def _elsewhere(case: Case, fits: Sequence[Answer]) -> list[Answer]:
     """``fits`` without those that the candidate's run on another input speaks against; all where it has none."""
-    other = _another_input(case)
+    other = another_input(case)
     if other is None or not fits:
         return list(fits)
     observed = np.asarray(other.candidate_run.attribution, np.float64)
@@ -330,7 +330,7 @@ def _elsewhere(case: Case, fits: Sequence[Answer]) -> list[Answer]:
     return [each for residual, each in left if residual <= bound]
 
 
-def _another_input(case: Case) -> Case | None:
+def another_input(case: Case) -> Case | None:
     """The case on values of both signs, of the size of those it has; None where the candidate does not take them."""
     x = np.asarray(case.x)
     size = float(np.sqrt(np.mean(np.square(x)))) or 1.0

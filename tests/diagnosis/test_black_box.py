@@ -69,6 +69,16 @@ def test_one_factor_is_a_scale(model: Any, x: np.ndarray) -> None:
     )
 
 
+def test_what_divides_by_the_largest_value_is_no_factor(model: Any, x: np.ndarray) -> None:
+    def divided(twin: Any, x: Any, target: Any, method: Any) -> Any:
+        result = gradient(twin, x, target, method)
+        return result / result.abs().max()
+
+    finding = one_finding(diagnosed(model, x, "gradient", divided))
+    assert finding.cause == "batch-coupling"
+    assert "divided by the largest absolute value of the whole batch" in finding.words
+
+
 @pytest.mark.parametrize("shift", [1, 4])
 def test_another_class_for_each_sample_is_named(model: Any, x: np.ndarray, shift: int) -> None:
     def of_another(twin: Any, x: Any, target: Any, method: Any) -> Any:

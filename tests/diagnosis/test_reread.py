@@ -92,7 +92,7 @@ def test_a_reading_at_some_layers_is_a_run_of_that_composite(model: Any, x: np.n
     np.testing.assert_allclose(chosen.relevance(runs), expected.attribution, rtol=1e-9, atol=1e-14)
 
 
-def test_what_fits_by_chance_is_spoken_against_by_another_input(model: Any, x: np.ndarray) -> None:
+def test_what_fits_by_chance_is_spoken_against_byanother_input(model: Any, x: np.ndarray) -> None:
     """The candidate is right; an answer that gives its attribution on one input alone does not stand."""
     case = case_of(model, x)
     here = np.asarray(case.candidate_run.attribution)
