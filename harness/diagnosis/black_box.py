@@ -148,8 +148,9 @@ def _holds_elsewhere(case: Case, finding: Finding) -> bool:
 
     A candidate that divides by something (the largest value of the batch, say) has another factor there.
     """
-    factor = finding.parameters.get("factor") if finding.cause == "scale" else None
-    other = None if factor is None else another_input(case)
+    if finding.cause != "scale" or "factor" not in finding.parameters:
+        return True
+    factor, other = float(finding.parameters["factor"]), another_input(case)
     if other is None:
         return True
     reference, candidate = (
