@@ -17,7 +17,7 @@ _FRAMEWORKS = {
     "torch": ("torch", "torchvision", "zennit"),
 }
 #: Space for the weights of all zoo models, in bytes.
-_SPACE = 200 * 2**20
+_SPACE = 400 * 2**20
 
 
 def backend_rows() -> list[dict[str, Any]]:

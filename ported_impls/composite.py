@@ -8,6 +8,7 @@ from harness.errors import UnsupportedMethodError
 from harness.graph import Graph, Layer
 from harness.methods import (
     AlphaBetaOfMaxima,
+    AttentionRule,
     BacktraceRule,
     BatchNormReverse,
     Deconvolution,
@@ -21,7 +22,7 @@ from harness.methods import (
     Rule,
     Z,
 )
-from ported_impls import batch_norm, hooks, recurrent
+from ported_impls import attention_hooks, batch_norm, hooks, recurrent
 from ported_impls.steps import FormulaStep
 from ported_impls.torchvision_shim import zennit
 
@@ -49,6 +50,10 @@ def hook_for(rule: Rule, layer: Layer) -> zennit.core.Hook | None:
         if layer.input_shapes != (layer.shape,):
             raise _misplaced(rule, layer, "needs one input of the shape of its output")
         return hooks.pass_through()
+    if isinstance(rule, AttentionRule):
+        if needs := attention_hooks.needs(rule, layer):
+            raise _misplaced(rule, layer, needs)
+        return attention_hooks.hook(rule, layer)
     if isinstance(rule, AlphaBetaOfMaxima):
         if not layer.traits.kernel:
             raise _misplaced(rule, layer, "needs a layer with a kernel")

@@ -85,7 +85,8 @@ def stabilize(stabilizer: Stabilizer, z: Tensor) -> Tensor:
 
 def away_from_zero(z: Tensor, epsilon: Tensor) -> Tensor:
     """``z + epsilon * sign(z)``, ``sign(0) = +1``; ``epsilon`` is broadcast."""
-    return z + torch.copysign(epsilon, z + 0.0)  # -0.0 + 0.0 is 0.0, whose sign is +1
+    signed = z + 0.0  # -0.0 + 0.0 is 0.0, whose sign is +1
+    return torch.copysign(epsilon, signed, out=signed).add_(z)
 
 
 # --- gradient mappers ---------------------------------------------------------------------------------

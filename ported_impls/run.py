@@ -17,6 +17,7 @@ from harness.methods import Backward, Head, Method, Smoothed
 from ported_impls.edges import Edges
 from ported_impls.layout import feature_orders, in_canonical_order, in_twin_order, to_canonical, to_twin
 from ported_impls.network import Findings, Network
+from ported_impls.parts import explain_in_parts, parts_of
 from ported_impls.postprocess import postprocessed
 from ported_impls.procedures import SAMPLED, Find, find, statistics
 from ported_impls.shared import SharedPasses
@@ -105,8 +106,13 @@ class HookedTwin:
 
         Raises InvalidInputError for a parameter that does not fit the network.
         """
-        if self.passes is not None and layers and isinstance(method.procedure, Backward):
-            return self._arrays(self.passes.explain(x, method, target), x, method, layers)
+        if self.passes is not None and isinstance(method.procedure, Backward):
+            if layers:
+                return self._arrays(self.passes.explain(x, method, target), x, method, layers)
+            parts = parts_of(self.graph, x)
+            if len(parts) > 1:
+                findings = explain_in_parts(self.twin, parts, x, method, target)
+                return self._arrays(findings, x, method, layers)
         if isinstance(method.procedure, SAMPLED):
             # What has layers serves one who asks for none as well.
             keys = [self._runs_of(x, method, target, each) for each in {layers, True}]

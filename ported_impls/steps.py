@@ -4,10 +4,11 @@ A rule is a list of parts ``(input modifier, kernel modifier)``, a gradient mapp
 the parts' outputs, the parts' inputs and the module's own output into what is sent back through each part, and a
 reducer that joins the parts' inputs and gradients to the relevance of the input.
 
-Three mechanisms. :class:`OwnStep` serves rules that leave input and weights as they are: the module's own
+Four mechanisms. :class:`OwnStep` serves rules that leave input and weights as they are: the module's own
 output is the denominator and its own backward pass the transpose, so nothing is computed twice.
 :class:`ModifiedStep` serves those that do not: the module is run again with each part's input and weights, and
-its own backward pass is left out. :class:`FormulaStep` serves what is a formula without a transpose.
+its own backward pass is left out. :class:`FormulaStep` serves what is a formula without a transpose, and
+:class:`OutputStep` such a one that takes the module's output, or several inputs.
 
 Zennit's `BasicHook` would copy the input, run the module again for every part, copy its weights for each of them,
 and run the module's own backward pass beside all that; only its way of putting hooks on modules is used.
@@ -36,6 +37,8 @@ Reducer = Callable[[Parts, Parts], Tensor]
 ReadAs = Callable[[torch.nn.Module], Sequence[torch.nn.Module]] | None
 #: (module, its input, relevance of its output) -> relevance of its input.
 Formula = Callable[[torch.nn.Module, Tensor, Tensor], Tensor]
+#: (module, its inputs, its output, relevance of its output) -> relevance of each input.
+OutputFormula = Callable[[torch.nn.Module, Sequence[Tensor], Tensor, Tensor], Sequence[Tensor]]
 Part = tuple[InputModifier, KernelMod]
 
 
@@ -74,15 +77,19 @@ class OwnStep(RuleHook):
     """A rule that leaves input and weights as they are, for any number of inputs.
 
     ``R_i = reducer(x_i, (the module's own backward pass)(gradient_mapper(R, z, x))_i)``, ``z`` the output.
+    ``places``: the inputs that get relevance, all where it is None; the others get zeros.
     """
 
-    def __init__(self, gradient_mapper: GradientMapper, reducer: Reducer) -> None:
+    def __init__(
+        self, gradient_mapper: GradientMapper, reducer: Reducer, places: tuple[int, ...] | None = None
+    ) -> None:
         super().__init__()
         self.gradient_mapper = gradient_mapper
         self.reducer = reducer
+        self.places = places
 
     def copy(self) -> OwnStep:
-        return OwnStep(self.gradient_mapper, self.reducer)
+        return OwnStep(self.gradient_mapper, self.reducer, self.places)
 
     def pre_forward(self, module: torch.nn.Module, input: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(x.requires_grad_() for x in super().pre_forward(module, input))
@@ -93,8 +100,15 @@ class OwnStep(RuleHook):
         inputs, output = self.stored_tensors["input"], self.stored_tensors["output"]
         plain, z = [x.detach() for x in inputs], output.detach()
         (upper,) = self.gradient_mapper(grad_output[0], (z,), plain, z)
-        gradients = torch.autograd.grad(output, inputs, upper, retain_graph=True)
-        return tuple(self.reducer((x,), (gradient,)) for x, gradient in zip(plain, gradients, strict=True))
+        places = range(len(inputs)) if self.places is None else self.places
+        asked = [inputs[place] for place in places]
+        gradients = dict(
+            zip(places, torch.autograd.grad(output, asked, upper, retain_graph=True), strict=True)
+        )
+        return tuple(
+            self.reducer((x,), (gradients[place],)) if place in gradients else torch.zeros_like(x)
+            for place, x in enumerate(plain)
+        )
 
 
 class FormulaStep(RuleHook):
@@ -111,6 +125,23 @@ class FormulaStep(RuleHook):
         self, module: torch.nn.Module, grad_input: tuple[Tensor, ...], grad_output: tuple[Tensor, ...]
     ) -> tuple[Tensor, ...]:
         return (self.formula(module, self.stored_tensors["input"][0].detach(), grad_output[0]),)
+
+
+class OutputStep(RuleHook):
+    """``R_i = formula(module, inputs, z, R)_i`` for each input, ``z`` the output of the forward pass."""
+
+    def __init__(self, formula: OutputFormula) -> None:
+        super().__init__()
+        self.formula = formula
+
+    def copy(self) -> OutputStep:
+        return OutputStep(self.formula)
+
+    def backward(
+        self, module: torch.nn.Module, grad_input: tuple[Tensor, ...], grad_output: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
+        inputs = [x.detach() for x in self.stored_tensors["input"]]
+        return tuple(self.formula(module, inputs, self.stored_tensors["output"].detach(), grad_output[0]))
 
 
 class ModifiedStep(RuleHook):

@@ -22,13 +22,14 @@ smoothgrad                                      attribution.SmoothGrad: the last
 Whatever the method does with its result at the input (``_x_input``, ``_x_sign``) is done with Zennit's, and
 relevance starts where the method says. The rest has no counterpart, see :func:`missing_counterpart`:
 Grad-CAM, VarGrad, absolute or squared gradients within a mean, attributions without a run, the SIGN rule,
-and epsilon times the deviation of the input (a stabilizer of Zennit is handed the output, not the input).
+epsilon times the deviation of the input (a stabilizer of Zennit is handed the output, not the input), and the rules
+of transformers.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from harness.backends.protocol import Backend, Model, Prepared
 from harness.checks import require_device
@@ -38,6 +39,7 @@ from harness.graph import Graph
 from harness.methods import (
     AlphaBetaOfMaxima,
     AlphaBetaX,
+    AttentionRule,
     DeepLift,
     GradCam,
     InputItself,
@@ -54,7 +56,7 @@ from ported_impls.versions import require_torch_and_zennit
 if TYPE_CHECKING:
     from ported_impls.torchvision_shim import zennit
 
-_WITHOUT_RULE = (AlphaBetaOfMaxima, Sign, StdEpsilon, AlphaBetaX)
+_WITHOUT_RULE = (AlphaBetaOfMaxima, Sign, StdEpsilon, AlphaBetaX, *get_args(AttentionRule))
 
 
 def zennit_backend(merge_batch_norms: bool = False) -> Backend:

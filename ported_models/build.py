@@ -70,8 +70,11 @@ class Builder:
         inputs: str | Sequence[str] | None = None,
         attributes: Mapping[str, Any] | None = None,
         weights: Mapping[str, np.ndarray] | None = None,
+        axes: Sequence[str] | None = None,
     ) -> str:
         """Append a layer that reads ``inputs`` (default: the layer added last); returns ``name``.
+
+        ``axes`` names the output's, "batch" first; left out, they are the input's where the layer keeps them.
 
         Attributes as in :class:`~harness.graph.Layer`. What is left out gets Keras' default (strides 1,
         pools their own size, no padding). ``padding`` may be ``"same"`` or ``"valid"``: it becomes
@@ -105,8 +108,9 @@ class Builder:
                 f"layer {name!r} ({kind}): input {shapes[0]} leaves an empty output {shape}"
             )
         first = self._layers[sources[0]]
-        axes = _axes(KINDS[kind], first, shape, complete)
-        self._layers[name] = Layer(name, kind, sources, shapes, shape, axes, complete, arrays)
+        names = _axes(KINDS[kind], first, shape, complete) if axes is None else tuple(axes)
+        _check_axes(name, kind, names, shape)
+        self._layers[name] = Layer(name, kind, sources, shapes, shape, names, complete, arrays)
         return name
 
     def stand_in(self, name: str, shape: Sequence[int]) -> str:
@@ -142,11 +146,20 @@ def _check_name(name: str) -> None:
         )
 
 
+def _check_axes(name: str, kind: str, axes: Axes, shape: tuple[int, ...]) -> None:
+    """Raise InvalidInputError unless there is a name for each axis of the output, the batch's first."""
+    if len(axes) != len(shape) + 1 or axes[0] != "batch":
+        raise InvalidInputError(
+            f"layer {name!r} ({kind}): axes are {', '.join(axes)}, expected batch and {len(shape)} more names for "
+            f"its output {shape} (batch axis left out)"
+        )
+
+
 def _check_inputs(name: str, kind: str, shapes: Shapes) -> None:
     """Number and ranks of the inputs."""
     least, most = KINDS[kind].inputs
     if not least <= len(shapes) <= (most or len(shapes)):
-        wanted = "takes one input" if most == 1 else "needs two or more inputs"
+        wanted = {1: "takes one input", 2: "takes two inputs"}.get(most or 0, "needs two or more inputs")
         raise InvalidInputError(f"layer {name!r} ({kind}): {wanted}, found {len(shapes)}")
     if len({len(shape) for shape in shapes}) > 1:
         raise InvalidInputError(
@@ -230,7 +243,7 @@ def _check_weights(
     elif kind == "affine":
         expected = dict.fromkeys(weights, shapes[0])
         outputs = channels
-    elif kind == "layer_norm":
+    elif traits.along == "axes_count":
         normalised = shapes[0][-attributes.get("axes_count", 1) :]
         expected = dict.fromkeys(weights, normalised)
         outputs = channels
@@ -291,7 +304,12 @@ def _complete(
         raise InvalidInputError(
             f"layer {name!r} ({kind}): activation is {complete['activation']!r}, expected 'tanh' or 'relu'"
         )
-    if "padding" in complete:
+    if kind == "grid_sample":
+        if complete["padding"] not in ("zeros", "border"):
+            raise UnknownNameError(
+                f"padding of layer {name!r} ({kind})", str(complete["padding"]), ("zeros", "border")
+            )
+    elif "padding" in complete:
         complete["padding"] = tuple((int(before), int(after)) for before, after in complete["padding"])
     if kind == "reshape":
         target = resolve_target(tuple(complete["target"]), int(np.prod(shapes[0])))

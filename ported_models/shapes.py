@@ -135,6 +135,10 @@ def output_shape(
     if traits.pooling:
         window, strides, padding = (attributes[key] for key in ("pool_size", "strides", "padding"))
         return (*window_outputs(space, window, strides, padding, (1,) * len(space)), channels)
+    if kind == "matmul":
+        return _product_shape(shape, input_shapes[1], attributes["transposed"])
+    if kind == "grid_sample":
+        return _sampled_shape(shape, input_shapes[1])
     if kind == "flatten":
         return (math.prod(shape),)
     if kind == "reshape":
@@ -169,3 +173,25 @@ def output_shape(
         sides[axis] = sum(other[axis] for other in input_shapes)
         return tuple(sides)
     return tuple(shape)
+
+
+def _product_shape(first: Shape, second: Shape, transposed: bool) -> Shape:
+    """Raises InvalidInputError where the axes do not fit."""
+    *others, inner, outer = second if not transposed else (*second[:-2], second[-1], second[-2])
+    if len(first) < 2 or tuple(others) != tuple(first[:-2]) or inner != first[-1]:
+        swapped = " with its last two axes swapped" if transposed else ""
+        raise InvalidInputError(
+            f"cannot multiply {first} by {second}{swapped}: the last axis of the first and the last but one of the "
+            "second must be equal, and all axes before those"
+        )
+    return (*first[:-1], outer)
+
+
+def _sampled_shape(maps: Shape, locations: Shape) -> Shape:
+    """Raises InvalidInputError where the axes do not fit."""
+    if len(maps) != 4 or len(locations) != 4 or maps[0] != locations[0] or locations[3] != 2:
+        raise InvalidInputError(
+            f"cannot sample maps {maps} at {locations}: expected (head, height, width, channel) and "
+            "(head, query, point, 2) with the same number of heads"
+        )
+    return (*locations[:3], maps[3])

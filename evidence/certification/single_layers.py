@@ -130,6 +130,7 @@ UNKNOWN_TO_PEERS = (
     *("mish", "hard_swish", "hard_sigmoid", "clip", "prelu"),
     *("group_norm", "lrn", "affine", "pad", "take", "resample"),
     *("lstm", "gru", "simple_rnn", "embedding"),
+    *("rms_norm", "matmul", "grid_sample"),
 )
 
 _JOINS = ("add", "multiply", "concat")

@@ -26,6 +26,14 @@ def forward_terms(layer: Layer) -> int:
     if layer.traits.family == "recurrent":
         steps, features = layer.input_shapes[0]
         return steps * (features + layer.shape[-1])
+    if layer.traits.family == "contraction":
+        return layer.input_shapes[0][-1]
+    if layer.traits.family == "sampling":
+        return 4
+    if layer.traits.along == "axis" and layer.traits.activation:
+        return layer.shape[layer.attributes["axis"]]
+    if layer.traits.along == "axes_count":
+        return math.prod(layer.shape[-layer.attributes["axes_count"] :])
     if layer.traits.linear == "no" and layer.traits.channels == "mixed":
         return math.prod(layer.shape)
     return max(1, len(layer.inputs))
@@ -37,6 +45,11 @@ def backward_terms(layer: Layer) -> int:
         return max(array.size // array.shape[-2] for name, array in layer.weights.items() if name != "bias")
     if "matrix" in layer.weights:
         return layer.weights["matrix"].shape[0]
+    if layer.traits.family == "contraction":
+        return max(layer.shape[-2:])
+    if layer.traits.family == "sampling":
+        # All places may lie around the same pixel.
+        return math.prod(layer.shape[1:-1])
     return forward_terms(layer)
 
 

@@ -20,12 +20,15 @@ from harness.methods import (
     GradCam,
     Gradient,
     GuidedReLU,
+    HeldNorm,
     IntegratedGradients,
     Linearized,
     Method,
     Pass,
     Rule,
+    SignSplit,
     Smoothed,
+    SoftmaxTaylor,
 )
 
 
@@ -73,6 +76,10 @@ def work_of(graph: Graph, method: Method, batch: int = 1) -> Work:
 
 def multiply_adds(layer: Layer) -> float:
     """Those of one sample forwards: every number of a kernel once at every place that it is moved to."""
+    if layer.traits.family == "contraction":
+        return float(math.prod(layer.shape) * layer.input_shapes[0][-1])
+    if layer.traits.family == "sampling":
+        return 4.0 * math.prod(layer.shape)
     if not layer.traits.kernel:
         return 0.0
     moved_over = layer.input_shapes[0] if layer.traits.transposed else layer.shape
@@ -96,7 +103,7 @@ def runs_of(method: Method) -> int:
 
 def products(rule: Rule) -> int:
     """Products with a kernel that a rule takes: ``f`` and ``f^T`` in its formula (`harness.methods.rules`)."""
-    if isinstance(rule, Pass | Deconvolution | BatchNormReverse):
+    if isinstance(rule, Pass | Deconvolution | BatchNormReverse | SoftmaxTaylor | HeldNorm | SignSplit):
         return 0
     if isinstance(rule, Gradient | GuidedReLU | Linearized):
         return 1

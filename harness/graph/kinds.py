@@ -21,6 +21,8 @@ batch_norm                   epsilon (statistics per last axis)              gam
 scale                        none (per last axis: kernel * x + bias)         kernel (channel), bias (channel)?
 layer_norm                   epsilon, axes_count (normalises that many       gamma?, beta?
                              last axes)
+rms_norm                     the same, by the root of the mean square, no    gamma?
+                             mean taken off
 group_norm                   epsilon, groups (of consecutive channels, each  gamma?, beta? (channel)
                              normalised over its channels and all places)
 lrn                          window (odd: of channels), alpha, beta, bias:   none
@@ -44,6 +46,16 @@ take                         axis (negative), indices along it               non
 resample                     axis (negative)                                 matrix (out, in) along it
 upsample                     size, interpolation ("nearest" or "bilinear")   none
 add, multiply                none                                            none
+matmul                       transposed (whether the second input is         none
+                             (..., out, in): its last two axes are swapped
+                             first); two inputs, (..., row, in) and
+                             (..., in, out), all axes before those alike
+grid_sample                  padding ("zeros" or "border"); two inputs, maps  none
+                             (head, height, width, channel) and locations
+                             (head, query, point, 2): (x, y) from -1 to 1,
+                             these being the outer edges of the border's
+                             pixels; bilinear; gives (head, query, point,
+                             channel)
 concat                       axis (negative, canonical layout)               none
 lstm, gru                    reverse (from the last step to the first),      kernel (in, gate*unit), recurrent_kernel
                              sequences (the state after each step, at its    (unit, gate*unit), bias (gate*unit)?
@@ -72,7 +84,9 @@ from typing import Any, Literal
 
 #: What a layer is for. ``"sum"``, ``"product"`` and ``"concat"`` join several inputs; a ``"scale"`` is a kernel of one
 #: number a channel; ``"shape"`` moves values without changing one; ``"identity"`` does nothing when a network is run;
-#: ``"recurrent"`` carries a state from step to step; a ``"lookup"`` reads numbers of rows, which have no slope.
+#: ``"recurrent"`` carries a state from step to step; a ``"lookup"`` reads numbers of rows, which have no slope. A
+#: ``"contraction"`` is a matrix product of two tensors that the network computes; ``"sampling"`` reads maps at places
+#: that the network computes.
 Family = Literal[
     "input",
     "kernel",
@@ -90,6 +104,8 @@ Family = Literal[
     "identity",
     "recurrent",
     "lookup",
+    "contraction",
+    "sampling",
 ]
 #: ``"jointly"``: affine in all inputs together. ``"each"``: affine in each input while the others are held. ``"no"``.
 Linear = Literal["jointly", "each", "no"]
@@ -188,7 +204,7 @@ class Kind:
     @property
     def commutative(self) -> bool:
         """Whether the order of its inputs makes no difference."""
-        return self.joins and self.channels == "each"
+        return self.joins and self.per_value
 
     @property
     def per_value(self) -> bool:
@@ -315,6 +331,11 @@ _TABLE = (
         defaults={"alpha": 1e-4, "beta": 0.75, "bias": 1.0},
         space=(2,),
     ),
+    replace(
+        _norm("rms_norm", "no", "same", "mixed", epsilon=1e-6, axes_count=1),
+        optional_weights=("gamma",),
+        along="axes_count",
+    ),
     Kind("affine", "normalisation", "jointly", "same", "each", (), ("kernel", "bias"), placed=True),
     _edge("zero_pad"),
     _edge("crop"),
@@ -347,6 +368,18 @@ _TABLE = (
     _recurrent("gru", "recurrent_bias", reset_after=True),
     _recurrent("simple_rnn", activation="tanh"),
     Kind("embedding", "lookup", "no", "moved", "mixed", ("kernel",)),
+    Kind("matmul", "contraction", "each", "all", "mixed", inputs=(2, 2), defaults={"transposed": False}),
+    Kind(
+        "grid_sample",
+        "sampling",
+        "jointly",
+        "all",
+        "each",
+        inputs=(2, 2),
+        factors=(1,),
+        defaults={"padding": "zeros"},
+        space=(3,),
+    ),
 )
 #: Every kind by its name.
 KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in _TABLE})

@@ -111,7 +111,8 @@ def has_channels(layer: Layer) -> bool:
     """Whether :func:`with_channels` can cut it: one kernel without groups, or each channel on its own."""
     if layer.traits.one_kernel:
         return bool(layer.attributes.get("groups", 1) == 1)
-    sides = {shape[-1] for shape in layer.input_shapes}
+    held = layer.traits.factors
+    sides = {shape[-1] for place, shape in enumerate(layer.input_shapes) if place not in held}
     return layer.traits.channels == "each" and layer.shape[-1] in sides and sides <= {1, layer.shape[-1]}
 
 
@@ -119,12 +120,16 @@ def with_channels(layer: Layer, kept: np.ndarray) -> Layer:
     """The layer with the output channels ``kept`` alone (indices of the last axis); its weights are new arrays.
 
     A kernel reads all of its inputs still. Of any other layer the inputs have these channels alone as well, but for
-    one of a single channel, which is repeated.
+    one of a single channel, which is repeated, and those that enter as factors.
     """
     count = layer.shape[-1]
     shapes = layer.input_shapes
     if not layer.traits.one_kernel:
-        shapes = tuple((*shape[:-1], len(kept)) if shape[-1] == count else shape for shape in shapes)
+        held = layer.traits.factors
+        shapes = tuple(
+            (*shape[:-1], len(kept)) if shape[-1] == count and place not in held else shape
+            for place, shape in enumerate(shapes)
+        )
     return replace(
         layer,
         input_shapes=shapes,

@@ -1,5 +1,12 @@
 """What can be asked for: rules and composites as plain data, the catalogue, the name grammar."""
 
+from harness.methods.attention_rules import (
+    AttentionRule,
+    HeldNorm,
+    ShareProduct,
+    SignSplit,
+    SoftmaxTaylor,
+)
 from harness.methods.backtrace_rules import (
     SATURATIONS,
     Backtrace,
@@ -48,13 +55,9 @@ from harness.methods.rules import (
     KernelRule,
     Linearized,
     Pass,
-    ReplaceZero,
     Rule,
     Sign,
-    SignedEpsilon,
-    Stabilizer,
     StdEpsilon,
-    Unprotected,
     WSquare,
     Z,
     ZPlusFast,
@@ -63,6 +66,7 @@ from harness.methods.rules import (
 )
 from harness.methods.samples import baselines, gaussian_noise, uniform_noise
 from harness.methods.serialize import from_json, same_on, to_json
+from harness.methods.stabilizers import ReplaceZero, SignedEpsilon, Stabilizer, Unprotected
 
 __all__ = [
     "ALL_METHODS",
@@ -77,6 +81,7 @@ __all__ = [
     "AlphaBetaOfMaxima",
     "AlphaBetaX",
     "Assignment",
+    "AttentionRule",
     "Backtrace",
     "BacktraceLstm",
     "BacktraceRule",
@@ -99,6 +104,7 @@ __all__ = [
     "Gradient",
     "GuidedReLU",
     "Head",
+    "HeldNorm",
     "InputItself",
     "InputPlusNoise",
     "IntegratedGradients",
@@ -115,9 +121,12 @@ __all__ = [
     "Rule",
     "Saturation",
     "Selection",
+    "ShareProduct",
     "Sign",
+    "SignSplit",
     "SignedEpsilon",
     "Smoothed",
+    "SoftmaxTaylor",
     "Stabilizer",
     "StdEpsilon",
     "TimesSign",

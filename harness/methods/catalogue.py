@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.methods.definition import Method
-from harness.methods.dialects import backtrace, captum, innvestigate, signxai, signxai2, zennit
+from harness.methods.dialects import backtrace, captum, innvestigate, signxai, signxai2, transformers, zennit
 from harness.methods.entries import Entry
 
 DIALECTS: dict[str, tuple[Entry, ...]] = {
@@ -22,6 +22,7 @@ DIALECTS: dict[str, tuple[Entry, ...]] = {
     "captum": captum.ENTRIES,
     "signxai2": signxai2.ENTRIES,
     "dlbacktrace": backtrace.ENTRIES,
+    "transformers": transformers.ENTRIES,
 }
 
 

@@ -21,6 +21,7 @@ class Assignment:
     this place among those, in forward order from 0. ``first``: it is the first layer of ``kinds``.
     ``same_shape``: it has one input, of the shape of its output. ``output``: it is the network's output.
     ``inside``: it can be written inside the layer before, a layer with a kernel that nothing else reads.
+    ``softmaxed``: its input at this place, from 0, is a softmax, at most moved or scaled: attention weights.
     """
 
     rule: Rule
@@ -34,6 +35,7 @@ class Assignment:
     same_shape: bool = False
     output: bool = field(default=False, metadata=LATER)
     inside: bool = field(default=False, metadata=LATER)
+    softmaxed: int | None = field(default=None, metadata=LATER)
 
     def applies(self, layer: Layer, graph: Graph) -> bool:
         return (
@@ -46,6 +48,7 @@ class Assignment:
             and (not self.same_shape or layer.input_shapes == (layer.shape,))
             and (not self.output or layer.name == graph.output)
             and (not self.inside or _inside(layer, graph))
+            and (self.softmaxed is None or _softmaxed(layer, graph, self.softmaxed))
         )
 
     def check(self, graph: Graph) -> None:
@@ -69,6 +72,23 @@ def _inside(layer: Layer, graph: Graph) -> bool:
         and source != graph.output
         and len(graph.consumers(source)) == 1
     )
+
+
+def _softmaxed(layer: Layer, graph: Graph, place: int) -> bool:
+    """Whether the values of input ``place`` are those of a softmax, at most moved, dropped or scaled."""
+    if place >= len(layer.inputs):
+        return False
+    source = graph[layer.inputs[place]]
+    while source.kind != "softmax":
+        if len(source.inputs) != 1 or source.traits.family not in (
+            "shape",
+            "identity",
+            "resampling",
+            "scale",
+        ):
+            return False
+        source = graph[source.inputs[0]]
+    return True
 
 
 def _kernel_layers(graph: Graph) -> list[Layer]:

@@ -7,11 +7,19 @@ from typing import Any
 
 from harness.errors import InvalidInputError
 from harness.graph import Graph
-from harness.methods import backtrace_rules, composite, definition, procedures, rules
+from harness.methods import (
+    attention_rules,
+    backtrace_rules,
+    composite,
+    definition,
+    procedures,
+    rules,
+    stabilizers,
+)
 from harness.methods.definition import Method
 from harness.methods.later import is_left_out
 
-_MODULES = (rules, backtrace_rules, procedures, composite, definition)
+_MODULES = (stabilizers, rules, attention_rules, backtrace_rules, procedures, composite, definition)
 _CLASSES = {
     name: cls
     for module in _MODULES

@@ -27,7 +27,10 @@ def quotient(division: Division, relevance: np.ndarray) -> np.ndarray:
 
 
 def denominators_of(stages: tuple[Stage, ...], relevance: np.ndarray) -> Denominators | None:
-    """Figures of all divisions of a step together; None for a step that does not divide."""
+    """Figures of all divisions of a step together; None for a step that does not divide.
+
+    Infinite denominators, those of masked scores, are left out: nothing passes through them.
+    """
     divided, stabilized, raw = [], [], []
     for stage, received in stages_with_relevance(stages, relevance):
         for division in stage:
@@ -36,7 +39,10 @@ def denominators_of(stages: tuple[Stage, ...], relevance: np.ndarray) -> Denomin
             raw.append(division.denominator.ravel())
     if not raw:
         return None
-    through, sizes, before = (np.concatenate(each) for each in (divided, stabilized, raw))
+    everything = [np.concatenate(each) for each in (divided, stabilized, raw)]
+    through, sizes, before = (each[~np.isinf(everything[-1])] for each in everything)
+    if not before.size:
+        return None
     rms = float(np.sqrt(np.mean(before**2)))
     total = float(through.sum())
     return Denominators(

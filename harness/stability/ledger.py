@@ -50,7 +50,8 @@ def absorbed_by(
     """Who keeps what of ``relevance`` (float64, of the layer's output).
 
     ``difference``: (batch,) what the step keeps in all; read only where nothing is divided, and all of it then is
-    the rule's, or the split's where the layer has several inputs.
+    the rule's, or the split's where the layer has several inputs. Where a denominator is infinite its bias is (what
+    masks a score is added to it), and keeps all.
     """
     nothing = np.zeros(len(relevance))
     if not stages:
@@ -63,14 +64,16 @@ def absorbed_by(
             untaken = received
             for division in stage:
                 s = division.factor * quotient(division, received)
-                kept = s * (division.stabilized - division.denominator)
+                masked = np.isinf(division.denominator)
+                kept = np.where(masked, 0.0, s * (division.stabilized - division.denominator))
                 zero = division.denominator == 0
-                bias += by_sample(s * division.bias)
+                taken = division.factor * division.counted(received)
+                bias += by_sample(np.where(masked, taken, s * division.bias))
                 stabilizer += by_sample(np.where(zero, 0.0, kept))
                 at_zero += by_sample(np.where(zero, kept, 0.0))
                 if division.other is not None:
                     rule += by_sample(s * division.other)
-                untaken = untaken - division.factor * division.counted(received)
+                untaken = untaken - taken
             rule += by_sample(untaken)
     return Absorbed(bias, stabilizer, at_zero, nothing, rule)
 

@@ -149,6 +149,39 @@ def _layer_norm(body: Body, layer: Layer) -> None:
     _to_channels_first(body, y, rank)
 
 
+def _rms_norm(body: Body, layer: Layer) -> None:
+    # Its own operator is of a later opset.
+    rank, count = _rank(layer), layer.attributes["axes_count"]
+    x = _to_canonical(body, "x0", rank)
+    mean = body("ReduceMean", body("Mul", x, x), body.constant("axes", range(-count, 0)))
+    root = body("Sqrt", body("Add", mean, body.constant("epsilon", layer.attributes["epsilon"], body.dtype)))
+    y = body("Div", x, root)
+    if "gamma" in layer.weights:
+        y = body("Mul", y, "gamma")
+    _to_channels_first(body, y, rank)
+
+
+def _matmul(body: Body, layer: Layer) -> None:
+    rank = _rank(layer)
+    plain = inverse(channels_first_order(rank))
+    turned = (*range(rank - 2), rank - 1, rank - 2) if layer.attributes["transposed"] else tuple(range(rank))
+    first = body("Transpose", "x0", perm=plain)
+    second = body("Transpose", "x1", perm=compose(plain, turned))
+    _to_channels_first(body, body("MatMul", first, second), rank)
+
+
+def _grid_sample(body: Body, layer: Layer) -> None:
+    """ONNX has no axis of heads: they stand beside the samples while maps are read."""
+    (heads, height, width, channels), (_, queries, points, _) = layer.input_shapes
+    maps = body("Transpose", "x0", perm=(0, 2, 1, 3, 4))
+    maps = body("Reshape", maps, body.constant("maps", [-1, channels, height, width]))
+    places = body("Transpose", "x1", perm=(0, 2, 3, 4, 1))
+    places = body("Reshape", places, body.constant("places", [-1, queries, points, 2]))
+    y = body("GridSample", maps, places, mode="linear", padding_mode=layer.attributes["padding"])
+    y = body("Reshape", y, body.constant("values", [-1, heads, channels, queries, points]))
+    body("Transpose", y, perm=(0, 2, 1, 3, 4))
+
+
 def _group_norm(body: Body, layer: Layer) -> None:
     # Its own operator has one weight for each group in this opset.
     rank, groups = _rank(layer), layer.attributes["groups"]
@@ -388,6 +421,9 @@ _BODIES: dict[str, Callable[[Body, Layer], None]] = {
     "batch_norm": _batch_norm,
     "scale": _scale,
     "layer_norm": _layer_norm,
+    "rms_norm": _rms_norm,
+    "matmul": _matmul,
+    "grid_sample": _grid_sample,
     "group_norm": _group_norm,
     "lrn": _lrn,
     "affine": _affine,

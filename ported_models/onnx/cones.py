@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from ported_models.onnx.layout import canonical_order
+from ported_models.norms import TOLERANCE, Found, norm_of
+from ported_models.onnx.layout import features_last
 from ported_models.onnx.reading import Reading
 
 _POINTWISE = {
@@ -28,12 +28,7 @@ _POINTWISE = {
 }  # fmt: skip
 _GATHERED = _POINTWISE | {"ReduceMean"}
 _MAX_NODES = 16
-#: A spelled-out constant (1/sqrt(2), 0.044715) is rounded to float32; up to 16 of them act on a value.
-_TOLERANCE = _MAX_NODES * float(np.finfo(np.float32).eps) / 2
 _PROBES = np.linspace(-6.0, 6.0, 97)
-
-
-_Found = tuple[str, dict[str, Any], dict[str, np.ndarray | None]]
 
 
 @dataclass
@@ -51,16 +46,16 @@ def read_cone(reading: Reading, node: onnx.NodeProto) -> bool:
     entries = [name for name in node.input if name in reading.tensors]
     if not entries or reading.uses(entries[0]) < 2 or node.op_type not in _GATHERED:
         return False
-    best: tuple[_Cone, _Found] | None = None
+    best: tuple[_Cone, Found] | None = None
     for cone in _cones(reading, entries[0]):
-        layer = _pointwise(cone) or _layer_norm(cone, reading.sizes(reading.tensors[cone.entry]))
+        layer = _pointwise(cone) or _norm(cone, reading)
         best = (cone, layer) if layer is not None else best
     if best is None:
         return False
     cone, (kind, attributes, weights) = best
     x = reading.tensors[cone.entry]
-    if kind == "layer_norm":
-        x = reading.arranged(node, x, canonical_order(x.rank))
+    if kind in ("layer_norm", "rms_norm"):
+        x = reading.arranged(node, x, features_last(x.order))
     reading.emit(cone.nodes[0], kind, [x], attributes, weights, last=cone.nodes[-1])
     reading.done.update(output for inner in cone.nodes for output in inner.output)
     return True
@@ -104,7 +99,7 @@ def _values(cone: _Cone, x: np.ndarray) -> np.ndarray:
         )[0]
 
 
-def _pointwise(cone: _Cone) -> _Found | None:
+def _pointwise(cone: _Cone) -> Found | None:
     """The activation that has the cone's values on [-6, 6]."""
     if any(array.size != 1 for array in cone.constants.values()) or _has_mean(cone):
         return None
@@ -122,38 +117,19 @@ def _pointwise(cone: _Cone) -> _Found | None:
         ("leaky_relu", {"alpha": slope}, np.where(x > 0, x, slope * x)),
     ]
     for kind, attributes, expected in candidates:
-        if np.allclose(values, expected, rtol=0, atol=_TOLERANCE * np.abs(x).max()):
+        if np.allclose(values, expected, rtol=0, atol=TOLERANCE * np.abs(x).max()):
             return kind, attributes, {}
     return None
 
 
-def _layer_norm(cone: _Cone, sizes: tuple[int, ...]) -> _Found | None:
-    """``gamma * (x - mean) / sqrt(variance + epsilon) + beta`` over the last axes, if that is what it is.
-
-    Epsilon, gamma and beta are found among the cone's own constants, so they stay exact.
-    """
+def _norm(cone: _Cone, reading: Reading) -> Found | None:
+    """The layer norm or RMS norm that the cone is."""
     if not _has_mean(cone):
         return None
-    # Small values, so that a wrong epsilon shows; a seed, so that a file always reads the same.
-    x = np.random.default_rng(0).normal(scale=0.03, size=(2, *sizes[1:]))
-    values = _values(cone, x)
-    scalars = [float(array.reshape(())) for array in cone.constants.values() if array.size == 1]
-    for count in range(1, x.ndim):
-        last = tuple(range(-count, 0))
-        centred = x - x.mean(axis=last, keepdims=True)
-        variance = (centred**2).mean(axis=last, keepdims=True)
-        shape = x.shape[-count:]
-        vectors = [None, *(array for array in cone.constants.values() if array.shape == shape)]
-        for epsilon, gamma, beta in product([s for s in scalars if s > 0], vectors, vectors):
-            expected = centred / np.sqrt(variance + epsilon)
-            expected = expected * (1.0 if gamma is None else gamma) + (0.0 if beta is None else beta)
-            if np.allclose(values, expected, rtol=0, atol=_TOLERANCE * np.abs(expected).max()):
-                return (
-                    "layer_norm",
-                    {"epsilon": epsilon, "axes_count": count},
-                    {"gamma": gamma, "beta": beta},
-                )
-    return None
+    entry, constants = reading.tensors[cone.entry], list(cone.constants.values())
+    behind = entry.rank - 1 - entry.order.index(0) - entry.beside[1]
+    epsilons = [float(array.reshape(())) for array in constants if array.size == 1]
+    return norm_of(lambda x: _values(cone, x), reading.own_sizes(entry), behind, epsilons, constants)
 
 
 def _has_mean(cone: _Cone) -> bool:

@@ -56,6 +56,7 @@ _BOUNDED = frozenset(
         "Identity",
         "IsInf",
         "IsNaN",
+        "LayerNormalization",
         "LeakyRelu",
         "Less",
         "LessOrEqual",
@@ -130,6 +131,14 @@ def _range(arrays: Sequence[np.ndarray]) -> int:
     return max(0, int((limit - start) / delta) + 1)
 
 
+def _resized(arrays: Sequence[np.ndarray]) -> int:
+    """The last input holds the sizes, or factors of them."""
+    *_, sides = arrays
+    if sides.dtype.kind == "i":
+        return prod(int(side) for side in sides.ravel())
+    return int(arrays[0].size * prod(float(side) for side in sides.ravel())) + 1
+
+
 def _product(arrays: Sequence[np.ndarray]) -> int:
     first, second = arrays[:2]
     return first.size * (second.shape[-1] if second.ndim > 1 else 1) if first.ndim else 0
@@ -154,6 +163,7 @@ _SIZED: dict[str, Callable[[Sequence[np.ndarray]], int]] = {
     "Pad": lambda arrays: prod(side + int(np.abs(arrays[1]).sum()) for side in arrays[0].shape),
     "NonZero": lambda arrays: arrays[0].size * arrays[0].ndim,
     "EyeLike": _sum,
+    "Resize": _resized,
 }
 
 

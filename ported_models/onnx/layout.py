@@ -27,6 +27,13 @@ def channels_first_order(rank: int) -> Order:
     return (0, rank - 1, *range(1, rank - 1)) if rank >= 3 else canonical_order(rank)
 
 
+def features_last(order: Sequence[int]) -> Order:
+    """The order of a tensor whose axes stand as in the layer, but for the batch, which stays where it is."""
+    place = tuple(order).index(0)
+    others = range(1, len(order))
+    return (*others[:place], 0, *others[place:])
+
+
 def inverse(order: Sequence[int]) -> Order:
     """The permutation that undoes ``order``."""
     return tuple(int(axis) for axis in np.argsort(order))

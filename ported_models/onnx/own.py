@@ -117,7 +117,7 @@ class OnnxSource:
         names = {
             tensor.layer: name
             for name, tensor in self.read.tensors.items()
-            if name not in (self._input.name, self.read.output)
+            if name not in (self._input.name, self.read.output) and tensor.beside == (0, 0)
         }
         if not names:
             return {}

@@ -13,10 +13,10 @@ from harness.graph import Graph
 from ported_models.endings import without_ending
 from ported_models.onnx.cones import read_cone
 from ported_models.onnx.folding import MOST_NODES, inlined_nodes
-from ported_models.onnx.layout import canonical_order, channels_first_order
+from ported_models.onnx.layout import canonical_order, channels_first_order, features_last
 from ported_models.onnx.neutral import is_neutral, neutral_to_graph, removed_ending
 from ported_models.onnx.operators import CHANNELS_FIRST, OPERATORS
-from ported_models.onnx.reading import BatchAxisError, Reading, Tensor
+from ported_models.onnx.reading import DYNAMIC_BATCH, BatchAxisError, Reading, Tensor
 from ported_models.onnx.refusals import NO_LAYER, Refusals
 
 
@@ -143,8 +143,12 @@ def _foreign(reading: Reading) -> ReadFile:
     if reading.output not in reading.tensors:
         raise ModelSourceError(f"{reading.file}: the output {reading.output!r} does not depend on the input")
     output = reading.tensors[reading.output]
+    if output.beside != (0, 0):
+        reading.mixes_batch(reading.nodes[-1], "the output has the batch in one axis with others")
+    if not output.batch_first and reading.batch != DYNAMIC_BATCH:
+        reading.mixes_batch(reading.nodes[-1], "the batch is not the first axis of the output")
     if output.order not in (canonical_order(output.rank), channels_first_order(output.rank)):
-        output = reading.arranged(reading.nodes[-1], output, canonical_order(output.rank))
+        output = reading.arranged(reading.nodes[-1], output, features_last(output.order))
         reading.tensors[reading.output] = output
     graph, ending = without_ending(reading.builder.graph(output.layer), reading.log_softmax)
     for layer in graph:

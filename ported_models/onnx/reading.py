@@ -10,18 +10,27 @@ from typing import Any, NoReturn
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from harness.errors import HarnessError, ModelSourceError, UnknownNameError, UnsupportedLayerError
+from harness.graph import Layer
 from ported_models.build import Builder
 from ported_models.limits import LARGEST_LAYER, check_layers
 from ported_models.onnx.folding import too_large
-from ported_models.onnx.layout import Order, canonical_order, channels_first_order, compose, inverse
+from ported_models.onnx.layout import (
+    Order,
+    canonical_order,
+    channels_first_order,
+    compose,
+    features_last,
+    inverse,
+)
 from ported_models.onnx.naming import LayerNames
 
 #: Stands for a batch axis of no fixed size while shapes are computed: a number that no layer has.
-DYNAMIC_BATCH = 10007
+DYNAMIC_BATCH = 211
 #: The most bytes of constants computed from others, beside this many times the bytes of the file.
 LARGEST_FOLDED, FOLDED_TIMES = 2**28, 4
 #: Operators that say nothing about where the channels of their input lie, and keep its axes.
@@ -41,14 +50,36 @@ class Tensor:
     """The output of a layer as the ONNX file has it: ``onnx = canonical.transpose(order)``.
 
     Of a file without a batch axis (`Reading.free`) the ONNX tensor is taken with one in front of its own.
+
+    ``beside``: how many axes before the batch, and how many behind it, the file has in one axis with it, as in
+    (batch * head, token, feature).
     """
 
     layer: str
     order: Order
+    beside: tuple[int, int] = (0, 0)
 
     @property
     def rank(self) -> int:
+        """The number of the layer's axes."""
         return len(self.order)
+
+    @property
+    def batch_first(self) -> bool:
+        """Whether the batch is the first axis, and an axis of its own."""
+        return self.order[0] == 0 and self.beside == (0, 0)
+
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """For each axis of the file the places in ``order`` that it consists of: several for that of the batch."""
+        place, (before, behind) = self.order.index(0), self.beside
+        together = tuple(range(place - before, place + behind + 1))
+        alone = ((each,) for each in range(self.rank))
+        return (
+            *list(alone)[: place - before],
+            together,
+            *((each,) for each in range(together[-1] + 1, self.rank)),
+        )
 
 
 class Reading:
@@ -189,6 +220,17 @@ class Reading:
         """Where an axis that the file counts stands in the order of a tensor of ``rank``, the free axes included."""
         return int(axis) % (rank - self.free) + self.free
 
+    def place(self, node: onnx.NodeProto, tensor: Tensor, axis: int) -> int:
+        """The same of an axis of ``tensor``, wherever the batch stands.
+
+        Raises `BatchAxisError` for an axis that holds more than the batch.
+        """
+        groups = tensor.groups
+        (place, *more) = groups[self.position(axis, len(groups))]
+        if more:
+            self.mixes_batch(node, f"its axis {axis} holds the batch and more")
+        return place
+
     def mixes_batch(self, node: onnx.NodeProto, why: str) -> NoReturn:
         """Raise `BatchAxisError` for ``node``."""
         try:
@@ -212,16 +254,28 @@ class Reading:
             self.unsupported(node, f"its {what} is computed from the input, expected a constant")
         return self.constants[node.input[index]]
 
-    def tensor(self, node: onnx.NodeProto, index: int = 0) -> Tensor:
-        """The layer output that the node reads at ``index``."""
+    def tensor(self, node: onnx.NodeProto, index: int = 0, anywhere: bool = False) -> Tensor:
+        """The layer output that the node reads at ``index``; ``anywhere``: its batch may stand at any axis."""
         if index >= len(node.input) or node.input[index] not in self.tensors:
             self.unsupported(node, f"its input {index} is no output of a layer")
-        return self.tensors[node.input[index]]
+        tensor = self.tensors[node.input[index]]
+        if not (anywhere or tensor.batch_first):
+            self.mixes_batch(node, "the batch is not the first axis of its input, expected it first")
+        return tensor
 
     def sizes(self, tensor: Tensor) -> tuple[int, ...]:
-        """The tensor's shape in ONNX's axis order, batch included."""
+        """The tensor's shape in ONNX's axis order, batch included; axes in one with the batch by themselves."""
         canonical = (self.batch, *self.builder[tensor.layer].shape)
         return tuple(canonical[axis] for axis in tensor.order)
+
+    def own_sizes(self, tensor: Tensor) -> tuple[int, ...]:
+        """The tensor's shape as the file has it."""
+        sizes = self.sizes(tensor)
+        return tuple(prod(sizes[place] for place in group) for group in tensor.groups)[self.free :]
+
+    def is_room(self, layer: Layer) -> bool:
+        """Whether it adds constants to zeros that a ``pad`` put beside a tensor."""
+        return layer.kind == "affine" and self.builder[layer.inputs[0]].kind == "pad"
 
     def uses(self, name: str) -> int:
         """How often the tensor is read, by nodes or as the file's output."""
@@ -268,7 +322,12 @@ class Reading:
         name = self.builder.add(
             "permute", self.names.beside(node, "permute"), tensor.layer, attributes={"dims": dims}
         )
-        return Tensor(name, order)
+        return Tensor(name, order, tensor.beside)
+
+    def features_last(self, node: onnx.NodeProto, index: int = 0) -> Tensor:
+        """The input at ``index`` with its axes as the layer has them, but for the batch, wherever that stands."""
+        tensor = self.tensor(node, index, anywhere=True)
+        return self.arranged(node, tensor, features_last(tensor.order))
 
     def channels_first(self, node: onnx.NodeProto, index: int = 0) -> Tensor:
         """The input at ``index``, its channels where convolution and pooling want them."""
@@ -318,7 +377,7 @@ class Reading:
             self.unsupported(
                 node, f"its output has {size} numbers for each sample, at most {LARGEST_LAYER} are read"
             )
-        tensor = Tensor(name, inputs[0].order if order is None else order)
+        tensor = Tensor(name, inputs[0].order, inputs[0].beside) if order is None else Tensor(name, order)
         self.tensors[output or (last or node).output[0]] = tensor
         return tensor
 
@@ -335,15 +394,8 @@ class Reading:
         why = too_large(node, [self.constants[name] if name else None for name in node.input])
         if why:
             self.unsupported(node, f"it reads only constants, and {why}")
-        graph = helper.make_graph(
-            [node],
-            "constant",
-            [helper.make_value_info(name, onnx.TypeProto()) for name in inputs],
-            [helper.make_value_info(name, onnx.TypeProto()) for name in node.output if name],
-        )
-        model = helper.make_model(graph, opset_imports=self.opsets, ir_version=self._ir_version)
         try:
-            results = ReferenceEvaluator(model).run(None, inputs)
+            results = computed(node, inputs, self.opsets, self._ir_version)
         except Exception as error:  # the evaluator raises whatever its operators raise
             self.unsupported(node, f"it reads only constants but cannot be computed ({error})")
         size = sum(np.asarray(result).nbytes for result in results)
@@ -355,6 +407,31 @@ class Reading:
         if self._folded > limit:
             self.unsupported(node, f"the constants computed from others take more than {limit >> 20} MiB")
         self.constants.update(zip((name for name in node.output if name), results, strict=True))
+
+
+def computed(
+    node: onnx.NodeProto,
+    inputs: Mapping[str, np.ndarray],
+    opsets: Sequence[onnx.OperatorSetIdProto],
+    ir_version: int,
+) -> list[np.ndarray]:
+    """The outputs of ``node`` by ONNX's reference; those of a Resize, which that reckons otherwise, by ONNX Runtime."""
+    outputs = [name for name in node.output if name]
+    types = {name: helper.np_dtype_to_tensor_dtype(array.dtype) for name, array in inputs.items()}
+    graph = helper.make_graph(
+        [node],
+        "constant",
+        [helper.make_tensor_value_info(name, kind, inputs[name].shape) for name, kind in types.items()],
+        [helper.make_empty_tensor_value_info(name) for name in outputs],
+    )
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=max(ir_version, 4))
+    if node.op_type != "Resize":
+        return ReferenceEvaluator(model).run(None, dict(inputs))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    providers = ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
+    return session.run(None, dict(inputs))
 
 
 def attribute(node: onnx.NodeProto, key: str, default: Any = None) -> Any:

@@ -87,10 +87,14 @@ def _layer_weights(group: Any, path: tuple[str, ...], origin: str) -> dict[str, 
 
 
 def distinct(weights: Iterable[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Weights by name; of those of the second of two layers in one, as in a bidirectional one, ``kernel_2``."""
+    """Weights by name; of those of the second of several layers in one, as in a bidirectional one, ``kernel_2``."""
     arrays: dict[str, np.ndarray] = {}
     for name, array in weights:
-        arrays[name if name not in arrays else f"{name}_2"] = array
+        number, own = 1, name
+        while own in arrays:
+            number += 1
+            own = f"{name}_{number}"
+        arrays[own] = array
     return arrays
 
 

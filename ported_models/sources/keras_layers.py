@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import UnsupportedLayerError
+from ported_models.sources import keras_attention as attentions
 from ported_models.sources import keras_recurrent as sequences
 from ported_models.sources.keras_activations import ACTIVATION_LAYERS, Translate, activation
 from ported_models.sources.keras_calls import Call
@@ -35,7 +36,7 @@ def translate(call: Call, shapes: Sequence[Shape]) -> list[Step]:
             f"{call.where} has data_format 'channels_first', expected 'channels_last'; rebuild the model so "
             "(kernels stay as they are; a dense layer after Flatten needs its rows permuted)"
         )
-    if call.constants:
+    if call.constants and call.class_name not in _WITH_CONSTANTS:
         raise UnsupportedLayerError(
             f"{call.where} is called with {call.constants[0]!r}, expected tensors only; "
             "use a layer that holds the number, such as keras.layers.Rescaling"
@@ -191,15 +192,30 @@ def _batch_norm(call: Call, shapes: Sequence[Shape]) -> list[Step]:
     return [Step("batch_norm", {"epsilon": float(call.config.get("epsilon", 1e-3))}, weights)]
 
 
-def _layer_norm(call: Call, shapes: Sequence[Shape]) -> list[Step]:
+def _last_axes(call: Call, shape: Shape) -> int:
+    """How many axes are normalised. Raises UnsupportedLayerError where they are not the last ones."""
     given = call.config.get("axis", -1)
-    axes = sorted(
-        negative_axis(call, axis, shapes[0]) for axis in ([given] if isinstance(given, int) else given)
-    )
-    if axes != list(range(-len(axes), 0)) or call.config.get("rms_scaling"):
-        raise refusal(call, "axis", given, "the last axes, without rms_scaling")
-    attributes = {"epsilon": float(call.config.get("epsilon", 1e-3)), "axes_count": len(axes)}
+    axes = sorted(negative_axis(call, axis, shape) for axis in ([given] if isinstance(given, int) else given))
+    if axes != list(range(-len(axes), 0)):
+        raise refusal(call, "axis", given, "the last axes")
+    return len(axes)
+
+
+def _layer_norm(call: Call, shapes: Sequence[Shape]) -> list[Step]:
+    count = _last_axes(call, shapes[0])
+    if call.config.get("rms_scaling"):
+        # Keras divides by the deviation, which takes the mean off, and keeps the mean above the line.
+        raise refusal(call, "rms_scaling", True, "False, or the layer RMSNormalization")
+    attributes = {"epsilon": float(call.config.get("epsilon", 1e-3)), "axes_count": count}
     return [Step("layer_norm", attributes, weights_of(call, gamma="gamma", beta="beta"))]
+
+
+def _rms_norm(call: Call, shapes: Sequence[Shape]) -> list[Step]:
+    attributes = {
+        "epsilon": float(call.config.get("epsilon", 1e-6)),
+        "axes_count": _last_axes(call, shapes[0]),
+    }
+    return [Step("rms_norm", attributes, weights_of(call, gamma="scale"))]
 
 
 def _group_norm(call: Call, shapes: Sequence[Shape]) -> list[Step]:
@@ -364,6 +380,8 @@ def _nothing(call: Call, _: Sequence[Shape]) -> list[Step]:
     return []
 
 
+#: Layers that are called with masks, or whether later tokens are hidden.
+_WITH_CONSTANTS = ("MultiHeadAttention", "Attention")
 #: What draws random numbers in training and does nothing in inference.
 _DROPOUTS = (
     "Dropout",
@@ -389,6 +407,11 @@ _TRANSLATIONS: dict[str, Translate] = {
     "BatchNormalization": _batch_norm,
     "BatchNormalizationV1": _batch_norm,
     "LayerNormalization": _layer_norm,
+    "RMSNormalization": _rms_norm,
+    "MultiHeadAttention": attentions.multi_head_attention,
+    "Attention": attentions.attention,
+    "Dot": attentions.dot,
+    "EinsumDense": attentions.einsum_dense,
     "Rescaling": _rescaling,
     "Normalization": _normalization,
     "Flatten": lambda call, _: [Step("flatten", {"order": "channels_last"})],

@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.errors import UnsupportedLayerError
 from ported_models.sources.keras_activations import named_activation
+from ported_models.sources.keras_attention import einsum, matmul
 from ported_models.sources.keras_calls import Call, Tensor
 from ported_models.sources.keras_parameters import Shape, negative_axis, refusal
 from ported_models.sources.steps import Step
@@ -229,6 +230,14 @@ def _transpose(given: Mapping[str, Any], call: Call, shapes: Sequence[Shape]) ->
     return [Step("permute", {"dims": tuple(int(axis) % rank for axis in axes[1:])})]
 
 
+def _swapaxes(given: Mapping[str, Any], call: Call, shapes: Sequence[Shape]) -> list[Step]:
+    shape = shapes[0]
+    first, second = (negative_axis(call, given[key], shape) + len(shape) + 1 for key in ("axis1", "axis2"))
+    dims = list(range(1, len(shape) + 1))
+    dims[first - 1], dims[second - 1] = second, first
+    return [Step("permute", {"dims": tuple(dims)})]
+
+
 def _expand_dims(given: Mapping[str, Any], call: Call, shapes: Sequence[Shape]) -> list[Step]:
     axis, sides = given["axis"], list(shapes[0])
     place = axis if axis >= 0 else axis + len(sides) + 2
@@ -367,6 +376,9 @@ _OPERATIONS: dict[str, tuple[tuple[str, ...], Read]] = {
         "GetItem": (("x", "key"), _get_item),
         "Take": (("x", "indices"), _take),
         "Flip": (_ONE, _flip),
+        "Swapaxes": (_ONE, _swapaxes),
+        "Matmul": (_TWO, matmul),
+        "Einsum": (("x1", "x2"), lambda given, call, shapes: einsum(call, shapes)),
         "Cast": (_ONE, _cast),
         "Copy": (_ONE, _nothing),
     }.items()

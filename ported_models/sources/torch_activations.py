@@ -64,4 +64,4 @@ def softmax(
     axis = input.axis(dim)
     if axis == 0:
         raise site.refuse(f"dim={dim}", "an axis other than the batch")
-    return site.add("softmax", input, {"axis": axis - input.rank})
+    return site.add("softmax", input, {"axis": input.from_end(dim)})

@@ -48,7 +48,7 @@ def index(site: Site, input: Value, at: Any) -> Value:
         value = site.taken(value, dim, chosen)
         if not isinstance(item, int | np.integer):
             sides.append(len(chosen))
-        elif dim == 0:
+        elif input.axis(dim) == 0:
             raise site.refuse(f"the index {at!r}", "the batch axis whole")
         dim += 1
     return value if sides == list(value.shape) else reshape(site, value, sides)
@@ -94,7 +94,7 @@ def unbind(site: Site, input: Value, dim: int = 0) -> tuple[Value, ...]:
 
 def _at(site: Site, input: Value, dim: int, place: int) -> Value:
     """The values at ``place`` of an axis, without the axis."""
-    if dim == 0:
+    if input.axis(dim) == 0:
         raise site.refuse("a place of the batch axis", "another axis")
     return index(site, input, (*[slice(None)] * dim, int(place)))
 
@@ -119,7 +119,7 @@ def roll(site: Site, input: Value, shifts: Any, dims: Any = None) -> Value:
 def expand(site: Site, input: Value, *sizes: Any) -> Value:
     """Axes of one repeated; -1 keeps an axis."""
     sides = tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
-    if len(sides) != input.rank or sides[0] not in (-1, input.shape[0]):
+    if len(sides) != input.rank or sides[input.batch_dim] not in (-1, input.shape[input.batch_dim]):
         raise site.refuse(f"the sizes {tuple(sides)} for shape {input.shape}", "as many axes, the batch kept")
     for dim, side in enumerate(sides):
         if side not in (-1, input.shape[dim]):
@@ -133,7 +133,7 @@ def expand_as(site: Site, input: Value, other: Value) -> Value:
 
 def repeat(site: Site, input: Value, *repeats: Any) -> Value:
     times = tuple(repeats[0]) if len(repeats) == 1 and not isinstance(repeats[0], int) else repeats
-    if len(times) != input.rank or times[0] != 1:
+    if len(times) != input.rank or times[input.batch_dim] != 1:
         raise site.refuse(
             f"the numbers {times} for shape {input.shape}", "one for each axis, 1 for the batch"
         )
@@ -157,6 +157,7 @@ def pad(
     aside: bool = False,
 ) -> Value:
     """Torch names the last axis first, ``(before, after)`` each; a negative number cuts values off."""
+    site.check_batch(input)
     sides = [int(side) for side in pad]
     pairs = [(0, 0)] * input.rank
     for axis, start in enumerate(range(0, len(sides), 2), start=1):
@@ -225,7 +226,7 @@ def upsample(
             wanted_scales = [scale if other == axis else 1.0 for other, scale in enumerate(scales or ())]
             resized = F.interpolate(vectors, scale_factor=wanted_scales, **options)  # type: ignore[arg-type]
         matrix = resized.reshape(length, -1).T.numpy().astype(site.dtype)
-        value = site.add("resample", value, {"axis": value.axis(2 + axis) - value.rank}, {"matrix": matrix})
+        value = site.add("resample", value, {"axis": value.from_end(2 + axis)}, {"matrix": matrix})
     return value
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ported_models.sources.torch_site import Sides, Site, Value, as_it_is, sides_of
+from ported_models.sources.torch_site import Sides, Site, Value, sides_of
 
 
 def _kept(**weights: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -24,7 +24,9 @@ def _kept(**weights: np.ndarray | None) -> dict[str, np.ndarray]:
 
 def linear(site: Site, input: Value, weight: np.ndarray, bias: np.ndarray | None = None) -> Value:
     """Acts on torch's last axis."""
-    value = site.arranged(input, as_it_is(input.rank))
+    value = site.features_last(input)
+    if value.axis(-1) == 0:
+        raise site.refuse("an input whose last axis holds the batch", "features last")
     return site.add("dense", value, {}, _kept(kernel=weight.T, bias=bias))
 
 
@@ -114,15 +116,36 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Value:
     """Over the last axes of torch; where these are all but the batch, their order does not matter."""
-    count = len(normalized_shape)
     weights = _kept(gamma=weight, beta=bias)
-    if count == input.rank - 1:
+    return _norm(site, "layer_norm", input, len(normalized_shape), eps, weights)
+
+
+def rms_norm(
+    site: Site,
+    input: Value,
+    normalized_shape: Sequence[int],
+    weight: np.ndarray | None = None,
+    eps: float | None = None,
+) -> Value:
+    """Without ``eps`` torch takes the distance of 1 to the next number."""
+    epsilon = float(np.finfo(site.dtype).eps) if eps is None else eps
+    return _norm(site, "rms_norm", input, len(normalized_shape), epsilon, _kept(gamma=weight))
+
+
+def _norm(
+    site: Site, kind: str, input: Value, count: int, eps: float, weights: dict[str, np.ndarray]
+) -> Value:
+    if input.batch_dim >= input.rank - count:
+        raise site.refuse(
+            f"the last {count} axes of {input.shape}, the batch among them", "axes behind the batch"
+        )
+    if count == input.rank - 1 and input.beside == (0, 0):
         # Axis j of the layer is torch's axis order.index(j).
         axes = [input.order.index(axis) - 1 for axis in range(1, input.rank)]
         weights = {name: array.transpose(axes) for name, array in weights.items()}
     else:
-        input = site.arranged(input, as_it_is(input.rank))
-    return site.add("layer_norm", input, {"epsilon": float(eps), "axes_count": count}, weights)
+        input = site.features_last(input)
+    return site.add(kind, input, {"epsilon": float(eps), "axes_count": count}, weights)
 
 
 def group_norm(

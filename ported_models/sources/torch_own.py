@@ -66,18 +66,18 @@ def input_order(rank: int, axes: Axes | None) -> Order:
 
 
 def graph_axes(axes: Axes) -> Axes:
-    """The module's axes in the order of the graph: channels or features last."""
-    return tuple(sorted(axes, key=lambda axis: axis in FEATURES))
+    """The module's axes in the order of the graph: the batch first, channels or features last."""
+    return tuple(sorted(axes, key=lambda axis: (axis != "batch", axis in FEATURES)))
 
 
 def checked_axes(axes: Sequence[str], rank: int, origin: str) -> Axes:
     """``axes`` as names of the axes of an input. Raises InvalidInputError where they are not."""
     names = tuple(str(axis) for axis in axes)
     last = sum(axis in FEATURES for axis in names)
-    if len(names) != rank or len(set(names)) != rank or names[:1] != ("batch",) or last != 1:
+    if len(names) != rank or len(set(names)) != rank or "batch" not in names or last != (rank > 2):
         raise InvalidInputError(
-            f"{origin}: axes={names} for an example of {rank} axes; expected as many different names, the first "
-            '"batch", one of them "channel" or "feature", e.g. ("batch", "time", "feature")'
+            f"{origin}: axes={names} for an example of {rank} axes; expected as many different names, one of them "
+            '"batch", one of three or more "channel" or "feature", e.g. ("batch", "time", "feature")'
         )
     return names
 
@@ -141,7 +141,8 @@ class TorchSource:
 
     @property
     def batch(self) -> int:
-        return len(self.example)
+        order = self.reading.input_order or as_it_is(self.example.ndim)
+        return int(self.example.shape[order.index(0)])
 
     @property
     def examples(self) -> tuple[np.ndarray, ...]:

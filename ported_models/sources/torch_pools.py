@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ported_models.sources.torch_joins import multiply
@@ -139,7 +140,7 @@ def _pooled_along(site: Site, value: Value, kind: str, axis: int, outputs: int) 
         pooled(site.taken(value, 2 + axis, range(start, start + size)), size, 1)
         for start, size in zip(starts, sizes, strict=True)
     ]
-    return site.add("concat", pieces, {"axis": value.axis(2 + axis) - value.rank})
+    return site.add("concat", pieces, {"axis": value.from_end(2 + axis)})
 
 
 def reduction(kind: str) -> Operation:
@@ -149,6 +150,8 @@ def reduction(kind: str) -> Operation:
         site: Site, input: Value, dim: Sides | None = None, keepdim: bool = False, dtype: Any = None
     ) -> Value:
         dims = _reduced(site, input, dim)
+        if not input.batch_first:
+            return _with_the_batch_in_front(site, input, dims, keepdim)
         if {input.axis(axis) for axis in dims} == set(range(1, input.rank - 1)):
             order = input.order if keepdim else (0, 1)
             return site.add(f"global_{kind}", input, {"keepdims": bool(keepdim)}, order=order)
@@ -167,6 +170,15 @@ def reduction(kind: str) -> Operation:
         return reshape(
             site, value, sides if keepdim else [side for axis, side in enumerate(sides) if axis not in dims]
         )
+
+    def _with_the_batch_in_front(site: Site, input: Value, dims: Sequence[int], keepdim: bool) -> Value:
+        if input.beside != (0, 0):
+            site.check_batch(input)
+        batch = input.batch_dim
+        front = permuted(input, (batch, *(axis for axis in range(input.rank) if axis != batch)))
+        value = reduce(site, front, [axis + (axis < batch) for axis in dims], keepdim)
+        place = batch - (0 if keepdim else sum(axis < batch for axis in dims))
+        return permuted(value, (*range(1, place + 1), 0, *range(place + 1, value.rank)))
 
     return reduce
 
@@ -189,6 +201,6 @@ def _reduced(site: Site, input: Value, dim: Sides | None) -> tuple[int, ...]:
     """The axes of ``dim``, counted from the front; without the batch axis, or it is refused."""
     chosen = range(input.rank) if dim is None or dim == () else (dim,) if isinstance(dim, int) else dim
     dims = tuple(sorted(axis % input.rank for axis in chosen))
-    if 0 in dims:
+    if input.batch_dim in dims:
         raise site.refuse(f"dim={dim}", "axes without the batch")
     return dims

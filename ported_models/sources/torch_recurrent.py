@@ -92,7 +92,5 @@ def embedding(
     """``padding_idx`` and the two after the norm say what training does, and nothing else."""
     if max_norm is not None:
         raise site.refuse(f"max_norm={max_norm}", "None: rows as they are")
-    rank = input.rank
-    return site.add(
-        "embedding", site.arranged(input, as_it_is(rank)), {}, {"kernel": weight}, order=as_it_is(rank + 1)
-    )
+    value = site.features_last(input)
+    return site.add("embedding", value, {}, {"kernel": weight}, order=(*value.order, len(value.order)))

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import MissingFrameworkError, ModelSourceError, UnsupportedLayerError
+from harness.errors import HarnessError, MissingFrameworkError, ModelSourceError, UnsupportedLayerError
+from harness.graph import Axes
 from ported_models.build import Builder
 from ported_models.endings import ending_notes, without_ending
 from ported_models.model import PortedModel
@@ -34,6 +35,7 @@ from ported_models.sources.torch_own import (
     input_order,
     run,
 )
+from ported_models.sources.torch_site import Order
 from ported_models.sources.torch_trace import traced
 from ported_models.sources.torch_walk import Walk
 
@@ -91,6 +93,24 @@ def read_module(
     rank = _checked_rank(example, origin)
     named = None if axes is None else checked_axes(axes, rank, origin)
     tensor, order = example_tensor(module, example, named), input_order(rank, named)
+    try:
+        return _read(module, tensor, order, named, name, origin)
+    except UnsupportedLayerError as error:
+        batch = order.index(0)
+        if tensor.shape[batch] != 1:
+            raise
+        # Of one sample it cannot be seen which of two axes a reshape puts the batch into.
+        try:
+            return _read(module, tensor.repeat_interleave(2, batch), order, named, name, origin)
+        except HarnessError:
+            raise error from None
+
+
+def _read(
+    module: nn.Module, tensor: torch.Tensor, order: Order, named: Axes | None, name: str | None, origin: str
+) -> Reading:
+    """``order``, ``named``: which axis of the graph's input each of the module's is, and what they are called."""
+    rank = tensor.ndim
     batch, *sides = (tensor.shape[order.index(axis)] for axis in range(rank))
     trace = traced(module, tensor, origin)
     # Before its weights are read: hooks may make them anew in every forward pass.
@@ -103,7 +123,7 @@ def read_module(
         graph_axes(named) if named else None,
         names.free("input"),
     )
-    dtype, notes = _dtype(module, example), list(trace.notes)
+    dtype, notes = _dtype(module, tensor), list(trace.notes)
     walk = Walk(module, trace.made, builder, names, origin, order, batch, dtype, {}, notes)
     with evaluation(module), torch.no_grad():
         output = walk.run(trace.graph)

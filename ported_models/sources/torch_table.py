@@ -12,12 +12,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from ported_models.sources import torch_activations as activations
+from ported_models.sources import torch_attention as attention
 from ported_models.sources import torch_cuts as cuts
 from ported_models.sources import torch_joins as joins
 from ported_models.sources import torch_layers as layers
 from ported_models.sources import torch_pools as pools
+from ported_models.sources import torch_products as products
 from ported_models.sources import torch_recurrent as sequences
 from ported_models.sources import torch_shapes as shapes
+from ported_models.sources import torch_windows as windows
 from ported_models.sources.torch_site import Operation
 
 Parameters = Callable[[Any], dict[str, Any]]
@@ -74,6 +77,73 @@ def _recurrent(kind: str) -> Parameters:
     return parameters
 
 
+def _multi_head(module: Any) -> dict[str, Any]:
+    shared = module.in_proj_weight
+    weights = (
+        (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
+        if shared is None
+        else shared.chunk(3)
+    )
+    biases = (None,) * 3 if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
+    return {
+        "heads": module.num_heads,
+        "batch_first": module.batch_first,
+        "weights": [array(weight) for weight in weights],
+        "biases": [array(bias) for bias in biases],
+        "out": (array(module.out_proj.weight), array(module.out_proj.bias)),
+        "extra": module.bias_k is not None or module.bias_v is not None or module.add_zero_attn,
+    }
+
+
+_LAYER_NORM = _named("normalized_shape", "weight", "bias", "eps")
+#: What reads the parts of a transformer's layer, by the part's name.
+_PARTS: dict[str, Callable[[Any], Any]] = {
+    "self_attn": _multi_head,
+    "multihead_attn": _multi_head,
+    **dict.fromkeys(("norm1", "norm2", "norm3"), _LAYER_NORM),
+    **dict.fromkeys(("linear1", "linear2"), lambda module: (array(module.weight), array(module.bias))),
+}
+
+
+def _transformer_layer(module: Any) -> dict[str, Any]:
+    """``parts``: of each submodule the arguments of its operation, the activation, and whether norms come first."""
+    parts = {name: read(getattr(module, name)) for name, read in _PARTS.items() if hasattr(module, name)}
+    return {"parts": {**parts, "activation": _applied(module.activation), "norm_first": module.norm_first}}
+
+
+def _applied(function: Any) -> Operation:
+    """The operation of an activation that is given as a function or as a module."""
+    if function in FUNCTIONS:
+        return FUNCTIONS[function]
+    if type(function) in MODULES:
+        operation, parameters = MODULES[type(function)]
+        given = parameters(function)
+        return lambda site, input: operation(site, input, **given)
+    raise ValueError(f"its activation {getattr(function, '__name__', function)} is none that is read")
+
+
+def _transformer_stack(module: Any) -> dict[str, Any]:
+    for layer in module.layers:
+        if type(layer) not in (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer):
+            raise ValueError(f"its layers are of the class {type(layer).__name__}, which torch does not have")
+    norm = module.norm
+    if norm is not None and type(norm) is not nn.LayerNorm:
+        raise ValueError(f"its last norm is a {type(norm).__name__}, expected a LayerNorm")
+    return {
+        "layers": [_transformer_layer(layer)["parts"] for layer in module.layers],
+        "norm": None if norm is None else _LAYER_NORM(norm),
+    }
+
+
+def _transformer(module: Any) -> dict[str, Any]:
+    if type(module.encoder) is not nn.TransformerEncoder or type(module.decoder) is not nn.TransformerDecoder:
+        raise ValueError("its encoder or decoder is of a class that torch does not have")
+    return {
+        "encoder_parts": _transformer_stack(module.encoder),
+        "decoder_parts": _transformer_stack(module.decoder),
+    }
+
+
 #: ``(operation, parameters of the module)`` by exact class: a user's subclass may compute something else.
 MODULES: dict[type[nn.Module], tuple[Operation, Parameters]] = {
     nn.Linear: (layers.linear, _named("weight", "bias")),
@@ -90,7 +160,14 @@ MODULES: dict[type[nn.Module], tuple[Operation, Parameters]] = {
         (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), (layers.instance_norm, _instance_norm)
     ),
     nn.GroupNorm: (layers.group_norm, _named("num_groups", "weight", "bias", "eps")),
-    nn.LayerNorm: (layers.layer_norm, _named("normalized_shape", "weight", "bias", "eps")),
+    nn.LayerNorm: (layers.layer_norm, _LAYER_NORM),
+    nn.RMSNorm: (layers.rms_norm, _named("normalized_shape", "weight", "eps")),
+    nn.MultiheadAttention: (attention.multi_head_attention, _multi_head),
+    nn.TransformerEncoderLayer: (attention.encoder_layer, _transformer_layer),
+    nn.TransformerDecoderLayer: (attention.decoder_layer, _transformer_layer),
+    nn.TransformerEncoder: (attention.encoder, _transformer_stack),
+    nn.TransformerDecoder: (attention.decoder, _transformer_stack),
+    nn.Transformer: (attention.transformer, _transformer),
     nn.ReLU: (activations.activation("relu"), _named()),
     nn.ReLU6: (activations.activation("relu6"), _named()),
     nn.Hardtanh: (activations.hardtanh, _named("min_val", "max_val")),
@@ -171,6 +248,17 @@ FUNCTIONS: dict[Callable[..., Any], Operation] = {
     F.conv_transpose2d: layers.transposed_convolution,
     F.batch_norm: layers.batch_norm,
     F.layer_norm: layers.layer_norm,
+    F.rms_norm: layers.rms_norm,
+    torch.matmul: products.matmul,
+    torch.bmm: products.matmul,
+    operator.matmul: products.matmul,
+    torch.baddbmm: products.baddbmm,
+    torch.einsum: products.einsum,
+    F.grid_sample: products.grid_sample,
+    torch.masked_fill: products.masked_fill,
+    torch.where: products.where,
+    F.scaled_dot_product_attention: attention.scaled_dot_product_attention,
+    torch.zeros_like: shapes.zeros_like,
     F.group_norm: layers.group_norm,
     F.instance_norm: layers.instance_norm,
     F.relu: activations.activation("relu"),
@@ -308,6 +396,12 @@ METHODS: dict[str, Operation] = {
     "neg": joins.negative,
     "square": lambda site, input: joins.power(site, input, 2),
     "pow": joins.power,
+    "matmul": products.matmul,
+    "bmm": products.matmul,
+    "baddbmm": products.baddbmm,
+    "masked_fill": products.masked_fill,
+    "swapaxes": shapes.transpose,
+    "view_as": lambda site, input, other: shapes.reshape(site, input, other.shape),
     "contiguous": shapes.nothing,
     "clone": shapes.nothing,
     "float": shapes.nothing,
@@ -323,6 +417,8 @@ LOG_SOFTMAX = (nn.LogSoftmax, F.log_softmax, torch.log_softmax, "log_softmax")
 PAD = cuts.pad
 #: What returns its input.
 NOTHING = shapes.nothing
+#: Functions that a trace does not look into, by name; torchvision's stochastic depth returns its input in evaluation.
+BY_NAME: dict[str, Operation] = {"stochastic_depth": NOTHING, **windows.OF_TORCHVISION}
 #: What may return another view of its input's memory, or the input itself.
 VIEWS = (
     shapes.reshape,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import operator
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,12 @@ from torch.nn.utils import parametrize
 
 from harness.errors import HarnessError, ModelSourceError, UnsupportedLayerError
 from ported_models.build import Builder
+from ported_models.sources import torch_norms as norms
 from ported_models.sources import torch_table as table
 from ported_models.sources.names import Names
 from ported_models.sources.steps import Use
 from ported_models.sources.torch_refusals import Refusals, Unknown
-from ported_models.sources.torch_site import Order, Site, Value
+from ported_models.sources.torch_site import Order, Site, Value, permuted
 from ported_models.sources.torch_trace import is_torchs_own
 
 
@@ -42,6 +43,7 @@ class Walk:
         self.log_softmax: set[str] = set()
         self.uses: list[Use] = []
         self._results: dict[fx.Node, Any] = {}
+        self._from_input: dict[fx.Node, bool] = {}
         #: Nodes of one number may share their memory: one is a view of the other.
         self._memory: dict[fx.Node, int] = {}
         #: The last node that reads each one.
@@ -66,13 +68,60 @@ class Walk:
                         f"{self.origin}: returns a {type(output).__name__}, expected one tensor; "
                         "wrap the module in one that returns the logits only"
                     )
+                if output.beside != (0, 0):
+                    raise UnsupportedLayerError(
+                        f"{self.origin}: returns a tensor of shape {output.shape} whose axis {output.batch_dim} holds "
+                        "the batch and more, expected the batch as an axis by itself"
+                    )
                 return output
             self._memory[node] = place
+            if node in self._results:
+                continue
             try:
-                self._results[node] = self._read(node)
+                if not self._spelled_norm(node):
+                    self._results[node] = self._read(node)
             except UnsupportedLayerError as error:
                 self._results[node] = self._refusals.add(node, error)
         raise ModelSourceError(f"{self.origin}: returns nothing, expected one tensor")
+
+    def _spelled_norm(self, node: fx.Node) -> bool:
+        """Whether ``node`` begins a norm that is spelled out, which then is read; the longest if there are several."""
+        if not norms.gathered(node):
+            return False
+        for entry in node.all_input_nodes:
+            value = self._results.get(entry)
+            if not isinstance(value, Value) or len(entry.users) < 2:
+                continue
+            behind, best = value.rank - 1 - value.batch_dim, None
+            for cone in norms.cones(node, entry, self._moves):
+                found = norms.norm_in(cone, value.shape, behind, self._constant)
+                best = best if found is None else (cone, found)
+            if best is None:
+                continue
+            cone, (kind, attributes, weights) = best
+            given = {key: array for key, array in weights.items() if array is not None}
+            last = cone.nodes[-1]
+            site = self._site(self.names.free(last.name), last.name, kind)
+            made = site.add(kind, site.features_last(value), attributes, given)
+            self._results.update(dict.fromkeys(cone.nodes, made))
+            return True
+        return False
+
+    def _moves(self, node: fx.Node) -> bool:
+        """Whether what ``node`` gives comes of the input."""
+        if node not in self._from_input:
+            sources = node.all_input_nodes
+            self._from_input[node] = node.op == "placeholder" or any(map(self._moves, sources))
+        return self._from_input[node]
+
+    def _constant(self, node: fx.Node) -> Any:
+        """What ``node``, which does not come of the input, gives."""
+        if node in self._results:
+            return self._results[node]
+        if node.op == "get_attr":
+            return self._attribute(str(node.target))
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._constant)
+        return self._compute(node, list(args), dict(kwargs))
 
     def _read(self, node: fx.Node) -> Any:
         if node.op == "placeholder":
@@ -102,9 +151,8 @@ class Walk:
         """What reads a function or method, and where it stands. Raises UnsupportedLayerError where nothing does."""
         operations = table.METHODS if node.op == "call_method" else table.FUNCTIONS
         operation = operations.get(node.target)
-        if operation is None and getattr(node.target, "__name__", "") == "stochastic_depth":
-            # torchvision's; in evaluation it returns its input.
-            operation = table.NOTHING
+        if operation is None:
+            operation = table.BY_NAME.get(getattr(node.target, "__name__", ""))
         kind = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", node.target)
         site = self._site(self.names.free(node.name), node.name, str(kind))
         if operation is None:
@@ -163,7 +211,12 @@ class Walk:
         site = self._site(self.names.own(path), path, kind.__name__)
         self._check_module(kind, site)
         operation, parameters = table.MODULES[kind]
-        given = {**parameters(child), **kwargs}
+        try:
+            given = {**parameters(child), **kwargs}
+        except ValueError as error:
+            raise UnsupportedLayerError(
+                f"{site.where} cannot be read: {error}; write it of supported modules, or export it to ONNX"
+            ) from None
         if getattr(child, "padding_mode", "zeros") != "zeros":
             around = child._reversed_padding_repeated_twice
             args = [table.PAD(site, args[0], around, mode=child.padding_mode, aside=True), *args[1:]]
@@ -171,7 +224,7 @@ class Walk:
         if getattr(child, "inplace", False):
             given["inplace"] = True
         value = self._apply(node, operation, site, kind, args, given)
-        if path not in self.made and isinstance(value, Value):
+        if path not in self.made and isinstance(value, Value) and value.beside == (0, 0):
             self.uses.append(Use("" if self._leaf_root else path, value.layer, value.order))
         return value
 
@@ -221,7 +274,7 @@ class Walk:
                 if not parts:
                     continue
             elif held.layer == old.layer:
-                self._results[other] = Value(new.layer, held.order, new.sides)
+                self._results[other] = replace(held, layer=new.layer, sides=new.sides)
                 continue
             if self._last_reader.get(other, 0) > self._place:
                 raise UnsupportedLayerError(
@@ -267,6 +320,8 @@ class Walk:
     def _tensor_attribute(self, node: fx.Node, value: Value, name: str) -> Any:
         if name == "shape":
             return value.shape
+        if name == "mT":
+            return permuted(value, (*range(value.rank - 2), value.rank - 1, value.rank - 2))
         if name == "ndim":
             return value.rank
         if name == "dtype":

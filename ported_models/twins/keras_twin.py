@@ -21,6 +21,7 @@ try:
 except ImportError:
     raise MissingFrameworkError("tensorflow") from None
 
+from ported_models.twins import keras_attention as attention
 from ported_models.twins import keras_convolutions as convolutions
 from ported_models.twins import keras_layers as own
 from ported_models.twins import keras_recurrent as recurrent
@@ -313,6 +314,11 @@ _LAYERS: dict[str, Callable[[Layer, Options], Any]] = {
     "batch_norm": _norm("BatchNormalization"),
     "layer_norm": _norm("LayerNormalization"),
     "group_norm": _norm("GroupNormalization"),
+    "rms_norm": lambda layer, options: attention.RootMeanSquareNorm(
+        **layer.attributes, use_gamma="gamma" in layer.weights, **options
+    ),
+    "matmul": lambda layer, options: attention.MatrixProduct(**layer.attributes, **options),
+    "grid_sample": lambda layer, options: attention.GridSample(**layer.attributes, **options),
     "lrn": lambda layer, options: own.LocalResponseNormalization(**layer.attributes, **options),
     "affine": lambda layer, options: own.Affine(
         "kernel" in layer.weights, "bias" in layer.weights, **options

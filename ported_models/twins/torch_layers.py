@@ -197,6 +197,13 @@ class ChannelLayerNorm(nn.LayerNorm):
         return to_internal(super().forward(to_canonical(x)))
 
 
+class ChannelRMSNorm(nn.RMSNorm):
+    """RMS norm over the last axes of the canonical layout."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return to_internal(super().forward(to_canonical(x)))
+
+
 class Affine(nn.Module):
     """``weight * x + bias`` number by number; both (channel, *space), the twin's own layout."""
 
@@ -326,6 +333,43 @@ class Multiply(nn.Module):
         for x in inputs[1:]:
             product = product * x
         return product
+
+
+class MatMul(nn.Module):
+    """The product of two tensors over the last two axes of the canonical layout.
+
+    (..., row, in) by (..., in, out), or (``transposed``) by (..., out, in).
+    """
+
+    def __init__(self, transposed: bool) -> None:
+        super().__init__()
+        self.transposed = transposed
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        first, second = to_canonical(first), to_canonical(second)
+        return to_internal(first @ (second.mT if self.transposed else second))
+
+
+class GridSample(nn.Module):
+    """Maps (batch, channel, head, height, width) at places (batch, 2, head, query, point), from -1 to 1.
+
+    Gives (batch, channel, head, query, point); bilinear, without aligned corners. ``padding``: "zeros" or "border".
+    """
+
+    def __init__(self, padding: str) -> None:
+        super().__init__()
+        self.padding = padding
+
+    def forward(self, maps: Tensor, places: Tensor) -> Tensor:
+        heads = maps.shape[2]
+        sampled = F.grid_sample(
+            maps.transpose(1, 2).flatten(0, 1),
+            places.movedim(1, -1).flatten(0, 1),
+            padding_mode=self.padding,
+            align_corners=False,
+        )
+        # In the memory of canonical arrays, as what is computed with it: mixed layouts take several times as long.
+        return to_internal(sampled.unflatten(0, (-1, heads)).movedim(2, -1).contiguous())
 
 
 class Concat(nn.Module):

@@ -24,7 +24,8 @@ from ported_models.twins import torch_recurrent as recurrent
 class Twin(nn.Module):
     """Runs ``graph`` layer by layer; takes and returns the internal layout (channel axis at position 1).
 
-    Each layer's module is called once, with the outputs of the layers that it reads, in their order.
+    Each layer's module is called once, with the outputs of the layers that it reads, in their order. An output that no
+    later layer reads is let go of.
     ``dtype`` names the type of the parameters and the input.
     """
 
@@ -38,6 +39,7 @@ class Twin(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         outputs: dict[str, Tensor] = {}
+        last_reader = {name: layer.name for layer in self.graph for name in layer.inputs}
         for layer in self.graph:
             inputs = [outputs[name] for name in layer.inputs] or [x]
             module = self._modules[layer.name]
@@ -50,6 +52,9 @@ class Twin(nn.Module):
                     f"the graph says {layer.shape} (batch left out, channels last); "
                     "check the shape of the input and the layer's attributes"
                 )
+            for name in set(layer.inputs):
+                if last_reader[name] == layer.name and name != self.graph.output:
+                    del outputs[name]
         return outputs[self.graph.output]
 
 
@@ -229,6 +234,13 @@ def _layer_norm(layer: Layer, convert: _Converter) -> nn.Module:
     return _scaled(layer, convert, kind(shape, eps=layer.attributes["epsilon"], device="meta"))
 
 
+def _rms_norm(layer: Layer, convert: _Converter) -> nn.Module:
+    shape = layer.shape[-layer.attributes["axes_count"] :]
+    kind = nn.RMSNorm if len(layer.shape) == 1 else own.ChannelRMSNorm
+    norm = kind(shape, eps=layer.attributes["epsilon"], device="meta")
+    return convert.fill(norm, weight=layer.weights.get("gamma", np.ones(shape)))
+
+
 def _group_norm(layer: Layer, convert: _Converter) -> nn.Module:
     a = layer.attributes
     norm = nn.GroupNorm(a["groups"], layer.shape[-1], eps=a["epsilon"], device="meta")
@@ -321,6 +333,7 @@ _MODULES: dict[str, Build] = {
     "global_max_pool": _global_max_pool,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
+    "rms_norm": _rms_norm,
     "group_norm": _group_norm,
     "lrn": _lrn,
     "affine": _affine,
@@ -336,6 +349,8 @@ _MODULES: dict[str, Build] = {
     "upsample": _upsample,
     "add": _simple(own.Add),
     "multiply": _simple(own.Multiply),
+    "matmul": lambda layer, convert: own.MatMul(layer.attributes["transposed"]),
+    "grid_sample": lambda layer, convert: own.GridSample(layer.attributes["padding"]),
     "concat": lambda layer, convert: own.Concat(_axis(layer)),
     "dropout": lambda layer, convert: nn.Dropout(layer.attributes["rate"]),
     **dict.fromkeys(RECURRENT_KINDS, recurrent.recurrent),

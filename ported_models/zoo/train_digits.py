@@ -13,6 +13,7 @@ NAME = "digits-cnn"
 SEED = 2
 HELD_OUT = 360
 EPOCHS = 40
+SPLIT = f"numpy default_rng({SEED}).permutation(1797): the last {HELD_OUT} are held out"
 
 
 def digits() -> Data:
@@ -55,7 +56,7 @@ def main() -> None:
         facts={
             "seed": SEED,
             "epochs": EPOCHS,
-            "split": f"numpy default_rng({SEED}).permutation(1797): the last {HELD_OUT} are held out",
+            "split": SPLIT,
             "versions": {"scikit-learn": sklearn.__version__},
         },
     )

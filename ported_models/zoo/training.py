@@ -30,7 +30,9 @@ class Data:
     held_out_labels: np.ndarray
 
 
-def train(layers: dict[str, nn.Module], data: Data, epochs: int, seed: int, rate: float = 6e-3) -> nn.Module:
+def train(
+    layers: dict[str, nn.Module], data: Data, epochs: int, seed: int, rate: float = 6e-3
+) -> nn.Sequential:
     """A sequence of ``layers`` trained with Adam and a one-cycle learning rate up to ``rate``, ready for inference.
 
     ``layers`` are created by the caller, whose weights are drawn anew here from ``seed``; one thread, so
@@ -59,10 +61,13 @@ def train(layers: dict[str, nn.Module], data: Data, epochs: int, seed: int, rate
     return module.eval()
 
 
-def store(name: str, module: nn.Module, data: Data, facts: dict[str, Any]) -> None:
+def store(
+    name: str, module: nn.Module, data: Data, facts: dict[str, Any], model: PortedModel | None = None
+) -> None:
     """Write ``<name>.onnx``, ``<name>.json`` and ``<name>-examples.npy`` into the data folder.
 
-    The examples are the first held-out input of each of the first classes that the network gets right.
+    ``model``: the same network; left out, it is read from ``module``. The examples are the first held-out input of each
+    of the first classes that the network gets right.
     """
     import torch
 
@@ -72,7 +77,8 @@ def store(name: str, module: nn.Module, data: Data, facts: dict[str, Any]) -> No
         predicted = module(_channels_first(data.held_out_inputs)).argmax(1).numpy()
     right = predicted == data.held_out_labels
     chosen = [int(np.flatnonzero(right & (data.held_out_labels == label))[0]) for label in range(EXAMPLES)]
-    model: PortedModel = from_module(module, _channels_first(data.inputs[:1]), name)
+    if model is None:
+        model = from_module(module, _channels_first(data.inputs[:1]), name)
     versions = {"torch": torch.__version__, "numpy": np.__version__, **facts["versions"]}
     facts = facts | {
         "held_out": len(right),

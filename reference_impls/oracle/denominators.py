@@ -6,12 +6,23 @@ divisions serve whatever relevance is divided, and whatever stabilizer is tried 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from harness.divisions import Division, Stage
 from harness.graph import Layer
-from harness.methods import AlphaBetaOfMaxima, BatchNormReverse, FusedBatchNorm, Linearized, Rule
-from reference_impls.oracle import derivative, forward, linear
+from harness.methods import (
+    AlphaBetaOfMaxima,
+    BatchNormReverse,
+    FusedBatchNorm,
+    HeldNorm,
+    Linearized,
+    Rule,
+    ShareProduct,
+    SignSplit,
+)
+from reference_impls.oracle import attention, derivative, forward, linear
 from reference_impls.oracle.batch_norm_rules import lines, reversed_parts
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.parts import Denominator, away_from_zero, divisor_of, own_weights, without_bias
@@ -39,6 +50,12 @@ def divisions(layer: Layer, inputs: Arrays, rule: Rule) -> tuple[Stage, ...]:
         return ()
     if isinstance(rule, Linearized):
         return ((_linearized(layer, inputs, rule),),)
+    if isinstance(rule, ShareProduct):
+        return ((_product(layer, inputs, rule),),)
+    if isinstance(rule, HeldNorm):
+        return ((_held(layer, inputs, rule),),)
+    if isinstance(rule, SignSplit):
+        return (_split(layer, inputs, rule),)
     return (_stage(layer, inputs, terms_of(rule)),)
 
 
@@ -53,6 +70,56 @@ def _linearized(layer: Layer, inputs: Arrays, rule: Linearized) -> Division:
     return Division(
         1.0, output, divisor_of(rule.stabilizer, inputs)(output), output - constant, constant, back
     )
+
+
+def _product(layer: Layer, inputs: Arrays, rule: ShareProduct) -> Division:
+    """``d = n z``, all of which is passed down."""
+    counted = attention.counted_inputs(layer, inputs, rule)
+    denominator = len(counted) * forward.apply(layer, inputs)
+
+    def back(s: np.ndarray) -> Arrays:
+        passed = derivative.vjp(layer, inputs, s)
+        return tuple(
+            x * each if place in counted else np.zeros(x.shape)
+            for place, (x, each) in enumerate(zip(inputs, passed, strict=True))
+        )
+
+    stabilized = divisor_of(rule.stabilizer, inputs)(denominator)
+    return Division(1.0, denominator, stabilized, denominator, np.zeros(()), back)
+
+
+def _held(layer: Layer, inputs: Arrays, rule: HeldNorm) -> Division:
+    """``d = y``: what is passed down, and beta."""
+    (x,) = inputs
+    denominator = attention.held_output(layer, x, rule.bias)
+    contributions = attention.held_output(layer, x, bias=False)
+
+    def back(s: np.ndarray) -> Arrays:
+        return (x * attention.held_norm_back(layer, x, s),)
+
+    stabilized = divisor_of(rule.stabilizer, inputs)(denominator)
+    return Division(1.0, denominator, stabilized, contributions, denominator - contributions, back)
+
+
+def _split(layer: Layer, inputs: Arrays, rule: SignSplit) -> Stage:
+    """The sum of the positive parts where it counts, and that of the negative parts."""
+    above = forward.apply(layer, inputs) > 0
+
+    def side(part: Callable[[np.ndarray], np.ndarray], counts: np.ndarray) -> Division:
+        parts = tuple(part(np.broadcast_to(x, above.shape)) for x in inputs)
+        denominator = np.sum(parts, axis=0)
+
+        def back(s: np.ndarray) -> Arrays:
+            return tuple(
+                linear.unbroadcast(each * s, shape)
+                for each, shape in zip(parts, layer.input_shapes, strict=True)
+            )
+
+        # The side that does not count may be zero.
+        stabilized = np.where(counts, divisor_of(rule.stabilizer, inputs)(denominator), 1.0)
+        return Division(1.0, denominator, stabilized, denominator, np.zeros(()), back, counts=counts)
+
+    return side(lambda a: np.maximum(a, 0.0), above), side(lambda a: np.minimum(a, 0.0), ~above)
 
 
 def _stage(layer: Layer, inputs: Arrays, terms: Terms) -> Stage:

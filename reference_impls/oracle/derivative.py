@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.errors import UnsupportedLayerError
 from harness.graph import RECURRENT_KINDS, Layer
-from reference_impls.oracle import forward, linear, recurrent
+from reference_impls.oracle import attention, forward, linear, recurrent
 from reference_impls.oracle.activations import ELEMENTWISE
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.windows import pooling_windows
@@ -204,6 +204,9 @@ PRODUCTS: dict[str, Callable[[Layer, Arrays, np.ndarray], Arrays]] = {
     "take": take,
     "resample": resample,
     "multiply": multiply,
+    "matmul": attention.matmul_vjp,
+    "grid_sample": attention.grid_sample_vjp,
+    "rms_norm": attention.rms_norm_vjp,
     **{f"max_pool{rank}d": max_pool for rank in (1, 2, 3)},
     "global_max_pool": global_max_pool,
     "flatten": reshape,

@@ -10,11 +10,15 @@ from harness.methods import (
     FusedBatchNorm,
     Gradient,
     GuidedReLU,
+    HeldNorm,
     Linearized,
     Pass,
     ReplaceZero,
     Rule,
+    ShareProduct,
     SignedEpsilon,
+    SignSplit,
+    SoftmaxTaylor,
     Unprotected,
     Z,
 )
@@ -44,7 +48,24 @@ def formula(layer: Layer, rule: Rule) -> Formula | None:
             return Formula("return [np.maximum(R, 0.0)]")
         case Linearized() if layer.traits.weighted:
             return formula(layer, Z(stabilizer=rule.stabilizer))
-        case FusedBatchNorm() | BatchNormReverse() | Linearized() | AlphaBetaOfMaxima():
+        case SoftmaxTaylor():
+            axis = layer.attributes["axis"]
+            return Formula(
+                f"e = np.exp(x - x.max(axis={axis}, keepdims=True))\n"
+                f"y = e / e.sum(axis={axis}, keepdims=True)\n"
+                f"return [np.where(np.isneginf(x), 0.0, x) * (R - y * R.sum(axis={axis}, keepdims=True))]"
+            )
+        case ShareProduct():
+            return _product(layer, rule)
+        case SignSplit():
+            return Formula(
+                "z = sum(inputs)\n"
+                "up = np.where(z > 0, R / S(sum(P(x) for x in inputs)), 0.0)\n"
+                "down = np.where(z > 0, 0.0, R / S(sum(N(x) for x in inputs)))\n"
+                "return [P(x) * up + N(x) * down for x in inputs]",
+                "".join(_PARTS.values()) + _stabilizer(rule.stabilizer),
+            )
+        case FusedBatchNorm() | BatchNormReverse() | Linearized() | AlphaBetaOfMaxima() | HeldNorm():
             return None
     terms = terms_of(rule)
     if terms.cancels:
@@ -56,6 +77,24 @@ def formula(layer: Layer, rule: Rule) -> Formula | None:
     body = _body(terms, "bias" in layer.weights)
     parts = "".join(text for name, text in _PARTS.items() if f"{name}(" in body)
     return Formula(body, parts + _stabilizer(terms.stabilizer))
+
+
+def _product(layer: Layer, rule: ShareProduct) -> Formula | None:
+    """At a matrix product; None at others."""
+    if layer.kind != "matmul":
+        return None
+    upright = "np.swapaxes(b, -1, -2)" if layer.attributes["transposed"] else "b"
+    to_b = "np.swapaxes(a, -1, -2) @ q"
+    both = {
+        "a": f"a * (q @ np.swapaxes({upright}, -1, -2))",
+        "b": f"b * ({f'np.swapaxes({to_b}, -1, -2)' if layer.attributes['transposed'] else to_b})",
+    }
+    zeros = {"first": ("b",), "second": ("a",), "both": ()}[rule.to]
+    shares = ", ".join(f"np.zeros({name}.shape)" if name in zeros else text for name, text in both.items())
+    times = "2 * " if rule.to == "both" else ""
+    return Formula(
+        f"a, b = inputs\nq = R / S({times}(a @ {upright}))\nreturn [{shares}]", _stabilizer(rule.stabilizer)
+    )
 
 
 def _body(terms: Terms, biased: bool) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.errors import UnsupportedLayerError
 from harness.graph import RECURRENT_KINDS, Graph, Layer
-from reference_impls.oracle import linear, recurrent
+from reference_impls.oracle import attention, linear, recurrent
 from reference_impls.oracle.activations import ELEMENTWISE
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.windows import pooling_windows
@@ -250,6 +250,9 @@ FUNCTIONS: dict[str, Callable[[Layer, Arrays], np.ndarray]] = {
     "take": take,
     "resample": resample,
     "multiply": multiply,
+    "matmul": attention.matmul,
+    "grid_sample": attention.grid_sample,
+    "rms_norm": attention.rms_norm,
     "max_pool1d": max_pool,
     "max_pool2d": max_pool,
     "max_pool3d": max_pool,

@@ -17,38 +17,52 @@ from harness.methods import (
     FusedBatchNorm,
     Gradient,
     GuidedReLU,
+    HeldNorm,
     Linearized,
     Pass,
     Rule,
+    ShareProduct,
     SignedEpsilon,
+    SignSplit,
+    SoftmaxTaylor,
     Z,
 )
-from reference_impls.oracle import activation_rules, batch_norm_rules, derivative, forward, maxima, recurrent
+from reference_impls.oracle import (
+    activation_rules,
+    attention,
+    batch_norm_rules,
+    derivative,
+    forward,
+    maxima,
+    recurrent,
+)
 from reference_impls.oracle.linear import Arrays
-from reference_impls.oracle.parts import Denominator, Stabilizing, divisor_of
+from reference_impls.oracle.parts import Denominator, Stabilizing, divisor_of, require
 from reference_impls.oracle.terms import has_terms, shares, terms_of
 
 #: Rules that divide by nothing.
-UNDIVIDED = Pass | Gradient | GuidedReLU | Deconvolution
+UNDIVIDED = Pass | Gradient | GuidedReLU | Deconvolution | SoftmaxTaylor
+#: Rules with a step of their own, one division each or two.
+OWN = BatchNormReverse | Linearized | AlphaBetaOfMaxima | ShareProduct | HeldNorm | SignSplit
 
 
 def has(rule: Rule) -> bool:
     """Whether the oracle has ``rule`` and, where it is made of another, that one too."""
     if isinstance(rule, FusedBatchNorm):
         return has_terms(rule.rule)
-    return isinstance(rule, UNDIVIDED | BatchNormReverse | Linearized | AlphaBetaOfMaxima) or has_terms(rule)
+    return isinstance(rule, UNDIVIDED | OWN) or has_terms(rule)
 
 
 def stabilizer_of(rule: Rule) -> Stabilizing | None:
     """What keeps the denominators of ``rule`` from zero; None where it has no denominator."""
     match rule:
-        case Pass() | Gradient() | GuidedReLU() | Deconvolution():
+        case Pass() | Gradient() | GuidedReLU() | Deconvolution() | SoftmaxTaylor():
             return None
         case FusedBatchNorm():
             return stabilizer_of(rule.rule)
         case BatchNormReverse():
             return SignedEpsilon(rule.epsilon)
-        case Linearized() | AlphaBetaOfMaxima():
+        case Linearized() | AlphaBetaOfMaxima() | ShareProduct() | HeldNorm() | SignSplit():
             return rule.stabilizer
     return terms_of(rule).stabilizer
 
@@ -90,11 +104,39 @@ def propagate(
                 quotients = relevance / divide_by(forward.apply(layer, inputs))
                 passed = derivative.vjp(layer, inputs, quotients)
                 return tuple(x * each for x, each in zip(inputs, passed, strict=True))
+            case SoftmaxTaylor():
+                require(layer, rule, ("softmax",))
+                output = forward.apply(layer, inputs)
+                return (attention.softmax_taylor(inputs[0], output, relevance, layer.attributes["axis"]),)
+            case ShareProduct() | HeldNorm() | SignSplit():
+                divide_by = divisor_of(rule.stabilizer, inputs) if divisor is None else divisor
+                return _of_attention(layer, inputs, relevance, rule, divide_by)
         if layer.traits.family == "recurrent" and isinstance(rule, Z | Epsilon):
             stabilizer = terms_of(rule).stabilizer
             divide_by = divisor_of(stabilizer, inputs) if divisor is None else divisor
             return recurrent.held_gates(layer, inputs, relevance, divide_by, rule.bias)
         return shares(layer, inputs, relevance, rule, divisor)
+
+
+def _of_attention(
+    layer: Layer,
+    inputs: Arrays,
+    relevance: np.ndarray,
+    rule: ShareProduct | HeldNorm | SignSplit,
+    divide_by: Denominator,
+) -> Arrays:
+    match rule:
+        case ShareProduct():
+            output = forward.apply(layer, inputs)
+
+            def pull(s: np.ndarray) -> Arrays:
+                return derivative.vjp(layer, inputs, s)
+
+            return attention.share_product(layer, inputs, relevance, rule, divide_by, output, pull)
+        case HeldNorm():
+            return attention.held_norm(layer, inputs, relevance, rule, divide_by)
+        case SignSplit():
+            return attention.sign_split(layer, inputs, relevance, rule, divide_by)
 
 
 def _require_shapes(layer: Layer, inputs: Arrays, relevance: np.ndarray) -> None:

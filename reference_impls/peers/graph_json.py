@@ -18,6 +18,7 @@ NOT_IN_KERAS_2 = (
     *("mish", "hard_swish", "hard_sigmoid", "clip", "prelu"),
     *("group_norm", "lrn", "affine", "pad", "take", "resample"),
     *("lstm", "gru", "simple_rnn", "embedding"),
+    *("rms_norm", "matmul", "grid_sample"),
 )
 
 

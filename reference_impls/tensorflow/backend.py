@@ -24,6 +24,7 @@ from harness.methods import (
     GradCam,
     Gradient,
     GuidedReLU,
+    HeldNorm,
     InputItself,
     InputPlusNoise,
     IntegratedGradients,
@@ -31,9 +32,12 @@ from harness.methods import (
     Method,
     Pass,
     ReplaceZero,
+    ShareProduct,
     Sign,
     SignedEpsilon,
+    SignSplit,
     Smoothed,
+    SoftmaxTaylor,
     StdEpsilon,
     TimesSign,
     UniformNoise,
@@ -59,6 +63,10 @@ OTHER_RULES = (
     Deconvolution,
     FusedBatchNorm,
     BatchNormReverse,
+    ShareProduct,
+    SoftmaxTaylor,
+    HeldNorm,
+    SignSplit,
 )
 STABILIZERS = (ReplaceZero, SignedEpsilon, Unprotected)
 PROCEDURES = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -95,11 +95,20 @@ class Step:
             return self.affine.apply(self.inputs[0], self.affine.weights)
         return self.twin.function(*self.inputs)
 
-    def pullback(self, s: Tensor) -> Tensors:
-        """``J^T s``, the layer's vector-Jacobian product at its inputs, one tensor for each of them."""
+    def pullback(self, s: Tensor, places: Sequence[int] | None = None) -> Tensors:
+        """``J^T s``, the layer's vector-Jacobian product at its inputs, one tensor for each of them.
+
+        ``places``: those of the inputs that are asked for, the others being held; None for all.
+        """
         if self.affine is not None:
             return (self.affine.transpose(self.inputs[0], self.affine.weights, s),)
-        return _pullback(self.twin.function, self.inputs, s)
+        moved = tuple(range(len(self.inputs))) if places is None else tuple(places)
+
+        def function(*points: Tensor) -> Tensor:
+            by_place = dict(zip(moved, points, strict=True))
+            return self.twin.function(*(by_place.get(place, x) for place, x in enumerate(self.inputs)))
+
+        return _pullback(function, tuple(self.inputs[place] for place in moved), s)
 
 
 def twin_layer(layer: Layer, keras_layer: Any, dtype: str) -> TwinLayer:

@@ -18,12 +18,22 @@ from harness.methods import (
     FusedBatchNorm,
     Gradient,
     GuidedReLU,
+    HeldNorm,
     Linearized,
     Pass,
     Rule,
+    ShareProduct,
     SignedEpsilon,
+    SignSplit,
+    SoftmaxTaylor,
     Stabilizer,
     Z,
+)
+from reference_impls.tensorflow.attention import (
+    held_norm_shares,
+    product_shares,
+    sign_split_shares,
+    softmax_shares,
 )
 from reference_impls.tensorflow.batch_norm import fused_lines, reversed_batch_norm
 from reference_impls.tensorflow.kernel_rules import alpha_beta_of_maxima, kernel_shares
@@ -60,6 +70,18 @@ def propagate(step: Step, relevance: Tensor, rule: Rule) -> Tensors:
         case BatchNormReverse():
             _require(step, rule, step.layer.kind == "batch_norm", "a batch norm")
             return (reversed_batch_norm(step, relevance, rule.epsilon),)
+        case ShareProduct():
+            _require_product(step, rule)
+            return product_shares(step, relevance, rule)
+        case SoftmaxTaylor():
+            _require(step, rule, step.layer.kind == "softmax", "a softmax")
+            return (softmax_shares(step, relevance),)
+        case HeldNorm():
+            _require(step, rule, step.layer.kind in ("layer_norm", "rms_norm"), "a layer norm or an RMS norm")
+            return (held_norm_shares(step, relevance, rule),)
+        case SignSplit():
+            _require(step, rule, step.layer.kind == "add", "an addition")
+            return sign_split_shares(step, relevance, rule)
         case Z() | Epsilon() if step.affine is None and step.layer.traits.sums:
             stabilizer = SignedEpsilon(rule.epsilon) if isinstance(rule, Epsilon) else rule.stabilizer
             return _sum_shares(step, relevance, stabilizer)
@@ -77,6 +99,15 @@ def propagate(step: Step, relevance: Tensor, rule: Rule) -> Tensors:
 def _require(step: Step, rule: Rule, fits: bool, needed: str) -> None:
     if not fits:
         raise _unfit(rule, step, needed)
+
+
+def _require_product(step: Step, rule: ShareProduct) -> None:
+    if step.layer.kind == "grid_sample":
+        _require(
+            step, rule, rule.to == "first", "to='first' where maps are sampled (places get no relevance)"
+        )
+    products = ("matmul", "multiply", "grid_sample")
+    _require(step, rule, step.layer.kind in products, "a product of tensors that the network computes")
 
 
 def _unfit(rule: Rule, step: Step, needed: str) -> UnsupportedMethodError:

@@ -11,7 +11,7 @@ from harness.backends import backend_named
 from harness.errors import UnsupportedMethodError
 from harness.graph import RECURRENT_KINDS, Graph
 from harness.methods import AlphaBeta, Assignment, Composite, Epsilon, Gradient, Method, Pass, Rule, Z
-from harness.methods.rules import SignedEpsilon
+from harness.methods.stabilizers import SignedEpsilon
 from ported_models import PortedModel
 from ported_models.build import Builder
 from reference_impls.oracle.derivative import vjp

@@ -23,7 +23,7 @@ METHODS = (
     "backtrace.contrast",
 )
 #: No reading, and refused by name.
-REFUSED = {"gru", "simple_rnn", "upsample", "resample", "lrn"}
+REFUSED = {"gru", "simple_rnn", "upsample", "resample", "lrn", "rms_norm", "matmul", "grid_sample"}
 
 
 def far(reference: np.ndarray, candidate: np.ndarray) -> float:

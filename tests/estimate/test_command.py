@@ -13,7 +13,9 @@ from harness.engine.store import LIMIT_VARIABLE
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
 
-def test_an_estimate_is_of_the_right_size_and_a_run_compares_itself_with_it(tmp_path, monkeypatch) -> None:
+def test_an_estimate_is_of_the_right_size_and_a_run_compares_itself_with_it(
+    tmp_path, own_cache, monkeypatch
+) -> None:
     monkeypatch.setenv(LIMIT_VARIABLE, "1G")
     monkeypatch.chdir(tmp_path)
     sides = ["--reference", "torch", "--candidate", "torch"]

@@ -127,7 +127,10 @@ def test_commutative(kind: str, seed: int) -> None:
         assert not KINDS[kind].commutative and len(inputs) == 1
         return
     turned = replace(layer, input_shapes=layer.input_shapes[::-1])
-    same = np.array_equal(apply(layer, inputs), apply(turned, inputs[::-1]))
+    try:
+        same = np.array_equal(apply(layer, inputs), apply(turned, inputs[::-1]))
+    except (ValueError, IndexError):  # inputs of other axes: they cannot change places
+        same = False
     assert KINDS[kind].commutative == same
 
 

@@ -40,6 +40,22 @@ def test_terms_are_counted_by_hand() -> None:
     assert longest_sum(graph) == 100
 
 
+def test_sums_of_attention_run_along_their_own_axes() -> None:
+    """Two heads of 5 queries, 7 tokens and 3 channels; maps of 2 heads read by 5 queries at 4 points each."""
+    heads = ("batch", "axis_1", "axis_2", "channel")
+    scores = Layer("scores", "softmax", ("x",), ((2, 5, 7),), (2, 5, 7), heads, {"axis": -1})
+    norm = Layer("norm", "layer_norm", ("x",), ((5, 6),), (5, 6), heads[:3], {"axes_count": 1})
+    both = Layer("both", "rms_norm", ("x",), ((5, 6),), (5, 6), heads[:3], {"axes_count": 2})
+    query = Layer(
+        "query", "matmul", ("x", "y"), ((2, 5, 3), (2, 7, 3)), (2, 5, 7), heads, {"transposed": True}
+    )
+    maps = Layer("maps", "grid_sample", ("x", "y"), ((2, 9, 9, 3), (2, 5, 4, 2)), (2, 5, 4, 3), heads)
+    layers = (scores, norm, both, query, maps)
+    # A bilinear value is a sum of four; back to a pixel may come all 5 * 4 places of its head.
+    assert [forward_terms(layer) for layer in layers] == [7, 6, 30, 3, 4]
+    assert [backward_terms(layer) for layer in layers] == [7, 6, 30, 7, 20]
+
+
 def test_two_orders_of_one_long_sum_are_equivalent_and_a_missing_term_is_not() -> None:
     n = 25088
     weights = np.random.default_rng(0).random((n, 64)) ** 2

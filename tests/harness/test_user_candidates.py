@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.thinned(0.4)
+
 #: A candidate that is the oracle but for a ``FACTOR``, and that does ``fault`` where `gradient` is explained.
 CANDIDATE = """
 from __future__ import annotations
@@ -21,8 +23,6 @@ import {helper}
 from dataclasses import dataclass, replace
 from harness.backends import backend_named
 from harness.backends import Arrays
-
-pytestmark = pytest.mark.thinned(0.4)
 
 oracle = backend_named("oracle")
 

@@ -24,7 +24,11 @@ Pick = Callable[[Sequence[Any]], Any]
 
 
 def single_layer_graph(kind: str, rng: np.random.Generator) -> Graph:
-    """A graph of the input and one layer of ``kind`` (add, multiply, concat: and a ReLU beside the input)."""
+    """A graph of the input and one layer of ``kind``, called ``layer``; before it what makes several inputs of one.
+
+    add, multiply, concat, matmul: a ReLU beside the input. grid_sample: the input's first values are the maps, those
+    that follow the places.
+    """
     return _single(kind, lambda options: options[int(rng.integers(len(options)))], rng)
 
 
@@ -60,6 +64,8 @@ def _drawn_rng(draw: st.DrawFn) -> np.random.Generator:
 
 
 def _single(kind: str, pick: Pick, rng: np.random.Generator) -> Graph:
+    if kind == "grid_sample":
+        return _sampled(pick)
     space = _spatial_axes(kind, pick)
     channels = pick((1, 2, 3, 4))
     shape = (*(pick((5, 6, 7, 9) if space < 3 else (5, 6)) for _ in range(space)), channels)
@@ -73,6 +79,13 @@ def _single(kind: str, pick: Pick, rng: np.random.Generator) -> Graph:
         b.add("relu", "other")
         axis = -pick(range(1, space + 2))
         b.add(kind, "layer", ["input", "other", "input"], {"axis": axis})
+    elif kind == "matmul":
+        b.add("relu", "other")
+        b.add("take", "rows", attributes={"axis": -2, "indices": (3, 0, 1)})
+        transposed = pick((False, True))
+        if not transposed:
+            b.add("permute", "columns", attributes={"dims": (*range(1, space), space + 1, space)})
+        b.add(kind, "layer", ["input", b.last], {"transposed": transposed})
     else:
         attributes, weights = _attributes(kind, shape, pick), {}
         if kind in _WEIGHTS:
@@ -81,10 +94,35 @@ def _single(kind: str, pick: Pick, rng: np.random.Generator) -> Graph:
     return b.graph()
 
 
+def _sampled(pick: Pick) -> Graph:
+    """Maps of 1 or 2 heads, and places of which some are outside."""
+    maps = (pick((1, 2)), pick((1, 3, 4)), pick((2, 5)), pick((1, 3)))
+    places = (maps[0], pick((1, 3)), pick((1, 2)), 2)
+    parts = {"maps": maps, "places": places}
+    sizes = {name: int(np.prod(shape)) for name, shape in parts.items()}
+    b = Builder("single_grid_sample", (sum(sizes.values()),))
+    start = 0
+    for name, shape in parts.items():
+        indices = tuple(range(start, start + sizes[name]))
+        b.add("take", f"{name}_values", "input", {"axis": -1, "indices": indices})
+        b.add("reshape", name, attributes={"target": shape})
+        start += sizes[name]
+    b.add("grid_sample", "layer", list(parts), {"padding": pick(("zeros", "border"))})
+    return b.graph()
+
+
 def _spatial_axes(kind: str, pick: Pick) -> int:
     if kind.endswith(("1d", "2d", "3d")):
         return int(kind[-2])
-    if kind in ("global_average_pool", "global_max_pool", "zero_pad", "crop", "upsample", "permute"):
+    if kind in (
+        "global_average_pool",
+        "global_max_pool",
+        "zero_pad",
+        "crop",
+        "upsample",
+        "permute",
+        "matmul",
+    ):
         return pick((1, 2))
     if kind in RECURRENT_KINDS:
         return 1
@@ -138,6 +176,7 @@ def _attributes(kind: str, shape: tuple[int, ...], pick: Pick) -> dict[str, Any]
     choices: dict[str, Callable[[], dict[str, Any]]] = {
         "batch_norm": lambda: {"epsilon": pick((1e-5, 1e-3))},
         "layer_norm": lambda: {"epsilon": pick((1e-5, 1e-3)), "axes_count": pick(range(1, space + 2))},
+        "rms_norm": lambda: {"epsilon": pick((1e-6, 1e-3)), "axes_count": pick(range(1, space + 2))},
         "group_norm": lambda: {
             "epsilon": pick((1e-5, 1e-3)),
             "groups": pick([n for n in range(1, channels + 1) if channels % n == 0]),
@@ -256,6 +295,13 @@ def _layer_norm_weights(
     return {key: rng.standard_normal(sides) for key in ("gamma", "beta") if pick((True, False))}
 
 
+def _rms_norm_weights(
+    shape: Shape, attributes: dict[str, Any], pick: Pick, rng: np.random.Generator
+) -> Weights:
+    sides = shape[-attributes["axes_count"] :]
+    return {"gamma": rng.standard_normal(sides)} if pick((True, False)) else {}
+
+
 def _channel_weights(
     shape: Shape, attributes: dict[str, Any], pick: Pick, rng: np.random.Generator
 ) -> Weights:
@@ -315,6 +361,7 @@ _WEIGHTS: dict[str, Callable[[Shape, dict[str, Any], Pick, np.random.Generator],
     "separable_conv2d": _separable_weights,
     "batch_norm": _batch_norm_weights,
     "layer_norm": _layer_norm_weights,
+    "rms_norm": _rms_norm_weights,
     "scale": _scale_weights,
     "group_norm": _channel_weights,
     "prelu": _prelu_weights,

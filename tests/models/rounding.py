@@ -68,6 +68,7 @@ _LINEAR: dict[str, Callable[[Layer], int]] = {
     "affine": lambda layer: 2,
     "resample": lambda layer: layer.weights["matrix"].shape[1],
     "add": lambda layer: 1,
+    "matmul": lambda layer: layer.input_shapes[0][-1],
     "multiply": lambda layer: math.prod(layer.input_shapes[0]) + 2,
 }
 
@@ -112,6 +113,23 @@ def _normalised(layer: Layer, x: np.ndarray, y: np.ndarray, axes: tuple[int, ...
     return (n + 8) * gamma * (m / d + math.sqrt(n) * (m / d) ** 2) + beta + np.abs(y)
 
 
+def _rms_norm(layer: Layer, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """A sum of ``n`` squares, all positive, under a root, a quotient and a product: each relative to the result."""
+    n = math.prod(layer.shape[-layer.attributes["axes_count"] :])
+    return (n + 8) * np.abs(y)
+
+
+def _grid_sample(layer: Layer, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Four products with weights of 4 operations; a place among ``size`` pixels is off by 4 of their number.
+
+    What is between pixels moves by at most twice the largest value of the map from one to the next; ``x`` holds the
+    maps and the places, both of which its largest value bounds.
+    """
+    largest = np.abs(x).max()
+    reach = max(layer.input_shapes[0][1:3]) * (largest + 1)
+    return np.full_like(y, (4 * 8 + 2 * 2 * 4 * reach) * largest)
+
+
 def _softmax(layer: Layer, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """``exp`` makes its argument's error, ``2 max |x|`` roundings, a relative one; then come ``n`` sums."""
     return (2 * layer.shape[layer.attributes["axis"]] + 4 * np.abs(x).max() + 8) * y
@@ -135,5 +153,7 @@ _NONLINEAR: dict[str, Callable[[Layer, np.ndarray, np.ndarray], np.ndarray]] = {
     **dict.fromkeys(("lrn",), _power),
     "layer_norm": _layer_norm,
     "group_norm": _group_norm,
+    "rms_norm": _rms_norm,
+    "grid_sample": _grid_sample,
     "upsample": _upsample,
 }

@@ -82,8 +82,12 @@ class TestMatrixProducts:
         graph = read_and_compare(exported(nodes, ["n", 3], {"w": kernel, "b": whole_numbers(1, 1, 4)}))
         assert graph[graph.output].weights["kernel"].shape == (3, 4)
 
-    def test_a_product_of_two_layers_is_refused(self) -> None:
-        refused([node("Relu", "x", "h"), node("MatMul", "x h")], [3, 3], "computed from the input")
+    def test_a_product_of_two_layers_of_a_sample_is_one(self) -> None:
+        nodes = [node("Relu", "x", "h"), node("MatMul", "x h", "p"), node("Flatten", "p")]
+        assert kinds(read_and_compare(exported(nodes, ["n", 3, 3]))) == ["relu", "matmul", "flatten"]
+
+    def test_a_product_over_the_batch_is_refused(self) -> None:
+        refused([node("Relu", "x", "h"), node("MatMul", "x h")], ["n", 3], "multiplies along the batch axis")
 
     def test_weights_that_are_computed_from_constants_are_folded(self) -> None:
         constants = {"w": whole_numbers(0, 4, 3)}
@@ -465,7 +469,14 @@ class TestLayout:
         assert graph.layers[1].shape == (2, 2, 3)
 
     def test_reshape_that_merges_samples_is_refused(self) -> None:
-        refused([node("Reshape", "x t")], ["n", 4, 6], "mixes the batch axis", constants={"t": ints(-1, 6)})
+        refused([node("Reshape", "x t")], ["n", 4, 6], "in one axis with", constants={"t": ints(-1, 6)})
+        refused([node("Reshape", "x t")], ["n", 4, 6], "mixes the batch axis", constants={"t": ints(4, -1)})
+
+    def test_an_output_with_the_batch_behind_is_followed_where_the_batch_has_no_fixed_size(self) -> None:
+        read = read_onnx(exported([node("Transpose", "x", perm=[1, 0, 2])], ["n", 4, 6]), "read")
+        assert (read.free, read.tensors[read.output].order) == (0, (1, 0, 2))
+        read = read_onnx(exported([node("Transpose", "x", perm=[1, 0, 2])], [3, 4, 6]), "read")
+        assert (read.free, read.graph[read.graph.output].shape) == (1, (4, 3, 6))
 
     def test_a_series_through_a_two_dimensional_convolution(self) -> None:
         """tf2onnx writes a one-dimensional convolution as a two-dimensional one of height 1."""

@@ -130,13 +130,20 @@ def test_read_without_its_metadata_a_network_computes_the_same(graph: Graph) -> 
 
 
 def assert_same_function_without_metadata(graph: Graph) -> None:
-    """Both files hold the same operators in one order: ONNX Runtime gives the same bits."""
+    """Both files hold the same operators in one order: ONNX Runtime gives the same bits.
+
+    A layer that is written as a formula and read as its parts (hard swish) gives the same but for two roundings.
+    """
     graph = with_dtype(graph, "float32")
     proto = graph_to_onnx(graph)
     read = onnx_to_graph(as_an_exporters_file(proto), "read")
     assert read.input.shape == graph.input.shape
     x = random_input(graph, np.random.default_rng(0)).astype(np.float32)
-    np.testing.assert_array_equal(run_onnx(graph_to_onnx(read), x), run_onnx(proto, x))
+    given, expected = run_onnx(graph_to_onnx(read), x), run_onnx(proto, x)
+    if [layer.kind for layer in read] == [layer.kind for layer in graph]:
+        np.testing.assert_array_equal(given, expected)
+    else:
+        np.testing.assert_array_max_ulp(given, expected, maxulp=2)
 
 
 def test_a_neutral_file_of_another_version_is_refused() -> None:

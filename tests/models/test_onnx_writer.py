@@ -99,6 +99,11 @@ EXACT = {
     "layer_norm": Case(
         "layer_norm", [[1, 3]], [[-1, 3]], {"epsilon": 3.0}, {"gamma": [2, 4], "beta": [0, 1]}
     ),
+    # Mean of squares (16 + 400) / 2 = 208, epsilon 48: 4 / 16 and 20 / 16; then * (2, 4).
+    "rms_norm": Case("rms_norm", [[4, 20]], [[0.5, 5]], {"epsilon": 48.0}, {"gamma": [2, 4]}),
+    "rms_norm-bare-over-two-axes": Case(
+        "rms_norm", [[4], [20]], [[0.25], [1.25]], {"epsilon": 48.0, "axes_count": 2}
+    ),
     "relu": Case("relu", [-1, 2], [0, 2]),
     "relu6": Case("relu6", [-1, 2, 7], [0, 2, 6]),
     "leaky_relu": Case("leaky_relu", [-4, 2], [-1, 2], {"alpha": 0.25}),
@@ -188,6 +193,36 @@ def test_concatenation_joins_along_the_canonical_axis() -> None:
     builder.add("concat", "joined", ["input", "wider"], {"axis": -2})
     found = canonical(run_onnx(graph_to_onnx(builder.graph()), np.float32([[[[1], [2]], [[3], [4]]]])))
     assert found[0, ..., 0].tolist() == [[1, 2, 1, 2, 0], [3, 4, 3, 4, 0]]
+
+
+@pytest.mark.parametrize(
+    ("transposed", "expected"),
+    # Rows (1, 2), (3, 4) with the columns, then with the rows, of three times themselves.
+    [(False, [[3 + 18, 6 + 24], [9 + 36, 18 + 48]]), (True, [[3 + 12, 9 + 24], [9 + 24, 27 + 48]])],
+)
+def test_a_product_of_two_tensors(transposed: bool, expected: list[list[float]]) -> None:
+    builder = Builder("product", (2, 2))
+    builder.add("scale", "tripled", weights={"kernel": np.array([3, 3], np.float32)})
+    builder.add("matmul", "product", ["input", "tripled"], {"transposed": transposed})
+    found = canonical(run_onnx(graph_to_onnx(builder.graph()), np.float32([[[1, 2], [3, 4]]])))
+    assert found[0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("padding", "expected"),
+    # Head 0 reads in the middle and at the corner, whose other three pixels are outside; head 1 at two pixels.
+    [("zeros", [[2.5, 0.25], [20, 30]]), ("border", [[2.5, 1], [20, 30]])],
+)
+def test_maps_are_sampled_head_by_head(padding: str, expected: list[list[float]]) -> None:
+    builder = Builder("sampled", (2, 2, 2, 1))
+    places = np.array([[[[0, 0], [-1, -1]]], [[[0.5, -0.5], [-0.5, 0.5]]]], np.float32)
+    builder.add("take", "twice", attributes={"axis": -1, "indices": (0, 0)})
+    builder.add("crop", "room", attributes={"padding": ((0, 0), (0, 1), (0, 0))})
+    builder.add("affine", "places", weights={"kernel": np.zeros_like(places), "bias": places})
+    builder.add("grid_sample", "sampled", ["input", "places"], {"padding": padding})
+    maps = np.float32([[[[1], [2]], [[3], [4]]], [[[10], [20]], [[30], [40]]]])
+    found = canonical(run_onnx(graph_to_onnx(builder.graph()), maps[None]))
+    assert found[0, :, 0, :, 0].tolist() == expected
 
 
 def test_a_layer_of_several_operators_is_one_local_function() -> None:

@@ -236,7 +236,7 @@ def test_a_layout_that_reading_contradicts_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    "axes", [("batch", "time"), ("time", "batch", "feature"), ("batch", "time", "place")]
+    "axes", [("batch", "time"), ("time", "sample", "feature"), ("batch", "time", "place")]
 )
 def test_axes_that_name_nothing_are_an_error(axes: tuple[str, ...]) -> None:
     with pytest.raises(InvalidInputError, match="for an example of 3 axes; expected as many different names"):
@@ -258,7 +258,7 @@ REFUSED = {
     "an unknown function": (Function(lambda x: torch.cumsum(x, 1)), r"'cumsum' \(cumsum\) is not supported"),
     "a dropout that is always on": (Function(lambda x: F.dropout(x)), "training=True in evaluation mode too"),
     "an unknown argument": (Function(lambda x: torch.add(x, x, out=x)), "out"),
-    "a changed batch": (Function(lambda x: x.view(1, -1)), "the batch axis first"),
+    "a changed batch": (Function(lambda x: x.view(1, -1)), "the batch as an axis by itself"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +23,7 @@ from ported_models.twins.forward import (
     torch_activations,
 )
 from ported_models.twins.layout import to_canonical, to_internal
-from tests.models.graphs import branching_graph, random_input
+from tests.models.graphs import branching_graph, random_input, single_layer_graph
 from tests.models.onnx_runs import assert_twins_agree
 
 
@@ -97,6 +98,30 @@ def test_torch_modules_run_once_in_order_with_their_inputs_untouched(graph: Grap
     assert all(torch.equal(outputs[name], copies[name]) for name in outputs)
 
 
+def test_the_torch_twin_lets_go_of_what_no_later_layer_reads() -> None:
+    b = Builder("net", (2,))
+    b.add("relu", "first")
+    b.add("tanh", "second")
+    b.add("add", "sum", ["first", "second"])
+    b.add("relu", "last")
+    twin = torch_twin.build(b.graph())
+    made: dict[str, weakref.ref[torch.Tensor]] = {}
+    alive: dict[str, list[str]] = {}
+
+    def look(name: str, output: torch.Tensor) -> None:
+        alive[name] = [other for other, tensor in made.items() if tensor() is not None and other != "input"]
+        made[name] = weakref.ref(output)
+
+    for layer in twin.graph:
+        module = twin.get_submodule(layer.name)
+        module.register_forward_hook(lambda _, inputs, output, name=layer.name: look(name, output))
+    with torch.no_grad():
+        twin(torch.ones(1, 2))
+    # What the running layer reads, and what a later one will read.
+    assert alive["sum"] == ["first", "second"]
+    assert alive["last"] == ["sum"]
+
+
 def test_the_torch_twin_is_frozen_and_in_evaluation_mode(graph: Graph) -> None:
     twin = torch_twin.build(graph)
     assert not any(module.training for module in twin.modules())
@@ -123,6 +148,19 @@ def test_the_keras_twin_survives_a_file_without_running_code(tmp_path: Any) -> N
     again = keras.models.load_model(tmp_path / "twin.keras", safe_mode=True)
     x = rng.standard_normal((2, 7, 3))
     np.testing.assert_array_equal(keras_logits(again, x), keras_logits(twin, x))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", ["matmul", "grid_sample", "rms_norm"])
+def test_layers_of_its_own_come_back_from_a_file_as_they_were(kind: str, seed: int, tmp_path: Any) -> None:
+    rng = np.random.default_rng(seed)
+    graph = single_layer_graph(kind, rng)
+    twin = keras_twin.build(graph, "float64")
+    twin.save(tmp_path / "twin.keras")
+    again = keras.models.load_model(tmp_path / "twin.keras", safe_mode=True)
+    x = random_input(graph, rng)
+    np.testing.assert_array_equal(keras_logits(again, x), keras_logits(twin, x))
+    assert keras_logits(keras_twin.build(graph, "float32"), x.astype(np.float32)).dtype == np.float32
 
 
 def test_layers_may_have_names_that_torch_modules_use() -> None:

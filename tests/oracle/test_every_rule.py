@@ -27,13 +27,18 @@ from harness.methods import (
     Gamma,
     Gradient,
     GuidedReLU,
+    HeldNorm,
     KernelRule,
     Pass,
     ReplaceZero,
     Rule,
+    ShareProduct,
+    SignSplit,
+    SoftmaxTaylor,
     Stabilizer,
     StdEpsilon,
     Z,
+    attention_rules,
     rules,
 )
 from ported_impls.dlbacktrace import rules as backtrace_port
@@ -50,7 +55,7 @@ from tests.oracle.steps import step
 
 CLASSES = [
     each
-    for each in vars(rules).values()
+    for each in (*vars(rules).values(), *vars(attention_rules).values())
     if is_dataclass(each) and isinstance(each, type) and each not in get_args(Stabilizer)
 ]
 #: A value of each class that has no defaults, and of those whose defaults leave a part of the formula out.
@@ -62,8 +67,8 @@ EXAMPLES: dict[type, Any] = {
     Gamma: Gamma(0.25),
     StdEpsilon: StdEpsilon(0.25),
 }
-#: Where none is short: a batch norm is a line of its own first, maxima are taken before anything is divided.
-WITHOUT_FORMULA = (FusedBatchNorm, BatchNormReverse, AlphaBetaOfMaxima)
+#: Where none is short: a norm is a line of its own first, maxima are taken before anything is divided.
+WITHOUT_FORMULA = (FusedBatchNorm, BatchNormReverse, AlphaBetaOfMaxima, HeldNorm)
 AT_A_BATCH_NORM = (FusedBatchNorm, BatchNormReverse)
 #: What it divides is no value of a unit.
 WITHOUT_DIVISIONS = AlphaBetaOfMaxima
@@ -86,18 +91,28 @@ def a_layer_for(rule: object) -> Layer:
         )
     if isinstance(rule, AT_AN_ACTIVATION):
         return layer("relu", (6,), (6,))
+    if isinstance(rule, SoftmaxTaylor):
+        return layer("softmax", (6,), (6,), {"axis": -1})
+    if isinstance(rule, HeldNorm):
+        weights = {"gamma": [2, -1, 1, 0.5, 3, 1], "beta": [0.5, 1, 0, -1, 0, 2]}
+        return layer("layer_norm", (6,), (6,), {"epsilon": 0.5, "axes_count": 1}, **weights)
+    if isinstance(rule, SignSplit):
+        return layer("add", [(6,), (6,)], (6,))
+    if isinstance(rule, ShareProduct):
+        return layer("matmul", [(1, 6), (4, 6)], (1, 4), {"transposed": True})
     kernel = np.random.default_rng(5).standard_normal((6, 4))
     # An output of nothing but zeros, which a stabilizer has to catch, and weights that are zero among the others.
     kernel[:, 3], kernel[1, :2] = 0.0, 0.0
     return dense(kernel, [0.5, -1.0, 0.25, 0.0], inputs=("x",))
 
 
-def data_for(one: Layer) -> tuple[tuple[np.ndarray], np.ndarray]:
-    """An input with values of both signs and zeros, and relevance of both signs."""
+def data_for(one: Layer) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """Inputs with values of both signs, the first with zeros, and relevance of both signs."""
     x = np.array([[1.5, -2.0, 0.0, 0.75, -0.25, 3.0], [0.0, 0.5, -1.0, 2.0, 1.0, -0.5]])
-    return (x,), np.array([[1.0, -2.0, 0.5, 3.0, -1.0, 2.0], [2.0, 1.0, -3.0, 0.0, 4.0, 0.5]])[
-        :, : one.shape[0]
-    ]
+    rng = np.random.default_rng(7)
+    others = (rng.standard_normal((2, *shape)) for shape in one.input_shapes[1:])
+    relevance = np.array([[1.0, -2.0, 0.5, 3.0, -1.0, 2.0], [2.0, 1.0, -3.0, 0.0, 4.0, 0.5]])
+    return (x.reshape(2, *one.input_shapes[0]), *others), relevance[:, : one.shape[-1]].reshape(2, *one.shape)
 
 
 def require_complete(rule: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,8 +30,14 @@ def one_layer(
     """A graph with a layer "layer" whose inputs have ``shapes`` (without the batch axis)."""
     builder = Builder("one_layer", shapes[0])
     sources = ["input"]
-    for index in range(1, len(shapes)):
-        sources.append(builder.add("relu", f"source{index}", "input"))
+    for index, shape in enumerate(shapes[1:], 1):
+        if shape == shapes[0]:
+            sources.append(builder.add("relu", f"source{index}", "input"))
+            continue
+        builder.add("flatten", f"flat{index}", "input")
+        kernel = np.zeros((math.prod(shapes[0]), math.prod(shape)))
+        builder.add("dense", f"numbers{index}", weights={"kernel": kernel})
+        sources.append(builder.add("reshape", f"source{index}", attributes={"target": shape}))
     arrays = {key: np.asarray(value, float) for key, value in (weights or {}).items()}
     builder.add(kind, "layer", sources, attributes, arrays)
     return builder.graph()

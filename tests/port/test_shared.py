@@ -10,8 +10,7 @@ from harness.backends import Arrays
 from harness.methods import ALL_METHODS, Backward, GradCam, Method, method
 from harness.runner import chosen_input
 from harness.runner.run import why_not
-from ported_impls import procedures
-from ported_impls import shared as passes
+from ported_impls import procedures, walk
 from ported_impls.backend import TorchBackend
 
 #: Of fer-xception, which is large: one name for each kind of rule at branches and batch norms.
@@ -74,8 +73,8 @@ def test_five_rules_of_the_input_layer_cost_one_pass_and_five_steps(monkeypatch:
         steps.append(layer.name)
         return step(module, layer, *others)
 
-    step = passes._step
-    monkeypatch.setattr(passes, "_step", counted)
+    step = walk._step
+    monkeypatch.setattr(walk, "_step", counted)
     names = ("lrp_z", "lrpsign_z", "w2lrp_z", "flatlrp_z", "zblrp_z")
     runs = [prepared.run(x, method(f"{name}:dialect=signxai"), target, True) for name in names]
     layers = len(model.graph.layers) - 1

@@ -74,6 +74,8 @@ def test_methods_that_differ_at_the_input_only_share_the_runs_of_an_attributor()
         ("integrated_gradients:postprocess=square", "not their square"),
         ("random_uniform", "all its attributions run the network"),
         ("lrpsign_z", "it has no rule Sign"),
+        ("attnlrp", "it has no rule SoftmaxTaylor"),
+        ("cp_lrp", "it has no rule ShareProduct"),
         ("lrp_epsilon_0_25_std_x", "it has no rule StdEpsilon"),
     ],
 )

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import harness
+from ported_models.zoo import minilm
+from ported_models.zoo.fetch import is_cached
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
@@ -81,3 +83,19 @@ def test_the_bench_in_its_page_runs(capsys):
     found = run_block("docs/bench.md", 0)["found"]
     assert found.comparison.passed
     assert len(capsys.readouterr().out.splitlines()) == len(found.rows) + 2
+
+
+def test_a_vision_transformer_is_explained_the_same_on_both_sides():
+    names = run_block("docs/transformers.md", 0)
+    assert names["comparison"].passed
+    assert names["heads"].shape == (1, 4, 17, 17)
+
+
+def test_the_tokens_of_a_text_of_ones_own_are_printed(capsys):
+    pytest.importorskip("tokenizers")
+    if not is_cached(minilm.WEIGHTS):
+        pytest.skip("minilm-l6 is not fetched")
+    run_block("docs/transformers.md", 1, harness=harness)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        *("[CLS]", "the", "weather", "is", "lovely", "today", ".", "[SEP]")
+    ]

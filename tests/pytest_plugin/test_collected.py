@@ -12,6 +12,8 @@ import pytest
 
 import harness.conformance.collected  # noqa: F401
 
+pytestmark = pytest.mark.thinned(0.4)
+
 pytest_plugins = ["pytester"]
 
 #: The oracle is its own candidate, and one whose gradient is twice that; neither needs a framework.
@@ -127,8 +129,6 @@ def test_it_costs_nothing_where_it_is_not_used_and_takes_no_names_of_others(ran,
     pytester.makeconftest(
         """
 import sys
-
-pytestmark = pytest.mark.thinned(0.4)
 
 def pytest_addoption(parser):
     for name in ("--suite", "--candidate", "--reference"):

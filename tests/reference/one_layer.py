@@ -27,13 +27,13 @@ def model_of(
 ) -> PortedModel:
     """A network of one layer, named "layer", reading arrays shaped like ``inputs``, without a batch axis."""
     builder = Builder("one layer", inputs[0].shape)
-    # A layer with several inputs reads the network's and zero paddings of it, which only lend their shape.
+    # A layer with several inputs reads the network's and others, which only lend their shape.
     sources = ["input"]
     for index, array in enumerate(inputs[1:]):
-        grown = [(0, more - side) for more, side in zip(array.shape, inputs[0].shape, strict=True)][:-1]
-        sources.append(
-            builder.add("zero_pad" if grown else "relu", f"source{index}", "input", _padding(grown))
-        )
+        values = builder.add("flatten", f"values{index}", "input")
+        repeated = {"axis": -1, "indices": (0,) * array.size}
+        taken = builder.add("take", f"taken{index}", values, repeated)
+        sources.append(builder.add("reshape", f"source{index}", taken, {"target": array.shape}))
     weights = {key: np.asarray(value, float) for key, value in (weights or {}).items()}
     builder.add(kind, "layer", sources, attributes, weights)
     return PortedModel.from_graph(builder.graph())
@@ -46,12 +46,16 @@ def step(
     relevance: Any,
     weights: Mapping[str, Any] | None = None,
     attributes: Mapping[str, Any] | None = None,
+    backend: Any = None,
 ) -> tuple[np.ndarray, ...]:
-    """Relevance of each of ``inputs`` of a layer, in float64; no array has a batch axis here."""
+    """Relevance of each of ``inputs`` of a layer, in float64; no array has a batch axis here.
+
+    ``backend``: what computes it; the TensorFlow reference unless given.
+    """
     arrays = [np.asarray(values, float) for values in inputs]
     model = model_of(kind, arrays, weights, attributes)
     received = (
-        TensorFlowBackend()
+        (backend or TensorFlowBackend())
         .prepare(model, "float64")
         .step(
             model.graph["layer"],
@@ -61,10 +65,6 @@ def step(
         )
     )
     return tuple(array[0] for array in received)
-
-
-def _padding(grown: list[tuple[int, int]]) -> dict[str, Any]:
-    return {"padding": tuple(grown)} if grown else {}
 
 
 def assert_equal(found: np.ndarray, expected: Any) -> None:

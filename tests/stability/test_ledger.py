@@ -17,6 +17,7 @@ from harness.methods import (
     Gamma,
     Gradient,
     GuidedReLU,
+    Linearized,
     Method,
     Rule,
     Sign,
@@ -26,7 +27,7 @@ from harness.methods import (
     ZPlusFast,
 )
 from harness.stability.arrays import by_sample
-from harness.stability.denominators import quotient
+from harness.stability.denominators import denominators_of, quotient
 from harness.stability.ledger import absorbed_by
 from reference_impls.oracle import propagate
 from reference_impls.oracle.denominators import divisions
@@ -85,6 +86,19 @@ def test_sign_passes_on_what_the_contributions_are_not() -> None:
     model = chain(dense([[2.0]], name="out", inputs=("x",)), inputs=1)
     out = entry(analysed(model, [[4.0]], one_rule(Sign())), "out")
     assert (out.passed, out.rule) == (2, 6)
+
+
+def test_a_mask_keeps_what_reaches_the_scores_that_it_takes_out() -> None:
+    """x = (3, 5), b = (1, -inf), R = (8, 2): 3 * 8/4 = 6 is passed, 2 of 8 stay at the bias, and all of the other 2."""
+    mask = layer("affine", (2,), (2,), inputs=("x",), name="out", bias=[1.0, -np.inf])
+    x, received = (np.array([[3.0, 5.0]]),), np.array([[8.0, 2.0]])
+    with np.errstate(invalid="ignore"):  # what it hands down of an infinite denominator is no number
+        stages = divisions(mask, x, Linearized())
+    absorbed = absorbed_by(mask, stages, received, np.zeros(1))
+    assert (absorbed.bias[0], absorbed.total[0]) == (4, 4)
+    figures = denominators_of(stages, received)
+    assert figures is not None
+    assert (figures.smallest, figures.rms, figures.passing) == (4, 4, (0.0,) * len(figures.passing))
 
 
 def branches() -> SmallModel:

@@ -5,43 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
-
 from harness.graph import Graph
 from ported_models.build import Builder
 from ported_models.model import PortedModel
 
-
-def normal(seed: int, *shape: int) -> np.ndarray:
-    """Standard normal values, float32."""
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def kernel(seed: int, *shape: int) -> np.ndarray:
-    """Normal values that keep the size of what they are applied to: divided by the root of the fan-in."""
-    return (normal(seed, *shape) / np.sqrt(np.prod(shape[:-1]))).astype(np.float32)
-
-
-def dense(b: Builder, name: str, seed: int, ins: int, outs: int, inputs: str | None = None) -> None:
-    weights = {"kernel": kernel(seed, ins, outs), "bias": 0.2 * normal(seed + 1, outs)}
-    b.add("dense", name, inputs, weights=weights)
-
-
-def conv(
-    b: Builder, name: str, seed: int, ins: int, outs: int, inputs: str | None = None, **attributes: object
-) -> None:
-    weights = {"kernel": kernel(seed, 3, 3, ins, outs), "bias": 0.2 * normal(seed + 1, outs)}
-    b.add("conv2d", name, inputs, attributes={"padding": "same", **attributes}, weights=weights)
-
-
-def norm_weights(seed: int, channels: int) -> dict[str, np.ndarray]:
-    return {"gamma": 1 + 0.3 * normal(seed, channels), "beta": 0.3 * normal(seed + 1, channels)}
-
-
-def statistics(seed: int, channels: int) -> dict[str, np.ndarray]:
-    """Batch norm with small variances, so that its epsilon matters."""
-    spread = np.random.default_rng(seed + 2).uniform(0.05, 0.6, channels).astype(np.float32)
-    return {**norm_weights(seed, channels), "mean": 0.2 * normal(seed + 3, channels), "variance": spread}
+from .attention_networks import deformable, encoder, gated
+from .building import conv, dense, kernel, norm_weights, normal, statistics
 
 
 def tokens() -> Graph:
@@ -136,13 +105,17 @@ def _model(graph: Callable[[], Graph], batch: int) -> PortedModel:
     return PortedModel.from_graph(made, examples={"seeded": lambda: example})
 
 
-#: By name; the batch of ``tokens-net`` is as large as its number of tokens, so that the two can be mistaken.
+#: By name; the batches of ``tokens-net`` and ``encoder-net`` are as large as their number of tokens, so that the two
+#: can be mistaken.
 NETWORKS: dict[str, Callable[[], PortedModel]] = {
     "tokens-net": partial(_model, tokens, 4),
     "slopes-net": partial(_model, slopes, 3),
     "groups-net": partial(_model, groups, 2),
     "branches-net": partial(_model, branches, 3),
     "halves-net": partial(_model, halves, 2),
+    "encoder-net": partial(_model, encoder, 6),
+    "gated-net": partial(_model, gated, 3),
+    "deformable-net": partial(_model, deformable, 2),
 }
 
 ZOO = ("digits-cnn", "ecg-cnn1d", "fer-xception", "efficientnet-lite0", "vgg16-mri")

@@ -22,10 +22,10 @@ from harness.methods.rules import (
     Linearized,
     Pass,
     Rule,
-    SignedEpsilon,
     Z,
     ZPlusFast,
 )
+from harness.methods.stabilizers import SignedEpsilon
 
 DIALECT = "Captum 0.9.0"
 

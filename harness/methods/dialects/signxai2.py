@@ -13,7 +13,8 @@ from harness.methods.composite import Assignment
 from harness.methods.definition import Method
 from harness.methods.dialects import zennit
 from harness.methods.entries import Entry, Parameters, above_zero, choice, number
-from harness.methods.rules import Sign, SignedEpsilon, StdEpsilon
+from harness.methods.rules import Sign, StdEpsilon
+from harness.methods.stabilizers import SignedEpsilon
 
 DIALECT = "signxai2 0.15.10"
 

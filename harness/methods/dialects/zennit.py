@@ -26,10 +26,9 @@ from harness.methods.rules import (
     GuidedReLU,
     KernelRule,
     Pass,
-    SignedEpsilon,
-    Unprotected,
     Z,
 )
+from harness.methods.stabilizers import SignedEpsilon, Unprotected
 
 DIALECT = "Zennit 0.5.1"
 

@@ -5,6 +5,7 @@ from ported_models.onnx.operators import (
     elementwise,
     kernels,
     normalising,
+    products,
     resizing,
     shaping,
     windows,
@@ -17,6 +18,7 @@ OPERATORS = {
     **elementwise.OPERATORS,
     **shaping.OPERATORS,
     **cutting.OPERATORS,
+    **products.OPERATORS,
     **resizing.OPERATORS,
 }
 #: Those that look for the channels of their input at axis 1.

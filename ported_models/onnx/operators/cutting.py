@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from ported_models.onnx.operators.constants import LARGEST
-from ported_models.onnx.operators.shaping import regroup, reshape
+from ported_models.onnx.operators.shaping import regroup, reshape, reshaped
 from ported_models.onnx.reading import Reading, Tensor, attribute
 
 
@@ -79,11 +79,11 @@ def _strided(reading: Reading, node: onnx.NodeProto) -> None:
 
 
 def _slice(reading: Reading, node: onnx.NodeProto) -> None:
-    x = reading.tensor(node)
+    x = reading.tensor(node, anywhere=True)
     starts, ends, axes, steps = _slice_arguments(reading, node)
     sizes = reading.sizes(x)
     kept = {
-        (place := reading.position(axis, x.rank)): range(*_bounds(sizes[place], start, end, step))
+        (place := reading.place(node, x, axis)): range(*_bounds(sizes[place], start, end, step))
         for axis, start, end, step in zip(axes, starts, ends, steps, strict=True)
     }
     reading.rename(node, x)
@@ -134,19 +134,19 @@ def _gather(reading: Reading, node: onnx.NodeProto) -> None:
     indices = reading.constant(node, 1, "list of indices")
     if indices is None:
         reading.unsupported(node, "it has no indices")
-    x = reading.tensor(node)
-    place = reading.position(attribute(node, "axis", 0), x.rank)
-    sizes = reading.sizes(x)
-    if not reading.free and place == 0:
+    x, axis = reading.tensor(node, anywhere=True), attribute(node, "axis", 0)
+    place = reading.place(node, x, axis)
+    if x.order[place] == 0:
         reading.mixes_batch(node, "it takes some of the batch's samples")
-    length = sizes[place]
+    own, length = reading.own_sizes(x), reading.sizes(x)[place]
+    axis %= len(own)
     x = taken(reading, node, x, place, [int(index) % length for index in indices.ravel()])
-    regroup(reading, node, x, (*sizes[1:place], *indices.shape, *sizes[place + 1 :]))
+    reshaped(reading, node, x, (*own[:axis], *indices.shape, *own[axis + 1 :]))
 
 
 def _split(reading: Reading, node: onnx.NodeProto) -> None:
-    x = reading.tensor(node)
-    place = reading.position(attribute(node, "axis", 0), x.rank)
+    x = reading.tensor(node, anywhere=True)
+    place = reading.place(node, x, attribute(node, "axis", 0))
     length, count = reading.sizes(x)[place], len(node.output)
     given = reading.constant(node, 1, "list of sizes")
     parts = attribute(node, "split") if given is None else given.tolist()
@@ -205,41 +205,80 @@ def _concat(reading: Reading, node: onnx.NodeProto) -> None:
     read = [name for name in node.input if name in reading.tensors]
     if not read:
         reading.unsupported(node, "none of its inputs is the output of a layer")
-    order = reading.tensors[read[0]].order
-    place = reading.position(attribute(node, "axis"), len(order))
+    first = reading.tensors[read[0]]
+    order = first.order
+    place = reading.place(node, first, attribute(node, "axis"))
     axis = order[place]
     if axis == 0:
         reading.mixes_batch(node, "it joins along the batch axis")
+    if len(read) == 1 and first.beside == (0, 0):
+        _with_constants(reading, node, first, place)
+        return
     tensors = []
     for index, name in enumerate(node.input):
         if name in reading.constants:
-            tensors.append(
-                _constant_layer(reading, node, reading.tensors[read[0]], reading.constants[name], place)
-            )
-        else:
-            tensors.append(reading.arranged(node, reading.tensor(node, index), order))
+            tensors.append(_constant_layer(reading, node, first, reading.constants[name], place))
+            continue
+        x = reading.tensor(node, index, anywhere=True)
+        if (x.order.index(0), x.beside) != (order.index(0), first.beside):
+            reading.mixes_batch(node, "the batch is another axis in each of its inputs")
+        tensors.append(reading.arranged(node, x, order))
     if len(tensors) == 1:
         reading.rename(node, tensors[0])
         return
     reading.emit(node, "concat", tensors, {"axis": axis - len(order)})
 
 
+def _with_constants(reading: Reading, node: onnx.NodeProto, x: Tensor, place: int) -> None:
+    """Constants before and behind one tensor (a class token, say): zeros put beside it, and the constants added."""
+    parts = [
+        None if name in reading.tensors else _beside(reading, node, x, reading.constants[name], place)
+        for name in node.input
+    ]
+    axis, shape = x.order[place], reading.builder[x.layer].shape
+    if len(parts) == 1:
+        reading.rename(node, x)
+        return
+    middle = next(index for index, part in enumerate(parts) if part is None)
+    before, behind = (
+        sum(part.shape[axis - 1] for part in each if part is not None)
+        for each in (parts[:middle], parts[middle + 1 :])
+    )
+    dtype = next(part.dtype for part in parts if part is not None)
+    bias = np.concatenate([np.zeros(shape, dtype) if part is None else part for part in parts], axis - 1)
+    padding = [(0, 0)] * len(shape)
+    padding[axis - 1] = (before, behind)
+    y = reading.emit(node, "pad", [x], {"padding": tuple(padding)})
+    reading.emit(node, "affine", [y], weights={"bias": bias})
+
+
+def _beside(
+    reading: Reading, node: onnx.NodeProto, beside: Tensor, array: np.ndarray, place: int
+) -> np.ndarray:
+    """``array``, which is joined to ``beside`` at ``place``, in the layer's axes, without the batch."""
+    array = array[(None,) * reading.free]
+    axis = beside.order[place]
+    if array.ndim != beside.rank:
+        reading.unsupported(
+            node, f"it joins a constant of shape {array.shape} to a tensor of {beside.rank} axes"
+        )
+    canonical = array.transpose(np.argsort(beside.order))
+    if canonical.shape[0] != 1 and not (canonical == canonical[:1]).all():
+        reading.mixes_batch(node, "it joins another constant to each sample of the batch")
+    sizes = list(reading.builder[beside.layer].shape)
+    sizes[axis - 1] = array.shape[place]
+    if canonical.shape[1:] != tuple(sizes):
+        reading.unsupported(node, f"it joins a constant of shape {array.shape} to a tensor of {tuple(sizes)}")
+    return np.ascontiguousarray(canonical[0])
+
+
 def _constant_layer(
     reading: Reading, node: onnx.NodeProto, beside: Tensor, array: np.ndarray, place: int
 ) -> Tensor:
-    """``array`` as a layer: a slice of ``beside``, times 0, plus the constant (a class token, say)."""
-    array = array[(None,) * reading.free]
-    sizes = list(reading.sizes(beside))
-    sizes[place] = array.shape[place]
-    if array.shape[0] != 1 and not (array == array[:1]).all():
-        reading.mixes_batch(node, "it joins another constant to each sample of the batch")
-    if array[:1].shape[1:] != tuple(sizes[1:]):
-        reading.unsupported(
-            node, f"it joins a constant of shape {array.shape} to a tensor of {tuple(sizes[1:])}"
-        )
-    canonical = array[:1].transpose(np.argsort(beside.order))[0]
+    """``array`` as a layer: a slice of ``beside``, times 0, plus the constant."""
+    canonical = _beside(reading, node, beside, array, place)
     axis = beside.order[place]
-    indices = (0,) * array.shape[place]
+    indices = (0,) * array[(None,) * reading.free].shape[place]
     x = reading.emit(node, "take", [beside], {"axis": axis - beside.rank, "indices": indices})
     return reading.emit(node, "affine", [x], weights={"kernel": np.zeros_like(canonical), "bias": canonical})
 

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from ported_models.onnx.layout import Order
-from ported_models.onnx.operators.constants import channel_vector, placed
+from ported_models.onnx.operators.constants import channel_vector, constant_channels, placed
 from ported_models.onnx.operators.kernels import following_bias
 from ported_models.onnx.reading import Reading, Tensor, attribute
 
@@ -23,29 +23,30 @@ def _function(kind: str, **attributes: float) -> Callable[[Reading, onnx.NodePro
 
     def read(reading: Reading, node: onnx.NodeProto) -> None:
         given = {key: attribute(node, key, default) for key, default in attributes.items()}
-        reading.emit(node, kind, [reading.tensor(node)], given)
+        reading.emit(node, kind, [reading.tensor(node, anywhere=True)], given)
 
     return read
 
 
 def _selu(reading: Reading, node: onnx.NodeProto) -> None:
     constants = (attribute(node, "alpha", _SELU[0]), attribute(node, "gamma", _SELU[1]))
+    x = reading.tensor(node, anywhere=True)
     if tuple(map(np.float32, constants)) == tuple(map(np.float32, _SELU)):
-        reading.emit(node, "selu", [reading.tensor(node)])
+        reading.emit(node, "selu", [x])
         return
-    x = reading.emit(node, "elu", [reading.tensor(node)], {"alpha": constants[0]})
+    x = reading.emit(node, "elu", [x], {"alpha": constants[0]})
     channels = reading.builder[x.layer].shape[-1]
     reading.emit(node, "scale", [x], weights={"kernel": np.full(channels, constants[1], np.float32)})
 
 
 def _gelu(reading: Reading, node: onnx.NodeProto) -> None:
     approximate = attribute(node, "approximate", "none")
-    reading.emit(node, "gelu", [reading.tensor(node)], {"approximate": approximate})
+    reading.emit(node, "gelu", [reading.tensor(node, anywhere=True)], {"approximate": approximate})
 
 
 def _swish(reading: Reading, node: onnx.NodeProto) -> None:
     """``x * sigmoid(alpha * x)``, which is ``swish(alpha * x) / alpha``."""
-    x, alpha = reading.tensor(node), attribute(node, "alpha", 1.0)
+    x, alpha = reading.tensor(node, anywhere=True), attribute(node, "alpha", 1.0)
     if alpha == 0.0:
         reading.unsupported(node, "its alpha is 0")
     ones = np.ones(reading.builder[x.layer].shape[-1], np.float32)
@@ -65,7 +66,7 @@ def _clip(reading: Reading, node: onnx.NodeProto) -> None:
     largest = np.finfo(np.float32).max
     low = -np.inf if bounds[0] <= -largest else bounds[0]
     high = np.inf if bounds[1] >= largest else bounds[1]
-    x, kinds = reading.tensor(node), {(0.0, 6.0): "relu6", (0.0, np.inf): "relu"}
+    x, kinds = reading.tensor(node, anywhere=True), {(0.0, 6.0): "relu6", (0.0, np.inf): "relu"}
     if (low, high) == (-np.inf, np.inf):
         reading.rename(node, x)
     elif (low, high) in kinds:
@@ -98,11 +99,13 @@ def _prelu(reading: Reading, node: onnx.NodeProto) -> None:
 
 
 def _softmax(reading: Reading, node: onnx.NodeProto) -> None:
-    x = reading.tensor(node)
-    axis = reading.position(attribute(node, "axis", -1 if reading.opset >= 13 else 1), x.rank)
-    if reading.opset < 13 and prod(reading.sizes(x)[axis + 1 :]) != 1:
+    x, axis = reading.tensor(node, anywhere=True), attribute(node, "axis", -1 if reading.opset >= 13 else 1)
+    place = reading.place(node, x, axis)
+    if reading.opset < 13 and prod(reading.sizes(x)[place + 1 :]) != 1:
         reading.unsupported(node, f"before opset 13 it normalises over axis {axis} and all after it together")
-    reading.emit(node, "softmax", [x], {"axis": x.order[axis] - x.rank})
+    if x.order[place] == 0:
+        reading.mixes_batch(node, f"it normalises over the batch (axis {axis})")
+    reading.emit(node, "softmax", [x], {"axis": x.order[place] - x.rank})
 
 
 def _log_softmax(reading: Reading, node: onnx.NodeProto) -> None:
@@ -117,11 +120,11 @@ def _dropout(reading: Reading, node: onnx.NodeProto) -> None:
         reading.unsupported(node, "it is in training mode; export the model in inference mode")
     ratio = reading.constant(node, 1, "ratio")
     rate = attribute(node, "ratio", 0.5) if ratio is None else float(ratio)
-    reading.emit(node, "dropout", [reading.tensor(node)], {"rate": rate})
+    reading.emit(node, "dropout", [reading.tensor(node, anywhere=True)], {"rate": rate})
 
 
 def _identity(reading: Reading, node: onnx.NodeProto) -> None:
-    reading.rename(node, reading.tensor(node))
+    reading.rename(node, reading.tensor(node, anywhere=True))
 
 
 def _cast(reading: Reading, node: onnx.NodeProto) -> None:
@@ -131,7 +134,7 @@ def _cast(reading: Reading, node: onnx.NodeProto) -> None:
         reading.unsupported(
             node, f"it casts to {helper.tensor_dtype_to_string(wanted)}, expected float or double"
         )
-    reading.rename(node, reading.tensor(node))
+    reading.rename(node, reading.tensor(node, anywhere=True))
 
 
 def _sum(reading: Reading, node: onnx.NodeProto) -> None:
@@ -157,14 +160,15 @@ def _difference(reading: Reading, node: onnx.NodeProto) -> None:
         return
     if node.op_type == "Div":
         reading.unsupported(node, "the graph has no quotient of two layers")
-    first, second = reading.tensor(node), reading.tensor(node, 1)
+    first, second = (reading.tensor(node, index, anywhere=True) for index in range(2))
     ones = np.ones(reading.builder[second.layer].shape[-1], np.float32)
     minus = reading.emit(node, "scale", [second], weights={"kernel": -ones})
     _join(reading, node, "add", [first, minus])
 
 
 def _merge(reading: Reading, node: onnx.NodeProto, kind: str) -> None:
-    _join(reading, node, kind, [reading.tensor(node, index) for index in range(len(node.input))])
+    tensors = [reading.tensor(node, index, anywhere=True) for index in range(len(node.input))]
+    _join(reading, node, kind, tensors)
 
 
 def _join(reading: Reading, node: onnx.NodeProto, kind: str, tensors: list[Tensor]) -> None:
@@ -172,19 +176,20 @@ def _join(reading: Reading, node: onnx.NodeProto, kind: str, tensors: list[Tenso
         reading.rename(node, tensors[0])
         return
     order = tensors[0].order
-    if any(tensor.rank != len(order) for tensor in tensors):
+    if len({len(tensor.groups) for tensor in tensors}) > 1:
         shapes = ", ".join(str(reading.sizes(tensor)[1:]) for tensor in tensors)
         reading.unsupported(node, f"its inputs have different ranks (without batch: {shapes})")
+    if len({(tensor.beside, tensor.order.index(0)) for tensor in tensors}) > 1:
+        reading.mixes_batch(node, "the batch is another axis in each of its inputs")
     reading.emit(node, kind, [reading.arranged(node, tensor, order) for tensor in tensors])
 
 
 def _affine(reading: Reading, node: onnx.NodeProto) -> None:
     """A constant per channel that multiplies, divides, is added or subtracted; and one added after."""
     position = 1 if node.input[0] in reading.tensors else 0
-    x = reading.tensor(node, 1 - position)
+    x = reading.tensor(node, 1 - position, anywhere=True)
     array = reading.constants[node.input[position]]
-    sizes, axis = reading.sizes(x), _channel_axis(x.order)
-    vector = channel_vector(array, sizes, axis)
+    vector, sizes, axis = constant_channels(reading, x, array)
     if vector is None:
         _placed_affine(reading, node, x, array, position == 0)
         return
@@ -199,7 +204,7 @@ def _affine(reading: Reading, node: onnx.NodeProto) -> None:
         reading.unsupported(node, "it divides a constant by a layer's output")
     else:
         kernel = one / vector if node.op_type == "Div" else vector
-        bias, last = following_bias(reading, node, sizes, axis)
+        bias, last = (None, node) if axis < 0 else following_bias(reading, node, sizes, axis)
     reading.emit(node, "scale", [x], weights={"kernel": kernel, "bias": bias}, last=last)
 
 
@@ -218,13 +223,36 @@ def _placed_affine(
         if constant_first:
             reading.unsupported(node, "it divides a constant by a layer's output")
         weights = {"kernel": 1 / full}
+    below = reading.builder[x.layer]
+    if set(weights) == set(below.weights) == {"bias"} and reading.is_room(below):
+        # A class token, and the position embeddings added to all tokens: one constant.
+        x = Tensor(below.inputs[0], x.order, x.beside)
+        weights = {"bias": below.weights["bias"] + weights["bias"]}
     reading.emit(node, "affine", [x], weights=weights)
 
 
 def _negative(reading: Reading, node: onnx.NodeProto) -> None:
-    x = reading.tensor(node)
-    channels = reading.sizes(x)[_channel_axis(x.order)]
+    x = reading.tensor(node, anywhere=True)
+    channels = reading.builder[x.layer].shape[-1]
     reading.emit(node, "scale", [x], weights={"kernel": np.full(channels, -1, np.float32)})
+
+
+def _where(reading: Reading, node: onnx.NodeProto) -> None:
+    """A constant condition chooses: each side times 1 where it is chosen and 0 elsewhere, constants added."""
+    condition = reading.constant(node, 0, "condition")
+    tensors = [index for index in (1, 2) if node.input[index] in reading.tensors]
+    if condition is None or not tensors:
+        reading.unsupported(node, "it has no condition, or chooses between constants")
+    parts = []
+    for index in tensors:
+        x = reading.tensor(node, index, anywhere=True)
+        chosen = placed(reading, node, x, condition if index == 1 else ~condition)
+        weights = {"kernel": chosen.astype(np.float32)}
+        if len(tensors) == 1:
+            other = placed(reading, node, x, reading.constants[node.input[3 - index]])
+            weights["bias"] = np.where(chosen, 0, other).astype(other.dtype)
+        parts.append(reading.emit(node, "affine", [x], weights=weights))
+    _join(reading, node, "add", parts)
 
 
 def _channel_axis(order: Order) -> int:
@@ -257,4 +285,5 @@ OPERATORS = {
     "Sub": _difference,
     "Div": _difference,
     "Neg": _negative,
+    "Where": _where,
 }

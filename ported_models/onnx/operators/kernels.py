@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
-from ported_models.onnx.layout import canonical_order, compose, weight_from_onnx
-from ported_models.onnx.operators.constants import channel_vector, placed
+from ported_models.onnx.layout import canonical_order, compose, features_last, weight_from_onnx
+from ported_models.onnx.operators.constants import as_tensor, channel_vector, placed
+from ported_models.onnx.operators.products import multiplied, product
 from ported_models.onnx.operators.shaping import regroup
 from ported_models.onnx.operators.windows import explicit_padding, per_space
 from ported_models.onnx.reading import Reading, Tensor, attribute
@@ -37,29 +38,45 @@ def _matmul(reading: Reading, node: onnx.NodeProto) -> None:
     if node.input[0] in reading.constants:
         _matmul_from_the_left(reading, node)
         return
+    if len(node.input) > 1 and node.input[1] in reading.tensors:
+        product(reading, node)
+        return
     kernel = reading.constant(node, 1, "second factor")
     if kernel is None:
         reading.unsupported(node, "it has no weights")
-    x = reading.channels_last(node)
+    x = reading.tensor(node, anywhere=True)
     if x.rank - reading.free < 2:
         reading.unsupported(node, "its input has a single axis")
     if kernel.ndim == 1:
+        x = reading.channels_last(node)
         y = reading.emit(node, "dense", [x], weights={"kernel": kernel[:, None]})
         regroup(reading, node, y, reading.sizes(y)[1:-1])
         return
     while kernel.ndim > 2 and kernel.shape[0] == 1:
         kernel = kernel[0]
     if kernel.ndim > 2:
-        _matmul_by_part(reading, node, x, kernel)
+        _matmul_by_part(reading, node, reading.channels_last(node), kernel)
         return
-    sizes = (*reading.sizes(x)[:-1], kernel.shape[1])
+    _dense(reading, node, kernel)
+
+
+def _dense(reading: Reading, node: onnx.NodeProto, kernel: np.ndarray) -> None:
+    """A matrix (in, out) for the last axis of the input, and the constant that the next node adds."""
+    x = reading.features_last(node)
+    if reading.place(node, x, -1) == x.order.index(0):
+        reading.mixes_batch(node, "its weights mix the samples of the batch")
+    sizes = (*reading.own_sizes(x)[:-1], kernel.shape[1])
     bias, last = following_bias(reading, node, sizes, len(sizes) - 1)
     reading.emit(node, "dense", [x], weights={"kernel": kernel, "bias": bias}, last=last)
 
 
 def _matmul_from_the_left(reading: Reading, node: onnx.NodeProto) -> None:
     """``W x`` is ``(x' W')'``, a prime for the last two axes exchanged."""
-    matrix, x = reading.constants[node.input[0]], reading.tensor(node, 1)
+    matrix, x = reading.constants[node.input[0]], reading.tensor(node, 1, anywhere=True)
+    if matrix.ndim > 2 and max(matrix.shape[:-2]) > 1:
+        multiplied(reading, node, as_tensor(reading, node, matrix, x), x)
+        return
+    x = reading.tensor(node, 1)
     while matrix.ndim > 2 and matrix.shape[0] == 1:
         matrix = matrix[0]
     if matrix.ndim != 2 or x.rank - reading.free < 2:
@@ -101,12 +118,14 @@ def _matmul_by_part(reading: Reading, node: onnx.NodeProto, x: Tensor, kernel: n
 
 def _gemm(reading: Reading, node: onnx.NodeProto) -> None:
     """``alpha * A' @ B' + beta * C``, a prime for an optional transposition."""
-    x = reading.tensor(node)
+    x = reading.tensor(node, anywhere=True)
     if attribute(node, "transA", 0):
         if not reading.free:
             reading.mixes_batch(node, "transA=1 would mix the samples of a batch")
         x = Tensor(x.layer, compose(x.order, (0, 2, 1)))
-    x = reading.arranged(node, x, canonical_order(x.rank))
+    x = reading.arranged(node, x, features_last(x.order))
+    if reading.place(node, x, -1) == x.order.index(0):
+        reading.mixes_batch(node, "its weights mix the samples of the batch")
     kernel = reading.constant(node, 1, "weight matrix")
     if kernel is None:
         reading.unsupported(node, "it has no weights")
@@ -114,7 +133,7 @@ def _gemm(reading: Reading, node: onnx.NodeProto) -> None:
     alpha, beta = attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0)
     kernel = kernel if alpha == 1.0 else (kernel * alpha).astype(kernel.dtype)
     added, last = reading.constant(node, 2, "bias"), node
-    sizes = (*reading.sizes(x)[:-1], kernel.shape[1])
+    sizes = (*reading.own_sizes(x)[:-1], kernel.shape[1])
     if added is None:
         bias, last = following_bias(reading, node, sizes, len(sizes) - 1)
     else:

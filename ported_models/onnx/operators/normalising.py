@@ -18,11 +18,12 @@ def _batch_norm(reading: Reading, node: onnx.NodeProto) -> None:
 
 
 def _layer_norm(reading: Reading, node: onnx.NodeProto) -> None:
-    x = reading.channels_last(node)
+    x = reading.features_last(node)
     sizes = reading.sizes(x)
-    count = x.rank - attribute(node, "axis", -1) % x.rank
-    if count == x.rank:
-        reading.unsupported(node, "it normalises over the batch axis")
+    rank = len(reading.own_sizes(x))
+    count = rank - attribute(node, "axis", -1) % rank
+    if count > x.rank - 1 - x.order.index(0) - x.beside[1]:
+        reading.mixes_batch(node, "it normalises over the batch axis")
     weights = {}
     for index, key in ((1, "gamma"), (2, "beta")):
         array = reading.constant(node, index, key)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
 import onnx
 
-from ported_models.onnx.layout import canonical_order, channels_first_order, compose
+from ported_models.onnx.layout import canonical_order, channels_first_order, features_last
 from ported_models.onnx.reading import Reading, Tensor, attribute
 
 
 def _transpose(reading: Reading, node: onnx.NodeProto) -> None:
-    x = reading.tensor(node)
-    own = attribute(node, "perm") or range(x.rank - reading.free)[::-1]
-    axes = (*range(reading.free), *(axis + reading.free for axis in own))
-    if axes[0] != 0:
-        reading.mixes_batch(node, f"it moves the batch axis ({tuple(own)})")
-    reading.rename(node, Tensor(x.layer, compose(x.order, axes)))
+    x = reading.tensor(node, anywhere=True)
+    own = attribute(node, "perm") or range(len(x.groups) - reading.free)[::-1]
+    reading.rename(node, moved(reading, x, own))
+
+
+def moved(reading: Reading, x: Tensor, dims: Sequence[int]) -> Tensor:
+    """The axes of ``x`` as the file counts them in another order."""
+    axes = (*range(reading.free), *(axis + reading.free for axis in dims))
+    order = tuple(x.order[place] for axis in axes for place in x.groups[axis])
+    return Tensor(x.layer, order, x.beside)
 
 
 def _flatten(reading: Reading, node: onnx.NodeProto) -> None:
@@ -39,8 +44,8 @@ def reshape(reading: Reading, node: onnx.NodeProto) -> None:
     given = attribute(node, "shape") if target is None else target.tolist()
     if given is None:
         reading.unsupported(node, "it has no shape")
-    x = reading.tensor(node)
-    sizes = reading.sizes(x)[reading.free :]
+    x = reading.tensor(node, anywhere=True)
+    sizes = reading.own_sizes(x)
     if not attribute(node, "allowzero", 0):
         given = [
             sizes[place] if size == 0 and place < len(sizes) else int(size)
@@ -50,38 +55,80 @@ def reshape(reading: Reading, node: onnx.NodeProto) -> None:
     shape = [prod(sizes) // known if size == -1 and known else size for size in given]
     if prod(shape) != prod(sizes):
         reading.unsupported(node, f"its shape {tuple(given)} does not fit the input {free(sizes, reading)}")
-    if not reading.free and (not shape or shape[0] != reading.batch):
+    reshaped(reading, node, x, tuple(shape))
+
+
+def reshaped(reading: Reading, node: onnx.NodeProto, x: Tensor, shape: tuple[int, ...]) -> None:
+    """The values of ``x`` in the file's shape: the batch stays an axis, or one with axes beside it."""
+    if reading.free:
+        regroup(reading, node, x, shape)
+    elif x.batch_first and shape[:1] == (reading.batch,):
+        regroup(reading, node, x, shape[1:])
+    else:
+        _around_the_batch(reading, node, x, shape)
+
+
+def _around_the_batch(reading: Reading, node: onnx.NodeProto, x: Tensor, shape: tuple[int, ...]) -> None:
+    """Axes on both sides of the batch get another shape; none crosses it."""
+    sizes = reading.sizes(x)
+    behind = prod(sizes[x.order.index(0) + 1 :])
+    found = []
+    for place, side in enumerate(shape):
+        rest = prod(shape[place + 1 :])
+        inner = behind // rest if rest else 0
+        if inner and inner * rest == behind and side % (reading.batch * inner) == 0:
+            found.append((place, side // (reading.batch * inner), inner))
+    if len(found) > 1:
+        # A batch of one is an axis of its own where there is one for it. Else it goes as exporters write attention:
+        # (token, batch * head, feature) where features are split, (token * batch, feature) where axes become fewer.
+        fewer = len(shape) < len(reading.own_sizes(x))
+        alone = [each for each in found if each[1:] == (1, 1)]
+        found = alone or [each for each in found if each[2 - fewer] > 1 and each[1 + fewer] == 1][:1]
+    if len(found) != 1:
         reading.mixes_batch(
-            node, f"its shape {tuple(given)} mixes the batch axis with others (input: {free(sizes, reading)})"
+            node,
+            f"its shape {shape} mixes the batch axis with others (input: {free(reading.own_sizes(x), reading)})",
         )
-    regroup(reading, node, x, tuple(shape if reading.free else shape[1:]))
+    ((place, outer, inner),) = found
+    before = (*shape[:place], *((outer,) if outer > 1 else ()))
+    after = (*((inner,) if inner > 1 else ()), *shape[place + 1 :])
+    target = (*before, *after)
+    x = reading.arranged(node, x, features_last(x.order))
+    order = (*range(1, len(before) + 1), 0, *range(len(before) + 1, len(target) + 1))
+    given = reading.builder[x.layer].shape
+    if not target:
+        reading.unsupported(node, "nothing but the batch axis is left")
+    if target == given:
+        y = x
+    elif len(target) == 1:
+        y = reading.emit(node, "flatten", [x], {"order": "channels_last"}, order=(0, 1))
+    else:
+        y = reading.emit(node, "reshape", [x], {"target": target}, order=canonical_order(len(target) + 1))
+    reading.rename(node, Tensor(y.layer, order, (int(outer > 1), int(inner > 1))))
 
 
 def _squeeze(reading: Reading, node: onnx.NodeProto) -> None:
-    x = reading.tensor(node)
-    sizes = reading.sizes(x)
+    x = reading.tensor(node, anywhere=True)
+    sizes = reading.own_sizes(x)
     axes = _axes(reading, node)
+    batch = None if reading.free else x.groups.index(next(g for g in x.groups if x.order.index(0) in g))
     if axes is None:
-        gone = {place for place, size in enumerate(sizes) if size == 1 and place > 0}
+        gone = {place for place, size in enumerate(sizes) if size == 1 and place != batch}
     else:
-        gone = {reading.position(axis, len(sizes)) for axis in axes}
-    if 0 in gone:
+        gone = {int(axis) % len(sizes) for axis in axes}
+    if batch in gone:
         reading.mixes_batch(node, "it removes the batch axis")
-    regroup(
-        reading, node, x, tuple(size for place, size in enumerate(sizes) if place > 0 and place not in gone)
-    )
+    reshaped(reading, node, x, tuple(size for place, size in enumerate(sizes) if place not in gone))
 
 
 def _unsqueeze(reading: Reading, node: onnx.NodeProto) -> None:
-    x = reading.tensor(node)
-    sizes = list(reading.sizes(x))
+    x = reading.tensor(node, anywhere=True)
+    sizes = list(reading.own_sizes(x))
     axes = _axes(reading, node) or []
     rank = len(sizes) + len(axes)
-    for place in sorted(reading.position(axis, rank) for axis in axes):
-        if place == 0:
-            reading.mixes_batch(node, "it puts an axis before the batch axis")
+    for place in sorted(int(axis) % rank for axis in axes):
         sizes.insert(place, 1)
-    regroup(reading, node, x, tuple(sizes[1:]))
+    reshaped(reading, node, x, tuple(sizes))
 
 
 def _axes(reading: Reading, node: onnx.NodeProto) -> list[int] | None:
@@ -137,7 +184,7 @@ def _depth_to_space(reading: Reading, node: onnx.NodeProto) -> None:
 
 def _shape(reading: Reading, node: onnx.NodeProto) -> None:
     """The shape of a layer's output is known, but for the batch, for which a number stands."""
-    sizes = reading.sizes(reading.tensor(node))[reading.free :]
+    sizes = reading.own_sizes(reading.tensor(node, anywhere=True))
     start, end = attribute(node, "start", 0), attribute(node, "end")
     reading.constants[node.output[0]] = np.array(sizes[start:end], np.int64)
 

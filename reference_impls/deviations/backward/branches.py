@@ -27,7 +27,7 @@ from reference_impls.oracle.linear import Arrays
 def residuals(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """At an add, a concatenation, a product: other shares for the branches."""
     kind, count = step.layer.kind, len(step.inputs)
-    if count < 2:
+    if step.layer.traits.family not in ("sum", "product", "concat"):
         return
     if kind == "add":
         yield from _of_add(step)

@@ -9,6 +9,7 @@ import numpy as np
 from harness.steps import Deviation, Step
 from reference_impls.deviations.backward.absolutes import absolutes
 from reference_impls.deviations.backward.alpha_beta import alphas_and_betas, gammas
+from reference_impls.deviations.backward.attention import attentions
 from reference_impls.deviations.backward.batch_norms import batch_norms
 from reference_impls.deviations.backward.bias import biases
 from reference_impls.deviations.backward.branches import residuals
@@ -47,6 +48,7 @@ SUBJECTS: tuple[Subject, ...] = (
     poolings,
     batch_norms,
     residuals,
+    attentions,
     flattenings,
     halves,
     other_rules,

@@ -12,6 +12,7 @@ from harness.steps import Deviation, ForwardStep
 from reference_impls.deviations.formats import FLOAT32
 from reference_impls.deviations.forward import (
     activation,
+    attention,
     branches,
     channels,
     ends,
@@ -36,6 +37,7 @@ READERS: tuple[Reader, ...] = (
     padding.readings,
     epsilon.readings,
     normalisation.readings,
+    attention.readings,
     pooling.readings,
     activation.readings,
     layout.readings,

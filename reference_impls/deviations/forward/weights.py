@@ -15,11 +15,18 @@ from reference_impls.deviations.forward.numbers import STANDARD_ERRORS, shown, s
 from reference_impls.deviations.forward.sight import Sight
 
 CAUSE = "forward-weights"
+#: Samples agree on a change of the bias to this part of it.
+_AGREE = 1e-6
 Orders = Callable[[np.ndarray], Iterator[tuple[str, np.ndarray]]]
 
 
 def readings(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
-    """Of a layer with a kernel: the kernel rearranged, another bias, the weights of another layer, a factor."""
+    """Of a layer with a kernel: the kernel rearranged, another bias, the weights of another layer, a factor.
+
+    Of one with a number for each place: these shifted, in another order, or missing.
+    """
+    if step.layer.traits.placed:
+        yield from _placed(step, sight)
     if not step.layer.traits.weighted:
         return
     yield from _biases(step, sight)
@@ -46,6 +53,43 @@ def _biases(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
         if other_bias is not None and other_bias.shape == (layer.shape[-1],) and other.name != layer.name:
             yield _altered(f"has the bias of {other.name}", bias=other_bias)
     yield from _solved_bias(step, sight)
+
+
+def _placed(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
+    """Numbers of single places: moved along an axis by some places, in reverse order, zero at one place, left out."""
+    axes = step.layer.axes[1:]
+    for name, known in step.layer.weights.items():
+        neutral = 1.0 if name == "kernel" else 0.0
+        yield _altered(f"the {name} is left out", **{name: None})
+        for axis, called in enumerate(axes):
+            size = known.shape[axis]
+            for by in (each for each in (1, -1, 2, -2) if 0 < abs(each) < size):
+                words = f"the {name} is moved by {by} along the axis {called}"
+                yield _altered(words, **{name: np.roll(known, by, axis)})
+                yield _altered(
+                    f"{words}, {neutral:g} in what is left free", **{name: _moved(known, by, axis, neutral)}
+                )
+            if size > 1:
+                yield _altered(
+                    f"the {name} is in reverse order along the axis {called}", **{name: np.flip(known, axis)}
+                )
+                for place in (0, size - 1):
+                    missing = np.array(known)
+                    np.moveaxis(missing, axis, 0)[place] = neutral
+                    words = f"the {name} is left out at place {place} of the axis {called}"
+                    yield _altered(words, **{name: missing})
+    if "bias" in step.layer.weights and np.isfinite(sight.seen).all() and len(sight.seen) > 1:
+        changes = (sight.seen - sight.base).reshape(-1, *step.layer.shape)
+        change = changes.mean(axis=0)
+        if changes.std(axis=0).max() <= _AGREE * np.abs(change).max():
+            bias = step.layer.weights["bias"] + change
+            yield Deviation(CAUSE, "has another bias at single places", with_weights(bias=bias), generic=True)
+
+
+def _moved(known: np.ndarray, by: int, axis: int, neutral: float) -> np.ndarray:
+    moved = np.roll(known, by, axis)
+    np.moveaxis(moved, axis, 0)[slice(0, by) if by > 0 else slice(by, None)] = neutral
+    return moved
 
 
 def _solved_bias(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:

@@ -27,6 +27,8 @@ from harness.engine.executors import (
 from harness.errors import HarnessError
 from tests.engine.executors.errands import job, tasks, tries
 
+pytestmark = pytest.mark.thinned(0.6)
+
 KINDS = ("processes", "dask")
 
 

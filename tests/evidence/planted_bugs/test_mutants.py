@@ -27,14 +27,19 @@ BY_SPEED = (
     "halves-net",
     "groups-net",
     "slopes-net",
+    "encoder-net",
+    "gated-net",
+    "deformable-net",
+    "vit-digits",
     "digits-cnn",
     "ecg-cnn1d",
     "fer-xception",
+    "minilm-l6",
     "vgg19-cifar10",
     "efficientnet-lite0",
     "vgg16-mri",
 )
-SLOW = BY_SPEED[7:]
+SLOW = BY_SPEED[BY_SPEED.index("fer-xception") :]
 #: About this share of the functions without layers.
 FUNCTIONS_ON_PUSH = 0.15
 
