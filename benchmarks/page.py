@@ -1,9 +1,10 @@
 """Writes `reports/benchmarks.md` from what the other scripts have measured.
 
-    python -m benchmarks.page build/benchmarks [--out reports/benchmarks.md]
+    python -m benchmarks.page build/benchmarks [--out reports/benchmarks.md] [--note TEXT]
 
 The folder holds ``signxai.json`` (`against_signxai`), ``whole.json`` and ``single.json`` (`whole_catalogue`),
 ``processes.json`` (`two_processes`), ``growth.json`` and ``scale.json``, all of one machine. What is missing is said.
+``--note``: what else ran on the machine, say, or which figures are of another day.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from harness.files import installed_versions, write_text
 Figures = dict[str, Any]
 
 
-def page(folder: Path) -> str:
+def page(folder: Path, note: str = "") -> str:
     """The page in Markdown."""
-    parts = ["# Benchmarks", _machine()]
+    parts = ["# Benchmarks", _machine(), *([note] if note else [])]
     parts += [_against_signxai(_read(folder, "signxai"), _read(folder, "whole"))]
     sections: tuple[tuple[str, Callable[[Figures], str]], ...] = (
         ("single", _single),
@@ -149,8 +150,9 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("folder", type=Path)
     options.add_argument("--out", type=Path, default=Path("reports/benchmarks.md"))
+    options.add_argument("--note", default="")
     chosen = options.parse_args()
-    write_text(chosen.out, page(chosen.folder))
+    write_text(chosen.out, page(chosen.folder, chosen.note))
 
 
 if __name__ == "__main__":
