@@ -76,8 +76,20 @@ def lowered(gamma: float) -> Part:
 
 
 def constant(value: Bound) -> Part:
-    """``value`` at every entry, or that of its channel, the last axis."""
-    return Part(f"np.full_like({{0}}, {value!r})", lambda a: np.full(a.shape, value))
+    """``value`` at every entry, or that of its channel, the last axis.
+
+    Where the last axis holds the channels of several places (an excerpt of patches), each place has them all.
+    """
+    return Part(f"np.full_like({{0}}, {value!r})", lambda a: np.full(a.shape, by_channel(value, a.shape[-1])))
+
+
+def by_channel(value: Bound, count: int) -> np.ndarray:
+    """``value`` for each of ``count`` numbers, the channels of one place after those of the one before.
+
+    Raises ValueError where ``count`` is no multiple of the channels.
+    """
+    values = np.atleast_1d(np.asarray(value, dtype=np.float64))
+    return np.tile(values, count // len(values)).reshape(count)
 
 
 def signs_from(threshold: float) -> Part:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,7 +13,11 @@ from harness.backends import backend_named
 from harness.methods import Bounded, Sign, WSquare, method
 from ported_models import PortedModel
 from ported_models.build import Builder
+from reference_impls.deviations.backward import carry_out
+from reference_impls.deviations.backward.input_values import _bounded
+from reference_impls.oracle import propagate
 from tests.oracle.layers import dense, layer, relevances
+from tests.oracle.steps import step
 from tests.prepared import ready
 
 # Sign ------------------------------------------------------------------------------------------------
@@ -117,3 +125,16 @@ def test_bounded_without_the_inputs_leaves_something_of_two_kernels() -> None:
         pointwise_kernel=[[3], [1]],
     )
     assert relevances(one, WITHOUT_INPUTS, [8], [1, 1]) == [[0, -4]]
+
+
+@pytest.mark.parametrize("formula", [None, partial(_bounded, ((-1.0, -2.0), (1.0, 3.0), True, True))])
+def test_bounds_of_channels_hold_at_each_of_several_places(formula: Any) -> None:
+    """A row of two places of two channels each, as an excerpt of patches has them: bounds are those of the channel."""
+    one = dense([[1.0, -2.0], [3.0, 1.0], [-1.0, 2.0], [2.0, 1.0]])
+    x, relevance = np.array([[0.5, 1.0, -0.5, 2.0]]), np.array([[3.0, -2.0]])
+    each = Bounded((-1.0, -2.0, -1.0, -2.0), (1.0, 3.0, 1.0, 3.0))
+    (expected,) = propagate(one, (x,), relevance, each)
+    rule = Bounded((-1.0, -2.0), (1.0, 3.0))
+    of = replace(step(one, each, x, relevance), rule=rule, formula=formula)
+    (given,) = carry_out(of)
+    np.testing.assert_allclose(given, expected, rtol=1e-14)

@@ -18,7 +18,7 @@ from reference_impls.deviations.backward.wholes import whole_of
 from reference_impls.oracle import linear
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.parts import back, negative, own_weights, positive, without_bias
-from reference_impls.oracle.terms import ONES, terms_of
+from reference_impls.oracle.terms import ONES, by_channel, terms_of
 
 # Flat and w-square, and what ones do elsewhere ---------------------------------------------------------
 
@@ -165,13 +165,14 @@ def _bounded(reading: Reading, step: Step) -> Arrays:
     weights = own_weights(step.layer, bias=False)
     upper, lower = positive(weights), negative(weights)
     (x,) = step.inputs
+    lows, highs = (by_channel(bound, x.shape[-1]) for bound in (low, high))
     z = linear.apply(step.layer, (x,), weights)
     if below:
-        z = z - linear.apply(step.layer, (np.full(x.shape, low),), upper)
-        z = z - linear.apply(step.layer, (np.full(x.shape, high),), lower)
+        z = z - linear.apply(step.layer, (np.full(x.shape, lows),), upper)
+        z = z - linear.apply(step.layer, (np.full(x.shape, highs),), lower)
     s = step.relevance / counted(step)(z)
     result = x * back(step.layer, s, weights)
     if in_front:
-        result = result - np.asarray(low) * back(step.layer, s, upper)
-        result = result - np.asarray(high) * back(step.layer, s, lower)
+        result = result - lows * back(step.layer, s, upper)
+        result = result - highs * back(step.layer, s, lower)
     return (result,)
