@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.files import byte_count
 from harness.graph import Graph, Layer
 from harness.methods import Method
 from ported_impls.edges import rectified_edges
@@ -24,14 +25,17 @@ from ported_impls.network import Findings
 from ported_impls.walk import run_layers, walk_back
 
 #: Bytes that the activations of a part take at most, where no layer alone takes more; the variable names another size.
-LIMIT, LIMIT_VARIABLE = 2**29, "XAI_HARNESS_ACTIVATION_BYTES"
+LIMIT, LIMIT_VARIABLE = "512M", "XAI_HARNESS_ACTIVATION_BYTES"
 
 Parts = Sequence[Sequence[Layer]]
 
 
 def parts_of(graph: Graph, x: np.ndarray) -> Parts:
-    """The layers of ``graph`` in parts whose activations for ``x`` are within the limit; one where all are."""
-    limit = float(os.environ.get(LIMIT_VARIABLE, LIMIT))
+    """The layers of ``graph`` in parts whose activations for ``x`` are within the limit; one where all are.
+
+    Raises InvalidInputError where the variable names no size.
+    """
+    limit = byte_count(os.environ.get(LIMIT_VARIABLE, LIMIT), LIMIT_VARIABLE)
     sizes = [math.prod(layer.shape) * len(x) * x.itemsize for layer in graph]
     crossing = _crossing(graph, sizes)
     parts, start, taken = [], 0, 0

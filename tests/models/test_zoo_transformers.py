@@ -251,7 +251,7 @@ def test_text_becomes_the_tokens_of_the_packages_tokenizer() -> None:
 
 @MINILM
 @TOKENIZER
-def test_a_text_of_the_users_is_compared_with_texts_of_theirs() -> None:
+def test_a_text_of_the_users_is_compared_with_other_texts() -> None:
     model = minilm.similarity_model(minilm.SUNNY.text, [minilm.STADIUM.text, minilm.WEATHER.text])
     assert model.labels == (minilm.STADIUM.text, minilm.WEATHER.text)
     found = run_onnx(model.onnx, model.examples["text"]())[0]

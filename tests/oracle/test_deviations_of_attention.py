@@ -129,6 +129,10 @@ _DIFFERENTIATED = _Y * (OF_SOFTMAX - (_Y * OF_SOFTMAX).sum(axis=-1, keepdims=Tru
         (SCORES * _DIFFERENTIATED, "gradient times the input"),
         (OF_SOFTMAX, "unchanged"),
         (SCORES * OF_SOFTMAX, "not taken off"),
+        (
+            _Y * (OF_SOFTMAX - _Y * OF_SOFTMAX.sum(axis=-1, keepdims=True)),
+            "the output stands where the input",
+        ),
     ],
 )
 def test_other_readings_of_a_softmax_are_found(observed: np.ndarray, phrase: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.errors import InvalidInputError
 from harness.graph import Graph
 from harness.methods import method
 from ported_impls import parts as cut
@@ -105,3 +106,9 @@ def test_each_part_is_run_right_before_relevance_goes_through_it(monkeypatch: py
     prepared.run(x, method("attnlrp"), target, False)
     assert len(run) > 5
     assert [name for part in reversed(run) for name in part] == [layer.name for layer in graph]
+
+
+def test_a_size_that_is_none_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cut.LIMIT_VARIABLE, "lots")
+    with pytest.raises(InvalidInputError, match="XAI_HARNESS_ACTIVATION_BYTES is 'lots'"):
+        cut.parts_of(chain(2, 3), np.zeros((1, 2)))

@@ -153,8 +153,9 @@ def _without_sum(step: Step) -> Arrays:
 
 
 def _output_for_input(step: Step) -> Arrays:
-    (gradient,) = derivative.vjp(step.layer, step.inputs, step.relevance)
-    return (gradient,)
+    output = forward.apply(step.layer, step.inputs)
+    total = step.relevance.sum(axis=step.layer.attributes["axis"], keepdims=True)
+    return (output * (step.relevance - output * total),)
 
 
 # Norms -------------------------------------------------------------------------------------------------
@@ -184,8 +185,10 @@ def _of_norm(step: Step) -> Iterator[Deviation]:
         ),
         "the input gets no relevance": _nothing,
     }
+    # A gradient with a fault is said by the fault; for another rule the gradient itself is one.
+    rest = "" if isinstance(step.rule, Gradient) else f" instead of {named(step.rule)}"
     for words, formula in formulas.items():
-        yield _norm(f"{words} instead of {named(step.rule)}", with_formula(formula), {})
+        yield _norm(f"{words}{rest}", with_formula(formula), {})
 
 
 def _norm(words: str, change: Change, parameters: dict[str, Any]) -> Deviation:

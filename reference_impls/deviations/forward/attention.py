@@ -47,8 +47,7 @@ def _of_softmax(step: ForwardStep) -> Iterator[Deviation]:
         root = float(np.sqrt(features))
         for words, factor in (
             (f"the scores are not divided by the root of the {features} features", root),
-            (f"the scores are divided by the root of the {features} features once more", 1 / root),
-            (f"the scores are divided by the {features} features instead of their root", 1 / root),
+            (f"the scores are divided by the {features} features, and not by their root alone", 1 / root),
         ):
             yield _deviation(words, first(partial(_softmax_of, factor)), factor=factor)
     if len(step.layer.shape) > 2 and step.layer.shape[0] > 1:
