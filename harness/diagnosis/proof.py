@@ -32,8 +32,9 @@ from harness.steps import Arrays, ForwardStep
 Activations = Mapping[str, np.ndarray]
 #: How far an input is moved for the slope of what is done to it: what is done is linear, or in pieces.
 _NUDGE = 2.0**-10
-#: The attribution of a whole run on an input, and whether anything on the way is not the candidate's.
-_Run = Callable[[Case, "Causes", np.ndarray], tuple[np.ndarray, bool]]
+#: The attribution of a whole run on an input, and whether a relevance on the way is not the candidate's, where the last
+#: argument asks for that.
+_Run = Callable[[Case, "Causes", np.ndarray, bool], tuple[np.ndarray, bool]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ class Proof:
     """``left``: relative L2 distance of the candidate's attribution from the reference's with the causes.
 
     ``floor``: what rounding explains of it. ``elsewhere``: whether any relevance that the candidate shows differs from
-    that of this run by more than rounding explains.
+    that of this run by more than rounding explains; False where that was not asked for.
     """
 
     left: float
@@ -74,10 +75,11 @@ class Proof:
         return explained(self.left, self.floor)
 
 
-def proved(case: Case, causes: Causes) -> Proof | None:
+def proved(case: Case, causes: Causes, layers: bool = False) -> Proof | None:
     """The whole case with ``causes``; None for a method that is not made of runs backwards, step by step.
 
-    ``case``: with the layers as the candidate has them (`Case.with_mended`).
+    ``case``: with the layers as the candidate has them (`Case.with_mended`). ``layers``: whether the relevance of every
+    layer is compared as well (`Proof.elsewhere`); else the attribution alone.
     """
     if not case.method.stepwise:
         return None
@@ -87,7 +89,7 @@ def proved(case: Case, causes: Causes) -> Proof | None:
     grounds = [_on_own_activations, *([_on_the_candidates] if _shows_activations(case) else [])]
     best: Proof | None = None
     for run in grounds:
-        attribution, elsewhere = run(case, causes, np.asarray(case.x))
+        attribution, elsewhere = run(case, causes, np.asarray(case.x), layers)
         left = apart((attribution,), (observed,))
         floor = _floor(case, causes, attribution, left, run)
         proof = Proof(left, floor, elsewhere)
@@ -120,26 +122,37 @@ def _shows_activations(case: Case) -> bool:
 
 
 def _floor(case: Case, causes: Causes, attribution: np.ndarray, left: float, run: _Run) -> float:
-    """What rounding explains of ``left``, measured until it does: a cause may take away what keeps a rule steady."""
+    """What rounding explains of ``left``, measured until it does: a cause may take away what keeps a rule steady.
+
+    First the order of summation alone, which costs no run; then runs with the causes on moved inputs, which cost less
+    than the floor of the reference, whose weights are moved as well.
+    """
     formats = [each.parameters["format"] for each in causes.findings if "format" in each.parameters]
     ratio = max((UNIT_OF[name] / unit_roundoff(case.dtype) for name in formats), default=1.0)
-    floor = case.attribution_floor * max(1.0, ratio)
-    for seed in range(MOVES):
-        if explained(left, floor):
-            break
-        x = moved_one_ulp(np.asarray(case.x), np.random.default_rng(seed))
-        other, _ = run(case, causes, x)
-        moved = apart((attribution,), (other,))
+    floor = summation_floor(case.terms, case.dtype) * max(1.0, ratio)
+    movements = _movements(case, causes, attribution, run, ratio)
+    while not explained(left, floor) and (moved := next(movements, None)) is not None:
         if np.isfinite(moved):
             floor = max(floor, moved)
     return floor
 
 
-def _on_own_activations(case: Case, causes: Causes, x: np.ndarray) -> tuple[np.ndarray, bool]:
+def _movements(
+    case: Case, causes: Causes, attribution: np.ndarray, run: _Run, ratio: float
+) -> Iterator[float]:
+    """How far the result moves under rounding, one measurement after the other."""
+    for seed in range(MOVES):
+        x = moved_one_ulp(np.asarray(case.x), np.random.default_rng(seed))
+        other, _ = run(case, causes, x, False)
+        yield apart((attribution,), (other,))
+        if seed == 0:
+            yield case.attribution_floor * max(1.0, ratio)
+
+
+def _on_own_activations(case: Case, causes: Causes, x: np.ndarray, layers: bool) -> tuple[np.ndarray, bool]:
     procedure = case.method.procedure
-    compared = x is case.x or np.array_equal(x, case.x)
     if isinstance(procedure, Backward):
-        walked = _Walk(case, causes, compared)
+        walked = _Walk(case, causes, layers)
         return _finished(case, causes, walked.back(activations_of(case, causes, x)), x), walked.elsewhere
     assert isinstance(procedure, IntegratedGradients | Smoothed)
     method = single_run(case.method)
@@ -154,15 +167,14 @@ def _on_own_activations(case: Case, causes: Causes, x: np.ndarray) -> tuple[np.n
     return joined, False
 
 
-def _on_the_candidates(case: Case, causes: Causes, x: np.ndarray) -> tuple[np.ndarray, bool]:
+def _on_the_candidates(case: Case, causes: Causes, x: np.ndarray, layers: bool) -> tuple[np.ndarray, bool]:
     """Equal ground. ``x`` is looked at where it is moved alone: so are the activations then."""
     run = case.candidate_run.layers
     shown = {layer.name: np.asarray(run[layer.name].activation) for layer in case.graph}
-    compared = np.array_equal(x, case.x)
-    if not compared:
+    if not np.array_equal(x, case.x):
         generator = np.random.default_rng(int(np.count_nonzero(x != case.x)))
         shown = {name: moved_one_ulp(each.astype(case.dtype), generator) for name, each in shown.items()}
-    walked = _Walk(case, causes, compared)
+    walked = _Walk(case, causes, layers)
     return _finished(case, causes, walked.back(shown), np.asarray(case.x)), walked.elsewhere
 
 
@@ -204,6 +216,9 @@ class _Walk:
         rectified = case.method.composite.rectified_sources(case.graph)
         received = np.zeros(0)
         start = self._start(activations[case.graph.output])
+        begun = case.reference_run.layers[case.graph.output].relevance
+        if begun is not None and np.array_equal(start, begun):
+            start = begun
         for layer, received in walk_back(case.graph, start, partial(self._step, activations), rectified):
             if self.compared and not self.elsewhere:
                 self.elsewhere = self._differs(layer, received)
@@ -234,17 +249,25 @@ class _Walk:
         step = self.case.step(layer, inputs, relevance)
         hypothesis = self.causes.rule.get(layer.name)
         if hypothesis is None:
-            return self.case.expected(step)
+            as_before = self._is_the_references(layer, inputs, relevance)
+            return (self.case.shown(step) if as_before else None) or self.case.expected(step)
         with np.errstate(all="ignore"):
             return self.case.oracle.carry_out(hypothesis.alter(step))
+
+    def _is_the_references(self, layer: Layer, inputs: Arrays, relevance: np.ndarray) -> bool:
+        """Whether the operands are those of the reference's own run, the same arrays: no cause has altered them."""
+        run = self.case.reference_run.layers
+        own = (*(run[name].activation for name in layer.inputs), run[layer.name].relevance)
+        return all(one is other for one, other in zip((*inputs, relevance), own, strict=True))
 
     def _differs(self, layer: Layer, relevance: np.ndarray) -> bool:
         shown = self.case.candidate_run.layers.get(layer.name)
         if shown is None or shown.relevance is None:
             return False
-        floor = floor_of(engine(), self.case.reference_run).of_relevance(layer.name)
-        floor = max(floor, summation_floor(self.case.terms, self.case.dtype))
-        return not explained(apart((relevance,), (shown.relevance,)), floor)
+        distance = apart((relevance,), (shown.relevance,))
+        if explained(distance, summation_floor(self.case.terms, self.case.dtype)):
+            return False
+        return not explained(distance, floor_of(engine(), self.case.reference_run).of_relevance(layer.name))
 
 
 def _through(
@@ -288,7 +311,7 @@ def simplest(case: Case, causes: Causes) -> tuple[tuple[Finding, ...], Proof] | 
     if len(causes.findings) < 2:
         return None
     for finding in _alone(causes):
-        proof = proved(case, causes.only(finding))
+        proof = proved(case, causes.only(finding), layers=True)
         if proof is not None and proof.closes and not proof.elsewhere:
             return (finding,), proof
     return None

@@ -118,6 +118,34 @@ class After(zennit.core.Hook):
         return After(self.change)
 
 
+def test_a_proof_within_the_order_of_summation_costs_no_floor(
+    digits: Any, x: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is above the first cause is as the reference's run has it; its floor is not measured for what is below."""
+
+    def composite(twin: Any, method: Any) -> Any:
+        return zennit.core.Composite(
+            module_map=lambda context, name, module: After(lambda r: 3 * r) if name == "conv2" else None
+        )
+
+    candidate = harness.backend_from_composite("mine", composite, head="one")
+    monkeypatch.setattr(type(engine()), "moved", lambda *_: pytest.fail("the floor was measured"))
+    stages: list[str] = []
+    carried: list[str] = []
+    plain = Case.expected
+
+    def expected(case: Case, step: Any) -> Any:
+        if stages[-1] == "proof":
+            carried.append(step.layer.name)
+        return plain(case, step)
+
+    monkeypatch.setattr(Case, "expected", expected)
+    found = harness.diagnose(digits, x, "gradient", candidate=candidate, progress=stages.append)
+    assert [(each.layer, each.cause) for each in found.findings] == [("conv2", "scale")]
+    assert found.complete
+    assert "dense1" not in carried and "conv1" in carried
+
+
 def test_two_faults_at_two_layers_are_proved_together(digits: Any, x: np.ndarray) -> None:
     def composite(twin: Any, method: Any) -> Any:
         changes = {"conv2": lambda r: 3 * r, "dense1": lambda r: r.clamp(min=0)}
