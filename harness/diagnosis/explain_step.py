@@ -231,8 +231,10 @@ def _same_as_before(search: Search, before: Mapping[str, Hypothesis]) -> Hypothe
             residual = _left_by(search, earlier)
             if residual is not None:
                 return replace(earlier, residual=residual)
-    for earlier in before.values():
-        deviations = _here(search.problem, earlier)
+    listed = _Listed(iter(search.problem.deviations(step)))
+    different = {tuple((each.cause, each.words) for each in one.deviations): one for one in before.values()}
+    for earlier in different.values():
+        deviations = _here(search.problem, listed, earlier)
         if deviations:
             hypothesis = Hypothesis(deviations, 0.0)
             residual = search.left_by(hypothesis)
@@ -257,13 +259,36 @@ def _particular(hypothesis: Hypothesis, graph: Graph) -> bool:
     )
 
 
-def _here(problem: Problem, earlier: Hypothesis) -> tuple[Deviation, ...]:
-    """The deviations of another layer's hypothesis as this layer has them; empty where it has not all of them."""
-    step, kept = problem.step, []
+class _Listed:
+    """What an iterator yields, as often as it is asked for; nothing is made twice, or before somebody wants it."""
+
+    def __init__(self, made: Iterator[Deviation]) -> None:
+        self._made = made
+        self._kept: list[Deviation] = []
+
+    def __iter__(self) -> Iterator[Deviation]:
+        place = 0
+        while True:
+            if place == len(self._kept):
+                following = next(self._made, None)
+                if following is None:
+                    return
+                self._kept.append(following)
+            yield self._kept[place]
+            place += 1
+
+
+def _here(problem: Problem, listed: Iterable[Deviation], earlier: Hypothesis) -> tuple[Deviation, ...]:
+    """The deviations of another layer's hypothesis as this layer has them; empty where it has not all of them.
+
+    ``listed``: the deviations of the layer's step as it stands.
+    """
+    step = problem.step
+    kept: list[Deviation] = []
     for wanted in earlier.deviations:
         same = (
             each
-            for each in problem.deviations(step)
+            for each in (problem.deviations(step) if kept else listed)
             if (each.cause, each.words) == (wanted.cause, wanted.words)
         )
         deviation = next(same, None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from harness.backends import Backend
 from harness.diagnosis.search import Outcome, Search
 from harness.methods import AlphaBeta, Assignment, Epsilon, Flat, Method
 from harness.runner import chosen_input
+from harness.steps import Arrays, Deviation, Step
 from ported_impls.composite import method_composite
+from reference_impls.oracle.backend import PreparedOracle
 
 METHOD = "lrp.epsilon"
 
@@ -204,3 +207,22 @@ def test_after_two_layers_without_a_name_pairs_are_not_tried_for_a_third_like_th
     assert [found[name].cause for name in layers] == ["unknown"] * 5
     assert paired == ["logits", "dense1", "conv3", "conv2"]
     assert ["were not tried" in found[name].words for name in layers] == [False] * 4 + [True]
+
+
+def test_what_a_layer_may_do_is_listed_as_often_for_many_findings_before_it_as_for_one(
+    model: Any, x: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every layer has an epsilon of its own, so that none of the earlier answers fits, and all are tried."""
+    listed: Counter[str] = Counter()
+    plain = PreparedOracle.deviations
+
+    def counted(oracle: PreparedOracle, step: Step, observed: Arrays) -> Iterator[Deviation]:
+        listed[step.layer.name] += 1
+        return plain(oracle, step, observed)
+
+    monkeypatch.setattr(PreparedOracle, "deviations", counted)
+    values = {"logits": 1e-3, "dense1": 2e-3, "conv3": 3e-3, "conv2": 4e-3}
+    candidate = reassigned(*(at(name, Epsilon(value)) for name, value in values.items()))
+    diagnosis = harness.diagnose(model, x, METHOD, candidate=candidate, dtype="float64")
+    assert {each.layer for each in diagnosis.findings} == set(values)
+    assert listed["conv2"] == listed["dense1"], listed
