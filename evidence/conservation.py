@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from harness.api import explain, load_model
-from harness.backends import Model, Steps, backend_named, required
+from harness.backends import Model, Steps, backend_named, required, step_on_copies
 from harness.divisions import Dividing
 from harness.graph import Graph, Layer, walk_back
 from harness.methods import Method, method
@@ -81,7 +81,7 @@ def balances(model: Model, asked: Method, x: np.ndarray, target: np.ndarray) -> 
 
     def step(layer: Layer, received: np.ndarray) -> tuple[np.ndarray, ...]:
         inputs = tuple(activations[name] for name in layer.inputs)
-        return steps.step(layer, inputs, received, asked)
+        return step_on_copies(steps, layer, inputs, received, asked)
 
     def of_no_input(layer: Layer, received: np.ndarray) -> np.ndarray:
         (stage,) = parts.divisions(layer, tuple(activations[name] for name in layer.inputs), asked)

@@ -9,18 +9,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.errors import InvalidInputError
+from harness.naming import printable
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
 RED, WHITE, BLUE, GRAY = "#ff0000", "#ffffff", "#0000ff", "#808080"
+#: From so many tokens on, a picture has no room for their texts; of a longer text the beginning is shown.
+_MOST_LABELLED, _LONGEST_TOKEN = 48, 14
 
 
 def flat(values: np.ndarray, axes: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     """One sample's ``values`` as they are drawn, and the names of what is drawn along.
 
-    ``axes`` names the axes of ``values``, the batch left out. Vectors stay, (bars,). Series, (time, channel), become
-    (channel, time), time to the right. Images, (height, width, channel), are summed over the channels. Volumes,
+    ``axes`` names the axes of ``values``, the batch left out. Vectors stay, (bars,). Tokens, (token, feature),
+    are summed over the features. Series, (time, channel), become (channel, time), time to the right. Images, (height,
+    width, channel), are summed over the channels. Volumes,
     (depth, height, width, channel), are summed over the channels too, and their slices stand beside each other:
     (height, depth * width).
 
@@ -30,6 +35,9 @@ def flat(values: np.ndarray, axes: Sequence[str]) -> tuple[np.ndarray, tuple[str
         raise InvalidInputError(f"values of shape {values.shape} do not fit the axes ({', '.join(axes)})")
     if values.ndim == 1:
         return values, tuple(axes)
+    if tuple(axes) == ("token", "feature"):
+        with np.errstate(invalid="ignore"):
+            return values.sum(axis=1), ("token",)
     if values.ndim == 2:
         return values.T, (axes[1], axes[0])
     if values.ndim in (3, 4):
@@ -43,6 +51,20 @@ def flat(values: np.ndarray, axes: Sequence[str]) -> tuple[np.ndarray, tuple[str
     raise InvalidInputError(
         f"axes ({', '.join(axes)}) have no picture: one to four axes beside the batch have one"
     )
+
+
+def label_tokens(place: Axes, tokens: Sequence[str]) -> None:
+    """The texts of tokens below their bars, so many as there is room for; a dollar sign begins no formula."""
+    if len(tokens) > _MOST_LABELLED:
+        return
+    words = [_shortened_token(printable(token)) for token in tokens]
+    place.set_xticks(
+        range(len(words)), words, rotation=60, ha="right", fontsize=7, parse_math=False, usetex=False
+    )
+
+
+def _shortened_token(word: str) -> str:
+    return word if len(word) <= _LONGEST_TOKEN else f"{word[: _LONGEST_TOKEN - 1]}…"
 
 
 @cache

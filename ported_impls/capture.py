@@ -92,7 +92,7 @@ def _tapped(
 ) -> torch.Tensor:
     seen = output.view_as(output)
     if seen.requires_grad:
-        seen.register_hook(lambda gradient: tap(name, to_canonical(gradient)))
+        seen.register_hook(lambda gradient: None if gradient is None else tap(name, to_canonical(gradient)))
     return seen
 
 
@@ -107,5 +107,6 @@ def _record(
     return seen
 
 
-def _keep_gradient(captured: Captured, name: str, gradient: torch.Tensor) -> None:
-    captured.relevances[name] = to_canonical(gradient).copy("K")
+def _keep_gradient(captured: Captured, name: str, gradient: torch.Tensor | None) -> None:
+    if gradient is not None:  # a rule behind it returned nothing
+        captured.relevances[name] = to_canonical(gradient).copy("K")

@@ -186,7 +186,7 @@ class HookedTwin:
 
     def step(
         self, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
-    ) -> tuple[np.ndarray, ...]:
+    ) -> tuple[np.ndarray | None, ...]:
         """The layer's module with its hook alone, on ``inputs`` and the ``relevance`` of its output."""
         if not layer.inputs:
             return ()
@@ -200,8 +200,8 @@ class HookedTwin:
             output = self.twin.get_submodule(layer.name)(*seen)
             gradients = torch.autograd.grad(output, seen, received, allow_unused=True)
         return tuple(
-            np.zeros_like(x) if gradient is None else in_canonical_order(to_canonical(gradient), order)
-            for x, gradient, order in zip(inputs, gradients, orders, strict=True)
+            None if gradient is None else in_canonical_order(to_canonical(gradient), order)
+            for gradient, order in zip(gradients, orders, strict=True)
         )
 
     def step_program(

@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ class PortedModel:
     None where there was none). ``notes``: sentences about what was read otherwise than it stands in the source.
     ``labels``: class names in the order of the logits. ``input_range``: the (low, high) that preprocessed values
     lie in. ``examples``: by name, functions that return one preprocessed input, (1, *input_shape) float32.
+    ``token_texts``: a function of an input, (batch, token, ...), that returns the text of each token of each sample.
     """
 
     graph: Graph
@@ -44,6 +45,7 @@ class PortedModel:
     preprocessing: str | None = None
     input_range: tuple[float, float] | None = None
     examples: Mapping[str, Callable[[], np.ndarray]] = field(default_factory=dict)
+    token_texts: Callable[[np.ndarray], Sequence[Sequence[str]]] | None = None
     _twins: dict[tuple[str, str], Any] = field(default_factory=dict, init=False, repr=False)
     _built: dict[tuple[str, str], Any] = field(default_factory=dict, init=False, repr=False)
 

@@ -8,7 +8,14 @@ from harness.backends.contract import (
     versions_of,
     why_unsupported,
 )
-from harness.backends.handing import graph_of, logits_on_copies, run_on_copies, step_on_copies, to_watch
+from harness.backends.handing import (
+    graph_of,
+    logits_on_copies,
+    run_on_copies,
+    step_on_copies,
+    to_watch,
+    unanswered,
+)
 from harness.backends.protocol import (
     Arrays,
     Backend,
@@ -66,6 +73,7 @@ __all__ = [
     "run_on_copies",
     "step_on_copies",
     "to_watch",
+    "unanswered",
     "versions_of",
     "why_unsupported",
 ]

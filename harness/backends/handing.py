@@ -85,9 +85,23 @@ def logits_on_copies(
 def step_on_copies(
     steps: Steps, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
 ) -> tuple[np.ndarray, ...]:
-    """`Steps.step` on copies of ``inputs`` and ``relevance``; new arrays. Raises what the backend raises."""
+    """`Steps.step` on copies of ``inputs`` and ``relevance``; new arrays, zeros where nothing was returned.
+
+    Raises what the backend raises.
+    """
     shares = steps.step(layer, tuple(_copy(x) for x in inputs), _copy(relevance), method)
-    return tuple(_copy(np.asarray(each)) for each in shares)
+    return tuple(
+        np.zeros(x.shape, relevance.dtype) if share is None else _copy(np.asarray(share))
+        for x, share in zip(inputs, shares, strict=True)
+    )
+
+
+def unanswered(
+    steps: Steps, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
+) -> tuple[int, ...]:
+    """The places of the inputs of ``layer`` for which `Steps.step` returned nothing. Raises what the backend raises."""
+    shares = steps.step(layer, tuple(_copy(x) for x in inputs), _copy(relevance), method)
+    return tuple(place for place, share in enumerate(shares) if share is None)
 
 
 def walk_on_copies(

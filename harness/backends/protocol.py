@@ -77,8 +77,11 @@ class Steps(Protocol):
 
     def step(
         self, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
-    ) -> tuple[np.ndarray, ...]:
-        """Relevance of each input of ``layer``, from its inputs and the relevance of its output."""
+    ) -> tuple[np.ndarray | None, ...]:
+        """Relevance of each input of ``layer``, from its inputs and the relevance of its output.
+
+        None for an input for which the layer's code returned nothing at all.
+        """
         ...
 
 

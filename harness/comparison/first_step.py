@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.backends import Steps
+from harness.backends import Steps, step_on_copies, unanswered
 from harness.comparison.floor import MULTIPLE, NoiseFloor
 from harness.graph import Graph, shares_by_source
 from harness.methods import Backward
@@ -82,6 +82,27 @@ def first_step(
     return FirstStep(differing[0])
 
 
+def returns_nothing(name: str, reference: Trace, steps: BothSteps) -> tuple[str, ...]:
+    """The layers read by ``name`` for which the candidate's step returns nothing where the reference's has relevance.
+
+    Zeros are something: a step that was cut off returns none. Empty where no such step can be run.
+    """
+    layer = steps.graph[name]
+    shown = [reference.layers[source].activation for source in layer.inputs]
+    relevance = reference.layers[name].relevance
+    if not isinstance(reference.method.procedure, Backward) or relevance is None or not shown:
+        return ()
+    if any(x is None for x in shown):
+        return ()
+    operands = (layer, tuple(np.asarray(x) for x in shown), np.asarray(relevance), reference.method)
+    try:
+        missing = unanswered(steps.candidate, *operands)
+        expected = step_on_copies(steps.reference, *operands) if missing else ()
+    except Exception:  # a candidate that cannot run the step is no evidence about it
+        return ()
+    return tuple(dict.fromkeys(layer.inputs[place] for place in missing if expected[place].any()))
+
+
 def _inputs(name: str, reference: Trace, candidate: Trace) -> tuple[str, ...] | None:
     """The layers that ``name`` reads, as either trace knows it."""
     for trace in (reference, candidate):
@@ -142,7 +163,7 @@ def _apart(name: str, reference: Trace, steps: BothSteps) -> Iterator[tuple[str,
     relevance = np.asarray(run[name].relevance)
     rectified = reference.method.composite.rectified_sources(graph)
     one, other = (
-        shares_by_source(layer, side.step(layer, inputs, relevance, reference.method), rectified)
+        shares_by_source(layer, step_on_copies(side, layer, inputs, relevance, reference.method), rectified)
         for side in (steps.reference, steps.candidate)
     )
     for source, share in one.items():

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from harness.comparison.first_step import BothSteps, first_step
+from harness.comparison.first_step import BothSteps, first_step, returns_nothing
 from harness.comparison.floor import MULTIPLE, NoiseFloor
 from harness.comparison.rerun import Ground
 from harness.comparison.rows import (
@@ -55,6 +55,8 @@ class Comparison:
     it; such a comparison is an "error" and never passes. ``steps``: by layer, the error that its own step introduces
     and the one that it inherits, where steps were run (`Diagnosis.comparison` has them).
 
+    ``nothing``: which layer's step returns nothing where the reference's has relevance; an "error" too.
+
     ``first_divergent``: the layer whose step made the first relevance that differs (is neither identical nor
     equivalent), from the output backwards: not the layer that received it, but the one that reads that layer. It is
     the output layer where the start of the way back differs already. Where the layer received relevance from several
@@ -72,6 +74,7 @@ class Comparison:
     unverified: str | None = None
     first_divergent: str | None = None
     state: str | None = None
+    nothing: str | None = None
     steps: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
@@ -80,14 +83,14 @@ class Comparison:
         verdicts = [row.verdict for row in self._all()]
         if self.unverified is not None:
             verdicts.append("divergent")
-        if self.state is not None:
+        if self.state is not None or self.nothing is not None:
             verdicts.append("error")
         return min(verdicts, key=VERDICTS.index)
 
     @property
     def passed(self) -> bool:
         """True for "identical" and "equivalent", and for what ``tolerance`` explicitly allows beyond."""
-        sound = self.unverified is None and self.state is None
+        sound = self.unverified is None and self.state is None and self.nothing is None
         return sound and all(self._row_passed(row) for row in self._all())
 
     @property
@@ -266,7 +269,12 @@ def with_first_divergent(
     compared = {row.layer for row in comparison.rows}
     first = first_step(received, compared, reference, candidate, comparison.floor, steps)
     notes = comparison.notes if first.note is None else (*comparison.notes, first.note)
-    return replace(comparison, first_divergent=first.layer, notes=notes)
+    comparison = replace(comparison, first_divergent=first.layer, notes=notes)
+    sources = () if steps is None else returns_nothing(first.layer, reference, steps)
+    if not sources:
+        return comparison
+    nothing = f"the candidate's step of {first.layer} returns nothing for {' and '.join(sources)}"
+    return replace(comparison, nothing=nothing, notes=(*comparison.notes, nothing))
 
 
 def check_tolerance(tolerance: Tolerance) -> None:

@@ -41,7 +41,7 @@ CAUSES: dict[str, str] = {
     "residual-split": "relevance is shared among branches in another way",
     "batch-coupling": "the result of one sample depends on the others in its batch",
     "nondeterminism": "the candidate differs from itself when it is run again",
-    "state": "the candidate changes the model, its input, or what all code of its process shares",
+    "state": "the candidate changes the model, its input, an activation it needs, or what its process shares",
     "precision": "one side computes in a format of fewer digits",
     "nan": "the candidate has NaN or infinity where the reference has none",
     "unknown": "none of the causes above reproduces what the candidate does",

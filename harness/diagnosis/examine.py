@@ -21,6 +21,7 @@ from harness.diagnosis.head import head_findings
 from harness.diagnosis.joined import joined_finding, single_run
 from harness.diagnosis.localise import Introduced, introduced, introduced_by, seen
 from harness.diagnosis.measure import apart, explained, summation_floor
+from harness.diagnosis.overwritten import between_steps
 from harness.diagnosis.pairs import pair_errors, structural_rows
 from harness.diagnosis.proof import Causes, Proof, proved, proved_by_structure, simplest
 from harness.diagnosis.result import Diagnosis
@@ -72,14 +73,14 @@ def examine(case: Case, report: Progress) -> Diagnosis:
     rules: dict[str, Explained] = {}
     known: dict[str, Hypothesis] = {}
     unnamed: Counter[tuple[str, Rule]] = Counter()
-    for each_step in () if inner is None else _steps(inner, unclear):
+    for each_step, overwritten in () if inner is None else _steps(inner, unclear):
         steps.append((each_step.layer.name, each_step.layer.kind, each_step.error, each_step.floor))
         report(f"step of {each_step.layer.name}")
         if not each_step.differs:
             continue
         assert inner is not None
         alike = (each_step.layer.kind, each_step.step.rule)
-        explanation = explain_step(inner, each_step, known, pairs=unnamed[alike] < UNNAMED)
+        explanation = overwritten or explain_step(inner, each_step, known, pairs=unnamed[alike] < UNNAMED)
         rules[each_step.layer.name] = explanation
         unnamed[alike] += any(each.cause == "unknown" for each in explanation.findings)
         if shown is None and not head:
@@ -228,17 +229,20 @@ def _head(case: Case) -> Iterator[Finding]:
         yield finding
 
 
-def _steps(case: Case, unclear: set[str]) -> Iterator[Introduced]:
-    """Every layer's step, with the layer as the candidate has it; those whose forward pass is unclear left out."""
+def _steps(case: Case, unclear: set[str]) -> Iterator[tuple[Introduced, Explained | None]]:
+    """Every layer's step, with the layer as the candidate has it; those whose forward pass is unclear left out.
+
+    Beside it what the run alone explains: an activation that was overwritten.
+    """
     if not case.method.stepwise:
         return  # its traces do not show what a step takes
     if case.candidate_steps is None:
-        yield from seen(case, case.candidate_run, unclear)
+        yield from ((each, None) for each in seen(case, case.candidate_run, unclear))
         return
     any_introduced = False
     for each in introduced(case, unclear):
         any_introduced = any_introduced or each.differs
-        yield each
+        yield each, None
     if not any_introduced:
-        # Between the steps: how shares are summed where several layers read one.
-        yield from seen(case, case.candidate_run, unclear)
+        # Between the steps: how shares are summed where several layers read one, and whether activations last.
+        yield from between_steps(case, unclear)

@@ -158,6 +158,11 @@ def _showing(
     return first
 
 
+def search_of(case: Case, introduced: Introduced) -> Search:
+    """The search for what was done at a step, on the whole of it."""
+    return _search(case, introduced, None)
+
+
 def _search(
     case: Case, introduced: Introduced, part: Excerpt | None, listing: Listing | None = None
 ) -> Search:
@@ -209,7 +214,7 @@ def _verified(case: Case, introduced: Introduced, outcome: Outcome, part: Excerp
     """``outcome`` with the fits that stand; those of an excerpt must fit the whole as well."""
     fits = outcome.fits
     if part is not None and fits:
-        whole = _search(case, introduced, None)
+        whole = search_of(case, introduced)
         residuals = [(each, whole.left_by(each)) for each in fits[:ON_THE_WHOLE]]
         fits = tuple(replace(each, residual=left) for each, left in residuals if left is not None)
     return replace(outcome, fits=standing(case, introduced, fits))

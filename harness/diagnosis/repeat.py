@@ -1,6 +1,12 @@
-"""A candidate that differs from itself: reported before anything else, because nothing else can be trusted then."""
+"""A candidate that differs from itself: reported before anything else, because nothing else can be trusted then.
+
+What is drawn at random gives another result in every run. A candidate that keeps something from one run to the next
+(activations that are cleared, a buffer that is filled once) comes back to a result that it gave before: `state`.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,10 +16,11 @@ from harness.diagnosis.findings import Finding
 from harness.diagnosis.measure import apart, explained, summation_floor
 from harness.engine import engine, floor_of
 from harness.graph import Layer
-from harness.trace import LayerTrace
+from harness.steps import Step
+from harness.trace import LayerTrace, Trace
 
-#: Runs of the candidate beside the first.
-REPEATS = 1
+#: Runs of the candidate beside the first; and further ones, which say whether what differs comes back.
+REPEATS, MORE = 1, 2
 
 
 def repeat_finding(case: Case) -> Finding | None:
@@ -25,26 +32,64 @@ def repeat_finding(case: Case) -> Finding | None:
     floor = summation_floor(case.terms, case.dtype)
     for _ in range(REPEATS):
         second = case.again()
-        for layer in case.graph.layers:
-            one, other = first.layers.get(layer.name), second.layers.get(layer.name)
-            error = _between(one, other, "activation")
-            if not explained(error, floor):
-                assert one is not None and other is not None
-                return _finding("forward", layer, _forward_words(case, layer, one, other), error, floor)
-        for layer in reversed(case.graph.layers):
-            error = _between(first.layers.get(layer.name), second.layers.get(layer.name), "relevance")
-            # Where the forward pass repeats itself, so do the operands of every step.
-            if not explained(error, floor) and not explained(error, case_floor(case, layer)):
-                source = _passed_by(case, layer)
-                words = (
-                    "two runs give different relevance for the same activations: something is drawn at random"
-                )
-                return _finding("rule", source, words, error, floor)
-        error = apart((first.attribution,), (second.attribution,))
-        if not explained(error, floor) and not explained(error, case.attribution_floor):
-            words = "two runs give different attributions: something is drawn at random"
-            return Finding("postprocess", None, "nondeterminism", words, error, floor)
+        found = _between_runs(case, first, second, floor)
+        if found is not None:
+            return _kept_from_run_to_run(found) if _comes_back(case, first, second) else found
     return None
+
+
+def _between_runs(case: Case, first: Trace, second: Trace, floor: float) -> Finding | None:
+    """The first tensor that differs between two runs, forwards, then backwards."""
+    for layer in case.graph.layers:
+        one, other = first.layers.get(layer.name), second.layers.get(layer.name)
+        error = _between(one, other, "activation")
+        if not explained(error, floor):
+            assert one is not None and other is not None
+            return _finding("forward", layer, _forward_words(case, layer, one, other), error, floor)
+    for layer in reversed(case.graph.layers):
+        error = _between(first.layers.get(layer.name), second.layers.get(layer.name), "relevance")
+        # Where the forward pass repeats itself, so do the operands of every step.
+        if not explained(error, floor) and not explained(error, case_floor(case, layer)):
+            source = _passed_by(case, layer)
+            words = "two runs give different relevance for the same activations: something is drawn at random"
+            return _finding("rule", source, words, error, floor)
+    error = apart((first.attribution,), (second.attribution,))
+    if not explained(error, floor) and not explained(error, case.attribution_floor):
+        words = "two runs give different attributions: something is drawn at random"
+        return Finding("postprocess", None, "nondeterminism", words, error, floor)
+    return None
+
+
+def _comes_back(case: Case, first: Trace, second: Trace) -> bool:
+    """Whether each of some further runs is, bit for bit, one that was there before."""
+    known = [first, second]
+    return all(any(_same_bits(run, one) for one in known) for run in (case.again() for _ in range(MORE)))
+
+
+def _same_bits(one: Trace, other: Trace) -> bool:
+    """Whether two runs show the same at every layer and in the result."""
+    pairs = [(one.attribution, other.attribution)]
+    for name, layer in one.layers.items():
+        pairs += [
+            (getattr(layer, what), getattr(other.layers[name], what)) for what in ("activation", "relevance")
+        ]
+    return all(
+        np.array_equal(left, right, equal_nan=True)
+        for left, right in pairs
+        if left is not None and right is not None
+    )
+
+
+def _kept_from_run_to_run(found: Finding) -> Finding:
+    """``found``, of a candidate whose runs come back to a result that it gave before."""
+    what = {"forward": "outputs", "rule": "relevance for the same activations"}.get(
+        found.stage, "attributions"
+    )
+    words = (
+        f"later runs give other {what} than the first, and the same among themselves: "
+        "something is kept from one run to the next, or cleared before the next needs it"
+    )
+    return replace(found, cause="state", words=words)
 
 
 def case_floor(case: Case, layer: Layer) -> float:
@@ -60,22 +105,34 @@ def _between(one: LayerTrace | None, other: LayerTrace | None, what: str) -> flo
 def _passed_by(case: Case, layer: Layer) -> Layer:
     """The layer whose step passes different relevance to ``layer``'s output: its reader.
 
-    Of several the one whose step, run twice, differs; ``layer`` itself where no such step can be run.
+    Of several the one whose step, run twice, differs; or else the one whose step is not the reference's (any more);
+    ``layer`` itself where no such step can be run.
     """
     readers = case.graph.consumers(layer.name)
     if len(readers) == 1:
         return readers[0]
-    return next((reader for reader in readers if _differs_from_itself(case, reader)), layer)
+    steps = [(reader, _own_step(case, reader)) for reader in readers]
+    for reader, step in steps:
+        if step is not None and not explained(
+            apart(case.observed(step), case.observed(step)), case.least(step)
+        ):
+            return reader
+    for reader, step in steps:
+        if step is not None and not explained(
+            apart(case.expected(step), case.observed(step)), case.least(step)
+        ):
+            return reader
+    return layer
 
 
-def _differs_from_itself(case: Case, layer: Layer) -> bool:
+def _own_step(case: Case, layer: Layer) -> Step | None:
+    """The step of ``layer`` on what the candidate's run shows; None where it does not show it, or has no steps."""
     run = case.candidate_run.layers
     relevance = run[layer.name].relevance if layer.name in run else None
     inputs = [run[name].activation if name in run else None for name in layer.inputs]
     if case.candidate_steps is None or relevance is None or any(x is None for x in inputs):
-        return False
-    step = case.step(layer, tuple(np.asarray(x) for x in inputs), relevance)
-    return not explained(apart(case.observed(step), case.observed(step)), case.least(step))
+        return None
+    return case.step(layer, tuple(np.asarray(x) for x in inputs), relevance)
 
 
 def _forward_words(case: Case, layer: Layer, one: LayerTrace, other: LayerTrace) -> str:

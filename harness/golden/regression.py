@@ -43,6 +43,7 @@ from harness.plain import json_text
 from harness.report import case_view, table_csv
 from harness.runner.outcome import Outcome
 from harness.runner.run import row_of
+from harness.token_texts import token_texts
 from harness.trace import Trace
 
 Row = dict[str, Any]
@@ -258,7 +259,8 @@ def row_of_golden(name: str, golden: Golden, comparison: Comparison) -> Row:
 def _view(golden: Golden, case: Case, run: Trace, passed: bool) -> dict[str, Any]:
     """What the page shows of the case; of a sketch, which has no attribution in full, the network alone."""
     reference = golden.trace.attribution if golden.form == "full" else np.zeros(0)
-    return case_view(case.model.graph, case.x, reference, run.attribution, (), passed)
+    texts = token_texts(case.model, case.x)
+    return case_view(case.model.graph, case.x, reference, run.attribution, (), passed, texts)
 
 
 def _files(folder: Path, name: str, comparison: Comparison, view: dict[str, Any]) -> list[str]:

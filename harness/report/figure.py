@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from harness.drawable import BLUE, GRAY, RED, flat, relevance_colors
+from harness.drawable import BLUE, GRAY, RED, flat, label_tokens, relevance_colors
 from harness.errors import InvalidInputError
 from harness.files import replacing
 from harness.naming import printable
@@ -46,6 +47,7 @@ def heatmap_figure(
     title: str,
     axes: tuple[str, ...],
     sample: int = 0,
+    tokens: Sequence[str] = (),
 ) -> None:
     """Write a PNG with reference, candidate and candidate minus reference side by side, atomically.
 
@@ -54,6 +56,8 @@ def heatmap_figure(
     One symmetric scale holds for all three panels, so one colour means one value everywhere. Values that
     are not finite are gray and counted above their panel; the largest absolute difference of a single
     value, before any sum over channels, stands below the title.
+
+    ``tokens``: the text of each token of the sample, which stands below its bar where there is room.
 
     Raises InvalidInputError where the shapes differ, do not fit ``axes``, or have no picture.
     """
@@ -74,6 +78,9 @@ def heatmap_figure(
         )
     ]
     figure = _drawn(panels, f"{_shortened(printable(title))}\n{_largest_difference(difference)}")
+    if panels[0].values.shape == (len(tokens),):
+        for place in figure.axes:
+            label_tokens(place, tokens)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
 

@@ -11,6 +11,8 @@ import numpy as np
 from harness.comparison import relative_l2
 from harness.drawable import flat
 from harness.graph import Graph
+from harness.naming import printable
+from harness.token_texts import TokenTexts
 
 View = dict[str, Any]
 
@@ -29,11 +31,13 @@ def case_view(
     candidate: np.ndarray | None,
     names: Sequence[str] = (),
     passed: bool = True,
+    texts: TokenTexts = (),
 ) -> View:
     """The maps of every sample, the worst first, and the layers of the network with what they read.
 
     ``x``, ``reference`` and ``candidate`` (None where there is none): (batch, *input shape). ``names``: of the samples.
-    ``passed``: a case that passed is kept at a coarser resolution. Arrays of other shapes, and axes without a picture,
+    ``passed``: a case that passed is kept at a coarser resolution. ``texts``: of the tokens of each sample
+    (`harness.token_texts`), which are then shown as coloured text. Arrays of other shapes, and axes without a picture,
     leave no maps.
     """
     axes = graph.input.axes[1:]
@@ -47,6 +51,7 @@ def case_view(
                 axes,
                 (x[place], reference[place], None if others is None else others[place]),
                 limit,
+                texts[place] if len(texts) == len(x) else None,
             )
             for place in range(len(x))
         ]
@@ -68,6 +73,7 @@ def _sample(
     axes: Sequence[str],
     arrays: tuple[np.ndarray, np.ndarray, np.ndarray | None],
     limit: int,
+    tokens: Sequence[str] | None,
 ) -> View:
     x, reference, candidate = (
         None if array is None else np.asarray(array, dtype=np.float64) for array in arrays
@@ -75,15 +81,26 @@ def _sample(
     assert x is not None and reference is not None
     view: View = {"name": name, "labels": list(flat(reference, axes)[1]), "rel_l2": None}
     view["input"] = _input(x, axes, limit)
-    view["reference"] = quantised(flat(reference, axes)[0], limit)
+    view["reference"] = _map(reference, axes, limit, tokens)
+    if tokens is not None:
+        view["input"]["tokens"] = [printable(token) for token in tokens]
     if candidate is not None:
         apart = relative_l2(reference, candidate)
         with np.errstate(invalid="ignore"):
             difference = candidate - reference
         view["rel_l2"] = float(apart) if np.isfinite(apart) else None
-        view["candidate"] = quantised(flat(candidate, axes)[0], limit)
-        view["difference"] = quantised(flat(difference, axes)[0], limit)
+        view["candidate"] = _map(candidate, axes, limit, tokens)
+        view["difference"] = _map(difference, axes, limit, tokens)
     return view
+
+
+def _map(values: np.ndarray, axes: Sequence[str], limit: int, tokens: Sequence[str] | None) -> View:
+    """``values`` as :func:`quantised`; of tokens that have a text also ``numbers``, one a token, None for no number."""
+    drawn = flat(values, axes)[0]
+    found = quantised(drawn, limit)
+    if tokens is not None:
+        found["numbers"] = [float(f"{value:.6g}") if np.isfinite(value) else None for value in drawn]
+    return found
 
 
 def quantised(values: np.ndarray, limit: int) -> View:

@@ -30,6 +30,7 @@ from harness.pairs import check_applies
 from harness.plain import json_text, plain
 from harness.runner.outcome import Outcome, run_case
 from harness.runner.suites import BATCH
+from harness.token_texts import token_texts
 
 #: Bytes of a run above which it is not kept in memory once it is compared.
 _LARGE = 64 << 20
@@ -368,6 +369,7 @@ def write_files(outcome: Outcome, stem: Path, folder: Path, row: Row, case: Case
     if outcome.comparison is None or outcome.reference is None or outcome.candidate is None:
         return []
     reference, candidate = outcome.reference.attribution, outcome.candidate.attribution
+    texts = token_texts(case.model, case.x)
     written = [
         stem.parent / f"{stem.name}{suffix}" for suffix in (".csv", ".forward.csv", ".png", ".view.json")
     ]
@@ -382,9 +384,10 @@ def write_files(outcome: Outcome, stem: Path, folder: Path, row: Row, case: Case
             f"{row['reference']} and {row['candidate']}, {row['verdict']}"
         ),
         axes=case.model.graph.input.axes,
+        tokens=texts[0] if texts else (),
     )
     names = str(row["input"]).split("+")
-    view = case_view(case.model.graph, case.x, reference, candidate, names, outcome.passed)
+    view = case_view(case.model.graph, case.x, reference, candidate, names, outcome.passed, texts)
     write_text(written[3], json_text(view))
     return [path.relative_to(folder).as_posix() for path in written]
 

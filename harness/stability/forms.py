@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from harness.backends import Steps
+from harness.backends import Steps, step_on_copies
 from harness.comparison.metrics import relative_l2
 from harness.divisions import Arrays, Division, Stage, passed_down
 from harness.graph import Graph, Layer, Walk
@@ -70,7 +70,7 @@ class FormRuns:
                 if stages:
                     shares = self._divided(form, layer, stages, received)
                 else:
-                    shares = self._exact.step(layer, inputs, received, self._method)
+                    shares = step_on_copies(self._exact, layer, inputs, received, self._method)
             self._walks[form].pass_down(layer, shares)
 
     def results(self, of_method: np.ndarray) -> Forms | None:

@@ -8,10 +8,11 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from harness.drawable import BLUE, RED, flat, relevance_colors
+from harness.drawable import BLUE, RED, flat, label_tokens, relevance_colors
 from harness.errors import InvalidInputError
 from harness.graph import default_axes
 from harness.naming import printable
+from harness.token_texts import NUMBERS, numbers_of, token_texts
 
 if TYPE_CHECKING:
     from harness.trace.trace import Trace
@@ -28,6 +29,7 @@ def attribution_figure(trace: Trace, sample: int = 0) -> Figure:
     axes = next((layer.axes for layer in trace.layers.values()), None)
     named = axes[1:] if axes and len(axes) == attribution.ndim else _usual_axes(attribution.ndim - 1)
     values, labels = flat(attribution[sample], named)
+    tokens = _tokens(trace, sample) if labels == ("token",) else ()
     finite = values[np.isfinite(values)]
     limit = float(np.abs(finite).max(initial=0.0)) or 1.0
     figure = Figure(figsize=(4.6, 3.8), layout="constrained")
@@ -37,6 +39,8 @@ def attribution_figure(trace: Trace, sample: int = 0) -> Figure:
         shown = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
         place.bar(np.arange(len(values)), shown, color=np.where(shown < 0, BLUE, RED))
         place.set(xlabel=labels[0], ylabel="relevance")
+        if len(tokens) == len(values):
+            label_tokens(place, tokens)
     else:
         image = place.imshow(
             np.ma.masked_invalid(values),
@@ -53,6 +57,17 @@ def attribution_figure(trace: Trace, sample: int = 0) -> Figure:
     )
     place.set_title(title, fontsize=9, parse_math=False)
     return figure
+
+
+def _tokens(trace: Trace, sample: int) -> tuple[str, ...]:
+    """What the tokens are called: of a stored run, which has no model, their numbers where it shows its input."""
+    if trace.case is not None:
+        texts = token_texts(trace.case.model, np.asarray(trace.case.x))
+        return texts[sample] if texts else ()
+    source = next(iter(trace.layers.values()), None)
+    if source is None or source.activation is None or source.axes[1:] != NUMBERS:
+        return ()
+    return numbers_of(np.asarray(source.activation))[sample]
 
 
 def _usual_axes(count: int) -> tuple[str, ...]:

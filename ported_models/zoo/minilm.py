@@ -19,7 +19,9 @@ a figure for each token, the sum over its features.
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,7 +88,7 @@ EMBEDDINGS = DATA / f"{NAME}-embeddings.npy"
 def zoo_model() -> PortedModel:
     """The zoo's entry: texts of 8 tokens, their similarity with each of `OTHERS`."""
     embeddings = np.load(EMBEDDINGS, allow_pickle=False)
-    return PortedModel.from_graph(graph_of(load_state(), len(WEATHER.ids), embeddings))
+    return PortedModel.from_graph(graph_of(load_state(), len(WEATHER.ids), embeddings), token_texts=texts_of)
 
 
 def similarity_model(text: str, others: Sequence[str]) -> PortedModel:
@@ -98,14 +100,18 @@ def similarity_model(text: str, others: Sequence[str]) -> PortedModel:
     state, read = load_state(), tokenize(text)
     embeddings = np.stack([embedding_of(state, tokenize(other).ids) for other in others])
     graph = graph_of(state, len(read.ids), embeddings)
-    return PortedModel.from_graph(graph, labels=tuple(others), examples={"text": lambda: read.array})
+    return PortedModel.from_graph(
+        graph, labels=tuple(others), examples={"text": lambda: read.array}, token_texts=texts_of
+    )
 
 
 def feature_model(text: str) -> PortedModel:
     """One for ``text``, whose outputs are the 384 features of its unit embedding. Raises as `similarity_model`."""
     read = tokenize(text)
     return PortedModel.from_graph(
-        graph_of(load_state(), len(read.ids)), examples={"text": lambda: read.array}
+        graph_of(load_state(), len(read.ids)),
+        examples={"text": lambda: read.array},
+        token_texts=texts_of,
     )
 
 
@@ -119,10 +125,15 @@ def tokenize(text: str) -> Text:
     return Text(text, ids)
 
 
-def tokens_of(ids: Sequence[int]) -> tuple[str, ...]:
-    """The word pieces with these numbers. Raises `ModelSourceError` as :func:`similarity_model`."""
-    tokenizer = _tokenizer()
-    return tuple(str(tokenizer.id_to_token(int(number))) for number in ids)
+def tokens_of(ids: Sequence[int] | np.ndarray) -> tuple[str, ...]:
+    """The word pieces with these numbers. Raises `ModelSourceError` where they cannot be fetched."""
+    pieces = _word_pieces()
+    return tuple(pieces[int(number)] for number in ids)
+
+
+def texts_of(x: np.ndarray) -> tuple[tuple[str, ...], ...]:
+    """The word pieces of each sample of ``x``, (batch, token). Raises as :func:`tokens_of`."""
+    return tuple(map(tokens_of, x))
 
 
 def load_state(folder: Path | None = None) -> dict[str, np.ndarray]:
@@ -198,6 +209,14 @@ def _layer(builder: Builder, name: str, state: State, source: str) -> None:
 
 def _norm(builder: Builder, name: str, state: State, source: str) -> str:
     return builder.add("layer_norm", name, None, {"epsilon": EPSILON}, norm_weights(state, source))
+
+
+@cache
+def _word_pieces() -> Mapping[int, str]:
+    """By number; no package is needed to read them."""
+    _, path = fetch_all((WEIGHTS, TOKENIZER))
+    vocabulary = json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"]
+    return {number: piece for piece, number in vocabulary.items()}
 
 
 def _tokenizer() -> Any:

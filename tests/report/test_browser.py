@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from harness.engine import Store
-from harness.report import document_of, write_page, write_report
+from harness.plain import json_text
+from harness.report import case_view, document_of, write_page, write_report
 from harness.runner import Selection, name_causes, run
+from harness.token_texts import token_texts
 from tests.harness.linear_network import GradientBackend, network
 from tests.report.browser import complaints, opened, processor_seconds, requests, require_browser
-from tests.report.test_page import FAILED, ROW
+from tests.report.test_page import FAILED, ROW, text_model
 
 pytestmark = pytest.mark.browser
 
@@ -250,3 +253,24 @@ def test_a_thousand_cases_open_within_two_seconds(tmp_path: Path, page: Path) ->
         driver.find_element("name", "q").send_keys("method_99")
         until(driver, "document.getElementById('shown').textContent === '10 of 1000 cases'")
         assert processor_seconds(driver) - before < 2
+
+
+def test_tokens_are_coloured_text_with_their_numbers_and_never_markup(tmp_path: Path) -> None:
+    """On the one scale of 2, relevances of 1 and -1 are coloured by half; on their own they are in full."""
+    require_browser()
+    model = text_model(("<b>bold</b>", 'it\'s "so"'), 2)
+    x = np.array([[3.0, 4.0]])
+    reference, candidate = np.array([[2.0, -1.0]]), np.array([[1.0, -1.0]])
+    view = case_view(model.graph, x, reference, candidate, texts=token_texts(model, x))
+    (tmp_path / "case.view.json").write_text(json_text(view))
+    page = write_page(document_of([FAILED | {"files": ["case.view.json"]}]), tmp_path)
+    with opened(page, hash_="#case=0") as driver:
+        until(driver, "document.querySelectorAll('#maps .tokens').length === 4")
+        chips = "[...document.querySelectorAll('#maps [aria-label=%s] span')].map((chip) => chip.%s)"
+        assert script(driver, chips % ("reference", "textContent")) == ["<b>bold</b>", 'it\'s "so"']
+        assert script(driver, chips % ("reference", "title")) == ["<b>bold</b>: 2", 'it\'s "so": -1']
+        colours = chips % ("candidate", "style.background")
+        assert script(driver, colours) == ["rgb(255, 128, 128)", "rgb(128, 128, 255)"]
+        driver.find_element("id", "own-scale").click()
+        assert script(driver, colours) == ["rgb(255, 0, 0)", "rgb(0, 0, 255)"]
+        assert script(driver, "document.querySelectorAll('#maps b').length") == 0

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import harness
 from harness.errors import InvalidInputError
+from harness.graph import Graph, Layer
 from harness.notebook import MOST_ROWS, shown
+from harness.trace import LayerTrace
 from tests.harness.linear_network import GradientBackend, network
 
 X = np.array([[0.5, -1.0, 2.0]])
@@ -144,3 +147,23 @@ def test_what_is_not_finite_has_a_picture_too() -> None:
     blown = replace(candidate, attribution=candidate.attribution * np.nan)
     assert blown.plot().axes
     assert harness.compare(reference, blown).plot().axes
+
+
+def test_the_plot_of_a_text_names_its_tokens_and_begins_no_formula() -> None:
+    axes = ("batch", "token")
+    tokens = LayerTrace("x", "input", axes, np.array([[7.0, 12.0]]), np.array([[0.5, -1.0]]))
+    stored = replace(
+        harness.explain(network(), X, "gradient", GradientBackend("reference")),
+        attribution=np.array([[0.5, -1.0]]),
+        layers={"x": tokens},
+        case=None,
+    )
+    (place,) = stored.plot().axes
+    assert [label.get_text() for label in place.get_xticklabels()] == ["7", "12"]
+    graph = Graph("text", (Layer("x", "input", (), (), (2,), axes),), "x")
+    model = SimpleNamespace(name="text", graph=graph, token_texts=lambda x: [("$a$", "<b>")])
+    named = replace(stored, case=SimpleNamespace(model=model, x=np.array([[7.0, 12.0]])))
+    figure = named.plot()
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["$a$", "<b>"]
+    assert not figure.axes[0].get_xticklabels()[0].get_parse_math()
+    figure.canvas.draw()

@@ -10,6 +10,7 @@ import re
 import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from harness.graph import Graph, Layer
 from harness.report import case_view, changes, document_of, read_document, tables_html, worklist, write_report
 from harness.report.page import page_html
 from harness.report.view import quantised
+from harness.token_texts import token_texts
 
 ROW: dict[str, Any] = {
     "model": "digits-cnn",
@@ -112,6 +114,53 @@ def test_the_worst_sample_comes_first_and_all_are_there() -> None:
     assert view["samples"][0]["rel_l2"] == pytest.approx(0.5)
     assert view["samples"][0]["difference"]["largest"] == 0.5
     assert view["network"] == [["x", "input", []], ["y", "relu", [0]]]
+
+
+def text_model(names: tuple[str, ...] | None, *shape: int) -> Any:
+    """A network of (token) or (token, feature) as a report sees it: a graph, and what its tokens are called."""
+    axes = ("batch", "token", "feature")[: len(shape) + 1]
+    graph = Graph("text", (Layer("x", "input", (), (), shape, axes),), "x")
+    texts = None if names is None else lambda x: [names] * len(x)
+    return SimpleNamespace(name="text", graph=graph, token_texts=texts)
+
+
+def test_tokens_are_called_by_their_text_or_number() -> None:
+    ids, vectors = np.array([[101.0, 7.0]]), np.zeros((1, 2, 3))
+    assert token_texts(text_model(("[CLS]", "<b>"), 2), ids) == (("[CLS]", "<b>"),)
+    assert token_texts(text_model(None, 2), ids) == (("101", "7"),)
+    assert token_texts(text_model(("a", "b"), 2, 3), vectors) == (("a", "b"),)
+    assert token_texts(text_model(None, 2, 3), vectors) == ()
+    with pytest.raises(InvalidInputError, match="names 3 tokens, expected 2 for each of 1 samples"):
+        token_texts(text_model(("a", "b", "c"), 2), ids)
+
+
+def test_the_relevance_of_a_token_is_the_sum_over_its_features_with_its_text() -> None:
+    """By hand: 1 - 3 = -2 and 2 + 0.5 = 2.5; the candidate turns the first sign: 3 + 1 = 4, 6 more."""
+    reference = np.array([[[1.0, -3.0], [2.0, 0.5]]])
+    candidate = np.array([[[1.0, 3.0], [2.0, 0.5]]])
+    model = text_model(("<b>", '"it\'s"'), 2, 2)
+    texts = token_texts(model, np.zeros((1, 2, 2)))
+    (sample,) = case_view(model.graph, np.zeros((1, 2, 2)), reference, candidate, texts=texts)["samples"]
+    assert sample["labels"] == ["token"]
+    assert sample["input"]["tokens"] == ["<b>", '"it\'s"']
+    assert [sample[side]["numbers"] for side in ("reference", "candidate", "difference")] == [
+        [-2.0, 2.5],
+        [4.0, 2.5],
+        [6.0, 0.0],
+    ]
+    bars = case_view(model.graph, np.zeros((1, 2, 2)), reference, candidate)["samples"][0]
+    assert "tokens" not in bars["input"] and bars["reference"]["shape"] == [2]
+
+
+def test_tokens_that_are_markup_are_text_in_the_page(tmp_path: Path) -> None:
+    model = text_model(("<b>", "</script><img src=x onerror=alert(1)>"), 2)
+    x = np.array([[1.0, 2.0]])
+    view = case_view(model.graph, x, x, -x, texts=token_texts(model, x))
+    (tmp_path / "case.view.json").write_text(json.dumps(view))
+    page = page_html(document_of([ROW | {"files": ["case.view.json"]}]), tmp_path)
+    assert "onerror" not in page and "<b>" not in page
+    assert detail(page, 0)["view"]["samples"][0]["reference"]["numbers"] == [1.0, 2.0]
+    assert {tag for tag, _ in tags(page).tags}.isdisjoint({"b", "img"})
 
 
 @pytest.mark.parametrize(

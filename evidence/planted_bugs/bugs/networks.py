@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from harness.api import load_model
 from harness.graph import Graph
 from ported_models.build import Builder
 from ported_models.model import PortedModel
 
 from .attention_networks import deformable, encoder, gated
 from .building import conv, dense, kernel, norm_weights, normal, statistics
+from .class_tokens import pair_of
 
 
 def tokens() -> Graph:
@@ -106,7 +108,7 @@ def _model(graph: Callable[[], Graph], batch: int) -> PortedModel:
 
 
 #: By name; the batches of ``tokens-net`` and ``encoder-net`` are as large as their number of tokens, so that the two
-#: can be mistaken.
+#: can be mistaken. Those of pairs are a network and a port of it that has lost its class token.
 NETWORKS: dict[str, Callable[[], PortedModel]] = {
     "tokens-net": partial(_model, tokens, 4),
     "slopes-net": partial(_model, slopes, 3),
@@ -116,6 +118,8 @@ NETWORKS: dict[str, Callable[[], PortedModel]] = {
     "encoder-net": partial(_model, encoder, 6),
     "gated-net": partial(_model, gated, 3),
     "deformable-net": partial(_model, deformable, 2),
+    "encoder-pair": lambda: pair_of(_model(encoder, 6)),
+    "vit-digits-pair": lambda: pair_of(load_model("vit-digits")),
 }
 
 ZOO = ("digits-cnn", "ecg-cnn1d", "fer-xception", "efficientnet-lite0", "vgg16-mri")

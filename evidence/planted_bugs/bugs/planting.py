@@ -35,7 +35,7 @@ from ported_impls.torchvision_shim import zennit
 #: (healthy hook, None for the gradient; layer; its rule) -> hook, None for the gradient.
 Exchange = Callable[[Any, Layer, Rule], Any]
 #: (rule, module, input, relevance of the output) -> relevance of the input.
-Formula = Callable[[Rule, nn.Module, Tensor, Tensor], Tensor]
+Formula = Callable[[Rule, nn.Module, Tensor, Tensor], Tensor | None]
 #: (module, layer) -> the module that stands in its place; the one given may be changed.
 Rebuild = Callable[[nn.Module, Layer], nn.Module]
 #: (logits, target) -> initial relevance, (batch, classes).
@@ -199,7 +199,7 @@ class Finished:
             attribution = finish(attribution, x)
         return replace(arrays, attribution=attribution)
 
-    def step(self, *step: Any) -> tuple[np.ndarray, ...]:
+    def step(self, *step: Any) -> tuple[np.ndarray | None, ...]:
         return self.port.step(*step)
 
     def step_program(self, *step: Any) -> Any:

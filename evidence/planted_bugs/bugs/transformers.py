@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evidence.planted_bugs import Fault
+from evidence.planted_bugs import Fault, Mutant
+from harness.backends import backend_named
 from harness.graph import Graph, Layer
 from harness.methods import Rule, ShareProduct, SignedEpsilon, SoftmaxTaylor
 
 from .arithmetic import nonzero
+from .class_tokens import NAME as CLASS_TOKEN
 from .planting import Exchange, Plant, Shares, after, exchange, formula, mutant, rebuilt
 from .sites import Where
 
@@ -288,6 +290,14 @@ MUTANTS = (
         source=SLIP,
     ),
     mutant(
+        "norm-returns-nothing",
+        "the norm's code returns None: no relevance takes the way through it",
+        formula(NORMS, "normalisation-rule", lambda rule, module, x, relevance: None),
+        methods=("attnlrp", "cp_lrp:norm=held"),
+        models=WITH_ATTENTION,
+        source=f"{MASKDINO}: None from _align_shapes_for_layernorm",
+    ),
+    mutant(
         "sampling-clamped-on-the-way-back",
         "places outside the map are moved to its border on the way back: relevance appears from nothing",
         exchange(Where(("grid_sample",), "last", (ShareProduct,)), "sampling", shared(clamped)),
@@ -351,6 +361,15 @@ MUTANTS = (
         ),
         methods=("attnlrp", "gradient"),
         models=("encoder-net",),
+        source=SLIP,
+    ),
+    Mutant(
+        "class-token-dropped",
+        "the port has no class token",
+        (Fault("forward-layer", lambda graph, method: (CLASS_TOKEN,), "forward"),),
+        partial(backend_named, "torch"),
+        methods=("attnlrp", "gradient"),
+        models=("encoder-pair", "vit-digits-pair"),
         source=SLIP,
     ),
     mutant(

@@ -195,10 +195,10 @@ class _Prepared:
 
     def step(
         self, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
-    ) -> tuple[np.ndarray, ...]:
+    ) -> tuple[np.ndarray | None, ...]:
         facts, arrays = _step(layer, inputs, {"relevance": relevance})
         answer, shares = self.backend.ask(self, "step", {**facts, "method": to_json(method)}, arrays)
-        return tuple(shares[str(place)] for place in range(answer["count"]))
+        return tuple(shares.get(str(place)) for place in range(answer["count"]))
 
     def step_program(
         self,

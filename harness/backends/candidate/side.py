@@ -25,7 +25,6 @@ from harness.backends import (
     capability,
     checked_prepared,
     run_on_copies,
-    step_on_copies,
     why_unsupported,
 )
 from harness.backends.candidate import wire
@@ -117,8 +116,9 @@ def _step(payload: dict[str, Any], arrays: Arrays) -> Answer:
     steps: Any = _prepared[payload["prepared"]][0]
     layer, inputs = _layer(payload, arrays)
     method = wire.method_from_wire(payload["method"])
-    shares = step_on_copies(steps, layer, inputs, arrays["relevance"], method)
-    return {"count": len(shares)}, {str(place): share for place, share in enumerate(shares)}
+    shares = steps.step(layer, inputs, arrays["relevance"], method)
+    given = {str(place): np.asarray(share) for place, share in enumerate(shares) if share is not None}
+    return {"count": len(shares)}, given
 
 
 def _program(payload: dict[str, Any], arrays: Arrays) -> Answer:

@@ -26,14 +26,14 @@ function painted(rows, columns, pixel, label) {
 }
 function mapPicture(map, scale, label, labels, input) {
   const found = shares(map, scale);
-  if (map.shape.length === 1) return labels[0] === "token" ? tokens(found, input, label) : bars(found, label);
+  if (map.shape.length === 1) return input.tokens && map.numbers ? tokens(found, map.numbers, input.tokens, label) : bars(found, label);
   const [rows, columns] = map.shape;
   if (labels[0] === "channel") return curves(found, rows, columns, input, label);
   return painted(rows, columns, (place) => (found[place] === null ? [128, 128, 128] : colour(found[place])), label);
 }
 function inputPicture(input, labels) {
   const levels = bytesOf(input.bytes);
-  if (input.shape.length === 1) return labels[0] === "token" ? tokens(null, input, "input") : bars([...levels].map((level) => level / 255), "input");
+  if (input.shape.length === 1) return input.tokens ? tokens(null, null, input.tokens, "input") : bars([...levels].map((level) => level / 255), "input");
   const [rows, columns] = input.shape, size = rows * columns;
   if (labels[0] === "channel") return curves(null, rows, columns, input, "input");
   return painted(rows, columns, (place) => (input.colour ? [levels[place], levels[size + place], levels[2 * size + place]] : [levels[place], levels[place], levels[place]]), "input");
@@ -67,12 +67,14 @@ function bars(found, label) {
   });
   return drawing;
 }
-function tokens(found, input, label) {
-  const levels = bytesOf(input.bytes), span = input.high - input.low;
-  const words = [...levels].map((level) => String(Math.round(input.low + (level / 255) * span)));
-  return element("div", { class: "tokens", role: "img", "aria-label": label }, ...words.map((word, place) => {
-    const share = found === null ? 0 : found[place], chip = element("span", { title: share === null ? "no number" : "place " + place }, span < 256 ? word : String(place));
+// Tokens as text on the colour of their relevance; a title has the number. Names are text, whatever they hold.
+function tokens(found, numbers, words, label) {
+  return element("div", { class: "tokens", role: "group", "aria-label": label }, ...words.map((word, place) => {
+    if (found === null) return element("span", { title: "token " + place }, word);
+    const share = found[place], number = numbers[place];
+    const chip = element("span", { title: word + ": " + (number === null ? "no number" : short(number)) }, word);
     chip.style.background = share === null ? "#808080" : css(share);
+    if (share !== null && share < -0.6) chip.style.color = "#fff";
     return chip;
   }));
 }

@@ -30,7 +30,9 @@ BY_SPEED = (
     "encoder-net",
     "gated-net",
     "deformable-net",
+    "encoder-pair",
     "vit-digits",
+    "vit-digits-pair",
     "digits-cnn",
     "ecg-cnn1d",
     "fer-xception",
@@ -88,14 +90,9 @@ def test_a_layer_where_the_bug_changes_nothing_is_not_owed() -> None:
     assert owed(COLLECTION, nowhere, Result((), 0.0)) == nowhere.expected
 
 
-#: A candidate computes on the model it is given: only a pair ported by hand can lack a layer
-#: (tests/conformance/test_structural_faults.py).
-OF_PAIRS = {"forward-layer"}
-
-
 def test_every_cause_that_a_candidate_can_have_is_planted() -> None:
     planted = {fault.cause for mutant in COLLECTION.mutants for fault in mutant.faults}
-    assert planted == set(CAUSES) - OF_PAIRS
+    assert planted == set(CAUSES)
 
 
 def test_every_zoo_model_has_mutants() -> None:
