@@ -66,9 +66,10 @@ from harness.methods.rules import (
 )
 from harness.methods.samples import baselines, gaussian_noise, uniform_noise
 from harness.methods.serialize import from_json, same_on, to_json
-from harness.methods.stabilizers import ReplaceZero, SignedEpsilon, Stabilizer, Unprotected
+from harness.methods.stabilizers import AddedEpsilon, ReplaceZero, SignedEpsilon, Stabilizer, Unprotected
 
 __all__ = [
+    "AddedEpsilon",
     "ALL_METHODS",
     "CATALOGUE",
     "DIALECTS",
