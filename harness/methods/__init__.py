@@ -69,7 +69,6 @@ from harness.methods.serialize import from_json, same_on, to_json
 from harness.methods.stabilizers import AddedEpsilon, ReplaceZero, SignedEpsilon, Stabilizer, Unprotected
 
 __all__ = [
-    "AddedEpsilon",
     "ALL_METHODS",
     "CATALOGUE",
     "DIALECTS",
@@ -78,6 +77,7 @@ __all__ = [
     "RESCALED_KINDS",
     "SATURATIONS",
     "SUITE_METHODS",
+    "AddedEpsilon",
     "AlphaBeta",
     "AlphaBetaOfMaxima",
     "AlphaBetaX",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from harness.graph import AVERAGE_POOLING_KINDS, ELEMENTWISE_KINDS, WEIGHTED_KINDS, Graph, Layer
 from harness.methods import Epsilon, Method, Rule, ShareProduct
 from ported_impls.capture import capture_layers
-from ported_impls.libraries.adapter import Call, Function, LibraryBackend, bare_package, kernel_rule, says
+from ported_impls.libraries.adapter import Call, Function, LibraryBackend, bare_package, says
 
 #: What stands at a layer in place of its module; None: the module itself, through autograd.
 Wrapped = Callable[[Layer, nn.Module, Rule | None], nn.Module | None]
