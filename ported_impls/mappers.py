@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.methods import Bound, ReplaceZero, Stabilizer, Unprotected
+from harness.methods import AddedEpsilon, Bound, ReplaceZero, Stabilizer, Unprotected
 
 InputModifier = Callable[[Tensor], Tensor]
 #: A tensor for each part of a rule; None for a part that was not run because it is zero.
@@ -80,6 +80,8 @@ def stabilize(stabilizer: Stabilizer, z: Tensor) -> Tensor:
         return torch.add(z, z.sign().abs() - 1, alpha=-stabilizer.value)  # the second is -1 at zeros, else 0
     if isinstance(stabilizer, Unprotected):
         return z
+    if isinstance(stabilizer, AddedEpsilon):
+        return z + stabilizer.epsilon
     return away_from_zero(z, z.new_tensor(stabilizer.epsilon))
 
 

@@ -1,10 +1,11 @@
 """Measures the scoreboard and writes `reports/scoreboard.md`; takes up where an interrupted run stopped.
 
     python -m evidence.scoreboard [--library NAME]... [--model NAME]... [--only PATTERN] [--limit SECONDS] [--force]
-                                  [--only-page]
+                                  [--missing] [--only-page]
 
 Without options every library, which has to be installed (`xai-harness peers install NAME`), on every network. Rows
-that are not asked for stay as `reports/scoreboard.json` has them. ``--only-page`` writes the page from that file.
+that are not asked for stay as `reports/scoreboard.json` has them. ``--missing`` asks for those alone that it has not,
+``--only-page`` writes the page from that file.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 from evidence.scoreboard.measure import LIMIT_S, Json, key, measure
 from evidence.scoreboard.page import page
 from evidence.scoreboard.rows import MODELS, Row, libraries, library_named, rows
-from harness.api import load_model
+from harness.api import explain, load_model
 from harness.backends import Backend, backend_named
 from harness.engine import Store
 from harness.errors import HarnessError
@@ -43,6 +44,7 @@ def main() -> int:
     parser.add_argument("--only", default="*", metavar="PATTERN", help="methods whose name matches")
     parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds that a row may take")
     parser.add_argument("--force", action="store_true", help="measure again what was measured before")
+    parser.add_argument("--missing", action="store_true", help="rows that the page does not have yet")
     parser.add_argument("--only-page", action="store_true", help="measure nothing")
     arguments = parser.parse_args()
     figures: Json = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
@@ -50,12 +52,18 @@ def main() -> int:
         names = tuple(arguments.library or libraries())
         models = tuple(arguments.model or MODELS)
         asked = [row for row in rows(names, models) if fnmatch.fnmatch(row.method, arguments.only)]
+        if arguments.missing:
+            asked = [row for row in asked if not _measured(figures, row)]
         store = Store(force=arguments.force)
         for library in names:
             these = [row for row in asked if row.library == library]
             _measure(library, these, store, arguments.limit, figures)
     write_text(PAGE, page(figures))
     return 0
+
+
+def _measured(figures: Json, row: Row) -> bool:
+    return row.model in figures.get(row.library, {}).get("rows", {}).get(row.method, {})
 
 
 def _measure(library: str, asked: list[Row], store: Store, limit_s: float, figures: Json) -> None:
@@ -70,6 +78,7 @@ def _measure(library: str, asked: list[Row], store: Store, limit_s: float, figur
         for model_name in dict.fromkeys(row.model for row in asked):
             model: Any = load_model(model_name)
             x, _ = chosen_input(model, None)
+            warm = False
             for row in asked:
                 if row.model != model_name:
                     continue
@@ -77,6 +86,9 @@ def _measure(library: str, asked: list[Row], store: Store, limit_s: float, figur
                 facts = store.get(kept_under)
                 if facts is None or facts.get("limit_s", limit_s) < limit_s:
                     candidate = candidate or backend_named(library)
+                    if not warm:  # what the reference takes to start is not the first row's
+                        explain(model, x, "gradient", layers=False)
+                        warm = True
                     facts = measure(row, model, x, candidate, limit_s)
                     store.put(kept_under, f"scoreboard: {library} {row.method} {model_name}", facts)
                     print(

@@ -74,6 +74,8 @@ def measure(row: Row, model: Any, x: np.ndarray, candidate: Backend, limit_s: fl
         facts |= {"note": described(error)}
     except Exception as error:  # a fault of ours costs its row, and is not laid to the library's charge
         facts |= {"state": "unknown", "note": f"the diagnosis failed: {described(error)}"}
+    # Where the adapter lies on this machine is nobody's business.
+    facts["note"] = facts["note"].replace(f"{library_named(row.library).adapter}:backend", row.library)
     return {**facts, "seconds": round(time.monotonic() - started, 1)}
 
 

@@ -38,19 +38,18 @@ def page(figures: Mapping[str, Json]) -> str:
 def _summary(figures: Mapping[str, Json]) -> Iterator[str]:
     yield "## Summary"
     yield ""
-    yield f"| library | {' | '.join(STATES.values())} | rows |"
-    yield f"| --- | {' | '.join('---' for _ in STATES)} | --- |"
+    yield f"| library | {' | '.join(STATES.values())} | not run yet | cells |"
+    yield f"| --- | {' | '.join('---' for _ in STATES)} | --- | --- |"
     for library in libraries().values():
-        entry = figures.get(library.name, {"rows": {}})
-        counts = Counter(
-            facts["state"] for row in entry["rows"].values() for name, facts in row.items() if name in MODELS
-        )
-        cells = " | ".join(str(counts[state]) for state in STATES)
-        yield f"| {library.requirement} | {cells} | {sum(counts.values())} |"
+        measured = figures.get(library.name, {"rows": {}})["rows"]
+        shown = [measured.get(row.method, {}).get(row.model) for row in rows((library.name,), MODELS)]
+        counts = Counter("" if facts is None else facts["state"] for facts in shown)
+        cells = " | ".join(str(counts[state]) for state in (*STATES, ""))
+        yield f"| {library.requirement} | {cells} | {len(shown)} |"
 
 
 def _library(name: str, entry: Json | None) -> Iterator[str]:
-    wanted = {row.method for row in rows((name,), MODELS)}
+    wanted = dict.fromkeys(row.method for row in rows((name,), MODELS))
     yield f"## {name}"
     yield ""
     if entry is None:
@@ -66,8 +65,8 @@ def _library(name: str, entry: Json | None) -> Iterator[str]:
     yield f"| method | what a user writes | {' | '.join(MODELS)} |"
     yield f"| --- | --- | {' | '.join('---' for _ in MODELS)} |"
     notes: dict[str, int] = {}
-    for method, row in entry["rows"].items():
-        if method in wanted:
+    for method in wanted:
+        if (row := entry["rows"].get(method)) is not None:
             cells = " | ".join(_cell(row.get(model), notes) for model in MODELS)
             yield f"| `{method}` | {_escaped(row['says'])} | {cells} |"
     if notes:

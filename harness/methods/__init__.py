@@ -66,7 +66,7 @@ from harness.methods.rules import (
 )
 from harness.methods.samples import baselines, gaussian_noise, uniform_noise
 from harness.methods.serialize import from_json, same_on, to_json
-from harness.methods.stabilizers import ReplaceZero, SignedEpsilon, Stabilizer, Unprotected
+from harness.methods.stabilizers import AddedEpsilon, ReplaceZero, SignedEpsilon, Stabilizer, Unprotected
 
 __all__ = [
     "ALL_METHODS",
@@ -77,6 +77,7 @@ __all__ = [
     "RESCALED_KINDS",
     "SATURATIONS",
     "SUITE_METHODS",
+    "AddedEpsilon",
     "AlphaBeta",
     "AlphaBetaOfMaxima",
     "AlphaBetaX",

@@ -12,7 +12,16 @@ from dataclasses import replace
 
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.methods.definition import Method
-from harness.methods.dialects import backtrace, captum, innvestigate, signxai, signxai2, transformers, zennit
+from harness.methods.dialects import (
+    backtrace,
+    captum,
+    innvestigate,
+    lxt,
+    signxai,
+    signxai2,
+    transformers,
+    zennit,
+)
 from harness.methods.entries import Entry
 
 DIALECTS: dict[str, tuple[Entry, ...]] = {
@@ -23,6 +32,7 @@ DIALECTS: dict[str, tuple[Entry, ...]] = {
     "signxai2": signxai2.ENTRIES,
     "dlbacktrace": backtrace.ENTRIES,
     "transformers": transformers.ENTRIES,
+    "lxt": lxt.ENTRIES,
 }
 
 

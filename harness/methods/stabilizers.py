@@ -26,8 +26,19 @@ class SignedEpsilon:
 
 
 @dataclass(frozen=True)
+class AddedEpsilon:
+    """``S(z) = z + epsilon``, whatever the sign of ``z``: a denominator of ``-epsilon`` becomes zero (lxt 2.1)."""
+
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        if not self.epsilon > 0:
+            raise InvalidInputError(f"epsilon must be above 0, found {self.epsilon}")
+
+
+@dataclass(frozen=True)
 class Unprotected:
     """``S(z) = z``: division by an exact zero gives an infinity or NaN (Zennit 0.5.1 `Epsilon(epsilon=0)`)."""
 
 
-Stabilizer = ReplaceZero | SignedEpsilon | Unprotected
+Stabilizer = ReplaceZero | SignedEpsilon | AddedEpsilon | Unprotected

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from harness.graph import WEIGHTED_KINDS
-from harness.methods import (
-    AlphaBeta,
-    Epsilon,
-    Gamma,
-    GradCam,
-    IntegratedGradients,
-    Method,
-    Smoothed,
-    Z,
-    cam_layer,
-)
-from ported_impls.libraries.adapter import Call, LibraryBackend, kernel_rule, noise_handed_in, says
+from torch import nn
+
+from harness.graph import AVERAGE_POOLING_KINDS, WEIGHTED_KINDS
+from harness.methods import DeepLift, GradCam, IntegratedGradients, Method, Smoothed, cam_layer
+from harness.methods.procedures import MAX_POOLING_KINDS
+from ported_impls.libraries.adapter import Call, Function, LibraryBackend, noise_handed_in, says
+
+#: What `LRP` has a rule for where it is a module of torch's own, and an activation it passes by.
+_SUMS = (*AVERAGE_POOLING_KINDS, *MAX_POOLING_KINDS, "add", "batch_norm")
+_ACTIVATIONS = ("relu", "tanh")
 
 
 def _saliency(twin: Any, x: Any, target: Any, method: Method) -> Any:
@@ -78,68 +76,73 @@ def _grad_cam(twin: Any, x: Any, target: Any, method: Method) -> Any:
 
 
 def _deep_lift(twin: Any, x: Any, target: Any, method: Method) -> Any:
-    from captum.attr import DeepLift
+    from captum.attr import DeepLift as Captums
 
-    return DeepLift(twin).attribute(x, target=target)
-
-
-def _lrp(twin: Any, x: Any, target: Any, method: Method) -> Any:
-    """The method's rule at kernels, Captum's own choice where it has one; at what it does not know, the identity
-    where the shape stays (activations) and its EpsilonRule elsewhere, which it has for pools too.
-
-    An Identity, which the twin has for its input and a user's network has not, it cannot run under any rule: a Dropout
-    that drops nothing stands there.
-    """
-    from captum.attr import LRP
-    from captum.attr._core.lrp import SUPPORTED_LAYERS_WITH_RULES, SUPPORTED_NON_LINEAR_LAYERS
-    from captum.attr._utils.lrp_rules import EpsilonRule, IdentityRule
-    from torch import nn
-
-    known = (*SUPPORTED_LAYERS_WITH_RULES, *SUPPORTED_NON_LINEAR_LAYERS)
-    rule = kernel_rule(method)
-    source = twin.graph.input.name
-    identity, twin._modules[source] = twin._modules[source], nn.Dropout(0).eval()
-    for layer in twin.graph:
-        module = twin.get_submodule(layer.name)
-        if layer.kind in WEIGHTED_KINDS:
-            for each in [*module.children()] or [module]:
-                each.rule = _rule_of(rule)
-        elif type(module) not in known:
-            same = len(layer.inputs) < 2 and layer.input_shapes in ((), (layer.shape,))
-            module.rule = IdentityRule() if same else EpsilonRule()
-    try:
-        return LRP(twin).attribute(x, target=target)
-    finally:
-        twin._modules[source] = identity
-        for module in twin.modules():
-            vars(module).pop("rule", None)
+    assert isinstance(method.procedure, DeepLift)
+    (baseline,) = method.procedure.baselines
+    return Captums(twin).attribute(x, baseline, target=target)
 
 
-def _rule_of(rule: Any) -> Any:
-    from captum.attr._utils.lrp_rules import Alpha1_Beta0_Rule, EpsilonRule, GammaRule
+class _AsFunction(nn.Module):
+    """A module that Captum takes for a function: it asks for rules of modules without children alone."""
 
-    match rule:
-        case Epsilon():
-            return EpsilonRule(epsilon=rule.epsilon)
-        case Gamma():
-            return GammaRule(gamma=rule.gamma)
-        case AlphaBeta():
-            return Alpha1_Beta0_Rule()
-        case Z():
-            return EpsilonRule()
-    raise AssertionError(rule)
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.idle = nn.Dropout(0)
+        self.run = module.forward
+
+    def forward(self, *inputs: Any) -> Any:
+        return self.run(*inputs)
+
+
+def _lrp(rule: Callable[[], Any]) -> Function:
+    """``rule`` at kernels; what only moves values is a function, as users write it."""
+
+    def call(twin: Any, x: Any, target: Any, method: Method) -> Any:
+        from captum.attr import LRP
+        from captum.attr._core.lrp import SUPPORTED_LAYERS_WITH_RULES, SUPPORTED_NON_LINEAR_LAYERS
+        from captum.attr._utils.lrp_rules import EpsilonRule
+
+        known = (*SUPPORTED_LAYERS_WITH_RULES, *SUPPORTED_NON_LINEAR_LAYERS)
+        own = dict(twin._modules)
+        for layer in twin.graph:
+            module = own[layer.name]
+            if layer.kind in WEIGHTED_KINDS:
+                for each in [*module.children()] or [module]:
+                    each.rule = rule()
+            elif layer.kind in _SUMS:
+                module.rule = EpsilonRule()
+            elif type(module) not in known and layer.kind not in _ACTIVATIONS:
+                twin._modules[layer.name] = _AsFunction(module)
+        try:
+            return LRP(twin).attribute(x, target=target)
+        finally:
+            twin._modules.update(own)
+            for module in twin.modules():
+                vars(module).pop("rule", None)
+
+    return call
+
+
+def _rule(name: str) -> Callable[[], Any]:
+    def rule() -> Any:
+        from captum.attr._utils import lrp_rules
+
+        return getattr(lrp_rules, name)()
+
+    return rule
 
 
 _SALIENCY = "Saliency(model).attribute(x, target, abs=False)"
-_LRP = "LRP(model).attribute(x, target), {}(...) at kernels"
+_LRP = "module.rule = {}() at kernels; LRP(model).attribute(x, target)"
 CALLS = {
     "gradient": Call(_SALIENCY, _saliency),
     "gradient:postprocess=abs": Call("Saliency(model).attribute(x, target)", _saliency),
     "input_t_gradient": Call("InputXGradient(model).attribute(x, target)", _input_x_gradient),
     "guided_backprop:dialect=zennit": Call("GuidedBackprop(model).attribute(x, target)", _guided_backprop),
     "deconvnet:dialect=zennit": Call("Deconvolution(model).attribute(x, target)", _deconvolution),
-    "integrated_gradients": Call(
-        "IntegratedGradients(model).attribute(x, 0, target, n_steps=64)", _integrated_gradients
+    "integrated_gradients:dialect=captum": Call(
+        "IntegratedGradients(model).attribute(x, 0, target)", _integrated_gradients
     ),
     "smoothgrad": Call(
         "NoiseTunnel(Saliency(model)).attribute(x, 'smoothgrad', stdevs=1, abs=False)", _noise_tunnel
@@ -153,10 +156,12 @@ CALLS = {
     "grad_cam": Call(
         "LayerGradCam(model, layer).attribute(x, target, relu_attributions=True), resized", _grad_cam
     ),
-    "lrp.z": Call(_LRP.format("EpsilonRule"), _lrp),
-    "lrp.epsilon": Call(_LRP.format("EpsilonRule"), _lrp),
-    "lrp.gamma": Call(_LRP.format("GammaRule"), _lrp),
-    "lrp.alpha_1_beta_0": Call(_LRP.format("Alpha1_Beta0_Rule"), _lrp),
+    "deep_lift": Call("DeepLift(model).attribute(x, 0, target)", _deep_lift),
+    "lrp:dialect=captum": Call("LRP(model).attribute(x, target)", _lrp(_rule("EpsilonRule"))),
+    "lrp:dialect=captum,rule=Gamma": Call(_LRP.format("GammaRule"), _lrp(_rule("GammaRule"))),
+    "lrp:dialect=captum,rule=Alpha1_Beta0": Call(
+        _LRP.format("Alpha1_Beta0_Rule"), _lrp(_rule("Alpha1_Beta0_Rule"))
+    ),
 }
 SAYS = says(CALLS)
 backend = LibraryBackend("captum", ("captum",), "torch", CALLS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.graph import Layer
 from harness.methods import (
+    AddedEpsilon,
     AlphaBetaOfMaxima,
     BatchNormReverse,
     Deconvolution,
@@ -131,6 +132,9 @@ def _stabilizer(stabilizer: Stabilizing) -> str:
         case SignedEpsilon():
             words = "epsilon is added on the side of the sign, sign(0) = +1"
             lines = [f"z + np.where(z >= 0, {stabilizer.epsilon!r}, {-stabilizer.epsilon!r})"]
+        case AddedEpsilon():
+            words = "epsilon is added, whatever the sign"
+            lines = [f"z + {stabilizer.epsilon!r}"]
         case Unprotected():
             words, lines = "not protected", ["z"]
         case TimesDeviation():

@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.errors import UnsupportedMethodError
 from harness.graph import Layer
-from harness.methods import ReplaceZero, SignedEpsilon, Stabilizer, Unprotected
+from harness.methods import AddedEpsilon, ReplaceZero, SignedEpsilon, Stabilizer, Unprotected
 from reference_impls.oracle import linear
 from reference_impls.oracle.linear import Arrays, Weights
 
@@ -46,12 +46,14 @@ def divisor_of(stabilizer: Stabilizing, inputs: Arrays) -> Denominator:
 
 
 def stabilize(z: np.ndarray, stabilizer: Stabilizer) -> np.ndarray:
-    """``S(z)``: an exact zero replaced, epsilon added on the side of the sign, or ``z`` as it is."""
+    """``S(z)``: an exact zero replaced, epsilon added on the side of the sign or as it is, or ``z`` itself."""
     match stabilizer:
         case ReplaceZero():
             return np.where(z == 0, stabilizer.value, z)
         case SignedEpsilon():
             return away_from_zero(z, stabilizer.epsilon)
+        case AddedEpsilon():
+            return z + stabilizer.epsilon
         case Unprotected():
             return z
 

@@ -9,6 +9,7 @@ from harness.checks import require_device
 from harness.files import installed_versions, source_digest
 from harness.graph import Graph
 from harness.methods import (
+    AddedEpsilon,
     AlphaBeta,
     AlphaBetaOfMaxima,
     AlphaBetaX,
@@ -68,7 +69,7 @@ OTHER_RULES = (
     HeldNorm,
     SignSplit,
 )
-STABILIZERS = (ReplaceZero, SignedEpsilon, Unprotected)
+STABILIZERS = (ReplaceZero, SignedEpsilon, AddedEpsilon, Unprotected)
 PROCEDURES = (
     Backward,
     IntegratedGradients,

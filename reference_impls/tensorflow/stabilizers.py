@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from harness.methods import ReplaceZero, SignedEpsilon, Stabilizer
+from harness.methods import AddedEpsilon, ReplaceZero, SignedEpsilon, Stabilizer
 from reference_impls.tensorflow.layers import Tensor
 
 
@@ -13,6 +13,8 @@ def stabilized(z: Tensor, stabilizer: Stabilizer) -> Tensor:
     match stabilizer:
         case SignedEpsilon(epsilon):
             return away_from_zero(z, tf.constant(epsilon, z.dtype))
+        case AddedEpsilon(epsilon):
+            return z + tf.constant(epsilon, z.dtype)
         case ReplaceZero(value):
             return tf.where(z == 0, tf.constant(value, z.dtype), z)
         case _:

@@ -11,6 +11,7 @@ from harness.diagnosis.measure import apart
 from harness.diagnosis.reproducer.formulas import forward_formula, rule_formula, words_of
 from harness.graph import Layer
 from harness.methods import (
+    AddedEpsilon,
     AlphaBeta,
     AlphaBetaX,
     Bounded,
@@ -67,6 +68,7 @@ RULES: list[Rule] = [
     Z(),
     Z(bias=False),
     Z(stabilizer=SignedEpsilon(0.1)),
+    Z(stabilizer=AddedEpsilon(0.1)),
     Z(stabilizer=Unprotected()),
     Epsilon(0.25),
     Epsilon(0.25, bias=False),

@@ -13,6 +13,7 @@ from harness.divisions import Division, passed_down
 from harness.errors import UnsupportedMethodError
 from harness.graph import Layer
 from harness.methods import (
+    AddedEpsilon,
     AlphaBeta,
     AlphaBetaX,
     BatchNormReverse,
@@ -40,6 +41,7 @@ KERNEL_RULES: tuple[Rule, ...] = (
     Z(),
     Z(bias=False),
     Z(stabilizer=SignedEpsilon(0.5)),
+    Z(stabilizer=AddedEpsilon(0.5)),
     Epsilon(0.25),
     StdEpsilon(0.1),
     AlphaBeta(1, 0),
@@ -175,6 +177,15 @@ def test_a_denominator_by_hand() -> None:
     # One of relevance: the quotient -4/3, times 1*2 and 3*(-1).
     (share,) = division.back(1.0 / division.stabilized)
     assert share.ravel() == pytest.approx([-8 / 3, 4.0], rel=4 * UNIT)
+
+
+def test_an_epsilon_added_whatever_the_sign_brings_a_negative_denominator_nearer_to_zero() -> None:
+    """The layer above: z = -0.5, and 0.25 makes it -0.25."""
+    rule = Z(stabilizer=AddedEpsilon(0.25))
+    ((division,),) = divisions(dense([[2.0], [-1.0]], [0.5]), (np.array([[1.0, 3.0]]),), rule)
+    assert division.stabilized.tolist() == [[-0.25]]
+    (share,) = division.back(1.0 / division.stabilized)
+    assert share.ravel().tolist() == [-8.0, 12.0]
 
 
 def test_alpha_beta_divides_twice_and_names_its_factors() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from harness.methods import (
+    AddedEpsilon,
     AlphaBeta,
     AlphaBetaX,
     Epsilon,
@@ -101,6 +102,15 @@ def test_the_epsilon_of_a_stabilizer_is_found() -> None:
     rule = Z(stabilizer=SignedEpsilon(1e-6))
     expected = ("epsilon-value", "epsilon is 0.001 instead of 1e-06")
     assert found(rule, outwards(Z_OF_X, 1e-3)) == expected
+
+
+def test_the_epsilon_of_one_that_is_added_whatever_the_sign_is_found_and_its_sign_is_a_form() -> None:
+    rule = Z(stabilizer=AddedEpsilon(1e-6))
+    expected = ("epsilon-value", "epsilon is 0.001 instead of 1e-06")
+    assert found(rule, Z_OF_X + 1e-3) == expected
+    cause, words = found(rule, outwards(Z_OF_X, 1e-6))
+    assert cause == "stabilizer-form"
+    assert "z + 1e-06 on the side of the sign of z instead of z + 1e-06 whatever the sign of z" in words
 
 
 def test_the_factor_of_the_standard_deviation_is_found() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from harness.methods import (
+    AddedEpsilon,
     AlphaBeta,
     AlphaBetaX,
     Bounded,
@@ -47,6 +48,8 @@ B = [1, -1]
         # S(z) = (-2 - 1, -1 - 1); s = (-2, -3) again.
         pytest.param(Epsilon(1, bias=False), [6, 6], [8, 3, -4], id="epsilon without bias"),
         pytest.param(Z(stabilizer=SignedEpsilon(1)), [4, 9], [8, 3, -4], id="z, signed stabilizer"),
+        # S(z) = (-1 + 4, -2 + 4): s = (2, -2); W s = (6, 8, -6).
+        pytest.param(Z(stabilizer=AddedEpsilon(4)), [6, -4], [12, -8, -6], id="z, epsilon added"),
         # x+ W+ + x- W- = (2, 2 + 1), with b (3, 2): s = (2, 5);
         # x+ * W+ s = (2*2, 0, 1*10), x- * W- s = (0, -1 * -5, 0).
         pytest.param(AlphaBeta(1, 0), [6, 10], [4, 5, 10], id="alpha 1 beta 0"),

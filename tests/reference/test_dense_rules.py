@@ -10,6 +10,7 @@ import pytest
 
 from harness.errors import UnsupportedMethodError
 from harness.methods import (
+    AddedEpsilon,
     AlphaBeta,
     AlphaBetaX,
     Bounded,
@@ -60,6 +61,14 @@ def test_z_replaces_nothing_but_an_exact_zero() -> None:
 def test_z_with_a_signed_epsilon_is_the_epsilon_rule() -> None:
     rule = Z(stabilizer=SignedEpsilon(0.5))
     assert_equal(dense(rule, X, KERNEL, [3, 7], BIAS), dense(Epsilon(0.5), X, KERNEL, [3, 7], BIAS))
+
+
+def test_an_epsilon_that_is_added_whatever_the_sign_takes_a_negative_denominator_to_zero() -> None:
+    # z = [2 - 2 - 2, 1 + 2 - 1] = [-2, 2], S(z) = [-1, 3], R / S = [-3, 2]; R_x = [1 * (-6 + 2), -2 * (-3 - 2)].
+    added = Z(stabilizer=AddedEpsilon(1))
+    assert_equal(dense(added, X, KERNEL, [3, 6], [-2, -1]), [-4, 10])
+    # An epsilon of 2 makes the first -2 + 2: R / 0.
+    assert np.isinf(dense(Z(stabilizer=AddedEpsilon(2)), X, KERNEL, [3, 6], [-2, -1])).all()
 
 
 def test_without_protection_a_zero_divides() -> None:

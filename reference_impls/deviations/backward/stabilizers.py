@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from harness.methods import (
+    AddedEpsilon,
     BatchNormReverse,
     Epsilon,
     FusedBatchNorm,
@@ -85,7 +86,7 @@ def epsilons(step: Step, observed: Arrays) -> Iterator[Deviation]:
 
 def _value_of(rule: Rule) -> tuple[float, str] | None:
     match stabilizer_of(rule):
-        case SignedEpsilon(epsilon):
+        case SignedEpsilon(epsilon) | AddedEpsilon(epsilon):
             return epsilon, "epsilon is {other} instead of {specified}"
         case TimesDeviation(factor):
             return (
@@ -110,6 +111,8 @@ def _with_value(rule: Rule, value: float) -> Rule:
     match getattr(rule, "stabilizer", None):
         case SignedEpsilon():
             return cast(Rule, replace(of, stabilizer=SignedEpsilon(value)))
+        case AddedEpsilon():
+            return cast(Rule, replace(of, stabilizer=AddedEpsilon(value)))
         case ReplaceZero():
             return cast(Rule, replace(of, stabilizer=ReplaceZero(value)))
     return rule
@@ -128,6 +131,10 @@ Form = Callable[[float, Step, np.ndarray], np.ndarray]
 
 def _signed(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
     return away_from_zero(z, epsilon)
+
+
+def _added(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
+    return z + epsilon
 
 
 def _replaced(epsilon: float, step: Step, z: np.ndarray) -> np.ndarray:
@@ -157,7 +164,7 @@ def _in_single(statistic: str, epsilon: float, step: Step, z: np.ndarray) -> np.
 FORMS: tuple[tuple[str, Form], ...] = (
     ("z + {e} on the side of the sign of z", _signed),
     ("z + {e} * sign(z) with nothing added where z is 0", lambda e, step, z: z + e * np.sign(z)),
-    ("z + {e} whatever the sign of z", lambda e, step, z: z + e),
+    ("z + {e} whatever the sign of z", _added),
     (
         "z, but at least {e} in size",
         lambda e, step, z: np.where(z >= 0, 1.0, -1.0) * np.maximum(np.abs(z), e),
@@ -259,6 +266,8 @@ def _own_form(rule: Rule) -> Form | None:
     match stabilizer_of(rule):
         case SignedEpsilon():
             return _signed
+        case AddedEpsilon():
+            return _added
         case ReplaceZero():
             return _replaced
     return None
@@ -268,6 +277,8 @@ def _in_words(rule: Rule) -> str:
     match stabilizer_of(rule):
         case SignedEpsilon(epsilon):
             return f"z + {epsilon:g} on the side of the sign"
+        case AddedEpsilon(epsilon):
+            return f"z + {epsilon:g} whatever the sign of z"
         case TimesDeviation(factor):
             return f"z + {factor:g} * std(x) on the side of the sign"
         case ReplaceZero(value):
