@@ -165,9 +165,11 @@ def test_everything_but_what_shows_and_installs_counts() -> None:
         "golden_cli",
         "golden_options",
         "golden_verify_cli",
+        "help_cli",
         "history",
         "history_cli",
         "inspect_cli",
+        "log_cli",
     }
     shown |= {"notebook", "peers", "peers_cli", "pytest_plugin", "report_cli", "run_cli", "terminal"}
     shown |= {"watch_cli", "watching"}
