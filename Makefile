@@ -7,7 +7,7 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-nightly lint format types imports golden-verify goldens attack-goldens attack-models models scores scoreboard users-calls benchmarks change-cost pictures clean
+.PHONY: help setup run test test-nightly lint format types imports golden-verify goldens attack-goldens attack-models models scores scoreboard reports users-calls benchmarks change-cost pictures clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,6 +90,10 @@ scoreboard: $(STAMP) ## other people's libraries against the reference: hours; g
 	$(BIN)/python -m evidence.scoreboard.upstream
 	$(BIN)/python -m evidence.case_studies.constants
 	$(BIN)/python -m evidence.case_studies --only-page
+
+reports: $(STAMP) ## pages, pictures and index of reports/ from what is kept there: seconds, measures nothing
+	$(BIN)/python -m evidence.publish
+
 users-calls: $(STAMP) ## signxai and iNNvestigate as their users call them: hours; reports/users-calls.md
 	$(BIN)/xai-harness peers install innvestigate
 	$(BIN)/xai-harness peers install signxai
@@ -97,14 +101,14 @@ users-calls: $(STAMP) ## signxai and iNNvestigate as their users call them: hour
 
 benchmarks: $(STAMP) ## measure against real signxai and on this machine: an hour, with nothing else running; reports/benchmarks.md
 	$(BIN)/xai-harness peers install signxai
-	@mkdir -p build/benchmarks
-	$(BIN)/python -m benchmarks.against_signxai --out build/benchmarks/signxai.json
-	$(BIN)/python -m benchmarks.whole_catalogue --out build/benchmarks/whole.json
-	$(BIN)/python -m benchmarks.whole_catalogue --single --out build/benchmarks/single.json
-	$(BIN)/python -m benchmarks.two_processes --out build/benchmarks/processes.json
-	$(BIN)/python -m benchmarks.growth --out build/benchmarks/growth.json
-	$(BIN)/python -m benchmarks.scale --out build/benchmarks/scale.json
-	$(BIN)/python -m benchmarks.page build/benchmarks
+	@mkdir -p reports/benchmarks
+	$(BIN)/python -m benchmarks.against_signxai --out reports/benchmarks/signxai.json
+	$(BIN)/python -m benchmarks.whole_catalogue --out reports/benchmarks/whole.json
+	$(BIN)/python -m benchmarks.whole_catalogue --single --out reports/benchmarks/single.json
+	$(BIN)/python -m benchmarks.two_processes --out reports/benchmarks/processes.json
+	$(BIN)/python -m benchmarks.growth --out reports/benchmarks/growth.json
+	$(BIN)/python -m benchmarks.scale --out reports/benchmarks/scale.json
+	$(BIN)/python -m benchmarks.page reports/benchmarks --measured-here
 
 pictures: $(STAMP) ## pictures of a real run for the documentation: a minute; needs Chromium; docs/pictures
 	$(BIN)/python -m tests.report.pictures

@@ -1,10 +1,11 @@
 """Writes `reports/benchmarks.md` from what the other scripts have measured.
 
-    python -m benchmarks.page build/benchmarks [--out reports/benchmarks.md] [--note TEXT]
+    python -m benchmarks.page reports/benchmarks [--out reports/benchmarks.md] [--measured-here] [--note TEXT]
 
 The folder holds ``signxai.json`` (`against_signxai`), ``whole.json`` and ``single.json`` (`whole_catalogue`),
 ``processes.json`` (`two_processes`), ``growth.json`` and ``scale.json``, all of one machine. What is missing is said.
-``--note``: what else ran on the machine, say, or which figures are of another day.
+``--measured-here`` records that this is the machine, in ``machine.json``, with the ``--note``: what else ran on it, or
+which figures are of another day. Without it nothing but the page is written.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.names import read_names
-from harness.files import installed_versions, write_text
+from harness.files import installed_versions, write_json, write_text
 
 Figures = dict[str, Any]
 
 
-def page(folder: Path, note: str = "") -> str:
+def page(folder: Path) -> str:
     """The page in Markdown."""
-    parts = ["# Benchmarks", _machine(), *([note] if note else [])]
+    machine = _read(folder, "machine")
+    parts = ["# Benchmarks", _machine(machine)]
+    if machine and machine["note"]:
+        parts.append(machine["note"])
     parts += [_against_signxai(_read(folder, "signxai"), _read(folder, "whole"))]
     sections: tuple[tuple[str, Callable[[Figures], str]], ...] = (
         ("single", _single),
@@ -43,14 +47,30 @@ def _read(folder: Path, name: str) -> Figures | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _machine() -> str:
+def this_machine(note: str) -> Figures:
+    """What the page says of the machine that measured."""
     cpus = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    model = cpus[0].partition(":")[2].strip() if cpus else platform.machine()
-    versions = installed_versions("tensorflow", "torch", "zennit", "numpy")
+    return {
+        "processors": len(cpus),
+        "processor": cpus[0].partition(":")[2].strip() if cpus else platform.machine(),
+        "python": platform.python_version(),
+        "versions": installed_versions("tensorflow", "torch", "zennit", "numpy"),
+        "note": note,
+    }
+
+
+def _machine(machine: Figures | None) -> str:
+    if machine is None:
+        measured_on = "The machine was not recorded: no `machine.json`."
+    else:
+        versions = ", ".join(f"{name} {value}" for name, value in machine["versions"].items())
+        measured_on = (
+            f"One machine, one run: {machine['processors']} processors, {machine['processor']}; "
+            f"Python {machine['python']}, {versions}."
+        )
     return (
-        f"Written by `make benchmarks`. One machine, one run: {len(cpus)} processors, {model}; "
-        f"Python {platform.python_version()}, {', '.join(f'{name} {value}' for name, value in versions.items())}. "
-        "Imports and the loading of models are left out of every figure. Ratios decide; seconds are this machine's."
+        f"Written by `make benchmarks`. {measured_on} Imports and the loading of models are left out of every "
+        "figure. Ratios decide; seconds are this machine's."
     )
 
 
@@ -150,9 +170,12 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("folder", type=Path)
     options.add_argument("--out", type=Path, default=Path("reports/benchmarks.md"))
+    options.add_argument("--measured-here", action="store_true")
     options.add_argument("--note", default="")
     chosen = options.parse_args()
-    write_text(chosen.out, page(chosen.folder, chosen.note))
+    if chosen.measured_here:
+        write_json(chosen.folder / "machine.json", this_machine(chosen.note))
+    write_text(chosen.out, page(chosen.folder))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import sys
 from typing import Annotated, Any
@@ -18,8 +17,10 @@ from harness.diagnose_cli import diagnose_command
 from harness.errors import HarnessError, InvalidInputError, described
 from harness.estimate.command import estimate_command
 from harness.golden_cli import app as golden_app
+from harness.help_cli import name_values, show_whole_sentences
 from harness.history_cli import history_command
 from harness.inspect_cli import inspect_command
+from harness.log_cli import DEFAULT, HELP, LEVELS, OPTION, at_the_front, show_from
 from harness.naming import printable
 from harness.peers_cli import app as peers_app
 from harness.plain import json_text
@@ -34,6 +35,14 @@ _UsageError: Any = typer.BadParameter.__base__
 
 class _Commands(typer.core.TyperGroup):
     """The commands; one that other people's code ends by `sys.exit` has not done what it was asked for."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        if command is None:
+            return None
+        for each in getattr(command, "commands", {}).values():
+            name_values(each)
+        return name_values(command)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -67,8 +76,11 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
+    log_level: Annotated[str, typer.Option(OPTION, metavar="LEVEL", help=HELP)] = DEFAULT,
 ) -> None:
-    pass
+    if log_level not in LEVELS:
+        raise InvalidInputError(f"{OPTION} {log_level!r}; expected {', '.join(LEVELS)}")
+    show_from(log_level)
 
 
 app.add_typer(golden_app, name="golden")
@@ -170,17 +182,7 @@ def doctor_command(as_json: AsJson = False) -> None:
     raise typer.Exit(0 if all(row["ok"] for row in rows) else 1)
 
 
-def _show_whole_sentences(group: typer.Typer) -> None:
-    """In a list of commands, the first paragraph of each stands whole; a terminal that is narrow wraps it."""
-    for command in group.registered_commands:
-        command.short_help = " ".join((command.callback.__doc__ or "").strip().partition("\n\n")[0].split())
-    for inner in group.registered_groups:
-        if inner.typer_instance is not None:
-            inner.short_help = inner.typer_instance.info.help
-            _show_whole_sentences(inner.typer_instance)
-
-
-_show_whole_sentences(app)
+show_whole_sentences(app)
 
 
 def main() -> None:
@@ -193,11 +195,9 @@ def main() -> None:
     # What TensorFlow says while it starts is no concern of the user's; both ways of loading a model run the same one.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    # Downloads are announced by log records; a long silence would look like a hang.
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    logging.getLogger("ported_models").setLevel(logging.INFO)
+    show_from(DEFAULT)
     try:
-        status = app(standalone_mode=False)
+        status = app(args=at_the_front(sys.argv[1:]), standalone_mode=False)
     except HarnessError as error:
         _fail(str(error))
     except _UsageError as error:

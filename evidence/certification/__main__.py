@@ -21,7 +21,7 @@ from harness.backends import Backend, backend_named
 from harness.backends.worker.worker import LIMIT_VARIABLE
 from harness.engine import Store
 from harness.errors import HarnessError, InvalidInputError
-from harness.files import cache_folder, in_sample, write_text
+from harness.files import cache_folder, in_sample, write_json, write_text
 from harness.runner import environment
 
 #: Where the report of all cases goes, and that of a sample, which must not take its place.
@@ -124,8 +124,10 @@ def certify(arguments: argparse.Namespace) -> int:
             )
             if sample.names:
                 results += _with_progress(sample, recordings[library], reference, versions, store)
-        write_text(out / "certification.md", page(results, facts))
+        # What the page is made of comes first, so that it is there wherever the page is.
         write_text(out / "certification.csv", table(results))
+        write_json(out / "certification.json", facts.as_json())
+        write_text(out / "certification.md", page(results, facts))
     return 0 if certified(results, facts) else 1
 
 

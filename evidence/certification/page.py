@@ -1,17 +1,22 @@
-"""`certification.md` and `certification.csv`: written from the results, by nothing else."""
+"""`certification.md`, and what it is made of: `certification.csv`, the results, and `certification.json`, the facts."""
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from evidence.certification.cases import SINGLE_LAYERS, SMALL_SETS, names_on
 from evidence.certification.lists import SEVERITY, by_status, errors_above, joined, markdown
 from evidence.certification.measure import BOUND
 from evidence.certification.results import COMPARED, FATAL, Result, Status
 from harness.comparison.floor import MULTIPLE, RUNS
+
+#: The columns of `certification.csv` that are numbers, empty where there is none.
+_NUMBERS = ("error", "floor", "double_error", "worst", "begins_error", "begins_floor", "seconds")
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,17 @@ class Facts:
     libraries: tuple[str, ...]
     groups: tuple[str, ...]
     planned: Mapping[tuple[str, str], int]
+
+    def as_json(self) -> dict[str, Any]:
+        planned = [[library, group, count] for (library, group), count in self.planned.items()]
+        return {**asdict(self), "planned": planned}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Facts:
+        planned = {(library, group): count for library, group, count in value["planned"]}
+        return cls(
+            value["command"], value["versions"], tuple(value["libraries"]), tuple(value["groups"]), planned
+        )
 
 
 def certified(results: Sequence[Result], facts: Facts) -> bool:
@@ -71,6 +87,25 @@ def table(results: Iterable[Result]) -> str:
     writer.writeheader()
     writer.writerows(result.to_json() for result in results)
     return written.getvalue()
+
+
+def read_table(text: str) -> list[Result]:
+    """What :func:`table` has written; numbers as they are there."""
+    return [_result(row) for row in csv.DictReader(io.StringIO(text))]
+
+
+def _result(row: Mapping[str, str]) -> Result:
+    number = {name: float(row[name]) if row[name] else None for name in _NUMBERS}
+    repairs = ast.literal_eval(row["repairs"])
+    return Result.from_json(
+        {
+            **row,
+            **number,
+            "layers": int(row["layers"]),
+            "repairs": repairs,
+            "current": row["current"] == "True",
+        }
+    )
 
 
 # Sections ------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from evidence.planted_bugs.effect import owed
 from evidence.planted_bugs.healthy import DTYPE, Extent, healthy_cases, run_healthy
 from evidence.planted_bugs.run import Case, Result, cases, run_case
 from evidence.planted_bugs.score import score
-from evidence.planted_bugs.table import Scored, document, markdown, totals
+from evidence.planted_bugs.table import Scored, document, figures_of, markdown, totals
 from harness.engine import Store
 from harness.errors import InvalidInputError
 
@@ -67,7 +67,7 @@ def planted_bugs(
 
     A run that was interrupted continues where it stopped; cases whose code is the same are not run again.
     """
-    from harness.files import in_sample, write_text
+    from harness.files import in_sample, write_json, write_text
 
     if healthy not in get_args(Extent):
         raise InvalidInputError(f"--healthy {healthy!r}; choose one of {', '.join(get_args(Extent))}")
@@ -106,13 +106,15 @@ def planted_bugs(
         except KeyboardInterrupt:
             print("interrupted; run the same command again to continue where it stopped", file=sys.stderr)
             raise typer.Exit(130) from None
-    mutants = len({row.case.mutant for row in rows})
-    write_text(out, markdown(rows, healthy_rows, mutants, _environment(), missing))
+    figures = figures_of(rows, healthy_rows, _environment(), missing)
+    # The figures first: what the page is made of is there wherever the page is.
+    write_json(out.with_suffix(".json"), figures.as_json())
+    write_text(out, markdown(figures))
     summary = {**document(rows, healthy_rows), "missing": len(missing)}
     if as_json:
         print(json.dumps(summary))
     else:
-        sums = totals(rows)
+        sums = totals(figures.rows)
         print(
             f"{sums.cases} cases: {sums.detected} detected, layer right in {sums.layer_right}, cause right in "
             f"{sums.cause_right}, {sums.wrong_names} wrong names, {summary['false_alarms']} false alarms in "

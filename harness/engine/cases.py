@@ -6,6 +6,8 @@ installed package; what a user's own object gives is never taken for what it gav
 
 from __future__ import annotations
 
+import logging
+import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,8 +41,11 @@ from harness.errors import UnsupportedMethodError
 from harness.files import array_digest, json_digest
 from harness.graph import Layer
 from harness.methods import GRADIENT, Method
+from harness.naming import printable
 from harness.pairs import check_applies, of_model
 from harness.trace import LayerTrace, Trace
+
+log = logging.getLogger(__name__)
 
 #: The most bytes of a copy with moved weights that is kept for the next case.
 KEPT_MOVED = 2**26
@@ -123,10 +128,14 @@ class Engine:
         if known is None:
             ready = self._ready(case.model, backend, case.dtype, case.device)
             share = key is not None and keep
+            started = time.monotonic()
             arrays = run_on_copies(ready.prepared, case, to_watch(backend, case.model), backend.name, share)
             known = of_model(_trace(arrays, case, ready), case.model)
+            _log(backend, f"computed in {time.monotonic() - started:.3f} s", case)
             if key is not None and keep:
                 self.memo.put(key, _read_only(known))
+        else:
+            _log(backend, "looked up", case)
         return replace(known, case=case, executed_by=backend)
 
     def alone(self, case: Case, backend: Backend) -> Trace | None:
@@ -208,6 +217,13 @@ class Engine:
         generator = np.random.default_rng()
         generator.bit_generator.state = state
         return replace(case, model=model, x=moved_one_ulp(case.x.astype(case.dtype), generator))
+
+
+def _log(backend: Backend, done: str, case: Case) -> None:
+    """What `--log-level debug` shows of a run."""
+    if log.isEnabledFor(logging.DEBUG):
+        what = f"{case.method.name} on {getattr(case.model, 'name', 'a model')} in {case.dtype}"
+        log.debug("%s: %s %s", printable(backend.name), printable(what), done)
 
 
 def require_support(backend: Backend, case: Case) -> None:

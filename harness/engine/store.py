@@ -86,6 +86,7 @@ class Store:
         if folder is not None:
             for name, content in entry["files"].items():
                 _restore(folder / name, base64.b64decode(content))
+        log.debug("done before: %s", printable(str(entry.get("label", key))))
         return entry["document"]
 
     def put(

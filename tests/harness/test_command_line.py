@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+import typer
 
+from harness import cli
 from harness.backends import register_backend
 from harness.errors import MissingFrameworkError
 from tests.harness.linear_network import GradientBackend
@@ -73,6 +76,24 @@ def test_a_case_that_does_not_pass_is_exit_status_one(call) -> None:
     assert status == 1
     assert "0 of 1 cases passed" in out
     assert "does not implement 'lrp.z'" in out
+
+
+def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, (*path, name))
+
+
+@pytest.mark.parametrize("path", [*commands(typer.main.get_command(cli.app))], ids=" ".join)
+def test_help_says_what_values_are_and_fits_into_80_columns(call, monkeypatch, path: tuple[str, ...]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, _ = call(*path, "--help")
+    assert status == 0
+    assert max(map(len, out.splitlines())) <= 80
+    # The types of Python (<str>, <list[str]>) are no words for a user.
+    assert "<" not in out
+    assert "{" not in out
+    assert "TEXT" not in out or path in (("golden", "record"), ("golden", "import"), ("golden", "prune"))
 
 
 @pytest.mark.parametrize("what", ["methods", "models", "backends", "doctor"])

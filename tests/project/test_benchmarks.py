@@ -56,6 +56,19 @@ def test_the_page_holds_ratios_and_says_what_is_missing(tmp_path) -> None:
     assert "| both frameworks, every layer compared | 4.0 | 0.40 (2.5 times faster) |" in found
     assert "Peak memory of the last: 2.00 GiB. Passed: 2." in found
     assert "Not measured: no `growth.json`." in found
+    # The machine is the one that measured, not the one that writes the page.
+    assert "The machine was not recorded" in found
+    versions = {"numpy": "2.4.6"}
+    machine = {
+        "processors": 8,
+        "processor": "a Z80",
+        "python": "3.12.1",
+        "versions": versions,
+        "note": "Loud.",
+    }
+    (tmp_path / "machine.json").write_text(json.dumps(machine))
+    assert "One machine, one run: 8 processors, a Z80; Python 3.12.1, numpy 2.4.6." in page(tmp_path)
+    assert "\n\nLoud.\n\n" in page(tmp_path)
     # Other lists on the two sides are no comparison.
     whole["seconds_by_name"] = {"lrp_z": 1.5}
     (tmp_path / "whole.json").write_text(json.dumps(whole))

@@ -16,7 +16,7 @@ from evidence.kept import WITHOUT, key_of
 from evidence.planted_bugs import Expected, Fault, Result, cases, collect, score
 from evidence.planted_bugs.command import BUGS, CODE, planted_bugs
 from evidence.planted_bugs.run import Case, Finding
-from evidence.planted_bugs.table import Scored, markdown, totals
+from evidence.planted_bugs.table import Figures, Scored, figures_of, markdown, totals
 from harness import files
 from harness.errors import HarnessError, InvalidInputError, UnknownNameError
 
@@ -165,9 +165,11 @@ def test_everything_but_what_shows_and_installs_counts() -> None:
         "golden_cli",
         "golden_options",
         "golden_verify_cli",
+        "help_cli",
         "history",
         "history_cli",
         "inspect_cli",
+        "log_cli",
     }
     shown |= {"notebook", "peers", "peers_cli", "pytest_plugin", "report_cli", "run_cli", "terminal"}
     shown |= {"watch_cli", "watching"}
@@ -231,8 +233,9 @@ def test_the_report_counts_and_names_what_is_wrong() -> None:
     rows = [Scored(case, each, score(OWED, each)) for each in (good, bad)]
     alarm = Case("healthy port", "digits-cnn", "lrp.z", ())
     healthy = [Scored(alarm, good, score((), good)), Scored(alarm, result(), score((), result()))]
-    text = markdown(rows, healthy, 1, "Made by hand.")
-    sums = totals(rows)
+    figures = figures_of(rows, healthy, "Made by hand.", [case, case, alarm])
+    text = markdown(figures)
+    sums = totals(figures.rows)
     assert (sums.cases, sums.detected, sums.layer_right, sums.cause_right, sums.wrong_names) == (
         2,
         2,
@@ -243,6 +246,9 @@ def test_the_report_counts_and_names_what_is_wrong() -> None:
     assert "| cause right | 1 (50.0 %) | 0 |" in text
     assert "| false alarms | 1 of 2 |  |" in text
     assert "bias-handling at conv2 (rule) | scale at conv2 (rule) | yes | **no** | 1.0 |" in text
+    assert "Missing: 2 planted bugs on digits-cnn, 1 healthy ports on digits-cnn." in text
+    # What is kept as JSON makes the same page.
+    assert markdown(Figures.from_json(json.loads(json.dumps(figures.as_json())))) == text
 
 
 @pytest.mark.nightly
