@@ -10,6 +10,7 @@ from harness.diagnosis.joined import other_procedures
 from harness.methods import (
     SATURATIONS,
     AlphaBeta,
+    AttentionShare,
     Backtrace,
     Bounded,
     Composite,
@@ -133,6 +134,9 @@ def _other_rules(rule: Rule) -> Iterator[tuple[str, str, Rule]]:
             yield "pooling", f"padded places are taken as {other_padding.padding}", other_padding
         case EqualShare():
             yield "residual-split", "the sums share by the sizes of their terms", MagnitudeShare()
+        case AttentionShare(anew=anew) if anew != "none":
+            words = "the relevance of queries, keys and values is not shared anew by their sizes"
+            yield "attention-rule", words, AttentionShare("none")
         case GuidedReLU() | Deconvolution():
             for other_rule in (Gradient(), GuidedReLU(), Deconvolution()):
                 if other_rule != rule:

@@ -3,6 +3,7 @@
 Everything here is NumPy and plain data, channels-last and batch-first.
 """
 
+from harness.graph.attention import Attention, Role, attention_of, role_in_attention
 from harness.graph.axes import Axes, default_axes, in_words, require_same_axes
 from harness.graph.graph import Graph, Layer
 from harness.graph.kinds import (
@@ -43,13 +44,16 @@ __all__ = [
     "RECURRENT_KINDS",
     "SUM_KINDS",
     "WEIGHTED_KINDS",
+    "Attention",
     "Axes",
     "Box",
     "Graph",
     "Kind",
     "Layer",
+    "Role",
     "Walk",
     "Window",
+    "attention_of",
     "default_axes",
     "has_boxes",
     "has_channels",
@@ -58,6 +62,7 @@ __all__ = [
     "kinds_where",
     "per_place",
     "require_same_axes",
+    "role_in_attention",
     "shares_by_source",
     "walk_back",
     "windows",

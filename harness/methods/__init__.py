@@ -9,6 +9,7 @@ from harness.methods.attention_rules import (
 )
 from harness.methods.backtrace_rules import (
     SATURATIONS,
+    AttentionShare,
     Backtrace,
     BacktraceLstm,
     BacktraceRule,
@@ -83,6 +84,7 @@ __all__ = [
     "AlphaBetaX",
     "Assignment",
     "AttentionRule",
+    "AttentionShare",
     "Backtrace",
     "BacktraceLstm",
     "BacktraceRule",

@@ -145,7 +145,30 @@ class BacktraceLstm:
     """
 
 
-BacktraceRule = Backtrace | Contrast | MagnitudeShare | LargestShare | EqualShare | BacktraceLstm
+@dataclass(frozen=True)
+class AttentionShare:
+    """A product ``z = a b`` of attention: half of the relevance goes to each of the two, by contribution.
+
+    ``q = R / S(2 z)``, where ``S`` keeps the sign and raises the size to 1e-9 at least (0 counts as positive):
+    ``R_a = a * (q b^T)``, ``R_b = b * (a^T q)``. An input that is shared ``anew`` keeps only the sum of that over its
+    last two axes, which are those of one head, and each value gets the part ``|x| / (sum of |x| + 1e-12)`` of it.
+
+    Query and key are shared anew at their product ("both"), the values at theirs ("first" or "second" by place, the
+    weights being the other). Softmax, mask, scale and dropout between the two hand relevance on. Together these are
+    `calculate_wt_self_attention`: a quarter of a head's relevance to its queries, a quarter to its keys, half to its
+    values, so that a mask makes no difference to any of them. (It has the softmax divided by its sum and 1e-9, which
+    falls out of each quotient.) In contrast mode each of the two relevances is shared so on its own: no version of the
+    package has a contrast mode for attention.
+
+    "none": nothing is shared anew, as in its `pytorch_version`.
+    """
+
+    anew: Literal["none", "first", "second", "both"] = "both"
+
+
+BacktraceRule = (
+    Backtrace | Contrast | MagnitudeShare | LargestShare | EqualShare | BacktraceLstm | AttentionShare
+)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from harness.errors import InvalidInputError
-from harness.graph import Graph, Layer
+from harness.graph import Graph, Layer, Role, role_in_attention
 from harness.methods.later import LATER
 from harness.methods.rules import Bounded, FusedBatchNorm, Gradient, Rule, rectifies_shares
 
@@ -22,6 +22,7 @@ class Assignment:
     ``same_shape``: it has one input, of the shape of its output. ``output``: it is the network's output.
     ``inside``: it can be written inside the layer before, a layer with a kernel that nothing else reads.
     ``softmaxed``: its input at this place, from 0, is a softmax, at most moved or scaled: attention weights.
+    ``role``: it is this product of an attention (`harness.graph.role_in_attention`).
     """
 
     rule: Rule
@@ -36,6 +37,7 @@ class Assignment:
     output: bool = field(default=False, metadata=LATER)
     inside: bool = field(default=False, metadata=LATER)
     softmaxed: int | None = field(default=None, metadata=LATER)
+    role: Role | None = field(default=None, metadata=LATER)
 
     def applies(self, layer: Layer, graph: Graph) -> bool:
         return (
@@ -49,6 +51,7 @@ class Assignment:
             and (not self.output or layer.name == graph.output)
             and (not self.inside or _inside(layer, graph))
             and (self.softmaxed is None or _softmaxed(layer, graph, self.softmaxed))
+            and (self.role is None or role_in_attention(layer, graph) == self.role)
         )
 
     def check(self, graph: Graph) -> None:

@@ -1,36 +1,29 @@
-"""Default mode at scaled dot-product attention: tensors (batch, head, query or key, feature).
-
-The neutral graph has no attention yet: this stands ready for its kind. A feed-forward block is two dense layers, for
-which `kernels.step` is enough.
-"""
+"""The two products of attention, all heads at once (`harness.methods.AttentionShare`)."""
 
 from __future__ import annotations
 
-import math
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from harness.methods import AttentionShare
 
 
-def attention(
-    relevance: Tensor, query: Tensor, key: Tensor, value: Tensor, scale: float | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The relevance of query, key and value from that of the output (batch, head, query, feature).
-
-    ``scale``: what scores are divided by; None for the square root of the number of features.
-    """
-    products = torch.einsum("bhqd,bhkd->bhqk", query, key)
-    scores = products / (math.sqrt(query.shape[-1]) if scale is None else scale)
-    powers = (scores - scores.amax(-1, keepdim=True)).exp()
-    weights = powers / (powers.sum(-1, keepdim=True) + 1e-9)
-    # A half each to the weights and to the values.
-    half = relevance / _kept_from_zero(2 * torch.einsum("bhqk,bhkd->bhqd", weights, value))
-    to_weights = weights * torch.einsum("bhqd,bhkd->bhqk", half, value)
-    to_value = value * torch.einsum("bhqk,bhqd->bhkd", weights, half)
-    half = to_weights / _kept_from_zero(2 * products)
-    to_query = query * torch.einsum("bhqk,bhkd->bhqd", half, key)
-    to_key = key * torch.einsum("bhqk,bhqd->bhkd", half, query)
-    return _shared(to_query, query), _shared(to_key, key), _shared(to_value, value)
+def share(
+    module: nn.Module, inputs: tuple[Tensor, ...], relevance: Tensor, rule: AttentionShare
+) -> tuple[Tensor, ...]:
+    """The relevance of both operands of ``module`` from that of its product, in the twin's layout."""
+    operands = tuple(x.detach().requires_grad_() for x in inputs)
+    with torch.enable_grad():
+        product = module(*operands)
+    # A half to each operand: itself times the slope of the product.
+    half = relevance / _kept_from_zero(2 * product.detach())
+    slopes = torch.autograd.grad(product, operands, half)
+    shares = tuple(x * slope for x, slope in zip(inputs, slopes, strict=True))
+    counted = {"none": (), "first": (0,), "second": (1,), "both": (0, 1)}[rule.anew]
+    return tuple(
+        _by_size(each, x) if place in counted else each
+        for place, (each, x) in enumerate(zip(shares, inputs, strict=True))
+    )
 
 
 def _kept_from_zero(divisor: Tensor) -> Tensor:
@@ -38,7 +31,7 @@ def _kept_from_zero(divisor: Tensor) -> Tensor:
     return torch.where(divisor.abs() < 1e-9, least, divisor)
 
 
-def _shared(relevance: Tensor, values: Tensor) -> Tensor:
-    """The relevance of each head by the sizes of ``values``; only its sum counts."""
-    sizes = values.abs()
-    return sizes * (relevance.sum((-2, -1), keepdim=True) / (sizes.sum((-2, -1), keepdim=True) + 1e-12))
+def _by_size(relevance: Tensor, values: Tensor) -> Tensor:
+    """All of a head's relevance by the sizes of its values; a head has axis 1 and the last."""
+    sizes, head = values.abs(), (1, -1)
+    return sizes * (relevance.sum(head, keepdim=True) / (sizes.sum(head, keepdim=True) + 1e-12))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from harness.errors import UnsupportedMethodError
 from harness.graph import Layer
 from harness.methods import (
+    AttentionShare,
     Backtrace,
     BacktraceLstm,
     Contrast,
@@ -18,11 +19,21 @@ from harness.methods import (
     Pass,
     Rule,
 )
-from ported_impls.dlbacktrace import joins, kernels, lstm, pools
+from ported_impls.dlbacktrace import attention, joins, kernels, lstm, pools
 
 Relevances = tuple[Tensor, ...]
 #: The rules that this port has.
-RULES = (Backtrace, BacktraceLstm, Contrast, EqualShare, Gradient, LargestShare, MagnitudeShare, Pass)
+RULES = (
+    AttentionShare,
+    Backtrace,
+    BacktraceLstm,
+    Contrast,
+    EqualShare,
+    Gradient,
+    LargestShare,
+    MagnitudeShare,
+    Pass,
+)
 
 
 def propagate(
@@ -59,6 +70,8 @@ def _alone(
         return joins.equally(inputs, relevance)
     if isinstance(rule, MagnitudeShare) and family == "sum":
         return joins.by_size(inputs, relevance)
+    if isinstance(rule, AttentionShare) and family == "contraction":
+        return attention.share(module, inputs, relevance, rule)
     if isinstance(rule, BacktraceLstm) and layer.kind == "lstm":
         return (lstm.step(layer, inputs[0], relevance),)
     if isinstance(rule, Pass) and family == "lookup":

@@ -1,90 +1,45 @@
-"""Default mode at scaled dot-product attention and at a feed-forward block, as functions on arrays.
-
-The neutral graph has no attention yet: these stand ready for its kind. Source: dl-backtrace 0.1.24, `SelfAttention`;
-the feed-forward block is that of two linear layers (`Linear_v2`), which the package's walk hands through one by one.
-Arrays: (batch, head, query, feature) and (batch, head, key, feature), of one dtype.
-"""
+"""The two products of attention (`harness.methods.AttentionShare`), head by head."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 
 from harness.graph import Layer
-from harness.methods import Backtrace
-from reference_impls.dlbacktrace import kernels
+from harness.methods import AttentionShare
 
-#: Added to the sums of a softmax, and below it the size of a divisor is raised to it.
+Arrays = tuple[np.ndarray, ...]
+#: The least size of a divisor.
 EPSILON = 1e-9
 #: Added to the sum of the sizes that relevance is shared by.
 SHARED_EPSILON = 1e-12
 
 
-class AttentionShares(NamedTuple):
-    """The relevance of query, key and value, each of its shape."""
+def share(layer: Layer, inputs: Arrays, relevance: np.ndarray, rule: AttentionShare) -> Arrays:
+    """The relevance of both inputs of ``layer``, a matmul, from that of its output (batch, ..., row, column).
 
-    query: np.ndarray
-    key: np.ndarray
-    value: np.ndarray
-
-
-def attention(
-    relevance: np.ndarray,
-    query: np.ndarray,
-    key: np.ndarray,
-    value: np.ndarray,
-    scale: float | None = None,
-) -> AttentionShares:
-    """From the relevance of ``softmax(Q K^T / scale) V``, (batch, head, query, feature), to that of its inputs.
-
-    ``scale``: None for the square root of the number of features. With ``A`` the softmax (over its sum and 1e-9) and
-    ``O = A V``: ``q = R / S(2 O)`` gives the scores ``(q V^T) A`` and the values ``(A^T q) V``; with ``L = Q K^T``
-    (before it is scaled), ``p = scores / S(2 L)`` gives ``(p K) Q`` and ``(p^T Q) K``. ``S`` keeps a divisor from being
-    smaller than 1e-9 in size. What came out for values, queries and keys only counts by its sums: of each batch and
-    head, the sum of its positive and that of its negative parts is shared anew by the sizes of the values, queries or
-    keys (:func:`reshared`). A mask has no effect: the package leaves it out.
+    ``inputs``: (batch, ..., row, in) and (batch, ..., in, column); (batch, ..., column, in) where it is transposed.
     """
-    divisor = np.sqrt(query.shape[-1]) if scale is None else scale
-    products = query @ key.swapaxes(-1, -2)
-    weights = _softmax(products / divisor)
-    outputs = weights @ value
-    quotient = relevance / _away_from_zero(2 * outputs)
-    of_scores = (quotient @ value.swapaxes(-1, -2)) * weights
-    of_values = (weights.swapaxes(-1, -2) @ quotient) * value
-    quotient = of_scores / _away_from_zero(2 * products)
-    of_queries = (quotient @ key) * query
-    of_keys = (quotient.swapaxes(-1, -2) @ query) * key
-    return AttentionShares(reshared(of_queries, query), reshared(of_keys, key), reshared(of_values, value))
+    first, second = inputs
+    of_first, of_second = np.zeros_like(first), np.zeros_like(second)
+    for head in np.ndindex(relevance.shape[:-2]):
+        matrix = second[head].T if layer.attributes["transposed"] else second[head]
+        quotient = relevance[head] / _away_from_zero(2 * (first[head] @ matrix))
+        by_first = first[head] * (quotient @ matrix.T)
+        by_second = matrix * (first[head].T @ quotient)
+        of_first[head] = by_first
+        of_second[head] = by_second.T if layer.attributes["transposed"] else by_second
+        if rule.anew in ("first", "both"):
+            of_first[head] = _anew(of_first[head], first[head])
+        if rule.anew in ("second", "both"):
+            of_second[head] = _anew(of_second[head], second[head])
+    return of_first, of_second
 
 
-def reshared(relevance: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The sums of the positive and of the negative ``relevance`` of each head, by the sizes of ``values``.
-
-    ``|x| / (sum of |x| + 1e-12)`` of each sum, over the last two axes; the two are subtracted at the end.
-    """
-    axes = (-2, -1)
+def _anew(relevance: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The sum of the ``relevance`` of one head by the sizes of its ``values``: what is positive, less the rest."""
     sizes = np.abs(values)
-    share = sizes / (sizes.sum(axis=axes, keepdims=True) + values.dtype.type(SHARED_EPSILON))
-    favour = np.maximum(relevance, 0).sum(axis=axes, keepdims=True)
-    against = np.maximum(-relevance, 0).sum(axis=axes, keepdims=True)
-    return share * favour - share * against
-
-
-def feed_forward(
-    relevance: np.ndarray, x: np.ndarray, first: Layer, second: Layer, hidden: np.ndarray
-) -> np.ndarray:
-    """Through ``second``, the activation between them, which hands relevance on, and ``first``; both dense.
-
-    ``x``: (batch, ..., feature); ``hidden``: what the activation gives ``second``.
-    """
-    rule = Backtrace("linear")
-    return kernels.step(first, x, kernels.step(second, hidden, relevance, rule), rule)
-
-
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return powers / (powers.sum(axis=-1, keepdims=True) + powers.dtype.type(EPSILON))
+    part = sizes / (sizes.sum() + values.dtype.type(SHARED_EPSILON))
+    return part * np.maximum(relevance, 0).sum() - part * np.maximum(-relevance, 0).sum()
 
 
 def _away_from_zero(divisor: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 
 from harness.methods import (
     SATURATIONS,
+    AttentionShare,
     Backtrace,
     EqualShare,
     LargestShare,
@@ -37,6 +38,7 @@ from reference_impls.deviations.backward.coupling import batches
 from reference_impls.deviations.backward.layout import layouts
 from reference_impls.deviations.formats import FORMATS
 from reference_impls.dlbacktrace import pools
+from reference_impls.dlbacktrace.attention_deviations import products
 from reference_impls.dlbacktrace.contributions import Contributions
 from reference_impls.dlbacktrace.kernels import Sides, sides_of
 from reference_impls.dlbacktrace.maps import maps_of
@@ -333,7 +335,7 @@ def _to_one_largest(rule: LargestShare, order: int, step: Step) -> Arrays:
 
 
 def _sums(step: Step, observed: Arrays) -> Iterator[Deviation]:
-    if len(step.inputs) < 2:
+    if len(step.inputs) < 2 or isinstance(step.rule, AttentionShare):
         return
     names, count = step.layer.inputs, len(step.inputs)
     if step.layer.kind == "add":
@@ -461,6 +463,7 @@ _OF_RULES: tuple[Subject, ...] = (
     _denominators,
     _poolings,
     _sums,
+    products,
     _signs,
     _clipped,
     _mappings,

@@ -7,6 +7,7 @@ import numpy as np
 from harness.errors import UnsupportedMethodError
 from harness.graph import Layer
 from harness.methods import (
+    AttentionShare,
     Backtrace,
     BacktraceLstm,
     Contrast,
@@ -17,12 +18,22 @@ from harness.methods import (
     Pass,
     Rule,
 )
-from reference_impls.dlbacktrace import contrast, kernels, lstm, moves, pools
+from reference_impls.dlbacktrace import attention, contrast, kernels, lstm, moves, pools
 from reference_impls.dlbacktrace.contrast import Pair
 
 Arrays = tuple[np.ndarray, ...]
 #: The rules that this reference has.
-RULES = (Backtrace, BacktraceLstm, Contrast, EqualShare, Gradient, LargestShare, MagnitudeShare, Pass)
+RULES = (
+    AttentionShare,
+    Backtrace,
+    BacktraceLstm,
+    Contrast,
+    EqualShare,
+    Gradient,
+    LargestShare,
+    MagnitudeShare,
+    Pass,
+)
 
 
 def propagate(layer: Layer, inputs: Arrays, relevance: np.ndarray, rule: Rule) -> Arrays:
@@ -44,6 +55,8 @@ def propagate(layer: Layer, inputs: Arrays, relevance: np.ndarray, rule: Rule) -
             return (pools.to_largest(layer, x, relevance, rule),)
         case EqualShare() if layer.traits.joins:
             return pools.equally(layer, inputs, relevance)
+        case AttentionShare() if family == "contraction":
+            return attention.share(layer, inputs, relevance, rule)
         case BacktraceLstm() if layer.kind == "lstm":
             return (lstm.step(layer, x, relevance),)
         case Pass() if family == "lookup":

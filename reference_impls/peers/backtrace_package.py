@@ -2,12 +2,14 @@
 
 The network is run, and relevance is carried from layer to layer, as our reference does it; each step of a layer that
 the package has a handler for is the handler's, in its own interpreter. What the package's own walk does with what has
-none (activations, batch norm, reshaping) it does as the reference does.
+none (activations, batch norm, reshaping) it does as the reference does. Attention is one handler: what lies between
+its two products is no layer of the package, and shows no relevance.
 """
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from harness.checks import require_device
 from harness.errors import UnsupportedMethodError
 from harness.graph import Graph, Layer
 from harness.methods import (
+    AttentionShare,
     Backtrace,
     BacktraceStart,
     EqualShare,
@@ -33,12 +36,13 @@ from reference_impls.dlbacktrace import forward
 from reference_impls.dlbacktrace.backend import BacktraceNumpy
 from reference_impls.dlbacktrace.rules import propagate
 from reference_impls.dlbacktrace.run import explain
+from reference_impls.peers.backtrace_attention import Whole, as_heads, whole_attention
 
 Shares = tuple[np.ndarray, ...]
 #: Kinds that the package has a handler for.
 HANDLED = ("dense", "conv2d", "max_pool2d", "average_pool2d", "global_average_pool", "add", "multiply")
 #: Rules that belong to its handlers; at other kinds they have none.
-_ITS_RULES = (Backtrace, LargestShare, MagnitudeShare, EqualShare)
+_ITS_RULES = (AttentionShare, Backtrace, LargestShare, MagnitudeShare, EqualShare)
 
 
 class PackageBackend:
@@ -79,7 +83,13 @@ class PackageBackend:
         if reason:
             return reason
         rules = method.composite.assign(graph)
-        return next(filter(None, (_not_handled(graph[name], rule) for name, rule in rules.items())), "")
+        why = (
+            _no_attention(graph[name], graph)
+            if isinstance(rule, AttentionShare)
+            else _not_handled(graph[name], rule)
+            for name, rule in rules.items()
+        )
+        return next(filter(None, why), "")
 
     def prepare(self, model: Model, dtype: str, device: str = "cpu") -> PreparedPackage:
         """Raises InvalidInputError for another device than the CPU."""
@@ -107,6 +117,21 @@ class PackageBackend:
         )
         return shares, float(reply["seconds"])
 
+    def attention(self, attention: Whole, arrays: Shares) -> tuple[Shares, float]:
+        """The relevance of query, key and value, and the seconds that it took.
+
+        ``arrays``: the relevance of the output, query, key and value, (batch, ..., row, feature) each.
+        """
+        names = ("relevance", *(f"input/{place}" for place in range(3)))
+        given = {name: as_heads(array) for name, array in zip(names, arrays, strict=True)}
+        arguments = {"scale": attention.divisor}
+        payload = {"handler": "attention", "version": self._version, "arguments": arguments}
+        reply, outputs = self.worker.request("step", payload, given)
+        shares = tuple(
+            outputs[f"share/{place}"].reshape(x.shape).astype(x.dtype) for place, x in enumerate(arrays[1:])
+        )
+        return shares, float(reply["seconds"])
+
 
 class PreparedPackage:
     """A network for one version. ``seconds``: what each handler took in the last run, by layer."""
@@ -114,19 +139,48 @@ class PreparedPackage:
     def __init__(self, backend: PackageBackend, graph: Graph, dtype: np.dtype) -> None:
         self._backend, self.graph, self._dtype = backend, graph, dtype
         self.seconds: dict[str, float] = {}
+        wholes = (whole_attention(layer, graph) for layer in graph)
+        self._attentions = {each.layers.mixed: each for each in wholes if each is not None}
 
     def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
         """The network forwards, the start, and a handler a layer on the way back."""
         self.seconds = {}
-        return explain(self.graph, x.astype(self._dtype), method, target, layers, self._propagate)
+        x = x.astype(self._dtype)
+        activations = forward.activations(self.graph, x) if self._attentions else {}
+        #: What queries and keys get, by their product, once the product of weights and values has been reached.
+        waiting: dict[str, Shares] = {}
+
+        def step(layer: Layer, inputs: Shares, relevance: np.ndarray, rule: Rule) -> Shares:
+            if not isinstance(rule, AttentionShare):
+                return self._propagate(layer, inputs, relevance, rule)
+            if layer.name not in self._attentions:
+                return waiting.pop(layer.name)
+            whole = self._attentions[layer.name]
+            query, key = (activations[name] for name in self.graph[whole.layers.scores].inputs)
+            shares, self.seconds[layer.name] = self._backend.attention(
+                whole, (relevance, query, key, inputs[1])
+            )
+            waiting[whole.layers.scores] = shares[:2]
+            return np.zeros_like(inputs[0]), shares[2]
+
+        arrays = explain(self.graph, x, method, target, layers, step)
+        inside = {name for each in self._attentions.values() for name in each.inside}
+        shown = {name: each for name, each in arrays.relevances.items() if name not in inside}
+        return replace(arrays, relevances=shown)
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """(batch, classes)."""
         return forward.activations(self.graph, x.astype(self._dtype))[self.graph.output]
 
     def step(self, layer: Layer, inputs: Shares, relevance: np.ndarray, method: Method) -> Shares:
-        """One layer's own step."""
-        return self._propagate(layer, inputs, relevance, method.composite.rule_for(layer, self.graph))
+        """One layer's own step. Raises UnsupportedMethodError at a product of attention."""
+        rule = method.composite.rule_for(layer, self.graph)
+        if isinstance(rule, AttentionShare):
+            raise UnsupportedMethodError(
+                f"{self._backend.name}: layer {layer.name!r}: attention is one handler, which takes query, key and "
+                "value together; compare whole runs"
+            )
+        return self._propagate(layer, inputs, relevance, rule)
 
     def _propagate(self, layer: Layer, inputs: Shares, relevance: np.ndarray, rule: Rule) -> Shares:
         if not isinstance(rule, _ITS_RULES):
@@ -136,6 +190,17 @@ class PreparedPackage:
             raise UnsupportedMethodError(f"{self._backend.name}: layer {layer.name!r}: {reason}")
         shares, self.seconds[layer.name] = self._backend.step(layer, inputs, relevance, rule)
         return shares
+
+
+def _no_attention(layer: Layer, graph: Graph) -> str:
+    """Why the package has no handler for the product ``layer``; empty where it has."""
+    ends = filter(None, (whole_attention(each, graph) for each in graph))
+    if any(layer.name in (each.layers.scores, each.layers.mixed) for each in ends):
+        return ""
+    return (
+        f"its attention is softmax(Q K^T) V over the last axis, scaled by one number and masked by constants; "
+        f"{layer.name!r} belongs to another"
+    )
 
 
 def _not_handled(layer: Layer, rule: Rule) -> str:

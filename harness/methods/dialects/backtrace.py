@@ -9,6 +9,7 @@ from harness.errors import InvalidInputError
 from harness.graph import ACTIVATION_KINDS, AVERAGE_POOLING_KINDS, CONVOLUTION_KINDS, MAX_POOLING_KINDS
 from harness.methods.backtrace_rules import (
     SATURATIONS,
+    AttentionShare,
     Backtrace,
     BacktraceLstm,
     BacktraceStart,
@@ -41,6 +42,12 @@ _PASSED = (
 )
 #: What only moves values: relevance is moved back.
 _MOVED = ("flatten", "reshape", "permute", "concat", "zero_pad", "crop", "pad", "take")
+#: Other products of two tensors have no rule: the package knows attention as one layer, and no other.
+_ATTENTION = (
+    Assignment(AttentionShare("both"), kinds=("matmul",), role="scores"),
+    Assignment(AttentionShare("second"), kinds=("matmul",), role="weights_first"),
+    Assignment(AttentionShare("first"), kinds=("matmul",), role="weights_second"),
+)
 
 
 def _composite(
@@ -55,6 +62,7 @@ def _composite(
             Assignment(largest, kinds=MAX_POOLING_KINDS),
             Assignment(add, kinds=("add",)),
             Assignment(EqualShare(), kinds=("multiply",)),
+            *_ATTENTION,
             Assignment(Pass(), kinds=_PASSED),
             Assignment(Gradient(), kinds=_MOVED),
         )
