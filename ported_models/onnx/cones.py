@@ -65,6 +65,8 @@ def _cones(reading: Reading, entry: str) -> Iterator[_Cone]:
     """Every cone from ``entry``, the smallest first."""
     inside, members = {entry}, []
     for node in reading.nodes:
+        if node.output[0] in reading.tensors or node.output[0] in reading.done:
+            continue  # it belongs to a layer already
         read = [name for name in node.input if name and name not in reading.constants]
         if not read or not inside.issuperset(read) or node.op_type not in _GATHERED:
             continue

@@ -31,7 +31,7 @@ class LayerNames:
 
     def __init__(self, nodes: Iterable[onnx.NodeProto], weights: Iterable[str]) -> None:
         nodes, weights = list(nodes), set(weights)
-        raw = {node.output[0]: _scope(node, weights) for node in nodes}
+        raw = {first_output(node): _scope(node, weights) for node in nodes}
         self._scopes = _without_trace_numbers(*_without_common_root(raw))
         self._containers = {scope[:end] for scope in self._scopes.values() for end in range(1, len(scope))}
         self._taken: set[str] = set()
@@ -44,7 +44,7 @@ class LayerNames:
 
     def layer(self, node: onnx.NodeProto, kind: str) -> str:
         """The name of the layer that ``node`` stands for."""
-        scope = self._scopes[node.output[0]]
+        scope = self._scopes[first_output(node)]
         name = "_".join(scope)
         if scope and scope not in self._containers and _plain(name) not in self._taken:
             return self._take(name)
@@ -52,7 +52,7 @@ class LayerNames:
 
     def beside(self, node: onnx.NodeProto, kind: str) -> str:
         """The name of a layer that has to stand before or after what ``node`` stands for."""
-        return self._take("_".join((*self._scopes[node.output[0]], kind)))
+        return self._take("_".join((*self._scopes[first_output(node)], kind)))
 
     def _take(self, name: str) -> str:
         plain = unique = _plain(name)
@@ -63,13 +63,18 @@ class LayerNames:
         return unique
 
 
+def first_output(node: onnx.NodeProto) -> str:
+    """The first output that has a name: a node leaves out those that nobody reads."""
+    return next((name for name in node.output if name), "")
+
+
 def _plain(name: str) -> str:
     return re.sub(r"\W", "_", name).strip("_") or "layer"
 
 
 def _scope(node: onnx.NodeProto, weights: set[str]) -> Scope:
     """The scopes of a node's name, or the path of its first weight where it has none."""
-    *path, _ = [part for part in (node.name or node.output[0]).split(":")[0].split("/") if part] or [""]
+    *path, _ = [part for part in (node.name or first_output(node)).split(":")[0].split("/") if part] or [""]
     if not path:
         owners = [name.rsplit(".", 1)[0] for name in node.input if name in weights and "." in name]
         path = owners[:1]

@@ -16,7 +16,7 @@ from ported_models.onnx.folding import MOST_NODES, inlined_nodes
 from ported_models.onnx.layout import canonical_order, channels_first_order, features_last
 from ported_models.onnx.neutral import is_neutral, neutral_to_graph, removed_ending
 from ported_models.onnx.operators import CHANNELS_FIRST, OPERATORS
-from ported_models.onnx.reading import DYNAMIC_BATCH, BatchAxisError, Reading, Tensor
+from ported_models.onnx.reading import DYNAMIC_BATCH, BatchAxisError, Reading, Tensor, first_output
 from ported_models.onnx.refusals import NO_LAYER, Refusals
 
 
@@ -121,7 +121,7 @@ def _foreign(reading: Reading) -> ReadFile:
     """An exporter's file as a graph without its ending."""
     refusals = Refusals(reading)
     for node in reading.nodes:
-        if node.output[0] in reading.done or node.output[0] in reading.constants:
+        if first_output(node) in reading.done or first_output(node) in reading.constants:
             continue
         if refusals.depends(node):
             refusals.untried(node, _reader_of(node) is None)
@@ -132,7 +132,10 @@ def _foreign(reading: Reading) -> ReadFile:
             elif not read_cone(reading, node):
                 _read(reading, node)
         except BatchAxisError:
-            raise
+            # Behind a node that could not be read the batch may stand anywhere.
+            if not refusals:
+                raise
+            refusals.untried(node, no_reader=False)
         except UnsupportedLayerError as error:
             refusals.add(node, error)
         except HarnessError:

@@ -27,7 +27,7 @@ from ported_models.onnx.layout import (
     features_last,
     inverse,
 )
-from ported_models.onnx.naming import LayerNames
+from ported_models.onnx.naming import LayerNames, first_output
 
 #: Stands for a batch axis of no fixed size while shapes are computed: a number that no layer has.
 DYNAMIC_BATCH = 211
@@ -242,7 +242,7 @@ class Reading:
         """Raise `UnsupportedLayerError` for ``node``."""
         operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         raise UnsupportedLayerError(
-            f"{self.file}: node {node.name or node.output[0]!r} ({operator}): {why}; "
+            f"{self.file}: node {node.name or first_output(node)!r} ({operator}): {why}; "
             "express it with supported layers (see `PortedModel`) and export again"
         )
 
@@ -378,12 +378,12 @@ class Reading:
                 node, f"its output has {size} numbers for each sample, at most {LARGEST_LAYER} are read"
             )
         tensor = Tensor(name, inputs[0].order, inputs[0].beside) if order is None else Tensor(name, order)
-        self.tensors[output or (last or node).output[0]] = tensor
+        self.tensors[output or first_output(last or node)] = tensor
         return tensor
 
     def rename(self, node: onnx.NodeProto, tensor: Tensor, output: str | None = None) -> None:
         """Let the node's output be ``tensor``: it changes no value."""
-        self.tensors[output or node.output[0]] = tensor
+        self.tensors[output or first_output(node)] = tensor
 
     def reads_only_constants(self, node: onnx.NodeProto) -> bool:
         return all(name in self.constants for name in node.input if name)

@@ -31,6 +31,9 @@ class Refusals:
         self._stand_ins: set[str] = set()
         self._sizes: dict[str, list[int]] | None = None
 
+    def __bool__(self) -> bool:
+        return bool(self._unread)
+
     def depends(self, node: onnx.NodeProto) -> bool:
         """Whether ``node`` reads something of which not even the size is known."""
         return not self._unknown.isdisjoint(node.input)
@@ -38,7 +41,7 @@ class Refusals:
     def add(self, node: onnx.NodeProto, error: UnsupportedLayerError) -> None:
         """``node`` cannot be read, as ``error`` says."""
         self._unread.append(str(error))
-        for output in node.output:
+        for output in filter(None, node.output):
             self._stand_in(node, output)
 
     def fails(self, node: onnx.NodeProto, error: Exception) -> None:
@@ -55,7 +58,7 @@ class Refusals:
                 self._reading.unsupported(node, NO_LAYER)
             except UnsupportedLayerError as error:
                 self._unread.append(str(error))
-        self._unknown.update(node.output)
+        self._unknown.update(filter(None, node.output))
 
     def check(self) -> None:
         """Raise UnsupportedLayerError where something could not be read."""

@@ -198,6 +198,32 @@ class TestNormalisations:
         assert kinds(graph) == ["layer_norm", "flatten"]
         assert graph.layers[1].attributes == {"epsilon": 0.5, "axes_count": len(sizes)}
 
+    def test_a_tensor_that_is_normalised_and_added_again_is_normalised_once(self) -> None:
+        """The nodes of the first norm stand behind ``x`` as the sum does; they belong to the first alone."""
+        constants = {
+            "g": whole_numbers(0, 5) + 9,
+            "w": whole_numbers(2, 5, 5),
+            "two": np.float32(2),
+            "e": np.float32(1e-3),
+        }
+
+        def norm(x: str, y: str) -> list[onnx.NodeProto]:
+            return [
+                node("ReduceMean", x, f"{x}m", axes=[-1]),
+                node("Sub", f"{x} {x}m", f"{x}d"),
+                node("Pow", f"{x}d two", f"{x}q"),
+                node("ReduceMean", f"{x}q", f"{x}v", axes=[-1]),
+                node("Add", f"{x}v e", f"{x}w"),
+                node("Sqrt", f"{x}w", f"{x}s"),
+                node("Div", f"{x}d {x}s", f"{x}z"),
+                node("Mul", f"{x}z g", y),
+            ]
+
+        sums = [node("MatMul", "h w", "p"), node("Add", "x p", "t")]
+        nodes = [*norm("x", "h"), *sums, *norm("t", "u"), node("Flatten", "u")]
+        graph = read_and_compare(exported(nodes, ["n", 4, 5], constants), bound=400 * EPS)
+        assert kinds(graph) == ["layer_norm", "dense", "add", "layer_norm", "flatten"]
+
     @pytest.mark.parametrize("spelling", ["torch", "keras"])
     def test_layer_norm_spelled_out(self, spelling: str) -> None:
         constants = {

@@ -7,6 +7,7 @@ from ported_models.onnx.operators import (
     normalising,
     products,
     resizing,
+    sequences,
     shaping,
     windows,
 )
@@ -20,6 +21,7 @@ OPERATORS = {
     **cutting.OPERATORS,
     **products.OPERATORS,
     **resizing.OPERATORS,
+    **sequences.OPERATORS,
 }
 #: Those that look for the channels of their input at axis 1.
 CHANNELS_FIRST = (
