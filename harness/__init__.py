@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from harness.diagnosis import Diagnosis, Finding, diagnose
     from harness.engine import compare
     from harness.errors import HarnessError
+    from harness.queries import Queries, explain_many
     from harness.trace import Trace, load_trace
 
 _HOME = {
@@ -44,6 +45,7 @@ _HOME = {
     "harness.engine": ("compare",),
     "harness.diagnosis": ("Diagnosis", "Finding", "diagnose"),
     "harness.errors": ("HarnessError",),
+    "harness.queries": ("Queries", "explain_many"),
     "harness.trace": ("Trace", "load_trace"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -54,12 +56,14 @@ __all__ = [
     "Finding",
     "HarnessError",
     "NoiseFloor",
+    "Queries",
     "Trace",
     "backend_from_composite",
     "backend_from_function",
     "compare",
     "diagnose",
     "explain",
+    "explain_many",
     "list_backends",
     "list_methods",
     "list_models",

@@ -24,7 +24,8 @@ class Case:
     explained for each sample; None: the largest logit of each, as the first backend that is asked has it
     (`harness.engine.Engine.run`): the others are handed that class. ``layers``: whether
     activations and relevances of the layers are asked for, or the attribution alone. ``device``: what it is computed
-    on.
+    on. ``chunk``: how many targets of the one input were computed together (`harness.queries`); rounding may depend on
+    it.
     """
 
     model: Model
@@ -34,6 +35,7 @@ class Case:
     dtype: str
     layers: bool = True
     device: str = "cpu"
+    chunk: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "x", _read_only(self.x, self.dtype))
@@ -80,6 +82,7 @@ class Case:
                 "dtype": self.dtype,
                 "layers": self.layers,
                 "device": self.device,
+                **({} if self.chunk == 1 else {"chunk": self.chunk}),
             }
         )
 

@@ -23,7 +23,7 @@ from harness.methods import (
     Z,
 )
 from ported_impls import attention_hooks, batch_norm, hooks, recurrent
-from ported_impls.steps import FormulaStep
+from ported_impls.steps import FormulaStep, RuleHook
 from ported_impls.torchvision_shim import zennit
 
 
@@ -40,7 +40,7 @@ def method_composite(method: Method, graph: Graph) -> zennit.core.Composite:
     return zennit.core.Composite(module_map=lambda context, name, module: templates.get(name))
 
 
-def hook_for(rule: Rule, layer: Layer) -> zennit.core.Hook | None:
+def hook_for(rule: Rule, layer: Layer) -> RuleHook | None:
     """The hook that applies ``rule`` to the module of ``layer``; None for the gradient, which needs none."""
     if isinstance(rule, Gradient):
         return None

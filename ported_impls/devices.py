@@ -39,8 +39,8 @@ class OnDevice:
 
     prepared: Any
     device: str
-    #: What a reproducer runs is to run without a GPU.
-    capabilities = frozenset(CAPABILITIES) - {"programs"}
+    #: What a reproducer runs is to run without a GPU; queries are handed out one chunk after the other.
+    capabilities = frozenset(CAPABILITIES) - {"programs", "queries"}
 
     def run(self, x: Any, method: Any, target: Any, layers: bool) -> Any:
         return self._there(self.prepared.run, x, method, target, layers)

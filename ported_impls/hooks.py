@@ -271,9 +271,9 @@ def guided() -> FormulaStep:
 def _guided(module: torch.nn.Module, x: Tensor, relevance: Tensor) -> Tensor:
     if type(module) is torch.nn.ReLU:  # a fraction of what autograd takes to be asked
         return torch.ops.aten.threshold_backward(positive(relevance), x, 0)
-    with torch.enable_grad():
-        point = x.requires_grad_()
-        return torch.autograd.grad(module.forward(point), point, positive(relevance))[0]
+    _, pull = torch.func.vjp(module.forward, x)
+    (share,) = pull(positive(relevance))
+    return share
 
 
 def _rectified(module: torch.nn.Module, x: Tensor, relevance: Tensor) -> Tensor:

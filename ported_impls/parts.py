@@ -69,7 +69,7 @@ def explain_in_parts(
     graph: Graph = twin.graph
     source, rules = graph.input.name, method.composite.assign(graph)
     edges = rectified_edges(graph, rules)
-    given = _given(twin, parts, to_twin(x))
+    given = outputs_between(twin, parts, to_twin(x))
     waiting: dict[str, list[Tensor]] = {}
     logits = relevance = None
     for part in reversed(parts):
@@ -90,14 +90,13 @@ def explain_in_parts(
 
 
 @torch.no_grad()
-def _given(twin: torch.nn.Module, parts: Parts, x: Tensor) -> list[dict[str, Tensor]]:
+def outputs_between(twin: torch.nn.Module, parts: Parts, x: Tensor) -> list[dict[str, Tensor]]:
     """By part, the outputs of layers before it that it reads, by name; the last part is not run.
 
     It is given the network's output as well, where that is of a part before.
     """
     graph: Graph = twin.graph
-    read = [{name for layer in part for name in layer.inputs} for part in parts]
-    read[-1].add(graph.output)
+    read = _read(graph, parts)
     outputs = {graph.input.name: twin.get_submodule(graph.input.name)(x)}
     given = []
     for place, part in enumerate(parts):
@@ -111,3 +110,19 @@ def _given(twin: torch.nn.Module, parts: Parts, x: Tensor) -> list[dict[str, Ten
         later = set().union(*read[place + 1 :])
         outputs = {name: output for name, output in outputs.items() if name in later}
     return given
+
+
+def bytes_between(graph: Graph, parts: Parts, itemsize: int) -> int:
+    """Of what :func:`outputs_between` gives for one sample, each output once."""
+    part_of = {layer.name: place for place, part in enumerate(parts) for layer in part}
+    crossing = {
+        name for place, names in enumerate(_read(graph, parts)) for name in names if part_of[name] < place
+    }
+    return itemsize * sum(math.prod(graph[name].shape) for name in crossing | {graph.input.name})
+
+
+def _read(graph: Graph, parts: Parts) -> list[set[str]]:
+    """By part, the layers whose outputs its layers read; the last one reads the network's output as well."""
+    read = [{name for layer in part for name in layer.inputs} for part in parts]
+    read[-1].add(graph.output)
+    return read

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 import torch
 
+from harness.backends import CAPABILITIES
 from harness.backends.protocol import Arrays, Model, StepProgram
 from harness.errors import HarnessError
 from harness.graph import Graph, Layer
@@ -20,6 +21,7 @@ from ported_impls.network import Findings, Network
 from ported_impls.parts import explain_in_parts, parts_of
 from ported_impls.postprocess import postprocessed
 from ported_impls.procedures import SAMPLED, Find, find, statistics
+from ported_impls.queries import query_bytes, run_queries
 from ported_impls.shared import SharedPasses
 from ported_impls.statistics import Kind
 from ported_impls.step_program import Orders, forward_program, step_program
@@ -124,6 +126,22 @@ class HookedTwin:
     def run_alone(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
         """:meth:`run` from end to end through autograd, with nothing from other runs."""
         return self._arrays(self._findings(x, method, target, layers), x, method, layers)
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Many queries go through this package's own rules, module by module."""
+        return frozenset(CAPABILITIES) - (frozenset() if self.passes is not None else {"queries"})
+
+    def run_queries(self, x: np.ndarray, method: Method, targets: np.ndarray, chunk: int) -> Iterator[Arrays]:
+        """See `harness.backends.protocol.Queries`."""
+        assert self.passes is not None
+        self.passes.forget()  # the memory is needed
+        for arrays in run_queries(self.twin, x, method, targets, chunk):
+            yield replace(arrays, attribution=postprocessed(arrays.attribution, x, method.postprocess))
+
+    def query_bytes(self, method: Method, chunk: int) -> int:
+        """See `harness.backends.protocol.Queries`."""
+        return query_bytes(self.graph, np.dtype(self.twin.dtype).itemsize, chunk)
 
     def _network(self, method: Method) -> Network:
         head = self.head or method.head

@@ -40,6 +40,8 @@ Formula = Callable[[torch.nn.Module, Tensor, Tensor], Tensor]
 #: (module, its inputs, its output, relevance of its output) -> relevance of each input.
 OutputFormula = Callable[[torch.nn.Module, Sequence[Tensor], Tensor, Tensor], Sequence[Tensor]]
 Part = tuple[InputModifier, KernelMod]
+#: From the relevance of a module's output to that of each of its inputs.
+WayBack = Callable[[Tensor], tuple[Tensor, ...]]
 
 
 class _Ruled(torch.autograd.Function):
@@ -61,6 +63,16 @@ class RuleHook(zennit.core.Hook):
 
     What the rules are handed is kept in ``stored_tensors``: "input", a tuple, and "output".
     """
+
+    def way_back(self, module: torch.nn.Module) -> WayBack:
+        """The rule at what is stored. What runs the module does so here; the result only divides, multiplies and asks
+        for gradients, so that `torch.func.vmap` can map it over many relevances."""
+        raise NotImplementedError
+
+    def backward(
+        self, module: torch.nn.Module, grad_input: tuple[Tensor, ...], grad_output: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
+        return self.way_back(module)(grad_output[0])
 
     def pre_forward(self, module: torch.nn.Module, input: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The module runs on tensors of its own, which the gradients of the network do not go through."""
@@ -94,21 +106,23 @@ class OwnStep(RuleHook):
     def pre_forward(self, module: torch.nn.Module, input: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(x.requires_grad_() for x in super().pre_forward(module, input))
 
-    def backward(
-        self, module: torch.nn.Module, grad_input: tuple[Tensor, ...], grad_output: tuple[Tensor, ...]
-    ) -> tuple[Tensor, ...]:
+    def way_back(self, module: torch.nn.Module) -> WayBack:
         inputs, output = self.stored_tensors["input"], self.stored_tensors["output"]
         plain, z = [x.detach() for x in inputs], output.detach()
-        (upper,) = self.gradient_mapper(grad_output[0], (z,), plain, z)
         places = range(len(inputs)) if self.places is None else self.places
         asked = [inputs[place] for place in places]
-        gradients = dict(
-            zip(places, torch.autograd.grad(output, asked, upper, retain_graph=True), strict=True)
-        )
-        return tuple(
-            self.reducer((x,), (gradients[place],)) if place in gradients else torch.zeros_like(x)
-            for place, x in enumerate(plain)
-        )
+
+        def back(relevance: Tensor) -> tuple[Tensor, ...]:
+            (upper,) = self.gradient_mapper(relevance, (z,), plain, z)
+            gradients = dict(
+                zip(places, torch.autograd.grad(output, asked, upper, retain_graph=True), strict=True)
+            )
+            return tuple(
+                self.reducer((x,), (gradients[place],)) if place in gradients else torch.zeros_like(x)
+                for place, x in enumerate(plain)
+            )
+
+        return back
 
 
 class FormulaStep(RuleHook):
@@ -121,10 +135,9 @@ class FormulaStep(RuleHook):
     def copy(self) -> FormulaStep:
         return FormulaStep(self.formula)
 
-    def backward(
-        self, module: torch.nn.Module, grad_input: tuple[Tensor, ...], grad_output: tuple[Tensor, ...]
-    ) -> tuple[Tensor, ...]:
-        return (self.formula(module, self.stored_tensors["input"][0].detach(), grad_output[0]),)
+    def way_back(self, module: torch.nn.Module) -> WayBack:
+        x = self.stored_tensors["input"][0].detach()
+        return lambda relevance: (self.formula(module, x, relevance),)
 
 
 class OutputStep(RuleHook):
@@ -137,11 +150,10 @@ class OutputStep(RuleHook):
     def copy(self) -> OutputStep:
         return OutputStep(self.formula)
 
-    def backward(
-        self, module: torch.nn.Module, grad_input: tuple[Tensor, ...], grad_output: tuple[Tensor, ...]
-    ) -> tuple[Tensor, ...]:
+    def way_back(self, module: torch.nn.Module) -> WayBack:
         inputs = [x.detach() for x in self.stored_tensors["input"]]
-        return tuple(self.formula(module, inputs, self.stored_tensors["output"].detach(), grad_output[0]))
+        z = self.stored_tensors["output"].detach()
+        return lambda relevance: tuple(self.formula(module, inputs, z, relevance))
 
 
 class ModifiedStep(RuleHook):
@@ -172,21 +184,25 @@ class ModifiedStep(RuleHook):
     def copy(self) -> ModifiedStep:
         return ModifiedStep(self.parts, self.gradient_mapper, self.reducer, self.read_as, self.skips_zero)
 
-    def backward(
-        self, module: torch.nn.Module, grad_input: tuple[Tensor, ...], grad_output: tuple[Tensor, ...]
-    ) -> tuple[Tensor, ...]:
-        x, relevance = self.stored_tensors["input"][0].detach(), grad_output[0]
+    def way_back(self, module: torch.nn.Module) -> WayBack:
+        x = self.stored_tensors["input"][0].detach()
         if self.read_as is None:
-            return (self._through(module, x, self.stored_tensors["output"].detach(), relevance),)
-        lines = list(self.read_as(module))
-        values = [x]
-        for line in lines:
-            values.append(line.forward(values[-1]))
-        for line, x, z in reversed(list(zip(lines, values[:-1], values[1:], strict=True))):
-            relevance = self._through(line, x, z, relevance)
-        return (relevance,)
+            through = [self._through(module, x, self.stored_tensors["output"].detach())]
+        else:
+            lines = list(self.read_as(module))
+            values = [x]
+            for line in lines:
+                values.append(line.forward(values[-1]))
+            through = [self._through(*each) for each in zip(lines, values[:-1], values[1:], strict=True)]
 
-    def _through(self, module: torch.nn.Module, x: Tensor, z: Tensor, relevance: Tensor) -> Tensor:
+        def back(relevance: Tensor) -> tuple[Tensor, ...]:
+            for each in reversed(through):
+                relevance = each(relevance)
+            return (relevance,)
+
+        return back
+
+    def _through(self, module: torch.nn.Module, x: Tensor, z: Tensor) -> Callable[[Tensor], Tensor]:
         nonnegative = self.skips_zero and bool(x.min() >= 0)
         modified: dict[InputModifier, Tensor] = {positive: x} if nonnegative else {}
         kernels = Kernels(module)
@@ -206,16 +222,20 @@ class ModifiedStep(RuleHook):
             inputs.append(part)
         run = [place for place, part in enumerate(inputs) if part is not None]
         if not run:
-            return torch.zeros_like(x)
+            return lambda relevance: torch.zeros_like(x)
         plain = [None if part is None else part.detach() for part in inputs]
         sums = [None if output is None else output.detach() for output in outputs]
-        upper = self.gradient_mapper(relevance, sums, plain, z)
-        shares = torch.autograd.grad(
-            [outputs[place] for place in run],
-            [inputs[place] for place in run],
-            [upper[place] for place in run],
-        )
-        gradients: list[Tensor | None] = [None] * len(inputs)
-        for place, gradient in zip(run, shares, strict=True):
-            gradients[place] = gradient
-        return self.reducer(plain, gradients)
+
+        def back(relevance: Tensor) -> Tensor:
+            upper = self.gradient_mapper(relevance, sums, plain, z)
+            shares = torch.autograd.grad(
+                [outputs[place] for place in run],
+                [inputs[place] for place in run],
+                [upper[place] for place in run],
+            )
+            gradients: list[Tensor | None] = [None] * len(inputs)
+            for place, gradient in zip(run, shares, strict=True):
+                gradients[place] = gradient
+            return self.reducer(plain, gradients)
+
+        return back

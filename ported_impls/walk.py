@@ -50,6 +50,10 @@ class Ran:
         return self.passed
 
 
+#: (module, layer, its run, rule, relevance of its output) -> relevance of its inputs.
+Step = Callable[[torch.nn.Module, Layer, Ran, Rule, Tensor], Passed]
+
+
 def _is(one: object, other: object) -> bool:
     return one is other
 
@@ -65,6 +69,25 @@ def run_layers(twin: torch.nn.Module, layers: Sequence[Layer], outputs: dict[str
     return ran
 
 
+@torch.no_grad()
+def step_of(module: torch.nn.Module, layer: Layer, ran: Ran, rule: Rule, reached: Tensor) -> Passed:
+    """Relevance of each input of a module that has run, under ``rule``."""
+    return way_back(module, layer, ran, rule)(reached)
+
+
+def way_back(module: torch.nn.Module, layer: Layer, ran: Ran, rule: Rule) -> Callable[[Tensor], Passed]:
+    """From the relevance of the output of a module that has run to that of its inputs, under ``rule``."""
+    hook = hook_for(rule, layer)
+    if hook is not None:
+        hook.stored_tensors.update(input=ran.inputs, output=ran.output)
+        return hook.way_back(module)
+    if not ran.output.requires_grad:
+        return lambda reached: (None,) * len(ran.inputs)
+    return lambda reached: torch.autograd.grad(
+        ran.output, ran.inputs, reached, retain_graph=True, allow_unused=True
+    )
+
+
 def walk_back(
     twin: torch.nn.Module,
     layers: Sequence[Layer],
@@ -72,11 +95,13 @@ def walk_back(
     rules: Mapping[str, Rule],
     edges: Edges,
     waiting: dict[str, list[Tensor]],
+    step: Step = step_of,
 ) -> Iterator[tuple[str, Tensor]]:
     """From the last of ``layers`` to the first, each that relevance reaches, with the relevance of its output.
 
     ``waiting``: the shares of each output that have come so far, by layer name. Those of ``layers`` are taken out, and
-    what these pass down is put in, before the layer is given.
+    what these pass down is put in, before the layer is given. ``step``: what makes a layer's shares of the relevance of
+    its output.
     """
     for layer in reversed(layers):
         if layer.name not in waiting:
@@ -86,9 +111,8 @@ def walk_back(
             yield layer.name, Ran((), shares[0]).sum_of(shares)
             continue
         reached = ran[layer.name].sum_of(shares)
-        passed = _passed(
-            twin.get_submodule(layer.name), layer, ran[layer.name], rules[layer.name], reached, edges
-        )
+        module, rule = twin.get_submodule(layer.name), rules[layer.name]
+        passed = _passed(module, layer, ran[layer.name], rule, reached, edges, step)
         for name, share in zip(layer.inputs, passed, strict=True):
             if share is not None:
                 waiting.setdefault(name, []).append(share)
@@ -96,12 +120,18 @@ def walk_back(
 
 
 def _passed(
-    module: torch.nn.Module, layer: Layer, ran: Ran, rule: Rule, reached: Tensor, edges: Edges
+    module: torch.nn.Module,
+    layer: Layer,
+    ran: Ran,
+    rule: Rule,
+    reached: Tensor,
+    edges: Edges,
+    step: Step,
 ) -> Passed:
     """One share for each source of ``layer``, at the first place where it is read."""
 
-    def step() -> Passed:
-        passed = list(_step(module, layer, ran, rule, reached))
+    def joined() -> Passed:
+        passed = list(step(module, layer, ran, rule, reached))
         for place, name in enumerate(layer.inputs):
             first = layer.inputs.index(name)
             again = passed[place]
@@ -110,7 +140,7 @@ def _passed(
                 passed[first], passed[place] = again if before is None else before + again, None
         return tuple(passed)
 
-    passed = ran.passed_down(rule, reached, step)
+    passed = ran.passed_down(rule, reached, joined)
     rectified = {places[0] for places in edges.get(layer.name, ())}
     if not rectified:
         return passed
@@ -118,16 +148,3 @@ def _passed(
         share.clamp(min=0) if share is not None and place in rectified else share
         for place, share in enumerate(passed)
     )
-
-
-@torch.no_grad()
-def _step(module: torch.nn.Module, layer: Layer, ran: Ran, rule: Rule, reached: Tensor) -> Passed:
-    """Relevance of each input of a module that has run, under ``rule``."""
-    hook = hook_for(rule, layer)
-    if hook is not None:
-        hook.stored_tensors.update(input=ran.inputs, output=ran.output)
-        passed: Passed = tuple(hook.backward(module, (), (reached,)))
-        return passed
-    if not ran.output.requires_grad:
-        return (None,) * len(ran.inputs)
-    return torch.autograd.grad(ran.output, ran.inputs, reached, retain_graph=True, allow_unused=True)

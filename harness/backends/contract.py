@@ -18,6 +18,7 @@ CAPABILITIES = {
     "steps": ("step",),
     "alone": ("run_alone",),
     "expects": ("expect",),
+    "queries": ("run_queries", "query_bytes"),
     "walks": ("walk_back",),
     "programs": ("step_program", "forward_program"),
     "denominators": ("divisions",),

@@ -5,7 +5,7 @@ Arrays are handed over, and taken, as copies (`harness.backends.handing`): a bac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -100,6 +100,25 @@ class Alone(Protocol):
         """`Prepared.run`, from the input to the result, with nothing that another run has computed.
 
         It gives the same, bit for bit.
+        """
+        ...
+
+
+class Queries(Protocol):
+    """Capability "queries": many targets of one input, on activations that are computed once."""
+
+    def run_queries(self, x: np.ndarray, method: Method, targets: np.ndarray, chunk: int) -> Iterator[Arrays]:
+        """For ``chunk`` of the ``targets`` at a time, in their order: what `Prepared.run` gives for each, no layers.
+
+        ``x``: (1, *input shape). ``method``: one of one pass backwards (`harness.methods.Backward`). ``targets``:
+        (query,) int64. Each `Arrays` has logits (1, classes) and an attribution (query, *input shape).
+        """
+        ...
+
+    def query_bytes(self, method: Method, chunk: int) -> int:
+        """The bytes that :meth:`run_queries` takes at most for ``chunk`` at a time, by shapes alone.
+
+        The model's own and the attributions that it has given are not counted.
         """
         ...
 

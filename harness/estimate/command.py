@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.naming import printable
 from harness.sides import InProcess, Sides, Timeout
+
+if TYPE_CHECKING:
+    from harness.backends import Backend
+    from harness.methods import Method
 
 
 def estimate_command(
@@ -35,6 +39,13 @@ def estimate_command(
     input_file: Annotated[
         Path | None,
         typer.Option("--input", help="A .npy file, (batch, *input_shape), instead of the model's example."),
+    ] = None,
+    queries: Annotated[
+        int | None,
+        typer.Option(metavar="NUMBER", help="So many targets of one sample, by the candidate alone."),
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="What they may take at most; 4G if left out.")
     ] = None,
     in_process: InProcess = False,
     timeout: Timeout = None,
@@ -70,12 +81,21 @@ def estimate_command(
     usual = defaults_of(wanted)
     reference, candidate = reference or usual.reference, candidate or usual.candidate
     given = read_array(input_file)
+    if memory is not None and queries is None:
+        raise InvalidInputError("--memory is what many queries may take; name how many: --queries NUMBER")
+    if queries is not None and queries < 1:
+        raise InvalidInputError(f"--queries is {queries}; expected a number of 1 or more")
     if model and not Path(model.rpartition(":")[0] or model).exists() and model not in list_models():
         raise UnknownNameError("model", model, list_models(), "See: xai-harness models")
     source = Source(model or "", model_keras or "", model_torch or "")
     console = Console(stderr=True, highlight=False, markup=False)
     try:
         named = Sides(in_process, timeout).named(reference, candidate)
+        if queries is not None:
+            with named as (_, second), console.status("measuring this machine"):
+                loaded = source.load(given)
+                _show_queries(loaded, wanted, second, queries, dtype, memory, as_json)
+            return
         with named as (first, second), console.status("measuring this machine"):
             machine = measured_machine(first, second, dtype, Store())
     except KeyboardInterrupt:
@@ -110,3 +130,39 @@ def estimate_command(
         f"work    {work.multiply_adds / 1e9:.2f} billion multiply-adds a side, {work.layers} layers, "
         f"{work.weights / 1e6:.2f} million weights, {work.runs} runs of the network"
     )
+
+
+def _show_queries(
+    model: Any, method: Method, backend: Backend, count: int, dtype: str, memory: str | None, as_json: bool
+) -> None:
+    """What ``count`` targets of one sample of ``model`` take. Raises as `harness.explain_many`."""
+    from harness.engine import Store
+    from harness.estimate.queries import measured_pace, seconds_of
+    from harness.pairs import check_applies
+    from harness.queries import MEMORY, planned
+
+    check_applies(method, model)
+    plan = planned(model, method, backend, count, dtype, MEMORY if memory is None else memory)
+    seconds = seconds_of(model.graph, method, count, plan.chunk, measured_pace(backend, dtype, Store()))
+    document = {
+        "model": model.name,
+        "method": method.name,
+        "backend": backend.name,
+        "dtype": dtype,
+        "queries": count,
+        "chunk": plan.chunk,
+        "seconds": seconds,
+        "bytes_of_memory": plan.memory,
+    }
+    if as_json:
+        from harness.terminal import print_json
+
+        print_json(document, indent=1)
+        return
+    print(
+        printable(
+            f"{model.name}, {method.name}, {dtype}, {count} queries by {backend.name}, {plan.chunk} at a time"
+        )
+    )
+    print(f"time    {seconds:.1f} s, {seconds / count:.2f} s a query")
+    print(f"memory  {plan.memory / 1e9:.2f} GB at most beside the loaded model")

@@ -89,13 +89,13 @@ def measured_machine(reference: Backend, candidate: Backend, dtype: str, store: 
         return kept
     works, first, second, sizes = [], [], [], []
     with TemporaryDirectory(prefix="xai-harness-estimate-") as folder:
-        networks = _networks()
+        graphs = networks()
         # The frameworks themselves are loaded with the first network, which is not counted.
-        _timed(networks[0], reference, candidate, dtype, Path(folder))
+        _timed(graphs[0], reference, candidate, dtype, Path(folder))
         resident = peak_bytes()
-        for network in networks:
+        for network in graphs:
             slow, quick, size = _timed(network, reference, candidate, dtype, Path(folder))
-            works.append(work_of(network, _method(network, reference, candidate)))
+            works.append(work_of(network, shared_method(network, reference, candidate)))
             first.append(slow - quick)
             second.append(quick)
             sizes.append(size)
@@ -143,7 +143,7 @@ def peak_bytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 
-def _method(graph: Graph, *sides: Backend) -> Method:
+def shared_method(graph: Graph, *sides: Backend) -> Method:
     """The first of :data:`_METHODS` that both sides have; the first of all where they have none in common."""
     known = [method(name) for name in _METHODS]
     return next(
@@ -160,7 +160,7 @@ def _timed(
     x = np.random.default_rng(0).random((1, *model.input_shape), dtype=np.float32)
 
     def case() -> dict[str, Any]:
-        name = _method(model.graph, reference, candidate).name
+        name = shared_method(model.graph, reference, candidate).name
         chosen = Selection((model,), (name,), (dtype,), reference, candidate, x)
         timed = events(chosen, folder, Store(limit=0))
         row = next(event.row for event in timed if isinstance(event, Finished))
@@ -180,7 +180,7 @@ def _timed(
     return slow, quick, float(size)
 
 
-def _networks() -> list[Graph]:
+def networks() -> list[Graph]:
     """Small; of many layers; of many multiply-adds; of many pixels; of many weights."""
     return [
         convolutions("estimate_small", side=8, channels=(4,)),

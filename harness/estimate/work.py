@@ -45,6 +45,8 @@ class Work:
     runs: int
     multiply_adds: float
     tensors: float
+    #: Multiply-adds of one pass forwards.
+    forward: float
     #: Numbers in the activations and relevances that a trace holds, and in its largest tensor.
     trace: float
     largest: float
@@ -69,6 +71,7 @@ def work_of(graph: Graph, method: Method, batch: int = 1) -> Work:
         runs=max(1, runs),
         multiply_adds=batch * (forward + backward) * max(1, runs),
         tensors=batch * 2.0 * sum(numbers) * max(1, runs),
+        forward=float(batch * forward),
         trace=batch * 2.0 * sum(numbers),
         largest=batch * float(max(numbers)),
     )

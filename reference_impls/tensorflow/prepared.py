@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -62,6 +62,8 @@ class Sampling:
 
 #: Bytes of relevance that the backward passes on one input may keep for each other. It changes no result.
 _MOST_SHARED = 200 << 20
+#: Copies of all activations, and of the largest, that a walk back on one sample holds at most.
+_COPIES_OF_ACTIVATIONS, _COPIES_OF_LARGEST = 2, 16
 #: Samplings that are kept: methods that share one follow each other in a suite, at most one other between them.
 _KEPT_SAMPLINGS = 2
 
@@ -139,6 +141,35 @@ class PreparedTensorFlow:
         }
         logits = _array(forward.outputs[graph.output])
         return Arrays(logits, _array(attribution), activations, relevances)
+
+    def run_queries(self, x: np.ndarray, method: Method, targets: np.ndarray, chunk: int) -> Iterator[Arrays]:
+        """See `harness.backends.protocol.Queries`: one forward pass, and one walk back after the other."""
+        which, forward = self._forward_pass(x)
+        if forward.shared is not None:
+            forward.shared.clear()
+        alone = replace(forward, shared=None)
+        for first in range(0, len(targets), chunk):
+            runs = [
+                self._arrays(
+                    alone,
+                    self._explained(alone, which, method, targets[place : place + 1], False),
+                    method,
+                    False,
+                )
+                for place in range(first, min(first + chunk, len(targets)))
+            ]
+            yield Arrays(runs[0].logits, np.concatenate([each.attribution for each in runs]))
+
+    def query_bytes(self, method: Method, chunk: int) -> int:
+        """See `harness.backends.protocol.Queries`.
+
+        All activations are kept, and those that layers make inside; walking back, each layer's relevance waits until
+        its readers have passed theirs.
+        """
+        sizes = [math.prod(layer.shape) for layer in self._network.graph]
+        entries = _COPIES_OF_ACTIVATIONS * sum(sizes) + _COPIES_OF_LARGEST * max(sizes)
+        entries += chunk * math.prod(self._network.graph.input.shape)
+        return entries * np.dtype(self._network.dtype).itemsize
 
     def expect(self, methods: Sequence[Method]) -> None:
         """See `harness.backends.protocol.Expects`: several statistics of the same runs are then taken together."""
