@@ -10,7 +10,8 @@ import numpy as np
 class Relevance:
     """The relevance that reached each layer's output, over the runs of one sample.
 
-    ``network``: a `keras2.Network`. ``statistic``: "mean" or (population) "variance" of the runs.
+    ``network``: a `keras2.Network`. ``statistic``: "mean" or (population) "variance" of the runs. ``target``: the place
+    of the output that the runs start from. ``runs``: how many were made.
     It is read where the library hands it on: each reader of a layer calls that layer's `try_explain` with its
     share. (`layer.explanation` holds the same, except that `InputTimesGradient` has it times the input.)
     """
@@ -20,7 +21,7 @@ class Relevance:
         self._target = target
         self._statistic = statistic
         self._run: dict[str, np.ndarray] = {}
-        self._runs = 0
+        self.runs = 0
         self._mean: dict[str, np.ndarray] = {}
         self._squares: dict[str, np.ndarray] = {}
 
@@ -46,7 +47,7 @@ class Relevance:
         """The statistic of the runs by canonical name, float64, batch axis first."""
         if self._statistic == "mean":
             return self._mean
-        return {name: squares / self._runs for name, squares in self._squares.items()}
+        return {name: squares / self.runs for name, squares in self._squares.items()}
 
     def _listen(self, layer: Any) -> None:
         from signxai.methods.innvestigate.analyzer import gradient_based
@@ -82,11 +83,11 @@ class Relevance:
 
     def _end_run(self) -> None:
         """Mean and sum of squared deviations by Welford's recurrence (Knuth, TAOCP vol. 2, 4.2.2, eq. 15 and 16)."""
-        self._runs += 1
+        self.runs += 1
         for name, reached in self._run.items():
             now = reached.astype(np.float64)
             before = self._mean.get(name, np.zeros_like(now))
-            self._mean[name] = before + (now - before) / self._runs
+            self._mean[name] = before + (now - before) / self.runs
             if self._statistic == "variance":
                 squares = self._squares.get(name, np.zeros_like(now))
                 self._squares[name] = squares + (now - before) * (now - self._mean[name])

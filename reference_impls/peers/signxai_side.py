@@ -116,8 +116,11 @@ def _explain(
         if relevance is not None:
             for name, activation in activations.items():
                 keep(f"activation/{name}", activation)
+            # Where the library chooses the output anew in every run, which one it was is not seen.
+            unseen = network.output if relevance.runs > 1 and not call["class_given"] else None
             for name, array in relevance.over_runs().items():
-                keep(f"relevance/{name}", array)
+                if name != unseen:
+                    keep(f"relevance/{name}", array)
     answer = {name: np.concatenate(parts) for name, parts in answers.items()}
     return {"facts": {"function": call["function"], "substitutes": network.substitutes}}, answer
 

@@ -276,6 +276,15 @@ def test_the_library_as_its_users_call_it(
     np.testing.assert_allclose(trace.attribution, [expected], rtol=1e-6)
 
 
+@pytest.mark.peer
+def test_the_start_of_runs_that_choose_their_own_output_is_not_shown(users_own: PeerBackend) -> None:
+    """At the start of the path another line is the highest than at its end: the library does not say which it took."""
+    own = explained(users_own, LINES, (4,), "integrated_gradients:steps=3,neuron_selection=max_activation")
+    given = explained(users_own, LINES, (4,), "integrated_gradients:steps=3")
+    assert own.layers["z"].relevance is None
+    np.testing.assert_array_equal(given.layers["z"].relevance, [[1, 0]])
+
+
 @pytest.mark.thinned(0.4)
 @pytest.mark.parametrize(
     "backend_name",
