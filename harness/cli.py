@@ -27,6 +27,7 @@ from harness.plain import json_text
 from harness.report_cli import report_command, worklist_command
 from harness.run_cli import AsJson, run_command
 from harness.stability.command import stability_command
+from harness.validation.command import validate_command
 from harness.watch_cli import watch_command
 
 #: What the parser of the command line raises. Some versions of typer carry a click of their own.
@@ -94,6 +95,7 @@ app.command("worklist")(worklist_command)
 app.command("compare")(compare_command)
 app.command("watch")(watch_command)
 app.command("stability")(stability_command)
+app.command("validate")(validate_command)
 app.command("history")(history_command)
 app.command("inspect")(inspect_command)
 app.command("estimate")(estimate_command)

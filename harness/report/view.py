@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.comparison import relative_l2
+from harness.counts import counts_of
 from harness.drawable import flat
 from harness.graph import Graph
 from harness.naming import printable
@@ -33,7 +34,8 @@ def case_view(
     passed: bool = True,
     texts: TokenTexts = (),
 ) -> View:
-    """The maps of every sample, the worst first, and the layers of the network with what they read.
+    """The maps of every sample, the worst first, the layers of the network with what they read, and what it has a
+    number of (`harness.counts`), by which the page names factors.
 
     ``x``, ``reference`` and ``candidate`` (None where there is none): (batch, *input shape). ``names``: of the samples.
     ``passed``: a case that passed is kept at a coarser resolution. ``texts``: of the tokens of each sample
@@ -56,7 +58,12 @@ def case_view(
             for place in range(len(x))
         ]
         samples.sort(key=lambda sample: -(np.inf if sample["rel_l2"] is None else sample["rel_l2"]))
-    return {"axes": list(axes), "samples": samples, "network": network(graph)}
+    return {
+        "axes": list(axes),
+        "samples": samples,
+        "network": network(graph),
+        "counts": counts_of(graph, len(x)),
+    }
 
 
 def network(graph: Graph) -> list[list[Any]]:

@@ -36,12 +36,14 @@ def attention(
     query: str,
     key: str | None = None,
     value: str | None = None,
+    mask: np.ndarray | None = None,
 ) -> str:
     """``softmax(q k^T / sqrt(width of a head)) v``, head by head, and a dense layer; the name of its output.
 
     ``query``, ``key``, ``value``: the layers read, (batch, query, feature) and (batch, token, feature); ``key`` is
     ``query`` where left out, ``value`` is ``key``. ``weights`` gives those of the dense layers "query", "key", "value"
-    and "output". Source: Vaswani et al. 2017 (arXiv:1706.03762), section 3.2.
+    and "output". ``mask``, (query, token), is added to the scores of every head.
+    Source: Vaswani et al. 2017 (arXiv:1706.03762), section 3.2.
     """
     key = query if key is None else key
     read = {"query": query, "key": key, "value": key if value is None else value}
@@ -55,6 +57,9 @@ def attention(
     tokens, width = builder[split["key"]].shape[1:]
     scaled = np.full(tokens, 1 / np.sqrt(width), np.float32)
     builder.add("scale", f"{name}_scaled", weights={"kernel": scaled})
+    if mask is not None:
+        bias = np.repeat(mask[np.newaxis], heads, axis=0).astype(np.float32)
+        builder.add("affine", f"{name}_masked", weights={"bias": bias})
     builder.add("softmax", f"{name}_weights")
     mixed = ("batch", "head", rows, "feature")
     builder.add("matmul", f"{name}_mixed", (f"{name}_weights", split["value"]), axes=mixed)

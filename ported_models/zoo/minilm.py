@@ -3,7 +3,8 @@
 The package holds weights, a tokenizer and a card, no code that is run here. The architecture is BERT's (Devlin et al.
 2019, arXiv:1810.04805) with 6 layers of 384 features and 12 heads, as the package's ``config.json`` says, and the mean
 over the tokens as its ``1_Pooling/config.json`` does. A network takes texts of one length, that of the text it was made
-for, so that nothing is padded and nothing masked.
+for, so that nothing is padded and nothing masked; or of a longer one that is asked for. It is then padded with [PAD],
+which a mask of constants keeps out of every softmax, and which the mean leaves out: padding gets no relevance.
 
 What is explained, by target:
 
@@ -39,6 +40,8 @@ NAME = "minilm-l6"
 DEPTH, WIDTH, HEADS, EPSILON = 6, 384, 12, 1e-12
 #: Positions that there are embeddings for.
 LONGEST = 512
+#: The number of [PAD], and what is added to the score of one: its weight is exactly zero.
+PADDING, MASKED = 0, -1e9
 
 State = Mapping[str, np.ndarray]
 
@@ -73,6 +76,15 @@ class Text(NamedTuple):
         """The text as a network takes it: (1, tokens) float32."""
         return np.asarray([self.ids], np.float32)
 
+    def padded(self, length: int | None) -> np.ndarray:
+        """The same with [PAD] behind it, (1, length). Raises InvalidInputError where it is longer, or too long."""
+        length = len(self.ids) if length is None else length
+        if not len(self.ids) <= length <= LONGEST:
+            raise InvalidInputError(
+                f"a length of {length} for a text of {len(self.ids)} tokens; expected {len(self.ids)} to {LONGEST}"
+            )
+        return np.pad(self.array, ((0, 0), (0, length - len(self.ids))), constant_values=PADDING)
+
 
 #: Three texts whose similarities are published (sentence-transformers, its README): 0.6660 of the first two, 0.1046 of
 #: the first and the last, 0.1411 of the other two.
@@ -91,26 +103,32 @@ def zoo_model() -> PortedModel:
     return PortedModel.from_graph(graph_of(load_state(), len(WEATHER.ids), embeddings), token_texts=texts_of)
 
 
-def similarity_model(text: str, others: Sequence[str]) -> PortedModel:
+def similarity_model(text: str, others: Sequence[str], length: int | None = None) -> PortedModel:
     """One for ``text``, whose outputs are the cosine similarities with ``others``, and whose example "text" it is.
 
-    The embeddings of ``others`` are computed by ONNX Runtime in float32. Raises `ModelSourceError` where the weights
+    ``length``: how many tokens the network takes, padding counted; left out, as many as the text has. The
+    embeddings of ``others`` are computed by ONNX Runtime in float32. Raises `ModelSourceError` where the weights
     cannot be fetched or the package tokenizers is not installed, InvalidInputError for a text that is too long.
     """
     state, read = load_state(), tokenize(text)
     embeddings = np.stack([embedding_of(state, tokenize(other).ids) for other in others])
-    graph = graph_of(state, len(read.ids), embeddings)
+    x = read.padded(length)
+    graph = graph_of(state, len(read.ids), embeddings, x.shape[1])
     return PortedModel.from_graph(
-        graph, labels=tuple(others), examples={"text": lambda: read.array}, token_texts=texts_of
+        graph, labels=tuple(others), examples={"text": lambda: x}, token_texts=texts_of
     )
 
 
-def feature_model(text: str) -> PortedModel:
-    """One for ``text``, whose outputs are the 384 features of its unit embedding. Raises as `similarity_model`."""
+def feature_model(text: str, length: int | None = None) -> PortedModel:
+    """One for ``text``, whose outputs are the 384 features of its unit embedding.
+
+    ``length`` and what is raised: as for `similarity_model`.
+    """
     read = tokenize(text)
+    x = read.padded(length)
     return PortedModel.from_graph(
-        graph_of(load_state(), len(read.ids)),
-        examples={"text": lambda: read.array},
+        graph_of(load_state(), len(read.ids), length=x.shape[1]),
+        examples={"text": lambda: x},
         token_texts=texts_of,
     )
 
@@ -156,24 +174,32 @@ def embedding_of(state: State, ids: Sequence[int]) -> np.ndarray:
     return np.asarray(embedding)
 
 
-def graph_of(state: State, tokens: int, others: np.ndarray | None = None) -> Graph:
+def graph_of(state: State, tokens: int, others: np.ndarray | None = None, length: int | None = None) -> Graph:
     """The network for texts of ``tokens`` tokens; ``others``, (text, 384), are the unit embeddings to compare with.
 
+    ``length``: of its input, above ``tokens`` where the rest is padding.
     Its output is the similarity with each of ``others``, or, without them, the text's unit embedding.
     """
-    builder = Builder(NAME, (tokens,), axes=("batch", "token"))
+    length = tokens if length is None else length
+    builder = Builder(NAME, (length,), axes=("batch", "token"))
     builder.add(
         "embedding",
         "word_embeddings",
         weights={"kernel": state["embeddings.word_embeddings.weight"]},
         axes=("batch", "token", "feature"),
     )
-    positions = state["embeddings.position_embeddings.weight"][:tokens]
+    positions = state["embeddings.position_embeddings.weight"][:length]
     sentence = state["embeddings.token_type_embeddings.weight"][0]
     builder.add("affine", "embeddings", weights={"bias": positions + sentence})
     _norm(builder, "embeddings_norm", state, "embeddings.LayerNorm")
+    mask = None
+    if length > tokens:
+        mask = np.zeros((length, length), np.float32)
+        mask[:, tokens:] = MASKED
     for number in range(DEPTH):
-        _layer(builder, f"layer{number + 1}", state, f"encoder.layer.{number}")
+        _layer(builder, f"layer{number + 1}", state, f"encoder.layer.{number}", mask)
+    if mask is not None:
+        builder.add("crop", "text", attributes={"padding": ((0, length - tokens),)})
     mean_of_tokens(builder, builder.last, "sentence")
     # The root of the mean square is the length over the root of 384: with that as its factor the norm is 1. Its epsilon
     # keeps an embedding of zeros from 0/0 and is otherwise nothing.
@@ -184,8 +210,8 @@ def graph_of(state: State, tokens: int, others: np.ndarray | None = None) -> Gra
     return builder.graph()
 
 
-def _layer(builder: Builder, name: str, state: State, source: str) -> None:
-    """Attention and feed-forward, each added to what it reads, the norms behind."""
+def _layer(builder: Builder, name: str, state: State, source: str, mask: np.ndarray | None) -> None:
+    """Attention and feed-forward, each added to what it reads, the norms behind. ``mask``: (token, token)."""
     layers = {
         "query": "attention.self.query",
         "key": "attention.self.key",
@@ -199,7 +225,7 @@ def _layer(builder: Builder, name: str, state: State, source: str) -> None:
         return dense_weights(state, f"{source}.{layers[part]}")
 
     before = builder.last
-    attention(builder, f"{name}_attention", weights, HEADS, before)
+    attention(builder, f"{name}_attention", weights, HEADS, before, mask=mask)
     builder.add("add", f"{name}_add1", (builder.last, before))
     before = _norm(builder, f"{name}_norm1", state, f"{source}.attention.output.LayerNorm")
     feed_forward(builder, f"{name}_mlp", weights, "gelu", before)

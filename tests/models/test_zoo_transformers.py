@@ -8,6 +8,7 @@ import importlib.util
 import numpy as np
 import pytest
 
+import harness
 from harness.errors import InvalidInputError
 from harness.graph import Graph
 from ported_models.build import Builder
@@ -259,6 +260,35 @@ def test_a_text_of_the_users_is_compared_with_other_texts() -> None:
     features = minilm.feature_model(minilm.SUNNY.text)
     embedding = run_onnx(features.onnx, features.examples["text"]())[0]
     np.testing.assert_allclose(embedding, np.load(minilm.EMBEDDINGS)[1], rtol=0, atol=1e-6)
+
+
+@MINILM
+def test_padding_changes_nothing_and_gets_no_relevance() -> None:
+    """A text of 8 tokens in a network for 11: its similarities, and its attribution, are those without padding."""
+    state, others = minilm.load_state(), np.load(minilm.EMBEDDINGS, allow_pickle=False)
+    plain = PortedModel.from_graph(minilm.graph_of(state, 8, others))
+    padded = PortedModel.from_graph(minilm.graph_of(state, 8, others, 11), token_texts=minilm.texts_of)
+    x = minilm.STADIUM.padded(11)
+    assert minilm.texts_of(x)[0][6:] == (".", "[SEP]", "[PAD]", "[PAD]", "[PAD]")
+    alone = run_onnx(plain.onnx, minilm.STADIUM.array)
+    np.testing.assert_allclose(run_onnx(padded.onnx, x), alone, rtol=0, atol=1e-5)
+    # An epsilon of 1e-6 takes its part at the mask, a layer more: 1e-6 of a score of 1.
+    for method, bound in (("attnlrp:norm=held,epsilon=0", 1e-9), ("attnlrp:norm=held", 1e-5)):
+        alone, found = (
+            harness.explain(
+                model, text, method, "oracle", target=1, dtype="float64", layers=False
+            ).attribution[0]
+            for model, text in ((plain, minilm.STADIUM.array), (padded, x))
+        )
+        assert not found[8:].any()
+        np.testing.assert_allclose(found[:8], alone, rtol=0, atol=bound * np.abs(alone).max())
+
+
+@MINILM
+def test_a_length_below_that_of_the_text_is_no_length() -> None:
+    with pytest.raises(InvalidInputError, match="a length of 7 for a text of 8 tokens; expected 8 to 512"):
+        minilm.STADIUM.padded(7)
+    assert minilm.STADIUM.padded(None).shape == (1, 8)
 
 
 # vit-s-focus -----------------------------------------------------------------------------------------------

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 import harness
+from harness.token_texts import token_texts
+from ported_models.build import Builder
+from ported_models.model import PortedModel
 from ported_models.zoo import minilm
 from ported_models.zoo.fetch import is_cached
 
@@ -91,11 +94,17 @@ def test_a_vision_transformer_is_explained_the_same_on_both_sides():
     assert names["heads"].shape == (1, 4, 17, 17)
 
 
+def test_a_model_is_told_what_its_tokens_are_called():
+    builder = Builder("text", (3,), axes=("batch", "token"))
+    model = run_block("docs/transformers.md", 1, model=PortedModel.from_graph(builder.graph()))["model"]
+    assert token_texts(model, np.zeros((2, 3))) == (("<s>", "a", "b"),) * 2
+
+
 def test_the_tokens_of_a_text_of_ones_own_are_printed(capsys):
     pytest.importorskip("tokenizers")
     if not is_cached(minilm.WEIGHTS):
         pytest.skip("minilm-l6 is not fetched")
-    run_block("docs/transformers.md", 1, harness=harness)
+    run_block("docs/transformers.md", 2, harness=harness)
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
         *("[CLS]", "the", "weather", "is", "lovely", "today", ".", "[SEP]")
     ]

@@ -15,7 +15,7 @@ from ported_impls.steps import FormulaStep, OutputStep, RuleHook
 
 from .planting import FaultyPort, Plant, exchange, mutant
 from .sites import Where
-from .transformers import norm_gradient
+from .transformers import WITH_ATTENTION, norm_gradient
 
 MASKDINO = "report on LRP for MaskDINO: module.activations.clear(), and the next query"
 NORMS = ("layer_norm", "rms_norm")
@@ -102,8 +102,8 @@ MUTANTS = (
         "activations-overwritten-in-place",
         "residual additions write into the memory of the branch they read, before the norms in front need it",
         Plant(Fault("state", BEFORE_A_BRANCH, "rule"), hook=recomputed, whole=adds_in_place),
-        methods=("gradient", "attnlrp:norm=held,residual=identity"),
-        models=("encoder-net", "vit-digits"),
+        methods=("gradient", "input_t_gradient"),
+        models=("encoder-net", "vit-digits", "vit-s-focus"),
         source="usual slip: x += y in the forward pass of a port that keeps activations",
     ),
     Mutant(
@@ -112,7 +112,7 @@ MUTANTS = (
         (Fault("state", last_norm, "rule"),),
         partial(cleared, last_norm),
         methods=("attnlrp:norm=held", "cp_lrp:norm=held"),
-        models=("encoder-net", "gated-net", "deformable-net", "vit-digits", "minilm-l6"),
+        models=WITH_ATTENTION,
         source=MASKDINO,
     ),
 )

@@ -22,7 +22,8 @@ from .sites import Where
 MASKDINO = "report on LRP for MaskDINO"
 MASKDINO_CODE = "public code behind the report on LRP for MaskDINO"
 SLIP = "usual slip in ports of transformers"
-ZOO = ("vit-digits", "minilm-l6")
+LARGE = ("vit-s-focus", "mask-decoder-quarter")
+ZOO = ("vit-digits", "minilm-l6", *LARGE)
 WITH_ATTENTION = ("encoder-net", "gated-net", "deformable-net", *ZOO)
 #: The axis of the heads in the port: channels stand on axis 1, behind them head and token.
 HEAD = 2
@@ -286,7 +287,7 @@ MUTANTS = (
         "relevance is handed on where the deviation is held fixed",
         formula(NORMS, "normalisation-rule", lambda rule, module, x, relevance: relevance),
         methods=("attnlrp:norm=held",),
-        models=("encoder-net", "deformable-net"),
+        models=("encoder-net", "deformable-net", *LARGE),
         source=SLIP,
     ),
     mutant(
@@ -302,7 +303,7 @@ MUTANTS = (
         "places outside the map are moved to its border on the way back: relevance appears from nothing",
         exchange(Where(("grid_sample",), "last", (ShareProduct,)), "sampling", shared(clamped)),
         methods=("cp_lrp", "attnlrp"),
-        models=("deformable-net",),
+        models=("deformable-net", "mask-decoder-quarter"),
         source=MASKDINO_CODE,
     ),
     mutant(
@@ -310,7 +311,7 @@ MUTANTS = (
         "the network moves places outside the map to its border",
         rebuilt(Where(("grid_sample",)), "sampling", partial(with_padding, "border")),
         methods=("cp_lrp", "gradient"),
-        models=("deformable-net",),
+        models=("deformable-net", "mask-decoder-quarter"),
         source=MASKDINO_CODE,
     ),
     mutant(

@@ -70,8 +70,16 @@ function mapsPart(detail) {
 const VIEWS = {
   errors: ["verdict", "rel_l2", "floor", "floors", "introduced", "inherited", "decided_by", "mae", "max_abs", "pearson_r", "ccc", "cosine", "best_scale", "rel_l2_after_scale"],
   "signs and extremes": ["sign_agreement", "ref_min", "cand_min", "ref_max", "cand_max", "ref_argmax", "cand_argmax", "ref_argmin", "cand_argmin", "ref_negative", "cand_negative", "ref_zero", "cand_zero", "ref_positive", "cand_positive", "ref_nan", "cand_nan", "ref_inf", "cand_inf"],
-  conservation: ["ref_sum", "cand_sum"],
+  conservation: ["ref_sum", "cand_sum", "cand_by_ref", "factor"],
 };
+// The factor between two sums in words, where it or its inverse is one of the network's numbers.
+function namedFactor(factor, counts) {
+  for (const [verb, value] of [["times ", factor], ["divided by ", 1 / factor]]) {
+    const names = Object.entries(counts).filter(([, count]) => Math.abs(value - count) <= 1e-3 * count).map(([name]) => name);
+    if (names.length) return verb + names.join(" or ") + " (" + Math.round(value) + ")";
+  }
+  return "";
+}
 function records(table) {
   return table ? table.rows.map((row) => Object.fromEntries(table.columns.map((name, place) => [name, row[place]]))) : [];
 }
@@ -80,6 +88,10 @@ function layersPart(one, detail) {
   if (!rows.length && !forward.length) return part;
   const steps = (detail.diagnosis && detail.diagnosis.introduced) || {};
   for (const row of rows) if (steps[row.layer]) [row.introduced, row.inherited, row.step_floor, row.differs] = steps[row.layer];
+  for (const row of rows) if (row.ref_sum && typeof row.cand_sum === "number") {
+    row.cand_by_ref = row.cand_sum / row.ref_sum;
+    row.factor = namedFactor(row.cand_by_ref, (detail.view && detail.view.counts) || {});
+  }
   const stepped = Object.keys(steps).length > 0;
   const marked = (detail.diagnosis && detail.diagnosis.layer) || (rows.find((row) => row.differs) || {}).layer || one.parts_at;
   part.append(element("h3", {}, "Relevance error by layer"),
@@ -112,7 +124,7 @@ function layersPart(one, detail) {
   draw("errors");
   return part;
 }
-const TEXTS = new Set(["layer", "kind", "shape", "verdict", "decided_by", "ref_argmax", "cand_argmax", "ref_argmin", "cand_argmin"]);
+const TEXTS = new Set(["factor", "layer", "kind", "shape", "verdict", "decided_by", "ref_argmax", "cand_argmax", "ref_argmin", "cand_argmin"]);
 function layerTable(rows, columns, marked) {
   const head = columns.map((name) => element("th", { scope: "col", "aria-sort": "none" }, element("button", { type: "button", "data-kind": TEXTS.has(name) ? "text" : "number" }, name.replaceAll("_", " "))));
   const body = rows.map((row) => element("tr", { class: row.layer === marked ? "first" : null }, ...columns.map((name) => {
