@@ -103,7 +103,7 @@ def _wrapped(layer: Layer, module: nn.Module, rule: Rule | None) -> nn.Module | 
 
 
 def _transformer(layer: Layer, module: Any, rule: Any) -> nn.Module | None:
-    """What lxt has for a layer of a transformer: functions of the last axis, where the twin's channels are on axis 1."""
+    """What lxt has for a layer of a transformer: functions of the last axis; the twin has channels on axis 1."""
     functional, rules = _library()
     kind = layer.kind
     if kind == "dense":
