@@ -60,8 +60,9 @@ class Case:
         MethodDoesNotApplyError for a method that is not meant for the model.
         """
         if target is not None and method.selects_itself:
+            what = "every output" if method.explains_all else "the largest logit"
             raise InvalidInputError(
-                f"{method.name} explains the largest logit, found a target of {target!r} beside it; leave out the "
+                f"{method.name} explains {what}, found a target of {target!r} beside it; leave out the "
                 "target, or neuron_selection"
             )
         array = checked_input(model, x, checked_dtype(dtype))

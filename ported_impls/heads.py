@@ -12,8 +12,16 @@ def initial_relevance(
 ) -> np.ndarray:
     """(batch, classes): at the target of each sample its logit, the positive part of it, or one; zero elsewhere.
 
+    A head in the plural starts at every class.
+
     Where every run selects for itself ("run_maximum"), the target is the largest logit of this one.
     """
+    if head == "logits":
+        return logits.copy()
+    if head == "ones":
+        return np.ones_like(logits)
+    if head == "relu_logits":
+        return logits.clip(min=0)
     seed = np.zeros_like(logits)
     if selection == "run_maximum":
         target = logits.argmax(axis=-1)

@@ -5,7 +5,7 @@
 
 Without options every library, which has to be installed (`xai-harness peers install NAME`), on every network. Rows
 that are not asked for stay as `reports/scoreboard.json` has them. ``--missing`` asks for those alone that it has not,
-``--only-page`` writes the page from that file.
+or not finished, ``--only-page`` writes the page from that file.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def main() -> int:
     parser.add_argument("--only", default="*", metavar="PATTERN", help="methods whose name matches")
     parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds that a row may take")
     parser.add_argument("--force", action="store_true", help="measure again what was measured before")
-    parser.add_argument("--missing", action="store_true", help="rows that the page does not have yet")
+    parser.add_argument(
+        "--missing", action="store_true", help="rows that the page does not have yet, or not finished"
+    )
     parser.add_argument("--only-page", action="store_true", help="measure nothing")
     arguments = parser.parse_args()
     figures: Json = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
@@ -63,7 +65,8 @@ def main() -> int:
 
 
 def _measured(figures: Json, row: Row) -> bool:
-    return row.model in figures.get(row.library, {}).get("rows", {}).get(row.method, {})
+    facts = figures.get(row.library, {}).get("rows", {}).get(row.method, {}).get(row.model)
+    return facts is not None and facts["state"] != "late"
 
 
 def _measure(library: str, asked: list[Row], store: Store, limit_s: float, figures: Json) -> None:

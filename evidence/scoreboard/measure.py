@@ -44,11 +44,11 @@ def key(row: Row, model: Any, x: np.ndarray) -> str:
 
 
 def measure(row: Row, model: Any, x: np.ndarray, candidate: Backend, limit_s: float = LIMIT_S) -> Json:
-    """The row's facts: ``state`` ("agree", "one", "several", "unknown", "fail" or "none"), and what it rests on.
+    """The row's facts: ``state`` ("agree", "one", "several", "unknown", "fail", "late", "none"), and its grounds.
 
     "one": one cause, at any number of layers. "unknown": at least one difference that is not named, or not within
     ``limit_s``, which is then among the facts. "none": the library has no such method for the network, or it is not
-    meant for it; ``note`` says why.
+    meant for it; ``note`` says why. "late": no result within ``limit_s``, which is none of the library's faults.
     """
     started = time.monotonic()
     doing = ["starting"]
@@ -66,7 +66,7 @@ def measure(row: Row, model: Any, x: np.ndarray, candidate: Backend, limit_s: fl
         return {**facts, "state": "none", "note": str(error)}
     except _OutOfTime:
         if len(doing) <= len(("starting", "running both sides")):
-            facts |= {"note": f"no result within {limit_s:g} s", "limit_s": limit_s}
+            facts |= {"state": "late", "note": f"no result within {limit_s:g} s", "limit_s": limit_s}
         else:
             facts |= {"state": "unknown", "note": f"not explained within {limit_s:g} s", "limit_s": limit_s}
             facts |= {"apart": _apart(model, x, row, candidate)}

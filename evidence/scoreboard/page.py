@@ -16,6 +16,7 @@ STATES = {
     "several": "differ by several causes",
     "unknown": "differ, not all named",
     "fail": "fail",
+    "late": "not finished",
     "none": "does not apply",
 }
 _INTRODUCTION = """\
@@ -84,6 +85,8 @@ def _cell(facts: Json | None, notes: dict[str, int]) -> str:
     number = f" ({notes.setdefault(facts['note'], len(notes) + 1)})" if facts["note"] else ""
     if state == "agree":
         return f"agree{number}"
+    if state == "late":
+        return f"not finished{number}"
     if state == "none":
         return f"does not apply{number}"
     if state == "fail":

@@ -27,7 +27,7 @@ from harness.backends.handing import step_on_copies, walk_on_copies
 from harness.backends.protocol import Steps, Walks
 from harness.graph import Graph, Layer
 from harness.graph import walk_back as walked
-from harness.methods import BacktraceStart, Head
+from harness.methods import AT_ALL, BacktraceStart, Head
 from harness.trace import Trace
 
 
@@ -62,9 +62,12 @@ def walk_back(prepared: Steps, graph: Graph, run: Trace) -> Iterator[tuple[str, 
 
 
 def _seed(logits: np.ndarray, target: np.ndarray, head: Head) -> np.ndarray:
-    """The relevance of the output, (batch, classes): that of DLBacktrace, or zero but at the targets."""
+    """The relevance of the output, (batch, classes): that of DLBacktrace, zero but at the targets, or at all."""
     if isinstance(head, BacktraceStart):
         return head.relevance(logits, target)
+    if head in AT_ALL.values():
+        whole = {"logits": logits, "ones": np.ones_like(logits), "relu_logits": np.maximum(logits, 0)}
+        return whole[head]
     seed = np.zeros_like(logits)
     samples = np.arange(len(logits))
     logit = logits[samples, target]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from harness.comparison.floor import MULTIPLE
 from harness.diagnosis.findings import Differing, Finding
 from harness.diagnosis.measure import apart, explained
-from harness.methods import BacktraceStart, Head, NamedHead
+from harness.methods import AT_ALL, BacktraceStart, Head, NamedHead
 
 #: From logits (batch, classes) and targets to the relevance at the targets, (batch,), in words.
 Seed = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -49,6 +49,16 @@ _OWN: dict[NamedHead, str] = {
     "logit": "the logit",
     "one": "one",
     "relu_logit": "the positive part of the logit",
+    "logits": "all logits",
+    "ones": "one at every class",
+    "relu_logits": "the positive parts of all logits",
+}
+
+#: What every class starts with, from the logits, in words.
+_AT_ALL: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "all logits": lambda logits: logits,
+    "one at every class": np.ones_like,
+    "the positive parts of all logits": lambda logits: np.maximum(logits, 0),
 }
 
 
@@ -61,12 +71,15 @@ def seed(logits: np.ndarray, target: np.ndarray, head: Head) -> np.ndarray:
     """The relevance of the output as the method has it, (batch, classes)."""
     if isinstance(head, BacktraceStart):
         return head.relevance(logits, target)
+    if head in AT_ALL.values():
+        return _AT_ALL[_OWN[head]](logits)
     return _at(logits, target, SEEDS[_OWN[head]](logits, target))
 
 
 def other_heads(head: Head) -> tuple[Head, ...]:
     """What a method of this family may start from otherwise."""
-    others: tuple[Head, ...] = get_args(NamedHead)
+    whole = head in AT_ALL.values()
+    others: tuple[Head, ...] = tuple(AT_ALL.values() if whole else AT_ALL)
     if isinstance(head, BacktraceStart):
         others = (
             *(replace(head, scaler=scaler) for scaler in (None, 1.0)),
@@ -121,14 +134,17 @@ def head_findings(
     differing = Differing("head", layer, apart((expected,), (observed,)), floor)
     if explained(differing.error, floor):
         return
-    for words, start in _whole_starts(logits, target):
+    known = [*_whole_starts(logits, target)]
+    if head in AT_ALL.values():
+        known += _starts_at(logits, target, head).items()
+    for words, start in known:
         residual = apart((start,), (observed,))
         if explained(residual, floor):
             parameters = {"start": words}
             yield differing.finding("output-seed", _instead(words, head), residual, parameters=parameters)
             return
     starts = int(np.count_nonzero(observed, axis=1).max(initial=0))
-    if starts > 1:
+    if starts > 1 or head in AT_ALL.values():
         yield _unknown(differing, head, {"nonzero": starts})
         return
     silent = ~observed.any(axis=1)
@@ -219,7 +235,8 @@ def _instead(words: str, head: Head) -> str:
 
 
 def _unknown(differing: Differing, head: Head, facts: Mapping[str, Any]) -> Finding:
-    words = f"the backward pass starts from something else than {head_words(head)} at the target"
+    at = "" if head in AT_ALL.values() else " at the target"
+    words = f"the backward pass starts from something else than {head_words(head)}{at}"
     return differing.finding("unknown", words, facts=facts)
 
 

@@ -22,7 +22,7 @@ from harness.methods.backtrace_rules import (
 )
 from harness.methods.catalogue import ALL_METHODS, CATALOGUE, DIALECTS, SUITE_METHODS, method, slug
 from harness.methods.composite import GRADIENT, Assignment, Composite
-from harness.methods.definition import Head, Method, NamedHead, Postprocess, Selection, TimesSign
+from harness.methods.definition import AT_ALL, Head, Method, NamedHead, Postprocess, Selection, TimesSign
 from harness.methods.dialects.innvestigate import lrp_composite
 from harness.methods.entries import Entry
 from harness.methods.procedures import (
@@ -71,6 +71,7 @@ from harness.methods.stabilizers import AddedEpsilon, ReplaceZero, SignedEpsilon
 
 __all__ = [
     "ALL_METHODS",
+    "AT_ALL",
     "CATALOGUE",
     "DIALECTS",
     "GRADIENT",

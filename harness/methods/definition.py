@@ -13,8 +13,10 @@ from harness.methods.later import LATER
 from harness.methods.procedures import Backward, DeepLift, GradCam, Procedure, UniformNoise, cam_layer
 
 #: The initial relevance at the target neuron: its logit, one, or the positive part of its logit; zero at every
-#: other neuron. Or the start of DLBacktrace.
-NamedHead = Literal["logit", "one", "relu_logit"]
+#: other neuron. In the plural, the same at every neuron: no target. Or the start of DLBacktrace.
+NamedHead = Literal["logit", "one", "relu_logit", "logits", "ones", "relu_logits"]
+#: By the head at the target, the one at every neuron.
+AT_ALL: dict[NamedHead, NamedHead] = {"logit": "logits", "one": "ones", "relu_logit": "relu_logits"}
 Head = NamedHead | BacktraceStart
 
 
@@ -61,7 +63,12 @@ class Method:
     @property
     def selects_itself(self) -> bool:
         """Whether the method takes no target."""
-        return self.selection != "target"
+        return self.selection != "target" or self.explains_all
+
+    @property
+    def explains_all(self) -> bool:
+        """Whether the relevance starts at every output; the target of a trace is then no part of the result."""
+        return self.head in AT_ALL.values()
 
     @property
     def family(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -102,7 +103,7 @@ def _wrapped(layer: Layer, module: nn.Module, rule: Rule | None) -> nn.Module | 
 
 
 def _transformer(layer: Layer, module: Any, rule: Any) -> nn.Module | None:
-    """What lxt has for a layer of a transformer. Its functions work on the last axis, the twin's channels are axis 1."""
+    """What lxt has for a layer of a transformer: functions of the last axis; the twin has channels on axis 1."""
     functional, rules = _library()
     kind = layer.kind
     if kind == "dense":
@@ -154,7 +155,7 @@ def _last(function: Callable[..., Tensor]) -> _Written:
 def _refused(graph: Graph) -> str:
     """Why lxt has nothing for a network; empty where it has."""
     for layer in graph:
-        if layer.kind == "scale" and "bias" in layer.weights:
+        if layer.kind == "scale" and np.any(layer.weights.get("bias", 0)):
             return f"layer {layer.name!r} is a factor with a bias, for which lxt has no function"
         if layer.kind in ("layer_norm", "rms_norm") and layer.attributes["axes_count"] != 1:
             return f"layer {layer.name!r} normalises several axes, lxt the last one"

@@ -14,21 +14,28 @@ Activations = Mapping[str, np.ndarray]
 Relevances = dict[str, np.ndarray]
 
 
-#: What the target neuron starts with, from its logit.
+#: What a neuron starts with, from its logit.
 HEADS: dict[Head, Callable[[np.ndarray], np.ndarray]] = {
     "logit": lambda logit: logit,
     "one": np.ones_like,
     "relu_logit": lambda logit: np.maximum(logit, 0.0),
+    "logits": lambda logit: logit,
+    "ones": np.ones_like,
+    "relu_logits": lambda logit: np.maximum(logit, 0.0),
 }
+#: Those of every neuron.
+_AT_ALL = ("logits", "ones", "relu_logits")
 
 
 def initial(
     logits: np.ndarray, target: np.ndarray, head: Head, selection: Selection = "target"
 ) -> np.ndarray:
-    """The relevance of the output, (batch, classes): what ``head`` says at the target neuron, zero elsewhere.
+    """The relevance of the output, (batch, classes): what ``head`` says at the target neuron, or at all of them.
 
     Where each run selects its own, the target is the largest of these logits.
     """
+    if head in _AT_ALL:
+        return HEADS[head](logits)
     samples = np.arange(logits.shape[0])
     if selection == "run_maximum":
         target = logits.argmax(axis=1)

@@ -60,9 +60,10 @@ def make(network: Any, method: Mapping[str, Any], layers: bool) -> Analyzer:
         arguments["reverse_keep_tensors"] = True
     facts: dict[str, Any] = {"analyzer": name, "class": analyzers[name].__name__, "repairs": []}
     # A user who does not say which neuron leaves the mode out: the largest output is explained.
-    asked = {} if method.get("selects_itself") else {"neuron_selection_mode": "index"}
+    mode = method.get("neuron_selection_mode", "index")
+    asked = {} if method.get("selects_itself") else {"neuron_selection_mode": mode}
     analyzer = _created(network, name, {**asked, **arguments}, facts)
-    made = Analyzer(analyzer, facts, takes_target=bool(asked))
+    made = Analyzer(analyzer, facts, takes_target=asked == {"neuron_selection_mode": "index"})
     if keeps:
         made.kept = _kept(network, analyzer)
 

@@ -136,7 +136,9 @@ def call(method: Method, graph: Graph, shape: tuple[int, ...], dtype: str) -> Ca
     """
     name, arguments = analyzer_of(method)
     payload: dict[str, Any] = {"analyzer": name, "arguments": arguments}
-    if method.selects_itself:
+    if method.explains_all:
+        payload["neuron_selection_mode"] = "all"
+    elif method.selects_itself:
         payload["selects_itself"] = True
     place = arguments.pop("until_layer_idx", None)
     if place is not None:

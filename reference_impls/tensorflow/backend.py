@@ -80,7 +80,7 @@ PROCEDURES = (
     InputPlusNoise,
     UniformNoise,
 )
-HEADS = ("logit", "one", "relu_logit")
+HEADS = ("logit", "one", "relu_logit", "logits", "ones", "relu_logits")
 POSTPROCESSES = ("none", "times_input", "abs", "square")
 
 

@@ -15,7 +15,8 @@ def initial_relevance(
 ) -> Tensor:
     """(batch, classes): at each sample's target its logit, one, or its logit's positive part; else zero.
 
-    With the selection "run_maximum" the largest of the ``logits`` stands for the target.
+    "logits", "ones" and "relu_logits" are these at every class. With the selection "run_maximum" the largest of the
+    ``logits`` stands for the target.
     """
     values = np.asarray(logits)
     if selection == "run_maximum":
@@ -29,6 +30,12 @@ def initial_relevance(
             initial[rows, target] = np.maximum(values[rows, target], 0)
         case "logit":
             initial[rows, target] = values[rows, target]
+        case "ones":
+            initial[:] = 1
+        case "relu_logits":
+            initial = np.maximum(values, 0)
+        case "logits":
+            initial = values
     return tf.constant(initial)
 
 

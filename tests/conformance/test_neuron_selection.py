@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -46,6 +48,9 @@ X = np.array([[2.0, -1.0]])
         ("lrp_z:neuron_selection=max_activation", (6, 5)),
         ("lrp.alpha_1_beta_0:neuron_selection=max_activation", (6, 5)),
         ("gradient:neuron_selection_mode=max_activation", (3, -5)),
+        # Nothing selected: R = (12, 8) is the output itself, R / z is one at both classes, the kernel's rows add up.
+        ("lrp.z:neuron_selection_mode=all", (2 * 6, -1 * -3)),
+        ("gradient:neuron_selection_mode=all", (6, -3)),
     ],
 )
 def test_alpha_beta_of_maxima(backend: str, name: str, expected: tuple[float, float]) -> None:
@@ -86,6 +91,45 @@ def test_a_target_beside_it_is_an_error() -> None:
     assert trace.target.tolist() == [0]
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_without_a_selection_every_output_starts_with_what_the_target_would_have(backend: str) -> None:
+    # Logits (8, -4) at 2. Deep Taylor starts with (8, 0), its rule for a dense layer is z+: all of it goes to x.
+    b = Builder("signs", (1,))
+    b.add("dense", "logits", weights={"kernel": np.array([[4.0, -2]])})
+    run = ready(backend_named(backend), PortedModel.from_graph(b.graph()))
+    starts = {
+        name: run.explain(np.array([[2.0]]), method(f"{name}:neuron_selection=all"))
+        .layers["logits"]
+        .relevance
+        for name in ("lrp.z", "gradient", "deep_taylor")
+    }
+    assert {name: start.tolist() for name, start in starts.items()} == {
+        "lrp.z": [[8, -4]],
+        "gradient": [[1, 1]],
+        "deep_taylor": [[8, 0]],
+    }
+
+
+def test_every_output_takes_no_target() -> None:
+    with pytest.raises(InvalidInputError, match="explains every output, found a target of 1 beside it"):
+        harness.explain(one_layer(), X, "lrp.z:neuron_selection=all", backend="oracle", target=1)
+
+
+def test_a_candidate_that_selects_one_where_all_are_explained_is_named() -> None:
+    chosen = harness.backend_from_function(
+        "one", lambda twin, x, target, method: first_class(twin, x), "torch", layers="gradient"
+    )
+    diagnosis = harness.diagnose(one_layer(), X, "gradient:neuron_selection=all", candidate=chosen)
+    assert (diagnosis.stage, diagnosis.cause) == ("head", "output-seed")
+    assert "starts from one instead of one at every class" in diagnosis.explanation
+
+
+def first_class(twin: Any, x: Any) -> Any:
+    x.requires_grad_()
+    twin(x)[:, 0].sum().backward()
+    return x.grad
+
+
 def test_only_the_output_layer_takes_maxima_and_json_keeps_it() -> None:
     plain, chosen = (
         method(f"lrpz_alpha_2_beta_1{tail}") for tail in ("", ":neuron_selection=max_activation")
@@ -105,6 +149,7 @@ def test_only_the_output_layer_takes_maxima_and_json_keeps_it() -> None:
     ("name", "error", "text"),
     [
         ("lrp_z:neuron_selection=largest", UnknownNameError, "neuron_selection"),
+        ("lrp_z:neuron_selection=all", UnknownNameError, "neuron_selection"),
         ("epsilon_plus:neuron_selection=max_activation", InvalidInputError, "not of Zennit"),
         ("lrp.z:neuron_selection=index,neuron_selection_mode=index", InvalidInputError, "one parameter"),
     ],

@@ -76,6 +76,13 @@ def test_relevance_is_kept_at_every_layer(library: PeerBackend) -> None:
     np.testing.assert_array_equal(trace.layers["input"].relevance, trace.attribution)
 
 
+def test_without_a_selection_every_output_is_explained(library: PeerBackend) -> None:
+    """R = (7, 3), R / z is one at both: hidden (5*1, 1*(2 + 3)); x: 1*(5/5 - 5/1) = -4 and 2*(2*5/5 + 5/1) = 14."""
+    trace = _run(library, _two_layers(), [[1, 2]], "lrp.z:neuron_selection_mode=all")
+    np.testing.assert_allclose(trace.layers["hidden"].relevance, [[5, 5]], rtol=1e-15)
+    np.testing.assert_allclose(trace.attribution, [[-4, 14]], rtol=1e-15)
+
+
 def _with_biases() -> PortedModel:
     """Two positions of two channels, a convolution of width one with a bias, the logits their sums by channel."""
     b = Builder("with_biases", (2, 2))

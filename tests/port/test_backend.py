@@ -86,9 +86,7 @@ def test_importing_the_backends_imports_no_framework():
 def test_adapters_refuse_what_they_cannot_run():
     with pytest.raises(ValueError, match="mine: the composite must be callable, found int"):
         backend_from_composite("mine", 3)
-    with pytest.raises(
-        ValueError, match="mine: head must be 'logit', 'one', 'relu_logit' or None, found 'two'"
-    ):
+    with pytest.raises(ValueError, match=r"mine: head must be 'logit', .*'relu_logits' or None, found 'two'"):
         backend_from_composite("mine", print, head="two")
     with pytest.raises(KeyError, match="unknown framework 'pytorch'; did you mean 'torch'"):
         backend_from_function("mine", print, "pytorch")

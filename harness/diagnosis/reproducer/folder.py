@@ -145,7 +145,8 @@ def _at_an_end(
     method = evidence.method
     if finding.stage == "head":
         compared = f"the relevance that {method.name} starts from at the output of {graph.name}"
-        specified = f"head {method.head!r}: zero but at the target."
+        where = "at every class" if method.explains_all else "zero but at the target"
+        specified = f"head {method.head!r}: {where}."
         formula = formulas.head_formula(method)
     else:
         compared = f"what {method.name} does with the relevance of the input of {graph.name}"

@@ -58,6 +58,12 @@ _HEADS = {
     "one": "1.0",
     "relu_logit": "np.maximum(logits[rows, target], 0.0)",
 }
+#: Those of every class.
+_WHOLE_HEADS = {
+    "logits": "logits",
+    "ones": "np.ones_like(logits)",
+    "relu_logits": "np.maximum(logits, 0.0)",
+}
 _POSTPROCESSES = {
     "none": "relevance",
     "times_input": "relevance * x",
@@ -87,6 +93,8 @@ def head_formula(method: Method) -> str | None:
     None for a start of DLBacktrace that is not at the target alone.
     """
     head = method.head
+    if head in _WHOLE_HEADS:
+        return _function(f"logits = x\nreturn [{_WHOLE_HEADS[head]}]")
     if not isinstance(head, BacktraceStart):
         value = _HEADS[head]
     elif head.task != "classification" or head.part == "against":

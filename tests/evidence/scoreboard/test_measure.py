@@ -86,7 +86,7 @@ def test_a_candidate_that_does_not_come_back_costs_its_row_the_limit_and_no_more
     started = time.monotonic()
     facts = measure(ROW, model, X, candidate(endless), limit_s=1)
     assert time.monotonic() - started < 30
-    assert (facts["state"], facts["note"], facts["limit_s"]) == ("fail", "no result within 1 s", 1)
+    assert (facts["state"], facts["note"], facts["limit_s"]) == ("late", "no result within 1 s", 1)
 
 
 def test_what_is_not_explained_in_time_says_how_far_apart_the_two_are(model, monkeypatch):

@@ -11,8 +11,8 @@ from tests.peers.library import needs
 REPORTS = sorted(FOLDER.glob("*.md"))
 
 
-def test_there_are_ten_of_them():
-    assert len(REPORTS) == 10
+def test_there_are_thirteen_of_them():
+    assert len(REPORTS) == 13
 
 
 @pytest.mark.parametrize("path", REPORTS, ids=lambda path: path.stem)

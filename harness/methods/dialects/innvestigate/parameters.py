@@ -7,8 +7,9 @@ from typing import Literal
 
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.graph import WEIGHTED_KINDS
+from harness.methods.backtrace_rules import BacktraceStart
 from harness.methods.composite import Assignment
-from harness.methods.definition import Method
+from harness.methods.definition import AT_ALL, Method
 from harness.methods.entries import Parameters, bounds, choice, whole
 from harness.methods.rules import (
     AlphaBeta,
@@ -125,9 +126,14 @@ def activation_layers(
 
 
 def selecting(method: Method, selection: str) -> Method:
-    """``method`` with a `neuron_selection_mode`: "index", or "max_activation", the library's default.
+    """``method`` with a `neuron_selection_mode`: "index", "all", or "max_activation", the library's default.
 
     The largest output of the input is explained, in all runs of integrated gradients and SmoothGrad
-    (`AugmentReduceBase.analyze`).
+    (`AugmentReduceBase.analyze`). With "all" nothing is selected (`AnalyzerNetworkBase._prepare_model`): every output
+    starts with what the target would have.
     """
+    if selection == "all":
+        return (
+            method if isinstance(method.head, BacktraceStart) else replace(method, head=AT_ALL[method.head])
+        )
     return replace(method, selection="input_maximum") if selection == "max_activation" else method

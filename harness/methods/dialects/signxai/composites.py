@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from harness.errors import UnknownNameError
 from harness.graph import SUM_KINDS, WEIGHTED_KINDS
 from harness.methods.composite import Assignment, Composite
 from harness.methods.definition import Method
@@ -67,6 +68,8 @@ def selecting(method: Method, selection: str) -> Method:
 
     Then every run explains its own largest output, and alpha-beta at the output layer takes its sums' own maxima.
     """
+    if selection == "all":
+        raise UnknownNameError(f"{method.name}: neuron_selection", selection, ("index", "max_activation"))
     if selection != "max_activation":
         return method
     assignments: list[Assignment] = []

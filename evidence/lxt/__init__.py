@@ -1,0 +1,7 @@
+"""AttnLRP and CP-LRP by lxt 2.1 itself against the reference; writes `reports/lxt.md`.
+
+    python -m evidence.lxt
+
+`cases` says what is asked, `torchvision_side` runs lxt on torchvision's vision transformer, `page` writes what was
+measured.
+"""
