@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from harness.diagnosis import Diagnosis, Finding, diagnose
     from harness.engine import compare
     from harness.errors import HarnessError
+    from harness.loaded import LoadedModel, LoadedPair
     from harness.trace import Trace, load_trace
 
 _HOME = {
@@ -44,6 +45,7 @@ _HOME = {
     "harness.engine": ("compare",),
     "harness.diagnosis": ("Diagnosis", "Finding", "diagnose"),
     "harness.errors": ("HarnessError",),
+    "harness.loaded": ("LoadedModel", "LoadedPair"),
     "harness.trace": ("Trace", "load_trace"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -53,6 +55,8 @@ __all__ = [
     "Diagnosis",
     "Finding",
     "HarnessError",
+    "LoadedModel",
+    "LoadedPair",
     "NoiseFloor",
     "Trace",
     "backend_from_composite",
@@ -73,6 +77,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a public name on first use (PEP 562)."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("xai-harness")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'harness' has no attribute {name!r}")
     value = getattr(import_module(_MODULE_OF[name]), name)
@@ -81,4 +89,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    """The public names alone: what completion in a notebook shows."""
+    return sorted(__all__)
