@@ -71,7 +71,7 @@ def main() -> None:
     options.add_argument("--out", type=Path)
     chosen = options.parse_args()
     names = read_names(chosen.names)[:: chosen.every]
-    model = load_model(chosen.model)
+    model: Any = load_model(chosen.model)
     x, _ = chosen_input(model, None)
     target = backend_named("tensorflow").prepare(model, "float32").logits(x).argmax(axis=1)  # type: ignore[attr-defined]
     result = {

@@ -36,7 +36,7 @@ def measure(name: str, methods: tuple[str, ...], dtype: str) -> list[dict[str, A
     """A row a method: what was estimated and what it took."""
     sides = [backend_named("tensorflow"), backend_named("torch")]
     machine = measured_machine(sides[0], sides[1], dtype, Store())
-    model = load_model(name)
+    model: Any = load_model(name)
     x, _ = chosen_input(model, None)
     rows = []
     for each in methods:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from harness.engine import compare
     from harness.errors import HarnessError
     from harness.queries import Queries, explain_many
+    from harness.loaded import LoadedModel, LoadedPair
     from harness.trace import Trace, load_trace
 
 _HOME = {
@@ -46,6 +47,7 @@ _HOME = {
     "harness.diagnosis": ("Diagnosis", "Finding", "diagnose"),
     "harness.errors": ("HarnessError",),
     "harness.queries": ("Queries", "explain_many"),
+    "harness.loaded": ("LoadedModel", "LoadedPair"),
     "harness.trace": ("Trace", "load_trace"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -55,6 +57,8 @@ __all__ = [
     "Diagnosis",
     "Finding",
     "HarnessError",
+    "LoadedModel",
+    "LoadedPair",
     "NoiseFloor",
     "Queries",
     "Trace",
@@ -77,6 +81,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a public name on first use (PEP 562)."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("xai-harness")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'harness' has no attribute {name!r}")
     value = getattr(import_module(_MODULE_OF[name]), name)
@@ -85,4 +93,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    """The public names alone: what completion in a notebook shows."""
+    return sorted(__all__)

@@ -16,6 +16,7 @@ from harness.backends import (
 )
 from harness.case import Case
 from harness.engine import engine
+from harness.loaded import LoadedModel, LoadedPair
 from harness.methods import CATALOGUE, Method
 from harness.methods import method as method_named
 from harness.trace import Trace
@@ -27,7 +28,7 @@ def load_model(
     example: Any = None,
     axes: Sequence[str] | None = None,
     output: str | int | tuple[Any, ...] | None = None,
-) -> Any:
+) -> LoadedModel:
     """Make a `PortedModel` of a zoo name, an ``.onnx``, ``.keras`` or ``.h5`` path, a ``keras.Model``, an
     ``onnx.ModelProto``, or a ``torch.nn.Module`` (with ``example``, an input for it).
 
@@ -38,7 +39,10 @@ def load_model(
     itself: the source's own output is compared with that of both twins. Raises UnknownNameError,
     UnsupportedLayerError, and ModelSourceError for what is no model or computes something else than was read.
     """
-    return model_plugin("load_model")(source, name=name, example=example, axes=axes, output=output)
+    model: LoadedModel = model_plugin("load_model")(
+        source, name=name, example=example, axes=axes, output=output
+    )
+    return model
 
 
 def load_pair(
@@ -47,16 +51,17 @@ def load_pair(
     layer_map: Mapping[str, str] | None = None,
     example: Any = None,
     name: str | None = None,
-) -> Any:
+) -> LoadedPair:
     """Align a Keras and a torch model that were ported by hand, by their weights, and verify them on their outputs.
 
     ``layer_map`` (Keras layer name to torch module path) wins over what the weights say. ``example``:
     an input to verify on, (batch, *input_shape); random if left out. ``name``: what the pair is called
     (default: the Keras model's name).
     """
-    return model_plugin("load_pair")(
+    pair: LoadedPair = model_plugin("load_pair")(
         keras_model, torch_module, layer_map=layer_map, example=example, name=name
     )
+    return pair
 
 
 def explain(

@@ -22,7 +22,7 @@ def info_command(as_json: AsJson = False) -> None:
     """Show the kinds of what is kept: how many entries of each, their bytes, and where they are."""
     from harness.engine import Store
     from harness.files import cache_folder
-    from harness.terminal import print_json, print_table
+    from harness.terminal import print_json, print_table, size_text
 
     root, store = cache_folder(), Store()
     recordings, peers = root / "recordings", root / "peers"
@@ -32,15 +32,17 @@ def info_command(as_json: AsJson = False) -> None:
         "models": (root, _folders(root, r".+-\d[\d.]*")),
         "peers": (peers, _folders(peers, r".+-[0-9a-f]{12}")),
     }
+    sizes = [_bytes(entries) for _, entries in counts.values()]
     rows = [
-        {"kind": kind, "entries": len(entries), "bytes": _bytes(entries), "place": str(place)}
-        for kind, (place, entries) in counts.items()
+        {"kind": kind, "entries": len(entries), "bytes": size, "place": str(place)}
+        for (kind, (place, entries)), size in zip(counts.items(), sizes, strict=True)
     ]
     if as_json:
         print_json({"limit": store.limit, "kinds": rows}, indent=1)
         return
-    print_table(rows, ("kind", "entries", "bytes", "place"))
-    print(f"Results are kept up to {store.limit} bytes; to remove them: xai-harness cache prune")
+    shown = [{**row, "size": size_text(size)} for row, size in zip(rows, sizes, strict=True)]
+    print_table(shown, ("kind", "entries", "size", "place"))
+    print(f"Results are kept up to {size_text(store.limit)}; to remove some: xai-harness cache prune")
 
 
 @app.command("prune")
@@ -65,7 +67,7 @@ def prune_command(
     from harness.engine import Store
     from harness.errors import InvalidInputError
     from harness.files import byte_count
-    from harness.terminal import print_json
+    from harness.terminal import print_json, size_text
 
     if everything and (limit is not None or older_than is not None):
         raise InvalidInputError("--all leaves nothing for --limit or --older-than; leave out one of them")
@@ -79,7 +81,7 @@ def prune_command(
     if as_json:
         print_json({"results": len(removed), "bytes": size, "folder": store.folder, "peers": gone})
         return
-    print(f"results: {len(removed)} removed, {size} bytes; {store.folder}")
+    print(f"results: {len(removed)} removed, {size_text(size)}; {store.folder}")
     for folder in gone:
         print(f"removed {folder}")
     if peers:

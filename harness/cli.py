@@ -207,7 +207,8 @@ def main() -> None:
             print(error.ctx.get_help())
             sys.exit(2)
         where = error.ctx.command_path if error.ctx else "xai-harness"
-        _fail(f"{error.format_message().rstrip('.')}; see: {where} --help")
+        message = error.format_message().rstrip(".")
+        _fail(f"{message}{' See' if message.endswith('?') else '; see'}: {where} --help")
     except (typer.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         sys.exit(130)

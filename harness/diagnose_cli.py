@@ -63,8 +63,9 @@ def diagnose_command(
     from harness.runner.one import document_of_diagnosis
 
     named_model, method = one_case(words, model_keras, model_torch)
-    if out is not None:
-        require_folder(out)
+    for option, folder in (("--out", out), ("--reproduce", reproduce)):
+        if folder is not None:
+            require_folder(folder, option)
     usual = defaults_of(method_named(method))
     reference, candidate = reference or usual.reference, candidate or usual.candidate
     given = read_array(input_file)

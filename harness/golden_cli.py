@@ -184,7 +184,12 @@ def list_command(
     if as_json:
         print_json({"goldens": rows, "problems": problems, "leftovers": list(inspected.leftovers)}, indent=1)
     else:
-        print_table(rows, ("golden", "kB", "shared kB"))
+        if rows:
+            print_table(rows, ("golden", "kB", "shared kB"))
+        else:
+            print(
+                printable(f"no golden under {root} is selected; record some with: xai-harness golden record")
+            )
         for problem in inspected.problems:
             print(printable(f"{problem.kind}: {problem.name}: {problem.message}"))
     raise typer.Exit(1 if inspected.problems else 0)

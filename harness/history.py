@@ -45,7 +45,8 @@ def read_history(path: Path) -> pandas.DataFrame:
         table = pandas.read_parquet(path)
     except (OSError, ValueError) as error:
         raise InvalidInputError(
-            f"{path} is no readable Parquet file ({' '.join(str(error).split())[:200]})"
+            f"{path} is no readable Parquet file ({' '.join(str(error).split())[:200]}); "
+            "name the history of the nights with --file"
         ) from None
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:

@@ -130,7 +130,9 @@ def _show(inspection: Inspection) -> None:
         for advice, count in advices.items():
             _say(f"What to do{f' ({count} of them)' if len(advices) > 1 else ''}: {advice}")
         return
-    _say(f"{inspection.model} does not load: {inspection.refused}")
+    # A sentence about a file begins with its name.
+    why = inspection.refused.removeprefix(f"{inspection.model}: ")
+    _say(f"{inspection.model} does not load: {why}")
 
 
 def _say(line: str) -> None:

@@ -40,17 +40,23 @@ def install_command(name: Name, as_json: AsJson = False) -> None:
 
 @app.command("list")
 def list_command(as_json: AsJson = False) -> None:
-    """List the peers: pinned version, whether each can be used, and its interpreter."""
+    """List the peers: name, pinned version, whether each can be used, and its interpreter or what to do."""
     from harness.peers import status
-    from harness.terminal import print_json
+    from harness.terminal import print_json, print_table
 
     rows = status()
     if as_json:
         print_json(rows, indent=1)
     else:
-        for row in rows:
-            where = f"{row['python']} ({row['source']})" if row["available"] else row["note"]
-            print(f"{row['requirement']:<22}{where}")
+        shown = [
+            {
+                **row,
+                "pinned": row["requirement"],
+                "interpreter": f"{row['python']} ({row['source']})" if row["available"] else row["note"],
+            }
+            for row in rows
+        ]
+        print_table(shown, ("name", "pinned", "available", "interpreter"))
 
 
 @app.command("remove")

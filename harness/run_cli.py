@@ -257,19 +257,19 @@ def default_folder(
     return Path("reports") / "runs" / f"{name}-{as_file_name(reference)}-{as_file_name(candidate)}{ending}"
 
 
-def require_folder(folder: Path) -> None:
-    """Raise InvalidInputError before the first case where the report could not be left in ``folder``."""
+def require_folder(folder: Path, option: str = "--out") -> None:
+    """Raise InvalidInputError before the first case where nothing could be left in ``folder``, named by ``option``."""
     if folder.exists() and not folder.is_dir():
-        raise InvalidInputError(f"--out {folder} is a file; name a folder")
+        raise InvalidInputError(f"{option} {folder} is a file; name a folder")
     standing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     if not standing.is_dir():
-        raise InvalidInputError(f"--out {folder}: {standing} is a file; name another folder")
+        raise InvalidInputError(f"{option} {folder}: {standing} is a file; name another folder")
     try:
         with tempfile.NamedTemporaryFile(dir=standing, prefix=".xai-harness-"):
             pass
     except OSError as error:
         raise InvalidInputError(
-            f"--out {folder} cannot be written ({error.strerror}: {standing}); name another folder"
+            f"{option} {folder} cannot be written ({error.strerror}: {standing}); name another folder"
         ) from None
 
 

@@ -135,6 +135,14 @@ def print_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
         console.print(Text(text.rstrip(), style="" if place else "bold"))
 
 
+def size_text(count: float) -> str:
+    """``count`` bytes to two digits or three: 950 B, 1.2 kB, 41 MB."""
+    units = ("B", "kB", "MB", "GB")
+    power = next((each for each in range(3) if count < 1000 ** (each + 1)), 3)
+    size = count / 1000**power
+    return f"{size:.{1 if power and size < 10 else 0}f} {units[power]}"
+
+
 def print_json(document: Any, indent: int | None = None) -> None:
     """``document`` as JSON on standard output, whatever numbers are in it."""
     print(json_text(document, indent))

@@ -103,5 +103,5 @@ def cases_of(library: str, group: str, names: tuple[str, ...]) -> Iterator[Model
         for model, x in single_layers():
             yield ModelCases(library, group, model, x, names)
     else:
-        model = load_model(group)
-        yield ModelCases(library, group, model, chosen_input(model, None)[0], names)
+        loaded: Any = load_model(group)
+        yield ModelCases(library, group, loaded, chosen_input(loaded, None)[0], names)

@@ -56,7 +56,7 @@ def padding_as_a_layer(graph: Graph) -> Graph:
 
 
 def _padded_digits() -> Any:
-    model = load_model("digits-cnn")
+    model: Any = load_model("digits-cnn")
     return replace(model, graph=padding_as_a_layer(model.graph))
 
 

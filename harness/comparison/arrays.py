@@ -50,6 +50,8 @@ def judge_arrays(
         floor = unmeasured(dtype)
         notes.append("the noise floor was not measured; verdicts allow for one rounding only")
     elif not isinstance(floor, NoiseFloor):
+        if not 0 <= float(floor) < float("inf"):
+            raise InvalidInputError(f"the floor is {floor!r}; expected a relative L2 distance, 0 or more")
         floor = NoiseFloor(dtype, "given", float(floor))
     row = row_of_arrays(ATTRIBUTION, ATTRIBUTION, named, reference, candidate, floor.of_attribution())
     differs = row.verdict not in ("identical", "equivalent")

@@ -127,8 +127,8 @@ def estimate_command(
     print(f"disk    {prediction.disk / 1e3:.0f} kB a case, in the run's folder and in the store")
     work = prediction.work
     print(
-        f"work    {work.multiply_adds / 1e9:.2f} billion multiply-adds a side, {work.layers} layers, "
-        f"{work.weights / 1e6:.2f} million weights, {work.runs} runs of the network"
+        f"work    {_count(work.multiply_adds)} multiply-adds a side, {work.layers} layers, "
+        f"{_count(work.weights)} weights, {work.runs} run{'' if work.runs == 1 else 's'} of the network"
     )
 
 
@@ -166,3 +166,11 @@ def _show_queries(
     )
     print(f"time    {seconds:.1f} s, {seconds / count:.2f} s a query")
     print(f"memory  {plan.memory / 1e9:.2f} GB at most beside the loaded model")
+
+
+def _count(number: float) -> str:
+    """``number`` as it is read: 17330, 1.3 million, 15 billion."""
+    for size, word in ((1e9, "billion"), (1e6, "million")):
+        if number >= size:
+            return f"{number / size:.3g} {word}"
+    return f"{number:.0f}"

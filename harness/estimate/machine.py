@@ -156,7 +156,7 @@ def _timed(
 ) -> tuple[float, float, float]:
     """Seconds of loading and a first case together, seconds of a later case, bytes of a case's files."""
     began = time.perf_counter()
-    model = load_model(graph)
+    model: Any = load_model(graph)
     x = np.random.default_rng(0).random((1, *model.input_shape), dtype=np.float32)
 
     def case() -> dict[str, Any]:

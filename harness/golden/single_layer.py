@@ -67,7 +67,9 @@ def read_descriptions(path: Path) -> dict[str, dict[str, Any]]:
     except FileNotFoundError:
         raise InvalidInputError(f"{path} does not exist; write one: see docs/goldens.md") from None
     except (OSError, ValueError) as error:
-        raise InvalidInputError(f"{path} is no readable JSON file ({error})") from None
+        raise InvalidInputError(
+            f"{path} is no readable JSON file ({error}); how to write one: docs/goldens.md"
+        ) from None
     if not isinstance(document, dict) or not all(isinstance(each, dict) for each in document.values()):
         raise InvalidInputError(f'{path}: expected {{group: {{"kind": ...}}}}, a layer for each group')
     for group, description in document.items():

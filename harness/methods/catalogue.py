@@ -175,7 +175,7 @@ def _selection(base: str, parameters: dict[str, str]) -> str | None:
         raise InvalidInputError(f"{base}: {' and '.join(given)} are one parameter; give one of them")
     for key, value in given.items():
         if value not in ("index", "max_activation", "all"):
-            raise UnknownNameError(f"{base}: {key}", value, ("index", "max_activation", "all"))
+            raise UnknownNameError(f"value of {key} of {base}", value, ("index", "max_activation", "all"))
         return value
     return None
 

@@ -63,7 +63,7 @@ def choice(name: str, parameters: Parameters, key: str, default: str, among: tup
     """Parameter ``key`` as one of ``among``; raises UnknownNameError."""
     value = parameters.get(key, default)
     if value not in among:
-        raise UnknownNameError(f"{name}: {key}", value, among)
+        raise UnknownNameError(f"value of {key} of {name}", value, among)
     return value
 
 

@@ -49,8 +49,8 @@ class Changes:
             (len(self.improved), "improved"),
             (len(self.broke), "broke"),
             (self.same, "unchanged"),
-            (len(self.new), "only here"),
-            (len(self.gone), "only there"),
+            (len(self.new), "new"),
+            (len(self.gone), "gone"),
         )
         return ", ".join(f"{count} {what}" for count, what in parts if count or what in ("improved", "broke"))
 

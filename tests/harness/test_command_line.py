@@ -15,6 +15,7 @@ import typer
 from harness import cli
 from harness.backends import register_backend
 from harness.errors import MissingFrameworkError
+from harness.terminal import size_text
 from tests.harness.linear_network import GradientBackend
 from tests.peers.library import stand_in
 
@@ -94,6 +95,29 @@ def test_help_says_what_values_are_and_fits_into_80_columns(call, monkeypatch, p
     assert "<" not in out
     assert "{" not in out
     assert "TEXT" not in out or path in (("golden", "record"), ("golden", "import"), ("golden", "prune"))
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (950, "950 B"), (1234, "1.2 kB"), (41182080, "41 MB"), (6.2e9, "6.2 GB")]
+)
+def test_sizes_are_read_at_a_glance(count: float, text: str) -> None:
+    assert size_text(count) == text
+
+
+def test_a_list_of_nothing_says_what_to_do(call) -> None:
+    status, out, _ = call("golden", "list")
+    assert (status, out) == (
+        0,
+        "no golden under golden is selected; record some with: xai-harness golden record\n",
+    )
+
+
+def test_peers_are_listed_by_the_name_that_installs_them(call, own_cache) -> None:
+    status, out, _ = call("peers", "list")
+    assert status == 0
+    head, *lines = out.splitlines()
+    assert head.split() == ["name", "pinned", "available", "interpreter"]
+    assert {"innvestigate", "signxai", "dl-backtrace-torch"} <= {line.split()[0] for line in lines}
 
 
 @pytest.mark.parametrize("what", ["methods", "models", "backends", "doctor"])

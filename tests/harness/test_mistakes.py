@@ -56,7 +56,67 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "a size that is none": (("cache", "prune", "--limit", "much"), "expected a number of bytes"),
     "days below zero": (("cache", "prune", "--older-than", "-1"), "expected a number of days"),
     "a method that does not apply": (("run", *ORACLE, "--method", "grad_cam_timeseries"), "1 spatial axis"),
+    "a parameter of attnlrp that is none": (
+        ("run", "--method", "attnlrp:rule=z"),
+        "unknown parameter of attnlrp 'rule'; there are: bias",
+    ),
+    "a value that attnlrp does not take": (
+        ("run", "--method", "attnlrp:norm=hold"),
+        "unknown value of norm of attnlrp 'hold'; did you mean 'held'?",
+    ),
+    "an epsilon below zero": (
+        ("run", "--method", "cp_lrp:epsilon=-1"),
+        "cp_lrp: epsilon must be 0 or above, found -1",
+    ),
+    "text where DLBacktrace wants a number": (
+        ("run", "--method", "backtrace.default:scaler=much"),
+        "backtrace.default: scaler must be a number, found 'much'",
+    ),
+    "a bench without a method": (("bench", "digits-cnn"), "expected MODEL METHOD"),
+    "a bench that is never timed": (
+        ("bench", "digits-cnn", "lrp.z", "--repeat", "0"),
+        "repeat must be 1 or more",
+    ),
+    "an estimate without a method": (("estimate", "digits-cnn"), "xai-harness estimate MODEL METHOD"),
+    "a watch of no file": (
+        ("watch", "digits-cnn", "lrp.z", "--candidate", "zennit"),
+        "expected FILE.py:NAME, the file that is being mended",
+    ),
+    "a level that is none": (
+        ("--log-level", "loud", "models"),
+        "--log-level 'loud'; expected error, warning, info, debug",
+    ),
+    "a floor below zero": (
+        ("compare", "flat.npy", "flat.npy", "--floor", "-1"),
+        "the floor is -1.0; expected",
+    ),
+    "all and a limit": (("cache", "prune", "--all", "--limit", "1G"), "leave out one of them"),
+    "a command of the cache that is none": (("cache", "clear"), "No such command 'clear'; see: "),
+    "a peer that was never there": (
+        ("peers", "remove", "nosuch"),
+        "unknown peer 'nosuch'; there are: captum",
+    ),
     # Files.
+    "a history that is not there": (("history", "lrp.z", "--file", "no.parquet"), "holds no night yet"),
+    "a history that is none": (
+        ("history", "lrp.z", "--file", "text.txt"),
+        "name the history of the nights with --file",
+    ),
+    "goldens to import without their layers": (("golden", "import", "text.txt"), "Missing option '--layers'"),
+    "layers of goldens that are no JSON": (
+        ("golden", "import", "text.txt", "--layers", "text.txt"),
+        "text.txt is no readable JSON file",
+    ),
+    "layers of goldens that are not there": (
+        ("golden", "import", "no.h5", "--layers", "no.json"),
+        "no.json does not exist; write one",
+    ),
+    "a worklist of a file": (("worklist", "text.txt"), "text.txt holds no report"),
+    "against, but what": (("report", "empty", "--against"), "'--against' requires an argument"),
+    "a reproducer into a file": (
+        ("diagnose", "digits-cnn", "lrp.z", "--reproduce", "text.txt"),
+        "--reproduce text.txt is a file; name a folder",
+    ),
     "a model file that is not there": (("run", *ORACLE[:4], "--model", "no.onnx"), "no.onnx"),
     "an input file that is not there": (("run", *ORACLE, "--input", "no.npy"), "no.npy does not exist"),
     "an input without a batch axis": (("run", *ORACLE, "--input", "flat.npy"), "does not fit"),
@@ -109,6 +169,21 @@ def test_a_mistake_is_one_line_and_exit_status_two(
 
 def test_there_are_forty_of_them() -> None:
     assert len(MISTAKES) >= 40
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("inspect", "no.onnx"), "no.onnx does not load: no such file; check the path"),
+        (("inspect", "text.txt"), "text.txt does not load: a file ending in .txt, expected .onnx, .keras"),
+    ],
+)
+def test_a_model_that_does_not_load_is_what_inspect_is_asked_about(
+    call, place: Path, words, text: str
+) -> None:
+    status, out, err = call(*words)
+    assert (status, err, out.count("\n")) == (1, "", 1)
+    assert out.startswith(text)
 
 
 def test_with_json_the_line_is_a_document_too(call, place: Path) -> None:

@@ -75,6 +75,24 @@ def test_all_takes_in_every_other_extra():
     assert set(re.search(r"\[(.*)\]", everything)[1].split(",")) == set(extras) - {"all"}
 
 
+def test_the_classifiers_claim_the_pythons_that_ci_runs():
+    claimed = [
+        each.rpartition(" ")[2] for each in PROJECT["classifiers"] if re.search(r"Python :: \d+\.\d+$", each)
+    ]
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    (run,) = re.findall(r"python-version: \[(.*)\]", workflow)
+    assert re.findall(r"[\d.]+", run) == claimed
+    assert PROJECT["requires-python"] == f">={claimed[0]}"
+
+
+def slugs(page):
+    """The anchors of a page, as GitHub makes them of its headings."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ +(.*?)\s*$", text, re.MULTILINE)
+    plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", each).lower() for each in headings]
+    return {re.sub(r"[^\w\- ]", "", each).replace(" ", "-") for each in plain}
+
+
 def test_every_make_command_in_the_readme_is_a_target():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
@@ -83,11 +101,24 @@ def test_every_make_command_in_the_readme_is_a_target():
 
 
 @pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name
+    "page",
+    [*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md")), ROOT / "reports" / "README.md"],
+    ids=lambda p: p.relative_to(ROOT).as_posix(),
 )
-def test_every_link_to_a_file_leads_somewhere(page):
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), f"{page.name}: {target}"
+def test_every_link_leads_to_a_file_and_a_heading_that_are_there(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for target, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)", text):
+        leads_to = page.parent / target if target else page
+        assert leads_to.exists(), f"{page.name}: {target}"
+        assert not anchor or anchor in slugs(leads_to), f"{page.name}: {target}#{anchor}"
+
+
+def test_every_page_is_on_the_page_of_pages():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"\]\(([^)#:\s]+)", index))
+    linked |= {target.removeprefix("docs/") for target in re.findall(r"\]\((docs/[^)#:\s]+)", readme)}
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"} <= linked
 
 
 def test_setup_is_not_repeated_and_an_interrupted_one_is(tmp_path):

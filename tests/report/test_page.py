@@ -317,7 +317,7 @@ def test_what_improved_and_what_broke_against_another_run() -> None:
     ]
     assert ([each.method for each in found.new], [each.method for each in found.gone]) == (["new"], ["gone"])
     assert found.same == 1
-    assert found.sentence == "1 improved, 1 broke, 1 unchanged, 1 only here, 1 only there"
+    assert found.sentence == "1 improved, 1 broke, 1 unchanged, 1 new, 1 gone"
 
 
 def test_the_cause_of_most_cases_comes_first_on_the_worklist() -> None:

@@ -77,7 +77,7 @@ def _supports(payload: dict[str, Any], arrays: Arrays) -> Answer:
 
 def _model(payload: dict[str, Any], arrays: Arrays) -> Answer:
     graph, torch_graph, orders = graphs_from_wire(payload, arrays)
-    model = load_model(graph)
+    model: Model = load_model(graph)
     if torch_graph is not None:
         model = Pair(model, load_model(torch_graph), orders)
     if model.digest != payload["digest"]:

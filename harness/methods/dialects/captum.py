@@ -128,7 +128,7 @@ def _rule(name: str, rule: str, parameters: Parameters) -> Rule:
             return ZPlusFast(_STABILIZER, biased)
         case "Identity":
             return Pass()
-    raise UnknownNameError(f"{name}: rule", rule, RULES)
+    raise UnknownNameError(f"rule of {name}", rule, RULES)
 
 
 _MULTIPLY = {

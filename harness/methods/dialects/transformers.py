@@ -96,7 +96,7 @@ _PARAMETERS = {
 ENTRIES = (
     Entry(
         "attnlrp",
-        "LRP",
+        "lrp",
         "Achtibat et al. 2024",
         "Achtibat et al. 2024 (arXiv:2402.05602), propositions 3.1, 3.3 and 3.4",
         _attnlrp,
@@ -104,7 +104,7 @@ ENTRIES = (
     ),
     Entry(
         "cp_lrp",
-        "LRP",
+        "lrp",
         "Achtibat et al. 2024",
         "Ali et al. 2022 (arXiv:2202.07304), section 3.2: attention weights held fixed; named CP-LRP in "
         "Achtibat et al. 2024 (arXiv:2402.05602)",
