@@ -9,6 +9,7 @@ from harness.backends.contract import (
     why_unsupported,
 )
 from harness.backends.handing import graph_of, logits_on_copies, run_on_copies, step_on_copies, to_watch
+from harness.backends.pairs import repeated, shown_of, steps_of
 from harness.backends.protocol import (
     Arrays,
     Backend,
@@ -62,9 +63,12 @@ __all__ = [
     "model_plugin",
     "packages_of",
     "register_backend",
+    "repeated",
     "required",
     "run_on_copies",
+    "shown_of",
     "step_on_copies",
+    "steps_of",
     "to_watch",
     "versions_of",
     "why_unsupported",

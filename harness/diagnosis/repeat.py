@@ -72,7 +72,9 @@ def _differs_from_itself(case: Case, layer: Layer) -> bool:
     run = case.candidate_run.layers
     relevance = run[layer.name].relevance if layer.name in run else None
     inputs = [run[name].activation if name in run else None for name in layer.inputs]
-    if case.candidate_steps is None or relevance is None or any(x is None for x in inputs):
+    if case.candidate_steps is None or not case.method.stepwise:
+        return False
+    if relevance is None or any(x is None for x in inputs):
         return False
     step = case.step(layer, tuple(np.asarray(x) for x in inputs), relevance)
     return not explained(apart(case.observed(step), case.observed(step)), case.least(step))
