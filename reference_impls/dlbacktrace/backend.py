@@ -11,13 +11,14 @@ import numpy as np
 from harness.backends.protocol import Arrays as Explanation
 from harness.backends.protocol import Model
 from harness.checks import require_device
+from harness.divisions import Stage
 from harness.errors import UnsupportedMethodError
 from harness.files import source_digest
 from harness.graph import Graph, Layer
 from harness.methods import BacktraceStart, Backward, Method, Rule
 from harness.steps import Deviation, Formula, ForwardStep, Step
 from reference_impls.deviations import forward as forward_deviations
-from reference_impls.dlbacktrace import deviations, forward, run
+from reference_impls.dlbacktrace import denominators, deviations, forward, run
 from reference_impls.dlbacktrace.contrast import Pair
 from reference_impls.dlbacktrace.rules import RULES, propagate, propagate_pair
 
@@ -56,6 +57,11 @@ class PreparedBacktrace:
         given = tuple(np.asarray(x, self.dtype) for x in inputs)
         received = Pair(*(np.asarray(each, self.dtype) for each in relevances))
         return propagate_pair(layer, given, received, method.composite.rule_for(layer, self.graph))
+
+    def divisions(self, layer: Layer, inputs: Arrays, method: Method) -> tuple[Stage, ...]:
+        """What the rule of ``layer`` divides relevance by, in default mode; see `harness.divisions.Dividing`."""
+        _require_whole(method)
+        return denominators.divisions(layer, inputs, method.composite.rule_for(layer, self.graph))
 
     def carry_out(self, step: Step) -> Arrays:
         """The step in float64; see `harness.steps.Deviating`."""
