@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from harness.diagnosis import Diagnosis, Finding, diagnose
     from harness.engine import compare
     from harness.errors import HarnessError
-    from harness.queries import Queries, explain_many
     from harness.loaded import LoadedModel, LoadedPair
+    from harness.queries import Queries, explain_many
     from harness.trace import Trace, load_trace
 
 _HOME = {

@@ -24,7 +24,8 @@ class Step:
     """From the relevance of a layer's output to that of its inputs.
 
     ``inputs``: (batch, *input shape) each; ``relevance``: (batch, *shape); float64, channels last. ``rule``:
-    the one that the method assigns. ``graph`` and ``method`` say where the layer stands.
+    the one that the method assigns. ``graph`` and ``method`` say where the layer stands. Where a step of ``method``
+    takes two relevances, the batch is there twice (`harness.backends.pairs`).
 
     ``whole``: the step that this one is an excerpt of, where it is one. An excerpt of a convolution is a dense
     layer whose rows are patches: what is taken over the whole input or output (a standard deviation, a mean

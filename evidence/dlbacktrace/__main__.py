@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from evidence.dlbacktrace.measure import distances, flows
+from evidence.dlbacktrace.measure import blocks, distances, flows
 from evidence.dlbacktrace.page import page
 from harness.files import write_text
 
@@ -20,7 +20,7 @@ def main() -> None:
     """Measure and write."""
     speed_file = REPORTS / "dlbacktrace-speed.csv"
     speed = list(csv.DictReader(speed_file.open(encoding="utf-8"))) if speed_file.exists() else []
-    text = page(list(distances()), list(flows()), speed)
+    text = page(list(distances()), list(blocks()), list(flows()), speed)
     write_text(REPORTS / "dlbacktrace.md", text)
     print(f"written: {REPORTS / 'dlbacktrace.md'}")
 

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from evidence.dlbacktrace.cases import Shared, shared_cases
+from evidence.planted_bugs.bugs.networks import NETWORKS
 from harness.api import explain, load_model
 from harness.backends import backend_named
 from harness.engine import engine
 from harness.errors import HarnessError
+from harness.graph import role_in_attention
 from harness.methods import Assignment, BacktraceStart, Composite, Method
 from harness.methods import method as method_named
 from ported_models.model import PortedModel
@@ -46,6 +48,20 @@ class Distance:
     version: str
     distance: float
     raised: str = ""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One of ours against the original on a whole transformer, float64: the layer that is furthest from it, and how far
+    (relative L2). ``layers``: how many are compared; ``attentions``: how many handlers of attention ran.
+    """
+
+    model: str
+    backend: str
+    layers: int
+    attentions: int
+    furthest: str
+    distance: float
 
 
 @dataclass(frozen=True)
@@ -122,6 +138,27 @@ def _of_attention(original: Any) -> Iterator[Distance]:
     for version in OF_ATTENTION:
         backend = original if version == "refactored" else with_torch
         yield _distance("attention", version, expected, lambda: ask(backend, version))  # noqa: B023
+
+
+def blocks() -> Iterator[Block]:
+    """Ours against the original at every layer that it has of two transformers: one with a mask, one trained."""
+    original = backend_named("dl-backtrace")
+    for model in (NETWORKS["encoder-net"](), load_model("vit-digits")):
+        x = np.random.default_rng(24).random((2, *model.input_shape))
+        expected = explain(model, x, METHODS[0], backend=original, dtype="float64")
+        shown = {name: each.relevance for name, each in expected.layers.items() if each.relevance is not None}
+        roles = [role_in_attention(layer, model.graph) for layer in model.graph]
+        for name in OURS:
+            run = explain(model, x, METHODS[0], backend=name, target=expected.target, dtype="float64")
+            apart = {
+                layer: float(
+                    np.linalg.norm(np.asarray(run.layers[layer].relevance) - relevance)
+                    / (np.linalg.norm(relevance) or 1.0)
+                )
+                for layer, relevance in shown.items()
+            }
+            furthest = max(apart, key=lambda layer: apart[layer])
+            yield Block(model.name, name, len(apart), roles.count("scores"), furthest, apart[furthest])
 
 
 def flows() -> Iterator[Flow]:

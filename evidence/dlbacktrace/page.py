@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from evidence.dlbacktrace.measure import NONE, OF_ATTENTION, OURS, VERSIONS, Distance, Flow
+from evidence.dlbacktrace.measure import NONE, OF_ATTENTION, OURS, VERSIONS, Block, Distance, Flow
 
 #: Above this a version is not the same function in float64.
 SAME = 1e-12
@@ -20,6 +20,15 @@ by `python -m evidence.dlbacktrace`.
 Relative L2 distance from `original`; two samples a case, values of both signs. What a version raises is quoted; "none"
 where it has no such handler.
 """
+_BLOCKS = """
+## Transformers
+
+Whole networks in default mode, float64, two samples: the handlers of `original` from layer to layer against ours, at
+every layer that the package has. Attention is one handler of it, which takes query, key and value; ours has a rule at
+each of its two products (`AttentionShare`), and what lies between them is no layer of the package. `encoder-net` has a
+mask and a class token, `vit-digits` is trained and has four heads; both have feed-forward blocks with GELU, layer norm
+and residual additions.
+"""
 _READ = """
 What the figures come from:
 
@@ -28,6 +37,9 @@ What the figures come from:
   to fit.
 - `pytorch` attention does not share the relevance of values, queries and keys anew by their sizes at the end, as
   `original` does; its second version, `pytorch_v2`, does.
+- `original` attention hands a quarter of each head's relevance to its queries, a quarter to its keys and half to its
+  values, each shared by the sizes of what is there: the quotients of its formula fall out of those sums, unless one is
+  kept from 0. A mask therefore changes nothing, given to it (`masked_fill`) or not.
 - All handlers transpose arrays as a whole, so that height comes where width is expected: windows, strides or paddings
   that differ between the axes are exchanged. The backends refuse such layers by name.
 - `original` average pooling pads with minus infinity: each padded window gives NaN. Ours pads with zeros.
@@ -60,7 +72,12 @@ sample.
 """
 
 
-def page(distances: Sequence[Distance], flows: Iterable[Flow], speed: Sequence[Mapping[str, str]]) -> str:
+def page(
+    distances: Sequence[Distance],
+    blocks: Iterable[Block],
+    flows: Iterable[Flow],
+    speed: Sequence[Mapping[str, str]],
+) -> str:
     """The whole page as Markdown."""
     names = [*VERSIONS, "pytorch_v2", *OURS]
     by_case: dict[str, dict[str, Distance]] = {}
@@ -83,6 +100,21 @@ def page(distances: Sequence[Distance], flows: Iterable[Flow], speed: Sequence[M
         _HEAD,
         _table(["version", "the same to 1e-12", "another", "raises", "none"], counts),
         _table(["case", *names], rows),
+        _BLOCKS,
+        _table(
+            ["network", "ours", "layers compared", "attentions", "furthest layer", "relative L2"],
+            [
+                [
+                    each.model,
+                    each.backend,
+                    str(each.layers),
+                    str(each.attentions),
+                    each.furthest,
+                    f"{each.distance:.0e}",
+                ]
+                for each in blocks
+            ],
+        ),
         _READ,
         _table(
             ["network", "method", "negative", "least", "grows at", "times", "because"],
@@ -118,6 +150,11 @@ def _cell(distance: Distance | None) -> str:
     if distance.raised:
         return f"raises {distance.raised}".replace("|", "/").replace("<", "").replace(">", "")
     return f"{distance.distance:.0e}"
+
+
+def _block_cells(block: Block) -> list[str]:
+    counts = str(block.layers), str(block.attentions)
+    return [block.model, block.backend, *counts, block.furthest, f"{block.distance:.0e}"]
 
 
 def _flow_cells(flow: Flow) -> list[str]:

@@ -16,6 +16,7 @@ from harness.backends.handing import (
     to_watch,
     unanswered,
 )
+from harness.backends.pairs import repeated, shown_of, steps_of
 from harness.backends.protocol import (
     Arrays,
     Backend,
@@ -69,9 +70,12 @@ __all__ = [
     "model_plugin",
     "packages_of",
     "register_backend",
+    "repeated",
     "required",
     "run_on_copies",
+    "shown_of",
     "step_on_copies",
+    "steps_of",
     "to_watch",
     "unanswered",
     "versions_of",

@@ -16,6 +16,7 @@ CAPABILITIES = {
     "logits": ("logits",),
     "activations": ("activations",),
     "steps": ("step",),
+    "pairs": ("step_pair",),
     "alone": ("run_alone",),
     "expects": ("expect",),
     "queries": ("run_queries", "query_bytes"),

@@ -85,6 +85,23 @@ class Steps(Protocol):
         ...
 
 
+class PairSteps(Protocol):
+    """Capability "pairs": one layer's own step where it takes two relevances, in DLBacktrace's contrast mode."""
+
+    def step_pair(
+        self,
+        layer: Layer,
+        inputs: tuple[np.ndarray, ...],
+        relevances: tuple[np.ndarray, np.ndarray],
+        method: Method,
+    ) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """For each input of ``layer`` what speaks for the target and what against it, from those of its output.
+
+        Whichever of the two ``method`` shows makes no difference.
+        """
+        ...
+
+
 class Expects(Protocol):
     """Capability "expects": what is asked together can be computed together."""
 

@@ -24,6 +24,7 @@ import numpy as np
 
 from harness.backends.contract import capability
 from harness.backends.handing import step_on_copies, walk_on_copies
+from harness.backends.pairs import repeated, shown_of
 from harness.backends.protocol import Steps, Walks
 from harness.graph import Graph, Layer
 from harness.graph import walk_back as walked
@@ -45,8 +46,8 @@ class Ground(NamedTuple):
 
 def walk_back(prepared: Steps, graph: Graph, run: Trace) -> Iterator[tuple[str, np.ndarray]]:
     """Relevance by layer, output first, by the steps of ``prepared`` on the activations of ``run``."""
-    method = run.method
-    seed = _seed(np.asarray(run.layers[graph.output].activation), run.target, method.head)
+    method, logits = run.method, np.asarray(run.layers[graph.output].activation)
+    seed = np.concatenate([_seed(logits, run.target, part.head) for part in method.parts])
     walks: Walks | None = capability(prepared, "walks")
     if walks is not None:
         activations = {layer.name: np.asarray(run.layers[layer.name].activation) for layer in graph}
@@ -54,11 +55,11 @@ def walk_back(prepared: Steps, graph: Graph, run: Trace) -> Iterator[tuple[str, 
         return
 
     def step(layer: Layer, received: np.ndarray) -> tuple[np.ndarray, ...]:
-        inputs = tuple(np.asarray(run.layers[name].activation) for name in layer.inputs)
+        inputs = tuple(repeated(np.asarray(run.layers[name].activation), method) for name in layer.inputs)
         return step_on_copies(prepared, layer, inputs, received, method)
 
     for layer, received in walked(graph, seed, step, method.composite.rectified_sources(graph)):
-        yield layer.name, received
+        yield layer.name, shown_of(received, method)
 
 
 def _seed(logits: np.ndarray, target: np.ndarray, head: Head) -> np.ndarray:

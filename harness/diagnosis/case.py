@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend, Prepared, Steps, capability, step_on_copies
+from harness.backends import Backend, Prepared, Steps, repeated, step_on_copies, steps_of
 from harness.case import Case as AskedCase
 from harness.comparison.floor import moved_one_ulp, unit_roundoff
 from harness.comparison.summation import longest_sum, rule_terms
@@ -20,7 +20,7 @@ from harness.errors import HarnessError
 from harness.graph import Graph, Layer
 from harness.methods import Method
 from harness.steps import Arrays, Deviating, Step
-from harness.trace import Trace
+from harness.trace import LayerTrace, Trace
 
 #: Errors of a single step beyond these are no rounding of a denominator: not worth measuring for more than once.
 DOUBTFUL = {"float32": np.inf, "float64": 1e-6}
@@ -82,6 +82,30 @@ class Case:
         """Another run of the candidate."""
         return engine().run(self.asked_of_candidate, self.candidate, again=True, keep=False)
 
+    @cached_property
+    def operands(self) -> Mapping[str, LayerTrace]:
+        """By layer, the activations and relevances of the reference's run that steps take.
+
+        Where a step takes two relevances both are there, one behind the other along the batch, and activations twice
+        (`harness.backends.pairs`).
+        """
+        if self.method.stepwise:
+            return self.reference_run.layers
+        runs = [engine().run(self.asked.with_method(part), self.reference) for part in self.method.parts]
+
+        def joined(name: str) -> np.ndarray | None:
+            shown = [run.layers[name].relevance for run in runs]
+            return None if any(each is None for each in shown) else np.concatenate(shown)  # type: ignore[arg-type]
+
+        return {
+            name: replace(
+                layer,
+                activation=None if layer.activation is None else repeated(layer.activation, self.method),
+                relevance=joined(name),
+            )
+            for name, layer in self.reference_run.layers.items()
+        }
+
     @property
     def asked(self) -> AskedCase:
         """What both sides are asked to compute, the reference on the CPU."""
@@ -99,11 +123,8 @@ class Case:
 
     @cached_property
     def candidate_steps(self) -> Steps | None:
-        """The candidate's single steps; None where it has none, or the method's traces do not show what they take."""
-        if not self.method.stepwise:
-            return None
-        steps: Steps | None = capability(self.candidate_prepared, "steps")
-        return steps
+        """The candidate's single steps; None where it has none."""
+        return steps_of(self.candidate_prepared, self.method)
 
     @cached_property
     def candidate_prepared(self) -> Prepared:
@@ -129,7 +150,7 @@ class Case:
         if step.layer.name in self.mended or len(sources) != 1 or not step.relevance.any():
             return None
         (source,) = sources
-        relevance = self.reference_run.layers[source].relevance
+        relevance = self.operands[source].relevance
         return None if relevance is None or len(self.graph.consumers(source)) != 1 else (relevance,)
 
     def observed(self, step: Step) -> Arrays:
@@ -180,7 +201,7 @@ class Case:
         """The reference's single steps in another dtype; None where it has none, or does not compute in it."""
         steps: Steps | None = None
         with suppress(HarnessError):
-            steps = engine().offered(self.asked.in_dtype(dtype), self.reference, "steps")
+            steps = engine().steps(self.asked.in_dtype(dtype), self.reference)
         return steps
 
     @cached_property

@@ -166,7 +166,7 @@ def _single(case: Case) -> Case | None:
 
 def _whole_run(case: Case) -> Iterator[Finding]:
     """What is left where every step is right: how runs are joined, or a candidate that does not show all steps."""
-    if case.candidate_steps is not None:
+    if case.candidate_steps is not None and case.method.stepwise:
         if isinstance(case.method.procedure, IntegratedGradients | Smoothed):
             joined = joined_finding(case)
             if joined is not None:
@@ -234,15 +234,16 @@ def _steps(case: Case, unclear: set[str]) -> Iterator[tuple[Introduced, Explaine
 
     Beside it what the run alone explains: an activation that was overwritten.
     """
-    if not case.method.stepwise:
-        return  # its traces do not show what a step takes
+    # Where a step takes two relevances the candidate's own run, which shows one, says nothing of its steps.
+    shows = case.method.stepwise
     if case.candidate_steps is None:
-        yield from ((each, None) for each in seen(case, case.candidate_run, unclear))
+        if shows:
+            yield from ((each, None) for each in seen(case, case.candidate_run, unclear))
         return
     any_introduced = False
     for each in introduced(case, unclear):
         any_introduced = any_introduced or each.differs
         yield each, None
-    if not any_introduced:
+    if not any_introduced and shows:
         # Between the steps: how shares are summed where several layers read one, and whether activations last.
         yield from between_steps(case, unclear)

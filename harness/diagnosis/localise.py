@@ -62,11 +62,10 @@ def introduced(case: Case, unclear: Collection[str]) -> Iterator[Introduced]:
 
 def introduced_by(case: Case, layer: Layer) -> Introduced | None:
     """The step of ``layer``; None where it has none, or the reference's run does not show its operands."""
-    where = case.reference_run
     if not layer.inputs or _lacks(case, layer):
         return None
-    relevance = where.layers[layer.name].relevance
-    inputs = [where.layers[name].activation for name in layer.inputs]
+    relevance = case.operands[layer.name].relevance
+    inputs = [case.operands[name].activation for name in layer.inputs]
     if relevance is None or any(x is None for x in inputs):
         return None
     kept = _kept(relevance)

@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 
+from harness.backends import repeated, shown_of
 from harness.comparison.floor import moved_one_ulp, unit_roundoff
 from harness.comparison.postprocess import treated
 from harness.diagnosis.attribution import treatment_of
@@ -81,7 +82,7 @@ def proved(case: Case, causes: Causes, layers: bool = False) -> Proof | None:
     ``case``: with the layers as the candidate has them (`Case.with_mended`). ``layers``: whether the relevance of every
     layer is compared as well (`Proof.elsewhere`); else the attribution alone.
     """
-    if not case.method.stepwise:
+    if not case.method.stepwise and case.candidate_steps is None:
         return None
     if not isinstance(case.method.procedure, Backward | IntegratedGradients | Smoothed):
         return None
@@ -214,12 +215,15 @@ class _Walk:
         """The relevance of the input."""
         case = self.case
         rectified = case.method.composite.rectified_sources(case.graph)
+        activations = {name: repeated(each, case.method) for name, each in activations.items()}
         received = np.zeros(0)
-        start = self._start(activations[case.graph.output])
+        start = self._start(shown_of(activations[case.graph.output], case.method))
         begun = case.reference_run.layers[case.graph.output].relevance
-        if begun is not None and np.array_equal(start, begun):
+        if case.method.stepwise and begun is not None and np.array_equal(start, begun):
             start = begun
-        for layer, received in walk_back(case.graph, start, partial(self._step, activations), rectified):
+        walked = walk_back(case.graph, start, partial(self._step, activations), rectified)
+        for layer, relevances in walked:
+            received = shown_of(relevances, case.method)
             if self.compared and not self.elsewhere:
                 self.elsewhere = self._differs(layer, received)
         return received
@@ -229,7 +233,15 @@ class _Walk:
         logits = np.asarray(logits, np.float64)
         if any(each.cause == "softmax-kept" for each in forward):
             return behind_softmax(logits, case.target, case.method.head)
-        return start_of(self.causes.of("head"), logits, case.target, case.method.head)
+        # A cause is about the start that a trace shows.
+        return np.concatenate(
+            [
+                start_of(
+                    self.causes.of("head") if part == case.method else (), logits, case.target, part.head
+                )
+                for part in case.method.parts
+            ]
+        )
 
     def _step(self, activations: Activations, layer: Layer, relevance: np.ndarray) -> Arrays:
         case = self.case

@@ -130,7 +130,9 @@ def _own_step(case: Case, layer: Layer) -> Step | None:
     run = case.candidate_run.layers
     relevance = run[layer.name].relevance if layer.name in run else None
     inputs = [run[name].activation if name in run else None for name in layer.inputs]
-    if case.candidate_steps is None or relevance is None or any(x is None for x in inputs):
+    if case.candidate_steps is None or not case.method.stepwise:
+        return None
+    if relevance is None or any(x is None for x in inputs):
         return None
     return case.step(layer, tuple(np.asarray(x) for x in inputs), relevance)
 

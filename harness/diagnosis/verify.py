@@ -44,6 +44,8 @@ def standing(case: Case, introduced: Introduced, fits: Sequence[Hypothesis]) -> 
 def coupled(case: Case, introduced: Introduced) -> bool:
     """Whether the candidate's step of the first or the last sample changes when the others are not there."""
     step = introduced.step
+    if not case.method.stepwise:
+        return case.coupled  # its batch is there twice
     if case.candidate_steps is None or len(step.relevance) < 2:
         return False
 

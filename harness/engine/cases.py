@@ -22,6 +22,7 @@ from harness.backends import (
     Backend,
     Model,
     Prepared,
+    Steps,
     backend_named,
     capability,
     defaults_of,
@@ -30,6 +31,7 @@ from harness.backends import (
     logits_on_copies,
     required,
     run_on_copies,
+    steps_of,
     to_watch,
     why_unsupported,
 )
@@ -105,6 +107,10 @@ class Engine:
         if name in ("steps", "walks", "programs") and not case.method.stepwise:
             return None
         return capability(self.prepared(case.model, backend, case.dtype, case.device), name)
+
+    def steps(self, case: Case, backend: Backend) -> Steps | None:
+        """The single steps of ``backend`` for ``case``, as `harness.backends.steps_of` has them; None for none."""
+        return steps_of(self.prepared(case.model, backend, case.dtype, case.device), case.method)
 
     def oracle(self, model: Model, method: Method, name: str) -> Any:
         """The oracle of ``method`` with ``model``, for its capability ``name``.

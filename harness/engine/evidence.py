@@ -165,10 +165,8 @@ def _measure_again(engine: Engine, candidate: Trace, reference: Trace, grounds: 
     if all(_within(ground) for ground in grounds.values()):
         return
     case, backend = reference.case, reference.executed_by
-    sides = [
-        (each.model.graph, engine.offered(each, backend, "steps")) for each in (case, *engine.moved(case))
-    ]
-    base, *moved = (walk_back(steps, graph, candidate) for graph, steps in sides)
+    sides = [(each.model.graph, engine.steps(each, backend)) for each in (case, *engine.moved(case))]
+    base, *moved = (walk_back(steps, graph, candidate) for graph, steps in sides if steps is not None)
     for (name, relevance), *otherwise in zip(base, *moved, strict=True):
         if name in grounds:
             floor = max(relative_l2(relevance, other) for _, other in otherwise)
@@ -190,7 +188,7 @@ def _walked_back(
     """
     case, backend = reference.case, reference.executed_by
     graph: Graph = case.model.graph
-    steps = engine.offered(case, backend, "steps")
+    steps = engine.steps(case, backend)
     if not isinstance(run.method.procedure, Backward) or steps is None:
         return
     others, scale = _otherwise_rounded(engine, reference) if measured else ([], 1.0)
@@ -209,9 +207,9 @@ def _otherwise_rounded(engine: Engine, reference: Trace) -> tuple[list[tuple[Gra
     case, backend = reference.case, reference.executed_by
     other = case.in_dtype("float64" if case.dtype == "float32" else "float32")
     try:
-        steps = engine.offered(other, backend, "steps")
+        steps = engine.steps(other, backend)
     except HarnessError:  # it computes in one dtype only
-        moved = [(each.model.graph, engine.offered(each, backend, "steps")) for each in engine.moved(case)]
+        moved = [(each.model.graph, engine.steps(each, backend)) for each in engine.moved(case)]
         return [(graph, steps) for graph, steps in moved if steps is not None], 1.0
     scale = min(1.0, unit_roundoff(case.dtype) / unit_roundoff(other.dtype))
     return [(case.model.graph, steps)] if steps is not None else [], scale

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from harness.errors import MethodDoesNotApplyError
@@ -36,6 +36,8 @@ class TimesSign:
     threshold: float = 0.0
 
 
+#: The relevances of contrast mode.
+_PARTS: tuple[Literal["for", "against"], ...] = ("for", "against")
 #: What Keras makes an 8-bit image of (`array_to_img`); with four channels Pillow would resize premultiplied.
 _IMAGE_CHANNELS = (1, 3)
 #: What is done to the relevance of the input, after all runs are joined, to get the attribution.
@@ -82,6 +84,16 @@ class Method:
         In contrast mode it takes two, of which a trace shows the one that is asked for.
         """
         return not isinstance(self.head, BacktraceStart) or self.head.part == "whole"
+
+    @property
+    def parts(self) -> tuple[Method, ...]:
+        """The methods whose traces show the relevances that a step takes: itself, or the two of contrast mode."""
+        if not isinstance(self.head, BacktraceStart) or self.head.part == "whole":
+            return (self,)
+        return tuple(
+            self if self.head.part == part else replace(self, head=replace(self.head, part=part))
+            for part in _PARTS
+        )
 
     def check(self, graph: Graph) -> None:
         """Whether the method can be run on a network at all.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.api import as_model
-from harness.backends import ORACLE, Backend, Steps, backend_named, required, step_on_copies
+from harness.backends import ORACLE, Backend, Steps, backend_named, defaults_of, required, step_on_copies
 from harness.case import Case
 from harness.comparison.summation import longest_sum
 from harness.divisions import Arrays, Dividing
@@ -34,7 +34,7 @@ def analyse(
     model: Any,
     x: Any,
     method: str | Method,
-    backend: str | Backend = "tensorflow",
+    backend: str | Backend | None = None,
     target: Any = None,
     dtype: str = "float32",
     stabilizers: bool = True,
@@ -43,13 +43,15 @@ def analyse(
 ) -> Stability:
     """Where the relevance of a run becomes extreme or NaN, and why.
 
-    ``model``, ``x``, ``method``, ``backend``, ``target``, ``dtype``: as for `harness.explain`. ``stabilizers``: also
-    try the three stabilizer forms with ``epsilon``, the time of three more runs. ``progress``: what comes next.
+    ``model``, ``x``, ``method``, ``target``, ``dtype``: as for `harness.explain`. ``backend``: None for the reference
+    of the method's family. ``stabilizers``: also try the three stabilizer forms with ``epsilon``, the time of three
+    more runs. ``progress``: what comes next.
 
-    Raises InvalidInputError for a method that is not one backward run, a backend that gives no single steps, an
-    epsilon that is not above 0, and what `harness.explain` raises.
+    Raises InvalidInputError for a method that is not one backward run of one relevance, a backend that gives no single
+    steps, an epsilon that is not above 0, and what `harness.explain` raises.
     """
-    chosen, resolved = backend_named(backend), method_named(method)
+    resolved = method_named(method)
+    chosen = backend_named(defaults_of(resolved).reference if backend is None else backend)
     case = Case.checked(as_model(model), x, resolved, target, dtype)
     model = case.model
     _require_one_run(resolved)
@@ -98,6 +100,11 @@ def _require_one_run(method: Method) -> None:
         raise InvalidInputError(
             f"{method.name} is no single backward run ({type(method.procedure).__name__}): its layers hold what is "
             "made of several runs, or of none, so no step can be taken apart; analyse the method it is built from"
+        )
+    if not method.stepwise:
+        raise InvalidInputError(
+            f"{method.name} carries two relevances, parts of which change places at every layer: neither is conserved, "
+            "and a ledger of one says nothing; analyse backtrace.default"
         )
 
 

@@ -35,7 +35,10 @@ def stability_command(
     ] = None,
     target: Annotated[int | None, typer.Option(help="Class to explain; left out, the largest logit.")] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
-    backend: Annotated[str, typer.Option(help="Backend whose run is analysed.")] = "tensorflow",
+    backend: Annotated[
+        str | None,
+        typer.Option(help="Backend whose run is analysed; left out, the reference of the method's family."),
+    ] = None,
     stabilizers: Annotated[
         bool, typer.Option("--stabilizers/--no-stabilizers", help="Try three stabilizer forms too.")
     ] = True,
@@ -52,6 +55,7 @@ def stability_command(
     from rich.console import Console
     from rich.text import Text
 
+    from harness.backends import defaults_of
     from harness.checks import checked_dtype, read_array
     from harness.runner import chosen_input
     from harness.stability import analyse
@@ -67,7 +71,7 @@ def stability_command(
     x, _ = chosen_input(loaded, given)
     console = Console(stderr=True, highlight=False, markup=False)
     try:
-        named = Sides(in_process, timeout).named(backend)
+        named = Sides(in_process, timeout).named(backend or defaults_of(wanted).reference)
         with named as (chosen,), console.status("starting") as status:
 
             def report(what: str) -> None:

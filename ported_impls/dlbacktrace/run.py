@@ -26,7 +26,7 @@ Start = Callable[[Tensor, Tensor, BacktraceStart], Tensor]
 
 @dataclass(frozen=True)
 class TwinBacktrace:
-    """Satisfies `Prepared`, `Logits` and `Steps`.
+    """Satisfies `Prepared`, `Logits`, `Steps` and `PairSteps`.
 
     ``chunk``: numbers held at once in a step; None for what follows from the shapes. ``propagate`` and ``start``: what
     a step and the beginning are.
@@ -95,14 +95,27 @@ class TwinBacktrace:
         """
         if self._head(method).part != "whole":
             raise UnsupportedMethodError(
-                f"{method.name}: a single step of contrast mode takes both relevances, and a trace shows one; "
-                "compare whole runs, or take backtrace.default"
+                f"{method.name}: a single step of contrast mode takes both relevances; give both to step_pair"
             )
         given, received = tuple(to_twin(x) for x in inputs), (to_twin(relevance),)
         rule = method.composite.rule_for(layer, self.graph)
         with torch.no_grad():
             passed = self.propagate(layer, self._module(layer), given, received, rule, self.chunk)
         return tuple(to_canonical(share) for (share,) in passed)
+
+    def step_pair(
+        self,
+        layer: Layer,
+        inputs: tuple[np.ndarray, ...],
+        relevances: tuple[np.ndarray, np.ndarray],
+        method: Method,
+    ) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """For each input of ``layer`` both relevances of contrast mode."""
+        given, received = tuple(to_twin(x) for x in inputs), tuple(to_twin(each) for each in relevances)
+        rule = method.composite.rule_for(layer, self.graph)
+        with torch.no_grad():
+            passed = self.propagate(layer, self._module(layer), given, received, rule, self.chunk)
+        return tuple((to_canonical(favour), to_canonical(against)) for favour, against in passed)
 
     def _forward(self, x: Tensor) -> dict[str, Tensor]:
         """The output of every layer."""

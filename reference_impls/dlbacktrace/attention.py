@@ -19,14 +19,23 @@ def share(layer: Layer, inputs: Arrays, relevance: np.ndarray, rule: AttentionSh
 
     ``inputs``: (batch, ..., row, in) and (batch, ..., in, column); (batch, ..., column, in) where it is transposed.
     """
+    return back(layer, inputs, relevance / away_from_zero(doubled_product(layer, inputs)), rule)
+
+
+def doubled_product(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """``2 a b``, (batch, ..., row, column)."""
+    first, second = inputs
+    return 2 * (first @ (second.swapaxes(-1, -2) if layer.attributes["transposed"] else second))
+
+
+def back(layer: Layer, inputs: Arrays, quotient: np.ndarray, rule: AttentionShare) -> Arrays:
+    """What both inputs get of ``quotient``, by which the relevance of the product has been divided."""
     first, second = inputs
     of_first, of_second = np.zeros_like(first), np.zeros_like(second)
-    for head in np.ndindex(relevance.shape[:-2]):
+    for head in np.ndindex(quotient.shape[:-2]):
         matrix = second[head].T if layer.attributes["transposed"] else second[head]
-        quotient = relevance[head] / _away_from_zero(2 * (first[head] @ matrix))
-        by_first = first[head] * (quotient @ matrix.T)
-        by_second = matrix * (first[head].T @ quotient)
-        of_first[head] = by_first
+        by_second = matrix * (first[head].T @ quotient[head])
+        of_first[head] = first[head] * (quotient[head] @ matrix.T)
         of_second[head] = by_second.T if layer.attributes["transposed"] else by_second
         if rule.anew in ("first", "both"):
             of_first[head] = _anew(of_first[head], first[head])
@@ -42,7 +51,7 @@ def _anew(relevance: np.ndarray, values: np.ndarray) -> np.ndarray:
     return part * np.maximum(relevance, 0).sum() - part * np.maximum(-relevance, 0).sum()
 
 
-def _away_from_zero(divisor: np.ndarray) -> np.ndarray:
+def away_from_zero(divisor: np.ndarray) -> np.ndarray:
     """``divisor``, or 1e-9 with its sign (0 counts as positive) where it is smaller than that."""
     least = np.where(divisor < 0, -EPSILON, EPSILON).astype(divisor.dtype)
     return np.where(np.abs(divisor) < EPSILON, least, divisor)

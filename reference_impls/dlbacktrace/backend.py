@@ -11,14 +11,16 @@ import numpy as np
 from harness.backends.protocol import Arrays as Explanation
 from harness.backends.protocol import Model
 from harness.checks import require_device
+from harness.divisions import Stage
 from harness.errors import UnsupportedMethodError
 from harness.files import source_digest
 from harness.graph import Graph, Layer
 from harness.methods import BacktraceStart, Backward, Method, Rule
 from harness.steps import Deviation, Formula, ForwardStep, Step
 from reference_impls.deviations import forward as forward_deviations
-from reference_impls.dlbacktrace import deviations, forward, run
-from reference_impls.dlbacktrace.rules import RULES, propagate
+from reference_impls.dlbacktrace import denominators, deviations, forward, run
+from reference_impls.dlbacktrace.contrast import Pair
+from reference_impls.dlbacktrace.rules import RULES, propagate, propagate_pair
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -47,6 +49,19 @@ class PreparedBacktrace:
         given = tuple(np.asarray(x, self.dtype) for x in inputs)
         rule = method.composite.rule_for(layer, self.graph)
         return propagate(layer, given, np.asarray(relevance, self.dtype), rule)
+
+    def step_pair(
+        self, layer: Layer, inputs: Arrays, relevances: tuple[np.ndarray, np.ndarray], method: Method
+    ) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """For each input of ``layer`` both relevances of contrast mode."""
+        given = tuple(np.asarray(x, self.dtype) for x in inputs)
+        received = Pair(*(np.asarray(each, self.dtype) for each in relevances))
+        return propagate_pair(layer, given, received, method.composite.rule_for(layer, self.graph))
+
+    def divisions(self, layer: Layer, inputs: Arrays, method: Method) -> tuple[Stage, ...]:
+        """What the rule of ``layer`` divides relevance by, in default mode; see `harness.divisions.Dividing`."""
+        _require_whole(method)
+        return denominators.divisions(layer, inputs, method.composite.rule_for(layer, self.graph))
 
     def carry_out(self, step: Step) -> Arrays:
         """The step in float64; see `harness.steps.Deviating`."""
@@ -80,8 +95,7 @@ class PreparedBacktrace:
 def _require_whole(method: Method) -> None:
     if isinstance(method.head, BacktraceStart) and method.head.part != "whole":
         raise UnsupportedMethodError(
-            f"{method.name}: a single step of contrast mode takes both relevances, and a trace shows one; "
-            "compare whole runs, or take backtrace.default"
+            f"{method.name}: a single step of contrast mode takes both relevances; give both to step_pair"
         )
 
 

@@ -39,10 +39,12 @@ from reference_impls.deviations.backward.layout import layouts
 from reference_impls.deviations.formats import FORMATS
 from reference_impls.dlbacktrace import pools
 from reference_impls.dlbacktrace.attention_deviations import products
+from reference_impls.dlbacktrace.contrast import Pair
+from reference_impls.dlbacktrace.contrast_deviations import contrasts
 from reference_impls.dlbacktrace.contributions import Contributions
 from reference_impls.dlbacktrace.kernels import Sides, sides_of
 from reference_impls.dlbacktrace.maps import maps_of
-from reference_impls.dlbacktrace.rules import propagate
+from reference_impls.dlbacktrace.rules import propagate, propagate_pair
 
 Arrays = tuple[np.ndarray, ...]
 Subject = Callable[[Step, Arrays], Iterator[Deviation]]
@@ -59,16 +61,32 @@ def carry_out(step: Step) -> Arrays:
         if step.formula is not None:
             result = step.formula(step)
         else:
-            inputs = tuple(np.asarray(x, np.float64) for x in step.inputs)
-            result = propagate(step.layer, inputs, np.asarray(step.relevance, np.float64), step.rule)
+            result = _as_specified(step)
         for change in step.after:
             result = change(step, result)
     return result
 
 
+def _as_specified(step: Step) -> Arrays:
+    inputs, relevance = (
+        tuple(np.asarray(x, np.float64) for x in step.inputs),
+        np.asarray(step.relevance, np.float64),
+    )
+    if step.method.stepwise:
+        return propagate(step.layer, inputs, relevance, step.rule)
+    # Both relevances of contrast mode, one behind the other along the batch.
+    half = len(relevance) // 2
+    received = Pair(relevance[:half], relevance[half:])
+    shares = propagate_pair(step.layer, tuple(x[:half] for x in inputs), received, step.rule)
+    return tuple(np.concatenate(pair) for pair in shares)
+
+
 def deviations(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """What might be done differently, what a rule has as a parameter first, what only describes the result last."""
-    yield from _of((*_OF_RULES, batches, _layouts, _formats, _scales), step, observed)
+    subjects = (*_OF_RULES, batches, _layouts, _formats, _scales)
+    if not step.method.stepwise:
+        subjects = (*contrasts, *_OF_RULES, _layouts, _formats, _scales)
+    yield from _of(subjects, step, observed)
 
 
 def of_places(step: Step, observed: Arrays) -> Iterator[Deviation]:

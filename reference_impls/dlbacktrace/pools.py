@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from harness.graph import Layer
@@ -9,17 +11,28 @@ from harness.methods import LargestShare
 from reference_impls.dlbacktrace.windows import pooling_windows
 
 Arrays = tuple[np.ndarray, ...]
+#: From what relevance is divided to, at each output, to the share of each input.
+Back = Callable[[np.ndarray], Arrays]
 
 
 def by_size(layer: Layer, x: np.ndarray, relevance: np.ndarray) -> np.ndarray:
     """``|x_i| * R / sum of |x|`` over each window, summed over the windows that an input is in."""
-    windows, space = pooling_windows(layer), x.shape[1:-1]
-    counts = windows.counts(space)
-    sizes = windows.pad(np.abs(x))
-    total = sum((windows.met(sizes, offset, counts) for offset in windows.offsets()), np.zeros((), x.dtype))
-    received = relevance.reshape(total.shape)
-    quotient = received / np.where(total == 0, x.dtype.type(1), total)
-    shares = np.zeros_like(sizes)
+    total = sizes_of_windows(layer, x)
+    return sizes_back(layer, x, relevance.reshape(total.shape) / np.where(total == 0, x.dtype.type(1), total))
+
+
+def sizes_of_windows(layer: Layer, x: np.ndarray) -> np.ndarray:
+    """The sum of ``|x|`` of each window, (batch, *windows, channel)."""
+    windows = pooling_windows(layer)
+    counts, sizes = windows.counts(x.shape[1:-1]), windows.pad(np.abs(x))
+    return sum((windows.met(sizes, offset, counts) for offset in windows.offsets()), np.zeros((), x.dtype))
+
+
+def sizes_back(layer: Layer, x: np.ndarray, quotient: np.ndarray) -> np.ndarray:
+    """``|x_i|`` times the ``quotient`` of each window that it is in, summed."""
+    windows = pooling_windows(layer)
+    counts, sizes = windows.counts(x.shape[1:-1]), windows.pad(np.abs(x))
+    quotient, shares = quotient.reshape(len(x), *counts, -1), np.zeros_like(sizes)
     for offset in windows.offsets():
         windows.met(shares, offset, counts)[...] += windows.met(sizes, offset, counts) * quotient
     return windows.unpad(shares)
@@ -57,8 +70,17 @@ def equally(layer: Layer, inputs: Arrays, relevance: np.ndarray) -> Arrays:
 
 def by_size_of_terms(layer: Layer, inputs: Arrays, relevance: np.ndarray) -> Arrays:
     """To each term of a sum its part of the sizes of all; nothing where all are 0."""
-    total = sum((np.abs(x) for x in inputs), np.zeros((), relevance.dtype))
-    quotient = relevance / np.where(total == 0, relevance.dtype.type(1), total)
+    total = sizes_of_terms(inputs)
+    return terms_back(inputs, relevance / np.where(total == 0, relevance.dtype.type(1), total))
+
+
+def sizes_of_terms(inputs: Arrays) -> np.ndarray:
+    """The sum of the sizes of the terms."""
+    return sum((np.abs(x) for x in inputs), np.zeros((), inputs[0].dtype))
+
+
+def terms_back(inputs: Arrays, quotient: np.ndarray) -> Arrays:
+    """The size of each term times ``quotient``."""
     return tuple(_as_input(np.abs(x) * quotient, x) for x in inputs)
 
 

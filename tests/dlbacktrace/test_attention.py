@@ -24,7 +24,7 @@ from tests.dlbacktrace.sides import SIDES, on_port, on_reference
 from tests.dlbacktrace.test_diagnosis import Otherwise
 from tests.peers.library import needs
 
-MODES = ("backtrace.default",)
+MODES = ("backtrace.default", "backtrace.contrast", "backtrace.contrast:part=against")
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What a diagnosis says of ports of DLBacktrace: single steps in default mode, whole runs in contrast mode."""
+"""What a diagnosis says of ports of DLBacktrace, step by step in both modes."""
 
 from __future__ import annotations
 
@@ -64,15 +64,40 @@ def test_a_saturation_that_is_left_out_is_named_at_every_layer_that_has_one() ->
     assert found.residual is not None and found.residual < 1e-12
 
 
-def test_another_reading_of_contrast_mode_is_named_by_a_whole_run() -> None:
+def test_another_reading_of_contrast_mode_is_named_at_the_layer_that_has_it() -> None:
     def change(rule: Rule) -> Rule:
         return Contrast("linear") if rule == Contrast("convolution") else rule
 
     found = harness.diagnose(
         network(), pictures(), "backtrace.contrast", candidate=Otherwise(change), dtype="float64"
     )
+    convolutions = {layer.name for layer in network().graph if layer.traits.convolution}
     (finding,) = found.findings
-    assert (finding.cause, finding.layer) == ("rule-mapping", None)
+    assert finding.cause == "rule-mapping"
+    assert {finding.layer, *finding.also} <= convolutions
+    assert found.left is not None and found.left < 1e-12
+
+
+@pytest.mark.parametrize("part", ["for", "against"])
+def test_a_step_of_contrast_mode_that_takes_one_relevance_for_the_other_is_located(part: str) -> None:
+    """Both relevances of one dense layer are exchanged: whichever of them is shown."""
+    backend = Otherwise(lambda rule: rule)
+    healthy = backend.prepare
+
+    def prepare(model: Any, dtype: str, device: str = "cpu") -> TwinBacktrace:
+        def step(layer: Any, *operands: Any) -> Any:
+            shares = propagate(layer, *operands)
+            return tuple(each[::-1] for each in shares) if layer.name == "logits" else shares
+
+        return replace(healthy(model, dtype), propagate=step)
+
+    backend.prepare = prepare  # type: ignore[method-assign]
+    name = f"backtrace.contrast:part={part}"
+    found = harness.diagnose(network(), pictures(), name, candidate=backend, dtype="float64")
+    (finding,) = found.findings
+    assert (finding.layer, finding.also, finding.cause) == ("logits", (), "rule-mapping")
+    assert "for the target and against it is exchanged" in finding.words
+    assert found.left is not None and found.left < 1e-12
 
 
 def test_contrast_mode_that_differs_in_an_unknown_way_is_found_all_the_same() -> None:
@@ -89,7 +114,8 @@ def test_contrast_mode_that_differs_in_an_unknown_way_is_found_all_the_same() ->
 
     backend.prepare = prepare  # type: ignore[method-assign]
     found = harness.diagnose(network(), pictures(), "backtrace.contrast", candidate=backend, dtype="float64")
-    assert [each.cause for each in found.findings] == ["unknown"]
+    assert {each.cause for each in found.findings} == {"unknown"}
+    assert "logits" in {each.layer for each in found.findings}
     assert not harness.compare(found.case.reference_run, found.case.candidate_run).passed
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import Programs, StepProgram, Steps, capability, step_on_copies
+from harness.backends import Programs, StepProgram, capability, step_on_copies, steps_of
 from harness.comparison.summation import backward_terms, forward_terms
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.measure import apart, explained, movement, summation_floor
@@ -79,7 +79,7 @@ def _candidate(
     """
     reason = "the candidate gives no program of its steps"
     programs: Programs | None = capability(candidate, "programs")
-    steps: Steps | None = capability(candidate, "steps")
+    steps = steps_of(candidate, evidence.method)
     if programs is not None:
         try:
             program = (
