@@ -119,20 +119,24 @@ def _show(inspection: Inspection) -> None:
         return
     if len(inspection.unread) > 1 or inspection.layers:
         _say(
-            f"{inspection.model} does not load: {len(inspection.layers)} layers are read, "
-            f"{len(inspection.unread)} are not:"
+            f"{inspection.model} does not load: {_counted(len(inspection.layers), 'is', 'are')} read, "
+            f"{len(inspection.unread)} not:"
         )
         advices: dict[str, int] = {}
         for sentence in inspection.unread:
             what, _, advice = sentence.partition("; ")
             advices[advice] = advices.get(advice, 0) + 1
-            _say(f"- {what}")
+            _say(f"- {what.removeprefix(f'{inspection.model}: ')}")
         for advice, count in advices.items():
             _say(f"What to do{f' ({count} of them)' if len(advices) > 1 else ''}: {advice}")
         return
     # A sentence about a file begins with its name.
     why = inspection.refused.removeprefix(f"{inspection.model}: ")
     _say(f"{inspection.model} does not load: {why}")
+
+
+def _counted(count: int, one: str, more: str) -> str:
+    return f"{count} layer{'' if count == 1 else 's'} {one if count == 1 else more}"
 
 
 def _say(line: str) -> None:

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from ported_models.maps import Output
 
 SUFFIXES = (".onnx", ".keras", ".h5", ".hdf5")
+#: Files of weights alone, and what reads them.
+_WEIGHTS = {
+    ".pt": "torch.load(path, weights_only=True)",
+    ".pth": "torch.load(path, weights_only=True)",
+    ".safetensors": "safetensors.torch.load_file(path)",
+}
 
 
 def load_model(
@@ -134,14 +140,12 @@ def errors_in_one_line(file: str) -> Iterator[None]:
 def check_file(path: Path) -> None:
     """Raise `ModelSourceError` where ``path`` is no file of a kind that can be read."""
     suffix = path.suffix.lower()
-    if suffix in (".pt", ".pth"):
+    if path.is_dir():
+        raise ModelSourceError(f"{path}: {_of_a_folder(path)}")
+    if suffix in _WEIGHTS:
         raise ModelSourceError(
             f"{path}: a {suffix} file holds weights without a network; build the module, load them with "
-            "module.load_state_dict(torch.load(path, weights_only=True)), and pass the module with example="
-        )
-    if path.is_dir():
-        raise ModelSourceError(
-            f"{path}: a folder, expected a file; load a SavedModel in TensorFlow and save it as .keras"
+            f"module.load_state_dict({_WEIGHTS[suffix]}), and pass the module with example="
         )
     if suffix not in SUFFIXES:
         raise ModelSourceError(
@@ -150,6 +154,23 @@ def check_file(path: Path) -> None:
         )
     if not path.exists():
         raise ModelSourceError(f"{path}: no such file; check the path (working folder: {Path.cwd()})")
+    if path.is_file() and not path.stat().st_size:
+        raise ModelSourceError(f"{path}: an empty file; fetch or export it again")
+
+
+def _of_a_folder(path: Path) -> str:
+    """What is said of a folder: a SavedModel has no layers, unless Keras 2 wrote down which they are."""
+    if not (path / "saved_model.pb").exists():
+        return f"a folder, expected a file ending in {', '.join(SUFFIXES)}"
+    if (path / "keras_metadata.pb").exists():
+        return (
+            "a SavedModel of Keras 2, expected a file; save it as one with "
+            "tf_keras.models.load_model(folder).save('model.keras')"
+        )
+    return (
+        "a SavedModel, which holds a function without layers; save the Keras model that it was exported from with "
+        "model.save('model.keras'), or convert the folder with tf2onnx and load the .onnx file"
+    )
 
 
 def _is_onnx(source: Any) -> bool:

@@ -87,6 +87,7 @@ class _Side:
     activations: Callable[[Any, Graph, np.ndarray], dict[str, np.ndarray]]
 
 
+_NOT_FOLLOWED = "is it changed by a hook or a patched method? write that as a layer"
 #: The packages of the two twins.
 FRAMEWORKS = ("tensorflow", "torch")
 
@@ -220,7 +221,7 @@ def _compare(source: Source, side: _Side, x: np.ndarray, own: np.ndarray) -> Non
     if own.shape != logits.shape:
         raise ModelSourceError(
             f"{source.what}: its own output has shape {own.shape}, that of the {side.framework} twin "
-            f"read from it {logits.shape} (channels last); export the model to ONNX and load that"
+            f"read from it {logits.shape} (channels last); {_NOT_FOLLOWED}"
         )
     removed = source.removed
     compared = as_compared(own, removed)
@@ -279,9 +280,9 @@ def _where(source: Source, side: _Side, x: np.ndarray, bound: float) -> str:
         if watched is None:
             continue
         if watched.shape != other.shape or not apart(watched, other, watched) <= bound:
-            remark = source.remark(layer.name) or "export the model to ONNX and load that"
+            remark = source.remark(layer.name) or _NOT_FOLLOWED
             return f"the first layer that differs is {layer.name!r} ({layer.kind}): {remark}"
-    remark = source.remark(None) or "it is something between them; export the model to ONNX and load that"
+    remark = source.remark(None) or f"it is something between them; {_NOT_FOLLOWED}"
     return f"no layer that can be watched differs: {remark}"
 
 

@@ -17,7 +17,7 @@ from ported_models.onnx.layout import canonical_order, channels_first_order, fea
 from ported_models.onnx.neutral import is_neutral, neutral_to_graph, removed_ending
 from ported_models.onnx.operators import CHANNELS_FIRST, OPERATORS
 from ported_models.onnx.reading import DYNAMIC_BATCH, BatchAxisError, Reading, Tensor, first_output
-from ported_models.onnx.refusals import NO_LAYER, Refusals
+from ported_models.onnx.refusals import Refusals, no_layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class ReadFile:
     (`ported_models.endings`), taken off here. ``removed``: the same, or what a source of this file had and the file
     says was taken off. ``tensors``: by name of a tensor of the file, the layer that gives it and its axes' order.
     ``output``: the name of the output that was read. ``free``: 1 where the file's first axis is no batch, so that one
-    run of it is one sample; else 0.
+    run of it is one sample; else 0. ``assumed``: what was taken for granted of its input's axes, as a sentence.
     """
 
     graph: Graph
@@ -37,12 +37,13 @@ class ReadFile:
     tensors: Mapping[str, Tensor]
     output: str
     free: int = 0
+    assumed: str = ""
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What was read otherwise than files are read as a rule."""
         if not self.free:
-            return ()
+            return (self.assumed,) if self.assumed else ()
         return (
             "the file mixes the first axis of its input with others, so that it is no batch axis: the whole input is "
             "one sample",
@@ -159,7 +160,7 @@ def _foreign(reading: Reading) -> ReadFile:
             reading.unsupported(
                 reading.log_softmax[layer.name], "it stands inside the network, expected at the end only"
             )
-    return ReadFile(graph, ending, ending, reading.tensors, reading.output, reading.free)
+    return ReadFile(graph, ending, ending, reading.tensors, reading.output, reading.free, reading.assumed)
 
 
 def _reader_of(node: onnx.NodeProto) -> Callable[[Reading, onnx.NodeProto], None] | None:
@@ -169,5 +170,5 @@ def _reader_of(node: onnx.NodeProto) -> Callable[[Reading, onnx.NodeProto], None
 def _read(reading: Reading, node: onnx.NodeProto) -> None:
     read = _reader_of(node)
     if read is None:
-        reading.unsupported(node, NO_LAYER)
+        reading.unsupported(node, no_layer(node))
     read(reading, node)

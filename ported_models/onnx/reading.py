@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from harness.errors import HarnessError, ModelSourceError, UnknownNameError, UnsupportedLayerError
-from harness.graph import Layer
+from harness.graph import Layer, in_words
 from ported_models.build import Builder
 from ported_models.limits import LARGEST_LAYER, check_layers
 from ported_models.onnx.folding import too_large
@@ -115,7 +115,7 @@ class Reading:
         self.nodes = needed(graph.node, self.output)
         weights = set(self.constants)
         inputs = [value for value in graph.input if value.name not in weights]
-        self._single("input", [value.name for value in inputs])
+        self._check_inputs([value.name for value in inputs])
         self._uses = Counter(name for node in self.nodes for name in node.input)
         self._uses[self.output] += 1
         self._readers: dict[str, list[onnx.NodeProto]] = {}
@@ -126,6 +126,8 @@ class Reading:
         self._layers = 0
         self._folded, self._given = 0, sum(array.nbytes for array in self.constants.values())
         self.tensors: dict[str, Tensor] = {}
+        #: What was taken for granted of the input's axes, as a sentence; empty where nothing was.
+        self.assumed = ""
         #: By layer, the log-softmax that it was read from, as a softmax.
         self.log_softmax: dict[str, onnx.NodeProto] = {}
         #: Outputs of nodes that an earlier layer has taken in.
@@ -173,6 +175,11 @@ class Reading:
             )
         names = None if axes is None else [axes[axis] for axis in inverse(order)]
         self.builder = Builder(name, shape, names, input_name)
+        if axes is None and not self.free and not first and rank >= 3:
+            self.assumed = (
+                f"no operator says which axes the input {value.name!r} has: it is read as "
+                f"{in_words(self.builder[input_name].axes)}; where that is wrong, name them in the file's order, axes="
+            )
         self.tensors[value.name] = Tensor(input_name, order)
 
     def _sizes_of_example(
@@ -195,13 +202,13 @@ class Reading:
             "file's order)"
         )
 
-    def _single(self, what: str, names: Sequence[str]) -> str:
+    def _check_inputs(self, names: Sequence[str]) -> None:
         if len(names) != 1:
             raise ModelSourceError(
-                f"{self.file}: the graph has {len(names)} {what}s ({', '.join(names)}), expected one; "
-                f"cut the file to one {what}, e.g. with onnx.utils.extract_model"
+                f"{self.file}: the graph has {len(names)} inputs ({', '.join(names)}), expected one; keep the one that "
+                "is to be explained and give each other a fixed value: append it to graph.initializer, under the "
+                "input's name, and take the input out of graph.input"
             )
-        return names[0]
 
     def _output(self, names: Sequence[str], chosen: str | int | None) -> str:
         listed = ", ".join(f"{place}: {name}" for place, name in enumerate(names))

@@ -12,9 +12,15 @@ from ported_models.limits import LARGEST_LAYER
 from ported_models.onnx.layout import canonical_order, channels_first_order
 from ported_models.onnx.reading import Reading, Tensor
 
-NO_LAYER = "the neutral graph has no layer for this operator"
+_NO_LAYER = "the neutral graph has no layer for this operator"
+_CONTROL_FLOW = "it runs a graph of its own, in turns or on a condition, expected one network for every input"
 #: Constants of more numbers are no shapes, which is all that is wanted of them here.
 _LARGEST_SHAPE = 64
+
+
+def no_layer(node: onnx.NodeProto) -> str:
+    """What is said of a node that no operator reads."""
+    return _CONTROL_FLOW if node.op_type in ("If", "Loop", "Scan") else _NO_LAYER
 
 
 class Refusals:
@@ -55,7 +61,7 @@ class Refusals:
         """``node`` reads what is not known; ``no_reader``: no operator of its type is read."""
         if no_reader:
             try:
-                self._reading.unsupported(node, NO_LAYER)
+                self._reading.unsupported(node, no_layer(node))
             except UnsupportedLayerError as error:
                 self._unread.append(str(error))
         self._unknown.update(filter(None, node.output))

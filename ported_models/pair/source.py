@@ -110,7 +110,7 @@ def _double_copy(module: Any) -> Any:
     except (RuntimeError, TypeError) as error:
         raise ModelSourceError(
             f"torch module {type(module).__name__!r} cannot be copied ({str(error).splitlines()[0]}); "
-            "take tensors with a history, locks and open files out of it, or export it to ONNX and load that"
+            "take tensors with a history, locks and open files out of it"
         ) from None
     for child in double.modules():
         for key, value in vars(child).items():
@@ -144,5 +144,5 @@ def check_torch(module: Any, reading: Reading, x: np.ndarray) -> None:
     if not difference <= LAYER_BOUND:
         raise ModelSourceError(
             f"torch module {type(module).__name__!r}: its own output differs by {difference:.3g} relative from "
-            "that of the graph read from it; does it change between calls? otherwise export it to ONNX and load that"
+            "that of the graph; does it change between calls, or is it changed by a hook or a patched method?"
         )

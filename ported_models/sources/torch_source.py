@@ -26,6 +26,7 @@ try:
 except ImportError:
     raise MissingFrameworkError("torch") from None
 
+from ported_models.sources.torch_export import with_way_round
 from ported_models.sources.torch_own import (
     TorchSource,
     checked_axes,
@@ -58,14 +59,17 @@ def from_module(
     inputs) or that computes something else than was read, UnsupportedLayerError for an operation that the
     neutral graph cannot express.
     """
-    reading = read_module(module, example, name, axes)
+    named = None if axes is None else tuple(axes)
+    try:
+        reading = read_module(module, example, name, axes)
+    except UnsupportedLayerError as error:
+        raise with_way_round(error, module, example_tensor(module, example, named)) from None
     model = PortedModel.from_graph(
         reading.graph,
         removed=reading.removed,
         notes=ending_notes(reading.removed),
         source=f"torch module {type(module).__name__}",
     )
-    named = None if axes is None else tuple(axes)
     source = TorchSource(module, example_tensor(module, example, named), reading, _origin(module))
     return noted(model, (*reading.notes, *prove(model, source)))
 

@@ -36,7 +36,7 @@ def _trains(module: nn.Module) -> bool:
 
 
 @contextmanager
-def _as_it_was(module: nn.Module) -> Iterator[None]:
+def as_it_was(module: nn.Module) -> Iterator[None]:
     """Afterwards the module and its submodules have the attributes, parameters and buffers that they had."""
     kept = [
         (members, dict(members))
@@ -182,7 +182,7 @@ def traced(module: nn.Module, example: torch.Tensor, origin: str) -> Trace:
         )
     before = {*vars(module), *module._parameters}
     try:
-        with evaluation(module), _as_it_was(module), torch.no_grad():
+        with evaluation(module), as_it_was(module), torch.no_grad():
             # A module that is itself a torch layer would be traced into; inside a Sequential it is a leaf.
             root = nn.Sequential(module) if is_torchs_own(module) else module
             tracer = _Tracer(example)
@@ -198,7 +198,8 @@ def traced(module: nn.Module, example: torch.Tensor, origin: str) -> Trace:
         reason = (str(error).strip().splitlines() or [""])[0]
         raise ModelSourceError(
             f"{origin}: cannot be traced ({reason}); its forward must not branch or loop on "
-            "the values of tensors: take the branch out, or export the module to ONNX and load that"
+            "the values of tensors: take the branch out (an exported file would "
+            "hold the one side of it that the example takes)"
         ) from None
 
 

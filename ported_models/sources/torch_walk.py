@@ -156,9 +156,7 @@ class Walk:
         kind = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", node.target)
         site = self._site(self.names.free(node.name), node.name, str(kind))
         if operation is None:
-            raise UnsupportedLayerError(
-                f"{site.where} is not supported; replace it, or export the module to ONNX and load that"
-            )
+            raise UnsupportedLayerError(f"{site.where} is not supported; replace it")
         return operation, site
 
     def _check_module(self, kind: type, site: Site) -> None:
@@ -215,7 +213,7 @@ class Walk:
             given = {**parameters(child), **kwargs}
         except ValueError as error:
             raise UnsupportedLayerError(
-                f"{site.where} cannot be read: {error}; write it of supported modules, or export it to ONNX"
+                f"{site.where} cannot be read: {error}; write it of supported modules"
             ) from None
         if getattr(child, "padding_mode", "zeros") != "zeros":
             around = child._reversed_padding_repeated_twice
@@ -249,7 +247,7 @@ class Walk:
             reason = (str(error).strip().splitlines() or [""])[0][:200]
             raise UnsupportedLayerError(
                 f"{site.where} is called in a way that is not supported ({reason}); "
-                "use the arguments of its documentation, or export the module to ONNX"
+                "use the arguments of its documentation"
             ) from None
         if target in table.LOG_SOFTMAX and self.builder.last != before:
             self.log_softmax.add(value.layer)

@@ -133,7 +133,7 @@ class TestInspect:
             ("relu", [8, 8, 3]),
         ]
         status, out, _ = call("inspect", "net.onnx")
-        assert (status, "does not load: 4 layers are read, 2 are not:" in out) == (1, True)
+        assert (status, "does not load: 4 layers are read, 2 not:" in out) == (1, True)
 
     @pytest.mark.tensorflow
     @pytest.mark.torch

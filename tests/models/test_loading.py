@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -114,26 +115,47 @@ def test_an_example_beside_another_source_is_refused() -> None:
     [
         ("missing.onnx", None, "no such file; check the path"),
         ("text.onnx", b"hello", "no ONNX model, or a truncated one"),
-        ("empty.onnx", b"", "no valid ONNX model"),
+        ("empty.onnx", b"", "an empty file; fetch or export it again"),
+        ("empty.h5", b"", "an empty file"),
+        ("empty.keras", b"", "an empty file"),
         ("text.h5", b"hello", "not an HDF5 file"),
         ("weights.pt", b"", r"weights_only=True\)\), and pass the module with example="),
         ("weights.pth", None, r"weights_only=True"),
+        ("weights.safetensors", b"", r"safetensors\.torch\.load_file\(path\)\), and pass the module"),
         ("model.tflite", b"", r"ending in \.tflite, expected \.onnx, \.keras, \.h5, \.hdf5"),
-        ("folder", "folder", "a folder, expected a file"),
+        ("folder", "folder", r"a folder, expected a file ending in \.onnx"),
+        ("saved", "folder saved_model.pb", "a SavedModel, which holds a function without layers"),
+        ("kept", "folder saved_model.pb keras_metadata.pb", r"a SavedModel of Keras 2, .*tf_keras\.models"),
     ],
 )
 def test_what_is_no_model_is_refused_in_one_line(
     name: str, content: bytes | str | None, message: str, tmp_path: Path
 ) -> None:
     path = tmp_path / name
-    if content == "folder":
+    if isinstance(content, str):
         path.mkdir()
+        for inside in content.split()[1:]:
+            (path / inside).touch()
     elif isinstance(content, bytes):
         path.write_bytes(content)
     with pytest.raises(ModelSourceError, match=message) as caught:
         load_model(path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_the_advice_for_a_saved_model_of_keras_2_is_one_that_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tf_keras = pytest.importorskip("tf_keras")
+    model = tf_keras.Sequential([tf_keras.layers.InputLayer((4,)), tf_keras.layers.Dense(2)])
+    model.save(tmp_path / "saved", save_format="tf")
+    with pytest.raises(ModelSourceError) as caught:
+        load_model(tmp_path / "saved")
+    monkeypatch.chdir(tmp_path)
+    (advice,) = re.findall(r"tf_keras\..*\)", str(caught.value))
+    eval(advice, {"tf_keras": tf_keras, "folder": tmp_path / "saved"})
+    assert [layer.kind for layer in load_model(tmp_path / "model.keras").layers] == ["input", "dense"]
 
 
 def test_a_truncated_onnx_file_is_refused(onnx_file: Path) -> None:

@@ -316,3 +316,55 @@ def test_an_ending_that_does_not_make_the_files_output_is_found() -> None:
     read = replace(read_onnx(proto, "net", "net.onnx"), ending="softmax")
     with pytest.raises(ModelSourceError, match="its output is not the softmax of the value before it"):
         OnnxSource(proto, read, "net.onnx").run(np.ones((2, 3), np.float32))
+
+
+def test_the_advice_for_a_file_of_two_inputs_makes_it_one_that_loads() -> None:
+    proto = exported([node("Add", "x z")], ["n", 3])
+    proto.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 3]))
+    proto = onnx.shape_inference.infer_shapes(proto)
+    with pytest.raises(ModelSourceError, match=r"has 2 inputs \(x, z\).*append it to graph\.initializer"):
+        load_model(proto)
+    proto.graph.initializer.append(numpy_helper.from_array(whole_numbers(0, 1, 3), "z"))
+    del proto.graph.input[1]
+    assert [layer.kind for layer in load_model(proto).layers] == ["input", "scale"]
+
+
+def _branch(operator: str) -> onnx.GraphProto:
+    output = helper.make_tensor_value_info("b", TensorProto.FLOAT, ["n", 3])
+    return helper.make_graph([helper.make_node(operator, ["x"], ["b"])], "branch", [], [output])
+
+
+def test_a_network_that_depends_on_a_condition_is_refused_as_that() -> None:
+    nodes = [
+        node("ReduceSum", "x axes", "s", keepdims=0),
+        node("Greater", "s zero", "c"),
+        helper.make_node("If", ["c"], ["y"], then_branch=_branch("Relu"), else_branch=_branch("Tanh")),
+    ]
+    proto = exported(nodes, ["n", 3], {"zero": np.float32(0), "axes": ints(1)})
+    with pytest.raises(UnsupportedLayerError) as caught:
+        load_model(proto)
+    assert "(If): it runs a graph of its own" in caught.value.unread[-1]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "shape", "said"),
+    [
+        ([node("Relu", "x")], ["n", 4, 5], "(batch, time, channel)"),
+        ([node("Relu", "x")], ["n", 4, 5, 3], "(batch, height, width, channel)"),
+        ([node("Relu", "x", "h"), node("GlobalAveragePool", "h")], ["n", 3, 5, 5], ""),
+        ([node("Relu", "x")], ["n", 4], ""),
+    ],
+    ids=["three axes", "four axes", "an operator on channels", "two axes"],
+)
+def test_what_is_assumed_of_axes_is_said(
+    nodes: list[onnx.NodeProto], shape: list[int | str], said: str
+) -> None:
+    (*notes,) = read_onnx(exported(nodes, shape), "read").notes
+    assert len(notes) == bool(said)
+    assert all(f"it is read as {said}; where that is wrong" in note for note in notes)
+
+
+def test_named_axes_are_assumed_no_more() -> None:
+    read = read_onnx(exported([node("Relu", "x")], ["n", 4, 5]), "read", axes=("batch", "channel", "time"))
+    assert read.notes == ()
+    assert (read.graph.input.axes, read.graph.input.shape) == (("batch", "time", "channel"), (5, 4))

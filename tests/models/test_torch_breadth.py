@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.errors import UnsupportedLayerError
+from harness.errors import ModelSourceError, UnsupportedLayerError
+from ported_models import load_model
 from ported_models.sources.torch_source import from_module, read_module
 from tests.models.torch_checks import Function, check
 
@@ -243,3 +246,56 @@ def test_what_the_graph_cannot_express_is_an_error_that_names_it(name: str) -> N
     module, message = REFUSED[name]
     with pytest.raises(UnsupportedLayerError, match=message):
         from_module(module.eval(), torch.zeros(2, 4, 7, 9))
+
+
+class _Addcmul(nn.Module):
+    """``torch.addcmul`` is no operation that is read; torch's exporter writes it as a product and a sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.a(x)
+        return torch.addcmul(y, y, y)
+
+
+def test_the_advice_to_export_is_given_where_the_file_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, example = _Addcmul().eval(), torch.ones(1, 4)
+    with pytest.raises(
+        UnsupportedLayerError, match="is not supported; replace it; or export it with"
+    ) as caught:
+        load_model(module, example=example)
+    monkeypatch.chdir(tmp_path)
+    (advice,) = re.findall(r"torch\.onnx\.export\(.*?False\)", str(caught.value))
+    eval(advice, {"torch": torch, "module": module, "example": example})
+    assert [layer.kind for layer in load_model(tmp_path / "model.onnx").layers][:3] == [
+        "input",
+        "dense",
+        "multiply",
+    ]
+
+
+@pytest.mark.parametrize("function", [nn.functional.softsign, torch.logaddexp2, lambda x: torch.sort(x)[0]])
+def test_the_advice_to_export_is_not_given_where_it_leads_into_another_refusal(function: Any) -> None:
+    class Net(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return function(x, x) if function is torch.logaddexp2 else function(x)
+
+    net = Net()
+    before = dict(vars(net))
+    with pytest.raises(UnsupportedLayerError) as caught:
+        load_model(net, example=torch.ones(1, 4))
+    assert "export" not in str(caught.value)
+    assert vars(net) == before
+
+
+def test_a_branch_on_values_is_not_sent_to_an_exporter_which_would_drop_a_side() -> None:
+    class Net(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(x) if x.sum() > 0 else torch.tanh(x)
+
+    with pytest.raises(ModelSourceError, match="would hold the one side of it that the example takes"):
+        load_model(Net(), example=torch.ones(1, 4))
