@@ -78,7 +78,7 @@ def test_reference_and_port_agree_on_digits(name: str, dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_reference_and_port_agree_on_sentences(name: str, dtype: str) -> None:
     model = harness.load_model("minilm-l6")
-    x = model.examples["text"]()
+    x = model.examples["weather"]()
     reference = harness.explain(model, x, name, target=1, dtype=dtype)
     candidate = harness.explain(model, x, name, "torch", target=1, dtype=dtype)
     assert harness.compare(reference, candidate).passed
