@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.errors import MethodDoesNotApplyError
-from harness.methods import Backward, GradCam, Gradient, Method, Pass
+from harness.methods import Backward, GradCam, Gradient, Method, Pass, Rollout
 from harness.trace import Trace
 
 #: Under this key the provenance of a trace says why its pair is not verified.
@@ -23,7 +23,9 @@ def check_applies(method: Method, model: Any) -> None:
     folded: there is no such layer to apply it to.
     """
     method.check(model.graph)
-    if model.graph.rows_of_input is not None and not isinstance(method.procedure, Backward | GradCam):
+    if model.graph.rows_of_input is not None and not isinstance(
+        method.procedure, Backward | GradCam | Rollout
+    ):
         raise MethodDoesNotApplyError(
             f"{method.name} runs {model.name} on inputs between or beside the given one, and its input is numbers of "
             "rows, which have nothing between them; choose a method of one run, such as gradient or lrp.epsilon"

@@ -20,6 +20,7 @@ from harness.methods import (
     InputPlusNoise,
     IntegratedGradients,
     Method,
+    Rollout,
     Smoothed,
     UniformNoise,
     cam_layer,
@@ -32,6 +33,7 @@ from ported_impls.deep_lift import deep_lift
 from ported_impls.network import Findings, Network, explain_once, gradient_of_sum, look, relevance_of
 from ported_impls.postprocess import of_each_run
 from ported_impls.quadrature import path
+from ported_impls.rollout import rollout
 from ported_impls.statistics import Kind, Statistic
 from ported_impls.torchvision_shim import zennit
 
@@ -58,6 +60,8 @@ def find(
         return deep_lift(network, x, procedure, target, recorded)
     if isinstance(procedure, GradCam):
         return grad_cam(network, x, procedure, target, recorded)
+    if isinstance(procedure, Rollout):
+        return rollout(network, x, procedure, target, recorded)
     logits, _ = look(network, x, ())
     attribution = without_run(procedure, x)
     return Findings(logits, attribution, attribution, None)

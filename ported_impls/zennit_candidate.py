@@ -46,6 +46,7 @@ from harness.methods import (
     InputPlusNoise,
     IntegratedGradients,
     Method,
+    Rollout,
     Sign,
     Smoothed,
     StdEpsilon,
@@ -118,6 +119,8 @@ def missing_counterpart(method: Method) -> str:
     procedure = method.procedure
     if isinstance(procedure, GradCam):
         return "it has no Grad-CAM"
+    if isinstance(procedure, Rollout):
+        return "it has no rollout of attention"
     if isinstance(procedure, DeepLift):
         return "it has no DeepLIFT"
     if isinstance(procedure, InputItself | InputPlusNoise | UniformNoise):

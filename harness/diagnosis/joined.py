@@ -21,6 +21,7 @@ from harness.methods import (
     IntegratedGradients,
     Method,
     Postprocess,
+    Rollout,
     Smoothed,
     gaussian_noise,
 )
@@ -34,6 +35,8 @@ def single_run(method: Method) -> Method | None:
         return method
     if isinstance(procedure, IntegratedGradients | Smoothed):
         return replace(method, procedure=Backward(), postprocess="none")
+    if isinstance(procedure, Rollout):
+        return replace(method, procedure=Backward()) if procedure.gradient else None
     if isinstance(procedure, GradCam):
         return replace(method, composite=GRADIENT, procedure=Backward(), postprocess="none")
     return None

@@ -25,6 +25,7 @@ from harness.methods import (
     Linearized,
     Method,
     Pass,
+    Rollout,
     Rule,
     SignSplit,
     Smoothed,
@@ -101,7 +102,7 @@ def runs_of(method: Method) -> int:
         return 2 * procedure.count
     if isinstance(procedure, GradCam):
         return 2 if procedure.guided else 1
-    return 1 if isinstance(procedure, Backward) else 0
+    return 1 if isinstance(procedure, Backward | Rollout) else 0
 
 
 def products(rule: Rule) -> int:

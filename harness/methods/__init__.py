@@ -39,6 +39,7 @@ from harness.methods.procedures import (
     UniformNoise,
     cam_layer,
 )
+from harness.methods.rollout import Rollout, attention_weights, row_read, tokens_of_places
 from harness.methods.rules import (
     AlphaBeta,
     AlphaBetaOfMaxima,
@@ -122,6 +123,7 @@ __all__ = [
     "Postprocess",
     "Procedure",
     "ReplaceZero",
+    "Rollout",
     "Rule",
     "Saturation",
     "Selection",
@@ -139,6 +141,7 @@ __all__ = [
     "WSquare",
     "Z",
     "ZPlusFast",
+    "attention_weights",
     "baselines",
     "bound_text",
     "cam_layer",
@@ -147,8 +150,10 @@ __all__ = [
     "lrp_composite",
     "method",
     "rectifies_shares",
+    "row_read",
     "same_on",
     "slug",
     "to_json",
+    "tokens_of_places",
     "uniform_noise",
 ]

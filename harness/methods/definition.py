@@ -11,6 +11,7 @@ from harness.methods.backtrace_rules import BacktraceStart
 from harness.methods.composite import Composite
 from harness.methods.later import LATER
 from harness.methods.procedures import Backward, DeepLift, GradCam, Procedure, UniformNoise, cam_layer
+from harness.methods.rollout import Rollout, row_read, tokens_of_places
 
 #: The initial relevance at the target neuron: its logit, one, or the positive part of its logit; zero at every
 #: other neuron. In the plural, the same at every neuron: no target. Or the start of DLBacktrace.
@@ -104,6 +105,9 @@ class Method:
         self._check_activations(graph)
         if isinstance(self.procedure, GradCam):
             self._check_grad_cam(graph, self.procedure)
+        if isinstance(self.procedure, Rollout):
+            tokens_of_places(graph)
+            row_read(graph, self.procedure.rows)
         if isinstance(self.procedure, DeepLift):
             self._check_deep_lift(graph)
         if isinstance(self.procedure, UniformNoise) and len(graph.input.shape) != 3:

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.graph import Graph, Layer
 from harness.methods.later import LATER
+from harness.methods.rollout import Rollout
 
 #: What is done to the result of each single run before the runs are joined.
 Each = Literal["none", "abs", "square"]
@@ -200,6 +201,7 @@ Procedure = (
     | Smoothed
     | DeepLift
     | GradCam
+    | Rollout
     | InputItself
     | InputPlusNoise
     | UniformNoise

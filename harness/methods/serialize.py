@@ -13,13 +13,14 @@ from harness.methods import (
     composite,
     definition,
     procedures,
+    rollout,
     rules,
     stabilizers,
 )
 from harness.methods.definition import Method
 from harness.methods.later import is_left_out
 
-_MODULES = (stabilizers, rules, attention_rules, backtrace_rules, procedures, composite, definition)
+_MODULES = (stabilizers, rules, attention_rules, backtrace_rules, procedures, rollout, composite, definition)
 _CLASSES = {
     name: cls
     for module in _MODULES

@@ -21,12 +21,13 @@ from harness.methods import (
     InputPlusNoise,
     IntegratedGradients,
     Method,
+    Rollout,
     Smoothed,
     UniformNoise,
     gaussian_noise,
     uniform_noise,
 )
-from reference_impls.oracle import deep_lift, forward, grad_cam, quadrature
+from reference_impls.oracle import deep_lift, forward, grad_cam, quadrature, rollout
 from reference_impls.oracle.backward import Activations, Relevances, backward, initial
 from reference_impls.oracle.statistics import Mean, Statistic, Sum, Variance
 
@@ -153,6 +154,17 @@ def _grad_cam(
     return Outcome(*grad_cam.grad_cam(graph, activations, target, method, procedure))
 
 
+def _rollout(
+    graph: Graph,
+    activations: Activations,
+    target: np.ndarray,
+    method: Method,
+    procedure: Rollout,
+) -> Outcome:
+    """See :mod:`reference_impls.oracle.rollout`."""
+    return Outcome(*rollout.rollout(graph, activations, target, method, procedure))
+
+
 def _input_itself(
     graph: Graph,
     activations: Activations,
@@ -194,6 +206,7 @@ PROCEDURES: dict[type, Callable[[Graph, Activations, np.ndarray, Method, Any], O
     Smoothed: _smoothed,
     DeepLift: _deep_lift,
     GradCam: _grad_cam,
+    Rollout: _rollout,
     InputItself: _input_itself,
     InputPlusNoise: _input_plus_noise,
     UniformNoise: _uniform_noise,

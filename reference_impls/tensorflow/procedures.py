@@ -16,6 +16,7 @@ from harness.methods import (
     InputPlusNoise,
     IntegratedGradients,
     Method,
+    Rollout,
     Smoothed,
     UniformNoise,
     gaussian_noise,
@@ -25,6 +26,7 @@ from reference_impls.tensorflow.deep_lift import explain_deep_lift
 from reference_impls.tensorflow.ends import initial_relevance
 from reference_impls.tensorflow.grad_cam import explain_grad_cam
 from reference_impls.tensorflow.layers import Tensor
+from reference_impls.tensorflow.rollout import explain_rollout
 from reference_impls.tensorflow.run import Explained, Forward, Network, run_backward
 from reference_impls.tensorflow.sampling import Kind, explain_sampled
 
@@ -84,6 +86,9 @@ def explain_procedure(
         case GradCam() as procedure:
             initial = start(forward.outputs[graph.output])
             return explain_grad_cam(network, forward, procedure, rules, initial)
+        case Rollout() as procedure:
+            initial = start(forward.outputs[graph.output])
+            return explain_rollout(network, forward, procedure, rules, initial)
         case InputItself():
             return Explained(x, {})
         case InputPlusNoise() as procedure:

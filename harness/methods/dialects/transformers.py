@@ -11,9 +11,10 @@ from __future__ import annotations
 from harness.errors import InvalidInputError
 from harness.graph import AVERAGE_POOLING_KINDS, ELEMENTWISE_KINDS, WEIGHTED_KINDS
 from harness.methods.attention_rules import HeldNorm, ShareProduct, SignSplit, SoftmaxTaylor
-from harness.methods.composite import Assignment, Composite
+from harness.methods.composite import GRADIENT, Assignment, Composite
 from harness.methods.definition import Method
-from harness.methods.entries import Entry, Parameters, choice, flag, number
+from harness.methods.entries import Entry, Parameters, choice, flag, number, whole
+from harness.methods.rollout import Rollout, Rows
 from harness.methods.rules import Gradient, Linearized, Pass, Rule, Z
 from harness.methods.stabilizers import ReplaceZero, SignedEpsilon, Stabilizer
 
@@ -93,6 +94,22 @@ _PARAMETERS = {
     "norm": "layer norm and RMS norm: identity, held (deviation fixed), differentiated; default identity",
 }
 
+
+def _rollout(name: str, parameters: Parameters) -> Method:
+    """Attention followed through the layers, for comparison."""
+    text = parameters.get("rows", "read")
+    rows: Rows = (
+        "mean" if text == "mean" else "read" if text == "read" else whole(name, parameters, "rows", 0, 0)
+    )
+    procedure = Rollout(gradient=name == "gradient_rollout", rows=rows)
+    return Method(name, GRADIENT, head="one", procedure=procedure)
+
+
+_ROWS = {
+    "rows": "the token whose row is read (0 for a class token), mean, or read: what the network goes on with; "
+    "default read"
+}
+
 ENTRIES = (
     Entry(
         "attnlrp",
@@ -110,5 +127,21 @@ ENTRIES = (
         "Achtibat et al. 2024 (arXiv:2402.05602)",
         _cp_lrp,
         _PARAMETERS,
+    ),
+    Entry(
+        "attention_rollout",
+        "Attention",
+        "Abnar and Zuidema 2020",
+        "Abnar and Zuidema 2020 (arXiv:2005.00928), equation 1 and section 3: 0.5 W + 0.5 I, heads averaged",
+        _rollout,
+        _ROWS,
+    ),
+    Entry(
+        "gradient_rollout",
+        "Attention",
+        "Chefer et al. 2021",
+        "Chefer et al. 2021 (arXiv:2103.15679), equations 5 and 6: the positive part of gradient times attention",
+        _rollout,
+        _ROWS,
     ),
 )
