@@ -40,8 +40,11 @@ class Statistic:
             self._squares[name] += deviation
 
     def result(self) -> dict[str, np.ndarray]:
-        """The statistic of every name over the runs that had it."""
+        """The statistic of every name over the runs that had it; after the last run, and once."""
         if self.kind == "sum":
             return dict(self._sums)
         joined = self._sums if self.kind == "mean" else self._squares
-        return {name: array / self._counts[name] for name, array in joined.items()}
+        for name, array in joined.items():
+            array /= self._counts[name]
+        self._sums = {}
+        return joined

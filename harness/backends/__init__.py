@@ -8,13 +8,22 @@ from harness.backends.contract import (
     versions_of,
     why_unsupported,
 )
-from harness.backends.handing import graph_of, logits_on_copies, run_on_copies, step_on_copies, to_watch
+from harness.backends.handing import (
+    graph_of,
+    logits_on_copies,
+    run_on_copies,
+    runs_on_copies,
+    step_on_copies,
+    to_watch,
+)
 from harness.backends.protocol import (
     Arrays,
     Backend,
     Model,
+    OneRun,
     Prepared,
     Programs,
+    Runs,
     StepProgram,
     Steps,
 )
@@ -43,8 +52,10 @@ __all__ = [
     "Arrays",
     "Backend",
     "Model",
+    "OneRun",
     "Prepared",
     "Programs",
+    "Runs",
     "StepProgram",
     "Steps",
     "adapter_plugin",
@@ -64,6 +75,7 @@ __all__ = [
     "register_backend",
     "required",
     "run_on_copies",
+    "runs_on_copies",
     "step_on_copies",
     "to_watch",
     "versions_of",

@@ -19,6 +19,7 @@ CAPABILITIES = {
     "alone": ("run_alone",),
     "expects": ("expect",),
     "walks": ("walk_back",),
+    "runs": ("runs",),
     "programs": ("step_program", "forward_program"),
     "denominators": ("divisions",),
     "deviations": (

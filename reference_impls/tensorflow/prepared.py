@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import collections
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
 
 from harness.arrays import is_frozen
-from harness.backends.protocol import Arrays, Model
+from harness.backends.protocol import Arrays, Model, OneRun
 from harness.graph import Layer
 from harness.methods import (
     GRADIENT,
@@ -24,19 +24,21 @@ from harness.methods import (
     Selection,
     Smoothed,
 )
-from reference_impls.tensorflow.ends import postprocessed
+from reference_impls.tensorflow.ends import initial_relevance, postprocessed
 from reference_impls.tensorflow.layers import Step, Tensor, twin_layer
-from reference_impls.tensorflow.procedures import explain_procedure, explain_runs, statistic_of
+from reference_impls.tensorflow.procedures import explain_procedure, runs_of, statistic_of
 from reference_impls.tensorflow.rules import propagate
 from reference_impls.tensorflow.run import (
     Explained,
     Forward,
     Network,
+    StepsOn,
     forward_of,
     run_backward,
     run_forward,
 )
-from reference_impls.tensorflow.shared import Shared
+from reference_impls.tensorflow.sampling import Joined
+from reference_impls.tensorflow.shared import Beside, Shared
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,6 @@ class Sampling:
 
 #: Bytes of relevance that the backward passes on one input may keep for each other. It changes no result.
 _MOST_SHARED = 200 << 20
-#: Samplings that are kept: methods that share one follow each other in a suite, at most one other between them.
-_KEPT_SAMPLINGS = 2
 
 
 class _Views:
@@ -82,7 +82,7 @@ class _Views:
 
 
 class PreparedTensorFlow:
-    """A model's Keras twin in one dtype; keeps the last forward pass and the last samplings.
+    """A model's Keras twin in one dtype; keeps the last forward pass and the statistics of the last sampling.
 
     Of the backward passes on the last input it keeps what the next may share, and the same of those on the activations
     that :meth:`walk_back` was last given.
@@ -104,9 +104,7 @@ class PreparedTensorFlow:
         self._given: tuple[dict[str, np.ndarray], Forward] | None = None
         self._activations, self._relevances, self._walked = _Views(), _Views(), _Views()
         self._expected: tuple[Method, ...] = ()
-        self._samplings: collections.deque[tuple[Sampling, Explained]] = collections.deque(
-            maxlen=_KEPT_SAMPLINGS
-        )
+        self._sampled: dict[Sampling, Explained] = {}
 
     def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
         """Run ``method`` on ``x``, (batch, *input shape); see `harness.backends.protocol.Prepared`.
@@ -200,27 +198,71 @@ class PreparedTensorFlow:
         self, forward: Forward, which: Input, method: Method, target: np.ndarray, layers: bool
     ) -> Explained:
         """What the method's procedure finds; the statistics of many runs are looked for among the kept ones."""
-        if not isinstance(method.procedure, IntegratedGradients | Smoothed):
-            return explain_procedure(self._network, forward, method, target, layers)
         procedure = method.procedure
-        runs = (method.composite, method.head, method.selection)
-        asked = Sampling(which, target.tobytes(), *runs, procedure, layers)
-        for kept, explained in self._samplings:
-            if asked in (kept, replace(kept, layers=False)):
-                return explained
+        if not isinstance(procedure, IntegratedGradients | Smoothed):
+            return explain_procedure(self._network, forward, method, target, layers)
+        asked = _sampling(which, target, method, procedure, layers)
+        found = self._sampled.get(asked) or self._sampled.get(replace(asked, layers=True))
+        if found is None:
+            for _ in self._sample(forward, asked, method, target):
+                pass
+            found = self._sampled[asked]
+        return found
+
+    def runs(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Iterator[OneRun]:
+        """The runs of a method that joins many; see `harness.backends.protocol.Runs`."""
+        procedure = method.procedure
+        assert isinstance(procedure, IntegratedGradients | Smoothed)
+        which, forward = self._forward_pass(x)
+        asked = _sampling(which, target, method, procedure, layers)
+        for run in self._sample(forward, asked, method, target, beside=True):
+            activations = {name: _array(output) for name, output in run.outputs.items()}
+            yield OneRun(activations, partial(self._walk_beside, run.shared, method, target))
+            del run, activations
+
+    def _walk_beside(
+        self, first: Shared | None, method: Method, target: np.ndarray, activations: Mapping[str, np.ndarray]
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """`OneRun.walk_back`, beside a pass that has left ``first``."""
+        network, output = self._network, self._network.graph.output
+        start = initial_relevance(activations[output], target, method.head, method.selection)
+        shared = None if first is None else Beside(first)
+        forward = Forward(StepsOn(network, activations), activations, shared)
+        rules = method.composite.assign(network.graph)
+        for name, relevance in run_backward(network, forward, rules, output, start):
+            yield name, _array(relevance)
+
+    def _sample(
+        self, forward: Forward, asked: Sampling, method: Method, target: np.ndarray, beside: bool = False
+    ) -> Iterator[Forward]:
+        """The runs of ``asked``; once all were taken, its statistic is kept, and those expected of the same runs.
+
+        ``beside``: another backward pass shares with that of a run.
+        """
         # The memory is needed for the statistics.
-        self._given = None
+        self._sampled, self._given = {}, None
+        self._relevances, self._walked = _Views(), _Views()
         if forward.shared is not None:
             forward.shared.clear()
-        wanted = {statistic_of(procedure): procedure}
+        wanted = {statistic_of(asked.procedure): asked.procedure}
         for other in self._expected:
-            same = (other.composite, other.head, other.selection) == runs
-            if same and isinstance(other.procedure, Smoothed) and _same_runs(other.procedure, procedure):
+            same = (other.composite, other.head, other.selection) == (
+                asked.composite,
+                asked.head,
+                asked.selection,
+            )
+            if (
+                same
+                and isinstance(other.procedure, Smoothed)
+                and _same_runs(other.procedure, asked.procedure)
+            ):
                 wanted[other.procedure.statistic] = other.procedure
-        made = explain_runs(self._network, forward, method, procedure, target, layers, wanted)
-        for kind, each in wanted.items():
-            self._samplings.append((replace(asked, procedure=each), made[kind]))
-        return made[statistic_of(procedure)]
+        joined = Joined(asked.procedure, asked.layers, wanted)
+        x, batch = forward.outputs[self._network.graph.input.name], asked.input.shape[0]
+        shared = partial(self._shared, batch) if beside else lambda: None
+        yield from runs_of(self._network, forward, method, asked.procedure, target, joined, shared)
+        for kind, procedure in wanted.items():
+            self._sampled[replace(asked, procedure=procedure)] = joined.result(kind, x)
 
     def _forward_pass(self, x: np.ndarray) -> tuple[Input, Forward]:
         """Every layer's step on ``x``; the last forward pass if it was on the same values."""
@@ -231,6 +273,17 @@ class PreparedTensorFlow:
             values = tf.constant(x, self._network.dtype)
             self._forward = which, run_forward(self._network, values, self._shared(len(x)))
         return self._forward
+
+
+def _sampling(
+    which: Input,
+    target: np.ndarray,
+    method: Method,
+    procedure: IntegratedGradients | Smoothed,
+    layers: bool,
+) -> Sampling:
+    runs = (method.composite, method.head, method.selection)
+    return Sampling(which, target.tobytes(), *runs, procedure, layers)
 
 
 def _same_runs(one: Smoothed, other: IntegratedGradients | Smoothed) -> bool:
