@@ -115,7 +115,6 @@ class Joined:
         self._source = network.graph.input.name
         self._relevances = {kind: Statistic(kind) for kind in kinds}
         self._attributions = {kind: Statistic(kind) for kind in kinds}
-        self._logits, self._captured = look(network, x, recorded)
 
     def run(
         self,
@@ -139,14 +138,15 @@ class Joined:
 
     def findings(self) -> dict[Kind, Findings]:
         """By kind, after the last run."""
+        logits, captured = look(self._network, self._x, self._recorded)
         procedure, by_kind = self._procedure, {}
         for kind in list(self._relevances):
             inner = self._relevances.pop(kind).result()
             attribution = self._attributions[kind].result()[self._source]
             if isinstance(procedure, IntegratedGradients) and procedure.times_difference:
                 attribution = (self._x - procedure.baseline) * attribution
-            captured = Captured(self._captured.activations, inner)
-            by_kind[kind] = Findings(self._logits, attribution, inner[self._source], captured)
+            shown = Captured(captured.activations, inner)
+            by_kind[kind] = Findings(logits, attribution, inner[self._source], shown)
         return by_kind
 
 

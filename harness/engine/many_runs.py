@@ -173,9 +173,9 @@ def _in_step(
     if None in sides:
         return None
     engine.in_step.clear()  # the memory is needed for the next
-    expected = (each for each in engine.expected(of_reference.model))
     method = _runs_alone(of_reference.method)
-    kinds = {_kind(each) for each in expected if _joins_as(each, method)} | {_kind(of_reference.method)}
+    expected = (each for each in engine.expected(of_reference.model) if _joins_as(each, method))
+    kinds = {_kind(each) for each in (of_reference.method, *expected)}
     joined = JoinedRuns(method, of_reference.model.graph.input.name, kinds)
     watched = to_watch(candidate, of_candidate.model)
     watch = None if watched is None else Watch(watched)
@@ -207,15 +207,22 @@ def _joined(
     seconds = {"reference": 0.0, "candidate": 0.0}
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         while True:
-            one = _timed(reference, seconds, "reference")
             other = _timed(candidate, seconds, "candidate")
+            one = _timed(reference, seconds, "reference")
             if one is None and other is None:
                 break
+            activations = None
             if not why:
-                why = _add(joined, count, one, other, graph, bound, pool)
+                try:
+                    activations = _shown(joined, count, one, other, bound, pool)
+                except _Apart as apart:
+                    why = str(apart)
+            del other  # the activations are copies
+            if activations is not None and one is not None:
+                _add(joined, count, one, activations, pool)
             count += 1
             # Of no side two runs are there at a time.
-            del one, other
+            del one, activations
     if not why and count != joined.count:
         why = f"both sides made {count} runs, expected {joined.count}"
     return InStep(None if why else joined, why and f"no equal ground: {why}", seconds)
@@ -228,41 +235,49 @@ def _timed(runs: Iterator[OneRun], seconds: dict[str, float], side: str) -> OneR
     return run
 
 
-def _add(
+class _Apart(Exception):
+    """Why the reference cannot walk back on what the candidate shows in one run."""
+
+
+def _shown(
     joined: JoinedRuns,
     run: int,
     one: OneRun | None,
     other: OneRun | None,
-    graph: Graph,
     bound: NoiseFloor,
     pool: ThreadPoolExecutor,
-) -> str:
-    """Count in the reference on the candidate's activations in one run; why that cannot be, or an empty string."""
+) -> dict[str, np.ndarray]:
+    """Copies of the candidate's activations, which are the reference's to within rounding. Raises _Apart."""
     if one is None or other is None or run >= joined.count:
-        return f"one side makes {run} runs, expected {joined.count} of both"
+        raise _Apart(f"one side makes {run} runs, expected {joined.count} of both")
     if one.walk_back is None:
-        return "the reference runs no single steps"
-    missing = [layer.name for layer in graph if layer.name not in other.activations]
-    if missing:
-        return f"the candidate shows no activation of {missing[0]!r} in its runs"
+        raise _Apart("the reference runs no single steps")
+    of_one, of_other = one.activations, other.activations
+    for name in of_one:
+        if name not in of_other:
+            raise _Apart(f"the candidate shows no activation of {name!r} in its runs")
 
     def beside(name: str) -> tuple[np.ndarray, float]:
-        shown = other.activations[name]
-        if shown.shape != one.activations[name].shape:
-            return shown, float("inf")
-        values = np.ascontiguousarray(shown)
-        return values, relative_l2(one.activations[name], values)
+        shown = np.array(of_other[name], order="C", copy=True)
+        same_shape = shown.shape == of_one[name].shape
+        return shown, relative_l2(of_one[name], shown) if same_shape else float("inf")
 
-    names = [layer.name for layer in graph]
     activations = {}
-    for name, (values, apart) in zip(names, pool.map(beside, names), strict=True):
+    for name, (values, apart) in zip(of_one, pool.map(beside, of_one), strict=True):
         if not apart <= MULTIPLE * bound.of_activation(name):
-            return (
+            raise _Apart(
                 f"in run {run + 1} of {joined.count} the activations of {name!r} are {apart:.1e} apart, more than ten "
                 "times what the order of summation explains"
             )
         activations[name] = values
+    return activations
+
+
+def _add(
+    joined: JoinedRuns, run: int, one: OneRun, activations: dict[str, np.ndarray], pool: ThreadPoolExecutor
+) -> None:
+    """Count in the reference on ``activations``, those of the candidate."""
+    assert one.walk_back is not None
     added = [pool.submit(joined.add, run, name, relevance) for name, relevance in one.walk_back(activations)]
     for each in added:
         each.result()
-    return ""

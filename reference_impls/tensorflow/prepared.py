@@ -113,8 +113,13 @@ class PreparedTensorFlow:
         UnsupportedMethodError where a rule does not fit a layer, InvalidInputError where the composite has no rule
         for one.
         """
-        which, forward = self._forward_pass(x)
-        return self._arrays(forward, self._explained(forward, which, method, target, layers), method, layers)
+        procedure = method.procedure
+        if isinstance(procedure, IntegratedGradients | Smoothed):
+            explained = self._joined(x, method, procedure, target, layers)
+            return self._arrays(self._forward_pass(x), explained, method, layers)
+        forward = self._forward_pass(x)
+        explained = explain_procedure(self._network, forward, method, target, layers)
+        return self._arrays(forward, explained, method, layers)
 
     def run_alone(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
         """:meth:`run` with nothing from other runs, and nothing left for them."""
@@ -144,7 +149,7 @@ class PreparedTensorFlow:
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """(batch, classes); the forward pass is kept for the run that follows."""
-        return _array(self._forward_pass(x)[1].outputs[self._network.graph.output])
+        return _array(self._forward_pass(x).outputs[self._network.graph.output])
 
     def step(
         self, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
@@ -194,17 +199,19 @@ class PreparedTensorFlow:
         entries = batch * sum(math.prod(layer.shape) for layer in graph)
         return Shared() if entries * np.dtype(self._network.dtype).itemsize <= _MOST_SHARED else None
 
-    def _explained(
-        self, forward: Forward, which: Input, method: Method, target: np.ndarray, layers: bool
+    def _joined(
+        self,
+        x: np.ndarray,
+        method: Method,
+        procedure: IntegratedGradients | Smoothed,
+        target: np.ndarray,
+        layers: bool,
     ) -> Explained:
-        """What the method's procedure finds; the statistics of many runs are looked for among the kept ones."""
-        procedure = method.procedure
-        if not isinstance(procedure, IntegratedGradients | Smoothed):
-            return explain_procedure(self._network, forward, method, target, layers)
-        asked = _sampling(which, target, method, procedure, layers)
+        """What the runs of ``procedure`` come to; looked for among what is kept."""
+        asked = _sampling(x, target, method, procedure, layers)
         found = self._sampled.get(asked) or self._sampled.get(replace(asked, layers=True))
         if found is None:
-            for _ in self._sample(forward, asked, method, target):
+            for _ in self._sample(x, asked, method, target):
                 pass
             found = self._sampled[asked]
         return found
@@ -213,9 +220,8 @@ class PreparedTensorFlow:
         """The runs of a method that joins many; see `harness.backends.protocol.Runs`."""
         procedure = method.procedure
         assert isinstance(procedure, IntegratedGradients | Smoothed)
-        which, forward = self._forward_pass(x)
-        asked = _sampling(which, target, method, procedure, layers)
-        for run in self._sample(forward, asked, method, target, beside=True):
+        asked = _sampling(x, target, method, procedure, layers)
+        for run in self._sample(x, asked, method, target, beside=True):
             activations = {name: _array(output) for name, output in run.outputs.items()}
             yield OneRun(activations, partial(self._walk_beside, run.shared, method, target))
             del run, activations
@@ -233,24 +239,19 @@ class PreparedTensorFlow:
             yield name, _array(relevance)
 
     def _sample(
-        self, forward: Forward, asked: Sampling, method: Method, target: np.ndarray, beside: bool = False
+        self, x: np.ndarray, asked: Sampling, method: Method, target: np.ndarray, beside: bool = False
     ) -> Iterator[Forward]:
         """The runs of ``asked``; once all were taken, its statistic is kept, and those expected of the same runs.
 
         ``beside``: another backward pass shares with that of a run.
         """
         # The memory is needed for the statistics.
-        self._sampled, self._given = {}, None
-        self._relevances, self._walked = _Views(), _Views()
-        if forward.shared is not None:
-            forward.shared.clear()
+        self._sampled, self._given, self._forward = {}, None, None
+        self._activations, self._relevances, self._walked = _Views(), _Views(), _Views()
         wanted = {statistic_of(asked.procedure): asked.procedure}
+        runs = asked.composite, asked.head, asked.selection
         for other in self._expected:
-            same = (other.composite, other.head, other.selection) == (
-                asked.composite,
-                asked.head,
-                asked.selection,
-            )
+            same = (other.composite, other.head, other.selection) == runs
             if (
                 same
                 and isinstance(other.procedure, Smoothed)
@@ -258,32 +259,36 @@ class PreparedTensorFlow:
             ):
                 wanted[other.procedure.statistic] = other.procedure
         joined = Joined(asked.procedure, asked.layers, wanted)
-        x, batch = forward.outputs[self._network.graph.input.name], asked.input.shape[0]
-        shared = partial(self._shared, batch) if beside else lambda: None
-        yield from runs_of(self._network, forward, method, asked.procedure, target, joined, shared)
+        values = tf.constant(x, self._network.dtype)
+        shared = partial(self._shared, len(x)) if beside else lambda: None
+        yield from runs_of(self._network, values, method, asked.procedure, target, joined, shared)
         for kind, procedure in wanted.items():
-            self._sampled[replace(asked, procedure=procedure)] = joined.result(kind, x)
+            self._sampled[replace(asked, procedure=procedure)] = joined.result(kind, values)
 
-    def _forward_pass(self, x: np.ndarray) -> tuple[Input, Forward]:
+    def _forward_pass(self, x: np.ndarray) -> Forward:
         """Every layer's step on ``x``; the last forward pass if it was on the same values."""
-        which = Input(hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest(), x.shape)
+        which = _input(x)
         if self._forward is None or self._forward[0] != which:
             # Let go of the old activations before the new ones take their place.
             self._forward = None
             values = tf.constant(x, self._network.dtype)
             self._forward = which, run_forward(self._network, values, self._shared(len(x)))
-        return self._forward
+        return self._forward[1]
+
+
+def _input(x: np.ndarray) -> Input:
+    return Input(hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest(), x.shape)
 
 
 def _sampling(
-    which: Input,
+    x: np.ndarray,
     target: np.ndarray,
     method: Method,
     procedure: IntegratedGradients | Smoothed,
     layers: bool,
 ) -> Sampling:
     runs = (method.composite, method.head, method.selection)
-    return Sampling(which, target.tobytes(), *runs, procedure, layers)
+    return Sampling(_input(x), target.tobytes(), *runs, procedure, layers)
 
 
 def _same_runs(one: Smoothed, other: IntegratedGradients | Smoothed) -> bool:

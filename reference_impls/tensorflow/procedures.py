@@ -40,16 +40,15 @@ def statistic_of(procedure: IntegratedGradients | Smoothed) -> Kind:
 
 def runs_of(
     network: Network,
-    forward: Forward,
+    x: Tensor,
     method: Method,
     procedure: IntegratedGradients | Smoothed,
     target: np.ndarray,
     joined: Joined,
     shared: Callable[[], Shared | None] = lambda: None,
 ) -> Iterator[Forward]:
-    """The runs that ``method`` joins, by ``procedure``: see `runs_from`; ``forward`` is the pass on the input."""
+    """The runs from the points around ``x`` that ``method`` joins, by ``procedure``: see `runs_from`."""
     rules = method.composite.assign(network.graph)
-    x = forward.outputs[network.graph.input.name]
     start = partial(initial_relevance, target=target, head=method.head, selection=method.selection)
     return runs_from(network, x, procedure, rules, start, joined, shared)
 
@@ -81,7 +80,7 @@ def explain_procedure(
         case IntegratedGradients() | Smoothed() as procedure:
             kind = statistic_of(procedure)
             joined = Joined(procedure, layers, (kind,))
-            deque(runs_of(network, forward, method, procedure, target, joined), maxlen=0)
+            deque(runs_of(network, x, method, procedure, target, joined), maxlen=0)
             return joined.result(kind, x)
         case DeepLift() as procedure:
             return explain_deep_lift(network, forward, procedure, start)

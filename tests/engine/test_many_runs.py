@@ -129,7 +129,7 @@ def on_kink(wanted: Method) -> np.ndarray:
     """An input of which the first unit is zero in one run: half-way along the path, or at the first sample."""
     if isinstance(wanted.procedure, IntegratedGradients):
         return np.array([[1.0, 2.0]], np.float32)
-    noise = list(gaussian_noise(wanted.procedure, (1, 2)))[0].astype(np.float32)
+    noise = next(iter(gaussian_noise(wanted.procedure, (1, 2)))).astype(np.float32)
     return np.array([[-noise[0, 0], 2.0]], np.float32)
 
 
