@@ -103,15 +103,15 @@ def _grounds(
 
     def ground(name: str) -> Ground | None:
         if name == ATTRIBUTION:
-            there = joined.attribution(reference.method, reference.case.x, kind)
-            before, observed = reference.attribution, candidate.attribution
-            floor = bound.of_attribution()
-        else:
-            there = joined.relevance(name, kind)
-            before, observed = reference.layers[name].relevance, candidate.layers[name].relevance
-            floor = bound.of_relevance(name)
-            if there is None or before is None or observed is None:
-                return None
+            result = joined.attribution(reference.method, reference.case.x, kind)
+            return held(result, reference.attribution, candidate.attribution, bound.of_attribution())
+        before, observed = reference.layers[name].relevance, candidate.layers[name].relevance
+        there = joined.relevance(name, kind)
+        if there is None or before is None or observed is None:
+            return None
+        return held(there, before, observed, bound.of_relevance(name))
+
+    def held(there: np.ndarray, before: np.ndarray, observed: np.ndarray, floor: float) -> Ground:
         return Ground(relative_l2(there, observed), floor, relative_l2(before, there))
 
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:

@@ -227,12 +227,16 @@ class PreparedTensorFlow:
             del run, activations
 
     def _walk_beside(
-        self, first: Shared | None, method: Method, target: np.ndarray, activations: Mapping[str, np.ndarray]
+        self,
+        first: Shared | Beside | None,
+        method: Method,
+        target: np.ndarray,
+        activations: Mapping[str, np.ndarray],
     ) -> Iterator[tuple[str, np.ndarray]]:
         """`OneRun.walk_back`, beside a pass that has left ``first``."""
         network, output = self._network, self._network.graph.output
         start = initial_relevance(activations[output], target, method.head, method.selection)
-        shared = None if first is None else Beside(first)
+        shared = Beside(first) if isinstance(first, Shared) else None
         forward = Forward(StepsOn(network, activations), activations, shared)
         rules = method.composite.assign(network.graph)
         for name, relevance in run_backward(network, forward, rules, output, start):
