@@ -25,13 +25,15 @@ from evidence.planted_bugs.run import cases, input_of
 from harness.api import explain, load_model
 from harness.backends import Backend, backend_named
 from harness.comparison import PASSING, Comparison
+from harness.comparison.verdict import by_measured_floor
 from harness.engine import Store, compare, engine
-from harness.engine.evidence import floor_of
+from harness.engine.evidence import floor_of, raised_floors
 from harness.errors import HarnessError
 from harness.files import in_sample, write_text
 from harness.methods import method
 from harness.runner import chosen_input
 from harness.runner.suites import is_sampled, suite_named
+from harness.trace import Trace
 
 PAGE = Path("reports/bounds.md")
 #: Of the planted bugs, where nothing else is asked for.
@@ -94,16 +96,28 @@ def compared_twice(case: Case, collection: Collection) -> Row:
     bounded = [row.layer for row in _rows(least) if _by_bound(least, row)]
     if not bounded:
         return {"bounded": 0, "parted": [], "verdict": least.verdict}
-    # Where a floor was measured it may have been raised, as it is for methods of many runs.
-    floor = floor_of(engine(), reference) if least.floor.how.startswith("derived") else least.floor
-    full = compare(reference, run, floor=floor)
-    measured = [row.verdict in PASSING for row in _rows(full)]
+    measured = [row.verdict in PASSING for row in _rows(by_measured_floors(reference, run, least))]
     parted = [
         row.layer
         for row, passes in zip(_rows(least), measured, strict=True)
         if (row.verdict in PASSING) != passes
     ]
     return {"bounded": len(bounded), "parted": parted, "verdict": least.verdict}
+
+
+def by_measured_floors(reference: Trace, run: Trace, least: Comparison) -> Comparison:
+    """The comparison whose floors are measured in any case; ``least``: what `harness.compare` makes of the same two.
+
+    For methods of many runs in float32 nothing is known of equal ground here. Their floors are raised by moved runs for
+    as long as this leaves something open, as it is where no side takes part in equal ground.
+    """
+    floor = floor_of(engine(), reference) if least.floor.how.startswith("derived") else least.floor
+    full = compare(reference, run, floor=floor)
+    for raised in raised_floors(engine(), reference, floor):
+        if full.settled or full.verdict == "error":
+            break
+        full = by_measured_floor(full, raised)
+    return full
 
 
 def _rows(comparison: Comparison) -> list[Any]:

@@ -52,6 +52,20 @@ def tap_relevance(twin: torch.nn.Module, layers: Iterable[Layer], tap: Tap) -> I
 
 
 @contextmanager
+def show_outputs(
+    twin: torch.nn.Module, layers: Iterable[Layer], shown: dict[str, np.ndarray]
+) -> Iterator[None]:
+    """Put the output of each of ``layers`` that runs into ``shown``: no copy, gone with the run's own tensors."""
+
+    def show(name: str, module: torch.nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+        shown[name] = to_canonical(output)
+        return output
+
+    with _forward_hooks(twin, layers, show):
+        yield
+
+
+@contextmanager
 def tap_input(twin: torch.nn.Module, tap: Callable[[np.ndarray], None]) -> Iterator[None]:
     """Hand each gradient of what the twin is called with to ``tap`` as it comes."""
 

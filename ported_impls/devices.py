@@ -45,6 +45,11 @@ class OnDevice:
     def run(self, x: Any, method: Any, target: Any, layers: bool) -> Any:
         return self._there(self.prepared.run, x, method, target, layers)
 
+    def runs(self, *args: Any) -> Iterator[Any]:
+        runs = self.prepared.runs(*args)
+        while (run := self._there(next, runs, None)) is not None:
+            yield run
+
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.prepared, name)
         return partial(self._there, value) if callable(value) else value

@@ -11,7 +11,7 @@ import torch
 
 from harness.graph import Graph, Layer
 from harness.methods import Head, Selection
-from ported_impls.capture import Captured, Tap, capture_layers, tap_relevance
+from ported_impls.capture import Captured, Tap, capture_layers, show_outputs, tap_relevance
 from ported_impls.edges import Edges, rectified_shares
 from ported_impls.heads import initial_relevance
 from ported_impls.layout import to_canonical, to_twin
@@ -78,11 +78,21 @@ def start_of(network: Network, logits: np.ndarray, target: np.ndarray) -> np.nda
 
 
 def relevance_of(
-    network: Network, x: np.ndarray, target: np.ndarray, recorded: Sequence[Layer], tap: Tap
+    network: Network,
+    x: np.ndarray,
+    target: np.ndarray,
+    recorded: Sequence[Layer],
+    tap: Tap,
+    shown: dict[str, np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Relevance of ``x`` in one run; that of the ``recorded`` layers goes to ``tap``."""
+    """Relevance of ``x`` in one run; that of the ``recorded`` layers goes to ``tap``, activations into ``shown``."""
     seen = to_twin(x).requires_grad_()
-    with network.hooks(), tap_relevance(network.twin, recorded, tap):
+    watched = () if shown is None else network.graph.layers
+    with (
+        network.hooks(),
+        tap_relevance(network.twin, recorded, tap),
+        show_outputs(network.twin, watched, {} if shown is None else shown),
+    ):
         output = network.twin(seen)
         return _back(output, start_of(network, to_canonical(output), target), seen)
 

@@ -95,32 +95,63 @@ def statistics(
     kinds: Collection[Kind],
 ) -> dict[Kind, Findings]:
     """By kind, what :func:`sampled` finds; the runs are made once."""
-    logits, captured = look(network, x, recorded)
-    source = network.graph.input.name
-    inside = [layer for layer in recorded if layer.name != source]
-    relevances = {kind: Statistic(kind) for kind in kinds}
-    attributions = {kind: Statistic(kind) for kind in kinds}
-
+    joined = Joined(network, x, procedure, recorded, kinds)
     for point, weight in points(procedure, x):
+        joined.run(point, weight, target)
+    return joined.findings()
 
-        def add(name: str, relevance: np.ndarray, weight: float | None = weight) -> None:
-            for each in relevances.values():
+
+class Joined:
+    """The runs of ``procedure`` for ``x``, joined by each of ``kinds``; see :func:`sampled`."""
+
+    def __init__(
+        self,
+        network: Network,
+        x: np.ndarray,
+        procedure: IntegratedGradients | Smoothed,
+        recorded: Sequence[Layer],
+        kinds: Collection[Kind],
+    ) -> None:
+        self._network = network
+        self._x = x
+        self._procedure = procedure
+        self._recorded = recorded
+        self._source = network.graph.input.name
+        self._relevances = {kind: Statistic(kind) for kind in kinds}
+        self._attributions = {kind: Statistic(kind) for kind in kinds}
+
+    def run(
+        self,
+        point: np.ndarray,
+        weight: float | None,
+        target: np.ndarray,
+        shown: dict[str, np.ndarray] | None = None,
+    ) -> None:
+        """Make the run from ``point`` and count it in; its activations go into ``shown``."""
+
+        def add(name: str, relevance: np.ndarray) -> None:
+            for each in self._relevances.values():
                 each.add(name, _weighed(relevance, weight))
 
-        relevance = relevance_of(network, point, target, inside, add)
-        add(source, relevance)
-        for joined in attributions.values():
-            joined.add(source, _weighed(of_each_run(relevance, procedure.each), weight))
-    by_statistic: dict[Kind, Findings] = {}
-    for kind in kinds:
-        inner = relevances[kind].result()
-        attribution = attributions[kind].result()[source]
-        if isinstance(procedure, IntegratedGradients) and procedure.times_difference:
-            attribution = (x - procedure.baseline) * attribution
-        by_statistic[kind] = Findings(
-            logits, attribution, inner[source], Captured(captured.activations, inner)
-        )
-    return by_statistic
+        inside = [layer for layer in self._recorded if layer.name != self._source]
+        relevance = relevance_of(self._network, point, target, inside, add, shown)
+        add(self._source, relevance)
+        of_each = _weighed(of_each_run(relevance, self._procedure.each), weight)
+        for joined in self._attributions.values():
+            joined.add(self._source, of_each)
+
+    def findings(self) -> dict[Kind, Findings]:
+        """By kind, after the last run."""
+        logits, captured = look(self._network, self._x, self._recorded)
+        procedure, by_kind = self._procedure, {}
+        for kind in list(self._relevances):
+            inner = self._relevances.pop(kind).result()
+            attribution = self._attributions[kind].result()[self._source]
+            if isinstance(procedure, IntegratedGradients) and procedure.times_difference:
+                attribution = (self._x - procedure.baseline) * attribution
+            shown = Captured(captured.activations, inner)
+            by_kind[kind] = Findings(logits, attribution, inner[self._source], shown)
+        return by_kind
 
 
 def _weighed(relevance: np.ndarray, weight: float | None) -> np.ndarray:

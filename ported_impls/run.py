@@ -5,22 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 import torch
 
 from harness.backends import CAPABILITIES
-from harness.backends.protocol import Arrays, Model, StepProgram
+from harness.backends.protocol import Arrays, Model, OneRun, StepProgram
 from harness.errors import HarnessError
 from harness.graph import Graph, Layer
-from harness.methods import Backward, Head, Method, Smoothed
+from harness.methods import Backward, Head, IntegratedGradients, Method, Smoothed
 from ported_impls.edges import Edges
 from ported_impls.layout import feature_orders, in_canonical_order, in_twin_order, to_canonical, to_twin
 from ported_impls.network import Findings, Network
 from ported_impls.parts import explain_in_parts, parts_of
 from ported_impls.postprocess import postprocessed
-from ported_impls.procedures import SAMPLED, Find, find, statistics
+from ported_impls.procedures import SAMPLED, Find, Joined, find, points, statistic_of
 from ported_impls.queries import query_bytes, run_queries
 from ported_impls.shared import SharedPasses
 from ported_impls.statistics import Kind
@@ -34,20 +33,22 @@ class LastSampled:
     def __init__(self) -> None:
         self._kept: dict[Hashable, Findings] = {}
 
-    def get(self, keys: Sequence[Hashable], compute: Callable[[], dict[Hashable, Findings]]) -> Findings:
-        """What was kept under one of ``keys``; else what ``compute`` finds, which takes the place of all before.
+    def get(self, keys: Sequence[Hashable]) -> Findings | None:
+        """What is kept under one of ``keys``; None where nothing is."""
+        return next((self._kept[key] for key in keys if key in self._kept), None)
 
-        The arrays kept are read-only: several traces hold them.
-        """
-        if not any(key in self._kept for key in keys):
-            self._kept = {}  # the memory is needed for the next
-            self._kept = compute()
-            for findings in self._kept.values():
-                inside = findings.captured
-                shown = (*inside.activations.values(), *inside.relevances.values()) if inside else ()
-                for array in (findings.logits, findings.attribution, findings.relevance, *shown):
-                    array.setflags(write=False)
-        return next(self._kept[key] for key in keys if key in self._kept)
+    def clear(self) -> None:
+        """Let go of all: the memory is needed for the next."""
+        self._kept = {}
+
+    def keep(self, found: dict[Hashable, Findings]) -> None:
+        """``found`` takes the place of all before. Its arrays are made read-only: several traces hold them."""
+        self._kept = found
+        for findings in found.values():
+            inside = findings.captured
+            shown = (*inside.activations.values(), *inside.relevances.values()) if inside else ()
+            for array in (findings.logits, findings.attribution, findings.relevance, *shown):
+                array.setflags(write=False)
 
 
 def _no_edges(method: Method) -> Edges:
@@ -73,7 +74,7 @@ def _whole_name(method: Method) -> str:
 
 @dataclass(frozen=True)
 class HookedTwin:
-    """Satisfies `Prepared`, `Logits`, `Steps` and `Programs`.
+    """Satisfies `Prepared`, `Steps`, `Runs` and `Programs`, and gives logits.
 
     ``composite`` makes the Zennit composite of a method, ``edges`` says which shares it rectifies; ``head``
     overrides the method's head. ``find`` carries out the procedures. ``deciding_name`` is what of a method's
@@ -118,10 +119,32 @@ class HookedTwin:
         if isinstance(method.procedure, SAMPLED):
             # What has layers serves one who asks for none as well.
             keys = [self._runs_of(x, method, target, each) for each in {layers, True}]
-            findings = self.last.get(keys, partial(self._sampled, x, method, target, layers))
+            kept = self.last.get(keys)
+            if kept is not None:
+                return self._arrays(kept, x, method, layers)
+            self.last.clear()
+            findings = self._sampled(x, method, target, layers)
         else:
             findings = self._findings(x, method, target, layers)
         return self._arrays(findings, x, method, layers)
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """All but what `ported_impls.procedures` alone can do, where others carry out the procedures."""
+        return frozenset(CAPABILITIES) - (frozenset() if self.find is find else {"runs"})
+
+    def runs(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Iterator[OneRun]:
+        """The runs of a method that joins many; see `harness.backends.Runs`."""
+        procedure = method.procedure
+        assert isinstance(procedure, SAMPLED)
+        orders = feature_orders(self.model)
+        self.last.clear()
+        by_kind, joined = self._joined(x, method, procedure, target, layers)
+        for point, weight in points(procedure, x):
+            shown: dict[str, np.ndarray] = {}
+            joined.run(point, weight, target, shown)
+            yield OneRun({name: in_canonical_order(array, orders.get(name)) for name, array in shown.items()})
+        self._keep(by_kind, joined)
 
     def run_alone(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
         """:meth:`run` from end to end through autograd, with nothing from other runs."""
@@ -151,23 +174,41 @@ class HookedTwin:
         network = self._network(method)
         return self.find(network, x, method, target, self.graph.layers if layers else ())
 
-    def _sampled(
-        self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool
-    ) -> dict[Hashable, Findings]:
-        """By what it is kept under, what the runs of ``method`` come to; other statistics of them are expected too."""
+    def _sampled(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Findings:
+        """What the runs of ``method`` come to; it is kept, and so are other statistics of them that are expected."""
         own = self._runs_of(x, method, target, layers)
         procedure = method.procedure
-        if self.passes is None or not isinstance(procedure, Smoothed):
-            return {own: self._findings(x, method, target, layers)}
-        self.passes.forget()  # the memory is needed for the statistics
-        by_kind: dict[Kind, Hashable] = {procedure.statistic: own}
-        for other in self.expected:
-            if isinstance(other.procedure, Smoothed) and _same_runs(method, other):
-                by_kind[other.procedure.statistic] = self._runs_of(x, other, target, layers)
-        network = self._network(method)
+        if self.find is not find or not isinstance(procedure, SAMPLED):
+            self.last.keep({own: self._findings(x, method, target, layers)})
+        else:
+            by_kind, joined = self._joined(x, method, procedure, target, layers)
+            for point, weight in points(procedure, x):
+                joined.run(point, weight, target)
+            self._keep(by_kind, joined)
+        kept = self.last.get([own])
+        assert kept is not None
+        return kept
+
+    def _joined(
+        self,
+        x: np.ndarray,
+        method: Method,
+        procedure: IntegratedGradients | Smoothed,
+        target: np.ndarray,
+        layers: bool,
+    ) -> tuple[dict[Kind, Hashable], Joined]:
+        """The runs of ``method`` before the first one, and by statistic what it is kept under."""
+        by_kind: dict[Kind, Hashable] = {statistic_of(procedure): self._runs_of(x, method, target, layers)}
+        if self.passes is not None:
+            self.passes.forget()  # the memory is needed for the statistics
+            for other in self.expected:
+                if isinstance(other.procedure, Smoothed) and _same_runs(method, other):
+                    by_kind[other.procedure.statistic] = self._runs_of(x, other, target, layers)
         recorded = self.graph.layers if layers else ()
-        by_statistic = statistics(network, x, procedure, target, recorded, by_kind)
-        return {by_kind[kind]: each for kind, each in by_statistic.items()}
+        return by_kind, Joined(self._network(method), x, procedure, recorded, by_kind)
+
+    def _keep(self, by_kind: dict[Kind, Hashable], joined: Joined) -> None:
+        self.last.keep({by_kind[kind]: each for kind, each in joined.findings().items()})
 
     def expect(self, methods: Sequence[Method]) -> None:
         """See `harness.backends.protocol.Expects`: several statistics of the same runs are then taken together."""

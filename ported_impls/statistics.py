@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 
 Kind = Literal["mean", "variance", "sum"]
+#: Numbers that are handled at once, so that what is made of them on the way stays in the processor's cache.
+_PIECE = 2**16
 
 
 class Statistic:
@@ -33,15 +35,30 @@ class Statistic:
         elif self.kind != "variance":
             self._sums[name] += array
         else:
-            mean = self._sums[name]
-            deviation = array - mean
-            mean += deviation / count
-            deviation *= array - mean
-            self._squares[name] += deviation
+            _welford(array, self._sums[name], self._squares[name], count)
 
     def result(self) -> dict[str, np.ndarray]:
-        """The statistic of every name over the runs that had it."""
+        """The statistic of every name over the runs that had it; after the last run, and once."""
         if self.kind == "sum":
             return dict(self._sums)
         joined = self._sums if self.kind == "mean" else self._squares
-        return {name: array / self._counts[name] for name, array in joined.items()}
+        for name, array in joined.items():
+            array /= self._counts[name]
+        self._sums = {}
+        return joined
+
+
+def _welford(array: np.ndarray, mean: np.ndarray, squares: np.ndarray, count: int) -> None:
+    """One step of the recurrence, in place; in the order in which ``mean`` and ``squares`` lie in memory."""
+    if array.strides != mean.strides:
+        aligned = np.empty_like(mean)
+        aligned[...] = array
+        array = aligned
+    values, means, sums = (each.ravel("K") for each in (array, mean, squares))
+    for first in range(0, values.size, _PIECE):
+        piece = slice(first, first + _PIECE)
+        value, m = values[piece], means[piece]
+        deviation = value - m
+        m += deviation / count
+        deviation *= value - m
+        sums[piece] += deviation

@@ -21,6 +21,7 @@ CAPABILITIES = {
     "expects": ("expect",),
     "queries": ("run_queries", "query_bytes"),
     "walks": ("walk_back",),
+    "runs": ("runs",),
     "programs": ("step_program", "forward_program"),
     "denominators": ("divisions",),
     "deviations": (

@@ -7,7 +7,7 @@ harness runs a backend or one of its steps does it through the calls here.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.arrays import is_frozen
 from harness.backends.contract import capability
-from harness.backends.protocol import Arrays, Model, Prepared, Steps, Walks
+from harness.backends.protocol import Arrays, Model, OneRun, Prepared, Runs, Steps, Walks
 from harness.backends.registry import is_installed
 from harness.errors import InvalidInputError
 from harness.graph import Graph, Layer
@@ -111,6 +111,12 @@ def walk_on_copies(
     given = {name: _own(values) for name, values in activations.items()}
     walked = walks.walk_back(given, _copy(relevance), method)
     return {name: _own(values) for name, values in walked.items()}
+
+
+def runs_on_copies(runs: Runs, case: Case) -> Iterator[OneRun]:
+    """`Runs.runs` on copies of the input and target of ``case``, which is resolved. Raises what the backend raises."""
+    assert case.target is not None
+    return runs.runs(_copy(case.x), case.method, _copy(case.target), case.layers)
 
 
 def to_watch(backend: Any, model: Model) -> Model | None:

@@ -5,7 +5,7 @@ Arrays are handed over, and taken, as copies (`harness.backends.handing`): a bac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -150,6 +150,30 @@ class Walks(Protocol):
 
         ``activations``: of all layers, the input among them. ``relevance``: that of the output. It is bit for bit what
         `Steps.step` and `harness.graph.walk_back` give; layers that no relevance reaches are left out.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class OneRun:
+    """One of the runs of a method that joins many.
+
+    ``activations``: of all layers, the input among them, (batch, *layer shape); they may change once the next run is
+    asked for. ``walk_back``: of other activations of the same layers, what `Walks.walk_back` gives from the start that
+    the method has on them, a layer at a time; None where the backend runs no single steps.
+    """
+
+    activations: Mapping[str, np.ndarray]
+    walk_back: Callable[[Mapping[str, np.ndarray]], Iterable[tuple[str, np.ndarray]]] | None = None
+
+
+class Runs(Protocol):
+    """Capability "runs": those of a method that joins many, one at a time, so that two sides are compared at each."""
+
+    def runs(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Iterator[OneRun]:
+        """The runs, in order; the arguments are those of `Prepared.run`.
+
+        Once all were taken, the next `Prepared.run` with these arguments gives what they come to, and makes none anew.
         """
         ...
 

@@ -13,7 +13,6 @@ from harness.comparison.postprocess import treated
 from harness.diagnosis.case import Case
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.measure import apart, explained
-from harness.diagnosis.paths import places_on_path
 from harness.methods import (
     GRADIENT,
     Backward,
@@ -25,6 +24,7 @@ from harness.methods import (
     Smoothed,
     gaussian_noise,
 )
+from harness.methods.paths import places_on_path
 from harness.methods.procedures import Quadrature
 
 

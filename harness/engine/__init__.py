@@ -3,6 +3,7 @@
 from harness.engine.cases import Engine, engine, require_support
 from harness.engine.compare import compare
 from harness.engine.evidence import floor_of
+from harness.engine.many_runs import run_ahead
 from harness.engine.memo import Memo
 from harness.engine.order import in_shared_order
 from harness.engine.prepared import KEPT
@@ -19,4 +20,5 @@ __all__ = [
     "in_shared_order",
     "require_support",
     "result_key",
+    "run_ahead",
 ]

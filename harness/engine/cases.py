@@ -77,6 +77,8 @@ class Engine:
         #: Floors by the key of their run, and those of activations, which all methods on an input share.
         self.floors: dict[str, NoiseFloor] = {}
         self.activation_floors: dict[str, Mapping[str, float]] = {}
+        #: What came of the last runs of two sides in step (`harness.engine.many_runs`), by their key.
+        self.in_step: dict[str, Any] = {}
         #: Models with weights moved by rounding, and the generator that goes on to move their inputs; of one model.
         self._moved: OrderedDict[tuple[int, int, str], tuple[Model, Model, Mapping[str, Any]]] = OrderedDict()
 
@@ -98,6 +100,10 @@ class Engine:
     def expect(self, model: Model, methods: Sequence[Method]) -> None:
         """``methods`` will be asked for on ``model``, next to each other: a backend may compute some together."""
         self._expected[model] = tuple(methods)
+
+    def expected(self, model: Model) -> tuple[Method, ...]:
+        """What :meth:`expect` was last told of ``model``."""
+        return self._expected.get(model, ())
 
     def offered(self, case: Case, backend: Backend, name: str) -> Any:
         """What ``backend`` offers of the capability ``name`` on the model and in the dtype of ``case``, or None.
@@ -187,6 +193,7 @@ class Engine:
         self._targets.clear()
         self.floors.clear()
         self.activation_floors.clear()
+        self.in_step.clear()
 
     def forget(self, case: Case, backend: Backend) -> None:
         """Let go of a result, which is large."""

@@ -25,6 +25,7 @@ from harness.comparison.verdict import (
 )
 from harness.engine.cases import Engine, engine
 from harness.engine.evidence import floor_of, ground_of, ground_of_result, raised_floors
+from harness.engine.many_runs import on_ground_of_runs
 from harness.errors import HarnessError, InvalidInputError
 from harness.trace import Trace
 
@@ -106,6 +107,9 @@ def _measured_where_needed(
     if comparison.settled:
         return comparison
     if comparison.verdict != "error":
+        comparison = on_ground_of_runs(known, comparison, reference, candidate)
+        if comparison.settled:
+            return comparison
         on_ground = _with_ground(known, comparison, reference, candidate, measured=False)
         if on_ground.settled:
             return on_ground

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from harness.backends import Backend, why_unsupported
 from harness.case import Case
 from harness.comparison import Comparison, Tolerance
-from harness.engine import compare, engine
+from harness.engine import compare, engine, run_ahead
 from harness.errors import MissingFrameworkError, blamed, described, is_interrupt
 from harness.methods import Method
 from harness.runner.alone import differs_alone, is_sampled
@@ -54,6 +54,7 @@ def run_case(
     started, sampled = time.perf_counter(), is_sampled(case)
     seconds: dict[str, float] = {}
     traces: list[Trace] = []
+    ahead = run_ahead(engine(), replace(case, device=device), reference, candidate)
     for side, backend in (("reference", reference), ("candidate", candidate)):
         try:
             if reason := why_unsupported(backend, case.method, case.model.graph):
@@ -62,7 +63,7 @@ def run_case(
             engine().prepared(case.model, backend, case.dtype, case.device)
             begun = time.perf_counter()
             traces.append(engine().run(case, backend))
-            seconds[side] = time.perf_counter() - begun
+            seconds[side] = time.perf_counter() - begun + ahead.get(side, 0.0)
         except MissingFrameworkError:  # one sentence for the command, not one a case
             raise
         except BaseException as error:  # a faulty side is a finding about that side, not about the suite

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import collections
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
 
 from harness.arrays import is_frozen
-from harness.backends.protocol import Arrays, Model
+from harness.backends.protocol import Arrays, Model, OneRun
 from harness.graph import Layer
 from harness.methods import (
     GRADIENT,
@@ -24,19 +24,21 @@ from harness.methods import (
     Selection,
     Smoothed,
 )
-from reference_impls.tensorflow.ends import postprocessed
+from reference_impls.tensorflow.ends import initial_relevance, postprocessed
 from reference_impls.tensorflow.layers import Step, Tensor, twin_layer
-from reference_impls.tensorflow.procedures import explain_procedure, explain_runs, statistic_of
+from reference_impls.tensorflow.procedures import explain_procedure, runs_of, statistic_of
 from reference_impls.tensorflow.rules import propagate
 from reference_impls.tensorflow.run import (
     Explained,
     Forward,
     Network,
+    StepsOn,
     forward_of,
     run_backward,
     run_forward,
 )
-from reference_impls.tensorflow.shared import Shared
+from reference_impls.tensorflow.sampling import Joined
+from reference_impls.tensorflow.shared import Beside, Shared
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,6 @@ class Sampling:
 _MOST_SHARED = 200 << 20
 #: Copies of all activations, and of the largest, that a walk back on one sample holds at most.
 _COPIES_OF_ACTIVATIONS, _COPIES_OF_LARGEST = 2, 16
-#: Samplings that are kept: methods that share one follow each other in a suite, at most one other between them.
-_KEPT_SAMPLINGS = 2
 
 
 class _Views:
@@ -84,7 +84,7 @@ class _Views:
 
 
 class PreparedTensorFlow:
-    """A model's Keras twin in one dtype; keeps the last forward pass and the last samplings.
+    """A model's Keras twin in one dtype; keeps the last forward pass and the statistics of the last sampling.
 
     Of the backward passes on the last input it keeps what the next may share, and the same of those on the activations
     that :meth:`walk_back` was last given.
@@ -106,9 +106,7 @@ class PreparedTensorFlow:
         self._given: tuple[dict[str, np.ndarray], Forward] | None = None
         self._activations, self._relevances, self._walked = _Views(), _Views(), _Views()
         self._expected: tuple[Method, ...] = ()
-        self._samplings: collections.deque[tuple[Sampling, Explained]] = collections.deque(
-            maxlen=_KEPT_SAMPLINGS
-        )
+        self._sampled: dict[Sampling, Explained] = {}
 
     def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
         """Run ``method`` on ``x``, (batch, *input shape); see `harness.backends.protocol.Prepared`.
@@ -117,8 +115,13 @@ class PreparedTensorFlow:
         UnsupportedMethodError where a rule does not fit a layer, InvalidInputError where the composite has no rule
         for one.
         """
-        which, forward = self._forward_pass(x)
-        return self._arrays(forward, self._explained(forward, which, method, target, layers), method, layers)
+        procedure = method.procedure
+        if isinstance(procedure, IntegratedGradients | Smoothed):
+            explained = self._joined(x, method, procedure, target, layers)
+            return self._arrays(self._forward_pass(x), explained, method, layers)
+        forward = self._forward_pass(x)
+        explained = explain_procedure(self._network, forward, method, target, layers)
+        return self._arrays(forward, explained, method, layers)
 
     def run_alone(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
         """:meth:`run` with nothing from other runs, and nothing left for them."""
@@ -177,7 +180,7 @@ class PreparedTensorFlow:
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """(batch, classes); the forward pass is kept for the run that follows."""
-        return _array(self._forward_pass(x)[1].outputs[self._network.graph.output])
+        return _array(self._forward_pass(x).outputs[self._network.graph.output])
 
     def step(
         self, layer: Layer, inputs: tuple[np.ndarray, ...], relevance: np.ndarray, method: Method
@@ -227,41 +230,100 @@ class PreparedTensorFlow:
         entries = batch * sum(math.prod(layer.shape) for layer in graph)
         return Shared() if entries * np.dtype(self._network.dtype).itemsize <= _MOST_SHARED else None
 
-    def _explained(
-        self, forward: Forward, which: Input, method: Method, target: np.ndarray, layers: bool
+    def _joined(
+        self,
+        x: np.ndarray,
+        method: Method,
+        procedure: IntegratedGradients | Smoothed,
+        target: np.ndarray,
+        layers: bool,
     ) -> Explained:
-        """What the method's procedure finds; the statistics of many runs are looked for among the kept ones."""
-        if not isinstance(method.procedure, IntegratedGradients | Smoothed):
-            return explain_procedure(self._network, forward, method, target, layers)
+        """What the runs of ``procedure`` come to; looked for among what is kept."""
+        asked = _sampling(x, target, method, procedure, layers)
+        found = self._sampled.get(asked) or self._sampled.get(replace(asked, layers=True))
+        if found is None:
+            for _ in self._sample(x, asked, method, target):
+                pass
+            found = self._sampled[asked]
+        return found
+
+    def runs(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Iterator[OneRun]:
+        """The runs of a method that joins many; see `harness.backends.protocol.Runs`."""
         procedure = method.procedure
-        runs = (method.composite, method.head, method.selection)
-        asked = Sampling(which, target.tobytes(), *runs, procedure, layers)
-        for kept, explained in self._samplings:
-            if asked in (kept, replace(kept, layers=False)):
-                return explained
+        assert isinstance(procedure, IntegratedGradients | Smoothed)
+        asked = _sampling(x, target, method, procedure, layers)
+        for run in self._sample(x, asked, method, target, beside=True):
+            activations = {name: _array(output) for name, output in run.outputs.items()}
+            yield OneRun(activations, partial(self._walk_beside, run.shared, method, target))
+            del run, activations
+
+    def _walk_beside(
+        self,
+        first: Shared | Beside | None,
+        method: Method,
+        target: np.ndarray,
+        activations: Mapping[str, np.ndarray],
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """`OneRun.walk_back`, beside a pass that has left ``first``."""
+        network, output = self._network, self._network.graph.output
+        start = initial_relevance(activations[output], target, method.head, method.selection)
+        shared = Beside(first) if isinstance(first, Shared) else None
+        forward = Forward(StepsOn(network, activations), activations, shared)
+        rules = method.composite.assign(network.graph)
+        for name, relevance in run_backward(network, forward, rules, output, start):
+            yield name, _array(relevance)
+
+    def _sample(
+        self, x: np.ndarray, asked: Sampling, method: Method, target: np.ndarray, beside: bool = False
+    ) -> Iterator[Forward]:
+        """The runs of ``asked``; once all were taken, its statistic is kept, and those expected of the same runs.
+
+        ``beside``: another backward pass shares with that of a run.
+        """
         # The memory is needed for the statistics.
-        self._given = None
-        if forward.shared is not None:
-            forward.shared.clear()
-        wanted = {statistic_of(procedure): procedure}
+        self._sampled, self._given, self._forward = {}, None, None
+        self._activations, self._relevances, self._walked = _Views(), _Views(), _Views()
+        wanted = {statistic_of(asked.procedure): asked.procedure}
+        runs = asked.composite, asked.head, asked.selection
         for other in self._expected:
             same = (other.composite, other.head, other.selection) == runs
-            if same and isinstance(other.procedure, Smoothed) and _same_runs(other.procedure, procedure):
+            if (
+                same
+                and isinstance(other.procedure, Smoothed)
+                and _same_runs(other.procedure, asked.procedure)
+            ):
                 wanted[other.procedure.statistic] = other.procedure
-        made = explain_runs(self._network, forward, method, procedure, target, layers, wanted)
-        for kind, each in wanted.items():
-            self._samplings.append((replace(asked, procedure=each), made[kind]))
-        return made[statistic_of(procedure)]
+        joined = Joined(asked.procedure, asked.layers, wanted)
+        values = tf.constant(x, self._network.dtype)
+        shared = partial(self._shared, len(x)) if beside else lambda: None
+        yield from runs_of(self._network, values, method, asked.procedure, target, joined, shared)
+        for kind, procedure in wanted.items():
+            self._sampled[replace(asked, procedure=procedure)] = joined.result(kind, values)
 
-    def _forward_pass(self, x: np.ndarray) -> tuple[Input, Forward]:
+    def _forward_pass(self, x: np.ndarray) -> Forward:
         """Every layer's step on ``x``; the last forward pass if it was on the same values."""
-        which = Input(hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest(), x.shape)
+        which = _input(x)
         if self._forward is None or self._forward[0] != which:
             # Let go of the old activations before the new ones take their place.
             self._forward = None
             values = tf.constant(x, self._network.dtype)
             self._forward = which, run_forward(self._network, values, self._shared(len(x)))
-        return self._forward
+        return self._forward[1]
+
+
+def _input(x: np.ndarray) -> Input:
+    return Input(hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest(), x.shape)
+
+
+def _sampling(
+    x: np.ndarray,
+    target: np.ndarray,
+    method: Method,
+    procedure: IntegratedGradients | Smoothed,
+    layers: bool,
+) -> Sampling:
+    runs = (method.composite, method.head, method.selection)
+    return Sampling(_input(x), target.tobytes(), *runs, procedure, layers)
 
 
 def _same_runs(one: Smoothed, other: IntegratedGradients | Smoothed) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import deque
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -28,7 +29,8 @@ from reference_impls.tensorflow.grad_cam import explain_grad_cam
 from reference_impls.tensorflow.layers import Tensor
 from reference_impls.tensorflow.rollout import explain_rollout
 from reference_impls.tensorflow.run import Explained, Forward, Network, run_backward
-from reference_impls.tensorflow.sampling import Kind, explain_sampled
+from reference_impls.tensorflow.sampling import Joined, Kind, runs_from
+from reference_impls.tensorflow.shared import Shared
 
 
 def statistic_of(procedure: IntegratedGradients | Smoothed) -> Kind:
@@ -38,20 +40,19 @@ def statistic_of(procedure: IntegratedGradients | Smoothed) -> Kind:
     return "mean" if procedure.quadrature == "mean" else "sum"
 
 
-def explain_runs(
+def runs_of(
     network: Network,
-    forward: Forward,
+    x: Tensor,
     method: Method,
     procedure: IntegratedGradients | Smoothed,
     target: np.ndarray,
-    layers: bool,
-    kinds: Collection[Kind],
-) -> dict[Kind, Explained]:
-    """:func:`explain_procedure` for each statistic of the runs of ``procedure``, which are made once."""
+    joined: Joined,
+    shared: Callable[[], Shared | None] = lambda: None,
+) -> Iterator[Forward]:
+    """The runs from the points around ``x`` that ``method`` joins, by ``procedure``: see `runs_from`."""
     rules = method.composite.assign(network.graph)
-    x = forward.outputs[network.graph.input.name]
     start = partial(initial_relevance, target=target, head=method.head, selection=method.selection)
-    return explain_sampled(network, x, procedure, rules, start, layers, kinds)
+    return runs_from(network, x, procedure, rules, start, joined, shared)
 
 
 def explain_procedure(
@@ -80,7 +81,9 @@ def explain_procedure(
             return Explained(relevance[graph.input.name], relevance)
         case IntegratedGradients() | Smoothed() as procedure:
             kind = statistic_of(procedure)
-            return explain_runs(network, forward, method, procedure, target, layers, (kind,))[kind]
+            joined = Joined(procedure, layers, (kind,))
+            deque(runs_of(network, x, method, procedure, target, joined), maxlen=0)
+            return joined.result(kind, x)
         case DeepLift() as procedure:
             return explain_deep_lift(network, forward, procedure, start)
         case GradCam() as procedure:

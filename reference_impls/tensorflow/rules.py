@@ -37,7 +37,7 @@ from reference_impls.tensorflow.attention import (
 )
 from reference_impls.tensorflow.batch_norm import fused_lines, reversed_batch_norm
 from reference_impls.tensorflow.kernel_rules import alpha_beta_of_maxima, kernel_shares
-from reference_impls.tensorflow.layers import Step, Tensor, Tensors
+from reference_impls.tensorflow.layers import Step, Tensor, Tensors, TwinLayer
 from reference_impls.tensorflow.recurrent import held_gates
 from reference_impls.tensorflow.stabilizers import stabilized
 
@@ -94,6 +94,11 @@ def propagate(step: Step, relevance: Tensor, rule: Rule) -> Tensors:
     if isinstance(rule, AlphaBetaOfMaxima):
         return (alpha_beta_of_maxima(step.affine, step.inputs[0], relevance, rule),)
     return (kernel_shares(step.affine, step.inputs[0], step.output, relevance, rule),)
+
+
+def looks_at_activations(twin: TwinLayer, rule: Rule) -> bool:
+    """Whether what a layer passes down under ``rule`` depends on its inputs: the gradient of an affine one does not."""
+    return twin.affine is None or not isinstance(rule, Gradient)
 
 
 def _require(step: Step, rule: Rule, fits: bool, needed: str) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import tensorflow as tf
 
 from harness.graph import Graph
 from harness.methods import Rule, rectifies_shares
-from reference_impls.tensorflow.layers import Step, Tensor, TwinLayer
-from reference_impls.tensorflow.rules import propagate
-from reference_impls.tensorflow.shared import Shared, passed_key, reached_key, start_key
+from reference_impls.tensorflow.layers import Step, Tensor, Tensors, TwinLayer
+from reference_impls.tensorflow.rules import looks_at_activations, propagate
+from reference_impls.tensorflow.shared import Beside, Shared, passed_key, reached_key, start_key
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,7 @@ class Forward:
 
     steps: Mapping[str, Step]
     outputs: Mapping[str, Tensor]
-    shared: Shared | None = None
+    shared: Shared | Beside | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +63,25 @@ def forward_of(network: Network, outputs: Mapping[str, Tensor], shared: Shared |
         for name, twin in network.layers.items()
     }
     return Forward(steps, outputs, shared)
+
+
+class StepsOn(Mapping[str, Step]):
+    """Every layer at the given ``outputs`` of those that it reads; made where a step is asked for."""
+
+    def __init__(self, network: Network, outputs: Mapping[str, np.ndarray]) -> None:
+        self._network = network
+        self._outputs = outputs
+
+    def __getitem__(self, name: str) -> Step:
+        twin = self._network.layers[name]
+        inputs = (tf.constant(self._outputs[source], self._network.dtype) for source in twin.layer.inputs)
+        return Step(twin, tuple(inputs))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._network.layers)
+
+    def __len__(self) -> int:
+        return len(self._network.layers)
 
 
 def run_backward(
@@ -99,12 +119,20 @@ def run_backward(
         if layer.name == last:
             return
         below = passed_key(key, layer.name, rules[layer.name])
-        step = partial(propagate, forward.steps[layer.name], reached, rules[layer.name])
-        passed = step() if shared is None else shared.known("passed", layer.name, below, step)
+        step = partial(_passed, forward, layer.name, reached, rules[layer.name])
+        if shared is None:
+            passed = step()
+        else:
+            looks = looks_at_activations(network.layers[layer.name], rules[layer.name])
+            below, passed = shared.passed(layer.name, below, step, looks)
         # A layer that reads another twice hands it one share: the sum.
         for source in dict.fromkeys(layer.inputs):
             parts = [part for name, part in zip(layer.inputs, passed, strict=True) if name == source]
             waiting[source].append((below, parts[0] if len(parts) == 1 else tf.add_n(parts)))
+
+
+def _passed(forward: Forward, name: str, reached: Tensor, rule: Rule) -> Tensors:
+    return propagate(forward.steps[name], reached, rule)
 
 
 def _sum(shares: tuple[Tensor, ...], rectified: bool) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import collections
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Literal
@@ -13,56 +13,71 @@ from harness.methods import IntegratedGradients, Rule, Smoothed, gaussian_noise
 from harness.methods.procedures import Each
 from reference_impls.tensorflow.layers import Tensor
 from reference_impls.tensorflow.quadrature import nodes_and_weights
-from reference_impls.tensorflow.run import Explained, Network, run_backward, run_forward
+from reference_impls.tensorflow.run import Explained, Forward, Network, run_backward, run_forward
+from reference_impls.tensorflow.shared import Shared
 from reference_impls.tensorflow.statistics import Statistic, statistic
 
 #: What is made of the runs.
 Kind = Literal["mean", "variance", "sum"]
 
 
-def explain_sampled(
+class Joined:
+    """What the runs of ``procedure`` come to, by statistic; only the sums are kept.
+
+    ``layers``: whether that of every layer's relevance is wanted too. ``kinds``: each is what it would be alone, on the
+    same runs; the statistic of ``procedure`` itself does not count.
+    """
+
+    def __init__(
+        self, procedure: IntegratedGradients | Smoothed, layers: bool, kinds: Collection[Kind]
+    ) -> None:
+        self._procedure = procedure
+        self._layers = layers
+        self._at_input = {kind: statistic(kind) for kind in kinds}
+        self._at_layers: dict[Kind, dict[str, Statistic]] = {
+            kind: defaultdict(partial(statistic, kind)) for kind in kinds
+        }
+
+    def add(self, name: str, relevance: Tensor, weight: float | None, is_input: bool) -> None:
+        """Count in the relevance of one layer in one run."""
+        if self._layers:
+            for layers in self._at_layers.values():
+                layers[name].add(_weighed(relevance, weight))
+        if is_input:
+            for each in self._at_input.values():
+                each.add(_weighed(_of_each(relevance, self._procedure.each), weight))
+
+    def result(self, kind: Kind, x: Tensor) -> Explained:
+        """After the last run from the points around, or on the way to, ``x``; once a kind."""
+        procedure, attribution = self._procedure, self._at_input[kind].result()
+        if isinstance(procedure, IntegratedGradients) and procedure.times_difference:
+            attribution = (x - tf.constant(procedure.baseline, x.dtype)) * attribution
+        layers = self._at_layers.pop(kind)
+        # One after the other: what a statistic was made of goes when it is there.
+        return Explained(attribution, {name: layers.pop(name).result() for name in list(layers)})
+
+
+def runs_from(
     network: Network,
     x: Tensor,
     procedure: IntegratedGradients | Smoothed,
     rules: Mapping[str, Rule],
     start: Callable[[Tensor], Tensor],
-    layers: bool,
-    kinds: Collection[Kind],
-) -> dict[Kind, Explained]:
-    """By kind, what the runs from the points of ``procedure`` come to; ``start`` makes relevance of logits.
+    joined: Joined,
+    shared: Callable[[], Shared | None] = lambda: None,
+) -> Iterator[Forward]:
+    """The forward pass of each run, which ``joined`` has counted in by then; no two are there at a time.
 
-    ``layers``: whether that of every layer's relevance is wanted too. ``kinds``: each is what it would be alone, on the
-    same runs; the statistic of ``procedure`` itself does not count. Only the sums are kept, and one run.
+    ``start`` makes relevance of logits; ``shared`` what another backward pass on a run may take of this one.
     """
-    at_input = {kind: statistic(kind) for kind in kinds}
-    at_layers: dict[Kind, dict[str, Statistic]] = {
-        kind: collections.defaultdict(partial(statistic, kind)) for kind in kinds
-    }
+    graph = network.graph
     for point, weight in _points(procedure, x):
-        for name, relevance in _run(network, point, rules, start):
-            if layers:
-                for kind in kinds:
-                    at_layers[kind][name].add(_weighed(relevance, weight))
-            if name == network.graph.input.name:
-                for kind in kinds:
-                    at_input[kind].add(_weighed(_of_each(relevance, procedure.each), weight))
-    by_statistic: dict[Kind, Explained] = {}
-    for kind in kinds:
-        attribution = at_input[kind].result()
-        if isinstance(procedure, IntegratedGradients) and procedure.times_difference:
-            attribution = (x - tf.constant(procedure.baseline, x.dtype)) * attribution
-        by_statistic[kind] = Explained(
-            attribution, {name: each.result() for name, each in at_layers[kind].items()}
-        )
-    return by_statistic
-
-
-def _run(
-    network: Network, point: Tensor, rules: Mapping[str, Rule], start: Callable[[Tensor], Tensor]
-) -> Iterator[tuple[str, Tensor]]:
-    forward = run_forward(network, point)
-    output = network.graph.output
-    return run_backward(network, forward, rules, output, start(forward.outputs[output]))
+        forward = run_forward(network, point, shared())
+        initial = start(forward.outputs[graph.output])
+        for name, relevance in run_backward(network, forward, rules, graph.output, initial):
+            joined.add(name, relevance, weight, name == graph.input.name)
+        yield forward
+        del forward
 
 
 def _weighed(relevance: Tensor, weight: float | None) -> Tensor:

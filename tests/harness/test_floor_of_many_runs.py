@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import harness
+from harness.backends import CAPABILITIES
 from harness.runner import chosen_input
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
@@ -23,13 +24,26 @@ def runs():
     return reference, harness.explain(model, x, name, "torch", target=reference.target, dtype="float32")
 
 
-def test_one_lucky_float64_run_does_not_make_a_right_port_differ(runs) -> None:
+def test_a_unit_over_its_kink_at_one_point_is_no_difference(runs) -> None:
+    """The reference on the candidate's activations, at every point of the path, agrees: no floor is measured."""
+    reference, candidate = runs
+    comparison = harness.compare(reference, candidate)
+    assert comparison.verdict == "equivalent"
+    assert comparison.attribution.decided_by == "equal ground"
+    assert comparison.floor.how.startswith("derived")
+    assert comparison.worst.rel_l2 > 10 * np.finfo(np.float32).eps
+
+
+def test_one_lucky_float64_run_does_not_make_a_right_port_differ(
+    runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a side does not show its runs, the floor is raised by runs with everything moved by rounding."""
+    monkeypatch.setitem(CAPABILITIES, "runs", ("runs", "no such call"))
     reference, candidate = runs
     comparison = harness.compare(reference, candidate)
     assert comparison.verdict == "equivalent"
     assert "float32 runs with weights and input moved by rounding" in comparison.floor.how
     assert any("within ten times that passes: compare in float64" in note for note in comparison.notes)
-    assert comparison.worst.rel_l2 > 10 * np.finfo(np.float32).eps
 
 
 def test_a_factor_of_a_thousandth_is_still_found(runs) -> None:

@@ -1,4 +1,4 @@
-"""The places of integrated gradients on its path, for whoever has only a candidate's single runs to join."""
+"""The places of integrated gradients on its path, for the harness, which joins single runs by arithmetic of its own."""
 
 from __future__ import annotations
 

@@ -1,0 +1,127 @@
+"""The runs of both sides in step: the bits of each alone, none made twice, the reference beside its own pass."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import harness
+from harness.backends import backend_named
+from harness.backends.handing import runs_on_copies
+from harness.case import Case
+from harness.comparison.rerun import walk_back
+from harness.engine import Engine
+from harness.engine.many_runs import run_ahead
+from harness.methods import Method, method
+from harness.runner import chosen_input
+from harness.runner import outcome as runner
+from harness.trace import LayerTrace
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
+
+SIDES = tuple(map(backend_named, ("tensorflow", "torch")))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return harness.load_model("digits-cnn")
+
+
+def short(name: str) -> Method:
+    """Four runs in place of 50."""
+    wanted = method(name)
+    changed = {"steps": 4} if "integrated" in name else {"samples": 4}
+    return replace(wanted, procedure=replace(wanted.procedure, **changed))
+
+
+def case_of(model, wanted: Method) -> Case:
+    return Case(model, chosen_input(model, None)[0], wanted, None, "float32")
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A letter a backward pass: of the reference, of the port."""
+    from ported_impls import procedures
+    from reference_impls.tensorflow import sampling
+
+    made: list[str] = []
+    for module, call, letter in ((sampling, "run_forward", "r"), (procedures, "relevance_of", "p")):
+        inner = getattr(module, call)
+
+        def count(*args, inner=inner, letter=letter, **kwargs):
+            made.append(letter)
+            return inner(*args, **kwargs)
+
+        monkeypatch.setattr(module, call, count)
+    return made
+
+
+@pytest.mark.parametrize("name", ["smoothgrad:dialect=signxai", "integrated_gradients:dialect=captum"])
+def test_in_step_and_alone_give_the_same_bits(model, name: str) -> None:
+    together, apart = Engine(), Engine()
+    case = case_of(model, short(name))
+    assert run_ahead(together, case, *SIDES).keys() == {"reference", "candidate"}
+    for side in SIDES:
+        case = together.resolved(case, SIDES[0])
+        one, other = (each.run(case, side) for each in (together, apart))
+        assert one.attribution.tobytes() == other.attribution.tobytes()
+        for layer, trace in one.layers.items():
+            for what in ("activation", "relevance"):
+                assert np.array_equal(getattr(trace, what), getattr(other.layers[layer], what)), layer
+
+
+def test_no_run_is_made_twice_and_statistics_share_them(model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mean, mean times sign, and variance of one side's four samples: four passes of each side."""
+    fresh = Engine()
+    monkeypatch.setattr(runner, "engine", lambda: fresh)
+    monkeypatch.setattr(importlib.import_module("harness.engine.compare"), "engine", lambda: fresh)
+    made = counted(monkeypatch)
+    wanted = [short(name) for name in ("smoothgrad:dialect=signxai", "smoothgrad_x_sign", "vargrad")]
+    fresh.expect(model, wanted)
+    for each in wanted:
+        assert runner.run_case(case_of(model, each), *SIDES).passed
+    assert made == ["p", "r"] * 4
+
+
+def test_a_walk_beside_another_is_that_of_single_steps(model) -> None:
+    """Activations moved over kinks: what is below them is computed, bit for bit as the steps alone have it."""
+    case = Engine().resolved(case_of(model, short("smoothgrad:dialect=signxai")), SIDES[0])
+    fresh = Engine()
+    prepared = fresh.prepared(model, SIDES[0], "float32")
+    run = next(iter(runs_on_copies(prepared, case)))
+    generator = np.random.default_rng(0)
+    moved = {
+        name: (values + generator.standard_normal(values.shape).astype("f4") * 0.01 * (values > 0))
+        for name, values in run.activations.items()
+    }
+    assert run.walk_back is not None
+    for activations in (dict(run.activations), moved):
+        beside = dict(run.walk_back(activations))
+        layers = {
+            layer.name: LayerTrace(layer.name, layer.kind, layer.axes, activations[layer.name])
+            for layer in model.graph
+        }
+        trace = replace(fresh.run(case, SIDES[0]), layers=layers)
+        for name, relevance in walk_back(prepared, model.graph, trace):
+            assert np.array_equal(beside[name], relevance), name
+    first = model.graph.input.name
+    own = dict(run.walk_back(dict(run.activations)))
+    assert not np.array_equal(beside[first], own[first])
+
+
+def test_a_side_that_raises_is_left_to_who_asks_for_its_result(
+    model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ported_impls import procedures
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("no memory on this side")
+
+    monkeypatch.setattr(procedures, "relevance_of", broken)
+    fresh = Engine()
+    monkeypatch.setattr(runner, "engine", lambda: fresh)
+    outcome = runner.run_case(case_of(model, short("smoothgrad:dialect=signxai")), *SIDES)
+    assert outcome.verdict == "error"
+    assert "candidate 'torch' raised RuntimeError: no memory on this side" in outcome.message
