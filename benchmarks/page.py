@@ -115,13 +115,14 @@ def _share(what: str, seconds: float, of: float) -> str:
 
 def _single(figures: Figures) -> str:
     def figure(key: str) -> str:
-        return "none of this kind" if figures[key] is None else f"{figures[key]:.2f}"
+        return f"{figures[key]:.2f}" if key in figures else "none of this kind"
 
     return (
         "## A single case on `vgg16-mri`\n\n"
         "Verdict and files included, over the two sides' own time; median over the names.\n\n"
         "| | times the two sides |\n| --- | ---: |\n"
         f"| all | {figure('median')} |\n| a derived bound decides | {figure('median_by_bound')} |\n"
+        f"| rounding is measured on single steps | {figure('median_by_steps')} |\n"
         f"| the floor is measured | {figure('median_by_floor')} |"
     )
 

@@ -10,7 +10,7 @@ out (each side has run once before, on another input and a name of its own); the
 With ``--single``: each name (or one in so many) alone, on the model's example moved by another number of pixels each
 time, so that nothing is shared with what ran before: seconds of the case, verdict and files included, over the seconds
 of the two sides alone (`run_alone`), on the same input right after. The median over the names, and over those where
-a bound or equal ground with a bound decided and those where the floor was measured.
+a bound decided, on either ground; those where rounding was measured on single steps; and those where the floor was.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from harness.methods import method
 from harness.runner import Progress, Selection, chosen_input, run
 
 SIDES = ("tensorflow", "torch")
+#: A derived bound, rounding measured on single steps, the measured floor.
+EVIDENCE = ("bound", "steps", "floor")
 
 
 def warmed(model: Any, dtype: str, names: tuple[str, ...], moved: np.ndarray) -> None:
@@ -88,20 +90,24 @@ def single(model: Any, names: tuple[str, ...], dtype: str) -> dict[str, Any]:
         sides = sum(
             alone(Case(model, moved, method(name), np.asarray(row["target"]), dtype), side) for side in SIDES
         )
-        measured = not row["floor_from"].startswith("derived")
-        cases.append({"name": row["method"], "seconds": seconds, "sides": sides, "measured": measured})
+        cases.append({"name": row["method"], "seconds": seconds, "sides": sides, "by": evidence_of(row)})
         print(
             f"{row['method']:45s} {seconds:7.2f} s  sides {sides:6.2f} s  {seconds / sides:5.2f}", flush=True
         )
     ratios = {each["name"]: each["seconds"] / each["sides"] for each in cases}
-    by_bound = [ratios[each["name"]] for each in cases if not each["measured"]]
-    by_floor = [ratios[each["name"]] for each in cases if each["measured"]]
-    return {
-        "median": statistics.median(ratios.values()),
-        "median_by_bound": statistics.median(by_bound) if by_bound else None,
-        "median_by_floor": statistics.median(by_floor) if by_floor else None,
-        "cases": cases,
-    }
+    medians = {"median": statistics.median(ratios.values())}
+    for evidence in EVIDENCE:
+        of_these = [ratios[each["name"]] for each in cases if each["by"] == evidence]
+        if of_these:
+            medians[f"median_by_{evidence}"] = statistics.median(of_these)
+    return {**medians, "cases": cases}
+
+
+def evidence_of(row: dict[str, Any]) -> str:
+    """What the verdict of a row of a run rests on: one of :data:`EVIDENCE`."""
+    if not row["floor_from"].startswith("derived"):
+        return "floor"
+    return "steps" if "single steps" in row["decided_by"] else "bound"
 
 
 def alone(case: Case, side: str) -> float:

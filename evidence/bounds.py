@@ -4,8 +4,9 @@
 
 Every method of the catalogue on every network of the zoo, in both dtypes, and a fixed sample of the planted bugs: the
 two runs are compared twice, once as `harness.compare` does it, with the least evidence that decides, and once with the
-floor and equal ground measured in any case. Wherever a bound stood for a floor, the two must agree, row by row, on
-what passes. What was done is kept; an interrupted run goes on where it stopped. Exit status 1 where they part.
+floor and equal ground measured in any case. Wherever a bound, or what rounding does to single steps, stood for a floor,
+the two must agree, row by row, on what passes. What was done is kept; an interrupted run goes on where it stopped. Exit
+status 1 where they part.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def planted(
 
 
 def compared_twice(case: Case, collection: Collection) -> Row:
-    """Where bounds decided, and where the measured floor says something else."""
+    """How many tensors bounds and single steps decided, and where the measured floor says something else."""
     model = collection.model(case.model)
     mutant = collection.named(case.bug) if case.bug else None
     x = input_of(mutant, model) if mutant else chosen_input(model, None)[0]
@@ -93,16 +94,18 @@ def compared_twice(case: Case, collection: Collection) -> Row:
     reference = explain(model, x, case.method, _REFERENCE, dtype=case.dtype)
     run = explain(model, x, case.method, candidate, target=reference.target, dtype=case.dtype)
     least = compare(reference, run)
-    bounded = [row.layer for row in _rows(least) if _by_bound(least, row)]
-    if not bounded:
-        return {"bounded": 0, "parted": [], "verdict": least.verdict}
+    bounded = sum(_by_bound(least, row) for row in _rows(least))
+    stepped = sum(row.decided_by == "single steps" for row in _rows(least))
+    counts = {"bounded": bounded, "stepped": stepped, "verdict": least.verdict}
+    if not bounded and not stepped:
+        return {**counts, "parted": []}
     measured = [row.verdict in PASSING for row in _rows(by_measured_floors(reference, run, least))]
     parted = [
         row.layer
         for row, passes in zip(_rows(least), measured, strict=True)
         if (row.verdict in PASSING) != passes
     ]
-    return {"bounded": len(bounded), "parted": parted, "verdict": least.verdict}
+    return {**counts, "parted": parted}
 
 
 def by_measured_floors(reference: Trace, run: Trace, least: Comparison) -> Comparison:
@@ -136,10 +139,10 @@ def page(rows: dict[Case, Row]) -> str:
     parts = [
         "# Bounds and measured floors",
         "Every case compared twice: with the least evidence that decides, and with floor and equal ground measured "
-        "in any case. *By a bound*: tensors that a derived bound decided. *Parted*: tensors of which the measured "
-        "floor says otherwise.",
-        "| network | candidate | cases | passed | by a bound | parted |\n| --- | --- | --- | --- | --- | --- |\n"
-        + "\n".join(_lines(rows)),
+        "in any case. *By a bound*: tensors that a derived bound decided. *By single steps*: those that passed by what "
+        "rounding does to single steps on equal ground. *Parted*: tensors of which the measured floor says otherwise.",
+        "| network | candidate | cases | passed | by a bound | by single steps | parted |\n"
+        "| --- | --- | --- | --- | --- | --- | --- |\n" + "\n".join(_lines(rows)),
     ]
     parted = [f"- {case.label}: {', '.join(row['parted'])}" for case, row in rows.items() if row["parted"]]
     errors = [f"- {case.label}: {row['error']}" for case, row in rows.items() if "error" in row]
@@ -153,12 +156,10 @@ def _lines(rows: dict[Case, Row]) -> Iterator[str]:
     for model, faulty in dict.fromkeys((case.model, bool(case.bug)) for case in rows):
         those = [row for case, row in rows.items() if (case.model, bool(case.bug)) == (model, faulty)]
         passed = sum(row.get("verdict") in PASSING for row in those)
-        bounded, parted = (
-            sum(row.get("bounded", 0) for row in those),
-            sum(len(row["parted"]) for row in those),
-        )
+        bounded, stepped = (sum(row.get(what, 0) for row in those) for what in ("bounded", "stepped"))
+        parted = sum(len(row["parted"]) for row in those)
         what = "planted bugs" if faulty else "the port"
-        yield f"| {model} | {what} | {len(those)} | {passed} | {bounded} | {parted} |"
+        yield f"| {model} | {what} | {len(those)} | {passed} | {bounded} | {stepped} | {parted} |"
 
 
 def main() -> int:

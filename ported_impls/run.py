@@ -130,8 +130,9 @@ class HookedTwin:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """All but what `ported_impls.procedures` alone can do, where others carry out the procedures."""
-        return frozenset(CAPABILITIES) - (frozenset() if self.find is find else {"runs"})
+        """Many targets at once go through this package's own rules; its own procedures alone show their runs."""
+        absent = {"queries"} if self.passes is None else set()
+        return frozenset(CAPABILITIES) - absent - (set() if self.find is find else {"runs"})
 
     def runs(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Iterator[OneRun]:
         """The runs of a method that joins many; see `harness.backends.Runs`."""
@@ -149,11 +150,6 @@ class HookedTwin:
     def run_alone(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
         """:meth:`run` from end to end through autograd, with nothing from other runs."""
         return self._arrays(self._findings(x, method, target, layers), x, method, layers)
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """Many queries go through this package's own rules, module by module."""
-        return frozenset(CAPABILITIES) - (frozenset() if self.passes is not None else {"queries"})
 
     def run_queries(self, x: np.ndarray, method: Method, targets: np.ndarray, chunk: int) -> Iterator[Arrays]:
         """See `harness.backends.protocol.Queries`."""

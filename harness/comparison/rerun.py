@@ -26,6 +26,8 @@ from harness.backends.contract import capability
 from harness.backends.handing import step_on_copies, walk_on_copies
 from harness.backends.pairs import repeated, shown_of
 from harness.backends.protocol import Steps, Walks
+from harness.comparison.floor import MULTIPLE
+from harness.comparison.rows import Ruling
 from harness.graph import Graph, Layer
 from harness.graph import walk_back as walked
 from harness.methods import AT_ALL, BacktraceStart, Head
@@ -36,12 +38,18 @@ class Ground(NamedTuple):
     """One layer's relevance on the candidate's activations, all relative L2.
 
     ``distance``: of the candidate from the reference there. ``floor``: what rounding in the backward pass
-    explains of it. ``moved``: how far the reference came from its own run.
+    explains of it. ``moved``: how far the reference came from its own run. ``by``: what ``floor`` is.
     """
 
     distance: float
     floor: float
     moved: float
+    by: Ruling = "equal ground"
+
+    @property
+    def within(self) -> bool:
+        """Whether rounding explains the distance."""
+        return self.distance <= MULTIPLE * self.floor
 
 
 def walk_back(prepared: Steps, graph: Graph, run: Trace) -> Iterator[tuple[str, np.ndarray]]:

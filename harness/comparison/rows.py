@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import pandas
 
 #: What a verdict rests on: a bound that every floor is at least (`harness.comparison.floor.derived`), the measured
-#: floor, or the reference on the candidate's activations.
-Ruling = Literal["bound", "floor", "equal ground"]
+#: floor, the reference on the candidate's activations, or there what rounding does to single steps.
+Ruling = Literal["bound", "floor", "equal ground", "single steps"]
 #: Worst first.
 VERDICTS = ("error", "divergent", "close", "equivalent", "identical")
 #: Those that pass where nothing else was asked for.

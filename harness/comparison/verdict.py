@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from harness.comparison.first_step import BothSteps, first_step, returns_nothing
-from harness.comparison.floor import MULTIPLE, NoiseFloor
+from harness.comparison.floor import NoiseFloor
 from harness.comparison.rerun import Ground
 from harness.comparison.rows import (
     PASSING,
@@ -332,11 +332,11 @@ def on_equal_ground(comparison: Comparison, ground: Mapping[str, Ground]) -> Com
         there = ground.get(row.layer)
         if there is None or not doubtful(row):
             return row
-        if there.distance <= MULTIPLE * there.floor:
+        if there.within:
             if row.verdict != "equivalent":
                 excused.append(row.layer)
             floor = max(row.floor, there.moved)
-            return replace(row, floor=floor, verdict="equivalent", decided_by="equal ground")
+            return replace(row, floor=floor, verdict="equivalent", decided_by=there.by)
         if row.verdict != "equivalent":
             return row
         convicted.append(row.layer)

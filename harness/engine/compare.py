@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -26,8 +27,12 @@ from harness.comparison.verdict import (
 from harness.engine.cases import Engine, engine
 from harness.engine.evidence import floor_of, ground_of, ground_of_result, raised_floors
 from harness.engine.many_runs import on_ground_of_runs
+from harness.engine.single_steps import ground_of_steps
 from harness.errors import HarnessError, InvalidInputError
 from harness.trace import Trace
+
+#: Of rounding on equal ground: the bound that no floor is below, what it moves single steps by, two whole runs.
+Evidence = Literal["bound", "single steps", "runs"]
 
 
 def compare(
@@ -100,7 +105,8 @@ def _measured_where_needed(
     """The comparison with the least evidence that decides it.
 
     What is within ten times a bound that no floor is below passes, on either ground; only where that leaves something
-    open is the floor measured. What passes like this passes by the measured floors as well: those are higher.
+    open is anything measured: single steps first (`harness.engine.single_steps`), the floor of the whole run last. What
+    passes earlier passes by the measured floors as well: those are higher.
     """
     bound = derived(reference.dtype, reference.case.model.graph)
     comparison = judge(reference, candidate, bound, tolerance, ruling="bound")
@@ -110,9 +116,11 @@ def _measured_where_needed(
         comparison = on_ground_of_runs(known, comparison, reference, candidate)
         if comparison.settled:
             return comparison
-        on_ground = _with_ground(known, comparison, reference, candidate, measured=False)
-        if on_ground.settled:
-            return on_ground
+        cheaper: tuple[Evidence, ...] = ("bound", "single steps")
+        for evidence in cheaper:
+            on_ground = _with_ground(known, comparison, reference, candidate, evidence)
+            if on_ground.settled:
+                return on_ground
     floor = floor_of(known, reference)
     comparison = _with_ground(known, by_measured_floor(comparison, floor), reference, candidate)
     for raised in raised_floors(known, reference, floor):
@@ -138,27 +146,29 @@ def _noted(comparison: Comparison) -> Comparison:
 
 
 def _with_ground(
-    known: Engine, comparison: Comparison, reference: Trace, candidate: Trace, measured: bool = True
+    known: Engine, comparison: Comparison, reference: Trace, candidate: Trace, evidence: Evidence = "runs"
 ) -> Comparison:
     """``comparison`` with doubtful relevances judged on equal ground, where the forward pass agrees.
 
-    ``measured``: whether rounding in the backward pass is measured there; else the bound stands for it.
+    ``evidence``: of what rounding in the backward pass explains there.
     """
     # A function's own activations are not known where it did not run the twin once, on the very batch.
     own = "activations" not in candidate.provenance
     if own and comparison.forward and comparison.first_divergent_forward is None:
+        source = next(iter(reference.layers))
         doubted = {row.layer for row in comparison.rows if doubtful(row)}
         if not doubted and not doubtful(comparison.attribution):
             return comparison
-        doubted |= {next(iter(reference.layers))}
-        ground = ground_of(known, candidate, reference, doubted, measured)
-        if ground is None:
-            return comparison
-        source = next(iter(reference.layers))
+        doubted |= {source}
+        if evidence == "single steps":
+            ground = ground_of_steps(known, candidate, reference, doubted)
+        else:
+            ground = ground_of(known, candidate, reference, doubted, measured=evidence == "runs")
         if source in ground and _follows_relevance(candidate, source, reference.case.x):
             ground = {**ground, ATTRIBUTION: ground[source]}
-        return on_equal_ground(comparison, ground)
-    if not candidate.layers and doubtful(comparison.attribution):
+        return on_equal_ground(comparison, ground) if ground else comparison
+    if not candidate.layers and doubtful(comparison.attribution) and evidence != "single steps":
+        measured = evidence == "runs"
         result = ground_of_result(known, candidate, reference, comparison.floor, measured)
         if result is not None:
             return on_equal_ground(comparison, {ATTRIBUTION: result})

@@ -6,7 +6,9 @@ moved by rounding, and single steps on the candidate's activations (`harness.com
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -96,32 +98,31 @@ def _forward_key(case: Case, key: str) -> str:
 
 def ground_of(
     engine: Engine, candidate: Trace, reference: Trace, layers: Collection[str], measured: bool
-) -> dict[str, Ground] | None:
+) -> dict[str, Ground]:
     """The relevance of ``layers`` on the candidate's activations, from the output backwards.
 
     ``measured``: whether rounding in the backward pass is measured there; else the bound that no floor is below stands
-    for it. None where the reference cannot run single steps, the candidate kept no activations, or the method is more
+    for it. Empty where the reference cannot run single steps, the candidate kept no activations, or the method is more
     than one run backwards.
     """
-    graph = reference.case.model.graph
-    if any(
-        layer.name not in candidate.layers or candidate.layers[layer.name].activation is None
-        for layer in graph
-    ):
-        return None
-    grounds: dict[str, Ground] = {}
-    for name, relevance, floor in _walked_back(engine, reference, candidate, measured):
-        if name not in layers:
-            continue
-        observed, before = candidate.layers[name].relevance, reference.layers[name].relevance
-        if observed is not None and before is not None:
-            distance, moved = (
-                of_pair(relative_l2, *pair) for pair in ((relevance, observed), (before, relevance))
-            )
-            grounds[name] = Ground(distance, floor, moved)
+    walked = [each for each in walked_back(engine, reference, candidate, measured) if each[0] in layers]
+    # NumPy releases the interpreter for the sums, so the tensors are handled side by side.
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        found = pool.map(lambda each: ground_at(each[0], each[1], each[2], candidate, reference), walked)
+        grounds = {name: there for (name, *_), there in zip(walked, found, strict=True) if there is not None}
     if measured:
         _measure_again(engine, candidate, reference, grounds)
-    return grounds or None
+    return grounds
+
+
+def ground_at(
+    name: str, relevance: np.ndarray, floor: float, candidate: Trace, reference: Trace
+) -> Ground | None:
+    """How far both runs are from ``relevance``, that of layer ``name`` on equal ground; None where one shows none."""
+    observed, before = candidate.layers[name].relevance, reference.layers[name].relevance
+    if observed is None or before is None:
+        return None
+    return Ground(of_pair(relative_l2, relevance, observed), floor, of_pair(relative_l2, before, relevance))
 
 
 def ground_of_result(
@@ -145,7 +146,7 @@ def ground_of_result(
         layer.name: LayerTrace(layer.name, layer.kind, layer.axes, shown.get(layer.name)) for layer in graph
     }
     shown_run = replace(candidate, layers=layers)
-    for name, relevance, allowed in _walked_back(engine, reference, shown_run, measured):
+    for name, relevance, allowed in walked_back(engine, reference, shown_run, measured):
         if name == graph.input.name:
             result = treated(relevance, reference.case.x, candidate.method.postprocess)
             distance = relative_l2(result, candidate.attribution)
@@ -162,7 +163,7 @@ def _measure_again(engine: Engine, candidate: Trace, reference: Trace, grounds: 
     One run in another dtype says little of a denominator that nearly cancels: by chance it may fall close to the
     first. Ends at the first layer that stays beyond its floor.
     """
-    if all(_within(ground) for ground in grounds.values()):
+    if all(ground.within for ground in grounds.values()):
         return
     case, backend = reference.case, reference.executed_by
     sides = [(each.model.graph, engine.steps(each, backend)) for each in (case, *engine.moved(case))]
@@ -171,27 +172,26 @@ def _measure_again(engine: Engine, candidate: Trace, reference: Trace, grounds: 
         if name in grounds:
             floor = max(relative_l2(relevance, other) for _, other in otherwise)
             grounds[name] = grounds[name]._replace(floor=max(grounds[name].floor, floor))
-            if not _within(grounds[name]):
+            if not grounds[name].within:
                 return
 
 
-def _within(ground: Ground) -> bool:
-    return ground.distance <= MULTIPLE * ground.floor
-
-
-def _walked_back(
+def walked_back(
     engine: Engine, reference: Trace, run: Trace, measured: bool
 ) -> Iterator[tuple[str, np.ndarray, float]]:
     """Layer, its relevance on the activations of ``run`` and the floor of that, from the output backwards.
 
-    Nothing where the reference cannot run single steps or the method is more than one run backwards.
+    Nothing where the reference cannot run single steps, ``run`` kept no activations, or the method is more than one run
+    backwards.
     """
     case, backend = reference.case, reference.executed_by
     graph: Graph = case.model.graph
+    if any(layer.name not in run.layers or run.layers[layer.name].activation is None for layer in graph):
+        return
     steps = engine.steps(case, backend)
     if not isinstance(run.method.procedure, Backward) or steps is None:
         return
-    others, scale = _otherwise_rounded(engine, reference) if measured else ([], 1.0)
+    others, scale = otherwise_rounded(engine, reference) if measured else ([], 1.0)
     if measured and not others:
         return
     walks = [walk_back(side, other, run) for other, side in others]
@@ -202,14 +202,25 @@ def _walked_back(
         yield name, relevance, floor
 
 
-def _otherwise_rounded(engine: Engine, reference: Trace) -> tuple[list[tuple[Graph, Steps]], float]:
+def otherwise_rounded(engine: Engine, reference: Trace) -> tuple[list[tuple[Graph, Steps]], float]:
     """What walks back as the reference does but for rounding, and what of its distance rounding explains."""
     case, backend = reference.case, reference.executed_by
+    steps, scale = in_other_dtype(engine, reference)
+    if steps is not None:
+        return [(case.model.graph, steps)], scale
+    moved = [(each.model.graph, engine.steps(each, backend)) for each in engine.moved(case)]
+    return [(graph, steps) for graph, steps in moved if steps is not None], 1.0
+
+
+def in_other_dtype(engine: Engine, reference: Trace) -> tuple[Steps | None, float]:
+    """The single steps of ``reference`` in the other dtype, and what of their distance rounding explains.
+
+    None where it computes in one dtype only.
+    """
+    case = reference.case
     other = case.in_dtype("float64" if case.dtype == "float32" else "float32")
     try:
-        steps = engine.steps(other, backend)
-    except HarnessError:  # it computes in one dtype only
-        moved = [(each.model.graph, engine.steps(each, backend)) for each in engine.moved(case)]
-        return [(graph, steps) for graph, steps in moved if steps is not None], 1.0
-    scale = min(1.0, unit_roundoff(case.dtype) / unit_roundoff(other.dtype))
-    return [(case.model.graph, steps)] if steps is not None else [], scale
+        steps = engine.steps(other, reference.executed_by)
+    except HarnessError:
+        return None, 1.0
+    return steps, min(1.0, unit_roundoff(case.dtype) / unit_roundoff(other.dtype))

@@ -117,8 +117,13 @@ def bytes_of(model: Model, dtype: str) -> int:
 
 
 def hand_back() -> None:
-    """Give memory that was freed back to the system, which glibc by itself does only in part."""
+    """Give the memory of models that were let go of back to the system; they hold each other in circles."""
     gc.collect()
+    trim()
+
+
+def trim() -> None:
+    """Give memory that was freed back to the system, which glibc by itself does only in part."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have no such function
         if trim is not None:

@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 from matplotlib.ticker import MaxNLocator
 
-from harness.drawable import BLUE, GRAY, RED, flat, label_tokens, relevance_colors
+from harness.drawable import BLUE, GRAY, RED, flat, relevance_colors
 from harness.errors import InvalidInputError
 from harness.files import replacing
 from harness.naming import printable
@@ -77,12 +79,11 @@ def heatmap_figure(
             ("candidate - reference", difference),
         )
     ]
-    figure = _drawn(panels, f"{_shortened(printable(title))}\n{_largest_difference(difference)}")
-    if panels[0].values.shape == (len(tokens),):
-        for place in figure.axes:
-            label_tokens(place, tokens)
+    title = f"{_shortened(printable(title))}\n{_largest_difference(difference)}"
+    pixels = _drawn(panels, title, tokens if panels[0].values.shape == (len(tokens),) else ())
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
+        # A map of relevance is noise to a compressor: more effort takes twice the time and saves a twentieth.
+        imsave(temporary, pixels, format="png", dpi=_DOTS_PER_INCH, pil_kwargs={"compress_level": 1})
 
 
 def _sample(array: np.ndarray, axes: tuple[str, ...], sample: int) -> np.ndarray:
@@ -120,23 +121,33 @@ def _shortened(title: str) -> str:
     return title if len(title) <= _LONGEST_TITLE else f"{title[: _LONGEST_TITLE - 3]}..."
 
 
-def _drawn(panels: list[_Panel], title: str) -> Figure:
+def _drawn(panels: list[_Panel], title: str, tokens: Sequence[str] = ()) -> np.ndarray:
+    """The picture as pixels, (rows, columns, 4) bytes."""
     limit = max(_largest(panel.values) for panel in panels) or 1.0
     if panels[0].values.ndim == 1:
         figure, places = _empty(len(panels))
         for place, panel in zip(places, panels, strict=True):
             _bars(place, panel, limit)
-    else:
-        figure, places = _images(panels[0].values.shape, panels[0].labels, len(panels))
-        for place, panel in zip(places, panels, strict=True):
-            (image,) = place.images
-            image.set_data(np.ma.masked_invalid(panel.values))
-            image.set_clim(-limit, limit)
+        _name(figure, places, panels, title)
+        if tokens:
+            for place in places:
+                label_tokens(place, tokens)
+        figure.canvas.draw()
+        return np.asarray(figure.canvas.buffer_rgba())
+    images = _images(panels[0].values.shape, panels[0].labels, len(panels))
+    for place, panel in zip(images.places, panels, strict=True):
+        (image,) = place.images
+        image.set_data(np.ma.masked_invalid(panel.values))
+        image.set_clim(-limit, limit)
+    _name(images.figure, images.places, panels, title)
+    return images.drawn()
+
+
+def _name(figure: Figure, places: list[Axes], panels: list[_Panel], title: str) -> None:
     for place, panel in zip(places, panels, strict=True):
         place.set_title(panel.name, fontsize=10)
     # A title holds names: a dollar sign in one begins no formula, whatever the user's own settings are.
     figure.suptitle(title, fontsize=11, parse_math=False, usetex=False)
-    return figure
 
 
 def _empty(count: int) -> tuple[Figure, list[Axes]]:
@@ -151,12 +162,40 @@ def _empty(count: int) -> tuple[Figure, list[Axes]]:
     return figure, places
 
 
-@functools.lru_cache(maxsize=1)
-def _images(shape: tuple[int, int], labels: tuple[str, ...], count: int) -> tuple[Figure, list[Axes]]:
-    """A picture of ``count`` images on one scale, and the places of the images; the last one is filled again.
+class _Images:
+    """A picture of several images on one scale; what is the same in every picture is drawn once.
 
-    A run draws one picture after the other of one shape, and making the axes takes longer than drawing them.
+    A run draws one picture after the other of one shape, and its axes with their labels take longer than all else.
     """
+
+    def __init__(self, figure: Figure, places: list[Axes], scale: Axes) -> None:
+        self.figure, self.places = figure, places
+        figure.suptitle("")
+        #: What another picture has otherwise, the lowest first; a frame lies on its image.
+        self._changing: list[Artist] = [image for place in places for image in place.images]
+        self._changing += [line for place in places for line in place.spines.values()]
+        self._changing += [*(place.title for place in places), *figure.texts, scale]
+        canvas = figure.canvas
+        assert isinstance(canvas, FigureCanvasAgg)
+        self._canvas = canvas
+        for artist in self._changing:
+            artist.set_visible(False)
+        canvas.draw()
+        self._same = canvas.copy_from_bbox(figure.bbox)
+        for artist in self._changing:
+            artist.set_visible(True)
+
+    def drawn(self) -> np.ndarray:
+        """The picture as pixels, (rows, columns, 4) bytes, which the next one overwrites."""
+        self._canvas.restore_region(self._same)
+        for artist in self._changing:
+            self.figure.draw_artist(artist)
+        return np.asarray(self._canvas.buffer_rgba())
+
+
+@functools.lru_cache(maxsize=1)
+def _images(shape: tuple[int, int], labels: tuple[str, ...], count: int) -> _Images:
+    """A picture of ``count`` images; the last one is filled again."""
     rows, columns = labels
     figure, places = _empty(count)
     scale = Normalize(-1, 1)
@@ -173,7 +212,7 @@ def _images(shape: tuple[int, int], labels: tuple[str, ...], count: int) -> tupl
         place.label_outer()
     bar = figure.add_axes((0.915, _PLACES["bottom"], 0.012, _PLACES["top"] - _PLACES["bottom"]))
     figure.colorbar(ScalarMappable(scale, RELEVANCE_COLORS), cax=bar, label="relevance")
-    return figure, places
+    return _Images(figure, places, bar)
 
 
 def _bars(place: Axes, panel: _Panel, limit: float) -> None:

@@ -20,7 +20,7 @@ from harness.comparison import PASSING, Tolerance
 from harness.engine import Store, engine, in_shared_order, result_key
 from harness.engine.executors import Executor
 from harness.engine.memo import bytes_of
-from harness.engine.prepared import hand_back
+from harness.engine.prepared import trim
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.files import installed_versions, write_json, write_text
 from harness.methods import Method, method, slug
@@ -281,7 +281,7 @@ def _let_go(outcome: Outcome) -> None:
         for case in (trace.case, trace.case.in_dtype("float64")):
             engine().forget(case, trace.executed_by)
     if large:
-        hand_back()
+        trim()
 
 
 def label_of(model: Any, labels: dict[str, str]) -> str:

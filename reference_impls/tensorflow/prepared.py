@@ -147,7 +147,7 @@ class PreparedTensorFlow:
 
     def run_queries(self, x: np.ndarray, method: Method, targets: np.ndarray, chunk: int) -> Iterator[Arrays]:
         """See `harness.backends.protocol.Queries`: one forward pass, and one walk back after the other."""
-        which, forward = self._forward_pass(x)
+        forward = self._forward_pass(x)
         if forward.shared is not None:
             forward.shared.clear()
         alone = replace(forward, shared=None)
@@ -155,7 +155,7 @@ class PreparedTensorFlow:
             runs = [
                 self._arrays(
                     alone,
-                    self._explained(alone, which, method, targets[place : place + 1], False),
+                    explain_procedure(self._network, alone, method, targets[place : place + 1], False),
                     method,
                     False,
                 )

@@ -161,8 +161,19 @@ def test_an_interrupted_write_leaves_the_older_picture(tmp_path, monkeypatch):
     def full_disk(*_args, **_options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full_disk)
+    monkeypatch.setattr("PIL.Image.Image.save", full_disk)
     with pytest.raises(OSError, match="No space left"):
         heatmap_figure(image([1.0]), image([1.0]), path, title="case", axes=IMAGE)
     assert [file.name for file in tmp_path.iterdir()] == ["case.png"]
     assert path.read_bytes() == b"older"
+
+
+def test_a_picture_holds_nothing_of_the_one_before(tmp_path):
+    """Axes and labels are drawn once for pictures of one shape; everything else is that of the picture itself."""
+    first, second = image([1.0, 0.0], [np.nan, -1.0]), image([0.0, 3e5], [1.0, -2e5])
+    heatmap_figure(second, 0.9 * second, tmp_path / "alone.png", title="another", axes=IMAGE)
+    heatmap_figure(first, first, tmp_path / "first.png", title="a title of its own, and longer", axes=IMAGE)
+    heatmap_figure(second, 0.9 * second, tmp_path / "after.png", title="another", axes=IMAGE)
+    alone, after = (Image.open(tmp_path / name).tobytes() for name in ("alone.png", "after.png"))
+    assert alone == after
+    assert Image.open(tmp_path / "first.png").tobytes() != after
