@@ -11,6 +11,7 @@ from evidence.certification.measure import Place, first_above, places, places_on
 from evidence.certification.recordings import Recording, Recordings
 from evidence.certification.reference_runs import ReferenceRuns
 from evidence.certification.results import Result, Status
+from evidence.certification.run_by_run import RunByRun
 from evidence.kept import key_of
 from harness.backends import Backend
 from harness.comparison.floor import MULTIPLE
@@ -32,6 +33,7 @@ def results_of(
     ``versions``: the reference's, as they were when this process began; its source may change while it runs.
     """
     runs = ReferenceRuns(cases, reference)
+    run_by_run = RunByRun(cases, runs, recordings)
     on = (cases.library, cases.group, cases.model.name, cases.model.digest, array_digest(cases.x))
     for name in cases.names:
         refused = not_applicable(cases, name)
@@ -46,7 +48,7 @@ def results_of(
         if kept is not None:
             yield Result.from_json(kept), recording.reused
             continue
-        result = compared(cases, runs, name, recording)
+        result = compared(cases, runs, name, recording, run_by_run)
         # What the reference or the disk could not do this time, it may do the next.
         if result.status != Status.REFERENCE_FAILED:
             store.put(key, f"certification: {cases.library} {cases.model.name} {name}", result.to_json())
@@ -59,7 +61,9 @@ def not_applicable(cases: ModelCases, name: str) -> Result | None:
     return cases.result(name, Status.NOT_APPLICABLE, reason=reason) if reason else None
 
 
-def compared(cases: ModelCases, runs: ReferenceRuns, name: str, recording: Recording) -> Result:
+def compared(
+    cases: ModelCases, runs: ReferenceRuns, name: str, recording: Recording, run_by_run: RunByRun
+) -> Result:
     """The reference against the library's ``recording`` of ``name``."""
     facts: dict[str, Any] = {"seconds": recording.seconds, "current": recording.current}
     if recording.trace is None:
@@ -67,7 +71,7 @@ def compared(cases: ModelCases, runs: ReferenceRuns, name: str, recording: Recor
         return cases.result(name, status, reason=recording.message, **facts)
     facts["repairs"] = tuple(recording.trace.provenance.get("peer", {}).get("repairs", ()))
     try:
-        status, reason, at = _status(cases, runs, method(name), recording.trace)
+        status, reason, at = _status(cases, runs, method(name), recording.trace, run_by_run)
     except MemoryError:
         raise
     except Exception as error:  # a reference that raises is a result about the reference
@@ -96,7 +100,7 @@ def compared(cases: ModelCases, runs: ReferenceRuns, name: str, recording: Recor
 
 
 def _status(
-    cases: ModelCases, runs: ReferenceRuns, wanted: Method, recorded: Trace
+    cases: ModelCases, runs: ReferenceRuns, wanted: Method, recorded: Trace, run_by_run: RunByRun
 ) -> tuple[Status, str, list[Place]]:
     """What the comparison comes to, why, and the places it was made at."""
     graph = cases.model.graph
@@ -120,6 +124,12 @@ def _status(
         if all(place.allowed for place in deciding):
             reason = _of_rounding(at, on_ground, len(rounded) - 1)
             return Status.ILL_CONDITIONED, reason + (f"; {known}" if known else ""), at
+    there = run_by_run.places(recorded)
+    if there and all(place.allowed for place in there):
+        worst = max(there, key=lambda place: place.error)
+        reason = "rounding of the forward pass falls on different sides of a kink in single runs; on the library's own "
+        reason += f"activations in every run the reference is within {worst.error:.1e} of it"
+        return Status.ILL_CONDITIONED, reason + (f"; {known}" if known else ""), at
     if known and (known.covers == "any" or (known.covers == "rounding" and _rounding_at_most(deciding))):
         return Status.KNOWN, str(known), at
     wrong = next(place for place in deciding if not place.allowed)

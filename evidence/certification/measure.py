@@ -84,13 +84,13 @@ def places(recorded: Trace, reference: Trace, others: Sequence[Trace], graph: Gr
     differ from it by rounding, the one in float64 first; the floor is the distance of the furthest.
     """
     runs = (recorded, reference, *others)
-    at = [_place(LOGITS, *(run.logits for run in runs))]
+    at = [place_of(LOGITS, *(run.logits for run in runs))]
     for layer in reversed(graph.layers):
         kept = [run.layers[layer.name].relevance for run in runs if layer.name in run.layers]
         present = [relevance for relevance in kept if relevance is not None]
         if len(present) == len(runs):
-            at.append(_place(layer.name, *present))
-    return [*at, _place(ATTRIBUTION, *(run.attribution for run in runs))]
+            at.append(place_of(layer.name, *present))
+    return [*at, place_of(ATTRIBUTION, *(run.attribution for run in runs))]
 
 
 def places_on_recorded_activations(
@@ -127,7 +127,7 @@ def _walked(
         floor = max(floor, *(largest_error(reference, other) for other in others))
         for place, relevance in compared.items():
             if relevance is not None:
-                yield replace(_place(place, relevance, reference, *others), floor=floor)
+                yield replace(place_of(place, relevance, reference, *others), floor=floor)
 
 
 def first_above(at: Iterable[Place]) -> Place | None:
@@ -135,7 +135,8 @@ def first_above(at: Iterable[Place]) -> Place | None:
     return next((place for place in at if place.exceeds), None)
 
 
-def _place(name: str, library: np.ndarray, reference: np.ndarray, *others: np.ndarray) -> Place:
+def place_of(name: str, library: np.ndarray, reference: np.ndarray, *others: np.ndarray) -> Place:
+    """The tensor ``name`` of the library, of the reference, and of its runs that round otherwise, float64 first."""
     return Place(
         name,
         largest_error(reference, library),

@@ -95,6 +95,15 @@ class Recordings:
         trace.save(path)
         return _recorded(trace, reused=False, current=True)
 
+    def once(self, model: Any, x: np.ndarray, method: Method, target: np.ndarray) -> Trace | None:
+        """The library's trace, which is not kept; None where it may not be run, or fails."""
+        if self._kept_only:
+            return None
+        try:
+            return self._explained(model, x, method, target)
+        except (PeerError, UnsupportedMethodError):
+            return None
+
     def _versions(self) -> dict[str, str]:
         """The library's, or those in the folder where it is not installed and need not be, without the adapter's."""
         try:

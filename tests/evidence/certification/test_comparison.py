@@ -13,6 +13,7 @@ from evidence.certification.known_differences import KnownDifference
 from evidence.certification.recordings import Recordings
 from evidence.certification.reference_runs import ReferenceRuns
 from evidence.certification.results import Result, Status
+from evidence.certification.run_by_run import RunByRun
 from harness.engine import Store
 from harness.errors import PeerError
 from harness.methods import method
@@ -123,7 +124,7 @@ def test_a_failing_reference_is_a_result_of_its_own(tmp_path: Path) -> None:
     recording = recordings.of(cases.model, cases.x, method("lrp.z"), runs.target)
     assert recording is not None
     reference.raises = PeerError("not today")
-    result = compared(cases, runs, "lrp.z", recording)
+    result = compared(cases, runs, "lrp.z", recording, RunByRun(cases, runs, recordings))
     assert result.status == Status.REFERENCE_FAILED
     assert result.reason == "PeerError: not today"
 

@@ -59,8 +59,12 @@ class Library:
         return replace(found, attribution=attribution, relevances={**found.relevances, "input": attribution})
 
 
-def result_of(library: Backend, folder: Path) -> Result:
-    cases = ModelCases("library", "digits-cnn", network(2.0**-30), np.ones((1, 1), np.float32), ("gradient",))
+#: Each of its runs is one of `gradient:dialect=signxai`.
+MANY_RUNS = "integrated_gradients:dialect=signxai,steps=4"
+
+
+def result_of(library: Backend, folder: Path, name: str = "gradient", of: str = "library") -> Result:
+    cases = ModelCases(of, "digits-cnn", network(2.0**-30), np.ones((1, 1), np.float32), (name,))
     recordings = Recordings(folder, library, limit_s=60.0)
     ((result, _),) = results_of(cases, recordings, InDouble(), {}, Store())
     return result
@@ -77,4 +81,21 @@ def test_a_unit_within_rounding_of_zero_may_be_on_in_one_run_and_off_in_the_othe
 
 def test_a_difference_that_the_librarys_own_activations_do_not_explain_stays_one(tmp_path: Path) -> None:
     result = result_of(Library(network(-(2.0**-30)), extra=0.5), tmp_path)
+    assert result.status == Status.UNEXPLAINED
+
+
+def test_a_unit_may_be_on_in_some_of_many_runs_and_off_in_the_other_library(tmp_path: Path) -> None:
+    result = result_of(Library(network(-(2.0**-30))), tmp_path, MANY_RUNS, "signxai")
+    assert result.status == Status.ILL_CONDITIONED
+    assert "in every run the reference is within 0.0e+00 of it" in result.reason
+
+
+def test_a_difference_that_its_activations_in_every_run_do_not_explain_stays_one(tmp_path: Path) -> None:
+    """Half of the gradient is added to each run, and to their mean."""
+    result = result_of(Library(network(-(2.0**-30)), extra=0.5), tmp_path, MANY_RUNS, "signxai")
+    assert result.status == Status.UNEXPLAINED
+
+
+def test_activations_that_are_of_another_network_are_no_ground(tmp_path: Path) -> None:
+    result = result_of(Library(network(-(2.0**-3))), tmp_path, MANY_RUNS, "signxai")
     assert result.status == Status.UNEXPLAINED
