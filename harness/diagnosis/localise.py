@@ -20,7 +20,8 @@ class Introduced:
     """A layer's step on both sides, from the same inputs and relevance.
 
     ``error``: largest relative L2 distance over the edges to its inputs. ``floor``: what rounding explains.
-    ``observed``: the candidate's result, None for edges that were not seen. ``expected``: the reference's.
+    ``observed``: the candidate's result, None for edges that were not seen. ``expected``: the reference's. ``in_run``:
+    the result is what the candidate's whole run shows; its step by itself may give another.
     """
 
     step: Step
@@ -29,6 +30,7 @@ class Introduced:
     error: float
     floor: float
     message: str | None = None
+    in_run: bool = False
 
     @property
     def layer(self) -> Layer:
@@ -155,7 +157,7 @@ def seen(case: Case, run: Trace, unclear: Collection[str]) -> Iterator[Introduce
                 rest / places + (share - own / places) if source == name else None
                 for source, share in zip(step.layer.inputs, shares, strict=True)
             )
-            yield Introduced(step, shares, observed, apart(shares, observed), floor)
+            yield Introduced(step, shares, observed, apart(shares, observed), floor, in_run=True)
 
 
 def _of_the_parts(

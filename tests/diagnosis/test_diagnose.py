@@ -12,15 +12,20 @@ import torch
 
 import harness
 from benchmarks.diagnosis_time import nobodys, reassigned
+from evidence.planted_bugs.bugs import preprocessing
 from harness.backends import Backend
+from harness.diagnosis.excerpt import LARGE, multiplications
 from harness.diagnosis.search import Outcome, Search
 from harness.methods import AlphaBeta, Assignment, Epsilon, Flat, Method
 from harness.runner import chosen_input
 from harness.steps import Arrays, Deviation, Step
 from ported_impls.composite import method_composite
+from ported_models.build import Builder
+from ported_models.model import PortedModel
 from reference_impls.oracle.backend import PreparedOracle
 
 METHOD = "lrp.epsilon"
+CONVOLUTION = {"strides": (1, 1), "dilations": (1, 1), "groups": 1, "padding": ((1, 1), (1, 1))}
 
 
 @pytest.fixture(scope="module")
@@ -226,3 +231,25 @@ def test_what_a_layer_may_do_is_listed_as_often_for_many_findings_before_it_as_f
     diagnosis = harness.diagnose(model, x, METHOD, candidate=candidate, dtype="float64")
     assert {each.layer for each in diagnosis.findings} == set(values)
     assert listed["conv2"] == listed["dense1"], listed
+
+
+def test_what_the_run_alone_shows_at_a_large_layer_is_searched_on_the_whole_of_it() -> None:
+    """All channels of the input are equal: reversed they are the same input, and only their relevance is reversed.
+
+    The candidate's step by itself is right, so that an excerpt, on which that step is run, shows nothing.
+    """
+    random = np.random.default_rng(0)
+    builder = Builder("gray", (112, 112, 3))
+    weights = {"kernel": random.standard_normal((3, 3, 3, 64)).astype(np.float32)}
+    builder.add("conv2d", "conv", attributes=CONVOLUTION, weights=weights)
+    builder.add("relu", "relu")
+    builder.add("global_average_pool", "pool", attributes={"keepdims": False})
+    builder.add("dense", "logits", weights={"kernel": random.standard_normal((64, 2)).astype(np.float32)})
+    gray = PortedModel.from_graph(builder.graph())
+    assert multiplications(gray.graph["conv"], 1) > LARGE
+    x = np.repeat(random.random((1, 112, 112, 1)), 3, axis=-1)
+    bgr = next(each for each in preprocessing.MUTANTS if each.name == "channels-of-the-input-reversed")
+    diagnosis = harness.diagnose(gray, x, "gradient", candidate=bgr.build(), dtype="float64")
+    assert (diagnosis.layer, diagnosis.cause) == ("conv", "layout")
+    assert "channels in reversed order" in diagnosis.explanation
+    assert diagnosis.left == 0
