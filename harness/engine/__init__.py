@@ -4,6 +4,7 @@ from harness.engine.cases import Engine, engine, require_support
 from harness.engine.compare import compare
 from harness.engine.evidence import floor_of
 from harness.engine.memo import Memo
+from harness.engine.operands import operands_of
 from harness.engine.order import in_shared_order
 from harness.engine.prepared import KEPT
 from harness.engine.store import Store, result_key
@@ -17,6 +18,7 @@ __all__ = [
     "engine",
     "floor_of",
     "in_shared_order",
+    "operands_of",
     "require_support",
     "result_key",
 ]
