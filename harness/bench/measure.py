@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,12 +14,12 @@ from harness.bench.result import TOTAL, Bench, BenchRow, Spread
 from harness.bench.timing import medians, peak_bytes
 from harness.case import Case
 from harness.checks import checked_device
-from harness.engine import compare, engine, require_support
+from harness.engine import compare, engine, operands_of, require_support
 from harness.errors import HarnessError, InvalidInputError
 from harness.graph import Layer
 from harness.methods import Method
 from harness.methods import method as method_named
-from harness.trace import Trace
+from harness.trace import LayerTrace
 
 #: Called with what is being measured.
 Progress = Callable[[str], None]
@@ -72,7 +72,8 @@ def bench(
     runs = [partial(_run, each, case) for each, case in zip(prepared, cases, strict=True)]
     whole = medians(runs, repeat), [peak_bytes(run) for run in runs]
     comparison = compare(first, second)
-    steps = [engine().offered(case, side, "steps") for case, side in zip(cases, sides, strict=True)]
+    steps = [engine().steps(case, side) for case, side in zip(cases, sides, strict=True)]
+    operands = operands_of(engine(), first) if all(steps) else {}
     notes = tuple(
         f"{side.name} runs no single steps of {resolved.name}: layers are not timed"
         for side, each in zip(sides, steps, strict=True)
@@ -86,7 +87,7 @@ def bench(
         if layer.name not in first.layers or layer.name not in second.layers:
             continue
         report(layer.name)
-        timed = _timed(layer, steps, first, resolved, repeat) if all(steps) else _UNTIMED
+        timed = _timed(layer, steps, operands, resolved, repeat) if all(steps) else _UNTIMED
         pair = first.layers[layer.name].relevance, second.layers[layer.name].relevance
         rows.append(_row(layer.name, layer.kind, timed, pair, verdicts.get(layer.name, "")))
     ends = first.attribution, second.attribution
@@ -106,10 +107,16 @@ def _run(prepared: Prepared, case: Case) -> object:
     return prepared.run(case.x.copy(), case.method, case.target.copy(), False)
 
 
-def _timed(layer: Layer, steps: list[Steps | None], run: Trace, method: Method, repeat: int) -> _Timed:
-    """Median seconds and peak bytes of both sides' step on the operands of ``run``."""
-    relevance = run.layers[layer.name].relevance
-    inputs = [run.layers[name].activation for name in layer.inputs if name in run.layers]
+def _timed(
+    layer: Layer,
+    steps: list[Steps | None],
+    operands: Mapping[str, LayerTrace],
+    method: Method,
+    repeat: int,
+) -> _Timed:
+    """Median seconds and peak bytes of both sides' step on ``operands``."""
+    relevance = operands[layer.name].relevance
+    inputs = [operands[name].activation for name in layer.inputs if name in operands]
     known = [np.array(each) for each in inputs if each is not None]
     if not layer.inputs or relevance is None or len(known) != len(layer.inputs):
         return _UNTIMED

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend, Prepared, Steps, repeated, step_on_copies, steps_of
+from harness.backends import Backend, Prepared, Steps, step_on_copies, steps_of
 from harness.case import Case as AskedCase
 from harness.comparison.floor import moved_one_ulp, unit_roundoff
 from harness.comparison.summation import longest_sum, rule_terms
 from harness.diagnosis.measure import MOVES, apart, explained, summation_floor
-from harness.engine import engine, floor_of
+from harness.engine import engine, floor_of, operands_of
 from harness.errors import HarnessError
 from harness.graph import Graph, Layer
 from harness.methods import Method
@@ -84,27 +84,8 @@ class Case:
 
     @cached_property
     def operands(self) -> Mapping[str, LayerTrace]:
-        """By layer, the activations and relevances of the reference's run that steps take.
-
-        Where a step takes two relevances both are there, one behind the other along the batch, and activations twice
-        (`harness.backends.pairs`).
-        """
-        if self.method.stepwise:
-            return self.reference_run.layers
-        runs = [engine().run(self.asked.with_method(part), self.reference) for part in self.method.parts]
-
-        def joined(name: str) -> np.ndarray | None:
-            shown = [run.layers[name].relevance for run in runs]
-            return None if any(each is None for each in shown) else np.concatenate(shown)  # type: ignore[arg-type]
-
-        return {
-            name: replace(
-                layer,
-                activation=None if layer.activation is None else repeated(layer.activation, self.method),
-                relevance=joined(name),
-            )
-            for name, layer in self.reference_run.layers.items()
-        }
+        """By layer, the activations and relevances of the reference's run that steps take."""
+        return operands_of(engine(), self.reference_run)
 
     @property
     def asked(self) -> AskedCase:

@@ -5,6 +5,7 @@ from harness.engine.compare import compare
 from harness.engine.evidence import floor_of
 from harness.engine.many_runs import run_ahead
 from harness.engine.memo import Memo
+from harness.engine.operands import operands_of
 from harness.engine.order import in_shared_order
 from harness.engine.prepared import KEPT
 from harness.engine.store import Store, result_key
@@ -18,6 +19,7 @@ __all__ = [
     "engine",
     "floor_of",
     "in_shared_order",
+    "operands_of",
     "require_support",
     "result_key",
     "run_ahead",

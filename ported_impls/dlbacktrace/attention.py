@@ -6,12 +6,34 @@ import torch
 from torch import Tensor, nn
 
 from harness.methods import AttentionShare
+from ported_impls.dlbacktrace.chunks import Cost, chunks
 
 
 def share(
+    name: str,
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    relevance: Tensor,
+    rule: AttentionShare,
+    size: int | None,
+) -> tuple[Tensor, ...]:
+    """The relevance of both operands of ``module`` from that of its product, in the twin's layout.
+
+    ``size``: numbers held at once, whole samples each, see `chunks`. Raises InvalidInputError where that is too small.
+    """
+    numbers = 4 * relevance[0].numel() + sum(4 * x[0].numel() for x in inputs)
+    shares = tuple(torch.empty_like(x) for x in inputs)
+    for part in chunks(name, Cost(0, numbers, 0, 1), len(relevance), size):
+        samples = slice(part.first, part.last)
+        made = _of_samples(module, tuple(x[samples] for x in inputs), relevance[samples], rule)
+        for whole, each in zip(shares, made, strict=True):
+            whole[samples] = each
+    return shares
+
+
+def _of_samples(
     module: nn.Module, inputs: tuple[Tensor, ...], relevance: Tensor, rule: AttentionShare
 ) -> tuple[Tensor, ...]:
-    """The relevance of both operands of ``module`` from that of its product, in the twin's layout."""
     operands = tuple(x.detach().requires_grad_() for x in inputs)
     with torch.enable_grad():
         product = module(*operands)

@@ -58,11 +58,16 @@ def propagate(
         return joins.by_sign(inputs, received, rule)
     if isinstance(rule, Contrast):
         raise _misplaced(layer, rule)
-    return tuple(zip(*(_alone(layer, module, inputs, each, rule) for each in received), strict=True))
+    return tuple(zip(*(_alone(layer, module, inputs, each, rule, size) for each in received), strict=True))
 
 
 def _alone(
-    layer: Layer, module: nn.Module, inputs: tuple[Tensor, ...], relevance: Tensor, rule: Rule
+    layer: Layer,
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    relevance: Tensor,
+    rule: Rule,
+    size: int | None,
 ) -> tuple[Tensor, ...]:
     """What does not mix the two relevances of contrast mode."""
     family = layer.traits.family
@@ -71,7 +76,7 @@ def _alone(
     if isinstance(rule, MagnitudeShare) and family == "sum":
         return joins.by_size(inputs, relevance)
     if isinstance(rule, AttentionShare) and family == "contraction":
-        return attention.share(module, inputs, relevance, rule)
+        return attention.share(layer.name, module, inputs, relevance, rule, size)
     if isinstance(rule, BacktraceLstm) and layer.kind == "lstm":
         return (lstm.step(layer, inputs[0], relevance),)
     if isinstance(rule, Pass) and family == "lookup":

@@ -92,11 +92,23 @@ def test_both_sides_are_timed_and_compared() -> None:
     assert not found.comparison.passed
 
 
-def test_methods_without_single_steps_are_timed_as_a_whole() -> None:
-    found = bench(small(), X, "backtrace.contrast", dtype="float64", repeat=1)
-    assert found.comparison.passed
+def test_a_side_without_single_steps_is_timed_as_a_whole() -> None:
+    def gradient(twin: Any, x: np.ndarray, target: np.ndarray, method: Any) -> np.ndarray:
+        return np.tile(np.eye(3, 2)[:, 0], (len(x), 1))
+
+    candidate = harness.backend_from_function("mine", gradient, "torch")
+    found = bench(
+        small(), X, "gradient", "oracle", candidate, dtype="float64", repeat=1, target=np.zeros(len(X), int)
+    )
     assert found.total.ref_seconds > 0 and all(np.isnan(row.ref_seconds) for row in found.rows[:-1])
     assert any("no single steps" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("part", ["for", "against"])
+def test_a_step_of_two_relevances_is_timed_on_both(part: str) -> None:
+    found = bench(small(), X, f"backtrace.contrast:part={part}", dtype="float64", repeat=1)
+    assert found.comparison.passed and found.notes == ()
+    assert found.rows[0].layer == "logits" and found.rows[0].ref_seconds > 0
 
 
 def test_any_pair_of_backends_and_any_method_can_be_measured() -> None:
@@ -111,7 +123,8 @@ def test_the_page_and_the_table_hold_every_row(tmp_path: Path) -> None:
     assert list(table["layer"]) == ["logits", "input", "(whole run)"]
     assert {"ref_seconds", "cand_peak_bytes", "diff_std", "speed_up", "verdict"} <= set(table.columns)
     page = (tmp_path / "bench.html").read_text()
-    assert ("(whole run)" in page and "equivalent" in page) or "identical" in page
+    assert "(whole run)" in page and "Comparison, from the output back" in page
+    assert f"median of 1: {found.comparison.verdict}" in page
     assert json.dumps(found.to_json(), allow_nan=False)
 
 

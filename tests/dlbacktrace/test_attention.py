@@ -125,6 +125,21 @@ def test_every_layer_of_a_transformer_is_equivalent(name: str, dtype: str, mode:
     assert all(np.abs(reference.layers[layer.name].relevance).max() > 0 for layer in model.graph)
 
 
+def test_the_chunk_size_bounds_the_products_too() -> None:
+    rng = np.random.default_rng(8)
+    layer = product_of((2, 4, 6), (2, 5, 6), transposed=True)
+    inputs = tuple(rng.standard_normal((3, *shape)) for shape in layer.input_shapes)
+    received = (rng.standard_normal((3, *layer.shape)),)
+    whole = on_port(layer, inputs, received, AttentionShare("both"))
+    # Of a sample: four times 40 numbers of the product, 48 and 60 of its operands.
+    for (one,), (other,) in zip(
+        whole, on_port(layer, inputs, received, AttentionShare("both"), 592), strict=True
+    ):
+        np.testing.assert_allclose(other, one, rtol=1e-12)
+    with pytest.raises(InvalidInputError, match=r"layer 'layer', which takes 592; give a chunk of 592"):
+        on_port(layer, inputs, received, AttentionShare("both"), 591)
+
+
 # Which products are attention's ----------------------------------------------------------------------
 
 
