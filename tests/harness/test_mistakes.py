@@ -25,6 +25,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
         "Invalid value for '--target'",
     ),
     "no method": (("diagnose", "digits-cnn"), "expected MODEL METHOD"),
+    "no method to validate": (("validate", "digits-cnn"), "expected MODEL METHOD"),
     "nothing at all to diagnose": (("diagnose",), "Missing argument '[MODEL] METHOD'"),
     # Names.
     "a suite that is none": (("run", "--suite", "quik"), "did you mean 'quick'?"),
