@@ -108,7 +108,7 @@ def ground_of(
     walked = [each for each in walked_back(engine, reference, candidate, measured) if each[0] in layers]
     # NumPy releases the interpreter for the sums, so the tensors are handled side by side.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        found = pool.map(lambda each: ground_at(*each, candidate, reference), walked)
+        found = pool.map(lambda each: ground_at(each[0], each[1], each[2], candidate, reference), walked)
         grounds = {name: there for (name, *_), there in zip(walked, found, strict=True) if there is not None}
     if measured:
         _measure_again(engine, candidate, reference, grounds)
