@@ -167,16 +167,23 @@ def _source_files(package: str) -> list[tuple[str, Path]]:
     module, name = importlib.import_module(package), package.replace(".", "/")
     if not hasattr(module, "__path__"):
         return [(f"{name}.py", Path(module.__file__ or ""))]
-    return [
-        (f"{name}/{path.relative_to(folder).as_posix()}", path)
-        for folder in map(Path, module.__path__)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts
-    ]
+    files = sorted(file for folder in module.__path__ for file in _files_under(folder, name))
+    return [(file, Path(path)) for file, path in files]
+
+
+def _files_under(folder: str, name: str) -> Iterator[tuple[str, str]]:
+    """Name, from the top-level package on, and path of every file under ``folder`` but bytecode."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name != "__pycache__":
+                    yield from _files_under(entry.path, f"{name}/{entry.name}")
+            elif entry.is_file():
+                yield f"{name}/{entry.name}", entry.path
 
 
 def _seen(package: str) -> list[tuple[str, int, int]]:
-    stats = ((name, path.stat()) for name, path in _source_files(package))
+    stats = ((name, os.stat(path)) for name, path in _source_files(package))
     return [(name, each.st_size, each.st_mtime_ns) for name, each in stats]
 
 

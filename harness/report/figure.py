@@ -132,8 +132,9 @@ def _drawn(panels: list[_Panel], title: str, tokens: Sequence[str] = ()) -> np.n
         if tokens:
             for place in places:
                 label_tokens(place, tokens)
-        figure.canvas.draw()
-        return np.asarray(figure.canvas.buffer_rgba())
+        canvas = _canvas(figure)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())
     images = _images(panels[0].values.shape, panels[0].labels, len(panels))
     for place, panel in zip(images.places, panels, strict=True):
         (image,) = place.images
@@ -162,6 +163,11 @@ def _empty(count: int) -> tuple[Figure, list[Axes]]:
     return figure, places
 
 
+def _canvas(figure: Figure) -> FigureCanvasAgg:
+    assert isinstance(figure.canvas, FigureCanvasAgg)
+    return figure.canvas
+
+
 class _Images:
     """A picture of several images on one scale; what is the same in every picture is drawn once.
 
@@ -175,13 +181,11 @@ class _Images:
         self._changing: list[Artist] = [image for place in places for image in place.images]
         self._changing += [line for place in places for line in place.spines.values()]
         self._changing += [*(place.title for place in places), *figure.texts, scale]
-        canvas = figure.canvas
-        assert isinstance(canvas, FigureCanvasAgg)
-        self._canvas = canvas
+        self._canvas = _canvas(figure)
         for artist in self._changing:
             artist.set_visible(False)
-        canvas.draw()
-        self._same = canvas.copy_from_bbox(figure.bbox)
+        self._canvas.draw()
+        self._same = self._canvas.copy_from_bbox(figure.bbox)
         for artist in self._changing:
             artist.set_visible(True)
 

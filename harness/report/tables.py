@@ -92,7 +92,7 @@ def table_csv(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     Where a name has a carriage return in it, every text stands in quotes: bare, it would end the line for a reader.
     """
     texts = table.select_dtypes(exclude=["number", "bool"])
-    returns = any(texts[name].astype(str).str.contains("\r", regex=False).any() for name in texts)
+    returns = any("\r" in str(value) for name in texts for value in texts[name])
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL)
 
