@@ -48,11 +48,12 @@ class Diagnosed:
         words = []
         if self.groups:
             words.append(
-                f"{self.cases} diagnosed in {self.seconds:.0f} s, of {self.groups} groups of cases that fail alike"
+                f"{self.cases} diagnosed in {self.seconds:.0f} s, of {self.groups} "
+                f"group{'' if self.groups == 1 else 's'} of cases that fail alike"
             )
         if self.left:
             words.append(
-                f"{self.left} groups left out, as the budget of {self.budget_s:g} s was used up: --diagnose all does "
+                f"{self.left} group{'' if self.left == 1 else 's'} left out, as the budget of {self.budget_s:g} s was used up: --diagnose all does "
                 "the rest"
             )
         if self.without:
