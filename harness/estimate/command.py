@@ -121,7 +121,7 @@ def estimate_command(
 
         print_json(document, indent=1)
         return
-    print(printable(f"{loaded.name}, {wanted.name}, {dtype}, {len(x)} samples"))
+    print(printable(f"{loaded.name}, {wanted.name}, {dtype}, {len(x)} sample{'' if len(x) == 1 else 's'}"))
     print(f"time    {prediction.seconds:.2f} s a case, and {prediction.load_s:.1f} s once for the model")
     print(f"memory  {prediction.memory / 1e9:.2f} GB")
     print(f"disk    {prediction.disk / 1e3:.0f} kB a case, in the run's folder and in the store")

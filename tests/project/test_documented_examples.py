@@ -1,6 +1,7 @@
 """The Python in README and docs runs as it stands there, and gives what it says."""
 
 import re
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,38 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
 
-def run_block(page: str, number: int, **given: Any) -> dict[str, Any]:
-    """Execute the Python block ``number`` of a page; returns the names that it leaves."""
-    blocks = re.findall(
+#: By page, the Python blocks that are not run here, and why.
+NOT_RUN = {
+    ("docs/add-a-backend.md", 4): "a skeleton; examples/candidate_with_layers.py is one that runs",
+    ("docs/peers.md", 0): "the signature of a function that readers write",
+    ("docs/pytest.md", 0): "run as a project: examples/port-your-own",
+    ("docs/pytest.md", 1): "a mark alone",
+    ("docs/pytest.md", 2): "needs a stored golden: tests/pytest_plugin",
+}
+
+
+def blocks_of(page: str) -> list[str]:
+    return re.findall(
         r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
     )
+
+
+def test_every_block_is_run_or_it_is_said_why_not() -> None:
+    pages = ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+    every = {(page, number) for page in pages for number in range(len(blocks_of(page)))}
+    source = Path(__file__).read_text(encoding="utf-8")
+    run = {(page, int(number)) for page, number in re.findall(r'run_block\(\s*"([^"]+)", (\d+)', source)}
+    # A number that is a parameter stands in the list of parameters.
+    run |= {("docs/add-a-backend.md", number) for number in (2, 3)}
+    run |= {("docs/bring-your-own-model.md", number) for number in (1, 2)}
+    assert every == run | NOT_RUN.keys()
+    assert not run & NOT_RUN.keys()
+
+
+def run_block(page: str, number: int, **given: Any) -> dict[str, Any]:
+    """Execute the Python block ``number`` of a page; returns the names that it leaves."""
     names = dict(given)
-    exec(compile(blocks[number], f"{page}, block {number}", "exec"), names)
+    exec(compile(blocks_of(page)[number], f"{page}, block {number}", "exec"), names)
     return names
 
 
@@ -108,3 +134,85 @@ def test_the_tokens_of_a_text_of_ones_own_are_printed(capsys):
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
         *("[CLS]", "the", "weather", "is", "lovely", "today", ".", "[SEP]")
     ]
+
+
+def test_a_diagnosis_has_what_its_page_shows(x):
+    names = run_block("docs/diagnose.md", 0, harness=harness, model="digits-cnn", x=x, backend="zennit")
+    assert names["diagnosis"].complete
+    assert names["diagnosis"].reproducer.is_dir()
+
+
+@pytest.mark.nightly
+def test_models_of_every_kind_load_as_the_page_says(tmp_path, monkeypatch):
+    import keras
+    import onnx
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    onnx.save(harness.load_model("digits-cnn").onnx, "model.onnx")
+    keras_model = keras.Sequential(
+        [keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 2, 3, stride=37), torch.nn.Flatten(), torch.nn.Linear(72, 4)
+    )
+    names = run_block(
+        "docs/bring-your-own-model.md", 0, keras_model=keras_model, module=module.eval(), torch=torch
+    )
+    assert names["model"].input_shape == (224, 224, 3)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("block", "steps"), [(1, 0), (2, 1)])
+def test_sequences_load_with_their_axes_named(block, steps):
+    import torch
+
+    class Pooled(torch.nn.Module):
+        """The mean over the steps, then a dense layer."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = torch.nn.Linear(16, 4)
+
+        def forward(self, x):
+            return self.dense(x.mean(dim=steps))
+
+    names = run_block(
+        "docs/bring-your-own-model.md", block, harness=harness, module=Pooled().eval(), torch=torch
+    )
+    assert names["model"].input_shape == (50, 16)
+
+
+@pytest.mark.nightly
+def test_a_pair_is_verified_as_the_page_says():
+    import keras
+    import torch
+
+    keras_model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Conv2D(2, 3, name="block1_conv1"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3, name="logits"),
+        ]
+    )
+    features = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3))
+    dense = torch.nn.Linear(72, 3)
+    kernel, bias = (torch.tensor(each) for each in keras_model.get_layer("block1_conv1").get_weights())
+    weight, offset = (torch.tensor(each) for each in keras_model.get_layer("logits").get_weights())
+    # Keras flattens (height, width, channel), torch (channel, height, width).
+    weight = weight.reshape(6, 6, 2, 3).permute(3, 2, 0, 1).reshape(3, 72)
+    for parameter, value in (
+        (features[0].weight, kernel.permute(3, 2, 0, 1)),
+        (features[0].bias, bias),
+        (dense.weight, weight),
+        (dense.bias, offset),
+    ):
+        parameter.data.copy_(value)
+    module = torch.nn.Sequential(
+        OrderedDict(features=features, flatten=torch.nn.Flatten(), logits=dense)
+    ).eval()
+    names = run_block(
+        "docs/bring-your-own-model.md", 3, harness=harness, keras_model=keras_model, module=module
+    )
+    assert names["model"].verified

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,19 @@ def test_the_built_wheel_gives_the_example_one_pass_and_two_failures_with_causes
     # Frameworks are this environment's, the harness and its plugin are the wheel's.
     text = run_example(sys.executable, tmp_path / "mine", {"PYTHONPATH": str(installed)})
     check_report(text)
+
+
+@pytest.mark.nightly
+def test_the_wheel_says_that_it_has_types_and_knows_no_source_tree(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        metadata = archive.read(next(name for name in names if name.endswith("/METADATA"))).decode()
+    for package in ("harness", "reference_impls", "ported_impls", "ported_models"):
+        assert f"{package}/py.typed" in names
+    assert {name.partition("/")[0] for name in names if not name.startswith("xai_harness-")} == {
+        *("harness", "reference_impls", "ported_impls", "ported_models")
+    }
+    assert str(ROOT) not in metadata
 
 
 @pytest.mark.nightly

@@ -285,9 +285,13 @@ def test_an_interrupted_install_says_that_it_is_none(call, monkeypatch) -> None:
 
 
 def test_list_says_what_is_there_and_what_to_do_about_the_rest(call, peer: Peer) -> None:
-    assert call("list")[1].split(maxsplit=1) == [
+    head, line = call("list")[1].splitlines()
+    assert head.split() == ["name", "pinned", "available", "interpreter"]
+    assert line.split(maxsplit=3) == [
+        "tiny",
         "tiny==1.0",
-        "tiny is not installed; install it with: xai-harness peers install tiny\n",
+        "no",
+        "tiny is not installed; install it with: xai-harness peers install tiny",
     ]
     folder = pretend_installed(peer)
     assert json.loads(call("list", "--json")[1]) == [
