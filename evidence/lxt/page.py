@@ -27,8 +27,8 @@ no epsilon but 1e-10 to the inputs of GELU, and is compared with `cp_lrp:epsilon
 _REMARKS = """\
 *close* in float64 has a cause for each:
 
-- `gated-net`: `rms_norm_identity` computes in float32 whatever the dtype (`hidden_states.to(torch.float32)`); in
-  float32 the two are one function.
+- `gated-net`, and `minilm-l6`, whose embedding is brought to length one by an RMS norm: `rms_norm_identity` computes in
+  float32 whatever the dtype (`hidden_states.to(torch.float32)`). In float32 the two are one function.
 - `efficient`: the 1e-10 that it adds to the inputs of GELU."""
 _PLAIN = """\
 ## Without the dialect

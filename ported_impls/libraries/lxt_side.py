@@ -135,9 +135,9 @@ def _product(functional: Any, rules: Any, rule: ShareProduct, transposed: bool) 
         if transposed:
             second = second.mT
         if rule.to == "both":
-            return functional.matmul(first, second)  # type: ignore[no-any-return]
+            return functional.matmul(first, second)
         held = (first.detach(), second) if rule.to == "second" else (first, second.detach())
-        return rules.epsilon_lrp(torch.matmul, 1e-6, *held)  # type: ignore[no-any-return]
+        return rules.epsilon_lrp(torch.matmul, 1e-6, *held)
 
     return product
 
