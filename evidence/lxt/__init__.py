@@ -3,6 +3,5 @@
     python -m evidence.lxt
 
 `cases` says what is asked, `torchvision_side` runs lxt on torchvision's vision transformer, `mended_side` lxt with the
-cause of a difference taken away, `page` writes what was
-measured.
+cause of a difference taken away, `page` writes what was measured.
 """
