@@ -2,6 +2,6 @@
 
     python -m evidence.lxt
 
-`cases` says what is asked, `torchvision_side` runs lxt on torchvision's vision transformer, `page` writes what was
-measured.
+`cases` says what is asked, `torchvision_side` runs lxt on torchvision's vision transformer, `mended_side` lxt with the
+cause of a difference taken away, `page` writes what was measured.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from evidence.lxt.cases import TWINS
+from evidence.lxt.cases import MENDED, TWINS
 
 _INTRODUCTION = """\
 # lxt 2.1
@@ -25,10 +25,10 @@ no epsilon but 1e-10 to the inputs of GELU, and is compared with `cp_lrp:epsilon
 | network | method | lxt | dtype | layers | furthest layer | attribution | verdict |
 | --- | --- | --- | --- | --- | --- | --- | --- |"""
 _REMARKS = """\
-*close* in float64 has a cause for each:
+*close* in float64 has a cause, and with that changed in lxt (the rows that say so) the two are one function:
 
-- `gated-net`: `rms_norm_identity` computes in float32 whatever the dtype (`hidden_states.to(torch.float32)`); in
-  float32 the two are one function.
+- `gated-net`, and `minilm-l6`, whose embedding is brought to length one by an RMS norm: `rms_norm_identity` computes in
+  float32 whatever the dtype (`hidden_states.to(torch.float32)`). In float32 the two are one function.
 - `efficient`: the 1e-10 that it adds to the inputs of GELU."""
 _PLAIN = """\
 ## Without the dialect
@@ -55,7 +55,7 @@ def _networks() -> Iterator[str]:
 
 
 def _agreement(row: dict[str, Any]) -> str:
-    call = f"`lxt.{'explicit' if ':' in row['lxt'] else row['lxt']}`"
+    call = MENDED.get(row["lxt"], f"`lxt.{'explicit' if ':' in row['lxt'] else row['lxt']}`")
     furthest = f"{row['furthest']:.1e}" if row["layers"] else ""
     cells = (f"`{row['network']}`", f"`{row['method']}`", call, row["dtype"], row["layers"] or "", furthest)
     return f"| {' | '.join(map(str, cells))} | {row['attribution']:.1e} | {row['verdict']} |"

@@ -26,6 +26,8 @@ from harness.methods import to_json
 
 #: Seconds that one row may take.
 LIMIT_S = 120
+#: What `diagnose` reports once it is known that the two differ.
+_LOOKED_FOR = "forward pass"
 _CODE = ("evidence.scoreboard", "ported_impls", "reference_impls")
 Json = dict[str, Any]
 
@@ -48,7 +50,7 @@ def measure(row: Row, model: Any, x: np.ndarray, candidate: Backend, limit_s: fl
 
     "one": one cause, at any number of layers. "unknown": at least one difference that is not named, or not within
     ``limit_s``, which is then among the facts. "none": the library has no such method for the network, or it is not
-    meant for it; ``note`` says why. "late": no result within ``limit_s``, which is none of the library's faults.
+    meant for it; ``note`` says why. "late": no verdict within ``limit_s``, which is none of the library's faults.
     """
     started = time.monotonic()
     doing = ["starting"]
@@ -65,8 +67,8 @@ def measure(row: Row, model: Any, x: np.ndarray, candidate: Backend, limit_s: fl
     except MethodDoesNotApplyError as error:
         return {**facts, "state": "none", "note": str(error)}
     except _OutOfTime:
-        if len(doing) <= len(("starting", "running both sides")):
-            facts |= {"state": "late", "note": f"no result within {limit_s:g} s", "limit_s": limit_s}
+        if _LOOKED_FOR not in doing:
+            facts |= {"state": "late", "note": f"no verdict within {limit_s:g} s", "limit_s": limit_s}
         else:
             facts |= {"state": "unknown", "note": f"not explained within {limit_s:g} s", "limit_s": limit_s}
             facts |= {"apart": _apart(model, x, row, candidate)}

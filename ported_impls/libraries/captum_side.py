@@ -119,7 +119,8 @@ def _lrp(rule: Callable[[], Any]) -> Function:
         finally:
             twin._modules.update(own)
             for module in twin.modules():
-                vars(module).pop("rule", None)
+                if "rule" in vars(module):
+                    del module.rule
 
     return call
 

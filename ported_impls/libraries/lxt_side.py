@@ -32,7 +32,7 @@ class _Written(nn.Module):
         return self.function(*inputs)
 
 
-def _library() -> tuple[Any, Any]:
+def library() -> tuple[Any, Any]:
     """Its modules `functional` and `rules`."""
     bare_package("lxt", "lxt")
     bare_package("lxt.explicit", "lxt")
@@ -89,7 +89,7 @@ def _first(module: nn.Module | None, source: list[Tensor]) -> Callable[[Tensor],
 
 def _wrapped(layer: Layer, module: nn.Module, rule: Rule | None) -> nn.Module | None:
     """EpsilonRule at kernels (the method's epsilon), pools and batch norms (its own), the identity at activations."""
-    functional, rules = _library()
+    functional, rules = library()
     if layer.kind in WEIGHTED_KINDS:
         return rules.EpsilonRule(module, **({"epsilon": rule.epsilon} if isinstance(rule, Epsilon) else {}))
     if layer.kind == "add":
@@ -104,7 +104,7 @@ def _wrapped(layer: Layer, module: nn.Module, rule: Rule | None) -> nn.Module | 
 
 def _transformer(layer: Layer, module: Any, rule: Any) -> nn.Module | None:
     """What lxt has for a layer of a transformer: functions of the last axis; the twin has channels on axis 1."""
-    functional, rules = _library()
+    functional, rules = library()
     kind = layer.kind
     if kind == "dense":
         weights = module.weight, module.bias, rule.stabilizer.epsilon
@@ -135,9 +135,9 @@ def _product(functional: Any, rules: Any, rule: ShareProduct, transposed: bool) 
         if transposed:
             second = second.mT
         if rule.to == "both":
-            return functional.matmul(first, second)  # type: ignore[no-any-return]
+            return functional.matmul(first, second)
         held = (first.detach(), second) if rule.to == "second" else (first, second.detach())
-        return rules.epsilon_lrp(torch.matmul, 1e-6, *held)  # type: ignore[no-any-return]
+        return rules.epsilon_lrp(torch.matmul, 1e-6, *held)
 
     return product
 

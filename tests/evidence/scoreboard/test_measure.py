@@ -86,16 +86,21 @@ def test_a_candidate_that_does_not_come_back_costs_its_row_the_limit_and_no_more
     started = time.monotonic()
     facts = measure(ROW, model, X, candidate(endless), limit_s=1)
     assert time.monotonic() - started < 30
-    assert (facts["state"], facts["note"], facts["limit_s"]) == ("late", "no result within 1 s", 1)
+    assert (facts["state"], facts["note"], facts["limit_s"]) == ("late", "no verdict within 1 s", 1)
 
 
 def test_what_is_not_explained_in_time_says_how_far_apart_the_two_are(model, monkeypatch):
     def slow(*arguments, progress, **options):
         progress("running both sides")
-        progress("looking for causes")
+        for doing in reported:
+            progress(doing)
         time.sleep(60)
 
+    reported = ["running both sides in float64"]
     monkeypatch.setattr("evidence.scoreboard.measure.diagnose", slow)
+    facts = measure(ROW, model, X, candidate(lambda *a: 3 * gradient(*a)), limit_s=1)
+    assert (facts["state"], facts["note"]) == ("late", "no verdict within 1 s")
+    reported.append("forward pass")
     facts = measure(ROW, model, X, candidate(lambda *a: 3 * gradient(*a)), limit_s=1)
     assert (facts["state"], facts["note"]) == ("unknown", "not explained within 1 s")
     assert facts["apart"] == pytest.approx(2)
