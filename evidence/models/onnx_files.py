@@ -83,6 +83,7 @@ SHIPPED = (
         "ch_PP-OCRv4_rec_infer.onnx",
         "48fc40f24f6d2a207a2b1091d3437eb3cc3eb6b676dc3ef9c37384005483683b",
         (1, 48, 64, 3),
+        "mean",
     ),
     Shipped(
         *_RAPIDOCR,

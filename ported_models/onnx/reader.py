@@ -14,9 +14,10 @@ from ported_models.endings import without_ending
 from ported_models.onnx.cones import read_cone
 from ported_models.onnx.folding import MOST_NODES, inlined_nodes
 from ported_models.onnx.layout import canonical_order, channels_first_order, features_last
+from ported_models.onnx.naming import first_output
 from ported_models.onnx.neutral import is_neutral, neutral_to_graph, removed_ending
 from ported_models.onnx.operators import CHANNELS_FIRST, OPERATORS
-from ported_models.onnx.reading import DYNAMIC_BATCH, BatchAxisError, Reading, Tensor, first_output
+from ported_models.onnx.reading import DYNAMIC_BATCH, BatchAxisError, Reading, Tensor
 from ported_models.onnx.refusals import Refusals, no_layer
 
 

@@ -135,6 +135,31 @@ class TestInspect:
         status, out, _ = call("inspect", "net.onnx")
         assert (status, "does not load: 4 layers are read, 2 not:" in out) == (1, True)
 
+    @pytest.mark.parametrize(
+        ("name", "content", "said"),
+        [
+            ("damaged.onnx", b"garbage", "no ONNX model, or a truncated one"),
+            ("damaged.h5", b"garbage", "is not an HDF5 file"),
+            ("empty.onnx", b"", "an empty file"),
+            (
+                "weights.safetensors",
+                b"\x02\0\0\0\0\0\0\0{}",
+                "a .safetensors file holds weights without a network",
+            ),
+            ("saved", None, "a folder, expected a file"),
+        ],
+    )
+    def test_a_file_that_is_no_model_is_one_line_that_names_it_once(
+        self, call, tmp_path, name: str, content: bytes | None, said: str
+    ) -> None:
+        if content is None:
+            (tmp_path / name).mkdir()
+        else:
+            (tmp_path / name).write_bytes(content)
+        status, out, err = call("inspect", name)
+        assert (status, err, out.count("\n"), out.count(name)) == (1, "", 1, 1)
+        assert out.startswith(f"{name} does not load: {said}")
+
     @pytest.mark.tensorflow
     @pytest.mark.torch
     def test_a_model_that_loads_is_listed_with_its_notes(self, call, tmp_path) -> None:

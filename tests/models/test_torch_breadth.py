@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.errors import ModelSourceError, UnsupportedLayerError
+from harness.errors import UnsupportedLayerError
 from ported_models import load_model
 from ported_models.sources.torch_source import from_module, read_module
 from tests.models.torch_checks import Function, check
@@ -290,12 +290,3 @@ def test_the_advice_to_export_is_not_given_where_it_leads_into_another_refusal(f
         load_model(net, example=torch.ones(1, 4))
     assert "export" not in str(caught.value)
     assert vars(net) == before
-
-
-def test_a_branch_on_values_is_not_sent_to_an_exporter_which_would_drop_a_side() -> None:
-    class Net(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.relu(x) if x.sum() > 0 else torch.tanh(x)
-
-    with pytest.raises(ModelSourceError, match="would hold the one side of it that the example takes"):
-        load_model(Net(), example=torch.ones(1, 4))

@@ -8,8 +8,9 @@ import numpy as np
 import onnx
 
 from ported_models.onnx.layout import canonical_order, weight_from_onnx
+from ported_models.onnx.naming import first_output
 from ported_models.onnx.operators.shaping import reshaped
-from ported_models.onnx.reading import Reading, Tensor, attribute, first_output
+from ported_models.onnx.reading import Reading, Tensor, attribute
 
 #: By operator: the kind, how many gates it has, and the activations of one direction where the file names none.
 _KINDS = {
