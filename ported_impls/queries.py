@@ -19,16 +19,20 @@ from torch import Tensor
 
 from harness.backends.protocol import Arrays
 from harness.graph import Graph, Layer
-from harness.methods import Method, Rule
+from harness.methods import Method, Rule, ShareProduct
 from ported_impls.edges import rectified_edges
 from ported_impls.heads import initial_relevance
 from ported_impls.layout import to_canonical, to_twin
 from ported_impls.parts import Parts, bytes_between, outputs_between, parts_of
+from ported_impls.sampling import share_of_maps
 from ported_impls.walk import Passed, Ran, run_layers, walk_back, way_back
 
-#: Copies of a layer's output and of its inputs that its step holds at most, for each query: the relevance, its
-#: quotient, and that in the order of the kernel that is called; the same on the way to the inputs.
-_COPIES_OF_OUTPUT, _COPIES_OF_INPUTS = 3, 3
+#: Copies of a layer's output and of its inputs that its step holds at most, for each query: the relevance and its
+#: quotient, the gradient and the product with it. What only moves values has no quotient and no product.
+_COPIES, _COPIES_OF_MOVED = 2, 1
+_MOVING = ("shape", "concat", "resampling", "edge", "identity")
+#: The input that gets no relevance, by what a `ShareProduct` shares to.
+_HELD = {"both": None, "first": 1, "second": 0}
 #: What torch and the allocator take beside the tensors that are counted, however small these are.
 _BESIDE = 64 << 20
 #: Copies of a part's activations: outputs, and what autograd keeps of modules that make others inside.
@@ -104,14 +108,20 @@ class _Walk:
 
 @torch.no_grad()
 def step_of_queries(module: torch.nn.Module, layer: Layer, ran: Ran, rule: Rule, reached: Tensor) -> Passed:
-    """`ported_impls.walk.step_of` for relevance ``reached`` with an axis of queries in front; shares have it too."""
+    """`ported_impls.walk.step_of` for relevance ``reached`` with an axis of queries in front; shares have it too.
+
+    An input that a rule holds gets none, where the single step gives it zeros.
+    """
+    if layer.traits.family == "sampling" and isinstance(rule, ShareProduct):
+        return (share_of_maps(module, ran, rule, reached), None)
+    held = _HELD[rule.to] if isinstance(rule, ShareProduct) else None
     back = way_back(module, layer, ran, rule)
     places: list[int] = []
 
     def one(relevance: Tensor) -> tuple[Tensor, ...]:
         passed = back(relevance)
-        places[:] = [place for place, share in enumerate(passed) if share is not None]
-        return tuple(share for share in passed if share is not None)
+        places[:] = [place for place, share in enumerate(passed) if share is not None and place != held]
+        return tuple(share for place, share in enumerate(passed) if place in places)
 
     shares = torch.func.vmap(one)(reached)
     there = dict(zip(places, shares, strict=True))
@@ -134,7 +144,8 @@ def query_bytes(graph: Graph, itemsize: int, chunk: int) -> int:
         shares = waiting.pop(layer.name, 1)
         held = sum(count * sizes[name] for name, count in waiting.items())
         given = sum(sizes[name] for name in layer.inputs)
-        own = (shares - 1 + _COPIES_OF_OUTPUT) * sizes[layer.name] + _COPIES_OF_INPUTS * given
+        copies = _COPIES_OF_MOVED if layer.traits.family in _MOVING else _COPIES
+        own = (shares - 1 + copies) * sizes[layer.name] + copies * given
         largest = max(largest, held + own)
         for name in dict.fromkeys(layer.inputs):
             waiting[name] = waiting.get(name, 0) + 1

@@ -72,7 +72,7 @@ def test_many_queries_are_estimated_beforehand_and_the_result_says_how_far_off(
     assert (ran.plan.chunk, ran.plan.memory) == (3, memory)
     assert ran.seconds_estimated == pytest.approx(document["seconds"])
     # Far apart is what a busy machine makes them; zero, or a thousand times too much, is a fault.
-    assert 0.02 < ran.seconds / ran.seconds_estimated < 50
+    assert 0.002 < ran.seconds / ran.seconds_estimated < 500
     assert "times the " in ran.report()
     assert "s estimated" in ran.report()
 

@@ -10,6 +10,7 @@ import pytest
 import harness
 from harness.errors import HarnessError, InvalidInputError
 from harness.queries import planned
+from ported_models.zoo import mask_decoder
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
@@ -109,3 +110,15 @@ def test_methods_of_many_runs_have_no_plan(digits) -> None:
     backend = harness.backends.backend_named("torch")
     with pytest.raises(InvalidInputError, match="Smoothed"):
         planned(model, harness.methods.method("smoothgrad"), backend, 3, "float32", "4G")
+
+
+@pytest.mark.nightly
+def test_queries_of_the_mask_decoder_stay_within_their_bytes_and_give_what_each_gives_alone() -> None:
+    model = harness.load_model("mask-decoder-quarter")
+    x = model.examples["cat"]()
+    targets = [mask_decoder.target(query, 3) for query in range(0, 300, 25)]
+    found = harness.explain_many(model, x, "cp_lrp", targets, "torch", memory="1G")
+    assert found.taken <= found.plan.memory <= 2**30
+    for place in (0, 7):
+        alone = harness.explain(model, x, "cp_lrp", "torch", target=targets[place], layers=False)
+        assert harness.compare(alone, found.trace(place)).passed

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from harness.methods import method
 from ported_impls import parts as cut
 from ported_impls.backend import TorchBackend
 from ported_impls.queries import query_bytes
+from ported_impls.sampling import bilinear_weights
 from ported_models.model import PortedModel
 from tests.models.graphs import branching_graph, random_input, read_twice_graph
 from tests.models.transformers import NETWORKS, inputs_for
@@ -71,12 +73,25 @@ def test_modules_run_once_for_all_chunks_or_once_a_chunk_inside_a_part(
     assert set(count.values()) == runs
 
 
+@pytest.mark.parametrize("padding", ["zeros", "border"])
+def test_the_weights_of_samples_are_those_that_torch_reads_with(padding: str) -> None:
+    torch.manual_seed(0)
+    maps = torch.randn(1, 5, 3, 4, dtype=torch.float64)
+    places = 3 * torch.rand(2, 50, dtype=torch.float64) - 1.5
+    places[:, :4] = torch.tensor([[-1.0, 1.0, 0.0, -0.75], [-1.0, 1.0, 0.0, 1 / 3]])  # edges, middle, a pixel
+    read = torch.nn.functional.grid_sample(
+        maps, places.T[None, None], padding_mode=padding, align_corners=False
+    )
+    weights = bilinear_weights(places, 3, 4, padding).to_dense()
+    torch.testing.assert_close(maps[0].flatten(1) @ weights, read[0, :, 0], rtol=1e-12, atol=1e-13)
+
+
 def test_bytes_are_counted_on_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
-    # d1 (5 numbers, reading 4): 3 copies of 5 and 3 of 4 are held at most, for each query; d0 holds 3 * 4 + 3 * 3.
+    # d1 (5 numbers, reading 4): 2 copies of 5 and 2 of 4 are held at most, for each query; d0 holds 2 * 4 + 2 * 3.
     # Twice the activations, 3 + 4 + 5, the input, which crosses into the first part, and 64 MiB for torch itself.
     graph = chain(3, 4, 5)
-    assert query_bytes(graph, 8, 1) == 2**26 + 8 * (2 * 12 + 27 + 3)
-    assert query_bytes(graph, 4, 10) == 2**26 + 4 * (2 * 12 + 270 + 3)
+    assert query_bytes(graph, 8, 1) == 2**26 + 8 * (2 * 12 + 18 + 3)
+    assert query_bytes(graph, 4, 10) == 2**26 + 4 * (2 * 12 + 180 + 3)
     # Each layer a part: the largest is 5; what crosses is all but the last output.
     monkeypatch.setenv(cut.LIMIT_VARIABLE, "1")
-    assert query_bytes(graph, 8, 1) == 2**26 + 8 * (2 * 5 + 27 + 7)
+    assert query_bytes(graph, 8, 1) == 2**26 + 8 * (2 * 5 + 18 + 7)

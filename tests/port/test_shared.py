@@ -73,8 +73,8 @@ def test_five_rules_of_the_input_layer_cost_one_pass_and_five_steps(monkeypatch:
         steps.append(layer.name)
         return step(module, layer, *others)
 
-    step = walk._step
-    monkeypatch.setattr(walk, "_step", counted)
+    step = walk.way_back
+    monkeypatch.setattr(walk, "way_back", counted)
     names = ("lrp_z", "lrpsign_z", "w2lrp_z", "flatlrp_z", "zblrp_z")
     runs = [prepared.run(x, method(f"{name}:dialect=signxai"), target, True) for name in names]
     layers = len(model.graph.layers) - 1
