@@ -29,7 +29,6 @@ from harness.comparison.rerun import Ground
 from harness.comparison.verdict import ATTRIBUTION, Comparison, doubtful, on_equal_ground
 from harness.engine.cases import Engine, require_support
 from harness.errors import is_interrupt
-from harness.graph import Graph
 from harness.methods import IntegratedGradients, Method, Smoothed
 from harness.state import Watch
 from harness.trace import Trace
@@ -40,9 +39,10 @@ class InStep:
     """What came of the runs of both sides.
 
     ``joined``: the reference on the candidate's activations; None where these are not the reference's at every run.
-    ``why``: where they are not, as a sentence. ``seconds``: what each side's own runs took.
+    ``why``: where they are not, as a sentence. ``seconds``: what each side's own runs took. ``model``: its digest.
     """
 
+    model: str
     joined: JoinedRuns | None
     why: str
     seconds: Mapping[str, float]
@@ -55,6 +55,8 @@ def run_ahead(engine: Engine, case: Case, reference: Backend, candidate: Backend
     not take part, or what a side raises, which it will raise again. The runs of a user's own code are made where it is
     watched, by `Engine.run`.
     """
+    if any(made.model != case.model.digest for made in engine.in_step.values()):
+        engine.in_step.clear()  # a run goes on with another network
     if not _joins(case) or not (is_installed(reference) and is_installed(candidate)):
         return {}
     try:
@@ -185,7 +187,7 @@ def _in_step(
             for side, case in zip(sides, (of_reference, of_candidate), strict=True)
             if side is not None
         )
-        made = _joined(joined, of_reference.model.graph, of_reference.dtype, first, second)
+        made = _joined(joined, of_reference, first, second)
     finally:
         if watch is not None:
             watch.put_back()
@@ -200,10 +202,10 @@ def _joins_as(method: Method, runs: Method) -> bool:
 
 
 def _joined(
-    joined: JoinedRuns, graph: Graph, dtype: str, reference: Iterator[OneRun], candidate: Iterator[OneRun]
+    joined: JoinedRuns, case: Case, reference: Iterator[OneRun], candidate: Iterator[OneRun]
 ) -> InStep:
     """What ``joined`` becomes of the runs; all are made, also where they are no use any more."""
-    bound, why, count = derived(dtype, graph), "", 0
+    bound, why, count = derived(case.dtype, case.model.graph), "", 0
     seconds = {"reference": 0.0, "candidate": 0.0}
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         while True:
@@ -225,7 +227,7 @@ def _joined(
             del one, activations
     if not why and count != joined.count:
         why = f"both sides made {count} runs, expected {joined.count}"
-    return InStep(None if why else joined, why and f"no equal ground: {why}", seconds)
+    return InStep(case.model.digest, None if why else joined, why and f"no equal ground: {why}", seconds)
 
 
 def _timed(runs: Iterator[OneRun], seconds: dict[str, float], side: str) -> OneRun | None:

@@ -85,6 +85,17 @@ def test_no_run_is_made_twice_and_statistics_share_them(model, monkeypatch: pyte
     assert made == ["p", "r"] * 4
 
 
+def test_what_runs_came_to_goes_with_their_network(model) -> None:
+    fresh = Engine()
+    run_ahead(fresh, case_of(model, short("vargrad")), *SIDES)
+    assert fresh.in_step
+    run_ahead(fresh, case_of(model, method("gradient")), *SIDES)
+    assert fresh.in_step
+    other = model.with_weights(lambda layer, name, array: 2 * array)
+    run_ahead(fresh, replace(case_of(model, method("gradient")), model=other), *SIDES)
+    assert not fresh.in_step
+
+
 def test_a_walk_beside_another_is_that_of_single_steps(model) -> None:
     """Activations moved over kinks: what is below them is computed, bit for bit as the steps alone have it."""
     case = Engine().resolved(case_of(model, short("smoothgrad:dialect=signxai")), SIDES[0])
