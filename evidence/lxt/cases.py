@@ -76,8 +76,8 @@ def model_of(network: str) -> tuple[Any, np.ndarray]:
     if network in NETWORKS:
         model = NETWORKS[network]()
         return model, model.examples["seeded"]()
-    model = load_model(network)
-    return model, chosen_input(model, None)[0]
+    loaded = load_model(network)
+    return loaded, chosen_input(loaded, None)[0]
 
 
 @cache

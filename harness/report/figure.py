@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from matplotlib.ticker import MaxNLocator
 
-from harness.drawable import BLUE, GRAY, RED, flat, relevance_colors
+from harness.drawable import BLUE, GRAY, RED, flat, label_tokens, relevance_colors
 from harness.errors import InvalidInputError
 from harness.files import replacing
 from harness.naming import printable

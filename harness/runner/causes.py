@@ -48,19 +48,19 @@ class Diagnosed:
         words = []
         if self.groups:
             words.append(
-                f"{self.cases} diagnosed in {self.seconds:.0f} s, of {_groups(self.groups)} of cases that fail alike"
+                f"{self.cases} diagnosed in {self.seconds:.0f} s, of {_of_groups(self.groups)} of cases that fail alike"
             )
         if self.left:
             words.append(
-                f"{_groups(self.left)} left out, as the budget of {self.budget_s:g} s was used up: --diagnose all does "
-                "the rest"
+                f"{_of_groups(self.left)} left out, as the budget of {self.budget_s:g} s was used up: "
+                "--diagnose all does the rest"
             )
         if self.without:
             words.append(f"{self.without} not diagnosed: a side raised, see the message")
         return "Failed cases: " + "; ".join(words) + "."
 
 
-def _groups(count: int) -> str:
+def _of_groups(count: int) -> str:
     return f"{count} group{'' if count == 1 else 's'}"
 
 

@@ -148,7 +148,7 @@ class PreparedTensorFlow:
     def run_queries(self, x: np.ndarray, method: Method, targets: np.ndarray, chunk: int) -> Iterator[Arrays]:
         """See `harness.backends.protocol.Queries`: one forward pass, and one walk back after the other."""
         forward = self._forward_pass(x)
-        if forward.shared is not None:
+        if isinstance(forward.shared, Shared):
             forward.shared.clear()
         alone = replace(forward, shared=None)
         for first in range(0, len(targets), chunk):

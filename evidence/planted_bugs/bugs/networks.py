@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 from harness.api import load_model
 from harness.graph import Graph
@@ -119,7 +120,7 @@ NETWORKS: dict[str, Callable[[], PortedModel]] = {
     "gated-net": partial(_model, gated, 3),
     "deformable-net": partial(_model, deformable, 2),
     "encoder-pair": lambda: pair_of(_model(encoder, 6)),
-    "vit-digits-pair": lambda: pair_of(load_model("vit-digits")),
+    "vit-digits-pair": lambda: pair_of(cast(PortedModel, load_model("vit-digits"))),
 }
 
 ZOO = ("digits-cnn", "ecg-cnn1d", "fer-xception", "efficientnet-lite0", "vgg16-mri")
