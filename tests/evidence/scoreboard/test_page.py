@@ -48,7 +48,7 @@ def test_a_cell_says_the_state_the_causes_what_is_left_and_why():
         "fail (2)",
     ]
     assert "1. it takes square images" in shown and "2. KeyError: 'cpu'" in shown
-    assert "| captum==0.9.0 | 1 | 1 | 0 | 1 | 1 | 1 | " in shown
+    assert "| captum==0.9.0 | 1 | 1 | 0 | 1 | 1 | 0 | 1 | " in shown
     assert "`xai-harness diagnose MODEL METHOD --candidate captum`" in shown
 
 
