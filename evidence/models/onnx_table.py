@@ -150,6 +150,11 @@ def _in_double(proto: Any, output: str) -> Any:
         if tensor.name not in kept:
             tensor.CopyFrom(converted(tensor))
     for node in graph.node:
+        if node.op_type == "BatchNormalization":
+            # Before opset 14 the evaluator mixes the batch's own statistics in, by the momentum: by none of them.
+            kept_attributes = [each for each in node.attribute if each.name != "momentum"]
+            del node.attribute[:]
+            node.attribute.extend([*kept_attributes, helper.make_attribute("momentum", 1.0)])
         for attribute in node.attribute:
             if attribute.HasField("t") and not kept.intersection(node.output):
                 attribute.t.CopyFrom(converted(attribute.t))

@@ -25,7 +25,6 @@ _BOUNDED = frozenset(
         "Asinh",
         "Atan",
         "Atanh",
-        "BatchNormalization",
         "BitwiseAnd",
         "BitwiseNot",
         "BitwiseOr",

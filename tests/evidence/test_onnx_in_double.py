@@ -1,0 +1,22 @@
+"""The double-precision copy of a file that the table measures derivatives on computes what the file does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from evidence.models.onnx_table import _in_double
+from tests.models.onnx_runs import exported, node
+
+
+@pytest.mark.parametrize("opset", [9, 13, 15])
+def test_stored_statistics_are_used_and_not_those_of_the_batch(opset: int) -> None:
+    """(x - 1) / sqrt(3 + 1) * 2 + 5 = x + 4, whatever else is in the batch."""
+    constants = {
+        name: np.array([value], np.float32) for name, value in (("g", 2), ("b", 5), ("m", 1), ("v", 3))
+    }
+    proto = exported([node("BatchNormalization", "x g b m v", epsilon=1.0)], ["n", 1, 2], constants, opset)
+    x = np.array([[[0.0, 7.0]], [[-3.0, 10.0]]])
+    (y,) = ReferenceEvaluator(_in_double(proto, "y")).run(None, {"x": x})
+    assert y.tolist() == (x + 4).tolist()
