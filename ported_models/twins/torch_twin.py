@@ -19,6 +19,7 @@ except ImportError:
 from ported_models.shapes import Padding
 from ported_models.twins import torch_layers as own
 from ported_models.twins import torch_recurrent as recurrent
+from ported_models.twins.strides import with_plain_strides
 
 
 class Twin(nn.Module):
@@ -225,7 +226,7 @@ def _batch_norm(layer: Layer, convert: _Converter) -> nn.Module:
     kind = {3: nn.BatchNorm2d, 4: nn.BatchNorm3d}.get(len(layer.shape), nn.BatchNorm1d)
     norm = kind(layer.shape[-1], eps=layer.attributes["epsilon"], device="meta")
     mean, variance = layer.weights["mean"], layer.weights["variance"]
-    return _scaled(layer, convert, norm, running_mean=mean, running_var=variance)
+    return with_plain_strides(_scaled(layer, convert, norm, running_mean=mean, running_var=variance))
 
 
 def _layer_norm(layer: Layer, convert: _Converter) -> nn.Module:
