@@ -1,9 +1,8 @@
 """Batch norm in two and three dimensions, kept from strides that torch takes for other ones.
 
 Of an axis of length 1 any stride is right. Torch 2.13.0 on the CPU goes by strides to tell channels-last memory from
-other memory, and where input and gradient have strides of axes of length 1 that are none of the usual ones, the backward
-pass of its batch norm gives values of other places: a batch of one, channels last, with the gradient of a transposed
-tensor, is enough (reports/upstream/torch-batch-norm-strides.md).
+other memory. Where an axis of length 1 of the input or of the gradient has a stride that is none of the usual ones, the
+backward pass of its batch norm gives values of other places (reports/upstream/torch-batch-norm-strides.md).
 """
 
 from __future__ import annotations
