@@ -148,7 +148,7 @@ def _scores(folder: Path) -> dict[str, Counter[str]]:
 
 def _scoreboard_picture(folder: Path) -> Figure:
     scores = {name: counts for name, counts in _scores(folder).items() if counts.total()}
-    colors = dict(zip(STATES, (GOOD, FAIR, OTHER, BAD, WORST, GRAY), strict=True))
+    colors = dict(zip(STATES, (GOOD, FAIR, OTHER, BAD, WORST, "#5c3d2e", GRAY), strict=True))
     parts = {
         STATES[state]: (color, [counts[state] for counts in scores.values()])
         for state, color in colors.items()
@@ -228,6 +228,11 @@ FURTHER = (
         "python -m benchmarks.candidate_table",
     ),
     ("zennit-versions.md", "Zennit 0.5.1 beside 1.0.0", "make scoreboard"),
+    (
+        "lxt.md",
+        "AttnLRP and CP-LRP of lxt 2.1 against the reference, layer by layer",
+        "python -m evidence.lxt",
+    ),
     ("users-calls.md", "signxai and iNNvestigate as their users call them", "make users-calls"),
     ("functions.md", "right functions, which must raise no alarm", "make scores"),
     ("mutants-functions.md", "planted bugs in functions without layers", "python -m evidence.planted_bugs"),

@@ -20,7 +20,10 @@ from tests.models.graphs import branching_graph
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("backtrace.default:activation=rleu", "activation 'rleu'; did you mean 'relu'"),
+        (
+            "backtrace.default:activation=rleu",
+            "value of activation of backtrace.default 'rleu'; did you mean 'relu'",
+        ),
         ("backtrace.default:saturation=mono", "the range is missing"),
         ("backtrace.default:saturation=non_mono,low=-6", "needs its function; write function=swish"),
         ("backtrace.default:saturation=mono,low=3,high=1", "low bound .* must be below"),
