@@ -164,12 +164,13 @@ def test_a_run_leaves_the_twin_as_it_was():
     x = random_input(graph, np.random.default_rng(4))
     twin = model.torch("float64")
     before = {name: tensor.clone() for name, tensor in twin.state_dict().items()}
+    hooks = [(*module._forward_hooks, *module._forward_pre_hooks) for module in twin.modules()]
     prepared = ready(TorchBackend(), model, "float64")
     first = prepared.explain(x, method("gradient"))
     for name in SUITE_METHODS:
         prepared.explain(x, method(name), layers=False)
     assert all(tensor.equal(before[name]) for name, tensor in twin.state_dict().items())
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in twin.modules())
+    assert [(*module._forward_hooks, *module._forward_pre_hooks) for module in twin.modules()] == hooks
     np.testing.assert_array_equal(prepared.explain(x, method("gradient")).attribution, first.attribution)
 
 
