@@ -19,6 +19,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
 SECTIONS: dict[str, tuple[Any, ...]] = {
     "Models": (harness.load_model, harness.load_pair, harness.LoadedModel, harness.LoadedPair),
     "Runs": (harness.explain, harness.load_trace, harness.Trace, LayerTrace),
+    "Many targets of one input": (harness.explain_many, harness.Queries),
     "Comparison": (harness.compare, harness.Comparison, harness.NoiseFloor),
     "Diagnosis": (harness.diagnose, harness.Diagnosis, harness.Finding),
     "Implementations of your own": (
