@@ -75,7 +75,9 @@ def _torch_twin_state(twin: Any) -> dict[str, Any]:
         state[f"class of {at}"] = type(module)
         state[f"training mode of {at}"] = module.training
         state[f"hooks of {at}"] = tuple(
-            (kind, tuple(hooks)) for kind in _HOOKS if (hooks := getattr(module, kind, None))
+            (kind, tuple(_name(hook) for hook in hooks.values()))
+            for kind in _HOOKS
+            if (hooks := getattr(module, kind, None))
         )
         for key, value in vars(module).items():
             if not key.startswith("_") and key != "training" and isinstance(value, _PLAIN):
@@ -175,6 +177,11 @@ def _torch_parts(torch: Any) -> Iterable[Part]:
         Part("torch's flushing of denormals", _flushes(torch), torch.set_flush_denormal),
         Part("torch's global module hooks", hooks, put_back),
     )
+
+
+def _name(hook: Any) -> str:
+    """What it is called where it is written: the same in two twins of one network, where its number is another."""
+    return f"{getattr(hook, '__module__', '')}.{getattr(hook, '__qualname__', type(hook).__qualname__)}"
 
 
 def _flushes(torch: Any) -> Any:
