@@ -233,6 +233,7 @@ def test_what_a_layer_may_do_is_listed_as_often_for_many_findings_before_it_as_f
     assert listed["conv2"] == listed["dense1"], listed
 
 
+@pytest.mark.nightly
 def test_what_the_run_alone_shows_at_a_large_layer_is_searched_on_the_whole_of_it() -> None:
     """All channels of the input are equal: reversed they are the same input, and only their relevance is reversed.
 

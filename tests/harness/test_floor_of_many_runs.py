@@ -24,6 +24,7 @@ def runs():
     return reference, harness.explain(model, x, name, "torch", target=reference.target, dtype="float32")
 
 
+@pytest.mark.nightly
 def test_a_unit_over_its_kink_at_one_point_is_no_difference(runs) -> None:
     """The reference on the candidate's activations, at every point of the path, agrees: no floor is measured."""
     reference, candidate = runs
@@ -46,6 +47,7 @@ def test_one_lucky_float64_run_does_not_make_a_right_port_differ(
     assert any("within ten times that passes: compare in float64" in note for note in comparison.notes)
 
 
+@pytest.mark.nightly
 def test_a_factor_of_a_thousandth_is_still_found(runs) -> None:
     reference, candidate = runs
     scaled = replace(candidate, attribution=candidate.attribution * np.float32(1.001))

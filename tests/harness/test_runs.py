@@ -203,6 +203,7 @@ def test_a_forced_run_computes_all_again_and_keeps_the_result(tmp_path, installe
     assert candidate_runs() == 8
 
 
+@pytest.mark.thinned(0.4)
 @pytest.mark.parametrize("suffix", [".png", ".csv", ".forward.csv", ".json"])
 @pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b""), lambda path: path.unlink()])
 def test_a_file_of_a_case_that_is_not_what_was_written_is_written_again(
@@ -228,6 +229,7 @@ def contradiction(text: str) -> str:
     return f"{hashlib.sha256(changed.encode()).hexdigest()}\n{changed}"
 
 
+@pytest.mark.thinned(0.4)
 @pytest.mark.parametrize(
     ("damage", "notice"),
     [

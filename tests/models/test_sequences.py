@@ -177,6 +177,7 @@ def refused(make: Callable[[], Any], said: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.thinned(0.4)
 @pytest.mark.parametrize("name", KERAS)
 def test_a_keras_network_is_read_as_itself_or_refused(name: str) -> None:
     make, refusal = KERAS[name]

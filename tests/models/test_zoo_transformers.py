@@ -262,6 +262,7 @@ def test_a_text_of_the_users_is_compared_with_other_texts() -> None:
     np.testing.assert_allclose(embedding, np.load(minilm.EMBEDDINGS)[1], rtol=0, atol=1e-6)
 
 
+@pytest.mark.nightly
 @MINILM
 def test_padding_changes_nothing_and_gets_no_relevance() -> None:
     """A text of 8 tokens in a network for 11: its similarities, and its attribution, are those without padding."""

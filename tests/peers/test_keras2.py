@@ -83,6 +83,7 @@ def _condition(graph: Graph, x: np.ndarray) -> float:
     return float((np.abs(x).max() ** 2 / variance).max())
 
 
+@pytest.mark.thinned(0.4)
 @pytest.mark.parametrize("dtype", ("float32", "float64"))
 @pytest.mark.parametrize("kind", [kind for kind in LAYER_KINDS if kind not in NOT_IN_KERAS_2])
 def test_every_kind_computes_and_differentiates_what_the_graph_says(

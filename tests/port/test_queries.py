@@ -20,6 +20,7 @@ from tests.models.transformers import NETWORKS, inputs_for
 from tests.port.test_parts import METHODS, chain
 
 
+@pytest.mark.thinned(0.4)
 @pytest.mark.parametrize("limit", ["2000", "512M"])
 @pytest.mark.parametrize("net", [*NETWORKS, "branching", "read_twice"])
 def test_a_chunk_gives_what_each_target_gives_alone(

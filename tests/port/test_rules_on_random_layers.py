@@ -192,6 +192,7 @@ RULES: dict[str, Rule] = {
 
 @settings(max_examples=20, deadline=None)
 @given(layers((*KERNEL_KINDS, "scale")), st.integers(0, 2**32 - 1), st.booleans())
+@pytest.mark.thinned(0.5)
 @pytest.mark.parametrize("name", RULES)
 def test_kernel_rule_is_its_formula(name, graph, seed, nonnegative):
     check(RULES[name], graph, seed, nonnegative)

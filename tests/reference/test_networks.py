@@ -217,6 +217,7 @@ OTHER_METHODS = (
 )
 
 
+@pytest.mark.thinned(0.3)
 @pytest.mark.parametrize("name", [*SUITE_METHODS, *OTHER_METHODS])
 def test_every_array_is_in_the_dtype_that_was_asked_for(name: str) -> None:
     for dtype in ("float32", "float64"):

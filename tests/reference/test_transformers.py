@@ -55,7 +55,7 @@ def test_every_reading_is_the_oracles_at_every_layer(name: str) -> None:
         assert outcome.passed, f"{verdict_line(comparison)}\n{layers_around(comparison)}"
 
 
-@pytest.mark.thinned(0.5)
+@pytest.mark.thinned(0.2)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_float32_is_as_far_from_the_oracle_as_weights_moved_by_a_unit_in_the_last_place(name: str) -> None:
     """The oracle computes in float64 on the float32 weights and, for the floor, on their neighbours in float32."""
@@ -91,6 +91,7 @@ def explained(model: PortedModel, x: np.ndarray, reading: str, backend: str) -> 
     return harness.explain(model, x.astype(dtype), reading, backend, target=np.array([0, 2]), dtype=dtype)
 
 
+@pytest.mark.thinned(0.2)
 @pytest.mark.parametrize("name", ["encoder", "deformable_border"])
 def test_what_runs_share_is_what_each_gives_alone(name: str) -> None:
     model = network(name)
