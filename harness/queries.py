@@ -44,7 +44,7 @@ class Queries:
 
     ``attributions``: (query, *input shape), in the order of ``targets`` (query,). ``logits``: (1, classes).
     ``seconds`` and ``taken``: what it took, in seconds and bytes (NaN where the system does not say);
-    ``seconds_estimated`` is None where `xai-harness estimate --queries` has not measured this machine.
+    ``seconds_estimated`` is None where `xai-harness estimate` has not measured this machine.
     """
 
     case: Case
