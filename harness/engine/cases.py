@@ -102,7 +102,7 @@ class Engine:
         self._expected[model] = tuple(methods)
 
     def expected(self, model: Model) -> tuple[Method, ...]:
-        """What :meth:`expect` was last told of ``model``."""
+        """The methods that :meth:`expect` was last given for ``model``."""
         return self._expected.get(model, ())
 
     def offered(self, case: Case, backend: Backend, name: str) -> Any:

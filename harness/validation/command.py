@@ -61,30 +61,42 @@ def validate_command(
     raise typer.Exit(0 if found.passed else 1)
 
 
-def _show(found: Validation) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+_COLUMNS = (
+    "layer",
+    "kind",
+    "received",
+    "passed on",
+    "by the rule",
+    "factor",
+    "min",
+    "mean",
+    "max",
+    "std",
+    "note",
+)
 
-    console = Console(highlight=False, markup=False)
+
+def _show(found: Validation) -> None:
+    from harness.terminal import print_table
+
     print(printable(f"{found.backend}: {found.method} on {found.model}, {found.dtype}"))
     print(f"relevance begins with {found.start:.6g}; the attribution has {found.end:.6g} in sum")
-    table = Table(box=None, header_style="bold")
-    names = ("layer", "kind", "received", "passed on", "by the rule", "factor", "min", "mean", "max", "std")
-    for name in names:
-        table.add_column(name, justify="left" if name in ("layer", "kind") else "right")
+    rows = []
     for each in found.layers:
-        figures = each.statistics
-        cells = (each.received, each.passed, each.by_rule, each.factor)
-        rest = (figures.min, figures.mean, figures.max, figures.std)
-        style = "" if each.right and each.finite else "red"
-        texts = (
-            printable(each.layer),
-            each.kind,
-            *("" if cell is None else f"{cell:.4g}" for cell in (*cells, *rest)),
-        )
-        table.add_row(*(Text(text, style=style) for text in texts))
-    console.print(table)
+        figures = {
+            "received": each.received,
+            "passed on": each.passed,
+            "by the rule": each.by_rule,
+            "factor": each.factor,
+            "min": each.statistics.min,
+            "mean": each.statistics.mean,
+            "max": each.statistics.max,
+            "std": each.statistics.std,
+        }
+        shown = {name: f"{figure:.4g}" for name, figure in figures.items() if figure is not None}
+        note = "" if each.right and each.finite else "off"
+        rows.append({"layer": each.layer, "kind": each.kind, **shown, "note": note})
+    print_table(rows, _COLUMNS)
     for sentence in found.sentences:
         print(printable(sentence))
     if found.passed:

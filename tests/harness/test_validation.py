@@ -121,3 +121,13 @@ def test_the_command_says_what_each_layer_passes_on() -> None:
     assert done.exit_code == 0, done.output
     found = json.loads(done.output)
     assert found["passed"] and found["layers"][0]["received"] == pytest.approx(found["start"])
+
+
+def test_the_table_is_whole_in_a_pipe() -> None:
+    """A terminal of 80 columns, or none, takes no digit from a number and no letter from a layer."""
+    ended = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["validate", "digits-cnn", "lrp.z"])
+    assert ended.exit_code == 0, ended.output
+    assert "\u2026" not in ended.output
+    header = next(line for line in ended.output.splitlines() if line.startswith("layer"))
+    assert "by the rule" in header and "std" in header
+    assert any(line.split()[0] == "dense1_relu" for line in ended.output.splitlines())
