@@ -34,13 +34,17 @@ class Case:
 
 @dataclass(frozen=True)
 class Finding:
-    """A finding, as plain values. ``layers``: all that it is about; empty where it is about the whole run."""
+    """A finding, as plain values. ``layers``: all that it is about; empty where it is about the whole run.
+
+    ``or_causes``: other names that explain it equally well, of whatever stage.
+    """
 
     stage: str
     layers: tuple[str, ...]
     cause: str
     sentence: str
     first_seen: bool
+    or_causes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,10 @@ class Result:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Result:
-        findings = tuple(Finding(**{**each, "layers": tuple(each["layers"])}) for each in value["findings"])
+        lists = ("layers", "or_causes")
+        findings = tuple(
+            Finding(**{**each, **{name: tuple(each[name]) for name in lists}}) for each in value["findings"]
+        )
         return cls(findings, value["seconds"], value["error"], value["left"], value["complete"])
 
 
@@ -146,6 +153,7 @@ def diagnosed(model: Any, x: Any, method: str, candidate: Any, dtype: str) -> Re
             cause=each.cause,
             sentence=each.sentence,
             first_seen=each.first_seen,
+            or_causes=each.or_causes,
         )
         for each in diagnosis.findings
     )

@@ -32,7 +32,7 @@ class Score:
 
 def score(expected: Sequence[Expected], result: Result) -> Score:
     """The score of ``result``; for a healthy port (nothing expected) nothing found is right."""
-    findings = merged(result.findings)
+    findings = merged([_read_for(each, expected) for each in result.findings])
     owed = _merged_faults(_settled(expected, findings))
     return Score(
         detected=bool(findings),
@@ -55,6 +55,17 @@ def merged(findings: Sequence[Finding]) -> list[Finding]:
         layers = each.layers if known is None else (*known.layers, *each.layers)
         by_name[each.stage, each.cause] = replace(each, layers=tuple(dict.fromkeys(layers)))
     return list(by_name.values())
+
+
+def _read_for(finding: Finding, expected: Sequence[Expected]) -> Finding:
+    """A finding that says several names, by the one that was planted in its layers, if that is among them."""
+    for one in expected:
+        if finding.cause in one.causes or (one.layers is not None and set(one.layers) != set(finding.layers)):
+            continue
+        other = next((name for name in finding.or_causes if name in one.causes), None)
+        if other is not None:
+            return replace(finding, cause=other, stage=one.stage or finding.stage)
+    return finding
 
 
 def _settled(expected: Sequence[Expected], findings: Sequence[Finding]) -> list[Expected]:

@@ -16,8 +16,8 @@ from harness.diagnosis.case import Case
 from harness.diagnosis.excerpt import multiplications
 from harness.diagnosis.findings import Stage
 from harness.diagnosis.head import seed
-from harness.diagnosis.proof import Causes, activations_of
 from harness.diagnosis.search import Hypothesis
+from harness.diagnosis.walk import Causes, activations_of
 from harness.graph import Graph, Layer, walk_back
 from harness.methods import Backward
 from harness.steps import Arrays, Deviation, ForwardStep, Step

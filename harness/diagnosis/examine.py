@@ -23,9 +23,11 @@ from harness.diagnosis.localise import Introduced, introduced, introduced_by, se
 from harness.diagnosis.measure import apart, explained, summation_floor
 from harness.diagnosis.overwritten import between_steps
 from harness.diagnosis.pairs import pair_errors, structural_rows
-from harness.diagnosis.proof import Causes, Proof, proved, proved_by_structure, simplest
+from harness.diagnosis.proof import Proof, proved, proved_by_structure, simplest
 from harness.diagnosis.result import Diagnosis
 from harness.diagnosis.search import Hypothesis
+from harness.diagnosis.unseen import with_other_inputs
+from harness.diagnosis.walk import Causes
 from harness.engine import engine
 from harness.graph import Layer
 from harness.methods import Backward, IntegratedGradients, Rule, Smoothed
@@ -133,7 +135,10 @@ def _proved(diagnosis: Diagnosis, case: Case, causes: Causes) -> Diagnosis:
     if alone is not None:
         findings, proof = alone
         return _with_proof(replace(diagnosis, findings=findings, shown=None), proof)
-    return _with_proof(diagnosis, proved(case, causes))
+    whole = proved(case, causes)
+    if whole is not None and whole.closes:
+        diagnosis = replace(diagnosis, findings=with_other_inputs(case, causes))
+    return _with_proof(diagnosis, whole)
 
 
 def _with_proof(diagnosis: Diagnosis, proof: Proof | None) -> Diagnosis:

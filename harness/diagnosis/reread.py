@@ -26,9 +26,9 @@ from harness.diagnosis.everywhere import (
 from harness.diagnosis.findings import Finding, Stage
 from harness.diagnosis.head import SEEDS, head_words, wider_starts
 from harness.diagnosis.measure import apart, explained, summation_floor
-from harness.diagnosis.proof import Causes, input_relevance
 from harness.diagnosis.readings import readings
 from harness.diagnosis.search import LEFT
+from harness.diagnosis.walk import Causes, input_relevance
 from harness.engine import engine
 from harness.methods import Backward, Method
 

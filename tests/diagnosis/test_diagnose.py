@@ -251,6 +251,7 @@ def test_what_the_run_alone_shows_at_a_large_layer_is_searched_on_the_whole_of_i
     x = np.repeat(random.random((1, 112, 112, 1)), 3, axis=-1)
     bgr = next(each for each in preprocessing.MUTANTS if each.name == "channels-of-the-input-reversed")
     diagnosis = harness.diagnose(gray, x, "gradient", candidate=bgr.build(), dtype="float64")
-    assert (diagnosis.layer, diagnosis.cause) == ("conv", "layout")
+    finding = diagnosis.findings[0]
+    assert (finding.layer, finding.cause, finding.or_causes) == ("conv", "layout", ("preprocessing",))
     assert "channels in reversed order" in diagnosis.explanation
     assert diagnosis.left == 0

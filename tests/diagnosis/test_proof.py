@@ -13,8 +13,9 @@ import harness
 from harness.diagnosis.case import Case
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.precision import rounded_to
-from harness.diagnosis.proof import Causes, proved, simplest
+from harness.diagnosis.proof import proved, simplest
 from harness.diagnosis.search import Hypothesis
+from harness.diagnosis.walk import Causes
 from harness.engine import engine
 from harness.graph import Graph
 from harness.methods import method

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -55,6 +56,17 @@ def test_unknown_where_a_cause_was_planted_is_counted_and_is_no_wrong_name() -> 
     modest = score(OWED, result(finding("rule", "unknown", "conv2")))
     assert (modest.layer_right, modest.cause_right) == (True, False)
     assert (modest.wrong_names, modest.unnamed) == (0, 1)
+
+
+def test_a_finding_that_says_two_names_is_right_where_either_was_planted() -> None:
+    planted = (Expected("forward", ("conv1",), ("preprocessing",)),)
+    both = replace(finding("rule", "layout", "conv1"), or_causes=("preprocessing",))
+    right = score(planted, result(both))
+    assert (right.layer_right, right.cause_right, right.wrong_names) == (True, True, 0)
+    assert score((Expected("rule", ("conv1",), ("layout",)),), result(both)).cause_right
+    elsewhere = score(planted, result(replace(both, layers=("conv2",))))
+    assert (elsewhere.layer_right, elsewhere.cause_right) == (False, False)
+    assert score(planted, result(replace(both, or_causes=()))).wrong_names == 1
 
 
 def test_another_cause_is_a_wrong_name() -> None:
