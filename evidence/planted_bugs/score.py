@@ -60,7 +60,8 @@ def merged(findings: Sequence[Finding]) -> list[Finding]:
 def _read_for(finding: Finding, expected: Sequence[Expected]) -> Finding:
     """A finding that says several names, by the one that was planted in its layers, if that is among them."""
     for one in expected:
-        if finding.cause in one.causes or (one.layers is not None and set(one.layers) != set(finding.layers)):
+        places = [set(each) for each in (one.layers, one.or_layers) if each is not None]
+        if finding.cause in one.causes or (places and set(finding.layers) not in places):
             continue
         other = next((name for name in finding.or_causes if name in one.causes), None)
         if other is not None:

@@ -248,6 +248,13 @@ def moved(step: Step, dtype: str, seed: int, inputs: bool = True) -> Step:
     return replace(step, inputs=operands, relevance=move(step.relevance))
 
 
+def with_moved_weights(layer: Layer, dtype: str, seed: int) -> Layer:
+    """``layer`` with its weights moved by one unit in the last place of ``dtype``, at random."""
+    generator = np.random.default_rng(seed)
+    weights = {name: moved_one_ulp(each.astype(dtype), generator) for name, each in layer.weights.items()}
+    return replace(layer, weights=weights)
+
+
 def _propagated(steps: Steps, step: Step, dtype: str) -> Arrays:
     inputs = tuple(np.ascontiguousarray(x, dtype) for x in step.inputs)
     relevance = np.ascontiguousarray(step.relevance, dtype)

@@ -135,10 +135,8 @@ def _proved(diagnosis: Diagnosis, case: Case, causes: Causes) -> Diagnosis:
     if alone is not None:
         findings, proof = alone
         return _with_proof(replace(diagnosis, findings=findings, shown=None), proof)
-    whole = proved(case, causes)
-    if whole is not None and whole.closes:
-        diagnosis = replace(diagnosis, findings=with_other_inputs(case, causes))
-    return _with_proof(diagnosis, whole)
+    findings, whole = with_other_inputs(case, causes, proved(case, causes))
+    return _with_proof(replace(diagnosis, findings=findings), whole)
 
 
 def _with_proof(diagnosis: Diagnosis, proof: Proof | None) -> Diagnosis:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.diagnosis.case import Case, moved
+from harness.diagnosis.case import Case, moved, with_moved_weights
 from harness.diagnosis.excerpt import PAIRS_UP_TO, Excerpt, channels_of, excerpts, multiplications
 from harness.diagnosis.explanation import Explained, named, plain, unknown
 from harness.diagnosis.facts import facts
@@ -192,10 +192,17 @@ def _search(
 
 
 def _noise(case: Case, step: Step, residual: float) -> float:
-    """How far a result moves when its operands do, by one unit in the last place, until that explains ``residual``."""
+    """How far a result moves when its operands do, by one unit in the last place, until that explains ``residual``.
+
+    The layer's weights are moved as well where the inputs and the relevance do not explain it: a bias that is taken off
+    a sum is rounded with it, and so are the products. Moved so, the sum is one that is rounded in another order.
+    """
     base, floor = case.oracle.carry_out(step), 0.0
-    for seed in range(MOVES):
-        floor = max(floor, apart(base, case.oracle.carry_out(moved(step, case.dtype, seed))))
+    for seed in range(2 * MOVES):
+        other = moved(step, case.dtype, seed)
+        if seed >= MOVES:
+            other = replace(other, layer=with_moved_weights(step.layer, case.dtype, seed))
+        floor = max(floor, apart(base, case.oracle.carry_out(other)))
         if explained(residual, floor):
             break
     return floor

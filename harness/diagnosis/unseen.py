@@ -14,26 +14,34 @@ import numpy as np
 from harness.diagnosis.case import Case
 from harness.diagnosis.everywhere import inputs_otherwise
 from harness.diagnosis.findings import Finding
-from harness.diagnosis.proof import proved
+from harness.diagnosis.proof import Proof, proved
 from harness.diagnosis.walk import Causes
 from harness.steps import ForwardStep
 
 
-def with_other_inputs(case: Case, causes: Causes) -> tuple[Finding, ...]:
-    """The findings; those about the order of the input's relevance with an order of the input that explains as much.
+def with_other_inputs(
+    case: Case, causes: Causes, proof: Proof | None
+) -> tuple[tuple[Finding, ...], Proof | None]:
+    """The findings and what is left of the case, where an order of the input explains the relevance of the input.
 
-    Such an order leaves the input as it is, and closes the gap in place of the finding.
+    Such an order leaves the input as it is, and closes the gap in place of the finding: of one about the order of the
+    relevance, beside it, and of one without a name, instead of it. ``proof``: that of ``causes`` as they are.
     """
     readers = {layer.name for layer in case.graph.consumers(case.graph.input.name)}
-    return tuple(
-        _with_other_input(case, causes, each)
-        if (each.stage, each.cause) == ("rule", "layout") and {each.layer, *each.also} == readers
-        else each
-        for each in causes.findings
-    )
+    findings = []
+    for each in causes.findings:
+        if each.stage == "rule" and {each.layer, *each.also} == readers:
+            each, proof = _with_other_input(case, causes, each, proof)
+        findings.append(each)
+    return tuple(findings), proof
 
 
-def _with_other_input(case: Case, causes: Causes, finding: Finding) -> Finding:
+def _with_other_input(
+    case: Case, causes: Causes, finding: Finding, proof: Proof | None
+) -> tuple[Finding, Proof | None]:
+    closes = proof is not None and proof.closes
+    if finding.cause != ("layout" if closes else "unknown"):
+        return finding, proof
     readers = (finding.layer, *finding.also)
     for words, forward in _unseen(case):
         instead = Causes(
@@ -41,13 +49,18 @@ def _with_other_input(case: Case, causes: Causes, finding: Finding) -> Finding:
             {**causes.forward, **forward.forward},
             {name: each for name, each in causes.rule.items() if name not in readers},
         )
-        proof = proved(case, instead)
-        if proof is not None and proof.closes:
-            both = (
-                f"{finding.words}; or, as well, {words}, which this input does not show in the forward pass"
-            )
-            return replace(finding, words=both, or_causes=("preprocessing",))
-    return finding
+        other = proved(case, instead)
+        if other is None or not other.closes:
+            continue
+        unseen = f"{words}, which this input does not show in the forward pass"
+        if closes:
+            both = f"{finding.words}; or, as well, {unseen}"
+            return replace(finding, words=both, or_causes=("preprocessing",)), proof
+        named = replace(
+            finding, stage="forward", cause="preprocessing", words=unseen, residual=other.left, facts={}
+        )
+        return named, other
+    return finding, proof
 
 
 def _unseen(case: Case) -> Iterator[tuple[str, Causes]]:

@@ -233,25 +233,52 @@ def test_what_a_layer_may_do_is_listed_as_often_for_many_findings_before_it_as_f
     assert listed["conv2"] == listed["dense1"], listed
 
 
-@pytest.mark.nightly
-def test_what_the_run_alone_shows_at_a_large_layer_is_searched_on_the_whole_of_it() -> None:
-    """All channels of the input are equal: reversed they are the same input, and only their relevance is reversed.
-
-    The candidate's step by itself is right, so that an excerpt, on which that step is run, shows nothing.
-    """
+def gray(size: int, channels: int) -> tuple[PortedModel, np.ndarray]:
+    """A network of one convolution, and an input whose channels are equal: reversed they are the same input."""
     random = np.random.default_rng(0)
-    builder = Builder("gray", (112, 112, 3))
-    weights = {"kernel": random.standard_normal((3, 3, 3, 64)).astype(np.float32)}
+    builder = Builder("gray", (size, size, 3))
+    weights = {"kernel": random.standard_normal((3, 3, 3, channels)).astype(np.float32)}
     builder.add("conv2d", "conv", attributes=CONVOLUTION, weights=weights)
     builder.add("relu", "relu")
     builder.add("global_average_pool", "pool", attributes={"keepdims": False})
-    builder.add("dense", "logits", weights={"kernel": random.standard_normal((64, 2)).astype(np.float32)})
-    gray = PortedModel.from_graph(builder.graph())
-    assert multiplications(gray.graph["conv"], 1) > LARGE
-    x = np.repeat(random.random((1, 112, 112, 1)), 3, axis=-1)
-    bgr = next(each for each in preprocessing.MUTANTS if each.name == "channels-of-the-input-reversed")
-    diagnosis = harness.diagnose(gray, x, "gradient", candidate=bgr.build(), dtype="float64")
+    builder.add(
+        "dense", "logits", weights={"kernel": random.standard_normal((channels, 2)).astype(np.float32)}
+    )
+    model = PortedModel.from_graph(builder.graph())
+    return model, np.repeat(random.random((1, size, size, 1)), 3, axis=-1)
+
+
+def bgr() -> Any:
+    return next(
+        each for each in preprocessing.MUTANTS if each.name == "channels-of-the-input-reversed"
+    ).build()
+
+
+@pytest.mark.nightly
+def test_what_the_run_alone_shows_at_a_large_layer_is_searched_on_the_whole_of_it() -> None:
+    """The candidate's step by itself is right, so that an excerpt, on which that step is run, shows nothing."""
+    model, x = gray(112, 64)
+    assert multiplications(model.graph["conv"], 1) > LARGE
+    diagnosis = harness.diagnose(model, x, "gradient", candidate=bgr(), dtype="float64")
     finding = diagnosis.findings[0]
     assert (finding.layer, finding.cause, finding.or_causes) == ("conv", "layout", ("preprocessing",))
     assert "channels in reversed order" in diagnosis.explanation
     assert diagnosis.left == 0
+
+
+@pytest.mark.nightly
+def test_an_order_of_the_input_that_no_activation_shows_is_named_by_what_it_does_to_the_attribution() -> None:
+    """The step on other data shows that it is not the relevance alone that is turned."""
+    model, x = gray(4, 2)
+    diagnosis = harness.diagnose(model, x, "lrp.epsilon", candidate=bgr(), dtype="float64")
+    finding = diagnosis.findings[0]
+    assert (finding.stage, finding.layer, finding.cause) == ("forward", "conv", "preprocessing")
+    assert "reverse order" in finding.words and diagnosis.left is not None and diagnosis.left < 1e-12
+
+
+def test_an_input_of_equal_channels_on_another_scale_is_not_said_to_be_in_another_order() -> None:
+    model, x = gray(4, 2)
+    again = next(each for each in preprocessing.MUTANTS if each.name == "divided-by-255-again").build()
+    diagnosis = harness.diagnose(model, x, "gradient", candidate=again, dtype="float64")
+    assert diagnosis.findings[0].words == "its input is divided by 255"
+    assert diagnosis.left is not None and diagnosis.left < 1e-12

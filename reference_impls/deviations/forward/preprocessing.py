@@ -63,6 +63,8 @@ def _with_input(step: ForwardStep, transform: Transform) -> ForwardStep:
 def _named(x: np.ndarray, graph: Graph) -> Iterator[tuple[str, Transform]]:
     has_channels = x.ndim > 2 and x.shape[-1] == graph.input.shape[-1]
     scales = dict(_scales(3 if has_channels and x.shape[-1] == 3 else 1))
+    # What leaves the channels in order comes first: where all are equal, the forward pass shows no order.
+    yield from scales.items()
     if has_channels and x.shape[-1] > 1:
         reversed_words = "has its channels in reverse order"
         yield (
@@ -71,7 +73,6 @@ def _named(x: np.ndarray, graph: Graph) -> Iterator[tuple[str, Transform]]:
         )
         for words, scale in scales.items():
             yield f"{reversed_words} and {words}", partial(_reversed, scale=scale)
-    yield from scales.items()
     if has_channels:
         yield from _turned(x.shape[1:-1])
     axes = tuple(range(1, x.ndim))
