@@ -269,7 +269,7 @@ def test_what_the_run_alone_shows_at_a_large_layer_is_searched_on_the_whole_of_i
 @pytest.mark.nightly
 def test_an_order_of_the_input_that_no_activation_shows_is_named_by_what_it_does_to_the_attribution() -> None:
     """The step on other data shows that it is not the relevance alone that is turned."""
-    model, x = gray(4, 2)
+    model, x = gray(8, 4)
     diagnosis = harness.diagnose(model, x, "lrp.epsilon", candidate=bgr(), dtype="float64")
     finding = diagnosis.findings[0]
     assert (finding.stage, finding.layer, finding.cause) == ("forward", "conv", "preprocessing")
