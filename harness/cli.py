@@ -107,7 +107,13 @@ def methods_command(
         list[str] | None,
         typer.Argument(metavar="[GLOB]...", help="Names to list (quote globs); all if left out."),
     ] = None,
-    dialect: Annotated[str | None, typer.Option(help="innvestigate, signxai, zennit or dlbacktrace.")] = None,
+    dialect: Annotated[
+        str | None,
+        typer.Option(
+            help="Those of one library or family: innvestigate, signxai, zennit, captum, signxai2, dlbacktrace, "
+            "transformers or lxt."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the methods: name, family, dialect, parameters, source."""
