@@ -124,7 +124,7 @@ def _show(diagnosis: Diagnosis, source: str, folder: Path | None) -> None:
 
     case = diagnosis.case
     _say(
-        f"{case.candidate.name} against {case.reference.name}: {case.model.name}, {case.method.name}, {source}"
+        f"candidate {case.candidate.name} against reference {case.reference.name}: {case.model.name}, {case.method.name}, {source}"
     )
     for note in diagnosis.notes:
         _say(f"note: {note}")
