@@ -275,6 +275,35 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(call, tmp_path, monkeyp
     assert [path for path in (tmp_path / "o").rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "a.npy"),
+            "a.npy cannot be written or read: permission denied; change its permissions, or name another place",
+        ),
+        (
+            NotADirectoryError(errno.ENOTDIR, "Not a directory", "a/b"),
+            "a/b is in the way (Not a directory); name another place",
+        ),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a.npy"), "a.npy does not exist; check the path"),
+        (
+            OSError(errno.EIO, "Input/output error", "a.npy"),
+            "Input/output error (a.npy); mend that and run the same command again",
+        ),
+    ],
+)
+def test_an_error_of_the_system_is_one_line_that_any_command_can_follow(
+    call, monkeypatch, error: OSError, said: str
+) -> None:
+    def failing(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("harness.checks.read_array", failing)
+    status, out, err = call("compare", "a.npy", "a.npy")
+    assert (status, out, err) == (2, "", f"error: {said}\n")
+
+
 def test_a_target_outside_the_classes_is_refused() -> None:
     import harness
     from harness.errors import InvalidInputError
