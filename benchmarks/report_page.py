@@ -24,14 +24,14 @@ MODELS = 10
 
 def thousand(document: Document) -> Document:
     """The cases of a run over and over, under names of their own; each keeps its files."""
-    rows = [
+    rows = tuple(
         {
             **document.rows[place % len(document.rows)],
             "model": f"model-{place % MODELS}",
             "method": f"method_{place // MODELS}",
         }
         for place in range(CASES)
-    ]
+    )
     return replace(document, rows=rows)
 
 
