@@ -107,7 +107,13 @@ def methods_command(
         list[str] | None,
         typer.Argument(metavar="[GLOB]...", help="Names to list (quote globs); all if left out."),
     ] = None,
-    dialect: Annotated[str | None, typer.Option(help="innvestigate, signxai, zennit or dlbacktrace.")] = None,
+    dialect: Annotated[
+        str | None,
+        typer.Option(
+            help="Those of one library or family: innvestigate, signxai, zennit, captum, signxai2, dlbacktrace, "
+            "transformers or lxt."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the methods: name, family, dialect, parameters, source."""
@@ -227,9 +233,9 @@ def _system_sentence(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return f"the disk is full ({error.filename or 'while writing'}); free some space and run the same command again"
     if isinstance(error, PermissionError):
-        return f"{what} cannot be written or read: permission denied; choose another --out"
+        return f"{what} cannot be written or read: permission denied; change its permissions, or name another place"
     if isinstance(error, NotADirectoryError | FileExistsError | IsADirectoryError):
-        return f"{what} is in the way ({error.strerror}); choose another --out"
+        return f"{what} is in the way ({error.strerror}); name another place"
     if isinstance(error, FileNotFoundError):
         return f"{what} does not exist; check the path"
     return f"{error.strerror or described(error)} ({what}); mend that and run the same command again"

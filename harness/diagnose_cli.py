@@ -123,9 +123,8 @@ def _show(diagnosis: Diagnosis, source: str, folder: Path | None) -> None:
     from harness.terminal import print_table
 
     case = diagnosis.case
-    _say(
-        f"{case.candidate.name} against {case.reference.name}: {case.model.name}, {case.method.name}, {source}"
-    )
+    sides = f"candidate {case.candidate.name} against reference {case.reference.name}"
+    _say(f"{sides}: {case.model.name}, {case.method.name}, {source}")
     for note in diagnosis.notes:
         _say(f"note: {note}")
     if not diagnosis.findings:

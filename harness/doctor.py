@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from harness.backends import backend_named, list_backends, model_plugin
-from harness.errors import HarnessError
-from harness.peers import peers
+from harness.errors import HarnessError, MissingPeerError
 
 _FRAMEWORKS = {
     "tensorflow": ("tensorflow", "keras"),
@@ -22,14 +22,21 @@ _SPACE = 400 * 2**20
 
 def backend_rows() -> list[dict[str, Any]]:
     """A row a backend: name, whether it can run here, versions, and what to do if not."""
-    rows = []
+    return [row for row, _ in _backends()]
+
+
+def _backends() -> Iterator[tuple[dict[str, Any], Exception | None]]:
+    """The rows of :func:`backend_rows`, each with what kept the backend from running here."""
     for name in list_backends():
+        row: dict[str, Any] = {"name": name, "available": True, "versions": {}, "note": ""}
+        problem: Exception | None = None
         try:
-            versions = {key: value for key, value in backend_named(name).version().items() if len(value) < 40}
-            rows.append({"name": name, "available": True, "versions": versions, "note": ""})
+            versions = backend_named(name).version()
+            row["versions"] = {key: value for key, value in versions.items() if len(value) < 40}
         except (HarnessError, ImportError) as error:
-            rows.append({"name": name, "available": False, "versions": {}, "note": str(error)})
-    return rows
+            problem = error
+            row |= {"available": False, "note": str(error)}
+        yield row, problem
 
 
 def zoo_rows() -> list[dict[str, Any]]:
@@ -71,16 +78,15 @@ def findings() -> list[dict[str, Any]]:
                     f"pip install 'xai-harness[{extra}]'",
                 )
             )
-    # A peer is a real library that few need: its absence is said, and is no fault.
-    optional = peers()
+    # A peer is a real library that few need: its absence is said, and is no fault; one that is broken is.
     rows += [
         _row(
             f"backend {row['name']}",
-            row["available"] or row["name"] in optional,
+            row["available"] or isinstance(problem, MissingPeerError),
             "ready" if row["available"] else row["note"],
-            row["note"],
+            "see what was found",
         )
-        for row in backend_rows()
+        for row, problem in _backends()
     ]
     try:
         zoo = zoo_rows()

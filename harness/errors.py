@@ -66,6 +66,10 @@ class PeerError(HarnessError):
     """A peer library's interpreter that is missing, crashed, ran out of time or answered with rubbish."""
 
 
+class MissingPeerError(PeerError):
+    """A peer that is not installed: few need it, and its absence is no fault."""
+
+
 class CandidateError(HarnessError):
     """What code of a user's own did in its process; ``what``: its verb and the rest, "raised ValueError: ..."."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.backends.worker import Peer
-from harness.errors import PeerError, UnknownNameError
+from harness.errors import MissingPeerError, PeerError, UnknownNameError
 from harness.files import cache_folder, write_json
 
 #: Written last, in the environment's folder: what has none is a half-made environment.
@@ -49,7 +49,7 @@ def python_of(name: str) -> Path:
         return Path(chosen)
     folder = folder_of(peer)
     if not (folder / _STAMP).exists():
-        raise PeerError(f"{name} is not installed; install it with: xai-harness peers install {name}")
+        raise MissingPeerError(f"{name} is not installed; install it with: xai-harness peers install {name}")
     python = _venv_python(folder)
     if not _executable(python):
         raise PeerError(

@@ -22,6 +22,7 @@ _CLOSING = pytest.StashKey[ExitStack]()
 _USED = pytest.StashKey[list[tuple[str, str]]]()
 _PREFIX = "conformance::"
 _KNOWN_INI = "conformance_known_differences"
+_TOLERANCES_INI = "conformance_tolerances"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,7 +42,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="folder of the goldens of conformance.golden (golden, at the root)",
     )
     parser.addini(
-        _KNOWN_INI, "lines GLOB: CAUSE: REASON of cases of --conformance that differ", "linelist", default=[]
+        _KNOWN_INI,
+        "lines GLOB: CAUSE: REASON of cases that differ, by id (MODEL-METHOD-DTYPE); docs/pytest.md",
+        "linelist",
+        default=[],
+    )
+    parser.addini(
+        _TOLERANCES_INI,
+        "lines GLOB: close|NUMBER: REASON of what passes beside what rounding explains, by id of the case",
+        "linelist",
+        default=[],
     )
 
 
@@ -109,9 +119,10 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
 @pytest.fixture
 def conformance(request: pytest.FixtureRequest) -> Conformance:
     """`check` runs a case through reference and candidate, `golden` holds a run against a stored one."""
-    from harness.conformance.fixture import Conformance
+    from harness.conformance.fixture import Conformance, one_line_errors
 
-    return Conformance(request.node, _session(request.config), getattr(request, "param", None))
+    with one_line_errors():
+        return Conformance(request.node, _session(request.config), getattr(request, "param", None))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -170,12 +181,18 @@ def _used(config: pytest.Config) -> list[tuple[str, str]]:
 
 
 def _session(config: pytest.Config) -> Session:
+    """What the tests share. Raises HarnessError for a line of the configuration that is none."""
+    from harness.conformance.configured import configured
     from harness.conformance.examine import quiet_frameworks
     from harness.conformance.fixture import Session
 
     if _SESSION not in config.stash:
         quiet_frameworks()
-        config.stash[_SESSION] = Session(_golden_root(config), config.option.regen_golden)
+        config.stash[_SESSION] = Session(
+            _golden_root(config),
+            config.option.regen_golden,
+            configured=configured(config.getini(_KNOWN_INI), config.getini(_TOLERANCES_INI)),
+        )
     return config.stash[_SESSION]
 
 
@@ -187,15 +204,13 @@ def _golden_root(config: pytest.Config) -> Path:
 def _selection(config: pytest.Config) -> Selection:
     """What ``--conformance`` asks for. Raises HarnessError for a suite, backend or known difference that is none."""
     from harness.backends import CANDIDATE, REFERENCE, backend_named, is_user_file
-    from harness.conformance.collected import Selection, known_differences
+    from harness.conformance.collected import Selection
     from harness.runner import suite_named
     from harness.sides import Sides
 
     option = config.option
     candidate = option.conformance_candidate or CANDIDATE
     reference = option.conformance_reference or REFERENCE
-    known = tuple(config.getini(_KNOWN_INI))
-    known_differences(known)
     session = _session(config)
     for name in (candidate, reference):
         if is_user_file(name):
@@ -211,5 +226,4 @@ def _selection(config: pytest.Config) -> Selection:
         candidate,
         reference,
         wanted=frozenset(ids),
-        known=known,
     )

@@ -38,7 +38,7 @@ class Plan:
     memory: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Queries:
     """What `explain_many` finds.
 
@@ -59,6 +59,12 @@ class Queries:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def __repr__(self) -> str:
+        return (
+            f"Queries({self.case.method.name} of {self.case.model.name} by {self.backend.name}, {self.case.dtype}, "
+            f"{len(self)} targets, attributions {self.attributions.shape}, {self.seconds:.3g} s)"
+        )
 
     def trace(self, place: int) -> Trace:
         """The run for the target at ``place``, without layers, for `harness.compare` and to be stored."""

@@ -93,7 +93,7 @@ def _show(measured: Bench) -> None:
 
     print(
         printable(
-            f"{measured.candidate} against {measured.reference}: "
+            f"candidate {measured.candidate} against reference {measured.reference}: "
             f"{measured.model}, {measured.method}, {measured.dtype}, median of {measured.repeat}"
         )
     )

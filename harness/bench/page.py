@@ -13,7 +13,7 @@ def write_bench(bench: Bench, folder: Path) -> None:
     from harness.report import table_parquet, tables_html
 
     table = bench.table
-    sides = f"{bench.candidate} against {bench.reference}, {bench.dtype}, {bench.device}"
+    sides = f"candidate {bench.candidate} against reference {bench.reference}, {bench.dtype}, {bench.device}"
     measured = f"{sides}, median of {bench.repeat}: {bench.comparison.verdict}"
     tables = {
         "Speed, memory and accuracy, from the output back": table.to_dict("records"),

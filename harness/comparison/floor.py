@@ -22,7 +22,7 @@ RUNS = 3
 _PIECE = 2**20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NoiseFloor:
     """Relative L2 movement of the reference, by layer, under rounding alone.
 
@@ -39,6 +39,12 @@ class NoiseFloor:
     activation: Mapping[str, float] = field(default_factory=dict)
     terms: int = 1
     activation_terms: Mapping[str, int] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return (
+            f"NoiseFloor({self.dtype}, attribution {self.of_attribution():.2e}, "
+            f"{len(self.relevance)} layers: {self.how})"
+        )
 
     def of_relevance(self, layer: str) -> float:
         """The floor of a layer's relevance."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -12,9 +11,7 @@ import pytest
 from harness.backends import CANDIDATE, REFERENCE
 from harness.conformance.examine import quiet_frameworks
 from harness.conformance.fixture import Session, one_line_errors, settle
-from harness.conformance.known import known_difference
-from harness.conformance.parametrize import KNOWN, Parameters
-from harness.errors import InvalidInputError
+from harness.conformance.parametrize import Parameters
 from harness.naming import shell
 from harness.runner import Suite
 
@@ -24,7 +21,7 @@ ROOT = "conformance"
 
 @dataclass(frozen=True)
 class Selection:
-    """``wanted``: ids of the command line, all where there are none; ``known``: lines "GLOB: CAUSE, ...: REASON"."""
+    """``wanted``: ids of the command line, all where there are none."""
 
     suite: Suite
     session: Session
@@ -32,7 +29,6 @@ class Selection:
     reference: str = REFERENCE
     dtypes: tuple[str, ...] = ("float64", "float32")
     wanted: frozenset[str] = frozenset()
-    known: tuple[str, ...] = ()
 
 
 class Cases(pytest.Collector):
@@ -56,7 +52,6 @@ class Cases(pytest.Collector):
                 f"{ROOT}::{unknown[0]}: the suite {chosen.suite.name!r} has no such case; "
                 "see: pytest --conformance --collect-only -q"
             )
-        differences = known_differences(chosen.known)
         for case in cases:
             if not chosen.wanted or case.id in chosen.wanted:
                 item = ConformanceItem.from_parent(
@@ -65,9 +60,6 @@ class Cases(pytest.Collector):
                 item.add_marker(ROOT)
                 if self.config.pluginmanager.hasplugin("xdist"):
                     item.add_marker(pytest.mark.xdist_group(case.model))
-                for pattern, mark in differences:
-                    if fnmatchcase(case.id, pattern):
-                        item.add_marker(mark)
                 yield item
 
 
@@ -89,22 +81,3 @@ class ConformanceItem(pytest.Item):
 
     def reportinfo(self) -> tuple[str, None, str]:
         return ROOT, None, self.name
-
-
-def known_differences(lines: Sequence[str]) -> list[tuple[str, pytest.MarkDecorator]]:
-    """By glob over ids, the mark of each line ``GLOB: CAUSE[, CAUSE] [: REASON]``.
-
-    Raises InvalidInputError for another line, UnknownNameError for a cause that is none.
-    """
-    differences = []
-    for line in lines:
-        pattern, *rest = (part.strip() for part in line.split(":", 2))
-        if not rest:
-            raise InvalidInputError(
-                f"known difference {line!r}: expected GLOB: CAUSE, with a reason behind another colon"
-            )
-        causes = [cause.strip() for cause in rest[0].split(",")]
-        reason = rest[1] if len(rest) > 1 else ""
-        known_difference(*causes, reason=reason)
-        differences.append((pattern, getattr(pytest.mark, KNOWN)(*causes, reason=reason)))
-    return differences

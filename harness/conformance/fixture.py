@@ -13,6 +13,7 @@ import pytest
 from harness.api import as_model
 from harness.backends import Backend, backend_named, defaults_of
 from harness.comparison.verdict import Tolerance
+from harness.conformance.configured import Configured
 from harness.conformance.examine import Examined, examined
 from harness.conformance.golden import GoldenUse, compared_with_golden, recorded_golden
 from harness.conformance.known import decided, known_of
@@ -34,6 +35,7 @@ class Session:
     used: list[GoldenUse] = field(default_factory=list)
     _model: tuple[str, Any] | None = None
     backends: dict[str, Backend] = field(default_factory=dict)
+    configured: Configured = field(default_factory=Configured)
 
     def model(self, source: Any) -> Any:
         """``source`` loaded. Of names and files the last one is kept: a large network takes gigabytes."""
@@ -126,7 +128,7 @@ def settle(
     Raises HarnessError for a case that is none.
     """
     method = method_named(case.method)
-    known = known_of(node.iter_markers(KNOWN), method.name)
+    known = known_of(node.iter_markers(KNOWN), method.name) or session.configured.known_of(case.id)
     model = session.model(case.model)
     reason = why_not(method, model)
     if reason:
@@ -143,7 +145,7 @@ def settle(
         session.backend(case.candidate, defaults_of(method).candidate),
         case.dtype,
         target,
-        tolerance,
+        session.configured.tolerance_of(case.id) if tolerance is None else tolerance,
     )
     decision = decided(result, known)
     if decision.status == "expected":

@@ -247,10 +247,9 @@ def _same_as_before(search: Search, before: Mapping[str, Hypothesis]) -> Hypothe
             residual = _left_by(search, earlier)
             if residual is not None:
                 return replace(earlier, residual=residual)
-    listed = _Listed(iter(search.problem.deviations(step)))
     different = {tuple((each.cause, each.words) for each in one.deviations): one for one in before.values()}
     for earlier in different.values():
-        deviations = _here(search.problem, listed, earlier)
+        deviations = _here(search.problem, search.listed, earlier)
         if deviations:
             hypothesis = Hypothesis(deviations, 0.0)
             residual = search.left_by(hypothesis)
@@ -273,25 +272,6 @@ def _particular(hypothesis: Hypothesis, graph: Graph) -> bool:
     return bool(re.search(r"\d+ (inputs|outputs|channels|samples)", words)) or any(
         re.search(rf"(?<!\w){re.escape(layer.name)}(?!\w)", words) for layer in graph
     )
-
-
-class _Listed:
-    """What an iterator yields, as often as it is asked for; nothing is made twice, or before somebody wants it."""
-
-    def __init__(self, made: Iterator[Deviation]) -> None:
-        self._made = made
-        self._kept: list[Deviation] = []
-
-    def __iter__(self) -> Iterator[Deviation]:
-        place = 0
-        while True:
-            if place == len(self._kept):
-                following = next(self._made, None)
-                if following is None:
-                    return
-                self._kept.append(following)
-            yield self._kept[place]
-            place += 1
 
 
 def _here(problem: Problem, listed: Iterable[Deviation], earlier: Hypothesis) -> tuple[Deviation, ...]:

@@ -133,9 +133,8 @@ class Diagnosis:
             for each in self.findings
         ]
         case = self.case
-        title = (
-            f"{case.candidate.name} against {case.reference.name}: {case.method.name} on {case.model.name}"
-        )
+        sides = f"candidate {case.candidate.name} against reference {case.reference.name}"
+        title = f"{sides}: {case.method.name} on {case.model.name}"
         columns = ("layer", "stage", "cause", "what is done differently", "error", "rounding explains")
         return shown(title, columns, rows, (self.explanation, *self.notes))
 

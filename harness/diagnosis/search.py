@@ -83,6 +83,25 @@ class Outcome:
     others: tuple[Hypothesis, ...] = field(default=())
 
 
+class Listed:
+    """What an iterator yields, as often as it is asked for; nothing is made twice, or before somebody wants it."""
+
+    def __init__(self, made: Iterator[Deviation]) -> None:
+        self._made = made
+        self._kept: list[Deviation] = []
+
+    def __iter__(self) -> Iterator[Deviation]:
+        place = 0
+        while True:
+            if place == len(self._kept):
+                following = next(self._made, None)
+                if following is None:
+                    return
+                self._kept.append(following)
+            yield self._kept[place]
+            place += 1
+
+
 @dataclass(eq=False)
 class Search:
     """All deviations of ``problem``, tried singly and in pairs. ``error``: that of the specified step."""
@@ -93,7 +112,15 @@ class Search:
     @cached_property
     def singles(self) -> list[Hypothesis]:
         """Every deviation, by residual."""
-        return sorted(_measured(self.problem, (), self.problem.step), key=_residual)
+        return sorted(_tried(self.problem, (), self.problem.step, self._all_listed()), key=_residual)
+
+    @cached_property
+    def listed(self) -> Listed:
+        """The deviations of the step as it stands, in the order of the oracle; each is made once."""
+        return Listed(iter(self.problem.deviations(self.problem.step)))
+
+    def _all_listed(self) -> list[Deviation]:
+        return _caught(self.problem, lambda: self.listed, ())
 
     def alone(self) -> Outcome:
         """Which deviations fit singly."""
@@ -140,7 +167,14 @@ def _residual(hypothesis: Hypothesis) -> float:
 
 
 def _measured(problem: Problem, before: tuple[Deviation, ...], step: Any) -> Iterator[Hypothesis]:
-    for place, deviation in enumerate(_listed(problem, before, step)):
+    listed = _caught(problem, lambda: problem.deviations(step), before)
+    return _tried(problem, before, step, listed)
+
+
+def _tried(
+    problem: Problem, before: tuple[Deviation, ...], step: Any, listed: Iterable[Deviation]
+) -> Iterator[Hypothesis]:
+    for place, deviation in enumerate(listed):
         if before and deviation.cause in _ALONE:
             continue
         try:
@@ -155,9 +189,12 @@ def _measured(problem: Problem, before: tuple[Deviation, ...], step: Any) -> Ite
         yield Hypothesis((*before, deviation), residual, place)
 
 
-def _listed(problem: Problem, before: tuple[Deviation, ...], step: Any) -> list[Deviation]:
+def _caught(
+    problem: Problem, listing: Callable[[], Iterable[Deviation]], before: tuple[Deviation, ...]
+) -> list[Deviation]:
+    """All that ``listing`` gives; none where it cannot be made."""
     try:
-        return list(problem.deviations(step))
+        return list(listing())
     except MemoryError:
         raise
     except Exception as error:

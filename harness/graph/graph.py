@@ -16,7 +16,7 @@ import numpy as np
 from harness.graph.kinds import KINDS, Kind
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Layer:
     """One layer, its place in the graph and its weights.
 
@@ -34,19 +34,26 @@ class Layer:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, np.ndarray] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        reads = f", reads {', '.join(self.inputs)}" if self.inputs else ""
+        return f"Layer({self.name!r}, {self.kind}, {self.shape}{reads})"
+
     @property
     def traits(self) -> Kind:
         """What the layer's kind is."""
         return KINDS[self.kind]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Graph:
     """Layers in forward order; the first is the only input, ``output`` names the layer with the logits."""
 
     name: str
     layers: tuple[Layer, ...]
     output: str
+
+    def __repr__(self) -> str:
+        return f"Graph({self.name!r}, input {self.input.shape}, {len(self.layers)} layers, output {self.output!r})"
 
     @cached_property
     def _by_name(self) -> dict[str, Layer]:

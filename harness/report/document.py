@@ -69,11 +69,11 @@ class Document:
 
     @property
     def sides(self) -> str:
-        """``torch against tensorflow``"""
+        """``candidate torch against reference tensorflow``"""
         pairs = {
-            f"{row['candidate']} against {row['reference']}"
+            f"candidate {row['candidate']} against reference {row['reference']}"
             if row.get("reference")
-            else str(row["candidate"])
+            else f"candidate {row['candidate']}"
             for row in self.rows
             if row.get("candidate")
         }

@@ -126,7 +126,11 @@ def _result(table: pd.DataFrame) -> str:
         return "No case was run."
     passed = int(table["passed"].sum())
     sides = sorted(
-        {f"{row.candidate} against {row.reference}" for row in table.itertuples() if row.reference}
+        {
+            f"candidate {row.candidate} against reference {row.reference}"
+            for row in table.itertuples()
+            if row.reference
+        }
     )
     verb = "passed" if passed == len(table) else "passed; what did not is listed below"
     alone = int((table["alone"] != "").sum())

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class LayerTrace:
     """What happened at one layer. Arrays are batch-first, channels-last; ``axes`` names them.
 
@@ -30,6 +30,11 @@ class LayerTrace:
     activation: np.ndarray | None = None
     relevance: np.ndarray | None = None
     inputs: tuple[str, ...] | None = None
+
+    def __repr__(self) -> str:
+        has = {"activation": self.activation, "relevance": self.relevance}
+        arrays = "".join(f", {what} {array.shape}" for what, array in has.items() if array is not None)
+        return f"LayerTrace({self.name!r}, {self.kind}{arrays})"
 
 
 @dataclass(eq=False, repr=False)

@@ -66,6 +66,24 @@ def test_a_fault_is_found_at_its_layer_with_the_value_of_both_sides(
     assert diagnosis.residual is not None and diagnosis.residual < 1e-12
 
 
+def test_what_a_step_may_do_is_listed_once_for_what_others_do_and_for_itself(
+    model: Any, x: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two layers with faults of their own: the second is first held against what the first does. To list takes long."""
+    listed: list[str] = []
+    whole = PreparedOracle.deviations
+
+    def counted(self: PreparedOracle, step: Step, observed: Arrays) -> Iterator[Deviation]:
+        listed.append(step.layer.name)
+        return whole(self, step, observed)
+
+    monkeypatch.setattr(PreparedOracle, "deviations", counted)
+    candidate = reassigned(at("conv3", Flat()), at("conv2", Epsilon(1e-3)))
+    diagnosis = harness.diagnose(model, x, METHOD, candidate=candidate, dtype="float64")
+    assert {each.layer for each in diagnosis.findings} == {"conv3", "conv2"}
+    assert Counter(listed) == {"conv3": 1, "conv2": 1}
+
+
 def test_only_the_layer_at_fault_introduces_and_those_below_inherit(model: Any, x: np.ndarray) -> None:
     candidate = reassigned(at("conv2", Epsilon(0.25, bias=False)))
     table = harness.diagnose(model, x, METHOD, candidate=candidate, dtype="float64").introduced

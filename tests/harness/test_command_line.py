@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,8 @@ import typer
 from harness import cli
 from harness.backends import register_backend
 from harness.errors import MissingFrameworkError
+from harness.methods import DIALECTS
+from harness.peers import peers, variable_of
 from harness.terminal import size_text
 from tests.harness.linear_network import GradientBackend
 from tests.peers.library import stand_in
@@ -143,6 +146,14 @@ def test_a_peer_that_is_not_installed_is_no_fault_of_the_machine(call, monkeypat
     _, out, _ = call("doctor", "--json")
     rows = {row["check"]: row for row in json.loads(out)}
     assert rows["backend signxai"]["ok"]
+    # A set variable that names nothing is a fault.
+    assert not rows["backend dl-backtrace"]["ok"]
+    for name in peers():
+        monkeypatch.delenv(variable_of(name), raising=False)
+    _, out, _ = call("doctor", "--json")
+    rows = {row["check"]: row for row in json.loads(out)}
+    # Backends that share a peer, and have another name than it, are no fault either.
+    assert {row["ok"] for check, row in rows.items() if check.startswith("backend dl-backtrace-")} == {True}
     assert "xai-harness peers install signxai" in rows["backend signxai"]["found"]
 
 
@@ -153,6 +164,8 @@ def test_methods_can_be_listed_by_name_and_by_dialect(call) -> None:
     assert "epsilon_gamma_box" in {row["name"] for row in json.loads(out)}
     _, out, _ = call("methods", "--dialect", "signxai", "--json")
     assert len(json.loads(out)) == 152
+    _, out, _ = call("methods", "--help")
+    assert set(DIALECTS) <= set(re.findall(r"\w+", out))
 
 
 def test_a_method_that_does_not_apply_is_counted_and_named_in_the_report(call, tmp_path) -> None:
@@ -260,6 +273,35 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(call, tmp_path, monkeyp
     assert status == 2
     assert "the disk is full" in err
     assert [path for path in (tmp_path / "o").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "a.npy"),
+            "a.npy cannot be written or read: permission denied; change its permissions, or name another place",
+        ),
+        (
+            NotADirectoryError(errno.ENOTDIR, "Not a directory", "a/b"),
+            "a/b is in the way (Not a directory); name another place",
+        ),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a.npy"), "a.npy does not exist; check the path"),
+        (
+            OSError(errno.EIO, "Input/output error", "a.npy"),
+            "Input/output error (a.npy); mend that and run the same command again",
+        ),
+    ],
+)
+def test_an_error_of_the_system_is_one_line_that_any_command_can_follow(
+    call, monkeypatch, error: OSError, said: str
+) -> None:
+    def failing(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("harness.checks.read_array", failing)
+    status, out, err = call("compare", "a.npy", "a.npy")
+    assert (status, out, err) == (2, "", f"error: {said}\n")
 
 
 def test_a_target_outside_the_classes_is_refused() -> None:

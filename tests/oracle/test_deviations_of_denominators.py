@@ -7,6 +7,8 @@ product and quotient, and one for each term of the two sums, of numbers as large
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,8 @@ from harness.methods import (
     ZPlusFast,
 )
 from reference_impls.deviations.backward import deviations
+from reference_impls.deviations.backward.altering import Change, dividing_by
+from reference_impls.deviations.backward.estimating import solved
 from tests.oracle.layers import dense
 from tests.oracle.steps import cause_of, roundings, step
 
@@ -378,3 +382,20 @@ def test_two_at_once_are_found_one_after_the_other() -> None:
     twice = next(each for each in deviations(of, (result,)) if "counted twice" in each.words)
     expected = ("epsilon-value", "epsilon is 0.001 instead of 1e-07")
     assert cause_of(twice.alter(of), result, bound(divisor, result)) == expected
+
+
+def test_a_step_is_carried_out_once_for_each_value_that_is_tried() -> None:
+    """A search that a reader waits for: only a start, which is on the grid, is carried out a second time."""
+    values: list[float] = []
+
+    def make(value: float) -> Change:
+        values.append(value)
+        return dividing_by(lambda _, z: z + value)
+
+    specified = step(LAYER, Epsilon(1e-7), X, R)
+    observed = (shared(weighted_sum(X, KERNEL, BIAS) + 0.037),)
+    grid = (0.001, 0.01, 0.1, 1.0)
+    assert solved(specified, observed, make, grid) == 0.037
+    again = [value for value, count in Counter(values).items() if count > 1 and value not in grid]
+    # The value that was found is once more compared with round numbers, of which it is one.
+    assert len(again) <= 1

@@ -1,4 +1,7 @@
-"""The commands in README and docs are commands: each exists, and takes the options and arguments that it is given."""
+"""The commands in README and docs are commands: each exists, and takes the options and arguments that it is given.
+
+Those of `xai-harness` and `pytest` are also run: test_commands_as_pasted.py.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,20 @@ COMMAND = typer.main.get_command(cli.app)
 _OTHERS = re.compile(r"^xai-harness (\w+) \| (\w+)")
 
 
-def commands(page: Path) -> Iterator[str]:
-    """Every line of a block, and every code span, that calls the command."""
+def written(page: Path) -> Iterator[str]:
+    """Every line of a block, and every code span; a prompt and variables in front are left out."""
     text = page.read_text(encoding="utf-8")
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     lines = [line for block in blocks for line in re.sub(r"\\\n\s*", "", block).splitlines()]
     outside = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     spans = [" ".join(span.split()) for span in re.findall(r"(?<!`)`([^`]+)`(?!`)", outside)]
     for line in [*lines, *spans]:
-        line = re.sub(r"^(\$ )?(\w+=\S+ )*", "", line.strip())
+        yield re.sub(r"^(\$ )?(\w+=\S+ )*", "", line.strip())
+
+
+def commands(page: Path) -> Iterator[str]:
+    """Those of :func:`written` that call `xai-harness`."""
+    for line in written(page):
         if line.startswith("xai-harness "):
             several = _OTHERS.match(line)
             yield from (f"xai-harness {each}" for each in several.groups()) if several else [line]
@@ -61,6 +69,32 @@ def test_every_command_of_a_page_is_one(page: Path) -> None:
         except Exception as error:
             wrong.append(f"{line}: {getattr(error, 'message', error)}")
     assert not wrong, "\n".join(wrong)
+
+
+def is_there(line: str) -> bool:
+    """Whether what another command names is in this repository: a target, a module, a file, an environment."""
+    program, *words = shlex.split(line, comments=True)
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    if program == "make":
+        return set(words) <= set(targets)
+    if program == "tox":
+        named = re.findall(r"^\[testenv:(.*)\]", (ROOT / "tox.ini").read_text(encoding="utf-8"), re.MULTILINE)
+        return words[0] == "-e" and words[1] in named
+    if words[0] == "-m":
+        module = ROOT.joinpath(*words[1].split("."))
+        return module.with_suffix(".py").is_file() or (module / "__main__.py").is_file()
+    return (ROOT / words[0]).is_file()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_the_other_commands_of_a_page_name_is_there(page: Path) -> None:
+    others = [line for line in written(page) if re.match(r"(make|tox|python) \S", line)]
+    assert [line for line in others if not is_there(line)] == []
+
+
+def test_a_target_a_module_and_an_environment_that_are_none_are_noticed() -> None:
+    for line in ("make tets", "python -m evidence.nothing", "python benchmarks/none.py", "tox -e nothing"):
+        assert not is_there(line)
 
 
 def test_a_command_that_is_none_is_noticed() -> None:

@@ -1,8 +1,10 @@
 """The project's own files agree with each other and with what is installed."""
 
+import ast
 import importlib.metadata
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -67,6 +69,48 @@ def test_every_requirement_of_the_project_is_pinned():
         for requirement in requirements
     }
     assert required - {"xai-harness"} <= pinned
+
+
+#: Shipped code that other interpreters run, or that pytest loads itself.
+ELSEWHERE = (
+    "reference_impls/peers/",
+    "ported_impls/libraries/",
+    "harness/conformance/",
+    "harness/pytest_plugin.py",
+)
+#: By distribution, what it is imported as.
+IMPORTED_AS = {"pillow": "PIL", "scikit-learn": "sklearn", "scikit-image": "skimage"}
+OWN = {"harness", "reference_impls", "ported_impls", "ported_models"}
+
+
+def imported(path):
+    """The packages that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (each.name.partition(".")[0] for each in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+def test_the_dependencies_are_what_is_imported():
+    extras = [each for extra in PROJECT["optional-dependencies"].values() for each in extra]
+    required, optional = (
+        {
+            IMPORTED_AS.get(requirement_name(each), requirement_name(each).replace("-", "_"))
+            for each in requirements
+        }
+        for requirements in (PROJECT["dependencies"], extras)
+    )
+    files = [path for package in OWN for path in (ROOT / package).rglob("*.py")]
+    found = {
+        name
+        for path in files
+        if not path.relative_to(ROOT).as_posix().startswith(ELSEWHERE)
+        for name in imported(path)
+    }
+    assert found - set(sys.stdlib_module_names) - OWN <= required | optional
+    # pandas reads and writes Parquet with it.
+    assert required - found == {"pyarrow"}
 
 
 def test_all_takes_in_every_other_extra():

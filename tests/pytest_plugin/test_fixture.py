@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+from pathlib import Path
+
 import pandas  # noqa: F401  (a run of pytest within pytest forgets the modules that it was first to import)
 import pytest
 
 import harness.conformance.collected
 import harness.conformance.golden  # noqa: F401
+from harness.conformance.configured import configured
 
 pytest_plugins = ["pytester"]
 
@@ -194,6 +199,54 @@ def test_port(conformance):
     )
     result.assert_outcomes(xfailed=1, failed=1)
     result.stdout.fnmatch_lines(["known to differ: scale, target; found: scale"])
+
+
+@pytest.mark.parametrize(
+    ("bound", "outcome"),
+    [("1.5: the factor", {"xfailed": 1, "passed": 1}), ("0.5", {"xfailed": 1, "failed": 1})],
+)
+def test_what_passes_and_what_is_known_to_differ_stand_in_pyproject(ran, pytester, bound, outcome) -> None:
+    """The candidate's attribution is twice the reference's: relative L2 1."""
+    pytester.makepyprojecttoml(
+        "[tool.pytest.ini_options]\n"
+        'conformance_known_differences = ["linear-gradient-*: scale: twice"]\n'
+        f'conformance_tolerances = ["linear-input*-float64: {bound}", "*: 0"]\n'
+    )
+    text = """
+@many(network(), ["gradient", "input_t_gradient"], wrong, reference="oracle")
+def test_port(conformance):
+    conformance.check()
+"""
+    ran(text).assert_outcomes(**outcome)
+
+
+def test_the_lines_of_the_page_are_such_lines() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "pytest.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    options = tomllib.loads(block)["tool"]["pytest"]["ini_options"]
+    found = configured(options["conformance_known_differences"], options["conformance_tolerances"])
+    known = found.known_of("digits-cnn-lrp.z-float64")
+    assert known is not None
+    assert (known.causes, known.reason) == ({"stabilizer-form", "batchnorm"}, "Zennit's own form")
+    assert found.tolerance_of("digits-cnn-lrp.flat-float32") == "close"
+    assert found.tolerance_of("mine-smoothgrad-float64") == 1e-5
+    assert found.tolerance_of("digits-cnn-lrp.flat-float64") is None
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("linear*", "error: tolerance 'linear?': expected GLOB: close, or GLOB: NUMBER*"),
+        ("*: nearly", "error: tolerance of '?' is 'nearly'; expected close, or a number that *"),
+        ("*: -1", "error: tolerance of '?' is '-1'; expected close, or a number that *"),
+    ],
+)
+def test_a_tolerance_that_is_none_is_one_line(ran, pytester, line, said) -> None:
+    pytester.makepyprojecttoml(f'[tool.pytest.ini_options]\nconformance_tolerances = ["{line}"]\n')
+    result = ran("def test_port(conformance):\n    pass\n")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([said])
+    assert "Traceback" not in result.stdout.str()
 
 
 def test_a_method_that_does_not_apply_is_skipped_with_the_reason(ran) -> None:

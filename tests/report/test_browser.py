@@ -89,7 +89,9 @@ def test_it_opens_without_a_complaint_or_a_request_and_has_a_cell_for_every_case
         cells = driver.find_elements("css selector", "#matrix a.cell")
         assert [cell.get_attribute("data-case") for cell in cells] == ["0", "1", "2", "3", "4"]
         assert {cell.text for cell in cells} == {"≠", "="}
-        assert "1 of 5 cases passed" in driver.find_element("tag name", "header").text
+        head = driver.find_element("tag name", "header").text
+        assert "1 of 5 cases passed" in head
+        assert "candidate faulty against reference reference" in head
         cells[0].click()
         until(driver, "document.querySelector('#case h2')")
         until(driver, "document.querySelector('#maps canvas, #maps svg')")
@@ -144,6 +146,9 @@ def test_a_failing_case_shows_its_diagnosis_its_layers_and_the_way_to_repeat_it(
     finding = browser.find_element("css selector", "#diagnosis .finding").text
     assert "second" in finding, finding
     assert "divergent, did not pass" in part
+    # first (0.5, 1.25), second (-0.25, 1.125): the largest logit is that of class 1.
+    assert "class explained: 1." in part
+    assert "Relative L2: the step is off by " in part
     assert "xai-harness run --model linear --method gradient --dtype float64" in part
     assert "first introduced error: second" in script(
         browser, "document.getElementById('layers').textContent"
@@ -213,6 +218,9 @@ def test_dark_and_light_are_told_apart(page: Path) -> None:
     for dark in (False, True):
         with opened(page, dark=dark) as driver:
             grounds.append(script(driver, "getComputedStyle(document.body).backgroundColor"))
+            # The ring around what did not pass is seen on either ground, whatever stands in the cell.
+            ring = script(driver, "getComputedStyle(document.querySelector('a.cell.failed')).boxShadow")
+            assert script(driver, "getComputedStyle(document.body).color") in ring
     assert grounds == ["rgb(255, 255, 255)", "rgb(18, 22, 27)"]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import harness
+from harness.comparison import NoiseFloor
 from harness.errors import InvalidInputError
 from harness.graph import Graph, Layer
 from harness.notebook import MOST_ROWS, shown
@@ -68,6 +69,28 @@ def test_each_is_one_short_line_at_a_prompt() -> None:
     assert repr(reference) == (
         "Trace(gradient of linear by reference, float64, input (1, 3), target [0], 3 layers)"
     )
+
+
+def test_what_they_hold_is_one_short_line_too() -> None:
+    """No array is printed, and no weight."""
+    reference, _ = pair()
+    graph = network().graph
+    assert repr(reference.layers["first"]) == (
+        "LayerTrace('first', dense, activation (1, 2), relevance (1, 2))"
+    )
+    assert repr(graph["first"]) == "Layer('first', dense, (2,), reads x)"
+    assert repr(graph) == "Graph('linear', input (3,), 3 layers, output 'second')"
+    floor = NoiseFloor("float64", "measured", 1e-9, {"first": 1e-9})
+    assert repr(floor) == "NoiseFloor(float64, attribution 1.00e-09, 1 layers: measured)"
+
+
+@pytest.mark.torch
+def test_many_targets_are_one_short_line() -> None:
+    x = harness.load_model("digits-cnn").examples["zero"]()
+    found = harness.explain_many("digits-cnn", x, "gradient", [0, 3], backend="torch")
+    line = "Queries(gradient of digits-cnn by torch, float32, 2 targets, attributions (2, 8, 8, 1), "
+    assert repr(found).startswith(line)
+    assert len(repr(found)) < 120
 
 
 @pytest.mark.parametrize("name", ["digits-cnn", "vgg16-mri"])

@@ -70,7 +70,7 @@ def section(text: str, title: str) -> str:
 
 def test_the_first_sentence_counts_what_passed():
     assert "2 of 3 cases passed" in markdown(PASSED, PASSED, DIVERGENT).splitlines()[2]
-    assert "1 of 1 case passed (torch against tensorflow)" in markdown(PASSED)
+    assert "1 of 1 case passed (candidate torch against reference tensorflow)" in markdown(PASSED)
 
 
 def test_the_time_is_the_sum_over_the_cases():

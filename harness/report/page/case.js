@@ -21,7 +21,7 @@ function verdictPart(one) {
   const words = [one.verdict + (one.passed ? ", passed" : ", did not pass")];
   if (one.worst_layer) words.push("largest difference at " + one.worst_layer + ": relative L2 " + short(one.rel_l2) + ", " + short(one.floors) + " noise floors");
   if (one.input) words.push("input " + one.input);
-  if (one.target) words.push("class " + one.target);
+  if (one.target) words.push((one.target.includes("; ") ? "classes explained: " : "class explained: ") + one.target.replaceAll("; ", ", "));
   const notes = one.notes ? [element("p", { class: "note" }, one.notes)] : [];
   return element("div", {}, element("p", {}, badge, " " + words.join("; ") + "."), one.message ? element("p", { class: one.passed ? "note" : "finding" }, one.message) : null, ...notes);
 }
@@ -41,7 +41,7 @@ function findingPart(each) {
   return element("div", { class: "finding" },
     element("p", {}, element("strong", {}, (each.layer || "the whole run") + " (" + each.stage + "): " + each.cause)),
     element("p", {}, each.sentence + "."),
-    element("p", { class: "soft" }, "off by " + short(each.error) + (each.residual === null ? "" : "; with this by " + short(each.residual)) + "; rounding explains " + short(each.floor)),
+    element("p", { class: "soft" }, "Relative L2: the step is off by " + short(each.error) + (each.residual === null ? "" : ", with this done by the reference too by " + short(each.residual)) + "; rounding explains " + short(each.floor)),
     facts.length ? element("ul", {}, ...facts) : null);
 }
 function mapsPart(detail) {

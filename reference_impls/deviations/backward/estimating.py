@@ -127,8 +127,7 @@ def solved(
         return None
     best, least = 0.0, math.inf
     for start in np.argsort(errors, kind="stable")[:_STARTS]:
-        value = _refined(carried, observed, grid[start], errors[start])
-        error = where_finite(carried(value), observed)
+        value, error = _refined(carried, observed, grid[start], errors[start])
         if error < least:
             best, least = value, error
         if error < _CLOSE * errors[start]:
@@ -138,11 +137,17 @@ def solved(
     return rounded(best, lambda each: where_finite(carried(each), observed), observed)
 
 
-def _refined(carried: Callable[[float], Arrays], observed: Arrays, value: float, error: float) -> float:
-    """Gauss-Newton on ``log(value)``, the slope by a difference; steps that do not help are halved."""
+def _refined(
+    carried: Callable[[float], Arrays], observed: Arrays, value: float, error: float
+) -> tuple[float, float]:
+    """Gauss-Newton on ``log(value)``, the slope by a difference; steps that do not help are halved.
+
+    ``error``: what ``value`` leaves; the value that was found, and what that leaves.
+    """
     nudge = math.sqrt(_ROUNDING)
+    result = carried(value)
     for _ in range(_STEPS):
-        here, beside = _joined(carried(value), observed), _joined(carried(value * (1 + nudge)), observed)
+        here, beside = _joined(result, observed), _joined(carried(value * (1 + nudge)), observed)
         seen = np.isfinite(here) & np.isfinite(beside)
         slope = (beside - here)[seen] / nudge
         steepness = float(slope @ slope)
@@ -151,11 +156,13 @@ def _refined(carried: Callable[[float], Arrays], observed: Arrays, value: float,
         # No more than a factor of ten at a time: far away the slope says little.
         move = float(np.clip(-(slope @ here[seen]) / steepness, -math.log(10), math.log(10)))
         moved = value * math.exp(move)
-        improved = where_finite(carried(moved), observed)
+        result = carried(moved)
+        improved = where_finite(result, observed)
         while improved > error and abs(move) > nudge:
             move /= 2
             moved = value * math.exp(move)
-            improved = where_finite(carried(moved), observed)
+            result = carried(moved)
+            improved = where_finite(result, observed)
         if improved >= error:
             break
         # Where there is a value that fits, the error falls faster with every step; elsewhere it creeps.
@@ -163,7 +170,7 @@ def _refined(carried: Callable[[float], Arrays], observed: Arrays, value: float,
         value, error = moved, improved
         if creeps or abs(move) < _ROUNDING:
             break
-    return value
+    return value, error
 
 
 def _joined(results: Arrays, observed: Arrays) -> np.ndarray:
