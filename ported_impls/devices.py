@@ -47,8 +47,7 @@ class OnDevice:
 
     def runs(self, *args: Any) -> Iterator[Any]:
         runs = self.prepared.runs(*args)
-        while (run := self._there(next, runs, None)) is not None:
-            yield run
+        yield from iter(lambda: self._there(next, runs, None), None)
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.prepared, name)

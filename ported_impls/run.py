@@ -141,10 +141,15 @@ class HookedTwin:
         orders = feature_orders(self.model)
         self.last.clear()
         by_kind, joined = self._joined(x, method, procedure, target, layers)
-        for point, weight in points(procedure, x):
+
+        def one_run(point: tuple[np.ndarray, float | None]) -> OneRun:
             shown: dict[str, np.ndarray] = {}
-            joined.run(point, weight, target, shown)
-            yield OneRun({name: in_canonical_order(array, orders.get(name)) for name, array in shown.items()})
+            joined.run(*point, target, shown)
+            return OneRun(
+                {name: in_canonical_order(array, orders.get(name)) for name, array in shown.items()}
+            )
+
+        yield from map(one_run, points(procedure, x))  # nothing here holds a run that was handed out
         self._keep(by_kind, joined)
 
     def run_alone(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
@@ -206,6 +211,12 @@ class HookedTwin:
     def _keep(self, by_kind: dict[Kind, Hashable], joined: Joined) -> None:
         self.last.keep({by_kind[kind]: each for kind, each in joined.findings().items()})
 
+    def forget(self) -> None:
+        """See `harness.backends.protocol.Forgets`."""
+        self.last.clear()
+        if self.passes is not None:
+            self.passes.forget()
+
     def expect(self, methods: Sequence[Method]) -> None:
         """See `harness.backends.protocol.Expects`: several statistics of the same runs are then taken together."""
         self.expected[:] = methods
@@ -221,6 +232,9 @@ class HookedTwin:
         for layer in self.graph:  # a layer that no gradient reached
             if layer.name not in relevances:
                 relevances[layer.name] = np.zeros((len(x), *layer.shape), x.dtype)
+        # Nobody writes to what was captured: one that is handed these arrays needs no copies.
+        for array in (*findings.captured.activations.values(), *relevances.values()):
+            array.setflags(write=False)
         return Arrays(
             findings.logits,
             attribution,

@@ -19,6 +19,7 @@ CAPABILITIES = {
     "pairs": ("step_pair",),
     "alone": ("run_alone",),
     "expects": ("expect",),
+    "forgets": ("forget",),
     "queries": ("run_queries", "query_bytes"),
     "walks": ("walk_back",),
     "runs": ("runs",),

@@ -110,6 +110,14 @@ class Expects(Protocol):
         ...
 
 
+class Forgets(Protocol):
+    """Capability "forgets": what is kept of runs for those that may follow can go."""
+
+    def forget(self) -> None:
+        """Let go of what is kept of runs: the memory is needed. Nothing comes out otherwise for it."""
+        ...
+
+
 class Alone(Protocol):
     """Capability "alone", of a backend that ``shares``: what it computes where it shares nothing."""
 

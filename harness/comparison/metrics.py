@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.arrays import in_stretches
+
 #: Elements handled at a time, so that temporaries stay in the processor's cache.
 _CHUNK = 1 << 15
 
@@ -72,9 +74,8 @@ def _dot(left: np.ndarray, right: np.ndarray) -> float:
 
 def _chunks(*arrays: np.ndarray) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
     """Equal stretches of the flattened arrays, with the position of each."""
-    flat = [np.ascontiguousarray(array).reshape(-1) for array in arrays]
-    for start in range(0, flat[0].size, _CHUNK):
-        yield start, tuple(array[start : start + _CHUNK] for array in flat)
+    starts = range(0, arrays[0].size, _CHUNK)
+    yield from zip(starts, zip(*(in_stretches(array, _CHUNK) for array in arrays), strict=True), strict=True)
 
 
 @np.errstate(invalid="ignore", over="ignore")

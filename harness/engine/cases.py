@@ -195,6 +195,10 @@ class Engine:
         self.activation_floors.clear()
         self.in_step.clear()
 
+    def make_room(self, model: Model) -> None:
+        """Have what is prepared for ``model`` let go of what it keeps of its runs: the memory is needed."""
+        self._models.forget(model)
+
     def forget(self, case: Case, backend: Backend) -> None:
         """Let go of a result, which is large."""
         key = self.key(case, backend)

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,6 +33,9 @@ from harness.errors import is_interrupt
 from harness.methods import IntegratedGradients, Method, Smoothed
 from harness.state import Watch
 from harness.trace import Trace
+
+#: Relevances of layers that wait to be counted in while the walk back goes on.
+_WAITING = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +178,9 @@ def _in_step(
     ]
     if None in sides:
         return None
-    engine.in_step.clear()  # the memory is needed for the next
+    # The memory is needed for the next.
+    engine.in_step.clear()
+    engine.make_room(of_reference.model)
     method = _runs_alone(of_reference.method)
     expected = (each for each in engine.expected(of_reference.model) if _joins_as(each, method))
     kinds = {_kind(each) for each in (of_reference.method, *expected)}
@@ -213,18 +219,21 @@ def _joined(
             one = _timed(reference, seconds, "reference")
             if one is None and other is None:
                 break
+            walk = None if one is None else one.walk_back
+            shown = None if other is None else dict(other.activations)
+            del other
             activations = None
             if not why:
                 try:
-                    activations = _shown(joined, count, one, other, bound, pool)
+                    activations = _shown(joined, count, one, shown, bound, pool)
                 except _Apart as apart:
                     why = str(apart)
-            del other  # the activations are copies
-            if activations is not None and one is not None:
-                _add(joined, count, one, activations, pool)
+            del one, shown  # the activations are copies
+            if activations is not None and walk is not None:
+                _add(joined, count, walk(activations), pool)
             count += 1
             # Of no side two runs are there at a time.
-            del one, activations
+            del walk, activations
     if not why and count != joined.count:
         why = f"both sides made {count} runs, expected {joined.count}"
     return InStep(case.model.digest, None if why else joined, why and f"no equal ground: {why}", seconds)
@@ -245,22 +254,25 @@ def _shown(
     joined: JoinedRuns,
     run: int,
     one: OneRun | None,
-    other: OneRun | None,
+    of_other: dict[str, np.ndarray] | None,
     bound: NoiseFloor,
     pool: ThreadPoolExecutor,
 ) -> dict[str, np.ndarray]:
-    """Copies of the candidate's activations, which are the reference's to within rounding. Raises _Apart."""
-    if one is None or other is None or run >= joined.count:
+    """Copies of the candidate's activations, which are the reference's to within rounding. Raises _Apart.
+
+    What was copied is taken out of ``of_other``.
+    """
+    if one is None or of_other is None or run >= joined.count:
         raise _Apart(f"one side makes {run} runs, expected {joined.count} of both")
     if one.walk_back is None:
         raise _Apart("the reference runs no single steps")
-    of_one, of_other = one.activations, other.activations
+    of_one = one.activations
     for name in of_one:
         if name not in of_other:
             raise _Apart(f"the candidate shows no activation of {name!r} in its runs")
 
     def beside(name: str) -> tuple[np.ndarray, float]:
-        shown = np.array(of_other[name], order="C", copy=True)
+        shown = np.array(of_other.pop(name), order="C", copy=True)
         same_shape = shown.shape == of_one[name].shape
         return shown, relative_l2(of_one[name], shown) if same_shape else float("inf")
 
@@ -276,10 +288,13 @@ def _shown(
 
 
 def _add(
-    joined: JoinedRuns, run: int, one: OneRun, activations: dict[str, np.ndarray], pool: ThreadPoolExecutor
+    joined: JoinedRuns, run: int, walked: Iterable[tuple[str, np.ndarray]], pool: ThreadPoolExecutor
 ) -> None:
-    """Count in the reference on ``activations``, those of the candidate."""
-    assert one.walk_back is not None
-    added = [pool.submit(joined.add, run, name, relevance) for name, relevance in one.walk_back(activations)]
+    """Count in what the reference's walk back gives, layer by layer; of those that wait to be counted few are there."""
+    added: deque[Future[None]] = deque()
+    for name, relevance in walked:
+        added.append(pool.submit(joined.add, run, name, relevance))
+        if len(added) > _WAITING:
+            added.popleft().result()
     for each in added:
         each.result()

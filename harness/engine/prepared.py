@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import Backend, Model, Prepared, checked_prepared, versions_of
+from harness.backends import Backend, Model, Prepared, capability, checked_prepared, versions_of
 
 #: As many prepared backends are kept for a model, the last ones used.
 KEPT = 8
@@ -81,6 +81,14 @@ class PreparedModels:
             del of_model.made[next(iter(of_model.made))]
         self._shed(model)
         return ready
+
+    def forget(self, model: Model) -> None:
+        """Have all that is prepared for ``model`` let go of what it keeps of its runs."""
+        of_model = self._models.get(id(model))
+        for ready in () if of_model is None else of_model.made.values():
+            forgets = capability(ready.prepared, "forgets")
+            if forgets is not None:
+                forgets.forget()
 
     def models(self) -> list[Model]:
         """Those that something is prepared for, the last used last."""

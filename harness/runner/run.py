@@ -219,15 +219,27 @@ def events(
             yield each
             continue
         yield Started(dict(each.head))
-        seconds, begun = expected(each.case), time.perf_counter()
-        outcome = run_case(each.case, reference, candidate, selection.device, selection.tolerance)
-        row = each.head | row_of(outcome) | {"seconds_estimated": seconds}
-        _let_go(outcome)
-        row["files"] = write_files(outcome, each.stem, folder, row, each.case)
-        row["seconds_with_files"] = time.perf_counter() - begun
-        row = plain_row(row)
+        row = _computed(each, selection, reference, candidate, folder, expected(each.case))
         keep_row(store, each.key, row, each.stem, folder)
         yield Finished(row | {"source": plain_source(each.source)}, False, each.place)
+
+
+def _computed(
+    each: Planned,
+    selection: Selection,
+    reference: Backend,
+    candidate: Backend,
+    folder: Path,
+    estimated: float | None,
+) -> Row:
+    """The row of a case, its files written. Its traces go with this call: the next case needs the memory."""
+    begun = time.perf_counter()
+    outcome = run_case(each.case, reference, candidate, selection.device, selection.tolerance)
+    row = each.head | row_of(outcome) | {"seconds_estimated": estimated}
+    _let_go(outcome)
+    row["files"] = write_files(outcome, each.stem, folder, row, each.case)
+    row["seconds_with_files"] = time.perf_counter() - begun
+    return plain_row(row)
 
 
 def parts_of_key(label: str, input_name: str, selection: Selection, code: str) -> tuple[str, ...]:

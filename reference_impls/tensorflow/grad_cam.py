@@ -76,6 +76,9 @@ def _linear(heat: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 
 def _guided_gradient(network: Network, forward: Forward, rules: Mapping[str, Rule], start: str) -> Tensor:
     """``d sum(A) / d x`` under ``rules``, ``A`` the output of layer ``start``."""
-    name = network.graph.input.name
-    gradients = dict(run_backward(network, forward, rules, start, tf.ones_like(forward.outputs[start])))
-    return gradients.get(name, tf.zeros_like(forward.outputs[name]))
+    source = network.graph.input.name
+    # One after the other: those of all layers would take the memory of a forward pass.
+    for name, gradient in run_backward(network, forward, rules, start, tf.ones_like(forward.outputs[start])):
+        if name == source:
+            return gradient
+    return tf.zeros_like(forward.outputs[source])

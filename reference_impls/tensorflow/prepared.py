@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -136,11 +137,12 @@ class PreparedTensorFlow:
         )
         shown = layers and explained.relevance
         activations = self._activations.of(forward.outputs) if shown else {}
-        reached = self._relevances.of(explained.relevance) if shown else {}
+        # Where passes share nothing, no tensor comes again.
+        views = self._relevances if forward.shared is not None else _Views()
+        reached = views.of(explained.relevance) if shown else {}
         # No relevance has reached the others.
         relevances = {
-            name: reached[name] if name in reached else np.zeros_like(values)
-            for name, values in activations.items()
+            name: reached[name] if name in reached else _zeros(values) for name, values in activations.items()
         }
         logits = _array(forward.outputs[graph.output])
         return Arrays(logits, _array(attribution), activations, relevances)
@@ -177,6 +179,11 @@ class PreparedTensorFlow:
     def expect(self, methods: Sequence[Method]) -> None:
         """See `harness.backends.protocol.Expects`: several statistics of the same runs are then taken together."""
         self._expected = tuple(methods)
+
+    def forget(self) -> None:
+        """See `harness.backends.protocol.Forgets`."""
+        self._sampled, self._given, self._forward = {}, None, None
+        self._activations, self._relevances, self._walked = _Views(), _Views(), _Views()
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """(batch, classes); the forward pass is kept for the run that follows."""
@@ -242,8 +249,7 @@ class PreparedTensorFlow:
         asked = _sampling(x, target, method, procedure, layers)
         found = self._sampled.get(asked) or self._sampled.get(replace(asked, layers=True))
         if found is None:
-            for _ in self._sample(x, asked, method, target):
-                pass
+            deque(self._sample(x, asked, method, target), maxlen=0)  # holds none while the next is made
             found = self._sampled[asked]
         return found
 
@@ -252,10 +258,14 @@ class PreparedTensorFlow:
         procedure = method.procedure
         assert isinstance(procedure, IntegratedGradients | Smoothed)
         asked = _sampling(x, target, method, procedure, layers)
-        for run in self._sample(x, asked, method, target, beside=True):
-            activations = {name: _array(output) for name, output in run.outputs.items()}
-            yield OneRun(activations, partial(self._walk_beside, run.shared, method, target))
-            del run, activations
+        # Nobody but who is handed a run holds it.
+        return map(
+            partial(self._one_run, method, target), self._sample(x, asked, method, target, beside=True)
+        )
+
+    def _one_run(self, method: Method, target: np.ndarray, run: Forward) -> OneRun:
+        activations = {name: _array(output) for name, output in run.outputs.items()}
+        return OneRun(activations, partial(self._walk_beside, run.shared, method, target))
 
     def _walk_beside(
         self,
@@ -280,9 +290,7 @@ class PreparedTensorFlow:
 
         ``beside``: another backward pass shares with that of a run.
         """
-        # The memory is needed for the statistics.
-        self._sampled, self._given, self._forward = {}, None, None
-        self._activations, self._relevances, self._walked = _Views(), _Views(), _Views()
+        self.forget()  # the memory is needed for the statistics
         wanted = {statistic_of(asked.procedure): asked.procedure}
         runs = asked.composite, asked.head, asked.selection
         for other in self._expected:
@@ -329,6 +337,13 @@ def _sampling(
 def _same_runs(one: Smoothed, other: IntegratedGradients | Smoothed) -> bool:
     """Whether only what is made of the runs differs."""
     return isinstance(other, Smoothed) and replace(one, statistic=other.statistic) == other
+
+
+def _zeros(like: np.ndarray) -> np.ndarray:
+    """Zeros that nobody can write to: the system gives them no memory before somebody does."""
+    zeros = np.zeros(like.shape, like.dtype)
+    zeros.setflags(write=False)
+    return zeros
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -66,18 +66,21 @@ def runs_from(
     joined: Joined,
     shared: Callable[[], Shared | None] = lambda: None,
 ) -> Iterator[Forward]:
-    """The forward pass of each run, which ``joined`` has counted in by then; no two are there at a time.
+    """The forward pass of each run, which ``joined`` has counted in by then; nothing here holds one handed out.
 
     ``start`` makes relevance of logits; ``shared`` what another backward pass on a run may take of this one.
     """
     graph = network.graph
-    for point, weight in _points(procedure, x):
-        forward = run_forward(network, point, shared())
+
+    def run_from(point: tuple[Tensor, float | None]) -> Forward:
+        values, weight = point
+        forward = run_forward(network, values, shared())
         initial = start(forward.outputs[graph.output])
         for name, relevance in run_backward(network, forward, rules, graph.output, initial):
             joined.add(name, relevance, weight, name == graph.input.name)
-        yield forward
-        del forward
+        return forward
+
+    return map(run_from, _points(procedure, x))
 
 
 def _weighed(relevance: Tensor, weight: float | None) -> Tensor:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
+import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import harness
+from harness.arrays import is_frozen
 from harness.backends import backend_named
 from harness.backends.handing import runs_on_copies
 from harness.case import Case
@@ -94,6 +97,58 @@ def test_what_runs_came_to_goes_with_their_network(model) -> None:
     other = model.with_weights(lambda layer, name, array: 2 * array)
     run_ahead(fresh, replace(case_of(model, method("gradient")), model=other), *SIDES)
     assert not fresh.in_step
+
+
+@pytest.mark.parametrize("side", SIDES, ids=lambda side: side.name)
+def test_a_run_that_was_handed_out_is_held_by_nobody_else(model, side) -> None:
+    """A forward pass of a large network: there is none of a run that is done with while the next is made."""
+    from reference_impls.tensorflow.run import Forward
+
+    fresh = Engine()
+    case = fresh.resolved(case_of(model, short("vargrad")), side)
+    runs = runs_on_copies(fresh.prepared(model, side, "float32"), case)
+    gc.collect()
+    before = sum(isinstance(each, Forward) for each in gc.get_objects())
+    one = next(runs)
+    arrays = [weakref.ref(array) for array in one.activations.values()]
+    assert len(arrays) == len(model.graph.layers)
+    del one
+    gc.collect()
+    assert not any(array() is not None for array in arrays)
+    assert sum(isinstance(each, Forward) for each in gc.get_objects()) <= before
+    assert len(list(runs)) == 3
+
+
+def test_what_is_kept_of_other_runs_goes_before_many_are_made(model, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ported_impls.run import HookedTwin
+    from reference_impls.tensorflow.prepared import PreparedTensorFlow
+
+    fresh, forgotten = Engine(), []
+    for kind in (HookedTwin, PreparedTensorFlow):
+        monkeypatch.setattr(
+            kind, "forget", lambda self, inner=kind.forget: (forgotten.append(self), inner(self))
+        )
+    case = case_of(model, method("gradient"))
+    others = [(SIDES[0], "float64"), *((side, "float32") for side in SIDES)]
+    for side, dtype in others:
+        fresh.run(case.in_dtype(dtype), side)
+    assert not forgotten
+    run_ahead(fresh, case_of(model, short("vargrad")), *SIDES)
+    for side, dtype in others:
+        assert any(each is fresh.prepared(model, side, dtype) for each in forgotten), (side.name, dtype)
+    # Nothing comes out otherwise for it.
+    once, again = (engine.run(case, SIDES[0]) for engine in (Engine(), fresh))
+    assert once.attribution.tobytes() == again.attribution.tobytes()
+
+
+@pytest.mark.parametrize("side", SIDES, ids=lambda side: side.name)
+def test_arrays_of_a_run_that_shares_nothing_need_no_copy_either(model, side) -> None:
+    prepared = Engine().prepared(model, side, "float32")
+    case = case_of(model, method("grad_cam"))
+    arrays = prepared.run(case.x, case.method, np.zeros(len(case.x), np.int64), True)
+    for shown in (arrays.activations, arrays.relevances):
+        assert len(shown) == len(model.graph.layers)
+        assert [name for name, array in shown.items() if not is_frozen(array)] == []
 
 
 def test_a_walk_beside_another_is_that_of_single_steps(model) -> None:

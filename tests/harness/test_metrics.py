@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from harness.arrays import in_stretches
 from harness.comparison import compare_arrays, relative_l2
 from harness.comparison import metrics as metrics_module
 
@@ -96,3 +99,27 @@ def test_the_relative_difference_of_float32_arrays_is_computed_in_float64() -> N
     candidate = np.full(10**6, 1 + 2.0**-20, dtype=np.float32)
     assert relative_l2(reference, candidate) == pytest.approx(2.0**-20, rel=1e-12)
     assert compare_arrays(reference, candidate)[0].rel_l2 == pytest.approx(2.0**-20, rel=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 7, 3), (2, 4, 3, 6), (1, 6, 5), (7, 4), (3,), (1, 1, 2), (0, 3)])
+@pytest.mark.parametrize("size", [1, 4, 9, 1000])
+def test_stretches_are_those_of_the_flattened_array_whatever_its_order_in_memory(shape, size: int) -> None:
+    array = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    first = np.moveaxis(np.ascontiguousarray(np.moveaxis(array, -1, 0)), 0, -1)
+    for laid_out in (array, first, np.asfortranarray(array), np.repeat(array, 2, axis=-1)[..., ::2]):
+        stretches = list(in_stretches(laid_out, size))
+        assert all(len(each) == size for each in stretches[:-1])
+        assert np.array_equal(np.concatenate([*stretches, np.zeros(0)]), array.reshape(-1))
+
+
+def test_a_channels_first_array_is_compared_without_a_copy_of_it() -> None:
+    reference = np.random.default_rng(0).standard_normal((1, 256, 256, 32)).astype(np.float32)
+    candidate = np.moveaxis(np.ascontiguousarray(np.moveaxis(reference, -1, 1)), 1, -1)
+    assert compare_arrays(reference, candidate) == compare_arrays(reference, reference)
+    tracemalloc.start()
+    try:
+        compare_arrays(reference, candidate)
+        assert relative_l2(reference, candidate) == 0
+        assert tracemalloc.get_traced_memory()[1] < reference.nbytes
+    finally:
+        tracemalloc.stop()

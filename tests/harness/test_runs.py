@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
 import signal
+import sys
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import EntryPoint
@@ -28,6 +31,7 @@ from harness.runner import (
     Skipped,
     known_methods,
     run,
+    run_case,
     select_methods,
     suite_named,
 )
@@ -398,6 +402,21 @@ def test_figures_that_json_cannot_hold_do_not_break_a_run(tmp_path) -> None:
         json.loads((tmp_path / "linear" / "gradient.float64.json").read_text())["row"] | {"source": None}
         == rows[0]
     )
+
+
+def test_nothing_of_a_case_is_there_while_the_next_is_computed(tmp_path, monkeypatch) -> None:
+    kept: list[weakref.ref] = []
+
+    def watched(*args):
+        gc.collect()
+        assert not [outcome for outcome in kept if outcome() is not None]
+        outcome = run_case(*args)
+        kept.append(weakref.ref(outcome))
+        return outcome
+
+    monkeypatch.setattr(sys.modules["harness.runner.run"], "run_case", watched)
+    run(selection(GradientBackend()), tmp_path)
+    assert len(kept) == 4
 
 
 def test_a_bad_input_stops_before_anything_is_written(tmp_path) -> None:

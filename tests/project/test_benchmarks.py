@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from benchmarks.growth import exponent
 from benchmarks.names import read_names
 from benchmarks.page import page
+from benchmarks.whole_catalogue import SIDES, single, warmed, whole
+from harness import api
 from harness.api import load_model
 from harness.backends import backend_named, why_unsupported
 from harness.methods import DIALECTS, method
-from harness.runner import why_not
+from harness.runner import chosen_input, why_not
 
 
 @pytest.mark.tensorflow
@@ -31,6 +34,25 @@ def test_the_list_holds_every_name_of_signxai_that_applies_and_that_signxai_can_
     sequential = {name for name in left_out if "sequential_composite" in name}
     assert len(sequential) == 12
     assert all(why_not(method(f"{name}:dialect=signxai"), model) for name in left_out - sequential)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.torch
+def test_in_what_is_measured_nothing_is_loaded_or_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_model("digits-cnn")
+    warmed(model, "float32", ("gradient",), np.flip(chosen_input(model, None)[0], 2))
+
+    def never(*args, **kwargs):
+        raise AssertionError("loaded or prepared")
+
+    monkeypatch.setattr(api, "load_model", never)
+    for side in SIDES:
+        monkeypatch.setattr(backend_named(side), "prepare", never)
+    names = ("gradient:dialect=signxai", "lrp_z")
+    assert whole(model, names, "float32")["passed"] == 2
+    assert [case["name"] for case in single(model, names[:1], "float32")["cases"]] == [
+        "gradient:dialect=signxai"
+    ]
 
 
 def test_exponents_by_hand() -> None:
