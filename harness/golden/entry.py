@@ -127,6 +127,17 @@ def facts_in(content: bytes) -> dict[str, Any]:
     return facts
 
 
+def method_in(path: Path) -> Method:
+    """The method of the entry at ``path``, of which the header alone is read. Raises `UNREADABLE` and OSError."""
+    with open(path, "rb") as file:
+        length = file.read(8)
+        header = file.read(min(int.from_bytes(length, "little"), path.stat().st_size))
+    method = from_json(facts_in(length + header)["method"])
+    if not isinstance(method, Method):
+        raise TypeError(f"the method is {type(method).__name__}")
+    return method
+
+
 def _saved(arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None) -> bytes:
     content: bytes = save({name: np.array(array, order="C") for name, array in arrays.items()}, metadata)
     return content
