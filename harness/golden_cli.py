@@ -67,6 +67,7 @@ def record_command(
 ) -> None:
     """Store the reference's traces with their noise floors (all suite methods on digits-cnn unless selected)."""
     from harness.checks import checked_dtype, read_array
+    from harness.engine import engine, in_shared_order
     from harness.errors import HarnessError, MethodDoesNotApplyError, UnknownNameError
     from harness.golden import read_manifest, record
     from harness.methods import SUITE_METHODS
@@ -93,7 +94,7 @@ def record_command(
         if not as_json:
             _show_one(recorded[-1])
 
-    with Sides(in_process, timeout, per_case=True).named(reference) as (backend,):
+    with Sides(in_process, timeout, per_case=True).named(reference) as (backend,), engine().copies_kept():
         for source in named:
             model, facts = source.load(x_given), source.facts()
             x, input_name = chosen_input(model, x_given)
@@ -101,7 +102,8 @@ def record_command(
             if not apply:
                 raise MethodDoesNotApplyError(f"{source.words}: {why_not(method_named(names[0]), model)}")
             counts["do not apply"] += len(names) - len(apply)
-            for each, name in product(dtypes, apply):
+            ordered = in_shared_order([method_named(name) for name in apply], model.graph)
+            for each, name in product(dtypes, (one.name for one in ordered)):
                 try:
                     (done,) = record(
                         root, model, x, input_name, [name], backend, each, form, reason, facts, keep

@@ -115,6 +115,11 @@ def last_night(table: pandas.DataFrame) -> pandas.DataFrame:
     return table[table["night"] == table["night"].max()] if len(table) else table
 
 
+def last_of_each_step(table: pandas.DataFrame) -> pandas.DataFrame:
+    """Of each step the rows of the latest night on which it was carried out."""
+    return table[table["night"] == table.groupby("step")["night"].transform("max")] if len(table) else table
+
+
 def plot(table: pandas.DataFrame, title: str, path: Path) -> None:
     """Error against date, a line a step, model and dtype; a dotted line, and a name, where versions moved."""
     import pandas

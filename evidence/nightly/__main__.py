@@ -15,7 +15,16 @@ from evidence.nightly.page import Night, page, verdict
 from evidence.nightly.steps import Step, all_steps, timed
 from harness.backends import backend_named
 from harness.files import write_text
-from harness.history import PATH, append, last_night, moves, read_history, versions_moved, versions_of_night
+from harness.history import (
+    PATH,
+    append,
+    last_night,
+    last_of_each_step,
+    moves,
+    read_history,
+    versions_moved,
+    versions_of_night,
+)
 from harness.runner import environment
 
 if TYPE_CHECKING:
@@ -46,18 +55,27 @@ def main() -> int:
             f"{step.name}: {len(step.rows)} cases in {step.seconds:.0f} s {step.problem}".rstrip(), flush=True
         )
         steps.append(step)
-    night = night_of(date, steps, history, versions(), arguments.history)
+    left_out = tuple(name for name in planned if name not in (arguments.only or planned))
+    night = night_of(date, steps, history, versions(), arguments.history, left_out)
     write_text(arguments.out / "nightly.md", page(night))
     print(f"{verdict(night)}. Report: {arguments.out / 'nightly.md'}")
     return int(bool(night.red) or any(step.problem or step.notes for step in steps))
 
 
 def night_of(
-    date: str, steps: Sequence[Step], history: pandas.DataFrame, now: dict[str, str], path: Path
+    date: str,
+    steps: Sequence[Step],
+    history: pandas.DataFrame,
+    now: dict[str, str],
+    path: Path,
+    left_out: tuple[str, ...] = (),
 ) -> Night:
-    """Tonight held against the last night of ``history``; its rows are added to the file at ``path``."""
+    """Tonight, each step held against the last night of ``history`` that had it; its rows are added to ``path``.
+
+    ``left_out``: steps of a night that this one was not asked for.
+    """
     rows = [{**row, "night": date, "versions": json.dumps(now)} for step in steps for row in step.rows]
-    before = last_night(history)
+    before = last_of_each_step(history)
     table = append(path, rows)
     # Cases of a step that was not carried out are not gone: nobody looked.
     looked = {row["step"] for row in rows}
@@ -67,10 +85,11 @@ def night_of(
         str(before["night"].max()) if len(before) else "",
         tuple(steps),
         tuple(moved) if len(before) else (),
-        tuple(versions_moved(versions_of_night(before), now)) if len(before) else (),
+        tuple(versions_moved(versions_of_night(last_night(history)), now)) if len(before) else (),
         now,
         tuple(_red(rows, {move.case for move in moved if move.worse})),
         table,
+        left_out,
     )
 
 

@@ -21,7 +21,8 @@ _SHOWN = 40
 class Night:
     """``before``: the date of the last night, empty where this is the first. ``table``: all nights, this one included.
 
-    ``moves``: of cases; ``versions``: what has another version; ``red``: cases for which the night fails.
+    ``moves``: of cases; ``versions``: what has another version; ``red``: cases for which the night fails; ``left_out``:
+    steps that were not asked for.
     """
 
     date: str
@@ -32,6 +33,7 @@ class Night:
     now: Mapping[str, str]
     red: tuple[tuple[str, ...], ...]
     table: pandas.DataFrame
+    left_out: tuple[str, ...] = ()
 
 
 def verdict(night: Night) -> str:
@@ -39,6 +41,8 @@ def verdict(night: Night) -> str:
     problems = [step.name for step in night.steps if step.problem]
     notes = sum(len(step.notes) for step in night.steps)
     parts = []
+    if night.left_out:
+        parts.append(f"{len(night.steps)} of {len(night.steps) + len(night.left_out)} steps")
     if problems:
         parts.append(f"not carried out: {', '.join(problems)}")
     if night.red:
@@ -89,8 +93,16 @@ def _steps(night: Night) -> str:
         f"Every night computes all goldens, the quick suite, and of the rest {SHARE:.0%}, drawn anew by the date. The "
         "others were looked up by the digest of all that they depend on, code and versions included. Where nothing was "
         "kept under that digest, a case of the default suite is computed; one of the planted bugs or of certification "
-        "counts as not known.\n\n"
-        f"{_grid(header, rows)}"
+        "counts as not known. Rows of the scoreboard that were not computed are those that are published.\n\n"
+        f"{_grid(header, rows)}{_left_out(night)}"
+    )
+
+
+def _left_out(night: Night) -> str:
+    if not night.left_out:
+        return ""
+    return (
+        f"\n\nThis night was not asked for {', '.join(night.left_out)} (`--only`): nothing is said of them."
     )
 
 

@@ -149,6 +149,38 @@ def certification(night: str, folder: Path) -> Step:
     return Step("certification", tuple(rows), computed, len(rows) - computed)
 
 
+def scoreboard(night: str, folder: Path) -> Step:
+    """Other people's libraries: a sample is measured again where the library is installed; the rest is as published."""
+    command = ("evidence.scoreboard", "--out", str(folder))
+    printed = _ran(command, "--share", str(SHARE), "--seed", night, "--force")
+    rows = scoreboard_rows(json.loads((folder / "scoreboard.json").read_text(encoding="utf-8")))
+    computed = len(printed.splitlines())
+    return Step("scoreboard", tuple(rows), computed, len(rows) - computed)
+
+
+def scoreboard_rows(figures: dict[str, Any]) -> list[Row]:
+    """A row for each library, method and network in the ``figures`` of the scoreboard.
+
+    A row passes where the library agrees or every difference is explained, and where it has no such method.
+    """
+    return [
+        {
+            "step": f"scoreboard {library}",
+            "model": model,
+            "method": method,
+            "dtype": "",
+            "verdict": facts["state"],
+            "passed": facts["state"] in ("agree", "one", "several", "none"),
+            "error": float("nan") if facts["apart"] is None else float(facts["apart"]),
+            "floors": float("nan"),
+        }
+        for library, entry in figures.items()
+        for method, by_model in entry.get("rows", {}).items()
+        for model, facts in by_model.items()
+        if model != "says"
+    ]
+
+
 def _suite(name: str, models: tuple[str, ...], folder: Path, store: Store) -> Step:
     selection = Selection(models, SUITES["default"].methods, SUITES["default"].dtypes)
     reused: list[bool] = []
@@ -203,4 +235,5 @@ def all_steps(night: str, root: Path, folder: Path) -> dict[str, Callable[[], St
         "default suite": lambda: default_suite(night, folder / "runs"),
         "planted bugs": lambda: planted_bugs(night, folder),
         "certification": lambda: certification(night, folder),
+        "scoreboard": lambda: scoreboard(night, folder),
     }

@@ -1,11 +1,11 @@
 """Measures the scoreboard and writes `reports/scoreboard.md`; takes up where an interrupted run stopped.
 
     python -m evidence.scoreboard [--library NAME]... [--model NAME]... [--only PATTERN] [--limit SECONDS] [--force]
-                                  [--missing] [--only-page]
+                                  [--missing] [--share S --seed TEXT] [--out FOLDER] [--only-page]
 
 Without options every library, which has to be installed (`xai-harness peers install NAME`), on every network. Rows
 that are not asked for stay as `reports/scoreboard.json` has them. ``--missing`` asks for those alone that it has not,
-or not finished, ``--only-page`` writes the page from that file.
+or not finished, ``--share`` for a sample, drawn by the seed, ``--only-page`` writes the page from that file.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ from harness.api import explain, load_model
 from harness.backends import Backend, backend_named
 from harness.engine import Store
 from harness.errors import HarnessError
-from harness.files import write_json, write_text
+from harness.files import in_sample, write_json, write_text
 from harness.runner import chosen_input
 
-ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "reports" / "scoreboard.md"
+REPORTS = Path(__file__).parents[2] / "reports"
+PAGE, FIGURES = "scoreboard.md", "scoreboard.json"
 #: Of what a backend says of its version, what is none.
 _NO_VERSIONS = ("adapter", "layers", "source")
-FIGURES = ROOT / "reports" / "scoreboard.json"
 
 
 def main() -> int:
@@ -47,20 +46,28 @@ def main() -> int:
     parser.add_argument(
         "--missing", action="store_true", help="rows that the page does not have yet, or not finished"
     )
+    parser.add_argument("--share", type=float, default=1.0, help="of the rows, about this part")
+    parser.add_argument("--seed", default="", help="draws that part: another seed, other rows")
+    parser.add_argument("--out", type=Path, default=REPORTS, help="folder of the page and its figures")
     parser.add_argument("--only-page", action="store_true", help="measure nothing")
     arguments = parser.parse_args()
-    figures: Json = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
+    place = arguments.out / FIGURES
+    known = REPORTS / FIGURES
+    figures: Json = json.loads(known.read_text(encoding="utf-8")) if known.exists() else {}
     if not arguments.only_page:
         names = tuple(arguments.library or libraries())
         models = tuple(arguments.model or MODELS)
         asked = [row for row in rows(names, models) if fnmatch.fnmatch(row.method, arguments.only)]
         if arguments.missing:
             asked = [row for row in asked if not _measured(figures, row)]
+        drawn = f"{arguments.seed} scoreboard"
+        asked = [row for row in asked if in_sample(f"{drawn} {row}", arguments.share)]
         store = Store(force=arguments.force)
         for library in names:
             these = [row for row in asked if row.library == library]
-            _measure(library, these, store, arguments.limit, figures)
-    write_text(PAGE, page(figures))
+            _measure(library, these, store, arguments.limit, figures, place)
+    write_json(place, figures)
+    write_text(arguments.out / PAGE, page(figures))
     return 0
 
 
@@ -69,8 +76,13 @@ def _measured(figures: Json, row: Row) -> bool:
     return facts is not None and facts["state"] != "late"
 
 
-def _measure(library: str, asked: list[Row], store: Store, limit_s: float, figures: Json) -> None:
-    """Measure ``asked``, all of one library, and add them to ``figures`` and to its file, row by row."""
+def _measure(
+    library: str, asked: list[Row], store: Store, limit_s: float, figures: Json, place: Path
+) -> None:
+    """Measure ``asked``, all of one library, and add them to ``figures`` and the file at ``place``, row by row.
+
+    A verdict that is known stays where no verdict was found within the limit.
+    """
     peer = library_named(library)
     entry = figures.setdefault(library, {})
     entry |= {"requirement": peer.requirement, "pins": peer.constraints.read_text(encoding="utf-8").split()}
@@ -98,8 +110,9 @@ def _measure(library: str, asked: list[Row], store: Store, limit_s: float, figur
                         f"{time.monotonic() - started:6.0f} s  {library}  {model_name}  {row.method}  {facts['state']}",
                         flush=True,
                     )
-                known.setdefault(row.method, {"says": row.says})[model_name] = facts
-            write_json(FIGURES, figures)
+                if facts["state"] != "late" or not _measured(figures, row):
+                    known.setdefault(row.method, {"says": row.says})[model_name] = facts
+            write_json(place, figures)
         if candidate is not None:
             answered = candidate.version().items()
             entry["versions"] = {name: text for name, text in answered if name not in _NO_VERSIONS}
@@ -109,7 +122,7 @@ def _measure(library: str, asked: list[Row], store: Store, limit_s: float, figur
     finally:
         if candidate is not None:
             getattr(candidate, "close", lambda: None)()
-        write_json(FIGURES, figures)
+        write_json(place, figures)
 
 
 if __name__ == "__main__":

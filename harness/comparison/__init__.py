@@ -3,7 +3,7 @@
 from harness.comparison.arrays import judge_arrays
 from harness.comparison.describe import layers_around, verdict_line
 from harness.comparison.floor import MULTIPLE, RUNS, NoiseFloor
-from harness.comparison.metrics import Distance, Statistics, compare_arrays, relative_l2
+from harness.comparison.metrics import Distance, Statistics, compare_arrays, relative_l2, statistics_of
 from harness.comparison.rows import PASSING, VERDICTS, ForwardRow, Row, verdict_of
 from harness.comparison.verdict import Comparison, Tolerance, judge
 
@@ -24,6 +24,7 @@ __all__ = [
     "judge_arrays",
     "layers_around",
     "relative_l2",
+    "statistics_of",
     "verdict_line",
     "verdict_of",
 ]

@@ -252,6 +252,16 @@ class _Pairs:
 
 
 @np.errstate(invalid="ignore", over="ignore")
+def statistics_of(array: np.ndarray) -> Statistics:
+    """What one array of any float dtype looks like: what `compare_arrays` says of it, and no distance."""
+    moments = _Moments()
+    for start, (raw,) in _chunks(array):
+        values = raw.astype(np.float64)
+        moments.add(values, start, None if np.isfinite(values.sum()) else np.isfinite(values))
+    return moments.statistics(array.shape)
+
+
+@np.errstate(invalid="ignore", over="ignore")
 def compare_arrays(reference: np.ndarray, candidate: np.ndarray) -> tuple[Distance, Statistics, Statistics]:
     """Distance of ``candidate`` from ``reference`` (same shape, any float dtype) and the statistics of each.
 

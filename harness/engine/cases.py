@@ -11,8 +11,10 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -49,7 +51,7 @@ from harness.trace import LayerTrace, Trace
 
 log = logging.getLogger(__name__)
 
-#: The most bytes of a copy with moved weights that is kept for the next case.
+#: The most bytes of a copy with moved weights that is kept for the next case, but where copies are asked for.
 KEPT_MOVED = 2**26
 #: Logits do not depend on the method.
 _ANY = Method("gradient", GRADIENT)
@@ -81,6 +83,7 @@ class Engine:
         self.in_step: dict[str, Any] = {}
         #: Models with weights moved by rounding, and the generator that goes on to move their inputs; of one model.
         self._moved: OrderedDict[tuple[int, int, str], tuple[Model, Model, Mapping[str, Any]]] = OrderedDict()
+        self._kept_moved: float = KEPT_MOVED
 
     def prepared(self, model: Model, backend: Backend, dtype: str, device: str = "cpu") -> Prepared:
         """``backend`` prepared for ``model``; what is kept of it, and how long: `harness.engine.prepared`.
@@ -205,10 +208,24 @@ class Engine:
         if key is not None:
             self.memo.drop(key)
 
+    @contextmanager
+    def copies_kept(self) -> Iterator[None]:
+        """While the block runs, copies with moved weights are kept for the next case, whatever they take.
+
+        For many cases on one large network that each measure a floor: four networks are in memory, and each computes
+        its forward pass once.
+        """
+        self._kept_moved = inf
+        try:
+            yield
+        finally:
+            self._kept_moved = KEPT_MOVED
+            self._moved.clear()
+
     def moved(self, case: Case) -> Iterator[Case]:
         """``case`` with all weights and the input moved by one unit in the last place of its dtype, at random.
 
-        One after the other: of a large network only one such copy is there at a time.
+        One after the other: of a large network only one such copy is there at a time, but within :meth:`copies_kept`.
         """
         return (self._moved_case(case, seed) for seed in range(RUNS))
 
@@ -223,8 +240,8 @@ class Engine:
             model = case.model.with_weights(move)
             state = generator.bit_generator.state
             weights = sum(array.nbytes for layer in model.graph for array in layer.weights.values())
-            self._models.copied(model, case.model, passing=weights > KEPT_MOVED)
-            if weights <= KEPT_MOVED:
+            self._models.copied(model, case.model, passing=weights > self._kept_moved)
+            if weights <= self._kept_moved:
                 # The model itself is kept as well: while it is there, no other has its identity.
                 self._moved[key] = case.model, model, state
             while len(self._moved) > RUNS:

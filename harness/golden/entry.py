@@ -57,23 +57,29 @@ class Golden:
         return str(self.facts["input"]["name"])
 
 
-def encoded(
-    trace: Trace, floor: NoiseFloor, x: np.ndarray, form: str, facts: Mapping[str, Any]
-) -> tuple[bytes, bytes]:
-    """The entry of ``trace`` and the file that it shares with other methods; ``facts`` go in as they are, as JSON."""
+def encoded_shared(trace: Trace, x: np.ndarray, form: str) -> bytes:
+    """The file that ``trace`` shares with other methods: the input, and activations by ``form``."""
+    activation = {
+        name: layer.activation for name, layer in trace.layers.items() if layer.activation is not None
+    }
+    if form == "full":
+        kept = {f"activation/{name}": array for name, array in activation.items()}
+    else:
+        kept = packed({name: sketch_of(array) for name, array in activation.items()}, "activation")
+    return _saved({"input": x, **kept}, None)
+
+
+def encoded(trace: Trace, floor: NoiseFloor, form: str, facts: Mapping[str, Any]) -> bytes:
+    """The entry of ``trace``; ``facts`` go in as they are, as JSON."""
     layers = list(trace.layers.values())
     relevance = {each.name: each.relevance for each in layers if each.relevance is not None}
-    activation = {each.name: each.activation for each in layers if each.activation is not None}
     arrays = {"target": trace.target, "logits": trace.logits, **_floors(floor, trace)}
-    shared = {"input": x}
     if form == "full":
         arrays |= {_ATTRIBUTION: trace.attribution}
         arrays |= {f"relevance/{name}": array for name, array in relevance.items()}
-        shared |= {f"activation/{name}": array for name, array in activation.items()}
     else:
         arrays |= packed({_ATTRIBUTION: sketch_of(trace.attribution)}, _ATTRIBUTION)
         arrays |= packed({name: sketch_of(array) for name, array in relevance.items()}, "relevance")
-        shared |= packed({name: sketch_of(array) for name, array in activation.items()}, "activation")
     document = {
         **facts,
         "form": form,
@@ -101,7 +107,7 @@ def encoded(
         "run": trace.provenance,
     }
     text = json.dumps(document, allow_nan=False, default=str, separators=(",", ":"))
-    return _saved(arrays, {"golden": text}), _saved(shared, None)
+    return _saved(arrays, {"golden": text})
 
 
 def decoded(path: Path, content: bytes, shared: bytes) -> Golden:
@@ -119,6 +125,17 @@ def facts_in(content: bytes) -> dict[str, Any]:
     length = int.from_bytes(content[:8], "little")
     facts: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["golden"])
     return facts
+
+
+def method_in(path: Path) -> Method:
+    """The method of the entry at ``path``, of which the header alone is read. Raises `UNREADABLE` and OSError."""
+    with open(path, "rb") as file:
+        length = file.read(8)
+        header = file.read(min(int.from_bytes(length, "little"), path.stat().st_size))
+    method = from_json(facts_in(length + header)["method"])
+    if not isinstance(method, Method):
+        raise TypeError(f"the method is {type(method).__name__}")
+    return method
 
 
 def _saved(arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from harness.files import write_text
 from harness.golden.entry import Golden
 from harness.golden.inspect import Root, load_entry
 from harness.golden.judge import SKETCHED, against
+from harness.golden.order import in_order
 from harness.golden.sources import Models, Stale
 from harness.golden.store import (
     Provenance,
@@ -164,8 +166,9 @@ def verify_all(
     backend = backend_named(candidate)
     for row in problem_rows(root, selected):
         yield row | {"candidate": backend.name}
-    for name in sorted(root.entries):
-        if selected(name):
+    names = sorted(name for name in root.entries if selected(name))
+    for _, of_model in groupby(names, key=lambda name: name.partition("/")[0]):
+        for name in in_order(root, list(of_model), models):
             started(name)
             yield verified_row(root, name, backend, models, folder) | {"candidate": backend.name}
 

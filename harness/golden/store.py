@@ -17,7 +17,7 @@ import numpy as np
 from harness.comparison import NoiseFloor
 from harness.errors import InvalidInputError, ModelSourceError
 from harness.files import array_digest
-from harness.golden.entry import FORMS, Golden, encoded
+from harness.golden.entry import FORMS, Golden, encoded, encoded_shared
 from harness.golden.inspect import load_entry
 from harness.golden.judge import distances
 from harness.golden.manifest import REMEDY, Manifest, commit, content_name, locked, read_manifest
@@ -89,9 +89,9 @@ def save_golden(
             "harness": harness_version(),
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        _, shared = encoded(trace, floor, x, form, facts)
+        shared = encoded_shared(trace, x, form)
         shared_file = f"{folder}/{content_name('input', shared)}"
-        content, _ = encoded(trace, floor, x, form, facts | {"shared": shared_file})
+        content = encoded(trace, floor, form, facts | {"shared": shared_file})
         file = f"{folder}/{content_name(stem, content)}"
         before = manifest.entries.get(name)
         record: tuple[Mapping[str, Any], ...] = ()

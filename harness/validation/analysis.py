@@ -16,7 +16,7 @@ from harness.api import as_model
 from harness.backends import Backend, backend_named, defaults_of
 from harness.case import Case as AskedCase
 from harness.comparison.floor import MULTIPLE
-from harness.comparison.metrics import Statistics, compare_arrays
+from harness.comparison.metrics import Statistics, statistics_of
 from harness.counts import counts_of, named_factor
 from harness.diagnosis.case import Case
 from harness.diagnosis.measure import apart, explained
@@ -157,7 +157,7 @@ def _balances(case: Case) -> Iterator[Balance]:
         if shown is None or shown.relevance is None:
             continue
         relevance = np.asarray(shown.relevance)
-        own = Balance(layer.name, layer.kind, compare_arrays(relevance, relevance)[1])
+        own = Balance(layer.name, layer.kind, statistics_of(relevance))
         step = _step(case, layer, relevance)
         yield own if step is None else _judged(case, own, step, counts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 
 import numpy as np
@@ -11,7 +12,7 @@ import harness
 from harness.backends import Backend, backend_named, registry
 from harness.case import Case
 from harness.comparison import RUNS
-from harness.engine import Engine, Memo, floor_of
+from harness.engine import Engine, Memo, cases, floor_of
 from harness.engine.memo import bytes_of
 from harness.methods import method
 from tests.harness.linear_network import GradientBackend, network
@@ -105,3 +106,17 @@ def test_a_result_that_is_kept_keeps_no_model(installed: Backend) -> None:
     resolved = engine.run(case(), installed).case
     kept = engine.memo.get(engine.key(resolved, installed) or "")
     assert kept is not None and kept.case is None
+
+
+def test_copies_of_a_large_network_are_made_once_where_that_is_asked_for(
+    installed: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cases, "KEPT_MOVED", 0)
+    engine, first = Engine(), case()
+    second = replace(first, method=method("input_t_gradient"))
+    assert next(engine.moved(first)).model is not next(engine.moved(second)).model
+    with engine.copies_kept():
+        before = [each.model for each in engine.moved(first)]
+        again = [each.model for each in engine.moved(second)]
+        assert all(one is other for one, other in zip(before, again, strict=True))
+    assert next(engine.moved(first)).model is not before[0]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import harness.golden.manifest
+from harness.backends import backend_named
 from harness.errors import InvalidInputError, ModelSourceError
 from harness.golden import (
     Models,
@@ -256,3 +257,16 @@ def test_what_a_candidate_raises_is_an_error_of_its_entry(root) -> None:
 def test_nothing_selected_is_an_error_that_says_how_to_record(root) -> None:
     with pytest.raises(InvalidInputError, match=r"no golden for other .* golden record"):
         list(find_goldens(root, ["other"]))
+
+
+def test_goldens_that_share_most_are_verified_one_after_the_other(tmp_path: Path) -> None:
+    names = ("lrp.z", "lrp.z_plus", "lrpsign_z")
+    list(record(tmp_path, network(), X, "by-hand", names, backend_named("oracle"), "float64"))
+    found, begun = inspect(tmp_path), []
+    rows = list(verify_all(found, "oracle", Models.given([network()]), started=begun.append))
+    assert [row["status"] for row in rows] == ["unchanged"] * 3
+    # They part at the first layer, which the way back reaches last.
+    places = [begun.index(f"linear/{name}.float64") for name in ("lrp.z", "lrpsign_z")]
+    assert abs(places[0] - places[1]) == 1
+    # Where no model is to be had, each entry says so itself.
+    assert [row["status"] for row in verify_all(found, "oracle", Models())] == ["error"] * 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from harness.golden import sketch as sketches
 from harness.golden.sketch import BUCKETS, ROWS, between, distance_from, packed, sketch_of
 
 #: The smallest relative error that a sketch detects, as docs/goldens.md states it.
@@ -86,3 +87,27 @@ def test_the_random_numbers_are_those_of_the_stored_sketches() -> None:
     sketch = sketch_of(np.arange(1.0, 101.0))
     assert float(np.abs(sketch.projection).sum()) == FIRST
     assert between(sketch, sketch).identical
+
+
+def test_a_projection_is_the_signed_sum_of_each_bucket_value_by_value() -> None:
+    """A random byte a value and row: the four lowest bits are the bucket, the highest is the sign."""
+    values = np.array([1.5, -2.0, np.nan, 0.25, -8.0, np.inf, 3.0])
+    random = np.random.PCG64(20260101).random_raw(4).astype("<u8").view(np.uint8)
+    expected = np.zeros((4, 16))
+    for place, value in enumerate(values):
+        for row in range(4):
+            byte = int(random[4 * place + row])
+            if np.isfinite(value):
+                expected[row, byte % 16] += -value if byte >= 128 else value
+    np.testing.assert_array_equal(sketch_of(values).projection, expected)
+
+
+def test_an_array_that_nobody_can_write_to_is_sketched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(sketches, "_projection", lambda flat: made.append(flat) or np.zeros((ROWS, BUCKETS)))
+    shared, own = np.ones(3), np.ones(3)
+    shared.setflags(write=False)
+    assert sketch_of(shared) is sketch_of(shared)
+    assert len(made) == 1
+    assert sketch_of(own) is not sketch_of(own)
+    assert len(made) == 3

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.arrays import in_stretches
-from harness.comparison import compare_arrays, relative_l2
+from harness.comparison import compare_arrays, relative_l2, statistics_of
 from harness.comparison import metrics as metrics_module
 
 
@@ -47,6 +47,7 @@ def test_signs_count_zero_as_a_sign_of_its_own() -> None:
 def test_statistics_name_what_is_there() -> None:
     array = np.array([[0.0, -3.0, 2.0], [np.nan, 2.0, -np.inf]])
     _, statistics, _ = compare_arrays(array, array)
+    assert statistics == statistics_of(array)
     assert (statistics.negative, statistics.zero, statistics.positive) == (1, 1, 2)
     assert (statistics.nan, statistics.inf) == (1, 1)
     assert (statistics.min, statistics.argmin) == (-3.0, (0, 1))

@@ -8,7 +8,7 @@ import pytest
 
 from evidence.nightly.__main__ import night_of
 from evidence.nightly.page import page, verdict
-from evidence.nightly.steps import Resampled, Step, goldens, timed
+from evidence.nightly.steps import Resampled, Step, all_steps, goldens, scoreboard_rows, timed
 from harness.engine import Store
 from harness.errors import HarnessError
 from harness.golden import Models
@@ -38,9 +38,9 @@ def night(tmp_path: Path):
     """Add a night with these rows to the history."""
     path = tmp_path / "history.parquet"
 
-    def add(date: str, *rows, versions=OLD, problem: str = ""):
+    def add(date: str, *rows, versions=OLD, problem: str = "", left_out: tuple[str, ...] = ()):
         steps = [Step("goldens", rows, computed=len(rows), problem=problem)]
-        return night_of(date, steps, read_history(path), versions, path)
+        return night_of(date, steps, read_history(path), versions, path, left_out)
 
     return add
 
@@ -91,6 +91,20 @@ def test_cases_of_a_step_that_was_not_carried_out_are_not_gone(night) -> None:
     assert "the disk is full" in page(second)
 
 
+def test_a_night_of_a_few_steps_says_which_it_leaves_out(night) -> None:
+    night("2026-01-01", row("a"))
+    partial = night("2026-01-02", row("a"), left_out=("planted bugs", "scoreboard"))
+    assert verdict(partial) == "1 of 3 steps; nothing moved"
+    assert "This night was not asked for planted bugs, scoreboard (`--only`)" in page(partial)
+
+
+def test_a_step_is_held_against_the_last_night_that_had_it(night) -> None:
+    night("2026-01-01", row("a"), row("b", step="runs"))
+    night("2026-01-02", row("a"), left_out=("runs",))
+    third = night("2026-01-03", row("a"), row("b", 9.0, step="runs"))
+    assert [(move.case[2], move.was) for move in third.moves] == [("b", "within the floor, 0.5 noise floors")]
+
+
 def test_names_of_cases_are_text_on_the_page(night) -> None:
     text = page(night("2026-01-01", row("<b>*a*|", 9e9, "regressed")))
     assert "<b>" not in text and "&lt;b&gt;\\*a\\*\\|" in text
@@ -135,3 +149,26 @@ def test_a_sample_is_computed_again_another_one_each_night_and_held_against_what
     nights[0].put(one, "a case", {"verdict": "equivalent"})
     nights[0].put(other, "another", {"verdict": "divergent"})
     assert nights[0].moved == ["another: was kept as equivalent, is divergent"]
+
+
+def test_every_step_of_a_night_is_there() -> None:
+    expected = ["goldens", "quick suite", "default suite", "planted bugs", "certification", "scoreboard"]
+    assert list(all_steps("2026-01-01", Path("golden"), Path("out"))) == expected
+
+
+def test_a_library_that_differs_without_a_cause_is_a_row_that_does_not_pass() -> None:
+    def facts(state: str, apart: float | None) -> dict[str, object]:
+        return {"state": state, "apart": apart}
+
+    rows = {
+        "gradient": {"says": "f(x)", "digits-cnn": facts("agree", 1e-7), "vgg16-mri": facts("unknown", 0.5)},
+        "lrp.z": {"says": "g(x)", "digits-cnn": facts("none", None)},
+    }
+    made = scoreboard_rows({"captum": {"rows": rows}, "lxt": {"refused": "not installed"}})
+    assert [(each["method"], each["model"], each["verdict"], each["passed"]) for each in made] == [
+        ("gradient", "digits-cnn", "agree", True),
+        ("gradient", "vgg16-mri", "unknown", False),
+        ("lrp.z", "digits-cnn", "none", True),
+    ]
+    assert {each["step"] for each in made} == {"scoreboard captum"}
+    assert made[0]["error"] == 1e-7
