@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from evidence.dlbacktrace.measure import NONE, OF_ATTENTION, OURS, VERSIONS, Block, Distance, Flow
 
+#: What makes two rows of the table of speed belong to one run (`benchmarks.backtrace`).
+OF_A_RUN = ("version", "samples", "threads", "device", "dtype")
+_SECONDS = ("package_s", "port_s", "bound_s")
 #: Above this a version is not the same function in float64.
 SAME = 1e-12
 _HEAD = """# DLBacktrace: a slow reference, a fast port, and the versions of the package
@@ -63,22 +66,85 @@ What the package's own walk (`run_evaluation`) does besides, as it is written:
 By the reference, which equals `original` on every shared case. `negative`: the first layer on the way back with
 negative relevance. `grows at`: the first layer of which the input gets more than it received, in absolute values.
 """
+_NETWORKS = """
+## Reference against port
+
+Whole networks, one sample; the layers that are bit for bit the same or no further apart than rounding explains.
+`furthest`: the layer with most floors between the two. `python -m evidence.dlbacktrace.networks` measures it.
+"""
 _SPEED = """
 ## Speed
 
-`vgg19-cifar10`, the version `original` against the port: the same operands of each layer, float32, one thread, one
-sample.
-`python -m benchmarks.backtrace --out reports/dlbacktrace-speed.csv` measures it.
+`vgg19-cifar10`, the versions of the package against the port: the same operands of each layer, in turn. `original` takes
+one sample after the other, on one thread. `bound`: each layer applied once, for its denominators, and its transpose once,
+for the way back, by torch itself with the weights as they are: `2 * multiplications` that no port can do without, and no
+sizes made of the weights, no quotients. `at most` is therefore `package / bound`, the factor that no port in torch can
+exceed on this machine; `multiplications` are those of one application, and `G/s` is `2 * multiplications / bound`.
+`python -m benchmarks.backtrace --samples 8 --out reports/dlbacktrace-speed.csv` measures a row; `--device cuda` puts the
+port on a GPU, of which none was there.
 """
+
+
+def speed_tables(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    """All runs of the benchmark, a row each; and the layers of the first of `original`."""
+    runs: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
+    for row in rows:
+        runs.setdefault(tuple(row[key] for key in OF_A_RUN), []).append(row)
+    header = [*OF_A_RUN, "layers", "package, s", "port, s", "times", "bound, s", "at most", "G/s"]
+    yield _table(
+        [*header, "port / bound", "whole run, s", "peak, MB"], [_run_cells(*run) for run in runs.items()]
+    )
+    kinds = ["version", "samples", "threads", "kind", "package, s", "port, s", "times", "at most"]
+    yield _table(kinds, [cells for key, own in runs.items() for cells in _kind_cells(key, own)])
+    first = next((own for key, own in runs.items() if key[0] == "original"), [])
+    names = ("package_s", "port_s", "bound_s")
+    yield _table(
+        ["layer", "original, s", "port, s", "bound, s", "times", "relative L2"],
+        [
+            [
+                row["layer"],
+                *(f"{float(row[name]):.4f}" for name in names),
+                f"{float(row['times']):.0f}",
+                f"{float(row['relative_l2']):.1e}",
+            ]
+            for row in first
+            if row["kind"]
+        ],
+    )
+
+
+def _run_cells(key: tuple[str, ...], rows: Sequence[Mapping[str, str]]) -> list[str]:
+    layers = [row for row in rows if row["kind"]]
+    package, port, bound, products = (_sum(layers, name) for name in (*_SECONDS, "multiplications"))
+    whole = next(row for row in rows if not row["kind"])
+    return [
+        *key,
+        str(len(layers)),
+        *(f"{package:.2f}", f"{port:.4f}", f"{package / port:.0f}", f"{bound:.4f}", f"{package / bound:.0f}"),
+        *(f"{2e-9 * products / bound:.0f}", f"{port / bound:.1f}", f"{float(whole['port_s']):.3f}"),
+        f"{float(whole['peak_bytes']) / 1e6:.0f}",
+    ]
+
+
+def _kind_cells(key: tuple[str, ...], rows: Sequence[Mapping[str, str]]) -> Iterator[list[str]]:
+    for kind in dict.fromkeys(row["kind"] for row in rows if row["kind"]):
+        package, port, bound = (_sum([row for row in rows if row["kind"] == kind], name) for name in _SECONDS)
+        seconds = f"{package:.3f}", f"{port:.4f}", f"{package / port:.0f}", f"{package / bound:.0f}"
+        yield [*key[:3], kind, *seconds]
+
+
+def _sum(rows: Sequence[Mapping[str, str]], name: str) -> float:
+    return sum(float(row[name]) for row in rows)
 
 
 def page(
     distances: Sequence[Distance],
     blocks: Iterable[Block],
     flows: Iterable[Flow],
+    networks: Sequence[Mapping[str, str]],
     speed: Sequence[Mapping[str, str]],
 ) -> str:
-    """The whole page as Markdown."""
+    """The whole page as Markdown. ``networks``, ``speed``: rows of the two tables that are measured apart."""
     names = [*VERSIONS, "pytorch_v2", *OURS]
     by_case: dict[str, dict[str, Distance]] = {}
     for each in distances:
@@ -121,24 +187,10 @@ def page(
             [_flow_cells(each) for each in flows],
         ),
     ]
+    if networks:
+        parts += [_NETWORKS, _table(list(networks[0]), [list(row.values()) for row in networks])]
     if speed:
-        package, port = (sum(float(row[key]) for row in speed) for key in ("package_s", "port_s"))
-        parts += [
-            _SPEED,
-            _table(
-                ["layer", "original, s", "port, s", "times", "relative L2"],
-                [
-                    [
-                        row["layer"],
-                        *(f"{float(row[key]):.4f}" for key in ("package_s", "port_s")),
-                        f"{float(row['times']):.0f}",
-                        f"{float(row['relative_l2']):.1e}",
-                    ]
-                    for row in speed
-                ],
-            ),
-            f"All of these: {package:.1f} s and {port:.2f} s, {package / port:.0f} times.\n",
-        ]
+        parts += [_SPEED, *speed_tables(speed)]
     return "\n".join(parts)
 
 

@@ -11,11 +11,11 @@ from evidence.planted_bugs.collection import Collection
 from evidence.planted_bugs.mutant import Expected
 from evidence.planted_bugs.run import Case, Result, input_of
 from harness.api import explain
-from harness.backends import Backend, Steps, backend_named, capability, defaults_of, step_on_copies
+from harness.backends import Backend, Steps, backend_named, defaults_of, step_on_copies, steps_of
 from harness.comparison.summation import longest_sum
 from harness.diagnosis.measure import apart, explained, summation_floor
-from harness.engine import engine
-from harness.methods import Backward
+from harness.engine import engine, operands_of
+from harness.methods import Backward, Method
 from harness.methods import method as method_named
 
 #: Rounding hides least in it.
@@ -54,13 +54,13 @@ def _idle(collection: Collection, case: Case, layers: set[str]) -> set[str]:
     method = method_named(case.method)
     x = np.asarray(input_of(mutant, model), DTYPE)
     healthy = backend_named(defaults_of(method).candidate)
-    sides = [_steps(model, backend) for backend in (healthy, mutant.build())]
-    run = explain(model, x, method, dtype=DTYPE)
+    sides = [_steps(model, backend, method) for backend in (healthy, mutant.build())]
+    operands = operands_of(engine(), explain(model, x, method, dtype=DTYPE))
     floor = summation_floor(longest_sum(model.graph), DTYPE)
 
     def same(name: str) -> bool:
-        layer, relevance = model.graph[name], run.layers[name].relevance
-        inputs = tuple(np.asarray(run.layers[source].activation) for source in layer.inputs)
+        layer, relevance = model.graph[name], operands[name].relevance
+        inputs = tuple(np.asarray(operands[source].activation) for source in layer.inputs)
         assert relevance is not None
         healthy, faulty = (
             None if side is None else step_on_copies(side, layer, inputs, relevance, method) for side in sides
@@ -70,6 +70,5 @@ def _idle(collection: Collection, case: Case, layers: set[str]) -> set[str]:
     return {name for name in layers if same(name)}
 
 
-def _steps(model: Any, backend: Backend) -> Steps | None:
-    steps: Steps | None = capability(engine().prepared(model, backend, DTYPE), "steps")
-    return steps
+def _steps(model: Any, backend: Backend, method: Method) -> Steps | None:
+    return steps_of(engine().prepared(model, backend, DTYPE), method)

@@ -50,8 +50,11 @@ def bench_command(
     from harness.bench.page import write_bench
     from harness.checks import checked_dtype, read_array
     from harness.methods import method as method_named
+    from harness.run_cli import require_folder
     from harness.runner import chosen_input
 
+    if out is not None:
+        require_folder(out)
     named_model, method = one_case(words, model_keras, model_torch)
     usual, dtype = defaults_of(method_named(method)), checked_dtype(dtype)
     given = read_array(input_file)

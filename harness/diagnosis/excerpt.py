@@ -3,7 +3,8 @@
 One output of a convolution at one place is a dot product of a patch of the input with the kernel. Where
 relevance sits at places so far apart that their patches do not meet, the relevance of each patch is its
 own: the step is that of a dense layer with one row a patch. The candidate is run on the whole layer, with
-relevance at these places only; the oracle needs the rows alone.
+relevance at these places only; the oracle needs the rows alone. Where a step takes two relevances, which lie one behind
+the other along the batch (`harness.backends.pairs`), both have the same patches, and the rows are two halves as well.
 """
 
 from __future__ import annotations
@@ -132,9 +133,15 @@ def _of_convolution(step: Step, observe: Callable[[Step], Arrays]) -> Iterator[E
     layer, (x,), relevance = step.layer, step.inputs, step.relevance
     kernel = layer.weights["kernel"]
     axes = windows(layer)
-    places = _places(np.abs(relevance).sum(axis=-1), x.shape[1:-1], axes)
+    parts = len(step.method.parts)
+    loudness = np.abs(relevance).sum(axis=-1)
+    samples = len(relevance) // parts
+    places = _places(loudness.reshape(parts, samples, *loudness.shape[1:]).sum(axis=0), x.shape[1:-1], axes)
     if not len(places):
         return
+    # The same patches for each relevance of the step: (patch of all parts, [place in the batch, *space]).
+    behind = np.asarray([samples, *(0 for _ in axes)])
+    places = np.concatenate([places + part * behind for part in range(parts)])
 
     def patch(array: np.ndarray, place: np.ndarray) -> np.ndarray:
         index = tuple(

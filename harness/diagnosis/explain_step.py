@@ -137,10 +137,9 @@ def _facts(case: Case, introduced: Introduced) -> dict[str, Any]:
 def _excerpt(case: Case, introduced: Introduced) -> Excerpt | None:
     """The excerpt that a large layer is searched on; None for the whole.
 
-    Rows of patches are no samples, which a step of two relevances goes by. What the whole run shows, the candidate's
-    step on an excerpt need not.
+    What the whole run shows, the candidate's step on an excerpt need not.
     """
-    if case.candidate_steps is None or introduced.in_run or not case.method.stepwise:
+    if case.candidate_steps is None or introduced.in_run:
         return None
     part = _showing(case, introduced, excerpts)
     # What spreads beyond the patches is looked at in all places.

@@ -15,13 +15,14 @@ USUAL = 2**24
 class Cost:
     """What a step of a layer holds: ``sample`` numbers for each sample, ``output`` for each output channel of one,
     ``weights`` for each output channel whatever the batch. ``channels``: how many of these can be had apart, in a
-    group; 1 where they cannot.
+    group; 1 where they cannot. ``best``: so many of them are fastest together; taken where no size is asked for.
     """
 
     sample: int
     output: int
     weights: int
     channels: int
+    best: int | None = None
 
     def of(self, samples: int, channels: int) -> int:
         """Numbers for so many samples and channels together."""
@@ -39,25 +40,29 @@ class Chunk:
 
 
 def chunks(layer: str, cost: Cost, samples: int, size: int | None) -> Iterator[Chunk]:
-    """The parts in which a step is computed, at most ``size`` numbers each; the channels of one sample innermost.
+    """The parts in which a step is computed, at most ``size`` numbers each; the channels of the same samples innermost.
 
     Without a size it is :data:`USUAL`, or what one channel of one sample takes where that is more: both follow from
     the shapes alone. Raises InvalidInputError where a size is too small for one channel of one sample.
     """
-    least = cost.of(1, 1)
+    least, most = cost.of(1, 1), cost.channels
     if size is None:
-        size = max(USUAL, least)
+        size, most = max(USUAL, least), min(cost.best or most, most)
     if size < least:
         raise InvalidInputError(
             f"a chunk of {size} numbers is too small for one patch of layer {layer!r}, which takes {least}; "
             f"give a chunk of {least} or more, or none"
         )
-    width = max((size - cost.sample) // (cost.output + cost.weights), 1)
-    width = min(width, cost.channels)
-    together = 1
-    if width == cost.channels:
-        fixed = cost.channels * cost.weights
-        together = max((size - fixed) // (cost.sample + cost.channels * cost.output), 1)
+    allowed = size
+
+    def fitting(width: int) -> int:
+        return max((allowed - width * cost.weights) // (cost.sample + width * cost.output), 1)
+
+    width = min(max((size - cost.sample) // (cost.output + cost.weights), 1), most)
+    together = fitting(width)
+    if width < most and samples > 1 and fitting(half := max(width // 2, 1)) > 1:
+        # What is made of the weight is made once for several samples, and not once for each.
+        width, together = half, fitting(half)
     for first in range(0, samples, together):
         for low in range(0, cost.channels, width):
             yield Chunk(first, min(first + together, samples), low, min(low + width, cost.channels))

@@ -59,21 +59,18 @@ def _through(
 def _by_size(
     linear: Map, x: Tensor, weight: Tensor, bias: Tensor | None, relevance: Tensor, in_line: bool
 ) -> Tensor:
-    """Where both signs have one quotient: ``|x|`` times the gradient of the module with sizes for weights.
+    """Where both signs have one quotient: ``|x|`` times the transpose of the module with sizes for weights.
 
     ``in_line``: an empty side counts as 1.
     """
-    sizes = x.abs().requires_grad_()
-    with torch.enable_grad():
-        total = linear.apply(sizes, weight.abs())
-    denominator = total.detach()
+    sizes, weights = x.abs(), weight.abs()
+    denominator = linear.apply(sizes, weights)
     if in_line:
         denominator = denominator + _empty_sides(linear, x, weight, denominator)
     if bias is not None:
         denominator = denominator + along_channels(bias.abs(), denominator)
     quotient = relevance / torch.where(denominator == 0, 1e-12, denominator)
-    (gradient,) = torch.autograd.grad(total, sizes, quotient)
-    return sizes.detach() * gradient
+    return sizes * linear.transposed(quotient, weights, sizes)
 
 
 def _empty_sides(linear: Map, x: Tensor, weight: Tensor, total: Tensor) -> Tensor:
@@ -82,11 +79,11 @@ def _empty_sides(linear: Map, x: Tensor, weight: Tensor, total: Tensor) -> Tenso
     Where one has none, ``total`` is the size of the sum, but for rounding. Only such outputs are looked at closely.
     """
     terms = weight.numel() // weight.shape[linear.output_axis]
-    rounding = 8 * terms * torch.finfo(total.dtype).eps * total
-    doubtful = total - linear.apply(x, weight).abs() <= rounding
-    empty = torch.zeros_like(total)
+    rounding = 8 * terms * torch.finfo(total.dtype).eps
+    doubtful = linear.apply(x, weight).abs() >= (1 - rounding) * total
     if not bool(doubtful.any()):
-        return empty
+        return total.new_zeros(())
+    empty = torch.zeros_like(total)
     every = torch.arange(total.shape[1], device=x.device)
     channels = every
     if linear.groups == 1:

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional as F
 
 from ported_impls.dlbacktrace.chunks import Cost
+
+#: Numbers of a dense layer's weight that are taken at once where no size is asked for: 4 MiB in float32.
+CACHED = 2**20
+#: Modules that are called most often, and the function that each is: a call by name of its weights takes longer.
+_CONVOLUTIONS: dict[type[nn.Module], Callable[..., Tensor]] = {
+    nn.Conv1d: F.conv1d,
+    nn.Conv2d: F.conv2d,
+    nn.Conv3d: F.conv3d,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +51,34 @@ class Map:
 
     def apply(self, x: Tensor, weight: Tensor) -> Tensor:
         """``x`` (batch, in, *space) through the module with ``weight`` in the place of its own and without its bias."""
+        module = self.module
+        if type(module) is nn.Linear:
+            return F.linear(x, weight)
+        if type(module) in _CONVOLUTIONS:
+            windows = module.stride, module.padding, module.dilation, module.groups
+            return _CONVOLUTIONS[type(module)](x, weight, None, *windows)
         given = {"weight": weight}
         if self.bias is not None:
             channels = weight.shape[self.output_axis] * (self.groups if self.output_axis else 1)
             given["bias"] = weight.new_zeros(channels)
-        result: Tensor = functional_call(self.module, given, (x,))
+        result: Tensor = functional_call(module, given, (x,))
         return result
+
+    def transposed(self, y: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """The transpose of :meth:`apply` at ``y`` (batch, out, *space), in the shape of ``x``."""
+        module = self.module
+        if type(module) is nn.Linear:
+            return y @ weight
+        if type(module) in _CONVOLUTIONS:
+            windows = module.stride, module.padding, module.dilation, False, (0,), module.groups
+            wanted = True, False, False
+            gradient, _, _ = torch.ops.aten.convolution_backward(y, x, weight, None, *windows, wanted)
+            return gradient
+        seen = x.detach().requires_grad_()
+        with torch.enable_grad():
+            applied = self.apply(seen, weight)
+        (gradient,) = torch.autograd.grad(applied, seen, y)
+        return gradient
 
     def cost(self, x: Tensor, y: Tensor) -> Cost:
         """What a step holds; ``x`` (batch, in, *space) and ``y`` (batch, out, *space) are its input and its output."""
@@ -53,7 +87,10 @@ class Map:
         each = math.ceil(outputs / channels)
         if self.groups > 1:
             return Cost(6 * x[0].numel(), 6 * outputs, 4 * self.weight.numel(), 1)
-        return Cost(6 * x[0].numel(), 6 * each, 4 * self.weight.numel() // channels, channels)
+        row = self.weight.numel() // channels
+        # A dense layer reads each number of its weight once for a sample, so that its time is that of reading them.
+        best = max(CACHED // row, 1) if type(self.module) is nn.Linear else channels
+        return Cost(6 * x[0].numel(), 6 * each, 4 * row, channels, best)
 
     def narrowed(self, low: int, high: int) -> Tensor:
         """The weight of the output channels ``[low, high)``; the whole weight of a module with groups."""

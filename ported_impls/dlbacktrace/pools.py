@@ -1,6 +1,8 @@
-"""Pooling: the entries of all windows as one view, and its gradient as the way back."""
+"""Pooling: the entries of all windows as one tensor, an entry of every window behind the other."""
 
 from __future__ import annotations
+
+import itertools
 
 import torch
 from torch import Tensor
@@ -59,19 +61,27 @@ class _Windows:
     def unpadded(self, x: Tensor) -> Tensor:
         return x[(slice(None), slice(None), *self.inner)]
 
-    def view(self, padded: Tensor) -> Tensor:
-        """(batch, channel, *windows, *inside a window)."""
+    def entries_of(self, padded: Tensor) -> Tensor:
+        """(inside a window, batch, channel, *windows)."""
+        return self._met(padded).flatten(0, len(self.size) - 1)
+
+    def summed(self, entries: Tensor, like: Tensor) -> Tensor:
+        """What each place of ``like``, a padded input, has in all windows that it lies in."""
+        whole = torch.zeros_like(like)
+        parts, places = entries.unflatten(0, self.size), self._met(whole)
+        if all(stride >= size for size, stride in zip(self.size, self.strides, strict=True)):
+            places.copy_(parts)
+            return whole
+        for offset in itertools.product(*map(range, self.size)):
+            places[offset].add_(parts[offset])
+        return whole
+
+    def _met(self, padded: Tensor) -> Tensor:
+        """A view of ``padded``, (*inside a window, batch, channel, *windows)."""
         for axis, (size, stride) in enumerate(zip(self.size, self.strides, strict=True), start=2):
             padded = padded.unfold(axis, size, stride)
-        return padded
-
-    def over(self, entries: Tensor) -> tuple[int, ...]:
-        """The axes inside a window."""
-        return tuple(range(entries.dim() - len(self.size), entries.dim()))
-
-    def wide(self, value: Tensor) -> Tensor:
-        """A number for each window in a shape that broadcasts to the entries."""
-        return value.reshape(*value.shape, *(1 for _ in self.size))
+        inside = range(padded.dim() - len(self.size), padded.dim())
+        return padded.movedim(tuple(inside), tuple(range(len(self.size))))
 
 
 def _shares(windows: _Windows, x: Tensor, received: Relevances, rule: Rule) -> Relevances:
@@ -83,35 +93,26 @@ def _shares(windows: _Windows, x: Tensor, received: Relevances, rule: Rule) -> R
 
 
 def _to_largest(windows: _Windows, x: Tensor, relevance: Tensor, rule: LargestShare) -> Tensor:
-    padded = windows.padded(x, 0.0 if rule.padding == "zero" else -torch.inf).requires_grad_()
-    with torch.enable_grad():
-        entries = windows.view(padded)
-    inside = windows.over(entries)
-    is_largest = entries.detach() == entries.detach().amax(inside, keepdim=True)
-    part = windows.wide(relevance) / is_largest.sum(inside, keepdim=True)
-    (share,) = torch.autograd.grad(entries, padded, torch.where(is_largest, part, 0.0))
-    return windows.unpadded(share)
+    padded = windows.padded(x, 0.0 if rule.padding == "zero" else -torch.inf)
+    entries = windows.entries_of(padded)
+    is_largest = entries == entries.amax(0)
+    part = relevance / is_largest.sum(0)
+    return windows.unpadded(windows.summed(torch.where(is_largest, part, 0.0), padded))
 
 
 def _by_size(windows: _Windows, x: Tensor, relevance: Tensor) -> Tensor:
-    sizes = windows.padded(x.abs()).requires_grad_()
-    with torch.enable_grad():
-        entries = windows.view(sizes)
-        total = entries.sum(windows.over(entries))
-    quotient = relevance / torch.where(total == 0, 1.0, total).detach()
-    (gradient,) = torch.autograd.grad(total, sizes, quotient)
-    return windows.unpadded(sizes.detach() * gradient)
+    padded = windows.padded(x.abs())
+    entries = windows.entries_of(padded)
+    total = entries.sum(0)
+    quotient = relevance / torch.where(total == 0, 1.0, total)
+    return windows.unpadded(windows.summed(entries * quotient, padded))
 
 
 def _by_sign(windows: _Windows, x: Tensor, received: Relevances, rule: Contrast) -> Relevances:
-    above, below = (windows.padded(each.clamp(min=0)).requires_grad_() for each in (x, -x))
-    with torch.enable_grad():
-        p, n = (windows.view(each) for each in (above, below))
-        p, n = p.sum(windows.over(p)), n.sum(windows.over(n))
-    by = coefficients(rule, p.detach(), n.detach(), (p - n).detach(), *received)
-    shares = []
-    for to_positive, to_negative in by:
-        (by_above,) = torch.autograd.grad(p, above, to_positive, retain_graph=True)
-        (by_below,) = torch.autograd.grad(n, below, to_negative, retain_graph=True)
-        shares.append(windows.unpadded(above.detach() * by_above + below.detach() * by_below))
-    return tuple(shares)
+    padded = windows.padded(x)
+    entries = windows.entries_of(padded)
+    above, below = entries.clamp(min=0), (-entries).clamp(min=0)
+    p, n = above.sum(0), below.sum(0)
+    by = coefficients(rule, p, n, p - n, *received)
+    shares = (above * to_positive + below * to_negative for to_positive, to_negative in by)
+    return tuple(windows.unpadded(windows.summed(each, padded)) for each in shares)

@@ -6,6 +6,7 @@ Both relevances lie along the batch, those for the target first (`harness.backen
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -15,10 +16,14 @@ from reference_impls.deviations.backward.altering import (
     chained,
     deviation,
     then,
+    with_formula,
     with_relevance,
     with_rule,
     with_weights,
 )
+from reference_impls.dlbacktrace.contrast import Pair, quotients
+from reference_impls.dlbacktrace.contributions import Contributions
+from reference_impls.dlbacktrace.maps import maps_of
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -40,6 +45,32 @@ def _of_the_rule(step: Step, observed: Arrays) -> Iterator[Deviation]:
     if "bias" in step.layer.weights:
         words = "the bias is left out of the sign of the output"
         yield deviation("bias-handling", words, with_weights(_without_bias))
+    if step.layer.traits.kernel:
+        for words, counted in (
+            ("negative contributions keep their sign where the rule takes their size", (1.0, -1.0)),
+            ("negative contributions get nothing", (1.0, 0.0)),
+            ("positive contributions get nothing", (0.0, 1.0)),
+        ):
+            yield deviation("absolute-contributions", words, with_formula(partial(_counting, counted)))
+
+
+def _counting(counted: tuple[float, float], step: Step) -> Arrays:
+    """The rule with positive and negative contributions handed so many times what is theirs."""
+    assert isinstance(step.rule, Contrast)
+    received = Pair(*np.split(np.asarray(step.relevance, np.float64), 2))
+    inputs = [np.split(np.asarray(step.inputs[0], np.float64), 2)[0]]
+    maps = maps_of(step.layer, np.dtype(np.float64))
+    for linear in maps[:-1]:
+        inputs.append(linear.apply(inputs[-1], linear.kernel) + linear.bias)
+    for linear, at in zip(reversed(maps), reversed(inputs), strict=True):
+        contributions = Contributions(linear, at)
+        positive, negative = contributions.positive, contributions.negative
+        by = quotients(positive, negative, positive + linear.bias - negative, received, step.rule)
+        to_positive, to_negative = (
+            [factor * each for each in pair] for factor, pair in zip(counted, by, strict=True)
+        )
+        received = Pair(*map(contributions.shared, to_positive, to_negative))
+    return (np.concatenate(received),)
 
 
 def _without_bias(layer: object, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -35,7 +35,7 @@ from reference_impls.deviations.backward.altering import (
     with_weights,
 )
 from reference_impls.deviations.backward.coupling import batches
-from reference_impls.deviations.backward.layout import layouts
+from reference_impls.deviations.backward.layout import flattenings, layouts
 from reference_impls.deviations.formats import FORMATS
 from reference_impls.dlbacktrace import pools
 from reference_impls.dlbacktrace.attention_deviations import products
@@ -85,7 +85,7 @@ def deviations(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """What might be done differently, what a rule has as a parameter first, what only describes the result last."""
     subjects = (*_OF_RULES, batches, _layouts, _formats, _scales)
     if not step.method.stepwise:
-        subjects = (*contrasts, *_OF_RULES, _layouts, _formats, _scales)
+        subjects = (*contrasts, *_OF_RULES, partial(batches, parts=2), _layouts, _formats, _scales)
     yield from _of(subjects, step, observed)
 
 
@@ -327,10 +327,14 @@ def _cut_elsewhere(step: Step) -> Iterator[Deviation]:
         if any(offsets):
             change = then(partial(_shifted, offsets))
             yield deviation("pooling", f"the padding is cut off the result at the wrong end: {words}", change)
+            # Of three axes the last is that of the channels, which has no padding.
+            for spatial, more in (((0,) * len(offsets), ""), (offsets, f", and {words}")):
+                change = then(partial(_shifted, (*spatial, offsets[-1])))
+                yield deviation("pooling", f"the padding is cut off the channels as well{more}", change)
 
 
 def _shifted(offsets: tuple[int, ...], x: np.ndarray) -> np.ndarray:
-    """``x`` moved on by ``offsets`` places along its spatial axes, zeros behind; what falls off is lost."""
+    """``x`` moved on by ``offsets`` places along its axes but the first, zeros behind; what falls off is lost."""
     moved = x
     for axis, offset in enumerate(offsets, start=1):
         width = [(0, 0)] * x.ndim
@@ -437,6 +441,7 @@ def _mappings(step: Step, observed: Arrays) -> Iterator[Deviation]:
 
 
 def _layouts(step: Step, observed: Arrays) -> Iterator[Deviation]:
+    yield from flattenings(step, observed)
     yield from layouts(step, observed)
 
 

@@ -14,6 +14,7 @@ from harness.graph import Graph, Layer
 from harness.methods import (
     AlphaBeta,
     Bounded,
+    Contrast,
     Epsilon,
     Flat,
     Gamma,
@@ -29,6 +30,7 @@ from harness.methods import (
 from harness.steps import Arrays, Deviation, Step
 from reference_impls.deviations.backward import carry_out, deviations, deviations_of_places
 from reference_impls.deviations.backward.layout import layouts
+from reference_impls.dlbacktrace import deviations as backtrace
 from reference_impls.oracle import rules
 
 pytestmark = pytest.mark.thinned(0.2)
@@ -103,6 +105,29 @@ def test_rows_know_their_sample_and_their_whole() -> None:
     assert part is not None and part.step.rows is not None
     assert set(part.step.rows) == {0, 1}
     assert part.step.whole is step
+
+
+def test_both_relevances_of_a_step_are_cut_to_the_same_patches() -> None:
+    """In DLBacktrace's contrast mode they lie one behind the other along the batch: two samples are four rows."""
+    wanted = method("backtrace.contrast")
+    step = step_of(convolution(), Contrast("linear"))
+    samples = step.inputs[0]
+    step = replace(
+        step,
+        inputs=(np.concatenate([samples, samples]),),
+        relevance=RANDOM.random((4, *step.layer.shape)),
+        method=wanted,
+    )
+    part = next(excerpts(step, backtrace.carry_out), None)
+    assert part is not None and part.step.rows is not None
+    assert part.step.relevance.shape == (2 * PATCHES, UNITS)
+    favour, against = np.split(part.step.rows, 2)
+    assert set(favour) == {0, 1} and (against == favour + 2).all()
+    np.testing.assert_array_equal(*np.split(part.step.inputs[0], 2))
+    # Sums of 216 products in another order.
+    bound = 216 * EPS * np.abs(part.observed[0]).max()
+    np.testing.assert_allclose(backtrace.carry_out(part.step)[0], part.observed[0], rtol=0, atol=bound)
+    assert part.stray == 0
 
 
 def test_a_small_layer_has_no_excerpt() -> None:

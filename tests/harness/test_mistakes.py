@@ -125,6 +125,10 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "a candidate file that is not there": (("run", *ORACLE[:2], "--candidate", "no.py:f"), "no.py"),
     "half a pair": (("run", "--model-keras", "a.keras"), "a pair has two sides"),
     "an --out that is a file": (("run", *ORACLE, "--out", "text.txt"), "--out text.txt is a file"),
+    "a bench into a file": (
+        ("bench", "digits-cnn", "lrp.z", "--out", "text.txt"),
+        "--out text.txt is a file; name a folder",
+    ),
     "an --out below a file": (("run", *ORACLE, "--out", "text.txt/out"), "text.txt is a file"),
     "a report of nothing": (("report", "empty"), "empty holds no report"),
     "a report that is damaged": (("report", "damaged"), "is no readable report"),

@@ -23,6 +23,7 @@ from harness.methods import BacktraceStart, MagnitudeShare, Method, Rule, Satura
 from harness.methods import method as method_named
 from ported_impls.dlbacktrace.backend import BacktraceTorch
 from ported_impls.dlbacktrace.kernels import Relevances
+from ported_impls.dlbacktrace.quotients import coefficients
 from ported_impls.dlbacktrace.rules import propagate
 from ported_impls.dlbacktrace.run import TwinBacktrace
 from ported_impls.dlbacktrace.start import start
@@ -32,6 +33,8 @@ from .sites import Where, biased, inner, square
 SOURCE = "a chronicle of rewriting DLBacktrace's NumPy handlers for CUDA"
 SMALL = ("digits-cnn", "ecg-cnn1d")
 DEFAULT = ("backtrace.default",)
+#: Shown is what speaks for the target; saturation is default mode's alone.
+CONTRAST = ("backtrace.contrast",)
 
 #: A layer's step as the port has it: relevance of each input.
 Step = Callable[[Layer, nn.Module, tuple[Tensor, ...], Relevances, Rule], tuple[Relevances, ...]]
@@ -125,12 +128,40 @@ def by_shares(
     positive_alone: bool,
 ) -> tuple[Relevances, ...]:
     """Contributions with their sign over the sum of their sizes; or the positive ones over their own sum (z-plus)."""
-    (x,), (relevance,) = inputs, received
-    weight, none = module.weight.detach(), None
-    bias = None if module.bias is None else torch.zeros_like(module.bias)
+    (relevance,) = received
+    up, down, p, n = _sides(module, inputs[0])
+    total = p.detach() if positive_alone else p.detach() + n.detach()
+    if not positive_alone and module.bias is not None:
+        total = total + _along(module.bias, total).abs()
+    quotient = relevance / torch.where(total == 0, 1e-12, total)
+    by_up, by_down = torch.autograd.grad((p, n), (up, down), (quotient, quotient * (positive_alone - 1)))
+    return ((up.detach() * by_up + down.detach() * by_down,),)
+
+
+def contrast_with_signs(
+    step: Step, layer: Layer, module: Any, inputs: tuple[Tensor, ...], received: Relevances, rule: Any
+) -> tuple[Relevances, ...]:
+    """In contrast mode, what negative contributions get is handed on with a minus."""
+    up, down, p, n = _sides(module, inputs[0])
+    z = p.detach() - n.detach()
+    if module.bias is not None:
+        z = z + _along(module.bias, z)
+    shares = []
+    for to_positive, to_negative in coefficients(rule, p.detach(), n.detach(), z, *received):
+        ends = (to_positive, -to_negative)
+        by_up, by_down = torch.autograd.grad((p, n), (up, down), ends, retain_graph=True)
+        shares.append(up.detach() * by_up + down.detach() * by_down)
+    return (tuple(shares),)
+
+
+def _sides(module: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The sizes of positive and of negative inputs, and the sums of the sizes of contributions of both signs."""
+    weight = module.weight.detach()
 
     def through(values: Tensor, kernel: Tensor) -> Tensor:
-        given = {"weight": kernel} if bias is none else {"weight": kernel, "bias": bias}
+        given = {"weight": kernel}
+        if module.bias is not None:
+            given["bias"] = torch.zeros_like(module.bias)
         result: Tensor = torch.func.functional_call(module, given, (values,))
         return result
 
@@ -138,18 +169,33 @@ def by_shares(
     with torch.enable_grad():
         p = through(up, weight.clamp(min=0)) + through(down, (-weight).clamp(min=0))
         n = through(up, (-weight).clamp(min=0)) + through(down, weight.clamp(min=0))
-        kept = p if positive_alone else p - n
-    total = p.detach() if positive_alone else p.detach() + n.detach()
-    if not positive_alone and module.bias is not None:
-        total = total + module.bias.detach().abs().reshape(1, -1, *(1 for _ in total.shape[2:]))
-    quotient = relevance / torch.where(total == 0, 1e-12, total)
-    by_up, by_down = torch.autograd.grad(kept, (up, down), quotient)
-    return ((up.detach() * by_up + down.detach() * by_down,),)
+    return up, down, p, n
+
+
+def _along(bias: Tensor, like: Tensor) -> Tensor:
+    return bias.detach().reshape(1, -1, *(1 for _ in like.shape[2:]))
 
 
 def cut_off_before(share: Tensor) -> Tensor:
     """All of a padding of one behind is cut off in front."""
     return F.pad(share[..., 1:, 1:], (0, 1, 0, 1))
+
+
+def of_pictures(layer: Layer, graph: Graph) -> bool:
+    """It reads more than one place of a picture."""
+    shape = layer.input_shapes[0]
+    return len(shape) == 3 and shape[0] * shape[1] > 1
+
+
+def cut_off_channels(share: Tensor) -> Tensor:
+    """One place of the channels is cut off in front: the padding of three axes, of which the channels are none."""
+    return F.pad(share[:, 1:], (0, 0, 0, 0, 0, 1))
+
+
+def in_the_other_order(share: Tensor) -> Tensor:
+    """Values that lie channels first, as a torch module flattens them, are put back as if they lay channels last."""
+    batch, channels, height, width = share.shape
+    return share.reshape(batch, height, width, channels).movedim(-1, 1)
 
 
 def first_for_all(share: Tensor) -> Tensor:
@@ -162,6 +208,10 @@ def padded_behind(layer: Layer, graph: Graph) -> bool:
     return tuple(tuple(pair) for pair in layer.attributes.get("padding", ())) == ((0, 1), (0, 1))
 
 
+def from_one(outputs: Tensor, target: Tensor, head: BacktraceStart) -> Tensor:
+    return start(outputs, target, replace(head, scaler=1.0))
+
+
 def from_the_logit(outputs: Tensor, target: Tensor, head: BacktraceStart) -> Tensor:
     return start(outputs, target, replace(head, scaler=None))
 
@@ -170,6 +220,9 @@ CONVOLUTIONS = Where(CONVOLUTION_KINDS)
 POOLS = Where(("max_pool2d",), "first", having=padded_behind)
 SQUARE = Where(CONVOLUTION_KINDS, "last", having=square)
 MIDDLE = Where(CONVOLUTION_KINDS, "middle", having=inner)
+FLATTEN = Where(("flatten",), having=of_pictures)
+BIASED_DENSE = Where(("dense",), "first", having=biased)
+BIASED_KERNELS = Where((*CONVOLUTION_KINDS, "dense"), having=biased)
 LAST_DENSE = Where(("dense",), "last")
 FIRST_DENSE = Where(("dense",), "first")
 BIASED = Where(CONVOLUTION_KINDS, having=biased)
@@ -217,6 +270,29 @@ MUTANTS = (
         POOLS,
         then(cut_off_before),
         models=("fer-xception",),
+    ),
+    _mutant(
+        "backtrace-padding-of-three-axes",
+        "the first padded max pooling cuts its padding off three axes: one place of the channels too",
+        "pooling",
+        POOLS,
+        then(cut_off_channels),
+        models=("fer-xception",),
+    ),
+    _mutant(
+        "backtrace-flattened-in-the-other-order",
+        "relevance behind the flatten layer is put back channels last where it lies channels first",
+        "flatten-order",
+        FLATTEN,
+        then(in_the_other_order),
+        models=("digits-cnn",),
+    ),
+    _mutant(
+        "backtrace-bias-left-out-of-dense",
+        "the first dense layer leaves its bias out of the denominator",
+        "bias-handling",
+        BIASED_DENSE,
+        unbiased,
     ),
     _mutant(
         "backtrace-bias-left-out",
@@ -284,6 +360,92 @@ MUTANTS = (
         (Fault("output-seed", Where(("dense",), "last"), stage="head"),),
         lambda: Faulty("backtrace-from-the-logit", DEFAULT[0], start=from_the_logit),
         DEFAULT,
+        SMALL,
+        SOURCE,
+    ),
+    # Contrast mode: saturation is no part of it.
+    _mutant(
+        "backtrace-contrast-height-and-width-exchanged",
+        "the last square convolution hands both relevances on with height and width exchanged",
+        "layout",
+        SQUARE,
+        then(lambda share: share.transpose(-1, -2)),
+        CONTRAST,
+        ("digits-cnn", "vgg19-cifar10"),
+    ),
+    _mutant(
+        "backtrace-contrast-batch-squeezed",
+        "the first dense layer gives every sample both relevances of the first",
+        "batch-coupling",
+        FIRST_DENSE,
+        then(first_for_all),
+        CONTRAST,
+    ),
+    _mutant(
+        "backtrace-contrast-padding-cut-off-in-front",
+        "the first padded max pooling cuts its padding off at the wrong end",
+        "pooling",
+        POOLS,
+        then(cut_off_before),
+        CONTRAST,
+        ("fer-xception",),
+    ),
+    _mutant(
+        "backtrace-contrast-padding-of-three-axes",
+        "the first padded max pooling cuts its padding off three axes: one place of the channels too",
+        "pooling",
+        POOLS,
+        then(cut_off_channels),
+        CONTRAST,
+        ("fer-xception",),
+    ),
+    _mutant(
+        "backtrace-contrast-flattened-in-the-other-order",
+        "both relevances behind the flatten layer are put back channels last where they lie channels first",
+        "flatten-order",
+        FLATTEN,
+        then(in_the_other_order),
+        CONTRAST,
+        ("digits-cnn",),
+    ),
+    _mutant(
+        "backtrace-contrast-bias-left-out",
+        "layers with a kernel take the sign of their output without its bias",
+        "bias-handling",
+        BIASED_KERNELS,
+        unbiased,
+        CONTRAST,
+    ),
+    _mutant(
+        "backtrace-contrast-signs-kept",
+        "the first dense layer hands on what negative contributions get with a minus",
+        "absolute-contributions",
+        FIRST_DENSE,
+        contrast_with_signs,
+        CONTRAST,
+    ),
+    _mutant(
+        "backtrace-contrast-clamped",
+        "a convolution sets negative relevance to zero, so that one version looks like the other",
+        "negative-clipped",
+        MIDDLE,
+        then(lambda share: share.clamp(min=0)),
+        ("backtrace.contrast:part=against",),
+    ),
+    _mutant(
+        "backtrace-contrast-relevances-exchanged",
+        "the last dense layer hands what speaks for the target on as what speaks against it",
+        "rule-mapping",
+        LAST_DENSE,
+        lambda step, *operands: tuple(shares[::-1] for shares in step(*operands)),
+        CONTRAST,
+    ),
+    Mutant(
+        "backtrace-contrast-from-one",
+        "contrast mode starts from 1 in the place of the outputs",
+        (Fault("output-seed", Where(("dense",), "last"), stage="head"),),
+        lambda: Faulty("backtrace-contrast-from-one", CONTRAST[0], start=from_one),
+        CONTRAST,
         SMALL,
         SOURCE,
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -13,9 +13,16 @@ from reference_impls.deviations.backward.wholes import samples_of, whole_of
 from reference_impls.oracle.linear import Arrays
 
 
-def batches(step: Step, observed: Arrays) -> Iterator[Deviation]:
-    """What makes the result of one sample depend on the others."""
-    count = samples_of(step)
+def batches(step: Step, observed: Arrays, parts: int = 1) -> Iterator[Deviation]:
+    """What makes the result of one sample depend on the others.
+
+    ``parts``: how often the samples lie one behind the other, where a step takes several relevances of each.
+    """
+    count = samples_of(step) // parts
+
+    def apart(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda x: np.concatenate([function(part) for part in np.split(x, parts)])
+
     if count < 2:
         return
     yield _deviation(
@@ -33,9 +40,10 @@ def batches(step: Step, observed: Arrays) -> Iterator[Deviation]:
         ("the result is divided by the largest absolute value of the whole batch", _over_largest),
         ("the result is divided by its sum over the whole batch", _over_sum),
     ):
-        yield _deviation(words, then(function))
+        yield _deviation(words, then(apart(function)))
     words = "the result is scaled so that its sum over the whole batch is that of the relevance of the output"
-    yield _deviation(words, then_all(_conserving_together))
+    if parts == 1:
+        yield _deviation(words, then_all(_conserving_together))
     for words, function in (
         ("the relevance of the output is summed over the batch before the step", _summed),
         ("the relevance of the output is averaged over the batch before the step", _averaged),
@@ -47,7 +55,7 @@ def batches(step: Step, observed: Arrays) -> Iterator[Deviation]:
             lambda x: x - x.mean(axis=0),
         ),
     ):
-        yield _deviation(words, with_relevance(function))
+        yield _deviation(words, with_relevance(apart(function)))
 
 
 def _deviation(words: str, change: Change) -> Deviation:
