@@ -20,7 +20,7 @@ from tests.models.graphs import single_layer_graph
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
 SIDES = ("oracle", "tensorflow", "torch")
-ACTIVATIONS = ("mish", "hard_swish", "hard_sigmoid", "clip", "prelu")
+ACTIVATIONS = ("mish", "hard_swish", "hard_sigmoid", "clip", "sqrt", "prelu")
 OTHERS = ("group_norm", "lrn", "affine", "pad", "take", "resample", "max_pool3d")
 
 
@@ -29,6 +29,7 @@ def step_of(kind: str, seed: int) -> tuple[PortedModel, Any, tuple[np.ndarray, .
     graph = single_layer_graph(kind, rng)
     layer = graph[graph.output]
     x = tuple(rng.standard_normal((2, *shape)) for shape in layer.input_shapes)
+    x = tuple(map(np.abs, x)) if kind == "sqrt" else x
     return PortedModel.from_graph(graph), layer, x, rng.standard_normal((2, *layer.shape))
 
 

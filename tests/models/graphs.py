@@ -87,6 +87,8 @@ def _single(kind: str, pick: Pick, rng: np.random.Generator) -> Graph:
             b.add("permute", "columns", attributes={"dims": (*range(1, space), space + 1, space)})
         b.add(kind, "layer", ["input", b.last], {"transposed": transposed})
     else:
+        if kind == "sqrt":
+            b.add("sigmoid", "positive")
         attributes, weights = _attributes(kind, shape, pick), {}
         if kind in _WEIGHTS:
             weights = _WEIGHTS[kind](shape, attributes, pick, rng)
