@@ -20,6 +20,8 @@ from ported_models.onnx.sizes import inferred_sizes
 
 #: A condition is reckoned from sizes and single numbers: constants of more numbers are none of it.
 _LARGEST = 64
+#: How often what a chosen branch holds is looked at again. Files have branches in branches a few deep.
+_ROUNDS = 64
 #: Where the batch is open, a condition has to come out alike for these.
 _BATCHES = (1, DYNAMIC_BATCH)
 
@@ -30,7 +32,9 @@ def without_branches(proto: onnx.ModelProto, sizes: Sequence[int] | None = None)
     ``sizes``: those of an example of the input, channels last or in the file's order, where the file leaves some open.
     The same object where there is no such `If`.
     """
-    while any(node.op_type == "If" for node in proto.graph.node):
+    for _ in range(_ROUNDS):
+        if not any(node.op_type == "If" for node in proto.graph.node):
+            break
         known = _known(proto, sizes)
         chosen = {
             node.output[0]: bool(known[node.input[0]].reshape(()))
@@ -38,7 +42,7 @@ def without_branches(proto: onnx.ModelProto, sizes: Sequence[int] | None = None)
             if node.op_type == "If" and node.input[0] in known and known[node.input[0]].size == 1
         }
         if not chosen:
-            return proto
+            break
         proto = _unfolded(proto, chosen)
     return proto
 
