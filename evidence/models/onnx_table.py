@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from evidence.models import rows as tables
-from evidence.models.onnx_files import EXPORTERS, PIXELS, SHIPPED, exported, fetched
+from evidence.models.onnx_files import EXPORTERS, PIXELS, SHIPPED, exported, fetched, with_given
 from evidence.models.rows import ROOT, Row, apart, closed, verdicts_on
 from evidence.models.torch_networks import NETWORKS
 from evidence.models.torch_table import autograd
@@ -84,7 +84,7 @@ def _file(name: str, folder: Path) -> _File:
     group, _, rest = name.partition("/")
     if group == "shipped":
         shipped = SHIPPED_BY_KEY[name]
-        return _File(fetched(shipped), shipped.loading)
+        return _File(with_given(shipped, fetched(shipped), folder), shipped.loading)
     if group == "light":
         import onnx.backend.test
 
@@ -118,6 +118,7 @@ def _source(file: _File) -> Any:
     proto = onnx.load(file.path)
     example = file.options.get("example")
     read = read_onnx(proto, "file", file.path.name, chosen, None if example is None else example.shape)
+    proto = read.unfolded or proto
     weights = {tensor.name for tensor in proto.graph.initializer}
     (given,) = (value.name for value in proto.graph.input if value.name not in weights)
     inside = [name for name, tensor in read.tensors.items() if tensor.layer == read.graph.output]
@@ -233,7 +234,9 @@ TABLE = tables.Table(
         "the module that was exported, or of ONNX's reference evaluator on the file, the larger. *autograd*: the same",
         "of `gradient` from the module's own autograd, in double precision; for a file without a module, of its slope",
         "along a random direction, measured by",
-        f"differences of the reference evaluator in double precision (within {DIFFERENCE_BOUND:g}).",
+        f"differences of the reference evaluator in double precision (within {DIFFERENCE_BOUND:g}). The files of",
+        "silero_vad have more inputs than the audio: their first state, zeros, and the sampling rate, 16000, are made",
+        "constants.",
         "",
     ),
 )

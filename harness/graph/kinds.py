@@ -32,6 +32,7 @@ leaky_relu, elu              alpha                                           non
 prelu                        none                                            alpha (channel)
 hard_sigmoid                 alpha, beta: clip(alpha * x + beta, 0, 1)       none
 clip                         low, high                                       none
+sqrt                         none (nan below 0, an infinite slope at 0)      none
 gelu                         approximate ("none" or "tanh")                  none
 softmax                      axis (negative, canonical layout)               none
 max_pool*, average_pool*     pool_size, strides, padding;                    none
@@ -307,6 +308,7 @@ _TABLE = (
     _activation("hard_swish"),
     _activation("hard_sigmoid", rising=True, alpha=1 / 6, beta=0.5),
     _activation("clip", rising=True, low=-1.0, high=1.0),
+    _activation("sqrt", rising=True),
     Kind("prelu", "activation", "no", "same", "each", ("alpha",)),
     Kind("softmax", "activation", "no", "same", "mixed", defaults={"axis": -1}, along="axis"),
     *(_pool(f"average_pool{axes}d", axes, "average", count_include_pad=False) for axes in (1, 2, 3)),

@@ -242,8 +242,9 @@ def _resample(body: Body, layer: Layer) -> None:
 
 
 def _hard_swish(body: Body, layer: Layer) -> None:
+    """By a product with 1/6, as its parts are written once they are read as a scale: the same bits."""
     one = body.constant("one", 1.0, body.dtype)
-    sixth = body("Div", "x0", body.constant("six", 6.0, body.dtype))
+    sixth = body("Mul", "x0", body.constant("sixth", 1 / 6, body.dtype))
     line = body("Add", sixth, body.constant("half", 0.5, body.dtype))
     body("Mul", "x0", body("Clip", line, body.constant("zero", 0.0, body.dtype), one))
 
@@ -431,6 +432,7 @@ _BODIES: dict[str, Callable[[Body, Layer], None]] = {
     "take": _take,
     "resample": _resample,
     "mish": _unary("Mish"),
+    "sqrt": _unary("Sqrt"),
     "hard_swish": _hard_swish,
     "hard_sigmoid": _hard_sigmoid,
     "clip": _clip,

@@ -28,17 +28,26 @@ _DTYPES = {"float": "float32", "double": "float64", "bfloat16": "float32"}
 class OnnxSource:
     """A file as `ported_models.proof.Source`; ``read``: what was read from it.
 
-    Raises ModelSourceError when it is made, where ONNX Runtime cannot run the file.
+    Of a file that branches it is the branches that were chosen which is run and compared; that the file as it is gives
+    the same is checked on every input. Raises ModelSourceError when it is made, where ONNX Runtime cannot run the file.
     """
 
     proto: onnx.ModelProto
     read: ReadFile
     what: str
     _session: Any = field(init=False, repr=False)
+    _whole: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         names = [self.read.output, *([self._before] if self._before else [])]
-        object.__setattr__(self, "_session", _session(_runnable(self.proto, names), self.what))
+        object.__setattr__(self, "_session", _session(_runnable(self._straight, names), self.what))
+        whole = None if self.read.unfolded is None else _session(self.proto, self.what)
+        object.__setattr__(self, "_whole", whole)
+
+    @property
+    def _straight(self) -> onnx.ModelProto:
+        """The file, or what is left of it where branches were chosen."""
+        return self.proto if self.read.unfolded is None else self.read.unfolded
 
     @property
     def graph(self) -> Graph:
@@ -57,7 +66,7 @@ class OnnxSource:
             tensor.layer: name for name, tensor in self.read.tensors.items() if name != self.read.output
         }
         name = inside.get(self.read.graph.output)
-        computed = {output for node in self.proto.graph.node for output in node.output}
+        computed = {output for node in self._straight.graph.node for output in node.output}
         return name if name in computed else None
 
     @property
@@ -93,6 +102,12 @@ class OnnxSource:
 
     def run(self, x: np.ndarray) -> np.ndarray:
         output, *before = self._run(self._session, x)
+        if self._whole is not None:
+            (own,) = self._run(self._whole, x, [self.read.output])
+            if not np.array_equal(own, output, equal_nan=True):
+                raise ModelSourceError(
+                    f"{self.what}: it takes other branches than were chosen; {self.remark(None)}"
+                )
         output = output.transpose(inverse(self._order(self.read.output, output.ndim)))
         if not before or self._before is None:
             return output
@@ -121,7 +136,7 @@ class OnnxSource:
         }
         if not names:
             return {}
-        arrays = self._run(_session(_runnable(self.proto, list(names.values())), self.what), x)
+        arrays = self._run(_session(_runnable(self._straight, list(names.values())), self.what), x)
         return {
             layer: array.transpose(inverse(self.read.tensors[name].order))
             for (layer, name), array in zip(names.items(), arrays, strict=True)
@@ -134,12 +149,12 @@ class OnnxSource:
         tensor = self.read.tensors.get(name)
         return tuple(range(rank)) if tensor is None else tensor.order
 
-    def _run(self, session: Any, x: np.ndarray) -> list[np.ndarray]:
+    def _run(self, session: Any, x: np.ndarray, outputs: list[str] | None = None) -> list[np.ndarray]:
         array = x.transpose(self._order(self._input.name, x.ndim)).astype(self.takes)
         try:
             if not self.read.free:
-                return session.run(None, {self._input.name: array})
-            runs = [session.run(None, {self._input.name: each}) for each in array]
+                return session.run(outputs, {self._input.name: array})
+            runs = [session.run(outputs, {self._input.name: each}) for each in array]
             return [np.stack(parts) for parts in zip(*runs, strict=True)]
         except Exception as error:  # ONNX Runtime's exceptions share no class of their own
             raise ModelSourceError(f"{self.what}: {_first_line(error)}") from None

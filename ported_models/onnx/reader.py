@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx
 from onnx import inliner
@@ -11,6 +11,7 @@ from onnx import inliner
 from harness.errors import HarnessError, ModelSourceError, UnsupportedLayerError
 from harness.graph import Graph
 from ported_models.endings import without_ending
+from ported_models.onnx.branches import without_branches
 from ported_models.onnx.cones import read_cone
 from ported_models.onnx.folding import MOST_NODES, inlined_nodes
 from ported_models.onnx.layout import canonical_order, channels_first_order, features_last
@@ -30,6 +31,7 @@ class ReadFile:
     says was taken off. ``tensors``: by name of a tensor of the file, the layer that gives it and its axes' order.
     ``output``: the name of the output that was read. ``free``: 1 where the file's first axis is no batch, so that one
     run of it is one sample; else 0. ``assumed``: what was taken for granted of its input's axes, as a sentence.
+    ``unfolded``: the file that the tensors are of, where branches of it had to be chosen first; else None.
     """
 
     graph: Graph
@@ -39,6 +41,7 @@ class ReadFile:
     output: str
     free: int = 0
     assumed: str = ""
+    unfolded: onnx.ModelProto | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -95,20 +98,32 @@ def read_onnx(
                 "export the model without functions"
             )
         proto = inliner.inline_local_functions(proto)
+    straight = without_branches(proto, sizes)
+    read = _of_nodes(straight, name, file or name, output, sizes, axes)
+    return read if straight is proto else replace(read, unfolded=straight)
+
+
+def _of_nodes(
+    proto: onnx.ModelProto,
+    name: str,
+    file: str,
+    output: str | int | None,
+    sizes: Sequence[int] | None,
+    axes: Sequence[str] | None,
+) -> ReadFile:
+    """A file of operators alone, without functions, as `read_onnx` says."""
     batched = axes is None or "batch" in axes
     if batched and axes is not None and axes[0] != "batch":
         raise ModelSourceError(
-            f"{file or name}: axes= has the batch at {list(axes).index('batch')}, expected it first"
+            f"{file}: axes= has the batch at {list(axes).index('batch')}, expected it first"
         )
     try:
-        return _foreign(
-            Reading(proto, name, file or name, CHANNELS_FIRST, int(not batched), output, sizes, axes)
-        )
+        return _foreign(Reading(proto, name, file, CHANNELS_FIRST, int(not batched), output, sizes, axes))
     except BatchAxisError as error:
         if axes is not None or not _first_axis_is_fixed(proto):
             raise
         try:
-            return _foreign(Reading(proto, name, file or name, CHANNELS_FIRST, 1, output, sizes))
+            return _foreign(Reading(proto, name, file, CHANNELS_FIRST, 1, output, sizes))
         except HarnessError:
             raise error from None
 

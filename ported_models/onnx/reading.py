@@ -37,7 +37,7 @@ LARGEST_FOLDED, FOLDED_TIMES = 2**28, 4
 AXIS_BLIND = {
     "Abs", "Add", "Cast", "Clip", "Concat", "Div", "Dropout", "Elu", "Erf", "Gelu", "Identity", "LeakyRelu",
     "HardSigmoid", "HardSwish", "LogSoftmax", "Max", "Mish", "Mul", "Neg", "PRelu", "Pad", "Pow", "Relu", "Resize",
-    "Selu", "Sigmoid", "Slice", "Softmax", "Split", "Sub", "Sum", "Swish", "Tanh", "Upsample",
+    "Selu", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt", "Sub", "Sum", "Swish", "Tanh", "Upsample",
 }  # fmt: skip
 
 

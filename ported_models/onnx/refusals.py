@@ -5,17 +5,15 @@ from __future__ import annotations
 from math import prod
 
 import onnx
-from onnx import shape_inference
 
 from harness.errors import UnsupportedLayerError, described
 from ported_models.limits import LARGEST_LAYER
 from ported_models.onnx.layout import canonical_order, channels_first_order
 from ported_models.onnx.reading import Reading, Tensor
+from ported_models.onnx.sizes import inferred_sizes
 
 _NO_LAYER = "the neutral graph has no layer for this operator"
 _CONTROL_FLOW = "it runs a graph of its own, in turns or on a condition, expected one network for every input"
-#: Constants of more numbers are no shapes, which is all that is wanted of them here.
-_LARGEST_SHAPE = 64
 
 
 def no_layer(node: onnx.NodeProto) -> str:
@@ -74,7 +72,7 @@ class Refusals:
 
     def _stand_in(self, node: onnx.NodeProto, output: str) -> None:
         if self._sizes is None:
-            self._sizes = _inferred(self._reading.proto)
+            self._sizes = inferred_sizes(self._reading.proto)
         sizes = self._sizes.get(output, [])
         reading, rank = self._reading, len(sizes)
         if rank < 2 or any(size < 1 for size in sizes[1:]) or prod(sizes[1:]) > LARGEST_LAYER or reading.free:
@@ -89,26 +87,3 @@ class Refusals:
         reading.builder.stand_in(name, canonical[1:])
         self._stand_ins.add(name)
         reading.tensors[output] = Tensor(name, order)
-
-
-def _inferred(proto: onnx.ModelProto) -> dict[str, list[int]]:
-    """By tensor, its sizes as ONNX infers them, 0 for a size that is not known; its large weights are left out."""
-    bare = onnx.ModelProto()
-    bare.CopyFrom(proto)
-    for tensor in bare.graph.initializer:
-        if prod(tensor.dims) > _LARGEST_SHAPE:
-            bare.graph.input.append(
-                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-            )
-    kept = [tensor for tensor in bare.graph.initializer if prod(tensor.dims) <= _LARGEST_SHAPE]
-    del bare.graph.initializer[:]
-    bare.graph.initializer.extend(kept)
-    try:
-        graph = shape_inference.infer_shapes(bare, data_prop=True).graph
-    except Exception:  # it fails in ways of its own on a file that it cannot follow: then nothing is known
-        return {}
-    return {
-        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in (*graph.value_info, *graph.output)
-        if value.type.tensor_type.HasField("shape")
-    }

@@ -126,11 +126,16 @@ def _square(given: Mapping[str, Any], call: Call, shapes: Sequence[Shape]) -> li
     return [Step("multiply", reads=(0, 0))]
 
 
+def _root(given: Mapping[str, Any], call: Call, shapes: Sequence[Shape]) -> list[Step]:
+    return [Step("sqrt")]
+
+
 def _power(given: Mapping[str, Any], call: Call, shapes: Sequence[Shape]) -> list[Step]:
     first, second = _operands(given)
-    if not isinstance(first, Tensor) or isinstance(second, Tensor) or np.any(np.asarray(second) != 2):
-        raise refusal(call, "the power", second, "a tensor to the power of 2")
-    return _square(given, call, shapes)
+    powers = set() if isinstance(second, Tensor) else set(np.asarray(second, np.float64).ravel().tolist())
+    if not isinstance(first, Tensor) or powers not in ({2.0}, {0.5}):
+        raise refusal(call, "the power", second, "a tensor to the power of 2 or 0.5")
+    return _square(given, call, shapes) if powers == {2.0} else _root(given, call, shapes)
 
 
 # -- activations ------------------------------------------------------------------------------------
@@ -349,6 +354,7 @@ _OPERATIONS: dict[str, tuple[tuple[str, ...], Read]] = {
         "Negative": (_ONE, _negative),
         "Square": (_ONE, _square),
         "Power": (_TWO, _power),
+        "Sqrt": (_ONE, _root),
         "Relu": (_ONE, _activation("relu")),
         "Relu6": (_ONE, _activation("relu6")),
         "Sigmoid": (_ONE, _activation("sigmoid")),
@@ -391,6 +397,7 @@ _TENSORFLOW: dict[str, tuple[tuple[str, ...], Read]] = {
     **dict.fromkeys(("math.truediv", "math.divide", "divide"), (("x", "y"), _divide)),
     **dict.fromkeys(("math.negative", "negative"), (_ONE, _negative)),
     **dict.fromkeys(("math.square", "square"), (_ONE, _square)),
+    **dict.fromkeys(("math.sqrt", "sqrt"), (_ONE, _root)),
     "nn.relu": (("features",), _activation("relu")),
     "nn.relu6": (("features",), _activation("relu6")),
     "nn.selu": (("features",), _activation("selu")),

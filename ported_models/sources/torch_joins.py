@@ -37,9 +37,10 @@ def negative(site: Site, input: Value) -> Value:
 
 
 def power(site: Site, input: Any, exponent: Any) -> Value:
-    if not isinstance(input, Value) or exponent != 2:
-        raise site.refuse(f"the exponent {exponent}", "a tensor to the power of 2")
-    return site.add("multiply", [input, input])
+    powers = set() if isinstance(exponent, Value) else set(np.ravel(exponent).tolist())
+    if not isinstance(input, Value) or powers not in ({2}, {0.5}):
+        raise site.refuse(f"the exponent {exponent}", "a tensor to the power of 2 or 0.5")
+    return site.add("multiply", [input, input]) if powers == {2} else site.add("sqrt", input)
 
 
 def divide(site: Site, input: Any, other: Any, rounding_mode: str | None = None) -> Value:

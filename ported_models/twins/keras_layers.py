@@ -136,6 +136,14 @@ class HardSwish(layers.Layer):
 
 
 @register
+class SquareRoot(layers.Layer):
+    """``x ** (1/2)``: nan below 0, an infinite slope at 0."""
+
+    def call(self, inputs: Any) -> Any:
+        return ops.sqrt(inputs)
+
+
+@register
 class Clip(layers.Layer):
     """``min(max(x, low), high)``; at a bound the slope is 1."""
 

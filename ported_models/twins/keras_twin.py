@@ -303,6 +303,7 @@ _LAYERS: dict[str, Callable[[Layer, Options], Any]] = {
     "hard_swish": lambda layer, options: own.HardSwish(**options),
     "hard_sigmoid": lambda layer, options: own.HardSigmoid(**layer.attributes, **options),
     "clip": lambda layer, options: own.Clip(**layer.attributes, **options),
+    "sqrt": lambda layer, options: own.SquareRoot(**options),
     "prelu": lambda layer, options: own.ExactPReLU(
         shared_axes=list(range(1, len(layer.shape))) or None, **options
     ),

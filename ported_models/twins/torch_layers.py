@@ -179,6 +179,13 @@ class ClosedHardtanh(nn.Hardtanh):
         return torch.clamp(x, self.min_val, self.max_val)
 
 
+class SquareRoot(nn.Module):
+    """``x ** (1/2)``: nan below 0, an infinite slope at 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sqrt(x)
+
+
 class SharpSELU(nn.SELU):
     """SELU whose slope at exactly zero is that of the positive side, as in TensorFlow; torch takes the other."""
 

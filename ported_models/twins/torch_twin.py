@@ -326,6 +326,7 @@ _MODULES: dict[str, Build] = {
     "hard_swish": _simple(own.ClosedHardswish),
     "hard_sigmoid": lambda layer, convert: own.ClosedHardsigmoid(**layer.attributes),
     "clip": lambda layer, convert: own.ClosedHardtanh(layer.attributes["low"], layer.attributes["high"]),
+    "sqrt": _simple(own.SquareRoot),
     "prelu": _prelu,
     "softmax": lambda layer, convert: nn.Softmax(_axis(layer)),
     **{f"max_pool{rank}d": _max_pool for rank in (1, 2, 3)},

@@ -162,6 +162,18 @@ def clip_derivative(x: np.ndarray, attributes: Attributes) -> np.ndarray:
     return np.where((x >= attributes["low"]) & (x <= attributes["high"]), 1.0, 0.0)
 
 
+def sqrt(x: np.ndarray, attributes: Attributes) -> np.ndarray:
+    """``x ** (1/2)``, nan below 0"""
+    with np.errstate(invalid="ignore"):
+        return np.sqrt(x)
+
+
+def sqrt_derivative(x: np.ndarray, attributes: Attributes) -> np.ndarray:
+    """``x ** (-1/2) / 2``, infinite at 0"""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 0.5 / np.sqrt(x)
+
+
 def _logistic(x: np.ndarray) -> np.ndarray:
     # exp of a negative number only: it cannot overflow.
     decay = np.exp(-np.abs(x))
@@ -191,4 +203,5 @@ ELEMENTWISE: dict[str, tuple[Elementwise, Elementwise]] = {
     "hard_sigmoid": (hard_sigmoid, hard_sigmoid_derivative),
     "hard_swish": (hard_swish, hard_swish_derivative),
     "clip": (clip, clip_derivative),
+    "sqrt": (sqrt, sqrt_derivative),
 }

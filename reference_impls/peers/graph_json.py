@@ -15,7 +15,7 @@ from harness.graph import Graph, Layer
 #: Kinds that the peers' side builds no Keras 2 layer for: models with one are refused by name.
 NOT_IN_KERAS_2 = (
     *("conv3d", "conv_transpose3d", "max_pool3d", "average_pool3d"),
-    *("mish", "hard_swish", "hard_sigmoid", "clip", "prelu"),
+    *("mish", "hard_swish", "hard_sigmoid", "clip", "sqrt", "prelu"),
     *("group_norm", "lrn", "affine", "pad", "take", "resample"),
     *("lstm", "gru", "simple_rnn", "embedding"),
     *("rms_norm", "matmul", "grid_sample"),

@@ -13,14 +13,14 @@ import pytest
 
 from harness.backends import backend_named
 from harness.errors import UnsupportedMethodError
-from harness.methods import Assignment, Composite, Epsilon, Method, method
+from harness.methods import Assignment, Composite, Epsilon, Gradient, Method, method
 from ported_models import PortedModel
-from tests.models.graphs import single_layer_graph
+from tests.models.graphs import in_domain, single_layer_graph
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
 SIDES = ("oracle", "tensorflow", "torch")
-ACTIVATIONS = ("mish", "hard_swish", "hard_sigmoid", "clip", "prelu")
+ACTIVATIONS = ("mish", "hard_swish", "hard_sigmoid", "clip", "sqrt", "prelu")
 OTHERS = ("group_norm", "lrn", "affine", "pad", "take", "resample", "max_pool3d")
 
 
@@ -28,7 +28,7 @@ def step_of(kind: str, seed: int) -> tuple[PortedModel, Any, tuple[np.ndarray, .
     rng = np.random.default_rng(seed)
     graph = single_layer_graph(kind, rng)
     layer = graph[graph.output]
-    x = tuple(rng.standard_normal((2, *shape)) for shape in layer.input_shapes)
+    x = tuple(in_domain(kind, rng.standard_normal((2, *shape))) for shape in layer.input_shapes)
     return PortedModel.from_graph(graph), layer, x, rng.standard_normal((2, *layer.shape))
 
 
@@ -59,7 +59,7 @@ def test_lrp_of_a_kind_without_a_rule_is_its_gradient(kind: str) -> None:
 @pytest.mark.parametrize("kind", [*ACTIVATIONS, *OTHERS])
 def test_a_rule_for_kernels_is_refused_there_by_name(kind: str, side: str) -> None:
     model, layer, x, relevance = step_of(kind, 0)
-    chosen = Method("chosen", Composite((Assignment(Epsilon(0.25)),)))
+    chosen = Method("chosen", Composite((Assignment(Epsilon(0.25), kinds=(kind,)), Assignment(Gradient()))))
     with pytest.raises(UnsupportedMethodError, match=rf"layer 'layer' \({kind}") as caught:
         backend_named(side).prepare(model, "float64").step(layer, x, relevance, chosen)
     assert "\n" not in str(caught.value)

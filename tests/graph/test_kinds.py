@@ -9,7 +9,7 @@ import pytest
 
 from harness.graph import KINDS, SUM_KINDS, Layer
 from reference_impls.oracle.forward import apply
-from tests.models.graphs import LAYER_KINDS, single_layer_graph
+from tests.models.graphs import LAYER_KINDS, in_domain, single_layer_graph
 
 pytestmark = pytest.mark.parametrize("kind", LAYER_KINDS)
 SEEDS = range(4)
@@ -20,7 +20,8 @@ def drawn(kind: str, seed: int) -> tuple[Layer, tuple[np.ndarray, ...], np.rando
     rng = np.random.default_rng(seed)
     layer = single_layer_graph(kind, rng)["layer"]
     layer = replace(layer, weights={name: array.astype(np.float64) for name, array in layer.weights.items()})
-    return layer, tuple(rng.standard_normal((2, *shape)) for shape in layer.input_shapes), rng
+    inputs = (in_domain(kind, rng.standard_normal((2, *shape))) for shape in layer.input_shapes)
+    return layer, tuple(inputs), rng
 
 
 def is_affine(layer: Layer, one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> bool:
@@ -115,8 +116,8 @@ def test_rising(kind: str, seed: int) -> None:
     if KINDS[kind].weights:
         assert not KINDS[kind].rising  # alpha may be below zero
         return
-    x = np.linspace(-8, 8, 1001)
-    values = apply(replace(layer, input_shapes=((1001,),), shape=(1001,)), (x[None],))[0]
+    x = np.unique(in_domain(kind, np.linspace(-8, 8, 1001)))
+    values = apply(replace(layer, input_shapes=(x.shape,), shape=x.shape), (x[None],))[0]
     assert KINDS[kind].rising == bool((np.diff(values) >= 0).all())
 
 

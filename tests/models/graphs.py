@@ -42,6 +42,11 @@ def random_input(graph: Graph, rng: np.random.Generator, batch: int = 2) -> np.n
     return rng.standard_normal((batch, *graph.input.shape))
 
 
+def in_domain(kind: str, x: np.ndarray) -> np.ndarray:
+    """``x``, or of it what a layer of ``kind`` takes to numbers: a square root takes magnitudes."""
+    return np.abs(x) if kind == "sqrt" else x
+
+
 @st.composite
 def layers(draw: st.DrawFn, kinds: Sequence[str] = LAYER_KINDS) -> Graph:
     """One-layer graphs of the given kinds."""
@@ -87,6 +92,8 @@ def _single(kind: str, pick: Pick, rng: np.random.Generator) -> Graph:
             b.add("permute", "columns", attributes={"dims": (*range(1, space), space + 1, space)})
         b.add(kind, "layer", ["input", b.last], {"transposed": transposed})
     else:
+        if kind == "sqrt":
+            b.add("sigmoid", "positive")
         attributes, weights = _attributes(kind, shape, pick), {}
         if kind in _WEIGHTS:
             weights = _WEIGHTS[kind](shape, attributes, pick, rng)

@@ -149,7 +149,7 @@ _NONLINEAR: dict[str, Callable[[Layer, np.ndarray, np.ndarray], np.ndarray]] = {
     **dict.fromkeys(("elu", "selu", "sigmoid", "tanh", "swish", "gelu", "mish"), _smooth),
     "softmax": _softmax,
     "batch_norm": _batch_norm,
-    **dict.fromkeys(("hard_swish", "hard_sigmoid"), _smooth),
+    **dict.fromkeys(("hard_swish", "hard_sigmoid", "sqrt"), _smooth),
     **dict.fromkeys(("lrn",), _power),
     "layer_norm": _layer_norm,
     "group_norm": _group_norm,

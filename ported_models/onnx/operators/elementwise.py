@@ -154,6 +154,22 @@ def _product(reading: Reading, node: onnx.NodeProto) -> None:
         _merge(reading, node, "multiply")
 
 
+def _power(reading: Reading, node: onnx.NodeProto) -> None:
+    """The square is a product of the tensor with itself; the power of one half a square root."""
+    exponent, x = reading.constant(node, 1, "exponent"), reading.tensor(node, anywhere=True)
+    if exponent is None or exponent.size != 1 or exponent.ndim > len(x.groups) - reading.free:
+        reading.unsupported(node, "it has no exponent, or more than one")
+    power = float(exponent.reshape(()))
+    if power == 2.0:
+        reading.emit(node, "multiply", [x, x])
+    elif power == 0.5:
+        reading.emit(node, "sqrt", [x])
+    elif power == 1.0:
+        reading.rename(node, x)
+    else:
+        reading.unsupported(node, f"its exponent is {power:g}, expected 2, 1 or 0.5")
+
+
 def _difference(reading: Reading, node: onnx.NodeProto) -> None:
     if any(name in reading.constants for name in node.input):
         _affine(reading, node)
@@ -269,6 +285,8 @@ OPERATORS = {
     "HardSigmoid": _function("hard_sigmoid", alpha=0.2, beta=0.5),
     "HardSwish": _function("hard_swish"),
     "Mish": _function("mish"),
+    "Sqrt": _function("sqrt"),
+    "Pow": _power,
     "Selu": _selu,
     "Gelu": _gelu,
     "Swish": _swish,

@@ -266,14 +266,29 @@ def _reduce(pool: str | None, mean: bool, share: bool = True) -> Callable[[Readi
             reading.unsupported(node, f"it reduces the axes {tuple(given)}, expected all spatial ones")
         sizes = reading.sizes(x)
         for place in places:
-            each = 1 / sizes[place] if share else 1.0
-            x = along(reading, node, x, place, np.full((1, sizes[place]), each, np.float32))
+            if sizes[place] > 1:
+                each = 1 / sizes[place] if share else 1.0
+                x = along(reading, node, x, place, np.full((1, sizes[place]), each, np.float32))
         reading.rename(node, x)
-        if not keepdims:
+        if not keepdims and len(places) == x.rank - 1 and _puts_one_axis_back(reading, node):
+            # Nothing but the batch is left, to which the next node gives an axis: the one that is left here.
+            (reader,) = reading.readers(node.output[0])
+            regroup(reading, reader, x, (1,))
+            reading.done.add(reader.output[0])
+        elif not keepdims:
             kept = tuple(size for place, size in enumerate(sizes) if place > 0 and place not in places)
             regroup(reading, node, x, kept)
 
     return read
+
+
+def _puts_one_axis_back(reading: Reading, node: onnx.NodeProto) -> bool:
+    """Whether what is left of ``node`` is read by one Unsqueeze that gives it an axis behind the batch."""
+    reader = reading.only_reader(node.output[0])
+    if reader is None or reader.op_type != "Unsqueeze":
+        return False
+    listed = reading.constants.get(reader.input[1]) if len(reader.input) > 1 else attribute(reader, "axes")
+    return listed is not None and list(listed) in ([1], [-1])
 
 
 OPERATORS = {

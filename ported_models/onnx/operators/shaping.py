@@ -92,6 +92,18 @@ def _around_the_batch(reading: Reading, node: onnx.NodeProto, x: Tensor, shape: 
     ((place, outer, inner),) = found
     before = (*shape[:place], *((outer,) if outer > 1 else ()))
     after = (*((inner,) if inner > 1 else ()), *shape[place + 1 :])
+    _beside_the_batch(reading, node, x, before, after, (int(outer > 1), int(inner > 1)))
+
+
+def _beside_the_batch(
+    reading: Reading,
+    node: onnx.NodeProto,
+    x: Tensor,
+    before: tuple[int, ...],
+    after: tuple[int, ...],
+    beside: tuple[int, int] = (0, 0),
+) -> None:
+    """The values of ``x`` with axes of these sizes before and behind the batch; ``beside`` as `Tensor` has it."""
     target = (*before, *after)
     x = reading.arranged(node, x, features_last(x.order))
     order = (*range(1, len(before) + 1), 0, *range(len(before) + 1, len(target) + 1))
@@ -104,31 +116,50 @@ def _around_the_batch(reading: Reading, node: onnx.NodeProto, x: Tensor, shape: 
         y = reading.emit(node, "flatten", [x], {"order": "channels_last"}, order=(0, 1))
     else:
         y = reading.emit(node, "reshape", [x], {"target": target}, order=canonical_order(len(target) + 1))
-    reading.rename(node, Tensor(y.layer, order, (int(outer > 1), int(inner > 1))))
+    reading.rename(node, Tensor(y.layer, order, beside))
 
 
 def _squeeze(reading: Reading, node: onnx.NodeProto) -> None:
     x = reading.tensor(node, anywhere=True)
     sizes = reading.own_sizes(x)
-    axes = _axes(reading, node)
-    batch = None if reading.free else x.groups.index(next(g for g in x.groups if x.order.index(0) in g))
+    axes, batch = _axes(reading, node), _batch_place(reading, x)
     if axes is None:
         gone = {place for place, size in enumerate(sizes) if size == 1 and place != batch}
     else:
         gone = {int(axis) % len(sizes) for axis in axes}
     if batch in gone:
         reading.mixes_batch(node, "it removes the batch axis")
-    reshaped(reading, node, x, tuple(size for place, size in enumerate(sizes) if place not in gone))
+    _with_the_batch(reading, node, x, [place for place in range(len(sizes)) if place not in gone])
 
 
 def _unsqueeze(reading: Reading, node: onnx.NodeProto) -> None:
     x = reading.tensor(node, anywhere=True)
-    sizes = list(reading.own_sizes(x))
     axes = _axes(reading, node) or []
-    rank = len(sizes) + len(axes)
+    places: list[int | None] = list(range(len(reading.own_sizes(x))))
+    rank = len(places) + len(axes)
     for place in sorted(int(axis) % rank for axis in axes):
-        sizes.insert(place, 1)
-    reshaped(reading, node, x, tuple(sizes))
+        places.insert(place, None)
+    _with_the_batch(reading, node, x, places)
+
+
+def _batch_place(reading: Reading, x: Tensor) -> int | None:
+    """The file's axis that holds the batch; None where none does."""
+    place = x.order.index(0)
+    return None if reading.free else next(axis for axis, group in enumerate(x.groups) if place in group)
+
+
+def _with_the_batch(reading: Reading, node: onnx.NodeProto, x: Tensor, places: Sequence[int | None]) -> None:
+    """The axes of ``x`` at ``places``, new ones of length 1 for None: the batch goes where its axis does.
+
+    Other than by the sizes alone, that is told also for a batch of one.
+    """
+    sizes, batch = reading.own_sizes(x), _batch_place(reading, x)
+    shape = tuple(1 if place is None else sizes[place] for place in places)
+    if batch is None or x.beside != (0, 0) or (x.batch_first and places[0] == batch):
+        reshaped(reading, node, x, shape)
+        return
+    there = list(places).index(batch)
+    _beside_the_batch(reading, node, x, shape[:there], shape[there + 1 :])
 
 
 def _axes(reading: Reading, node: onnx.NodeProto) -> list[int] | None:
