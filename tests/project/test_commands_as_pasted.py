@@ -78,6 +78,7 @@ FINDS = {
     "worklist reports/runs/quick-tensorflow-zennit",
     "diagnose digits-cnn lrp.w_square --candidate zennit",
     "diagnose digits-cnn lrp.epsilon --candidate NAME",
+    "diagnose digits-cnn lrp.epsilon --candidate zennit",
     "run --suite quick --method 'lrp.epsilon*' --candidate NAME",
     "report FOLDER",
 }
@@ -172,6 +173,21 @@ def test_a_command_does_what_its_page_says(line: str, tmp_path: Path) -> None:
     assert done.returncode == (1 if line in FINDS else 0), said
     assert "Traceback" not in said
     assert done.stdout.strip(), said
+
+
+@pytest.mark.nightly
+def test_the_readme_shows_what_its_first_command_prints(tmp_path: Path) -> None:
+    """Word for word; figures of rounding are those of the machine that wrote the page."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    line, shown = re.findall(
+        r"^```\nxai-harness (.*)\n```\n\n```text\n(.*?)^```", text, re.DOTALL | re.MULTILINE
+    )[0]
+    command = [sys.executable, "-m", "harness.cli", *shlex.split(line)]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=900
+    )
+    rounding = r"\d\.\de-1\d|0\.0e\+00"
+    assert re.sub(rounding, "...", done.stdout).split() == re.sub(rounding, "...", shown).split()
 
 
 def test_what_is_not_run_stands_on_a_page_and_the_quick_ones_are_run() -> None:
