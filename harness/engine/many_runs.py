@@ -220,15 +220,13 @@ def _joined(
             if one is None and other is None:
                 break
             walk = None if one is None else one.walk_back
-            shown = None if other is None else dict(other.activations)
-            del other
             activations = None
             if not why:
                 try:
-                    activations = _shown(joined, count, one, shown, bound, pool)
+                    activations = _shown(joined, count, one, other, bound, pool)
                 except _Apart as apart:
                     why = str(apart)
-            del one, shown  # the activations are copies
+            del one, other  # the walk back needs no activations of the reference's own
             if activations is not None and walk is not None:
                 _add(joined, count, walk(activations), pool)
             count += 1
@@ -254,36 +252,36 @@ def _shown(
     joined: JoinedRuns,
     run: int,
     one: OneRun | None,
-    of_other: dict[str, np.ndarray] | None,
+    other: OneRun | None,
     bound: NoiseFloor,
     pool: ThreadPoolExecutor,
 ) -> dict[str, np.ndarray]:
-    """Copies of the candidate's activations, which are the reference's to within rounding. Raises _Apart.
+    """The candidate's activations, which are the reference's to within rounding. Raises _Apart.
 
-    What was copied is taken out of ``of_other``.
+    Views that nobody can write through: the candidate changes them in its next run at the earliest.
     """
-    if one is None or of_other is None or run >= joined.count:
+    if one is None or other is None or run >= joined.count:
         raise _Apart(f"one side makes {run} runs, expected {joined.count} of both")
     if one.walk_back is None:
         raise _Apart("the reference runs no single steps")
-    of_one = one.activations
+    of_one, of_other = one.activations, other.activations
     for name in of_one:
         if name not in of_other:
             raise _Apart(f"the candidate shows no activation of {name!r} in its runs")
 
-    def beside(name: str) -> tuple[np.ndarray, float]:
-        shown = np.array(of_other.pop(name), order="C", copy=True)
-        same_shape = shown.shape == of_one[name].shape
-        return shown, relative_l2(of_one[name], shown) if same_shape else float("inf")
+    def beside(name: str) -> float:
+        same_shape = of_other[name].shape == of_one[name].shape
+        return relative_l2(of_one[name], of_other[name]) if same_shape else float("inf")
 
     activations = {}
-    for name, (values, apart) in zip(of_one, pool.map(beside, of_one), strict=True):
+    for name, apart in zip(of_one, pool.map(beside, of_one), strict=True):
         if not apart <= MULTIPLE * bound.of_activation(name):
             raise _Apart(
                 f"in run {run + 1} of {joined.count} the activations of {name!r} are {apart:.1e} apart, more than ten "
                 "times what the order of summation explains"
             )
-        activations[name] = values
+        activations[name] = of_other[name].view()
+        activations[name].setflags(write=False)
     return activations
 
 

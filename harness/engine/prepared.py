@@ -89,6 +89,7 @@ class PreparedModels:
             forgets = capability(ready.prepared, "forgets")
             if forgets is not None:
                 forgets.forget()
+        trim()
 
     def models(self) -> list[Model]:
         """Those that something is prepared for, the last used last."""

@@ -108,14 +108,14 @@ def test_a_run_that_was_handed_out_is_held_by_nobody_else(model, side) -> None:
     case = fresh.resolved(case_of(model, short("vargrad")), side)
     runs = runs_on_copies(fresh.prepared(model, side, "float32"), case)
     gc.collect()
-    before = sum(isinstance(each, Forward) for each in gc.get_objects())
+    before = sum(type(each) is Forward for each in gc.get_objects())
     one = next(runs)
     arrays = [weakref.ref(array) for array in one.activations.values()]
     assert len(arrays) == len(model.graph.layers)
     del one
     gc.collect()
     assert not any(array() is not None for array in arrays)
-    assert sum(isinstance(each, Forward) for each in gc.get_objects()) <= before
+    assert sum(type(each) is Forward for each in gc.get_objects()) <= before
     assert len(list(runs)) == 3
 
 
