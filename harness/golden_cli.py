@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,7 @@ from harness.golden_options import (
     RootFolder,
     Suite,
     is_wanted,
+    selection,
 )
 from harness.golden_verify_cli import verify_command
 from harness.model_options import ModelKeras, Models, ModelTorch, sources
@@ -61,6 +62,7 @@ def record_command(
     ] = False,
     root: RootFolder = GOLDEN_ROOT,
     input_file: Input = None,
+    target: Annotated[int | None, typer.Option(help="Class to explain; left out, the largest logit.")] = None,
     in_process: InProcess = False,
     timeout: Timeout = None,
     as_json: AsJson = False,
@@ -106,7 +108,7 @@ def record_command(
             for each, name in product(dtypes, (one.name for one in ordered)):
                 try:
                     (done,) = record(
-                        root, model, x, input_name, [name], backend, each, form, reason, facts, keep
+                        root, model, x, input_name, [name], backend, each, form, reason, facts, keep, target
                     )
                 except HarnessError as error:
                     counts["failed"] += 1
@@ -166,6 +168,8 @@ def _show_recorded(rows: Sequence[Mapping[str, str]], counts: Counter[str], as_j
 def list_command(
     models: Models = None,
     methods: Methods = None,
+    model_keras: ModelKeras = None,
+    suite: Suite = None,
     dtype: Dtypes = None,
     root: RootFolder = GOLDEN_ROOT,
     as_json: AsJson = False,
@@ -175,9 +179,10 @@ def list_command(
     from harness.terminal import print_json, print_table
 
     inspected = inspect(root)
+    of_models, patterns = selection(models, model_keras, methods, suite)
     rows = []
     for name, entry in sorted(inspected.entries.items()):
-        if is_wanted(name, models or (), methods or (), dtype):
+        if is_wanted(name, of_models, patterns, dtype):
             sizes = [inspected.manifest.files[entry[key]]["size"] for key in ("file", "shared")]
             rows.append(
                 {"golden": name, "kB": round(sizes[0] / 1e3, 1), "shared kB": round(sizes[1] / 1e3, 1)}
@@ -261,6 +266,9 @@ def diff_command(
 def prune_command(
     models: Models = None,
     methods: Methods = None,
+    model_keras: ModelKeras = None,
+    model_torch: ModelTorch = None,
+    suite: Suite = None,
     dtype: Dtypes = None,
     stale: Annotated[
         bool, typer.Option("--stale", help="Of these, those whose model or method is another now.")
@@ -271,21 +279,21 @@ def prune_command(
     as_json: AsJson = False,
 ) -> None:
     """Remove what interrupted recordings left; with a selection, those goldens too (--reason says why)."""
+    from harness.golden import Models as Loaded
     from harness.golden import inspect, locked, read_manifest, remove, tidy
     from harness.golden.regression import stale_entries
     from harness.terminal import print_json
 
     inspected = inspect(root)
-    wanted = [
-        name for name in inspected.manifest.entries if is_wanted(name, models or (), methods or (), dtype)
-    ]
+    of_models, patterns = selection(models, model_keras, methods, suite)
+    wanted = [name for name in inspected.manifest.entries if is_wanted(name, of_models, patterns, dtype)]
     gone: list[str] = []
     if stale:
-        gone = stale_entries(inspected, _loaded(models), wanted)
+        gone = stale_entries(inspected, Loaded(tuple(sources(models, model_keras, model_torch))), wanted)
     elif missing:
         lost = {each.name for each in inspected.problems if each.kind == "missing"}
         gone = [name for name in wanted if name in lost]
-    elif models or methods or dtype:
+    elif of_models or patterns or dtype:
         gone = wanted
     if gone:
         remove(root, gone, reason)
@@ -308,9 +316,3 @@ def golden_named(root: Path, name: str) -> Golden:
     if name not in manifest.entries:
         raise UnknownNameError("golden", name, manifest.entries, "See: xai-harness golden list")
     return load_entry(root, name, manifest.entries[name], manifest.files)
-
-
-def _loaded(models: Sequence[str] | None) -> Any:
-    from harness.golden import Models as Loaded
-
-    return Loaded(tuple(sources(models, None, None)))

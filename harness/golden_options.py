@@ -27,6 +27,17 @@ Input = Annotated[
 GOLDEN_ROOT = Path("golden")
 
 
+def selection(
+    models: Sequence[str] | None, keras: str | None, methods: Sequence[str] | None, suite: str | None
+) -> tuple[list[str], list[str]]:
+    """The models and methods that were named, else those of the suite, else none, which stands for all."""
+    from harness.runner import suite_named
+
+    chosen = suite_named(suite) if suite else None
+    names = [*(models or ()), *([keras] if keras else ())]
+    return names or list(chosen.models if chosen else ()), list(methods or (chosen.methods if chosen else ()))
+
+
 def is_wanted(name: str, models: Sequence[str], methods: Sequence[str], dtypes: Sequence[str] | None) -> bool:
     from harness.golden import is_selected
 

@@ -10,7 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from harness.executor_options import Jobs, On, TaskTimeout, executor_of
-from harness.golden_options import GOLDEN_ROOT, AsJson, Dtypes, Methods, RootFolder, Suite, is_wanted
+from harness.golden_options import (
+    GOLDEN_ROOT,
+    AsJson,
+    Dtypes,
+    Methods,
+    RootFolder,
+    Suite,
+    is_wanted,
+    selection,
+)
 from harness.model_options import ModelKeras, Models, ModelTorch, sources
 from harness.naming import printable
 from harness.sides import InProcess, Sides, Timeout
@@ -62,7 +71,7 @@ def verify_command(
     from harness.runner import environment
     from harness.terminal import Watch, print_json
 
-    wanted, patterns = _selection(models, model_keras, methods, suite)
+    wanted, patterns = selection(models, model_keras, methods, suite)
     inspected = inspect(root)
     names = [name for name in inspected.manifest.entries if is_wanted(name, wanted, patterns, dtype)]
     if not names and not inspected.problems:
@@ -150,16 +159,6 @@ def verify_command(
         print(printable(counted(rows)))
         print(printable(f"{passed} of {len(rows)} goldens hold. Report: {page}"))
     raise typer.Exit(0 if passed == len(rows) else 1)
-
-
-def _selection(
-    models: list[str] | None, keras: str | None, methods: list[str] | None, suite: str | None
-) -> tuple[list[str], list[str]]:
-    from harness.runner import suite_named
-
-    chosen = suite_named(suite) if suite else None
-    names = [*(models or ()), *([keras] if keras else ())]
-    return names or list(chosen.models if chosen else ()), methods or list(chosen.methods if chosen else ())
 
 
 def _verify_again(root: Path) -> Callable[[Mapping[Any, Any]], list[str]]:

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -51,8 +50,8 @@ from harness.trace import LayerTrace, Trace
 
 log = logging.getLogger(__name__)
 
-#: The most bytes of a copy with moved weights that is kept for the next case, but where copies are asked for.
-KEPT_MOVED = 2**26
+#: The most bytes of a copy with moved weights that is kept for the next case; and where copies are asked for.
+KEPT_MOVED, KEPT_IF_ASKED = 2**26, 2**29
 #: Logits do not depend on the method.
 _ANY = Method("gradient", GRADIENT)
 
@@ -83,7 +82,7 @@ class Engine:
         self.in_step: dict[str, Any] = {}
         #: Models with weights moved by rounding, and the generator that goes on to move their inputs; of one model.
         self._moved: OrderedDict[tuple[int, int, str], tuple[Model, Model, Mapping[str, Any]]] = OrderedDict()
-        self._kept_moved: float = KEPT_MOVED
+        self._kept_moved = KEPT_MOVED
 
     def prepared(self, model: Model, backend: Backend, dtype: str, device: str = "cpu") -> Prepared:
         """``backend`` prepared for ``model``; what is kept of it, and how long: `harness.engine.prepared`.
@@ -210,12 +209,12 @@ class Engine:
 
     @contextmanager
     def copies_kept(self) -> Iterator[None]:
-        """While the block runs, copies with moved weights are kept for the next case, whatever they take.
+        """While the block runs, copies with moved weights are kept for the next case, up to KEPT_IF_ASKED each.
 
         For many cases on one large network that each measure a floor: four networks are in memory, and each computes
         its forward pass once.
         """
-        self._kept_moved = inf
+        self._kept_moved = KEPT_IF_ASKED
         try:
             yield
         finally:

@@ -75,11 +75,13 @@ def record(
     reason: str = "",
     facts: dict[str, Any] | None = None,
     keep: bool = False,
+    target: int | None = None,
 ) -> Iterator[Recorded]:
     """Explain ``x`` by every method through ``reference`` and store each run with its floor; yields as it goes.
 
     ``facts``: where the model comes from (`harness.model_sources.Source.facts`); ``form`` and ``reason`` as for
     `save_golden`, which also says what is raised. ``keep``: a golden that is there is left as it is, not computed.
+    ``target``: the class to explain; None for that of the largest logit.
     """
     model, backend = as_model(source), backend_named(reference)
     versions = {key: str(value) for key, value in backend.version().items()}
@@ -89,7 +91,7 @@ def record(
         if there is not None:
             yield Recorded(name, there, "kept")
             continue
-        case = Case.checked(model, x, method(name), None, dtype)
+        case = Case.checked(model, x, method(name), target, dtype)
         trace = engine().run(case, backend)
         floor = floor_of(engine(), trace)
         path, status = save_golden(root, trace, floor, case.x, provenance, form, reason)

@@ -65,6 +65,29 @@ def test_a_golden_of_a_torch_file_is_recorded_and_verified_and_is_not_run_unaske
     assert (source["kind"], source["file"], source["object"]) == ("torch", "tiny.py", "build")
 
 
+@pytest.mark.torch
+def test_goldens_are_of_the_class_that_is_asked_for_and_selected_as_in_a_run(call, tmp_path) -> None:
+    (tmp_path / "tiny.py").write_text(TINY)
+    np.save(tmp_path / "x.npy", np.array([[0.5, -1.0, 2.0]], np.float32))
+    common = ("--model", "tiny.py:build", "--input", "x.npy", "--reference", "oracle", "--root", "golden")
+    for target in (0, 1):
+        name = ("gradient", "lrp.z")[target]
+        status, _, err = call("golden", "record", *common, "--method", name, "--target", str(target))
+        assert status == 0, err
+        _, out, _ = call("golden", "show", f"build/{name}.float64", "--root", "golden", "--json")
+        assert json.loads(out)["target"] == [target]
+    status, out, err = call("golden", "record", *common, "--method", "gradient", "--target", "7")
+    assert status != 0 and "7" in out + err
+    assert call("golden", "list", "--root", "golden", "--suite", "quick", "--json")[1].count("float64") == 0
+    _, out, _ = call("golden", "prune", "--root", "golden", "--suite", "quick", "--reason", "none is of it")
+    assert out.startswith("0 goldens")
+    _, out, _ = call("golden", "list", "--root", "golden", "--model", "tiny.py:build", "--json")
+    assert [row["golden"] for row in json.loads(out)["goldens"]] == [
+        "build/gradient.float64",
+        "build/lrp.z.float64",
+    ]
+
+
 @pytest.mark.nightly
 @pytest.mark.tensorflow
 def test_a_golden_of_a_keras_file_is_recorded_and_verified_and_its_file_is_found_again(

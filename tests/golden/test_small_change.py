@@ -75,6 +75,16 @@ def test_of_two_layers_that_read_one_the_changed_one_is_named() -> None:
     assert result.red == dict.fromkeys(result.affected, "conv2d_5")
 
 
+@pytest.mark.nightly
+def test_on_a_large_network_the_layer_is_named_from_sketches_alone() -> None:
+    methods = ("lrp.epsilon", "lrp.epsilon-epsilon_0.25", "lrp.z_plus", "lrp.sequential_preset_a")
+    names = [f"vgg16-mri/{name}.float64" for name in methods]
+    result = seen(ROOT, names, "block4_conv2", "Epsilon")
+    assert result.affected == {names[0], names[1]}
+    assert result.hidden == frozenset()
+    assert result.red == dict.fromkeys(result.affected, "block4_conv2")
+
+
 def main(arguments: Sequence[str]) -> int:
     model, layer, rule, *root = arguments
     folder = Path(root[0]) if root else ROOT
