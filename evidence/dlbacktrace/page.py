@@ -75,13 +75,14 @@ Whole networks, one sample; the layers that are bit for bit the same or no furth
 _SPEED = """
 ## Speed
 
-`vgg19-cifar10`, the versions of the package against the port: the same operands of each layer, in turn. `original` takes
-one sample after the other, on one thread. `bound`: each layer applied once, for its denominators, and its transpose once,
-for the way back, by torch itself with the weights as they are: `2 * multiplications` that no port can do without, and no
-sizes made of the weights, no quotients. `at most` is therefore `package / bound`, the factor that no port in torch can
-exceed on this machine; `multiplications` are those of one application, and `G/s` is `2 * multiplications / bound`.
-`python -m benchmarks.backtrace --samples 8 --out reports/dlbacktrace-speed.csv` measures a row; `--device cuda` puts the
-port on a GPU, of which none was there.
+`vgg19-cifar10`, the versions of the package against the port: the same operands of each layer, in turn. `original`
+takes one sample after the other, on one thread. `bound`: each layer applied once, for its denominators, and its
+transpose once, for the way back, by torch itself with the weights as they are: `2 * multiplications` that no port can
+do without, and no sizes made of the weights, no quotients. `at most` is `package / bound`, the factor that no port in
+torch can exceed on this machine; `multiplications` are those of one application, and `G/s` is
+`2 * multiplications / bound`, in 1e9 a second.
+`python -m benchmarks.backtrace --samples 8 --out reports/dlbacktrace-speed.csv` measures a row; `--device cuda` puts
+the port on a GPU, of which none was there.
 """
 
 
