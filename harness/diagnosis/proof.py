@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.comparison.floor import moved_one_ulp, unit_roundoff
+from harness.comparison.floor import MULTIPLE, moved_one_ulp, unit_roundoff
 from harness.diagnosis.case import Case
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.joined import joined_of, points_of, procedure_of, single_run
 from harness.diagnosis.measure import MOVES, apart, explained, summation_floor
 from harness.diagnosis.precision import UNIT_OF
+from harness.diagnosis.search import MOST
 from harness.diagnosis.walk import Causes, Walk, activations_of, finished
 from harness.engine import engine
 from harness.errors import HarnessError
@@ -111,11 +112,15 @@ def _floor(case: Case, causes: Causes, attribution: np.ndarray, left: float, run
 def _movements(
     case: Case, causes: Causes, attribution: np.ndarray, run: _Run, ratio: float
 ) -> Iterator[float]:
-    """How far the result moves under rounding, one measurement after the other."""
+    """How far the result moves under rounding, one measurement after the other.
+
+    A run that equal entries, or a cause, leave to chance moves by itself as far as anything that was done wrong: more
+    than `MOST` it explains of nothing.
+    """
     for seed in range(MOVES):
         x = moved_one_ulp(np.asarray(case.x), np.random.default_rng(seed))
         other, _ = run(case, causes, x, False)
-        yield apart((attribution,), (other,))
+        yield min(apart((attribution,), (other,)), MOST / MULTIPLE)
         if seed == 0:
             yield case.attribution_floor * max(1.0, ratio)
 

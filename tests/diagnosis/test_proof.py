@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import harness
 from harness.diagnosis.case import Case
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.precision import rounded_to
-from harness.diagnosis.proof import proved, simplest
+from harness.diagnosis.proof import Proof, _floor, proved, simplest
 from harness.diagnosis.search import Hypothesis
 from harness.diagnosis.walk import Causes
 from harness.engine import engine
@@ -195,3 +196,16 @@ def test_rounding_to_a_format_is_to_the_nearest_and_ties_to_even() -> None:
     expected = np.array([1.0, 1 + 2.0**-6, 1 + 2.0**-7, -3.0])
     np.testing.assert_array_equal(rounded_to("bfloat16", values), expected)
     assert rounded_to("float32", np.array([1 + 2.0**-30]))[0] == 1.0
+
+
+def test_a_run_that_rounding_alone_turns_about_proves_nothing() -> None:
+    """Equal entries of a pool: rounding chooses another one, and the attribution is another. It explains 1 %, no more."""
+    x = np.ones((1, 2))
+
+    def run(case: Case, causes: Causes, at: np.ndarray, layers: bool) -> tuple[np.ndarray, bool]:
+        return (np.array([[1.0, 0.0]]) if np.array_equal(at, x) else np.array([[0.0, 1.0]])), False
+
+    case = cast(Case, SimpleNamespace(x=x, dtype="float64", terms=1, attribution_floor=1e-15))
+    for left, closes in ((0.5, False), (0.02, False), (0.009, True)):
+        floor = _floor(case, Causes(()), np.array([[1.0, 0.0]]), left, run)
+        assert Proof(left, floor).closes is closes
