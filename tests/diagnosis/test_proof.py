@@ -199,7 +199,7 @@ def test_rounding_to_a_format_is_to_the_nearest_and_ties_to_even() -> None:
 
 
 def test_a_run_that_rounding_alone_turns_about_proves_nothing() -> None:
-    """Equal entries of a pool: rounding chooses another one, and the attribution is another. It explains 1 %, no more."""
+    """Of equal entries of a pool rounding chooses another one, and the attribution is another: that explains 1 %."""
     x = np.ones((1, 2))
 
     def run(case: Case, causes: Causes, at: np.ndarray, layers: bool) -> tuple[np.ndarray, bool]:
