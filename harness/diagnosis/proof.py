@@ -114,8 +114,8 @@ def _movements(
 ) -> Iterator[float]:
     """How far the result moves under rounding, one measurement after the other.
 
-    A run that equal entries, or a cause, leave to chance moves by itself as far as anything that was done wrong: more
-    than `MOST` it explains of nothing.
+    Where a pool has equal entries, or a cause leaves a denominator without a stabiliser, rounding alone may turn a run
+    into another one. Such a movement explains a difference of `MOST` at most.
     """
     for seed in range(MOVES):
         x = moved_one_ulp(np.asarray(case.x), np.random.default_rng(seed))
