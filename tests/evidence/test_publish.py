@@ -71,7 +71,10 @@ def test_a_part_that_was_not_run_says_so_and_one_that_is_damaged_keeps_its_page(
     assert problem.startswith("Planted bugs: mutants.json cannot be read (JSONDecodeError")
     assert (tmp_path / "mutants.md").read_text() == "the page of before"
     index = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "1 of 1 cases pass on 1 networks, torch against tensorflow: 1 equivalent." in index
+    assert (
+        "1 of 1 cases pass on 1 networks, candidate torch against reference tensorflow: 1 equivalent."
+        in index
+    )
     assert (
         "**Not run yet** (certification.csv, certification.json is not there). `make scores` runs it."
         in index
