@@ -71,6 +71,12 @@ def test_every_command_of_a_page_is_one(page: Path) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def environments(name: str) -> list[tuple[str, str]]:
+    """The environments that a section of tox.ini is about, each in two parts: one, or each of those in braces."""
+    before, brace, listed = name.partition("{")
+    return [(before, each) for each in listed.rstrip("}").split(",")] if brace else [(name, "")]
+
+
 def is_there(line: str) -> bool:
     """Whether what another command names is in this repository: a target, a module, a file, an environment."""
     program, *words = shlex.split(line, comments=True)
@@ -79,7 +85,9 @@ def is_there(line: str) -> bool:
         return set(words) <= set(targets)
     if program == "tox":
         named = re.findall(r"^\[testenv:(.*)\]", (ROOT / "tox.ini").read_text(encoding="utf-8"), re.MULTILINE)
-        return words[0] == "-e" and words[1] in named
+        every = {f"{before}{each}" for name in named for before, each in environments(name)}
+        # An interpreter's name is an environment of [testenv] itself.
+        return words[0] == "-e" and (words[1] in every or re.fullmatch(r"py3\d+", words[1]) is not None)
     if words[0] == "-m":
         module = ROOT.joinpath(*words[1].split("."))
         return module.with_suffix(".py").is_file() or (module / "__main__.py").is_file()
@@ -93,7 +101,13 @@ def test_what_the_other_commands_of_a_page_name_is_there(page: Path) -> None:
 
 
 def test_a_target_a_module_and_an_environment_that_are_none_are_noticed() -> None:
-    for line in ("make tets", "python -m evidence.nothing", "python benchmarks/none.py", "tox -e nothing"):
+    for line in (
+        "make tets",
+        "python -m evidence.nothing",
+        "python benchmarks/none.py",
+        "tox -e nothing",
+        "tox -e torch-last",
+    ):
         assert not is_there(line)
 
 
