@@ -109,7 +109,10 @@ class Composite:
         for assignment in self.assignments:
             if assignment.applies(layer, graph):
                 return assignment.rule
-        raise InvalidInputError(f"the composite has no rule for layer {layer.name!r} ({layer.kind})")
+        raise InvalidInputError(
+            f"the composite has no rule for layer {layer.name!r} ({layer.kind}); add an assignment for it, or take a "
+            "method that has one ('gradient' has one for every layer)"
+        )
 
     def assign(self, graph: Graph) -> dict[str, Rule]:
         """The rule of every layer but the input, by canonical name, in forward order.
