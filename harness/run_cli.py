@@ -205,17 +205,9 @@ def checked_which(text: str) -> Any:
 
 def checked_tolerance(text: str | None) -> Tolerance:
     """What ``--tolerance`` says. Raises InvalidInputError."""
-    if text is None or text == "close":
-        return text  # type: ignore[return-value]
-    try:
-        bound = float(text)
-    except ValueError:
-        bound = -1.0
-    if not 0 <= bound < float("inf"):
-        raise InvalidInputError(
-            f"--tolerance is {text!r}; expected close, or a number that the relative L2 difference may reach"
-        )
-    return bound
+    from harness.comparison.verdict import tolerance_in
+
+    return None if text is None else tolerance_in(text, "--tolerance")
 
 
 def described_selection(selection: Selection, reference: str, candidate: str) -> dict[str, Any]:

@@ -38,6 +38,22 @@ if TYPE_CHECKING:
 
 Tolerance = float | Literal["close"] | None
 
+
+def tolerance_in(text: str, what: str) -> Tolerance:
+    """The tolerance that ``text`` says; ``what`` names it. Raises InvalidInputError for another text."""
+    if text == "close":
+        return "close"
+    try:
+        bound = float(text)
+    except ValueError:
+        bound = -1.0
+    if not 0 <= bound < float("inf"):
+        raise InvalidInputError(
+            f"{what} is {text!r}; expected close, or a number that the relative L2 difference may reach"
+        )
+    return bound
+
+
 #: The name of the row of the result itself.
 ATTRIBUTION = "attribution"
 #: Above this floor (relative L2) agreement within ten floors says too little, and equal ground decides.

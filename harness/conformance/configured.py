@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from harness.comparison.verdict import Tolerance
+from harness.comparison.verdict import Tolerance, tolerance_in
 from harness.conformance.known import Known, known_difference
 from harness.errors import InvalidInputError
 
@@ -37,7 +37,7 @@ def configured(known: Sequence[str], tolerances: Sequence[str]) -> Configured:
         named = (cause.strip() for cause in causes.split(","))
         differences.append((glob, known_difference(*named, reason=reason)))
     allowed = [
-        (glob, _tolerance(glob, text))
+        (glob, tolerance_in(text, f"tolerance of {glob!r}"))
         for glob, text, _ in _parts(tolerances, "tolerance", "GLOB: close, or GLOB: NUMBER")
     ]
     return Configured(tuple(differences), tuple(allowed))
@@ -51,17 +51,3 @@ def _parts(lines: Sequence[str], what: str, form: str) -> Iterator[tuple[str, st
                 f"{what} {line!r}: expected {form}, with a reason behind another colon if there is one"
             )
         yield glob, rest[0], rest[1] if len(rest) > 1 else ""
-
-
-def _tolerance(glob: str, text: str) -> Tolerance:
-    if text == "close":
-        return "close"
-    try:
-        bound = float(text)
-    except ValueError:
-        bound = -1.0
-    if not 0 <= bound < float("inf"):
-        raise InvalidInputError(
-            f"tolerance of {glob!r} is {text!r}; expected close, or a number that the relative L2 difference may reach"
-        )
-    return bound

@@ -18,7 +18,7 @@ from ported_models.onnx.layout import channels_first_order
 from ported_models.onnx.reading import DYNAMIC_BATCH, computed
 from ported_models.onnx.sizes import inferred_sizes
 
-#: A condition is reckoned from sizes and single numbers: constants of more numbers are none of it.
+#: A condition is computed from sizes and single numbers: larger constants are not followed.
 _LARGEST = 64
 #: How often what a chosen branch holds is looked at again. Files have branches in branches a few deep.
 _ROUNDS = 64

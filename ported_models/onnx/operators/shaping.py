@@ -151,7 +151,7 @@ def _batch_place(reading: Reading, x: Tensor) -> int | None:
 def _with_the_batch(reading: Reading, node: onnx.NodeProto, x: Tensor, places: Sequence[int | None]) -> None:
     """The axes of ``x`` at ``places``, new ones of length 1 for None: the batch goes where its axis does.
 
-    Other than by the sizes alone, that is told also for a batch of one.
+    The sizes alone do not say which axis that is where the batch has one sample.
     """
     sizes, batch = reading.own_sizes(x), _batch_place(reading, x)
     shape = tuple(1 if place is None else sizes[place] for place in places)
