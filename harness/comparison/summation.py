@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 
 from harness.graph import Graph, Layer
-from harness.methods import Rule, StdEpsilon
 
 
 def forward_terms(layer: Layer) -> int:
@@ -51,11 +50,6 @@ def backward_terms(layer: Layer) -> int:
         # All places may lie around the same pixel.
         return math.prod(layer.shape[1:-1])
     return forward_terms(layer)
-
-
-def rule_terms(layer: Layer, rule: Rule) -> int:
-    """The number of terms in the longest sum that ``rule`` forms of the layer's own: those of a deviation."""
-    return math.prod(layer.input_shapes[0]) if isinstance(rule, StdEpsilon) else 1
 
 
 def longest_forward_sums(graph: Graph) -> dict[str, int]:

@@ -12,8 +12,9 @@ import numpy as np
 
 from harness.backends import Backend, Prepared, Steps, step_on_copies, steps_of
 from harness.case import Case as AskedCase
+from harness.comparison.deviations import moved_deviations
 from harness.comparison.floor import moved_one_ulp, unit_roundoff
-from harness.comparison.summation import longest_sum, rule_terms
+from harness.comparison.summation import longest_sum
 from harness.diagnosis.measure import MOVES, apart, explained, summation_floor
 from harness.engine import engine, floor_of, operands_of
 from harness.errors import HarnessError
@@ -141,14 +142,15 @@ class Case:
 
     def least(self, step: Step) -> float:
         """What the order of the sums of a step alone may change."""
-        return summation_floor(max(self.terms, rule_terms(step.layer, step.rule)), self.dtype)
+        return summation_floor(self.terms, self.dtype)
 
     def step_floor(self, step: Step, expected: Arrays, error: float) -> float:
         """What rounding explains of a step, measured until it explains ``error`` or there is no more to measure.
 
         First the reference's distance between float32 and float64 on the same operands, for float64 times
         the ratio of the two unit roundoffs, as in `harness.comparison.rerun`; then how far its step moves when
-        the operands do, by one unit in the last place. A denominator within rounding of zero changes its
+        a standard deviation does that its rule takes, by its own rounding, and when the operands do, by one unit in
+        the last place. A denominator within rounding of zero changes its
         sign in some of these runs only.
         """
         floor = self.least(step)
@@ -168,6 +170,9 @@ class Case:
             distance = apart(_propagated(steps, step, other), expected)
             yield scale * distance
         if error <= DOUBTFUL[self.dtype]:
+            if self.dtype == "float64":
+                for rule in moved_deviations(step.rule, step.layer):
+                    yield apart(self.oracle.carry_out(step), self.oracle.carry_out(replace(step, rule=rule)))
             for seed in range(MOVES):
                 yield apart(expected, self.expected(moved(step, self.dtype, seed)))
         elif distance > NOTHING_LEFT:

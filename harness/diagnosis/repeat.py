@@ -13,6 +13,7 @@ import numpy as np
 from harness.comparison.metrics import relative_l2
 from harness.diagnosis.case import Case
 from harness.diagnosis.findings import Finding
+from harness.diagnosis.localise import of_step
 from harness.diagnosis.measure import apart, explained, summation_floor
 from harness.engine import engine, floor_of
 from harness.graph import Layer
@@ -118,9 +119,7 @@ def _passed_by(case: Case, layer: Layer) -> Layer:
         ):
             return reader
     for reader, step in steps:
-        if step is not None and not explained(
-            apart(case.expected(step), case.observed(step)), case.least(step)
-        ):
+        if step is not None and of_step(case, step, case.expected(step)).differs:
             return reader
     return layer
 

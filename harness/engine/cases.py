@@ -37,6 +37,7 @@ from harness.backends import (
     why_unsupported,
 )
 from harness.case import Case, class_count
+from harness.comparison.deviations import with_moved_deviations
 from harness.comparison.floor import RUNS, NoiseFloor, moved_one_ulp
 from harness.engine.memo import Memo
 from harness.engine.prepared import PreparedModels, Ready
@@ -221,12 +222,21 @@ class Engine:
             self._kept_moved = KEPT_MOVED
             self._moved.clear()
 
-    def moved(self, case: Case) -> Iterator[Case]:
+    def moved(self, case: Case, backend: Backend) -> Iterator[Case]:
         """``case`` with all weights and the input moved by one unit in the last place of its dtype, at random.
 
+        In float64 the standard deviations that its rules take are moved as well, by their own rounding
+        (`harness.comparison.deviations`), where ``backend`` runs a method that is changed so.
         One after the other: of a large network only one such copy is there at a time, but within :meth:`copies_kept`.
         """
-        return (self._moved_case(case, seed) for seed in range(RUNS))
+        for seed in range(RUNS):
+            moved = self._moved_case(case, seed)
+            if case.dtype == "float64":
+                generator = np.random.default_rng(seed)
+                method = with_moved_deviations(case.method, case.model.graph, generator)
+                if method is not case.method and not why_unsupported(backend, method, case.model.graph):
+                    moved = replace(moved, method=method)
+            yield moved
 
     def _moved_case(self, case: Case, seed: int) -> Case:
         key = (id(case.model), seed, case.dtype)

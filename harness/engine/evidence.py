@@ -10,10 +10,11 @@ import os
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
-from harness.backends import Steps
+from harness.backends import Backend, Steps
 from harness.case import Case
 from harness.comparison.floor import MULTIPLE, RUNS, NoiseFloor, movement, unit_roundoff, unmeasured
 from harness.comparison.known import of_pair
@@ -25,7 +26,7 @@ from harness.engine.cases import Engine
 from harness.errors import HarnessError
 from harness.files import array_digest, json_digest
 from harness.graph import Graph
-from harness.methods import Backward, IntegratedGradients, Smoothed
+from harness.methods import Backward, IntegratedGradients, Method, Smoothed
 from harness.trace import LayerTrace, Trace
 
 
@@ -51,7 +52,10 @@ def floor_of(engine: Engine, trace: Trace) -> NoiseFloor:
     else:
         # Without their cases, which hold the moved weights.
         base = trace
-        runs = [replace(engine.run(moved, backend, keep=False), case=None) for moved in engine.moved(case)]
+        runs = [
+            replace(engine.run(moved, backend, keep=False), case=None)
+            for moved in engine.moved(case, backend)
+        ]
         how = f"largest of {RUNS} runs with weights and input moved by one unit in the last place"
     forward = None if key is None or not trace.layers else _forward_key(case, key)
     known = None if forward is None else engine.activation_floors.get(forward)
@@ -74,7 +78,7 @@ def raised_floors(engine: Engine, trace: Trace, floor: NoiseFloor) -> Iterator[N
     if trace.dtype != "float32" or not isinstance(trace.method.procedure, Smoothed | IntegratedGradients):
         return
     case = replace(case, layers=bool(trace.layers))
-    for count, moved in enumerate(engine.moved(case), 1):
+    for count, moved in enumerate(engine.moved(case, backend), 1):
         run = replace(engine.run(moved, backend, keep=False), case=None)
         how = f"{floor.how.partition(', or')[0]}, or of {count} float32 runs with weights and input moved by rounding"
         one = movement(trace, [run], case.model.graph, how)
@@ -166,8 +170,8 @@ def _measure_again(engine: Engine, candidate: Trace, reference: Trace, grounds: 
     if all(ground.within for ground in grounds.values()):
         return
     case, backend = reference.case, reference.executed_by
-    sides = [(each.model.graph, engine.steps(each, backend)) for each in (case, *engine.moved(case))]
-    base, *moved = (walk_back(steps, graph, candidate) for graph, steps in sides if steps is not None)
+    sides = [_side(engine, each, backend) for each in (case, *engine.moved(case, backend))]
+    base, *moved = (side.walk_back(candidate) for side in sides if side is not None)
     for (name, relevance), *otherwise in zip(base, *moved, strict=True):
         if name in grounds:
             floor = max(relative_l2(relevance, other) for _, other in otherwise)
@@ -194,7 +198,7 @@ def walked_back(
     others, scale = otherwise_rounded(engine, reference) if measured else ([], 1.0)
     if measured and not others:
         return
-    walks = [walk_back(side, other, run) for other, side in others]
+    walks = [side.walk_back(run) for side in others]
     floor = unit_roundoff(case.dtype) * float(np.sqrt(longest_sum(graph)))
     for (name, relevance), *otherwise in zip(walk_back(steps, graph, run), *walks, strict=True):
         # What a layer passes down is no more certain than what it received.
@@ -202,14 +206,31 @@ def walked_back(
         yield name, relevance, floor
 
 
-def otherwise_rounded(engine: Engine, reference: Trace) -> tuple[list[tuple[Graph, Steps]], float]:
+class Side(NamedTuple):
+    """What walks back through the activations of a run: single steps of a backend for one network and method."""
+
+    graph: Graph
+    steps: Steps
+    method: Method
+
+    def walk_back(self, run: Trace) -> Iterator[tuple[str, np.ndarray]]:
+        """Relevance by layer on the activations of ``run``, output first."""
+        return walk_back(self.steps, self.graph, replace(run, method=self.method))
+
+
+def _side(engine: Engine, case: Case, backend: Backend) -> Side | None:
+    steps = engine.steps(case, backend)
+    return None if steps is None else Side(case.model.graph, steps, case.method)
+
+
+def otherwise_rounded(engine: Engine, reference: Trace) -> tuple[list[Side], float]:
     """What walks back as the reference does but for rounding, and what of its distance rounding explains."""
     case, backend = reference.case, reference.executed_by
     steps, scale = in_other_dtype(engine, reference)
     if steps is not None:
-        return [(case.model.graph, steps)], scale
-    moved = [(each.model.graph, engine.steps(each, backend)) for each in engine.moved(case)]
-    return [(graph, steps) for graph, steps in moved if steps is not None], 1.0
+        return [Side(case.model.graph, steps, case.method)], scale
+    moved = [_side(engine, each, backend) for each in engine.moved(case, backend)]
+    return [side for side in moved if side is not None], 1.0
 
 
 def in_other_dtype(engine: Engine, reference: Trace) -> tuple[Steps | None, float]:

@@ -114,9 +114,9 @@ def test_copies_of_a_large_network_are_made_once_where_that_is_asked_for(
     monkeypatch.setattr(cases, "KEPT_MOVED", 0)
     engine, first = Engine(), case()
     second = replace(first, method=method("input_t_gradient"))
-    assert next(engine.moved(first)).model is not next(engine.moved(second)).model
+    assert next(engine.moved(first, installed)).model is not next(engine.moved(second, installed)).model
     with engine.copies_kept():
-        before = [each.model for each in engine.moved(first)]
-        again = [each.model for each in engine.moved(second)]
+        before = [each.model for each in engine.moved(first, installed)]
+        again = [each.model for each in engine.moved(second, installed)]
         assert all(one is other for one, other in zip(before, again, strict=True))
-    assert next(engine.moved(first)).model is not before[0]
+    assert next(engine.moved(first, installed)).model is not before[0]

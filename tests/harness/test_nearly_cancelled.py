@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from harness.backends import backend_named
 from harness.case import Case
 from harness.comparison import Comparison, NoiseFloor
 from harness.engine import compare
@@ -112,7 +113,7 @@ def test_a_factor_beyond_what_moved_weights_explain_is_found() -> None:
 
 def test_weights_move_in_the_dtype_of_the_case() -> None:
     case = Case(Model(), THIRD, method("lrp.z"), np.zeros(1, np.int64), "float32")
-    for moved in Engine().moved(case):
+    for moved in Engine().moved(case, backend_named("oracle")):
         kernel = moved.model.graph["scale"].weights["kernel"]
         assert (moved.dtype, kernel.dtype) == ("float32", np.float32)
         assert abs(float(kernel[0]) - 3) == np.spacing(np.float32(3))
