@@ -57,6 +57,8 @@ def floor_of(engine: Engine, trace: Trace) -> NoiseFloor:
             for moved in engine.moved(case, backend)
         ]
         how = f"largest of {RUNS} runs with weights and input moved by one unit in the last place"
+        if any(run.method != case.method for run in runs):
+            how += ", standard deviations by their own rounding"
     forward = None if key is None or not trace.layers else _forward_key(case, key)
     known = None if forward is None else engine.activation_floors.get(forward)
     floor = movement(base, runs, case.model.graph, how, known)

@@ -60,11 +60,12 @@ def save_golden(
 ) -> tuple[Path, str]:
     """Store a run of the reference; returns where it lies, and "recorded", "unchanged" or "replaced".
 
-    ``x``: the explained input. A golden of the same case that holds the same tensors in the same form is left as it
-    is. One that differs is replaced where ``reason`` says why, and its record is kept in the manifest; one of another
-    network of that name is left beside. ``entry``: its name, where it is not to be that of the case; what has it is
-    replaced, whatever network it is of. Raises InvalidInputError for a replacement without a reason and for a
-    sketch of float32, ModelSourceError where the manifest or the golden that is there is damaged.
+    ``x``: the explained input. A golden of the same case that holds the same tensors in the same form, with a floor
+    that was measured in the same way, is left as it is. One that differs is replaced where ``reason`` says why, and
+    its record is kept in the manifest; one of another network of that name is left beside. ``entry``: its name, where
+    it is not to be that of the case; what has it is replaced, whatever network it is of. Raises InvalidInputError for
+    a replacement without a reason and for a sketch of float32, ModelSourceError where the manifest or the golden that
+    is there is damaged.
     """
     if form not in FORMS:
         raise InvalidInputError(f"the form of a golden is {form!r}, expected one of {', '.join(FORMS)}")
@@ -99,11 +100,12 @@ def save_golden(
             old = load_entry(root, name, before, manifest.files)
             moved = _moved(old, trace, floor, x, provenance)
             graph = None if trace.case is None else trace.case.model.graph
-            if old.form == form and not moved and same_on(graph, old.method, trace.method):
+            otherwise = old.floor.how != floor.how
+            if old.form == form and not moved and not otherwise and same_on(graph, old.method, trace.method):
                 return root / before["file"], "unchanged"
             if not reason:
                 raise InvalidInputError(
-                    f"{name} is there already and {_words(moved, old, form)}; say why: --reason"
+                    f"{name} is there already and {_words(moved, old, form, otherwise)}; say why: --reason"
                 )
             record = (_record(name, before, old, manifest, reason, moved),)
         entries = {**manifest.entries, name: {"file": file, "shared": shared_file, "model_digest": digest}}
@@ -234,7 +236,9 @@ def _moved(
     return moved
 
 
-def _words(moved: Mapping[str, float], old: Golden, form: str) -> str:
+def _words(moved: Mapping[str, float], old: Golden, form: str, otherwise: bool) -> str:
+    if not moved and otherwise:
+        return f"has the same tensors, but another floor ({old.floor.how})"
     if not moved:
         return f"has the form {old.form}, not {form}" if old.form != form else "is of another method"
     worst = max(moved, key=lambda name: moved[name])
@@ -257,5 +261,5 @@ def _record(
         "reason": reason,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "moved": {each: f"{figure:.3e}" for each, figure in moved.items()},
-        "was": {key: old.facts[key] for key in kept if key in old.facts},
+        "was": {key: old.facts[key] for key in kept if key in old.facts} | {"floor": old.floor.how},
     }

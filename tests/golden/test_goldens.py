@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import harness.golden.manifest
+import harness.golden.regression as regression
 from harness.backends import backend_named
 from harness.errors import InvalidInputError, ModelSourceError
 from harness.golden import (
@@ -140,6 +141,21 @@ def test_recording_the_same_again_changes_no_byte(root) -> None:
     done = list(record(root, network(), X, "by-hand", METHODS, GradientBackend(), "float64", form))
     assert [each.status for each in done] == ["unchanged", "unchanged"]
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+
+
+def test_a_floor_that_was_measured_otherwise_is_replaced_for_a_reason(root, monkeypatch) -> None:
+    form, measured = load_golden(only(root, "gradient")).form, regression.floor_of
+    monkeypatch.setattr(regression, "floor_of", lambda *case: replace(measured(*case), how="by other means"))
+    again = (root, network(), X, "by-hand", ["gradient"], GradientBackend(), "float64", form)
+    with pytest.raises(
+        InvalidInputError, match=r"has the same tensors, but another floor \(largest of 3 .* --reason"
+    ):
+        list(record(*again))
+    (done,) = record(*again, reason="measured anew")
+    assert done.status == "replaced"
+    (kept,) = (each for each in read_manifest(root).replaced if each["entry"])
+    assert (kept["moved"], kept["was"]["floor"][:14]) == ({}, "largest of 3 r")
+    assert load_golden(done.path).floor.how == "by other means"
 
 
 def test_a_replacement_needs_a_reason_and_keeps_a_record(root) -> None:

@@ -95,7 +95,7 @@ def test_deviations_are_moved_in_float64_alone() -> None:
 @pytest.mark.torch
 @pytest.mark.parametrize("factor", ["0_1", "3"])
 def test_a_deviation_that_torch_adds_up_number_by_number_is_no_other_method(factor: str) -> None:
-    """A million positive numbers: on one thread torch.std is 1e-12 off, which the longest sum, 1e6, does not explain."""
+    """A million positive numbers: on one thread torch.std is 1e-12 off, more than its longest sum explains."""
     import torch
 
     side = 1000
