@@ -99,6 +99,10 @@ class Builder:
         shapes = tuple(self._layers[source].shape for source in sources)
         arrays = {key: np.asarray(value) for key, value in (weights or {}).items() if value is not None}
         _check_inputs(name, kind, shapes)
+        slope = (attributes or {}).get("alpha", 0.0)
+        if kind == "leaky_relu" and slope < 0:
+            # It falls below zero, which the kind says it never does: one slope a channel, all alike.
+            kind, attributes, arrays = "prelu", {}, {"alpha": np.full(shapes[0][-1:], slope)}
         _check_counts(name, kind, attributes or {})
         _check_weights(name, kind, shapes, arrays, attributes or {})
         complete = _complete(name, kind, shapes, dict(attributes or {}), arrays)

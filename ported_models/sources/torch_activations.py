@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ported_models.sources.torch_cuts import chunk
+from ported_models.sources.torch_joins import multiply
 from ported_models.sources.torch_site import Operation, Site, Value
 
 
@@ -25,6 +27,17 @@ def leaky_relu(site: Site, input: Value, negative_slope: float = 0.01, inplace: 
 
 def elu(site: Site, input: Value, alpha: float = 1.0, inplace: bool = False) -> Value:
     return site.add("elu", input, {"alpha": float(alpha)})
+
+
+def celu(site: Site, input: Value, alpha: float = 1.0, inplace: bool = False) -> Value:
+    """``alpha * elu(x / alpha)``, with the slope of the ELU below zero 1 (Barron 2017, arXiv:1704.07483)."""
+    return multiply(site, elu(site, multiply(site, input, 1 / alpha)), float(alpha))
+
+
+def glu(site: Site, input: Value, dim: int = -1) -> Value:
+    """The first half along an axis times the sigmoid of the second (Dauphin et al. 2017, arXiv:1612.08083)."""
+    values, gates = chunk(site, input, 2, dim)
+    return multiply(site, values, site.part("gate").add("sigmoid", gates))
 
 
 def gelu(site: Site, input: Value, approximate: str = "none") -> Value:

@@ -216,16 +216,21 @@ def upsample(
         "antialias": antialias,
     }
     for axis, length in enumerate(space):
-        # What torch makes of each unit vector along this axis, all other axes being one long.
+        # What torch makes of each unit vector along this axis. All other axes are two long: with an axis of length 1
+        # torch 2.13 reads the memory of a resize with antialias wrongly.
         sides = [length if other == axis else 1 for other in range(len(space))]
         vectors = torch.eye(length, dtype=torch.float64).reshape(length, 1, *sides)
+        vectors = vectors.repeat(1, 1, *(1 if other == axis else 2 for other in range(len(space))))
         if size is not None:
-            wanted = [side if other == axis else 1 for other, side in enumerate(sides_of(size, len(space)))]
+            wanted = [side if other == axis else 2 for other, side in enumerate(sides_of(size, len(space)))]
             resized = F.interpolate(vectors, size=wanted, **options)  # type: ignore[arg-type]
         else:
             wanted_scales = [scale if other == axis else 1.0 for other, scale in enumerate(scales or ())]
             resized = F.interpolate(vectors, scale_factor=wanted_scales, **options)  # type: ignore[arg-type]
-        matrix = resized.reshape(length, -1).T.numpy().astype(site.dtype)
+        along = resized[
+            (slice(None), 0, *(slice(None) if other == axis else 0 for other in range(len(space))))
+        ]
+        matrix = along.T.numpy().astype(site.dtype)
         value = site.add("resample", value, {"axis": value.from_end(2 + axis)}, {"matrix": matrix})
     return value
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import warnings
 
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from harness.errors import UnsupportedLayerError
+from harness.quiet import silent
 from ported_models.onnx import read_onnx
 from ported_models.sources.torch_own import evaluation
 from ported_models.sources.torch_trace import as_it_was
@@ -37,15 +37,14 @@ def _file_is_read(module: nn.Module, example: torch.Tensor) -> bool:
     """Whether the module's file, as torch's TorchScript exporter writes it, is read. The module stays as it was."""
     if sum(tensor.nbytes for tensor in module.state_dict().values()) > LARGEST:
         return False
-    file, silent = io.BytesIO(), io.StringIO()
+    file = io.BytesIO()
     try:
         with (
             evaluation(module),
             as_it_was(module),
             torch.no_grad(),
             warnings.catch_warnings(),
-            contextlib.redirect_stdout(silent),
-            contextlib.redirect_stderr(silent),
+            silent(),
         ):
             warnings.simplefilter("ignore")
             torch.onnx.export(module, (example,), file, dynamo=False)

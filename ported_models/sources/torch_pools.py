@@ -134,6 +134,8 @@ def _pooled_along(site: Site, value: Value, kind: str, axis: int, outputs: int) 
         return site.add(kind, piece, {"pool_size": window, "strides": strides})
 
     steps = {after - before for before, after in itertools.pairwise(starts)}
+    if outputs == 1:
+        return pooled(value, length, length)
     if len(set(sizes)) == 1 and len(steps) == 1:
         return pooled(value, sizes[0], steps.pop())
     pieces = [
@@ -161,6 +163,7 @@ def reduction(kind: str) -> Operation:
         value = site.arranged(front, as_it_is(input.rank))
         if not kept:
             value = reshape(site, value, [value.shape[0], *value.shape[1:], 1])
+            value = site.arranged(value, as_it_is(value.rank))
         count = value.rank - 2
         window = [side if place < len(dims) else 1 for place, side in enumerate(value.shape[1:-1])]
         if count > 3:

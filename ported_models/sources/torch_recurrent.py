@@ -32,9 +32,10 @@ def recurrent(
     projection: int,
     activation: str,
 ) -> tuple[Value, Any]:
-    """``(states, last states)`` as the module gives them; of an LSTM the last are ``(state, cell)``, its cell None.
+    """``(states, last states)`` as the module gives them; of an LSTM the last are ``(states, cells)``.
 
-    The last states are a list, one a layer and direction. ``weights``: the module's parameters by their names.
+    The last states are a list, one a layer and direction; an LSTM's cells are refused where they are read.
+    ``weights``: the module's parameters by their names.
     """
     if hx is not None:
         raise site.refuse("a first state", "none, which begins at zero")
@@ -57,7 +58,17 @@ def recurrent(
             directions.append(states)
             last.append(index(site, states, (slice(None), 0 if reverse else steps - 1)))
         value = concatenate(site, directions, 2)
-    return value, (last, None) if kind == "lstm" else last
+    return value, (last, _Cells(site)) if kind == "lstm" else last
+
+
+class _Cells:
+    """The last cell states of an LSTM, which the graph's layer does not show: whatever reads them is refused."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def __getitem__(self, place: Any) -> Any:
+        raise self._site.refuse("its last cell states read", "its states alone")
 
 
 def _weights(kind: str, weights: dict[str, np.ndarray], suffix: str) -> dict[str, np.ndarray]:

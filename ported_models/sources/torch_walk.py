@@ -301,6 +301,8 @@ class Walk:
                 return getattr(args[0], str(node.target))(*args[1:], **kwargs)
             function = self._child(str(node.target)) if node.op == "call_module" else node.target
             return function(*args, **kwargs)
+        except UnsupportedLayerError:
+            raise
         except Exception as error:  # whatever the user's own arithmetic raises
             reason = (str(error).strip().splitlines() or [""])[0][:200]
             raise UnsupportedLayerError(

@@ -36,6 +36,11 @@ MODULES = [
     nn.AdaptiveAvgPool2d((10, 12)),
     nn.AdaptiveAvgPool2d((14, 9)),
     nn.AdaptiveMaxPool2d((4, 4)),
+    nn.AdaptiveMaxPool2d((5, 1)),
+    nn.AdaptiveAvgPool2d((1, 4)),
+    nn.LeakyReLU(-0.25),
+    nn.CELU(0.7),
+    nn.GLU(1),
     nn.Sequential(nn.Flatten(2), nn.AdaptiveMaxPool1d(40)),
     nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect"),
     nn.Conv2d(4, 6, (3, 5), padding=(1, 2), padding_mode="replicate", groups=2),
@@ -120,6 +125,12 @@ def looped(x: Tensor) -> Tensor:
 
 
 FUNCTIONS: dict[str, Any] = {
+    "a gated linear unit of three axes": lambda x: F.glu(x.flatten(1, 2)[..., :8]),
+    "a mean over features": lambda x: x.flatten(1) - x.flatten(1).mean(1, keepdim=True),
+    "a resize with antialias": lambda x: F.interpolate(x, size=(3, 5), mode="bilinear", antialias=True),
+    "a bicubic resize with antialias": lambda x: F.interpolate(
+        x, size=(4, 9), mode="bicubic", antialias=True
+    ),
     "chunks": lambda x: torch.cat(
         [part.tanh() * place for place, part in enumerate(x.chunk(3, dim=2), 1)], 2
     ),
@@ -290,3 +301,23 @@ def test_the_advice_to_export_is_not_given_where_it_leads_into_another_refusal(f
         load_model(net, example=torch.ones(1, 4))
     assert "export" not in str(caught.value)
     assert vars(net) == before
+
+
+def test_a_slope_below_zero_is_a_prelu_in_both_twins() -> None:
+    """Keras' leaky ReLU takes none below zero, and a trained PReLU of one weight may have one."""
+    module = nn.Sequential(nn.Linear(3, 4), nn.LeakyReLU(-0.25), nn.Linear(4, 2), nn.PReLU(init=-0.5))
+    model = load_model(module, example=torch.zeros(1, 3))
+    assert [layer.kind for layer in model.graph][1:] == ["dense", "prelu", "dense", "prelu"]
+
+
+def test_a_cell_state_that_is_read_is_refused_by_name() -> None:
+    module = Function(lambda x, lstm: lstm(x)[1][1][0], lstm=nn.LSTM(3, 4, batch_first=True))
+    with pytest.raises(UnsupportedLayerError, match=r"layer 'lstm' \(LSTM\) has its last cell states read"):
+        load_model(module, example=torch.zeros(1, 5, 3))
+
+
+def test_an_export_that_fails_writes_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """Torch's exporter writes its whole graph past Python."""
+    with pytest.raises(UnsupportedLayerError, match="FractionalMaxPool2d"):
+        load_model(nn.Sequential(nn.FractionalMaxPool2d(2, output_size=3)), example=torch.zeros(1, 2, 8, 8))
+    assert "graph" not in "".join(capfd.readouterr())
