@@ -36,15 +36,23 @@ class ArrayFunction:
     as_tensors: bool
 
     def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
-        """Raises InvalidInputError for a result that is not what was asked for."""
-        result = self.function(self.twin, *self._handed(x.copy(), target.copy()), method)
+        """Raises InvalidInputError for a result that is not what was asked for.
+
+        What the function changes in the arrays that it is given is changed in ``x`` and ``target``.
+        """
+        given_input, given_target = x.copy(), target.copy()
+        result = self.function(self.twin, *self._handed(given_input, given_target), method)
         value, given = parted(self.backend, result)
         attribution = checked_attribution(self.backend, value, x)
         if given is None:
-            return Arrays(self.logits(x), attribution)
-        relevances = checked_layers(self.backend, given, np.asarray)
-        shown = self.forward.activations(x) if layers else {}
-        return Arrays(self.logits(x), attribution, shown, relevances, facts={"activations": TWINS_OWN})
+            arrays = Arrays(self.logits(x), attribution)
+        else:
+            relevances = checked_layers(self.backend, given, np.asarray)
+            shown = self.forward.activations(x) if layers else {}
+            arrays = Arrays(self.logits(x), attribution, shown, relevances, facts={"activations": TWINS_OWN})
+        # The function had these in its hands: what it wrote into them shows.
+        x[...], target[...] = given_input, given_target
+        return arrays
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """(batch, classes)."""

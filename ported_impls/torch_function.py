@@ -42,11 +42,15 @@ class TorchFunction:
         return graph
 
     def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:
-        """Raises InvalidInputError for a result that is not what was asked for."""
+        """Raises InvalidInputError for a result that is not what was asked for.
+
+        What the function changes in the tensors that it is given is changed in ``x`` and ``target``.
+        """
         logits = self.logits(x)
         recorded = self.graph if layers and self.layers is not None else ()
         with watched(self.twin, to_twin(x), recorded) as seen:
-            result = self.function(self.twin, to_twin(x), torch.from_numpy(target.copy()), method)
+            given_input, given_target = to_twin(x), torch.from_numpy(target.copy())
+            result = self.function(self.twin, given_input, given_target, method)
         value, given = parted(self.backend, result)
         attribution = checked_attribution(self.backend, value, x, _from_twin)
         relevances: dict[str, np.ndarray] = {}
@@ -61,6 +65,8 @@ class TorchFunction:
             if objection:
                 relevances, facts["layers"] = {}, f"layers={self.layers!r} not used: {objection}"
         shown = self.activations(x) if layers and (relevances or given is not None) else {}
+        # The tensors stood for these: what the function wrote into them shows.
+        x[...], target[...] = to_canonical(given_input), given_target.numpy()
         return Arrays(logits, attribution, shown, relevances, seen.on_the_batch, facts)
 
     def logits(self, x: np.ndarray) -> np.ndarray:

@@ -158,10 +158,25 @@ def treatments(expected: np.ndarray, case: Case) -> Iterator[tuple[str, str, Tre
         cause = "batch-coupling" if "batch" in words else "scale"
         yield cause, f"the attribution is divided by {words}", spread(of)
     yield (
-        "layout",
-        "the attribution is summed over the channels and repeated",
-        then(lambda a: np.broadcast_to(a.sum(axis=-1, keepdims=True), a.shape)),
+        "scale",
+        "the attribution is shifted and scaled to reach from 0 to 1",
+        then(partial(_zero_to_one, axes)),
     )
+    yield (
+        "batch-coupling",
+        "the attributions of the whole batch are shifted and scaled to reach from 0 to 1",
+        then(partial(_zero_to_one, None)),
+    )
+    for cause, words, of_channels in (
+        ("layout", "the attribution is summed over the channels and repeated", np.sum),
+        ("layout", "the attribution is averaged over the channels and repeated", np.mean),
+        (
+            "absolute-contributions",
+            "the largest absolute value of the channels is taken and repeated",
+            lambda a, **of: np.abs(a).max(**of),
+        ),
+    ):
+        yield cause, words, then(partial(_of_the_channels, of_channels))
     for axis in range(1, expected.ndim):
         name = case.graph.input.axes[axis]
         yield "layout", f"the {name} axis is reversed", then(partial(np.flip, axis=axis))
@@ -180,6 +195,16 @@ def treatments(expected: np.ndarray, case: Case) -> Iterator[tuple[str, str, Tre
             f"values are read in another order of the axes ({case.graph.input.axes[axis]} to the front)",
             then(partial(_to_front, axis)),
         )
+
+
+def _zero_to_one(axes: tuple[int, ...] | None, attribution: np.ndarray) -> np.ndarray:
+    low, high = (of(attribution, axis=axes, keepdims=True) for of in (np.min, np.max))
+    with np.errstate(all="ignore"):
+        return np.asarray((attribution - low) / (high - low))
+
+
+def _of_the_channels(of: Callable[..., np.ndarray], attribution: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(of(attribution, axis=-1, keepdims=True), attribution.shape)
 
 
 def _other_signs(own: TimesSign, case: Case) -> Iterator[tuple[str, str, Treatment]]:

@@ -44,6 +44,7 @@ def black_box_findings(case: Case) -> tuple[Finding, ...]:
         _scaled(case, difference),
         _another_head(case, difference),
         _another_target(case, difference),
+        _of_other_samples(difference),
     ):
         if finding is not None:
             return (finding,)
@@ -136,7 +137,10 @@ def _scaled(case: Case, difference: Difference) -> Finding | None:
             )
     factor = float(factors[nonzero][0])
     if np.allclose(factors[nonzero], factor, rtol=MULTIPLE * floor, atol=0):
-        words = f"the attribution is {factor:.9g} times the reference's"
+        number = f"{factor:.9g}"
+        words = (
+            f"the attribution is {f'1 + {factor - 1:.3g}' if number == '1' else number} times the reference's"
+        )
         finding = difference.finding("postprocess", "scale", words, left(np.full(len(reference), factor)))
         finding = replace(finding, parameters={"factor": factor})
         return finding if _holds_elsewhere(case, finding) else None
@@ -211,6 +215,24 @@ def _other_targets(case: Case) -> Iterator[np.ndarray]:
     for value in range(min(TARGETS, order.shape[1])):
         if not (case.target == value).all():
             yield np.full_like(case.target, value)
+
+
+def _of_other_samples(difference: Difference) -> Finding | None:
+    """The attribution as it should be, but each sample with that of another, or of all together."""
+    reference = difference.reference
+    if len(reference) < 2:
+        return None
+    for words, exchanged in (
+        ("the attributions of the samples are in reversed order", reference[::-1]),
+        ("every sample gets the attribution of the first", reference[:1]),
+        ("every sample gets the attribution of the last", reference[-1:]),
+        ("every sample gets the sum of the batch's attributions", reference.sum(axis=0, keepdims=True)),
+        ("every sample gets the mean of the batch's attributions", reference.mean(axis=0, keepdims=True)),
+    ):
+        residual = apart((np.broadcast_to(exchanged, reference.shape),), (difference.candidate,))
+        if difference.closed_by(residual):
+            return difference.finding("postprocess", "batch-coupling", words, residual)
+    return None
 
 
 def _ends(case: Case, difference: Difference) -> Finding | None:

@@ -51,9 +51,13 @@ def small_enough(case: Case) -> bool:
 
 @dataclass(eq=False)
 class WholeRuns:
-    """Runs backwards on the input of ``case``, with the steps above the first that is altered computed once."""
+    """Runs backwards on the input of ``case``, with the steps above the first that is altered computed once.
+
+    ``factors``: what the start of the backward pass is multiplied by, one a sample; None for the method's own start.
+    """
 
     case: Case
+    factors: np.ndarray | None = None
 
     @cached_property
     def activations(self) -> dict[str, np.ndarray]:
@@ -94,6 +98,8 @@ class WholeRuns:
         case = self.case
         logits = np.asarray(self.activations[case.graph.output], np.float64)
         start = seed(logits, case.target, case.method.head)
+        if self.factors is not None:
+            start = start * self.factors[:, None]
         rectified = case.method.composite.rectified_sources(case.graph)
         with np.errstate(all="ignore"):
             *_, (_, received) = walk_back(case.graph, start, step, rectified)

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-#: Fewer values than these may be of a format by chance.
+#: Fewer different magnitudes than these may be of a format by chance, as those of a picture of signs are.
 ENOUGH = 16
-#: An error of this many units of the format is no rounding to it any more.
-UNITS = 1e4
+#: How many values are looked at for that.
+_SAMPLE = 2**20
+#: An error of this many units of the format is no rounding to it any more, and none that is as large as this at all.
+UNITS, LARGEST = 1e4, 1.0
 
 
 def _bits(dropped: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -63,12 +65,17 @@ def stored_format(observed: np.ndarray, expected: np.ndarray, error: float, dtyp
     """
     values = np.asarray(observed, np.float64).ravel()
     values = values[np.isfinite(values) & (values != 0)]
+    if np.unique(np.abs(values[:_SAMPLE])).size < ENOUGH:
+        return None
     wanted = np.asarray(expected, np.float64).ravel()
     wanted = wanted[np.isfinite(wanted) & (wanted != 0)]
-    if values.size < ENOUGH:
-        return None
     with np.errstate(over="ignore"):
         for name, unit, fits in FORMATS:
-            if name != dtype and fits(values).all() and not fits(wanted).all() and error < UNITS * unit:
+            if (
+                name != dtype
+                and fits(values).all()
+                and not fits(wanted).all()
+                and error < min(UNITS * unit, LARGEST)
+            ):
                 return name
     return None

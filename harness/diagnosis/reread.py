@@ -30,8 +30,24 @@ from harness.diagnosis.readings import readings
 from harness.diagnosis.search import LEFT
 from harness.diagnosis.walk import Causes, input_relevance
 from harness.engine import engine
-from harness.methods import Backward, Method
+from harness.methods import Backward, Method, same_on
+from harness.methods import method as method_named
 
+#: What a function under one name may compute instead, whole.
+OTHERS = (
+    "gradient",
+    "input_t_gradient",
+    "guided_backprop",
+    "deconvnet",
+    "lrp.z",
+    "lrp.epsilon",
+    "lrp.w_square",
+    "lrp.flat",
+    "lrp.alpha_2_beta_1",
+    "lrp.alpha_1_beta_0",
+    "lrp.sequential_preset_a",
+    "deep_taylor",
+)
 #: On another input a reading that is right leaves less than this part of the error.
 ELSEWHERE = 0.01
 #: So many readings that fit are tried on another input.
@@ -107,10 +123,10 @@ def _stages(case: Case, runs: WholeRuns) -> Iterator[list[tuple[Part | None, Ins
     """The method itself, then what is likely at once; each list is tried where nothing of those before fits."""
 
     def of_method(method: Method) -> Inside:
-        return lambda runs: _run(runs.case, replace(method, postprocess="none"))
+        return lambda runs: _started(_run(runs.case, replace(method, postprocess="none")), runs)
 
     def with_causes(causes: Causes) -> Inside:
-        return lambda runs: input_relevance(runs.case, causes)
+        return lambda runs: _started(input_relevance(runs.case, causes), runs)
 
     yield [(None, of_method(case.method))]
     if case.method.stepwise and isinstance(case.method.procedure, Backward):
@@ -129,6 +145,34 @@ def _stages(case: Case, runs: WholeRuns) -> Iterator[list[tuple[Part | None, Ins
         (Part(reading.stage, reading.cause, reading.words), of_method(reading.method))
         for reading in readings(case.method)
     ]
+    yield [
+        (
+            Part("rule", "rule-mapping", f"the whole method is {other.name} instead of {case.method.name}"),
+            inside,
+        )
+        for other, inside in _other_methods(case)
+    ]
+
+
+def _other_methods(case: Case) -> Iterator[tuple[Method, Inside]]:
+    """Methods that people take one for the other, whole: with their own start and treatment of the input.
+
+    For a method that treats the relevance of the input itself, those alone that do so in the same way.
+    """
+    own = case.method.postprocess
+
+    def whole(other: Method) -> Inside:
+        named = other if own == "none" else replace(other, postprocess="none")
+        return lambda runs: _started(_run(runs.case, named), runs)
+
+    for other in map(method_named, OTHERS):
+        if own in ("none", other.postprocess) and not same_on(case.graph, other, case.method):
+            yield other, whole(other)
+
+
+def _started(relevance: np.ndarray | None, runs: WholeRuns) -> np.ndarray | None:
+    """What becomes of ``relevance`` with the start of ``runs``, where it follows that by a factor."""
+    return relevance if relevance is None or runs.factors is None else _times(relevance, runs.factors)
 
 
 def _start_part(case: Case, words: str) -> Part:
@@ -183,9 +227,14 @@ def _scaled(case: Case, reading: Reading, difference: Difference) -> Iterator[An
     result = _own(case, reading.relevance)
     for part, factors in starts_and_factors(case, result, difference):
 
-        def gives(runs: WholeRuns, factors: Factors = factors) -> np.ndarray | None:
+        def gives(runs: WholeRuns, part: Part = part, factors: Factors = factors) -> np.ndarray | None:
+            values = factors(runs.case)
+            if part.stage == "head":
+                # The run itself begins so: a rule that clips makes another thing of a negative start.
+                relevance = reading.inside(replace(runs, factors=values))
+                return None if relevance is None else _own(runs.case, relevance)
             relevance = reading.inside(runs)
-            return None if relevance is None else _times(_own(runs.case, relevance), factors(runs.case))
+            return None if relevance is None else _times(_own(runs.case, relevance), values)
 
         residual = apart((_times(result, factors(case)),), (difference.candidate,))
         yield Answer((part, reading.part), gives, residual)

@@ -252,3 +252,76 @@ def test_no_two_readings_are_one_method() -> None:
         composites = [each.method.composite for each in readings(asked)]
         assert composites and len(set(composites)) == len(composites)
         assert asked.composite not in composites
+
+
+def test_a_rule_that_clips_is_found_with_another_start(model: Any, x: np.ndarray) -> None:
+    """On the input that the answer is tried on again, the logit is negative: the rule is no multiple of itself."""
+
+    def deconvolved(twin: Any, x: Any, target: Any, method: Any) -> Any:
+        with hooked(twin, lambda module, passed, received: (received[0].clamp(min=0),)):
+            return gradient(twin, x, target, method)
+
+    diagnosis = diagnosed(model, x, "guided_backprop", deconvolved)
+    assert {(each.stage, each.cause) for each in diagnosis.findings} == {
+        ("head", "output-seed"),
+        ("rule", "rule-mapping"),
+    }
+    assert diagnosis.left < 1e-13
+
+
+def test_a_whole_other_method_is_named(model: Any, x: np.ndarray) -> None:
+    def of_input(twin: Any, x: Any, target: Any, method: Any) -> Any:
+        return x.detach() * gradient(twin, x, target, method)
+
+    finding = one_finding(diagnosed(model, x, "lrp.epsilon:epsilon=0.25", of_input))
+    assert (finding.stage, finding.cause) == ("rule", "rule-mapping")
+    assert "the whole method is input_t_gradient" in finding.words
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda a: a.flip(0), "in reversed order"),
+        (lambda a: a[:1].expand_as(a), "the attribution of the first"),
+        (lambda a: a.sum(0, keepdim=True).expand_as(a), "the sum of the batch's attributions"),
+        (lambda a: (a - a.min()) / (a.max() - a.min()), "the attributions of the whole batch are shifted"),
+    ],
+)
+def test_what_is_done_to_the_batch_is_said_of_the_attribution(
+    model: Any, x: np.ndarray, change: Any, words: str
+) -> None:
+    finding = one_finding(diagnosed(model, x, "gradient", lambda *given: change(gradient(*given))))
+    assert (finding.stage, finding.cause) == ("postprocess", "batch-coupling")
+    assert words in finding.words
+
+
+def test_a_picture_of_few_values_is_no_shorter_format(model: Any, x: np.ndarray) -> None:
+    """Signs are bfloat16 numbers, and so are the grey levels of a picture."""
+
+    def grey(a: Any) -> Any:
+        return ((a - a.min()) / (a.max() - a.min()) * 255).round()
+
+    for change in (torch.sign, grey):
+        finding = one_finding(diagnosed(model, x, "gradient", lambda *given: change(gradient(*given))))  # noqa: B023
+        assert finding.cause == "unknown"
+
+
+def test_a_factor_next_to_one_is_said_with_its_digits(model: Any, x: np.ndarray) -> None:
+    finding = one_finding(diagnosed(model, x, "gradient", lambda *given: (1 + 2e-10) * gradient(*given)))
+    assert "1 + 2e-10 times" in finding.words
+
+
+@pytest.mark.parametrize("framework", ["torch", "numpy"])
+def test_a_function_that_writes_into_its_input_is_named(model: Any, x: np.ndarray, framework: str) -> None:
+    before = x.copy()
+
+    def function(twin: Any, x: Any, target: Any, method: Any) -> Any:
+        result = harness.explain(model, before, "gradient", target=0, dtype="float64").attribution
+        x *= 2
+        return np.moveaxis(result, -1, 1) if framework == "torch" else result
+
+    candidate = harness.backend_from_function("mine", function, framework)
+    diagnosis = harness.diagnose(model, x, "gradient", candidate=candidate, target=0, dtype="float64")
+    assert (diagnosis.stage, diagnosis.cause) == ("run", "state")
+    assert "its input" in diagnosis.explanation
+    assert np.array_equal(x, before)
