@@ -218,6 +218,15 @@ def _rms_norm(call: Call, shapes: Sequence[Shape]) -> list[Step]:
     return [Step("rms_norm", attributes, weights_of(call, gamma="scale"))]
 
 
+def _unit_norm(call: Call, shapes: Sequence[Shape]) -> list[Step]:
+    """``x / max(|x|, 1e-12)`` along the last axis (Keras 3 `UnitNormalization`), as an RMS norm."""
+    if negative_axis(call, call.config.get("axis", -1), shapes[0]) != -1:
+        raise refusal(call, "axis", call.config["axis"], "the last axis (channels last)")
+    size = shapes[0][-1]
+    attributes = {"epsilon": 1e-24 / size, "axes_count": 1}
+    return [Step("rms_norm", attributes, {"gamma": np.full(size, size**-0.5)})]
+
+
 def _group_norm(call: Call, shapes: Sequence[Shape]) -> list[Step]:
     channels = shapes[0][-1]
     if negative_axis(call, call.config.get("axis", -1), shapes[0]) != -1:
@@ -408,6 +417,7 @@ _TRANSLATIONS: dict[str, Translate] = {
     "BatchNormalizationV1": _batch_norm,
     "LayerNormalization": _layer_norm,
     "RMSNormalization": _rms_norm,
+    "UnitNormalization": _unit_norm,
     "MultiHeadAttention": attentions.multi_head_attention,
     "Attention": attentions.attention,
     "Dot": attentions.dot,

@@ -132,6 +132,23 @@ def rms_norm(
     return _norm(site, "rms_norm", input, len(normalized_shape), epsilon, _kept(gamma=weight))
 
 
+def normalize(
+    site: Site, input: Value, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: None = None
+) -> Value:
+    """``x / max(|x|, eps)`` along the last axis or the channels, as an RMS norm.
+
+    Its epsilon under the root is the square of ``eps`` over the number of values: for a norm of ``n`` times ``eps`` the
+    two differ by ``1 / (2 n ** 2)``, and at zero both are zero.
+    """
+    dim %= input.rank
+    if p != 2 or dim not in (1, input.rank - 1):
+        raise site.refuse(f"p={p}, dim={dim}", "the L2 norm along the channels or the last axis")
+    size = input.shape[dim]
+    value = site.features_last(input) if dim == input.rank - 1 else site.feature_map(input)
+    gamma = np.full(size, size**-0.5).astype(site.dtype)
+    return site.add("rms_norm", value, {"epsilon": eps**2 / size, "axes_count": 1}, {"gamma": gamma})
+
+
 def _norm(
     site: Site, kind: str, input: Value, count: int, eps: float, weights: dict[str, np.ndarray]
 ) -> Value:

@@ -251,6 +251,7 @@ FUNCTIONS: dict[Callable[..., Any], Operation] = {
     F.batch_norm: layers.batch_norm,
     F.layer_norm: layers.layer_norm,
     F.rms_norm: layers.rms_norm,
+    F.normalize: layers.normalize,
     torch.matmul: products.matmul,
     torch.bmm: products.matmul,
     operator.matmul: products.matmul,

@@ -71,7 +71,7 @@ def two_dimensional() -> keras.Model:
     x = inner(x)
     x = kl.Multiply()([x, kl.GlobalAveragePooling2D(keepdims=True)(x)])
     x = kl.Flatten()(kl.Softmax(axis=1)(x))
-    return randomised(keras.Model(source, kl.Dense(3)(x), name="two"))
+    return randomised(keras.Model(source, kl.Dense(3)(kl.UnitNormalization()(x)), name="two"))
 
 
 def one_dimensional() -> keras.Model:

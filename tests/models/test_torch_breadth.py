@@ -126,6 +126,8 @@ def looped(x: Tensor) -> Tensor:
 
 FUNCTIONS: dict[str, Any] = {
     "a gated linear unit of three axes": lambda x: F.glu(x.flatten(1, 2)[..., :8]),
+    "unit vectors of channels": lambda x: F.normalize(x.relu()),
+    "unit vectors of features": lambda x: F.normalize(x.flatten(2), dim=-1),
     "a mean over features": lambda x: x.flatten(1) - x.flatten(1).mean(1, keepdim=True),
     "a resize with antialias": lambda x: F.interpolate(x, size=(3, 5), mode="bilinear", antialias=True),
     "a bicubic resize with antialias": lambda x: F.interpolate(
