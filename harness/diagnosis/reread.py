@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.comparison.floor import moved_one_ulp
 from harness.comparison.postprocess import Treatment, treated
 from harness.diagnosis.attribution import treatments
 from harness.diagnosis.case import Case
@@ -250,18 +249,26 @@ def _finished(case: Case, reading: Reading, difference: Difference) -> Iterator[
         if reading.part is not None:
             residual = apart((result,), (difference.candidate,))
             if difference.closed_by(residual):
-                yield Answer((reading.part, part), _treated(reading, treatment, None), residual)
+                yield Answer((reading.part, part), _treated(reading, treatment), residual)
             continue
-        for start, factors in starts_and_factors(case, result, difference):
+        for start, factors in starts(case):
+            begun = _times(reading.relevance, factors(case))
+            with np.errstate(all="ignore"):
+                residual = apart((treatment(begun, x),), (difference.candidate,))
+            if difference.closed_by(residual):
+                yield Answer((start, part), _treated(reading, treatment, start=factors), residual)
+        for scale, factors in one_factor(result, difference):
             residual = apart((_times(result, factors(case)),), (difference.candidate,))
-            yield Answer((start, part), _treated(reading, treatment, factors), residual)
+            yield Answer((scale, part), _treated(reading, treatment, factors=factors), residual)
 
 
 def _treated(
-    reading: Reading, treatment: Treatment, factors: Factors | None
+    reading: Reading, treatment: Treatment, factors: Factors | None = None, start: Factors | None = None
 ) -> Callable[[WholeRuns], np.ndarray | None]:
+    """The run, begun with ``start``, then the treatment, then ``factors``."""
+
     def gives(runs: WholeRuns) -> np.ndarray | None:
-        relevance = reading.inside(runs)
+        relevance = reading.inside(runs if start is None else replace(runs, factors=start(runs.case)))
         if relevance is None:
             return None
         with np.errstate(all="ignore"):
@@ -284,17 +291,29 @@ def starts_and_factors(
         apart((_times(result, factors),), (difference.candidate,))
     ):
         return
+    for start, of_start in starts(case):
+        if difference.closed_by(apart((_times(result, of_start(case)),), (difference.candidate,))):
+            yield start, of_start
+            return
+    yield from one_factor(result, difference)
+
+
+def starts(case: Case) -> Iterator[tuple[Part, Factors]]:
+    """Other starts of the backward pass than the method's own."""
     own = head_words(case.method.head)
     for words in SEEDS:
-        starts = _Start(words, own)
-        if words != own and difference.closed_by(
-            apart((_times(result, starts(case)),), (difference.candidate,))
-        ):
+        if words != own:
             sentence = f"the backward pass starts from {words} instead of {own}"
-            yield Part("head", "output-seed", sentence), starts
-            return
-    if np.allclose(factors, factors[0], rtol=10 * difference.floor, atol=0):
-        factor = float(factors[0])
+            yield Part("head", "output-seed", sentence), _Start(words, own)
+
+
+def one_factor(result: np.ndarray, difference: Difference) -> Iterator[tuple[Part, Factors]]:
+    """One factor for all samples with which ``result`` is the candidate's."""
+    factors = fitted(result, difference.candidate)
+    if factors is None or not np.allclose(factors, factors[0], rtol=10 * difference.floor, atol=0):
+        return
+    factor = float(factors[0])
+    if difference.closed_by(apart((result * factor,), (difference.candidate,))):
         words = f"the attribution is multiplied by {factor:.9g}"
         yield Part("postprocess", "scale", words), lambda case: np.full(len(case.x), factor)
 
@@ -330,21 +349,29 @@ def _times(result: np.ndarray, factors: np.ndarray) -> np.ndarray:
 def _fitting(case: Case, answers: Sequence[Answer], difference: Difference) -> list[Answer]:
     """Those that rounding cannot tell from the candidate.
 
-    A reading may divide by what the method keeps away from zero: its own movement under rounding is measured where it
-    leaves more than the method's floor, for the nearest.
+    A reading may divide by what the method keeps away from zero, or leave little of what cancels: its own movement
+    under rounding, of the weights and of the input, is measured where it leaves more than the method's floor, for the
+    nearest.
     """
     fits = [each for each in answers if difference.closed_by(each.residual)]
     if fits:
         return fits
     near = [each for each in answers if each.residual <= min(LEFT * difference.error, CLEAR)]
-    moved = replace(case, x=moved_one_ulp(np.asarray(case.x), np.random.default_rng(0)))
-    runs, runs_moved = WholeRuns(case), WholeRuns(moved)
-    for each in sorted(near, key=lambda each: each.residual)[:MEASURED]:
-        one, other = each.gives(runs), each.gives(runs_moved)
-        noise = 0.0 if one is None or other is None else apart((one,), (other,))
-        if explained(each.residual, max(noise, difference.floor)):
-            fits.append(replace(each, noise=noise))
-    return fits
+    near = sorted(near, key=lambda each: each.residual)[:MEASURED]
+    noise = dict.fromkeys(near, 0.0)
+    for moved in engine().moved(case.asked, case.reference) if near else ():
+        runs, runs_moved = WholeRuns(case), WholeRuns(replace(case, model=moved.model, x=moved.x))
+        for each in near:
+            if explained(each.residual, max(noise[each], difference.floor)):
+                continue
+            one, other = each.gives(runs), each.gives(runs_moved)
+            if one is not None and other is not None:
+                noise[each] = max(noise[each], apart((one,), (other,)))
+    return [
+        replace(each, noise=noise[each])
+        for each in near
+        if explained(each.residual, max(noise[each], difference.floor))
+    ]
 
 
 def _best(case: Case, fits: Sequence[Answer]) -> list[Answer]:

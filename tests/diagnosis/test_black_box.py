@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -325,3 +326,17 @@ def test_a_function_that_writes_into_its_input_is_named(model: Any, x: np.ndarra
     assert (diagnosis.stage, diagnosis.cause) == ("run", "state")
     assert "its input" in diagnosis.explanation
     assert np.array_equal(x, before)
+
+
+def test_another_start_under_absolute_values_is_named(model: Any, x: np.ndarray) -> None:
+    """On the input that the answer is tried on again, the logit is negative: |start * g| is not start * |g|."""
+
+    def of_one(twin: Any, given: Any, target: Any, asked: Any) -> np.ndarray:
+        case = np.moveaxis(given.detach().numpy(), 1, -1)
+        run = harness.explain(
+            model, case, replace(asked, head="one"), "torch", target.numpy(), "float64", False
+        )
+        return np.moveaxis(np.abs(run.attribution), -1, 1)
+
+    findings = diagnosed(model, x, "lrp.epsilon:epsilon=0.25", of_one).findings
+    assert {each.cause for each in findings} == {"output-seed", "absolute-contributions"}
