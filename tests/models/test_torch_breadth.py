@@ -318,6 +318,14 @@ def test_a_cell_state_that_is_read_is_refused_by_name() -> None:
         load_model(module, example=torch.zeros(1, 5, 3))
 
 
+def test_the_advice_to_export_is_not_given_where_the_file_is_another_network() -> None:
+    """Torch's exporter leaves out the divisor of an average pool."""
+    module = nn.Sequential(nn.AvgPool2d(2, divisor_override=5), nn.Flatten(), nn.Linear(8, 2))
+    with pytest.raises(UnsupportedLayerError, match="divisor_override=5") as refused:
+        load_model(module, example=torch.zeros(1, 2, 4, 4))
+    assert "torch.onnx.export" not in str(refused.value)
+
+
 def test_an_export_that_fails_writes_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     """Torch's exporter writes its whole graph past Python."""
     with pytest.raises(UnsupportedLayerError, match="FractionalMaxPool2d"):
