@@ -93,14 +93,20 @@ def unmeasured(dtype: str) -> NoiseFloor:
     return NoiseFloor(dtype, "not measured: one unit roundoff at every layer", 0.0)
 
 
-def moved_one_ulp(array: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """``array`` with every non-zero value moved to its next neighbour, up or down at random."""
+def moved_one_ulp(array: np.ndarray, generator: np.random.Generator, units: int = 1) -> np.ndarray:
+    """``array`` with every non-zero value moved to its next neighbour, up or down at random.
+
+    ``units``: by so many units in the last place instead of one.
+    """
     moved = np.array(array, order="C")
     values = moved.reshape(-1)
     for first in range(0, values.size, _PIECE):  # a large array is not there several times
         piece = values[first : first + _PIECE]
         direction = np.where(generator.random(piece.size) < 0.5, -np.inf, np.inf).astype(array.dtype)
-        piece[...] = np.where(piece == 0, piece, np.nextafter(piece, direction))
+        if units == 1:
+            piece[...] = np.where(piece == 0, piece, np.nextafter(piece, direction))
+        else:
+            piece[...] += np.sign(direction) * units * np.where(piece == 0, 0, np.spacing(np.abs(piece)))
     return moved
 
 

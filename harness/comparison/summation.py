@@ -52,6 +52,11 @@ def backward_terms(layer: Layer) -> int:
     return forward_terms(layer)
 
 
+def units_of(layer: Layer, weight: str) -> int:
+    """By how many units in the last place ``weight`` moves, where its sum is to move as another order of it does."""
+    return round(math.sqrt(forward_terms(layer))) if layer.traits.kernel and weight.endswith("kernel") else 1
+
+
 def longest_forward_sums(graph: Graph) -> dict[str, int]:
     """For every layer the longest sum on any way from the input to its output, itself included."""
     longest: dict[str, int] = {}

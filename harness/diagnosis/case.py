@@ -13,8 +13,8 @@ import numpy as np
 from harness.backends import Backend, Prepared, Steps, step_on_copies, steps_of
 from harness.case import Case as AskedCase
 from harness.comparison.deviations import moved_deviations
-from harness.comparison.floor import moved_one_ulp, unit_roundoff
-from harness.comparison.summation import longest_sum
+from harness.comparison.floor import MULTIPLE, moved_one_ulp, unit_roundoff
+from harness.comparison.summation import forward_terms, longest_sum
 from harness.diagnosis.measure import MOVES, apart, explained, summation_floor
 from harness.engine import engine, floor_of, operands_of
 from harness.errors import HarnessError
@@ -150,16 +150,34 @@ class Case:
         First the reference's distance between float32 and float64 on the same operands, for float64 times
         the ratio of the two unit roundoffs, as in `harness.comparison.rerun`; then how far its step moves when
         a standard deviation does that its rule takes, by its own rounding, and when the operands do, by one unit in
-        the last place. A denominator within rounding of zero changes its
-        sign in some of these runs only.
+        the last place; where that nearly explains it, when the sums move as another order of their terms moves
+        them. A denominator within rounding of zero changes its sign in some of these runs only.
         """
         floor = self.least(step)
         for distance in self._roundings(step, expected, error):
             if np.isfinite(distance):
                 floor = max(floor, distance)
             if explained(error, floor):
-                break
+                return floor
+        # Where a sum nearly cancels and is divided by, another order of it changes more than moved operands do.
+        if error <= MULTIPLE * floor * 4 * np.sqrt(forward_terms(step.layer)):
+            for distance in self._orders_of_sums(step, expected):
+                if np.isfinite(distance):
+                    floor = max(floor, distance)
+                if explained(error, floor):
+                    break
         return floor
+
+    def _orders_of_sums(self, step: Step, expected: Arrays) -> Iterator[float]:
+        """How far the reference's step moves when its sums do as another order of their terms would move them."""
+        name = step.layer.name
+        if self.reference_steps is None or name in self.mended or step.layer.traits.linear == "no":
+            return
+        for moved_case in engine().moved(self.asked, self.reference, sums=True):
+            steps = engine().steps(moved_case, self.reference)
+            if steps is not None:
+                other = replace(step, layer=moved_case.model.graph[name])
+                yield apart(expected, _propagated(steps, other, self.dtype))
 
     def _roundings(self, step: Step, expected: Arrays, error: float) -> Iterator[float]:
         other = "float64" if self.dtype == "float32" else "float32"

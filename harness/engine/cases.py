@@ -39,6 +39,7 @@ from harness.backends import (
 from harness.case import Case, class_count
 from harness.comparison.deviations import with_moved_deviations
 from harness.comparison.floor import RUNS, NoiseFloor, moved_one_ulp
+from harness.comparison.summation import units_of
 from harness.engine.memo import Memo
 from harness.engine.prepared import PreparedModels, Ready
 from harness.errors import UnsupportedMethodError
@@ -222,15 +223,19 @@ class Engine:
             self._kept_moved = KEPT_MOVED
             self._moved.clear()
 
-    def moved(self, case: Case, backend: Backend) -> Iterator[Case]:
+    def moved(self, case: Case, backend: Backend, sums: bool = False) -> Iterator[Case]:
         """``case`` with all weights and the input moved by one unit in the last place of its dtype, at random.
+
+        With ``sums`` kernels are moved by the square root of the number of terms that their sums have: so far apart are
+        two orders of one sum, where the movements of single terms average out (`harness.comparison.summation`). That
+        counts where a sum nearly cancels and is divided by.
 
         In float64 the standard deviations that its rules take are moved as well, by their own rounding
         (`harness.comparison.deviations`), where ``backend`` runs a method that is changed so.
         One after the other: of a large network only one such copy is there at a time, but within :meth:`copies_kept`.
         """
         for seed in range(RUNS):
-            moved = self._moved_case(case, seed)
+            moved = self._moved_case(case, seed, sums)
             if case.dtype == "float64":
                 generator = np.random.default_rng(seed)
                 method = with_moved_deviations(case.method, case.model.graph, generator)
@@ -238,13 +243,15 @@ class Engine:
                     moved = replace(moved, method=method)
             yield moved
 
-    def _moved_case(self, case: Case, seed: int) -> Case:
-        key = (id(case.model), seed, case.dtype)
+    def _moved_case(self, case: Case, seed: int, sums: bool) -> Case:
+        key = (id(case.model), seed, case.dtype, sums)
         if key not in self._moved:
             generator = np.random.default_rng(seed)
 
             def move(layer: Layer, name: str, array: np.ndarray) -> np.ndarray:
-                return moved_one_ulp(array.astype(case.dtype), generator)
+                return moved_one_ulp(
+                    array.astype(case.dtype), generator, units_of(layer, name) if sums else 1
+                )
 
             model = case.model.with_weights(move)
             state = generator.bit_generator.state

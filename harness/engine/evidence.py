@@ -164,7 +164,7 @@ def ground_of_result(
 
 
 def _measure_again(engine: Engine, candidate: Trace, reference: Trace, grounds: dict[str, Ground]) -> None:
-    """Raise the floors of ``grounds`` to what moved weights show, where a distance is beyond its floor.
+    """Raise the floors of ``grounds`` to what moved sums show, where a distance is beyond its floor.
 
     One run in another dtype says little of a denominator that nearly cancels: by chance it may fall close to the
     first. Ends at the first layer that stays beyond its floor.
@@ -172,7 +172,7 @@ def _measure_again(engine: Engine, candidate: Trace, reference: Trace, grounds: 
     if all(ground.within for ground in grounds.values()):
         return
     case, backend = reference.case, reference.executed_by
-    sides = [_side(engine, each, backend) for each in (case, *engine.moved(case, backend))]
+    sides = [_side(engine, each, backend) for each in (case, *engine.moved(case, backend, sums=True))]
     base, *moved = (side.walk_back(candidate) for side in sides if side is not None)
     for (name, relevance), *otherwise in zip(base, *moved, strict=True):
         if name in grounds:

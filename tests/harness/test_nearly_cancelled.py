@@ -10,6 +10,7 @@ import numpy as np
 from harness.backends import backend_named
 from harness.case import Case
 from harness.comparison import Comparison, NoiseFloor
+from harness.comparison.summation import units_of
 from harness.engine import compare
 from harness.engine.cases import Engine
 from harness.graph import Graph, Layer
@@ -117,3 +118,19 @@ def test_weights_move_in_the_dtype_of_the_case() -> None:
         kernel = moved.model.graph["scale"].weights["kernel"]
         assert (moved.dtype, kernel.dtype) == ("float32", np.float32)
         assert abs(float(kernel[0]) - 3) == np.spacing(np.float32(3))
+
+
+def test_kernels_move_as_another_order_of_their_sums() -> None:
+    """A running sum of n terms is about sqrt(n) roundoffs off, which one unit in the last place a term does not show."""
+    case = Case(Model(), THIRD, method("lrp.z"), np.zeros(1, np.int64), "float32")
+    graph = Model().graph
+    for moved in Engine().moved(case, backend_named("oracle"), sums=True):
+        for layer in graph:
+            for name, before in layer.weights.items():
+                after = moved.model.graph[layer.name].weights[name]
+                units = np.abs(after - before.astype("f4")) / np.spacing(np.abs(before.astype("f4")))
+                assert np.allclose(units, units_of(layer, name))
+    wide = Layer(
+        "d", "dense", ("x",), ((900,),), (2,), ("batch", "feature"), {}, {"kernel": np.ones((900, 2))}
+    )
+    assert (units_of(wide, "kernel"), units_of(wide, "bias")) == (30, 1)
