@@ -114,7 +114,6 @@ def _source(file: _File) -> Any:
     A map is taken together as the model takes it.
     """
     import onnx
-    from onnx.reference import ReferenceEvaluator
 
     from ported_models.maps import parts
     from ported_models.onnx import read_onnx
@@ -128,7 +127,7 @@ def _source(file: _File) -> Any:
     weights = {tensor.name for tensor in proto.graph.initializer}
     (given,) = (value.name for value in proto.graph.input if value.name not in weights)
     inside = [name for name, tensor in read.tensors.items() if tensor.layer == read.graph.output]
-    evaluator = ReferenceEvaluator(_in_double(proto, inside[-1]))
+    evaluator = _evaluator(_in_double(proto, inside[-1]))
 
     def run(x: Any) -> Any:
         (output,) = evaluator.run(None, {given: x.transpose(read.tensors[given].order)})
@@ -136,6 +135,28 @@ def _source(file: _File) -> Any:
         return output.mean(tuple(range(1, output.ndim - 1))) if places == "mean" else output
 
     return run
+
+
+def _evaluator(proto: Any) -> Any:
+    """ONNX's reference evaluator of ``proto``, with local response normalisation as its specification has it.
+
+    That of onnx 1.23.2 sums squares for as many channels as the batch has samples, and none for the others
+    (`onnx/reference/ops/op_lrn.py`, ``for c in range(x.shape[0])``).
+    """
+    import numpy as np
+    from onnx.reference import ReferenceEvaluator
+    from onnx.reference.op_run import OpRun
+
+    class LRN(OpRun):
+        op_domain = ""
+
+        def _run(self, x: Any, alpha: float, beta: float, bias: float, size: int) -> Any:
+            before, behind = (size - 1) // 2, size // 2  # the rounded-down and rounded-up half of size - 1
+            squares = np.pad(x**2, [(0, 0), (before, behind), *[(0, 0)] * (x.ndim - 2)])
+            total = sum(squares[:, place : place + x.shape[1]] for place in range(size))
+            return ((x / (bias + alpha / size * total) ** beta).astype(x.dtype),)
+
+    return ReferenceEvaluator(proto, new_ops=[LRN])
 
 
 def _in_double(proto: Any, output: str) -> Any:

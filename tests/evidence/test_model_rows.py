@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import harness
 from evidence.models import rows as tables
-from evidence.models.rows import METHODS, Row, Table, in_a_process, keep, kept_rows, page
+from evidence.models.rows import METHODS, Row, Table, in_a_process, keep, kept_rows, page, verdicts_on
 
 GOOD = Row("b", 8, twins=1e-7, verdicts=dict.fromkeys(METHODS, "equivalent"), autograd=0.0, seconds=3.0)
 LATE = Row("b", 8, seconds=900.0, finished=False)
@@ -76,6 +78,19 @@ def test_what_is_done_is_not_run_again_and_not_lost_to_a_lack_of_time(
     run(table, monkeypatch, lambda *given: pytest.fail("is run again"), "--only", "b")
     run(table, monkeypatch, lambda table, name, load_only, limit_s: LATE, "--only", "b", "--again")
     assert kept_rows(table) == {"b": GOOD}
+
+
+def test_both_sides_explain_the_target_of_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def explain(model: object, x: object, method: str, target: object = None, **options: object) -> object:
+        asked.append(target)
+        return SimpleNamespace(target=[7])
+
+    monkeypatch.setattr(harness, "explain", explain)
+    monkeypatch.setattr(harness, "compare", lambda *traces: SimpleNamespace(verdict="equivalent"))
+    assert verdicts_on(None, None, "float32") == dict.fromkeys(METHODS, "equivalent")
+    assert asked == [None, [7]] * len(METHODS)
 
 
 def test_the_seconds_for_a_network_can_be_given(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from evidence.models.onnx_table import _in_double
+from evidence.models.onnx_table import _evaluator, _in_double
 from tests.models.onnx_runs import exported, node
 
 
@@ -20,3 +20,14 @@ def test_stored_statistics_are_used_and_not_those_of_the_batch(opset: int) -> No
     x = np.array([[[0.0, 7.0]], [[-3.0, 10.0]]])
     (y,) = ReferenceEvaluator(_in_double(proto, "y")).run(None, {"x": x})
     assert y.tolist() == (x + 4).tolist()
+
+
+@pytest.mark.parametrize(("size", "expected"), [(3, [1 / 6, 2 / 15, 3 / 14]), (2, [1 / 6, 2 / 14, 3 / 10])])
+def test_local_response_normalisation_sums_the_squares_of_neighbouring_channels(
+    size: int, expected: list[float]
+) -> None:
+    """Of the channels 1, 2, 3 each is divided by one and the squares in its window; an even one has more behind it."""
+    proto = exported([node("LRN", "x", size=size, alpha=float(size), beta=1.0)], ["n", 3, 1, 1], {}, 13)
+    x = np.array([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1)
+    (y,) = _evaluator(_in_double(proto, "y")).run(None, {"x": x})
+    assert y.ravel().tolist() == pytest.approx(expected, rel=1e-12)
