@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,9 @@ LIGHT = (
 )
 #: Files of a few kilobytes that ask for more than such a file may: read as files that are trusted.
 TRUSTED = ("light/vgg19",)
-#: Step of a difference quotient in double precision, and how far a derivative that is measured so may be off.
-STEP, DIFFERENCE_BOUND = 1e-6, 1e-5
+#: The least step of a difference quotient in double precision, how far a derivative that is measured so may be off,
+#: and how much of that rounding may take.
+STEP, DIFFERENCE_BOUND, OF_ROUNDING = 1e-6, 1e-5, 0.1
 
 
 def measured(name: str, load_only: bool) -> Row:
@@ -224,13 +226,32 @@ def _differences(model: Any, file: _File, x: Any) -> float:
     run, x = _source(file), x.astype(np.float64)
     direction = np.random.default_rng(1).standard_normal(x.shape)
     target = int(run(x).argmax())
-    there, back = (run(x + step * direction).reshape(-1)[target] for step in (STEP, -STEP))
-    slope, worst = (there - back) / (2 * STEP), 0.0
-    for backend in ("tensorflow", "torch"):
-        gradient = harness.explain(model, x, "gradient", backend, target, "float64", layers=False).attribution
-        scale = float(np.linalg.norm(gradient) * np.linalg.norm(direction)) or 1.0
-        worst = max(worst, abs(float((gradient * direction).sum()) - float(slope)) / scale)
-    return worst
+    gradients = [
+        harness.explain(model, x, "gradient", backend, target, "float64", layers=False).attribution
+        for backend in ("tensorflow", "torch")
+    ]
+    scales = [float(np.linalg.norm(each) * np.linalg.norm(direction)) or 1.0 for each in gradients]
+    slope = slope_along(lambda x: run(x).reshape(-1)[target], x, direction, min(scales))
+    return max(
+        abs(float((gradient * direction).sum()) - slope) / scale
+        for gradient, scale in zip(gradients, scales, strict=True)
+    )
+
+
+def slope_along(function: Callable[[Any], Any], x: Any, direction: Any, scale: float) -> float:
+    """The derivative of a number along ``direction``, by a central difference; ``scale``: the most that it can be.
+
+    The step is so wide that what rounding moves the number by, as one unit in the last place of the input does, is
+    :data:`OF_ROUNDING` of what the quotient may be off. Of an output that hardly depends on the input, such as that of
+    a network whose weights are all one number, a narrower one would give rounding alone.
+    """
+    import numpy as np
+
+    eps, own = np.finfo(np.float64).eps, float(function(x))
+    signs = np.random.default_rng(2).choice((-1.0, 1.0), x.shape)
+    rounding = max(abs(float(function(x * (1 + eps * signs))) - own), eps * abs(own))
+    step = max(STEP, rounding / (OF_ROUNDING * DIFFERENCE_BOUND * scale))
+    return (float(function(x + step * direction)) - float(function(x - step * direction))) / (2 * step)
 
 
 GROUPS = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from evidence.models.onnx_table import _evaluator, _in_double
+from evidence.models.onnx_table import DIFFERENCE_BOUND, _evaluator, _in_double, slope_along
 from tests.models.onnx_runs import exported, node
 
 
@@ -31,3 +31,11 @@ def test_local_response_normalisation_sums_the_squares_of_neighbouring_channels(
     x = np.array([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1)
     (y,) = _evaluator(_in_double(proto, "y")).run(None, {"x": x})
     assert y.ravel().tolist() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("constant", [0.0, 1e6, 1e9, 1e12])
+def test_a_slope_is_measured_beside_a_constant_of_any_size(constant: float) -> None:
+    """``c + 3 a - 4 b`` along (1, 1) falls by one; its gradient is 5 long, and the direction the root of two."""
+    direction, scale = np.ones(2), 5 * np.sqrt(2)
+    slope = slope_along(lambda x: constant + 3 * x[0] - 4 * x[1], np.array([0.5, 0.25]), direction, scale)
+    assert abs(slope + 1) / scale <= DIFFERENCE_BOUND
