@@ -21,19 +21,26 @@ LARGEST_LAYER, MOST_LAYERS = 2**26, 2000
 OPERATORS = 10
 
 
-def check_cost(graph: Graph, what: str, batch: int = 1) -> None:
+def trusted() -> bool:
+    """Whether files may ask for what they like."""
+    return bool(os.environ.get(VARIABLE))
+
+
+def check_cost(graph: Graph, what: str, batch: int = 1, held: int | None = None) -> None:
     """Raise ModelSourceError where ``graph``, read from the file ``what``, asks for more than a file of its size may.
 
-    ``batch``: how many samples the file takes at once.
+    ``batch``: how many samples the file takes at once. ``held``: the bytes of constants that it holds, where some of
+    its weights are computed from others: a file has no more weights than that.
     """
     weights = sum(array.size for layer in graph for array in layer.weights.values())
+    weights = weights if held is None else min(weights, held)
     sizes = [batch * prod(layer.shape) for layer in graph]
     check_numbers(what, weights, sizes, batch * sum(multiply_adds(layer) for layer in graph))
 
 
 def check_layers(count: int, what: str) -> None:
     """Raise ModelSourceError where a file has so many layers that making its twins alone would take minutes."""
-    if count > MOST_LAYERS and not os.environ.get(VARIABLE):
+    if count > MOST_LAYERS and not trusted():
         raise ModelSourceError(
             f"{what}: has more layers than the {MOST_LAYERS} that are read; if you trust the file, set {VARIABLE}=1, "
             "and wait"
@@ -42,7 +49,7 @@ def check_layers(count: int, what: str) -> None:
 
 def check_numbers(what: str, weights: int, sizes: Sequence[int], products: int) -> None:
     """The same of a file of so many ``weights`` whose layers have these ``sizes`` and take so many ``products``."""
-    if os.environ.get(VARIABLE):
+    if trusted():
         return
     check_layers(len(sizes), what)
     offending = [

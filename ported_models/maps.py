@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import Any, TypeGuard
 
 from harness.errors import InvalidInputError
@@ -42,6 +43,8 @@ def _is_place(value: Any) -> TypeGuard[tuple[int, ...]]:
 def reduced(model: PortedModel, places: str | tuple[int, ...] | None) -> PortedModel:
     """``model`` with its output's places taken together, or one of them taken, in layers of the graph's own.
 
+    An output of one place, such as a pooling leaves that keeps its axes, is taken at that place.
+
     Raises InvalidInputError where the output is no map, or has no such place.
     """
     output = model.graph[model.graph.output]
@@ -51,6 +54,8 @@ def reduced(model: PortedModel, places: str | tuple[int, ...] | None) -> PortedM
         if places is None:
             return model
         raise InvalidInputError(f"{words}, which is no map; leave out output={places!r}")
+    if places is None and prod(sides) == 1:
+        places = (0,) * len(sides)
     if places is None:
         example = ", ".join("0" for _ in sides)
         note = (
@@ -70,10 +75,11 @@ def reduced(model: PortedModel, places: str | tuple[int, ...] | None) -> PortedM
             raise InvalidInputError(f"{words}; output={places} is no place of it")
         name = output.name
         for axis, at in enumerate(places):
-            attributes = {"axis": axis - len(output.shape), "indices": (at,)}
-            name = builder.add("take", _free(model.graph, f"take_{axis}"), name, attributes)
+            if sides[axis] > 1:
+                attributes = {"axis": axis - len(output.shape), "indices": (at,)}
+                name = builder.add("take", _free(model.graph, f"take_{axis}"), name, attributes)
         name = builder.add("reshape", _free(model.graph, "place"), name, {"target": (classes,)})
-        note = f"the output is a map: what is explained is its place {places}"
+        note = f"the output is a map: what is explained is its {'place' if prod(sides) > 1 else 'only place'} {places}"
     return noted(replace(model, graph=builder.graph(name)), (note,))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib
 import importlib.util
@@ -176,6 +177,7 @@ class PortedModel:
         if sum(array.nbytes for layer in self.graph for array in layer.weights.values()) > KEPT_TWINS:
             self._twins.clear()
             self._built.clear()
+            gc.collect()  # a Keras model is in a circle with its layers
 
     def parts(self) -> Iterator[Part]:
         """What code that is given this model may change: its weights, the twins made so far, the frameworks."""

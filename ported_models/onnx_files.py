@@ -48,7 +48,7 @@ def _loaded(
     check_layers(len(proto.graph.node) // OPERATORS, file)
     _check(proto, file)
     read = read_onnx(proto, name, file, output, None if example is None else np.shape(example), axes)
-    check_cost(read.graph, file)
+    check_cost(read.graph, file, held=read.held)
     notes = (*read.notes, *ending_notes(read.removed))
     model = PortedModel.from_graph(read.graph, removed=read.removed, notes=notes, source=file)
     try:
@@ -56,7 +56,7 @@ def _loaded(
     except ModelSourceError as error:
         proven = prove_twins(model, read.graph, file, str(error))
     else:
-        check_cost(read.graph, file, max(own.batch // 2, 1))
+        check_cost(read.graph, file, max(own.batch // 2, 1), read.held)
         proven = prove(model, own)
     return noted(model, proven)
 

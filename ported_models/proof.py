@@ -79,12 +79,16 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class _Side:
-    """One twin: its framework's name, and how its logits and its layers are computed."""
+    """One twin: its framework's name, and how its logits and its layers are computed.
+
+    ``release``: lets go of the twins made so far, where they are large.
+    """
 
     framework: str
     twin: Callable[[str], Any]
     logits: Callable[[Any, np.ndarray], np.ndarray]
     activations: Callable[[Any, Graph, np.ndarray], dict[str, np.ndarray]]
+    release: Callable[[], None]
 
 
 _NOT_FOLLOWED = "is it changed by a hook or a patched method? write that as a layer"
@@ -159,8 +163,8 @@ def _sides(
     model: PortedModel, source: Source, frameworks: tuple[str, ...]
 ) -> tuple[list[_Side], tuple[str, ...]]:
     every = {
-        "tensorflow": _Side("Keras", model.keras, keras_logits, keras_activations),
-        "torch": _Side("torch", model.torch, torch_logits, torch_activations),
+        "tensorflow": _Side("Keras", model.keras, keras_logits, keras_activations, model.release_twins),
+        "torch": _Side("torch", model.torch, torch_logits, torch_activations, model.release_twins),
     }
     known = {package: every[package] for package in frameworks}
     sides = [side for package, side in known.items() if find_spec(package) is not None]
@@ -187,16 +191,21 @@ def _magnitudes(source: Source) -> Iterator[tuple[np.ndarray, bool]]:
 
 
 def _compare_all(source: Source, sides: list[_Side], inputs: Iterator[tuple[np.ndarray, bool]]) -> bool:
-    """Compare on each of ``inputs``; whether the source gave anything on them that can be compared."""
-    compared = False
+    """Compare on each of ``inputs``; whether the source gave anything on them that can be compared.
+
+    One side after the other, so that of a large network one twin is there at a time.
+    """
+    outputs = []
     for x, given in inputs:
         own = source.run(x)
         if not given and not np.isfinite(own).all():
             continue  # an overflow on an input that nobody gave says nothing about what was read
-        for side in sides:
+        outputs.append((x, own))
+    for side in sides:
+        for x, own in outputs:
             _compare(source, side, x, own)
-        compared = True
-    return compared
+        side.release()
+    return bool(outputs)
 
 
 def _noise(source: Source, samples: int, scale: float) -> np.ndarray:
@@ -249,7 +258,9 @@ def _compare(source: Source, side: _Side, x: np.ndarray, own: np.ndarray) -> Non
         return
     floor = apart(compared, as_compared(source.run(_moved(source, x)), removed), own)
     if source.dtype == "float32":
+        side.release()
         exact = side.logits(side.twin("float64"), x.astype(np.float64))
+        side.release()
         twin = [logits_as_compared(array, removed, own.dtype) for array in (exact, logits)]
         floor = max(floor, apart(twin[0], twin[1], own))
     if difference <= FLOORS * floor <= LARGEST:

@@ -138,7 +138,7 @@ def _autograd(network: Network, model: Any, source: Any, x: np.ndarray, canonica
 def _torch_gradient(network: Network, source: Any, x: np.ndarray) -> tuple[np.ndarray, int]:
     import torch
 
-    module = source.double()
+    module = with_biases_added(source).double()
     if not network.rows:
         tensor = torch.from_numpy(x).double().requires_grad_()
         output = module(tensor)
@@ -157,6 +157,24 @@ def _torch_gradient(network: Network, source: Any, x: np.ndarray) -> tuple[np.nd
     if network.axes is None and gradient.ndim >= 3 and not network.rows:
         gradient = np.moveaxis(gradient, 1, -1)
     return gradient, int(output.argmax())
+
+
+def with_biases_added(module: Any) -> Any:
+    """``module`` with the two biases of each LSTM and RNN as one, added in its own precision, and the other zero.
+
+    They are read as one; in double precision a sum that was not rounded before would be another network's.
+    """
+    import torch
+
+    with torch.no_grad():
+        for child in module.modules():
+            if isinstance(child, torch.nn.LSTM | torch.nn.RNN) and child.bias:
+                for name, bias in child.named_parameters():
+                    if name.startswith("bias_ih"):
+                        other = child.get_parameter(name.replace("bias_ih", "bias_hh"))
+                        bias.add_(other)
+                        other.zero_()
+    return module
 
 
 def _keras_gradient(network: Network, source: Any, x: np.ndarray, model: Any) -> tuple[np.ndarray, int]:

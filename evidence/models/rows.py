@@ -1,5 +1,8 @@
 """A table of networks: a row a network, each measured in a process of its own and kept at once, and its page.
 
+A network that has no answer when its time is up is *not finished in time*, which says nothing about it: it is measured
+again by the next run. Several runs may write one table at once, each its own rows.
+
 A network is *end to end* where all four methods are equivalent on it, or are refused by name because no rule exists
 for a layer while ``gradient`` is equivalent; and where ``gradient`` is what the network's own autograd gives.
 """
@@ -7,18 +10,21 @@ for a layer while ``gradient`` is equivalent; and where ``gradient`` is what the
 from __future__ import annotations
 
 import argparse
+import fcntl
+import hashlib
 import json
 import os
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness.files import write_text
+from harness.files import cache_folder, write_text
 
 METHODS = ("gradient", "lrp.epsilon:epsilon=0.25", "lrp.alpha_1_beta_0", "lrp.sequential_preset_a")
 ROOT = Path(__file__).parents[2]
@@ -37,7 +43,7 @@ class Row:
     larger relative difference of a twin's output from the network's own. ``verdicts``: by method, or the sentence of
     its refusal after ``refused: ``. ``autograd``: the larger relative difference of a side's ``gradient`` from the
     network's own autograd, all in double precision, and ``bound`` what it may be. ``memory_gb``: the largest resident
-    set of the process.
+    set of the process. ``finished``: false where the time was up first; then ``seconds`` is all that is known.
     """
 
     network: str
@@ -51,10 +57,11 @@ class Row:
     bound: float = AUTOGRAD_BOUND
     seconds: float = 0.0
     memory_gb: float = 0.0
+    finished: bool = True
 
     @property
     def loads(self) -> bool:
-        return not self.refusal
+        return self.finished and not self.refusal
 
     @property
     def end_to_end(self) -> bool:
@@ -93,7 +100,10 @@ def verdicts_on(model: Any, x: Any, dtype: str) -> dict[str, str]:
     for method in METHODS:
         try:
             reference = harness.explain(model, x, method, dtype=dtype)
-            candidate = harness.explain(model, x, method, backend="torch", dtype=dtype)
+            # One target for both: where all outputs are alike, rounding chooses the largest.
+            candidate = harness.explain(
+                model, x, method, backend="torch", target=reference.target, dtype=dtype
+            )
             verdicts[method] = harness.compare(reference, candidate).verdict
         except harness.HarnessError as error:
             verdicts[method] = f"refused: {error}"
@@ -115,8 +125,8 @@ def closed(row: Row, start: float) -> Row:
     return replace(row, seconds=round(time.monotonic() - start, 1), memory_gb=round(memory, 2))
 
 
-def in_a_process(table: Table, name: str, load_only: bool) -> Row:
-    """The row of a network, measured in a process of its own that ends after :data:`LIMIT_S`."""
+def in_a_process(table: Table, name: str, load_only: bool, limit_s: int = LIMIT_S) -> Row:
+    """The row of a network, measured in a process of its own that ends after so many seconds."""
     command = [sys.executable, "-m", table.module, "--row", name]
     start = time.monotonic()
     try:
@@ -126,10 +136,10 @@ def in_a_process(table: Table, name: str, load_only: bool) -> Row:
             env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ},
             capture_output=True,
             text=True,
-            timeout=LIMIT_S,
+            timeout=limit_s,
         )
     except subprocess.TimeoutExpired:
-        return Row(name, table.pixels[name], f"no answer within {LIMIT_S} s", seconds=LIMIT_S)
+        return Row(name, table.pixels[name], seconds=limit_s, finished=False)
     lines = ended.stdout.strip().splitlines()
     if ended.returncode or not lines:
         last = (ended.stderr.strip().splitlines() or [f"exit status {ended.returncode}"])[-1]
@@ -140,12 +150,31 @@ def in_a_process(table: Table, name: str, load_only: bool) -> Row:
 def kept_rows(table: Table) -> dict[str, Row]:
     if not table.kept.exists():
         return {}
-    return {name: Row(**row) for name, row in json.loads(table.kept.read_text()).items()}
+    rows = json.loads(table.kept.read_text())
+    return {name: Row(**rows[name]) for name in table.groups if name in rows}
 
 
-def keep(table: Table, rows: dict[str, Row]) -> None:
-    ordered = {name: asdict(rows[name]) for name in table.groups if name in rows}
-    write_text(table.kept, json.dumps(ordered, indent=1) + "\n")
+def keep(table: Table, row: Row) -> None:
+    """Add ``row`` to those that are kept, also those that another run has added meanwhile; one of its name gives way.
+
+    A network that was measured before keeps its row where the time was up now.
+    """
+    with _alone(table):
+        rows = kept_rows(table)
+        if row.finished or row.network not in rows:
+            rows[row.network] = row
+        ordered = {name: asdict(rows[name]) for name in table.groups if name in rows}
+        write_text(table.kept, json.dumps(ordered, indent=1) + "\n")
+
+
+@contextmanager
+def _alone(table: Table) -> Iterator[None]:
+    """No other run writes the rows while the block runs."""
+    place = cache_folder() / "locks" / hashlib.sha256(str(table.kept.resolve()).encode()).hexdigest()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with open(place, "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def page(table: Table, rows: dict[str, Row]) -> str:
@@ -165,7 +194,12 @@ def page(table: Table, rows: dict[str, Row]) -> str:
             *(_line(row) for row in own),
             "",
             *(f"- `{name}` is not measured yet" for name in missing),
-            *(f"- `{row.network}`: {row.refusal}" for row in own if not row.loads),
+            *(
+                f"- `{row.network}` is not finished within {row.seconds:g} s, and is run again"
+                for row in own
+                if not row.finished
+            ),
+            *(f"- `{row.network}`: {row.refusal}" for row in own if row.refusal),
             *(
                 f"- `{row.network}`, `{method}`: {verdict}"
                 for row in own
@@ -180,7 +214,7 @@ def page(table: Table, rows: dict[str, Row]) -> str:
 def _line(row: Row) -> str:
     name = row.network.partition("/")[2] + (" (in double precision)" if row.double else "")
     if not row.loads:
-        cells = ["", "does not load", *[""] * (len(METHODS) + 1)]
+        cells = ["", "does not load" if row.finished else "not finished in time", *[""] * (len(METHODS) + 1)]
     else:
         verdicts = [row.verdicts.get(method, "").partition(":")[0] for method in METHODS]
         cells = [str(row.layers), _figure(row.twins), *verdicts, _figure(row.autograd)]
@@ -199,6 +233,7 @@ def run(table: Table, description: str | None) -> int:
     parser.add_argument("--again", action="store_true", help="measure what is kept too")
     parser.add_argument("--load", action="store_true", help="measure loading alone")
     parser.add_argument("--only-page", action="store_true", help="measure nothing")
+    parser.add_argument("--limit", type=int, default=LIMIT_S, help="seconds for one network")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.row:
@@ -209,11 +244,15 @@ def run(table: Table, description: str | None) -> int:
         name for name in table.groups if not arguments.only or any(word in name for word in arguments.only)
     ]
     for name in [] if arguments.only_page else chosen:
-        done = name in rows and (arguments.load or rows[name].verdicts or not rows[name].loads)
-        if done and not arguments.again:
+        if name in rows and _is_done(rows[name], arguments.load) and not arguments.again:
             continue
-        rows[name] = row = in_a_process(table, name, arguments.load)
-        keep(table, rows)
-        print(f"{row.seconds:6.0f} s  {name}: {row.refusal or row.verdicts or 'loads'}", flush=True)
-    write_text(table.page, page(table, {name: rows[name] for name in table.groups if name in rows}))
+        row = in_a_process(table, name, arguments.load, arguments.limit)
+        keep(table, row)
+        words = row.refusal or row.verdicts or ("loads" if row.finished else "not finished in time")
+        print(f"{row.seconds:6.0f} s  {name}: {words}", flush=True)
+    write_text(table.page, page(table, kept_rows(table)))
     return 0
+
+
+def _is_done(row: Row, load_only: bool) -> bool:
+    return bool(row.finished and (load_only or row.verdicts or row.refusal))

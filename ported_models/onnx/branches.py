@@ -16,10 +16,8 @@ from onnx import numpy_helper
 from ported_models.onnx.folding import too_large
 from ported_models.onnx.layout import channels_first_order
 from ported_models.onnx.reading import DYNAMIC_BATCH, computed
-from ported_models.onnx.sizes import inferred_sizes
+from ported_models.onnx.sizes import LARGEST_SHAPE, inferred_sizes
 
-#: A condition is computed from sizes and single numbers: larger constants are not followed.
-_LARGEST = 64
 #: How often what a chosen branch holds is looked at again. Files have branches in branches a few deep.
 _ROUNDS = 64
 #: Where the batch is open, a condition has to come out alike for these.
@@ -95,7 +93,7 @@ def _reckoned(proto: onnx.ModelProto) -> dict[str, np.ndarray]:
     known = {
         tensor.name: numpy_helper.to_array(tensor)
         for tensor in proto.graph.initializer
-        if np.prod(tensor.dims) <= _LARGEST
+        if np.prod(tensor.dims) <= LARGEST_SHAPE
     }
     _follow(proto, proto.graph.node, known, {})
     sizes = inferred_sizes(_with_constants(proto, known))
@@ -113,7 +111,7 @@ def _follow(
     for node in nodes:
         if node.output[0] not in known:
             found = _values(proto, node, known, sizes)
-            known.update((name, array) for name, array in found.items() if np.size(array) <= _LARGEST)
+            known.update((name, array) for name, array in found.items() if np.size(array) <= LARGEST_SHAPE)
 
 
 def _with_constants(proto: onnx.ModelProto, known: Mapping[str, np.ndarray]) -> onnx.ModelProto:

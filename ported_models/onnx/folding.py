@@ -8,9 +8,13 @@ from math import prod
 import numpy as np
 import onnx
 
+from ported_models.limits import VARIABLE, trusted
+
 #: The most numbers that one folded constant may have, where it is larger than what it is computed from; the most
 #: products that are taken for one; and the most nodes of a file once its functions are inlined.
-LARGEST, MOST_PRODUCTS, MOST_NODES = 2**24, 2**33, 200_000
+LARGEST, MOST_PRODUCTS, MOST_NODES = 3 * 2**25, 2**33, 200_000
+#: Ends what is said of a constant that is too large.
+UNLESS_TRUSTED = f"if you trust the file, set {VARIABLE}=1; else"
 #: Operators whose output has no more numbers than their inputs broadcast together.
 _BOUNDED = frozenset(
     [
@@ -180,13 +184,14 @@ def too_large(node: onnx.NodeProto, inputs: Sequence[np.ndarray | None]) -> str:
             return "an operator of this type is not computed in advance"
     except (ValueError, IndexError, ZeroDivisionError, OverflowError, TypeError) as error:
         return f"they do not fit it ({error})"
-    if size > max(LARGEST, _sum(arrays)):
-        return f"would have {size} numbers, at most {LARGEST} are computed"
+    if size > max(LARGEST, _sum(arrays)) and not trusted():
+        return f"would have {size} numbers, at most {LARGEST} are computed; {UNLESS_TRUSTED}"
     if (
         node.op_type in ("MatMul", "Gemm")
         and size * min(max(array.shape) for array in arrays[:2]) > MOST_PRODUCTS
+        and not trusted()
     ):
-        return f"would take more than {MOST_PRODUCTS} products"
+        return f"would take more than {MOST_PRODUCTS} products; {UNLESS_TRUSTED}"
     if any(attribute.name == "to" and attribute.i == onnx.TensorProto.STRING for attribute in node.attribute):
         return "text is not computed in advance"
     return ""

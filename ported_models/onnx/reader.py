@@ -31,7 +31,8 @@ class ReadFile:
     says was taken off. ``tensors``: by name of a tensor of the file, the layer that gives it and its axes' order.
     ``output``: the name of the output that was read. ``free``: 1 where the file's first axis is no batch, so that one
     run of it is one sample; else 0. ``assumed``: what was taken for granted of its input's axes, as a sentence.
-    ``unfolded``: the file that the tensors are of, where branches of it had to be chosen first; else None.
+    ``unfolded``: the file that the tensors are of, where branches of it had to be chosen first; else None. ``held``:
+    the bytes of constants that the file itself holds, where it computes others from them; else None.
     """
 
     graph: Graph
@@ -42,6 +43,7 @@ class ReadFile:
     free: int = 0
     assumed: str = ""
     unfolded: onnx.ModelProto | None = None
+    held: int | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -176,7 +178,16 @@ def _foreign(reading: Reading) -> ReadFile:
             reading.unsupported(
                 reading.log_softmax[layer.name], "it stands inside the network, expected at the end only"
             )
-    return ReadFile(graph, ending, ending, reading.tensors, reading.output, reading.free, reading.assumed)
+    return ReadFile(
+        graph,
+        ending,
+        ending,
+        reading.tensors,
+        reading.output,
+        reading.free,
+        reading.assumed,
+        held=reading.held,
+    )
 
 
 def _reader_of(node: onnx.NodeProto) -> Callable[[Reading, onnx.NodeProto], None] | None:

@@ -17,8 +17,8 @@ from onnx.reference import ReferenceEvaluator
 from harness.errors import HarnessError, ModelSourceError, UnknownNameError, UnsupportedLayerError
 from harness.graph import Layer, in_words
 from ported_models.build import Builder
-from ported_models.limits import LARGEST_LAYER, check_layers
-from ported_models.onnx.folding import too_large
+from ported_models.limits import LARGEST_LAYER, check_layers, trusted
+from ported_models.onnx.folding import UNLESS_TRUSTED, too_large
 from ported_models.onnx.layout import (
     Order,
     canonical_order,
@@ -32,7 +32,7 @@ from ported_models.onnx.naming import LayerNames, first_output
 #: Stands for a batch axis of no fixed size while shapes are computed: a number that no layer has.
 DYNAMIC_BATCH = 211
 #: The most bytes of constants computed from others, beside this many times the bytes of the file.
-LARGEST_FOLDED, FOLDED_TIMES = 2**28, 4
+LARGEST_FOLDED, FOLDED_TIMES = 3 * 2**27, 4
 #: Operators that say nothing about where the channels of their input lie, and keep its axes.
 AXIS_BLIND = {
     "Abs", "Add", "Cast", "Clip", "Concat", "Div", "Dropout", "Elu", "Erf", "Gelu", "Identity", "LeakyRelu",
@@ -124,7 +124,9 @@ class Reading:
                 self._readers.setdefault(tensor, []).append(node)
         self.names = LayerNames(_computing(self.nodes, weights), weights)
         self._layers = 0
-        self._folded, self._given = 0, sum(array.nbytes for array in self.constants.values())
+        #: The bytes of the constants that the file itself holds.
+        self.held = sum(array.nbytes for array in self.constants.values())
+        self._folded = 0
         self.tensors: dict[str, Tensor] = {}
         #: What was taken for granted of the input's axes, as a sentence; empty where nothing was.
         self.assumed = ""
@@ -407,12 +409,15 @@ class Reading:
             self.unsupported(node, f"it reads only constants but cannot be computed ({error})")
         size = sum(np.asarray(result).nbytes for result in results)
         if node.op_type == "Constant":
-            self._given += size
+            self.held += size
         else:
             self._folded += size
-        limit = LARGEST_FOLDED + FOLDED_TIMES * self._given
-        if self._folded > limit:
-            self.unsupported(node, f"the constants computed from others take more than {limit >> 20} MiB")
+        limit = LARGEST_FOLDED + FOLDED_TIMES * self.held
+        if self._folded > limit and not trusted():
+            self.unsupported(
+                node,
+                f"the constants computed from others take more than {limit >> 20} MiB; {UNLESS_TRUSTED}",
+            )
         self.constants.update(zip((name for name in node.output if name), results, strict=True))
 
 

@@ -7,8 +7,8 @@ from math import prod
 import onnx
 from onnx import shape_inference
 
-#: Constants of more numbers are no shapes, which is all that is wanted of them here.
-_LARGEST_SHAPE = 64
+#: Constants of more numbers are no sizes, nor what sizes and conditions are computed from.
+LARGEST_SHAPE = 64
 
 
 def inferred_sizes(proto: onnx.ModelProto) -> dict[str, list[int]]:
@@ -16,11 +16,11 @@ def inferred_sizes(proto: onnx.ModelProto) -> dict[str, list[int]]:
     bare = onnx.ModelProto()
     bare.CopyFrom(proto)
     for tensor in bare.graph.initializer:
-        if prod(tensor.dims) > _LARGEST_SHAPE:
+        if prod(tensor.dims) > LARGEST_SHAPE:
             bare.graph.input.append(
                 onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
             )
-    kept = [tensor for tensor in bare.graph.initializer if prod(tensor.dims) <= _LARGEST_SHAPE]
+    kept = [tensor for tensor in bare.graph.initializer if prod(tensor.dims) <= LARGEST_SHAPE]
     del bare.graph.initializer[:]
     bare.graph.initializer.extend(kept)
     try:

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
@@ -20,7 +21,8 @@ _LOOK = Path(__file__).with_name("keras_look.py")
 #: beside the file's. On a busy machine that may last so many times as long.
 _SECONDS, _SECONDS_FOR_100MB, _ROOM = 12, 10, 2**30
 _LONGER = 10
-#: A configuration may ask for this many more numbers than the file holds, and this many times as many.
+#: A configuration may ask for this many more numbers than the file holds, and this many times as many; and one array
+#: of the file may have so many more than all weights that the configuration asks for.
 _MORE, _TIMES = 2**20, 2
 
 
@@ -30,21 +32,49 @@ def check_file(path: Path) -> None:
     Neither are its layers built nor is its code run: sizes, links and the shapes that its configuration asks for are
     compared with what it holds.
     """
-    values = _looked_at(path)
+    seen = _looked_at(path)
     config = _config(path)
     if config is None or find_spec("keras") is None or find_spec("tensorflow") is None:
         return
     check_layers(_layer_count(config), str(path))
-    wanted, sizes, products = _asked_for(config, path.suffix.lower() != ".keras")
-    if wanted > _TIMES * values + _MORE:
+    asked = _asked_for(config, path.suffix.lower() != ".keras")
+    if asked.weights > _TIMES * seen.values + _MORE:
         raise ModelSourceError(
-            f"{path}: its configuration asks for {wanted} weights, and the file holds {values}; save it again"
+            f"{path}: its configuration asks for {asked.weights} weights, and the file holds {seen.values}; save it "
+            "again"
         )
-    check_numbers(str(path), wanted, sizes, products)
+    if asked.complete and seen.largest > asked.weights + _MORE:
+        raise ModelSourceError(
+            f"{path}: {seen.name} holds {seen.largest} numbers, and its configuration asks for {asked.weights} weights "
+            "in all; save it again"
+        )
+    check_numbers(str(path), asked.weights, asked.sizes, asked.products)
 
 
-def _looked_at(path: Path) -> int:
-    """How many numbers the file holds."""
+@dataclass(frozen=True)
+class _Seen:
+    """How many numbers a file holds, and of its largest array how many, and its name."""
+
+    values: int
+    largest: int
+    name: str
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """How many weights a configuration asks for, the sizes of the layers, and the multiply-adds of one sample.
+
+    ``complete``: whether Keras could make the whole model of it.
+    """
+
+    weights: int
+    sizes: list[int]
+    products: int
+    complete: bool
+
+
+def _looked_at(path: Path) -> _Seen:
+    """What the file holds."""
     if not path.is_file():
         raise ModelSourceError(f"{path} is no regular file; name a file that model.save() wrote")
     size = path.stat().st_size
@@ -66,7 +96,8 @@ def _looked_at(path: Path) -> int:
         raise ModelSourceError(
             f"{path}: {answer['refused']}; fetch the file again, or save it with model.save()"
         )
-    return int(answer["values"])
+    largest, name = answer["largest"]
+    return _Seen(int(answer["values"]), int(largest), str(name))
 
 
 def _unread(how: str) -> str:
@@ -113,11 +144,10 @@ def _layer_count(config: dict[str, Any]) -> int:
     return count
 
 
-def _asked_for(config: dict[str, Any], hdf5: bool) -> tuple[int, list[int], int]:
-    """How many weights the model has that ``config`` asks for, the sizes of its layers, and its multiply-adds.
+def _asked_for(config: dict[str, Any], hdf5: bool) -> _Asked:
+    """What the model takes that ``config`` asks for; it is made without the values of its weights.
 
-    The model is made without the values of its weights. Nothing where Keras cannot make it: then it makes no weights
-    later either.
+    Nothing where Keras cannot make it: then it makes no weights later either.
     """
     start_keras()
     import keras
@@ -126,7 +156,7 @@ def _asked_for(config: dict[str, Any], hdf5: bool) -> tuple[int, list[int], int]
 
     known = global_state.get_global_attribute("uninitialized_variables", [], set_to_default=True)
     before = len(known)
-    sizes, products = [], 0
+    sizes, products, complete = [], 0, False
     try:
         with keras.StatelessScope(initialize_variables=False):
             if hdf5:
@@ -138,8 +168,9 @@ def _asked_for(config: dict[str, Any], hdf5: bool) -> tuple[int, list[int], int]
                 sizes.append(prod(shape))
                 kernels = [variable for variable in layer.weights if "kernel" in variable.name]
                 products += prod(shape[:-1]) * sum(prod(variable.shape) for variable in kernels)
+            complete = model.built
     except Exception:  # whatever a configuration makes Keras raise; the reader says what is wrong with it
         pass
     weights = sum(prod(variable.shape) for variable in known[before:])
     del known[before:]
-    return weights, sizes, products
+    return _Asked(weights, sizes, products, complete)

@@ -2,8 +2,9 @@
 
     python keras_look.py FILE SECONDS BYTES
 
-Prints one JSON object: ``{"values": N}``, how many numbers the file holds, or ``{"refused": why}``. Everything in the
-file is read once here, so that what would hang, crash or take all memory does so in this process, which has a limit.
+Prints one JSON object: ``{"values": N, "largest": [N, NAME]}``, how many numbers the file holds and the largest array
+among them, or ``{"refused": why}``. Everything in the file is read once here, so that what would hang, crash or take
+all memory does so in this process, which has a limit.
 """
 
 from __future__ import annotations
@@ -29,28 +30,35 @@ class RefusedError(Exception):
     """Why the file is not opened."""
 
 
-def look(path: Path) -> int:
-    """How many numbers the file holds. Raises RefusedError."""
+def look(path: Path) -> dict[str, Any]:
+    """What is printed of a file that is not refused. Raises RefusedError."""
     limit = EXPANSION * path.stat().st_size + ROOM
     if path.suffix.lower() != ".keras":
-        return _hdf5(path, limit)
+        return _answer([_hdf5(path, limit)])
     with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
         members = archive.infolist()
         _check_members(members, limit)
         weights = [member for member in members if member.filename.endswith((".h5", ".hdf5"))]
-        total = 0
+        readers = []
         for member in weights:
             copied = Path(folder) / "weights.h5"
             with archive.open(member) as source, copied.open("wb") as target:
                 while piece := source.read(_PIECE):
                     target.write(piece)
-            total += _hdf5(copied, limit)
+            readers.append(_hdf5(copied, limit))
         for member in members:
             if member not in weights:  # its checksum is compared
                 with archive.open(member) as source:
                     while source.read(_PIECE):
                         pass
-    return total
+    return _answer(readers)
+
+
+def _answer(readers: list[_Reader]) -> dict[str, Any]:
+    return {
+        "values": sum(reader.values for reader in readers),
+        "largest": max((reader.largest for reader in readers), default=(0, "")),
+    }
 
 
 def _check_members(members: list[zipfile.ZipInfo], limit: int) -> None:
@@ -72,22 +80,28 @@ def _check_members(members: list[zipfile.ZipInfo], limit: int) -> None:
         raise RefusedError(f"unpacks to {size} bytes, at most {limit} are read of a file of its size")
 
 
-def _hdf5(path: Path, limit: int) -> int:
+def _hdf5(path: Path, limit: int) -> _Reader:
     import h5py
 
     if not h5py.is_hdf5(path):
         raise RefusedError("is not an HDF5 file")
     with h5py.File(path, "r") as file:
-        return _Reader(limit).read(file)
+        reader = _Reader(limit)
+        reader.read(file)
+        return reader
 
 
 class _Reader:
-    """Goes through groups, each once, and reads every attribute and dataset."""
+    """Goes through groups, each once, and reads every attribute and dataset.
+
+    ``values``: the numbers of the datasets read so far; ``largest``: of that of the most, their number and its name.
+    """
 
     def __init__(self, limit: int) -> None:
-        self._limit, self._bytes, self._objects, self._values = limit, 0, 0, 0
+        self._limit, self._bytes, self._objects = limit, 0, 0
+        self.values, self.largest = 0, (0, "")
 
-    def read(self, file: Any) -> int:
+    def read(self, file: Any) -> None:
         pending, seen = [file], set()
         while pending:
             group = pending.pop()
@@ -98,7 +112,6 @@ class _Reader:
             for name in group:
                 self._count(1)
                 pending += self._member(group, name)
-        return self._values
 
     def _member(self, group: Any, name: str) -> list[Any]:
         import h5py
@@ -125,7 +138,8 @@ class _Reader:
         if dataset.dtype.hasobject and dataset.dtype.kind != "O":
             raise RefusedError(f"{dataset.name} holds {dataset.dtype}, expected numbers")
         self._add(dataset.size * max(dataset.dtype.itemsize, 1), dataset.name)
-        self._values += dataset.size
+        self.values += dataset.size
+        self.largest = max(self.largest, (dataset.size, dataset.name))
         if not dataset.shape:
             dataset[()]
             return
@@ -161,7 +175,7 @@ def main(words: list[str]) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_AS, (room, room))
     try:
-        answer: dict[str, Any] = {"values": look(path)}
+        answer: dict[str, Any] = look(path)
     except RefusedError as error:
         answer = {"refused": str(error)}
     except MemoryError:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evidence.models.keras_networks import NETWORKS, calibrate, draw_constants
-from evidence.models.keras_table import TABLE
+from evidence.models.keras_table import TABLE, with_biases_added
 from evidence.models.rows import METHODS, Row, page
 
 
@@ -51,3 +51,19 @@ def test_batch_norms_get_the_statistics_of_their_input_and_keep_their_momentum()
     assert np.asarray(norm.moving_variance) == pytest.approx(np.full(2, 1 / 3), abs=0.05)
     assert norm.momentum == 0.9
     assert len(set(np.asarray(norm.gamma).tolist())) == 2
+
+
+@pytest.mark.torch
+def test_the_two_biases_of_a_gate_are_added_as_single_precision_adds_them() -> None:
+    import torch
+
+    torch.manual_seed(0)
+    module = torch.nn.LSTM(2, 3, bidirectional=True)
+    x = torch.randn(4, 1, 2)
+    own, first = module(x)[0], module.bias_ih_l0.detach().clone()
+    second = module.bias_hh_l0.detach().clone()
+    added = with_biases_added(module)
+    assert torch.equal(added.bias_ih_l0, first + second) and not added.bias_hh_l0_reverse.any()
+    torch.testing.assert_close(added(x)[0], own, rtol=1e-5, atol=1e-6)
+    gru = torch.nn.GRU(2, 3)
+    assert with_biases_added(gru).bias_hh_l0.any()  # the candidate's second bias stands inside a product

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from evidence.models.onnx_table import _in_double
+from evidence.models.onnx_table import DIFFERENCE_BOUND, _evaluator, _in_double, slope_along
 from tests.models.onnx_runs import exported, node
 
 
@@ -20,3 +20,22 @@ def test_stored_statistics_are_used_and_not_those_of_the_batch(opset: int) -> No
     x = np.array([[[0.0, 7.0]], [[-3.0, 10.0]]])
     (y,) = ReferenceEvaluator(_in_double(proto, "y")).run(None, {"x": x})
     assert y.tolist() == (x + 4).tolist()
+
+
+@pytest.mark.parametrize(("size", "expected"), [(3, [1 / 6, 2 / 15, 3 / 14]), (2, [1 / 6, 2 / 14, 3 / 10])])
+def test_local_response_normalisation_sums_the_squares_of_neighbouring_channels(
+    size: int, expected: list[float]
+) -> None:
+    """Of the channels 1, 2, 3 each is divided by one and the squares in its window; an even one has more behind it."""
+    proto = exported([node("LRN", "x", size=size, alpha=float(size), beta=1.0)], ["n", 3, 1, 1], {}, 13)
+    x = np.array([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1)
+    (y,) = _evaluator(_in_double(proto, "y")).run(None, {"x": x})
+    assert y.ravel().tolist() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("constant", [0.0, 1e6, 1e9, 1e12])
+def test_a_slope_is_measured_beside_a_constant_of_any_size(constant: float) -> None:
+    """``c + 3 a - 4 b`` along (1, 1) falls by one; its gradient is 5 long, and the direction the root of two."""
+    direction, scale = np.ones(2), 5 * np.sqrt(2)
+    slope = slope_along(lambda x: constant + 3 * x[0] - 4 * x[1], np.array([0.5, 0.25]), direction, scale)
+    assert abs(slope + 1) / scale <= DIFFERENCE_BOUND

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from harness.errors import ModelSourceError, UnsupportedLayerError
 from harness.graph import Graph
 from ported_models import limits
 from ported_models.build import Builder
-from ported_models.onnx import onnx_to_graph
+from ported_models.onnx import folding, onnx_to_graph, read_onnx, reading
 from ported_models.onnx.folding import too_large
 from tests.models.hostile_files import network, weight
 
@@ -79,10 +80,51 @@ def test_attributes_that_fit_nothing_are_named(operator: str, attributes: dict, 
     assert "\n" not in str(caught.value)
 
 
-def test_a_constant_may_be_as_large_as_what_it_is_computed_from() -> None:
-    # The weights of a large dense layer, transposed by an exporter: 2**24 numbers and some.
-    large = np.zeros((4097, 4097), np.float32)
+def test_a_constant_may_be_as_large_as_what_it_is_computed_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The weights of a large dense layer, transposed by an exporter: one number more than any constant may have.
+    monkeypatch.setattr(folding, "LARGEST", 11)
+    large = np.zeros((3, 4), np.float32)
     node = helper.make_node("Transpose", ["w"], ["v"])
     assert too_large(node, [large]) == ""
-    doubled = helper.make_node("Expand", ["w", "s"], ["v"])
-    assert "would have" in too_large(doubled, [large, np.array([2, 4097, 4097])])
+    expanded = helper.make_node("Expand", ["w", "s"], ["v"])
+    sizes = np.array([2, 3, 4])
+    assert "would have 24 numbers, at most 11 are computed" in too_large(expanded, [large, sizes])
+    assert f"set {limits.VARIABLE}=1; else" in too_large(expanded, [large, sizes])
+    monkeypatch.setenv(limits.VARIABLE, "1")
+    assert too_large(expanded, [large, sizes]) == ""
+
+
+def test_what_no_limit_is_for_stays_refused_in_a_trusted_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(limits.VARIABLE, "1")
+    assert "not computed in advance" in too_large(helper.make_node("OneHot", ["i", "n", "v"], ["h"]), [])
+
+
+def filled(count: int) -> onnx.ModelProto:
+    """Three channels to one, by 1 by 1 convolutions whose weights are filled in, one number each, ``count`` of them."""
+    nodes, last = [], "x"
+    for number in range(count):
+        sizes = [helper.make_node("ConstantOfShape", ["s"], [f"k{number}"])]
+        nodes += [*sizes, helper.make_node("Conv", [last, f"k{number}"], [f"c{number}"])]
+        last = f"c{number}"
+    nodes.append(helper.make_node("Relu", [last], ["y"]))
+    return network(nodes, [numpy_helper.from_array(np.array([3, 3, 1, 1]), "s")])
+
+
+def test_constants_that_are_computed_have_a_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The file holds four sizes of 8 bytes; each kernel has nine numbers of 4 bytes.
+    monkeypatch.setattr(reading, "LARGEST_FOLDED", 36)
+    assert len(onnx_to_graph(filled(4), "net").layers) == 6  # 36 + 4 * 32 bytes are room for four kernels
+    with pytest.raises(UnsupportedLayerError, match="take more than 0 MiB; if you trust the file, set"):
+        onnx_to_graph(filled(5), "net")
+    monkeypatch.setenv(limits.VARIABLE, "1")
+    assert len(onnx_to_graph(filled(5), "net").layers) == 7
+
+
+def test_a_file_has_no_more_weights_than_it_holds_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_onnx(filled(1), "net").held == 32
+    graph = convolution(800, 20)
+    # 640,000 places of 2400 products, and two numbers of the input; 2400 weights add 4e7 to what any file may ask for.
+    monkeypatch.setattr(limits, "PRODUCTS", 640_000 * 2402 - 2400 * limits.PRODUCTS_PER_WEIGHT)
+    limits.check_cost(graph, "net.onnx", held=9600)
+    with pytest.raises(ModelSourceError, match="multiply-adds, at most"):
+        limits.check_cost(graph, "net.onnx", held=2399)

@@ -50,6 +50,26 @@ def test_a_map_without_a_word_on_it_loads_and_says_so() -> None:
     assert model.graph.output == "conv"
 
 
+def test_a_map_of_one_place_is_taken_there() -> None:
+    builder = Builder("net", (2, 3, 2))
+    builder.add(
+        "average_pool2d", "pool", attributes={"pool_size": (2, 3), "strides": (2, 3), "padding": "valid"}
+    )
+    model = load_model(builder.graph())
+    # Channel a has the mean 5, b 6.
+    assert torch_logits(model.torch("float64"), X).tolist() == [[5.0, 6.0]]
+    assert "its only place (0, 0)" in model.notes[-1]
+    trace = harness.explain(model, X, "gradient", "torch", 1, "float64")
+    assert trace.attribution[0, ..., 1] == pytest.approx(np.full((2, 3), 1 / 6))
+
+
+def test_an_axis_of_one_place_needs_nothing_taken() -> None:
+    builder = Builder("net", (1, 3, 2))
+    builder.add("relu", "relu")
+    model = load_model(builder.graph(), output=(0, 2))
+    assert [layer.kind for layer in model.graph] == ["input", "relu", "take", "reshape"]
+
+
 @pytest.mark.parametrize("place", [(2, 0), (0, 3), (-1, 0), (0,), (0, 0, 0)])
 def test_a_place_that_is_none(place: tuple[int, ...]) -> None:
     with pytest.raises(InvalidInputError, match="is no place of it"):
