@@ -83,7 +83,9 @@ class Engine:
         #: What came of the last runs of two sides in step (`harness.engine.many_runs`), by their key.
         self.in_step: dict[str, Any] = {}
         #: Models with weights moved by rounding, and the generator that goes on to move their inputs; of one model.
-        self._moved: OrderedDict[tuple[int, int, str], tuple[Model, Model, Mapping[str, Any]]] = OrderedDict()
+        self._moved: OrderedDict[tuple[int, int, str, bool], tuple[Model, Model, Mapping[str, Any]]] = (
+            OrderedDict()
+        )
         self._kept_moved = KEPT_MOVED
 
     def prepared(self, model: Model, backend: Backend, dtype: str, device: str = "cpu") -> Prepared:

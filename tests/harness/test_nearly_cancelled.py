@@ -121,7 +121,7 @@ def test_weights_move_in_the_dtype_of_the_case() -> None:
 
 
 def test_kernels_move_as_another_order_of_their_sums() -> None:
-    """A running sum of n terms is about sqrt(n) roundoffs off, which one unit in the last place a term does not show."""
+    """A running sum of n terms is sqrt(n) roundoffs off, which one unit in the last place a term does not show."""
     case = Case(Model(), THIRD, method("lrp.z"), np.zeros(1, np.int64), "float32")
     graph = Model().graph
     for moved in Engine().moved(case, backend_named("oracle"), sums=True):
@@ -129,7 +129,8 @@ def test_kernels_move_as_another_order_of_their_sums() -> None:
             for name, before in layer.weights.items():
                 after = moved.model.graph[layer.name].weights[name]
                 units = np.abs(after - before.astype("f4")) / np.spacing(np.abs(before.astype("f4")))
-                assert np.allclose(units, units_of(layer, name))
+                # Below a power of two the next number is half as far away.
+                assert np.all((units >= units_of(layer, name) / 2) & (units <= units_of(layer, name)))
     wide = Layer(
         "d", "dense", ("x",), ((900,),), (2,), ("batch", "feature"), {}, {"kernel": np.ones((900, 2))}
     )
