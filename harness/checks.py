@@ -121,11 +121,17 @@ def read_array(path: Path | None) -> np.ndarray | None:
     if path is None:
         return None
     try:
-        array: np.ndarray = np.load(path, allow_pickle=False)
+        # Not numpy.load, which takes whatever it does not know for a pickle, and advises to load that.
+        with path.open("rb") as file:
+            array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
     except FileNotFoundError:
         raise InvalidInputError(f"{path} does not exist; save an array with numpy.save") from None
-    except (ValueError, EOFError, OSError) as error:
+    except OSError as error:
         raise InvalidInputError(
-            f"{path} is no readable .npy file ({error}); save an array with numpy.save"
+            f"{path} cannot be read ({error.strerror}); save an array with numpy.save"
+        ) from None
+    except (ValueError, EOFError):
+        raise InvalidInputError(
+            f"{path} is no readable .npy file of numbers; save an array with numpy.save"
         ) from None
     return array

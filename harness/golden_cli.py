@@ -179,7 +179,7 @@ def list_command(
     from harness.terminal import print_json, print_table
 
     inspected = inspect(root)
-    of_models, patterns = selection(models, model_keras, methods, suite)
+    of_models, patterns = selection(models, model_keras, methods, suite, dtype)
     rows = []
     for name, entry in sorted(inspected.entries.items()):
         if is_wanted(name, of_models, patterns, dtype):
@@ -285,7 +285,7 @@ def prune_command(
     from harness.terminal import print_json
 
     inspected = inspect(root)
-    of_models, patterns = selection(models, model_keras, methods, suite)
+    of_models, patterns = selection(models, model_keras, methods, suite, dtype)
     wanted = [name for name in inspected.manifest.entries if is_wanted(name, of_models, patterns, dtype)]
     gone: list[str] = []
     if stale:

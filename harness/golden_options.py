@@ -28,11 +28,21 @@ GOLDEN_ROOT = Path("golden")
 
 
 def selection(
-    models: Sequence[str] | None, keras: str | None, methods: Sequence[str] | None, suite: str | None
+    models: Sequence[str] | None,
+    keras: str | None,
+    methods: Sequence[str] | None,
+    suite: str | None,
+    dtypes: Sequence[str] | None,
 ) -> tuple[list[str], list[str]]:
-    """The models and methods that were named, else those of the suite, else none, which stands for all."""
+    """The models and methods that were named, else those of the suite, else none, which stands for all.
+
+    Raises InvalidInputError for a dtype that there is not, UnknownNameError for such a suite.
+    """
+    from harness.checks import checked_dtype
     from harness.runner import suite_named
 
+    for dtype in dtypes or ():
+        checked_dtype(dtype)
     chosen = suite_named(suite) if suite else None
     names = [*(models or ()), *([keras] if keras else ())]
     return names or list(chosen.models if chosen else ()), list(methods or (chosen.methods if chosen else ()))

@@ -71,7 +71,7 @@ def verify_command(
     from harness.runner import environment
     from harness.terminal import Watch, print_json
 
-    wanted, patterns = selection(models, model_keras, methods, suite)
+    wanted, patterns = selection(models, model_keras, methods, suite, dtype)
     inspected = inspect(root)
     names = [name for name in inspected.manifest.entries if is_wanted(name, wanted, patterns, dtype)]
     if not names and not inspected.problems:

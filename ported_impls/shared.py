@@ -31,8 +31,8 @@ class _OnInput:
     x: np.ndarray
     ran: dict[str, Ran]
     activations: dict[str, np.ndarray]
-    #: By the tensor, its array; and the relevance at the output, by head, selection and target.
-    arrays: dict[Tensor, np.ndarray] = field(default_factory=dict)
+    #: By layer, the last relevance and its array; and the relevance at the output, by head, selection and target.
+    shown: dict[str, tuple[Tensor, np.ndarray]] = field(default_factory=dict)
     start: tuple[Head, Selection, bytes, Tensor] | None = None
 
 
@@ -49,10 +49,18 @@ class SharedPasses:
         kept = self._on(x)
         rules = method.composite.assign(graph)
         edges, waiting = rectified_edges(graph, rules), {graph.output: [self._start(kept, method, target)]}
-        relevances = dict(walk_back(self._twin, graph.layers, kept.ran, rules, edges, waiting))
-        views = {tensor: kept.arrays.get(tensor) for tensor in relevances.values()}
-        kept.arrays = {tensor: _view(tensor) if view is None else view for tensor, view in views.items()}
-        shown = {name: kept.arrays[tensor] for name, tensor in relevances.items()}
+        shown: dict[str, np.ndarray] = {}
+        views: dict[Tensor, np.ndarray] = {}
+        for name, tensor in walk_back(self._twin, graph.layers, kept.ran, rules, edges, waiting):
+            # That of before goes here, layer by layer: two of all would be twice the memory.
+            before, view = kept.shown.pop(name, (None, None))
+            if tensor not in views:
+                views[tensor] = view if view is not None and before is tensor else _view(tensor)
+            del before, view
+            shown[name] = views[tensor]
+            kept.shown[name] = tensor, views[tensor]
+        for name in kept.shown.keys() - shown.keys():
+            del kept.shown[name]
         source = graph.input.name
         if source not in shown:
             shown[source] = np.zeros_like(x)

@@ -10,7 +10,7 @@ import logging
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
@@ -40,8 +40,8 @@ from harness.case import Case, class_count
 from harness.comparison.deviations import with_moved_deviations
 from harness.comparison.floor import RUNS, NoiseFloor, moved_one_ulp
 from harness.comparison.summation import units_of
-from harness.engine.memo import Memo
-from harness.engine.prepared import PreparedModels, Ready
+from harness.engine.memo import Memo, bytes_of
+from harness.engine.prepared import PreparedModels, Ready, trim
 from harness.errors import UnsupportedMethodError
 from harness.files import array_digest, json_digest
 from harness.graph import Layer
@@ -54,6 +54,8 @@ log = logging.getLogger(__name__)
 
 #: The most bytes of a copy with moved weights that is kept for the next case; and where copies are asked for.
 KEPT_MOVED, KEPT_IF_ASKED = 2**26, 2**29
+#: Bytes of a run above which :meth:`Engine.let_go` lets go of it.
+LARGE = 2**26
 #: Logits do not depend on the method.
 _ANY = Method("gradient", GRADIENT)
 
@@ -210,6 +212,16 @@ class Engine:
         key = self.key(case, backend)
         if key is not None:
             self.memo.drop(key)
+
+    def let_go(self, traces: Iterable[Trace]) -> None:
+        """Of what large ones of ``traces``, whose cases are not asked for again, have left in memory."""
+        large = [trace for trace in traces if bytes_of(trace) > LARGE]
+        for trace in large:
+            assert trace.case is not None and trace.executed_by is not None
+            for case in (trace.case, trace.case.in_dtype("float64")):
+                self.forget(case, trace.executed_by)
+        if large:
+            trim()
 
     @contextmanager
     def copies_kept(self) -> Iterator[None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from harness.comparison import NoiseFloor
+from harness.engine.memo import bytes_of
 from harness.errors import ModelSourceError, described
 from harness.golden.manifest import REMEDY
 from harness.golden.sketch import Sketch, packed, sketch_of, unpacked
@@ -51,6 +53,14 @@ class Golden:
     @property
     def form(self) -> str:
         return str(self.facts["form"])
+
+    @property
+    def run_bytes(self) -> int:
+        """The memory that the tensors of the stored run take, also where it holds sketches of them."""
+        if self.form == "full":
+            return bytes_of(self.trace)
+        sketches = (*self.relevance.values(), *self.activation.values())
+        return sum(prod(each.shape) for each in sketches) * np.dtype(self.trace.dtype).itemsize
 
     @property
     def input_name(self) -> str:

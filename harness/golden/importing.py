@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from harness.api import load_model
 from harness.backends import ORACLE, Backend, backend_named
 from harness.case import Case
-from harness.comparison.floor import MULTIPLE, unit_roundoff
+from harness.comparison.floor import MULTIPLE, RUNS, NoiseFloor, movement, unit_roundoff
 from harness.comparison.metrics import relative_l2
 from harness.comparison.summation import longest_sum
 from harness.engine import engine, floor_of
@@ -113,7 +113,7 @@ def _stored(
     logits = of.output.reshape(len(of.x), -1)
     target = logits.argmax(axis=1)
     case = Case.checked(model, of.x, asked, target, of.attribution.dtype.name)
-    run = engine().run(case, backend)
+    floor = _floor(case, backend)
     trace = Trace(
         model=model.name,
         method=asked,
@@ -138,7 +138,23 @@ def _stored(
         "activation": activation,
     }
     provenance = Provenance(file.name, facts, {"analyzer": of.analyzer})
-    return save_golden(root, trace, floor_of(engine(), run), case.x, provenance, "full", reason)
+    return save_golden(root, trace, floor, case.x, provenance, "full", reason)
+
+
+def _floor(case: Case, backend: Backend) -> NoiseFloor:
+    """The noise floor of ``case`` in its dtype, which the file has; by a backend of float64 alone as well."""
+    try:
+        return floor_of(engine(), engine().run(case, backend))
+    except InvalidInputError:
+        if case.dtype == "float64":
+            raise
+    exact = engine().run(case.in_dtype("float64"), backend)
+    runs = [
+        engine().run(moved.in_dtype("float64"), backend, keep=False)
+        for moved in engine().moved(case, backend)
+    ]
+    how = f"largest of {RUNS} float64 runs with weights and input moved by one unit in the last place of {case.dtype}"
+    return replace(movement(exact, runs, case.model.graph, how), dtype=case.dtype)
 
 
 def _proven(of: Reference) -> tuple[Any, str]:

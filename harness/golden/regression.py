@@ -224,6 +224,8 @@ def verified_row(root: Root, name: str, backend: Backend, models: Models, folder
     row = row_of_golden(name, golden, comparison)
     if folder is not None:
         row["files"] = _files(folder, name, comparison, _view(golden, case, run, bool(row["passed"])))
+    engine().forget(case, backend)  # nobody asks for it again
+    engine().let_go([run])
     return row
 
 

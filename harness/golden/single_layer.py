@@ -76,7 +76,13 @@ def read_descriptions(path: Path) -> dict[str, dict[str, Any]]:
         unknown = sorted(set(description) - _KNOWN)
         if unknown:
             raise UnknownNameError(f"key of layer {group!r}", unknown[0], _KNOWN, f"(in {path})")
-        _kind(group, description)
+        _, size_key = _kind(group, description)
+        for key in sorted({"kernel", "pool"} & set(description) - {size_key}):
+            raise InvalidInputError(
+                f'{path}: layer {group!r} is of the kind {description["kind"]!r}, which has no "{key}"; leave that out'
+            )
+    if not document:
+        raise InvalidInputError(f'{path} describes no layer; expected {{group: {{"kind": ...}}}}')
     return document
 
 
@@ -84,6 +90,10 @@ def read_references(path: Path, descriptions: Mapping[str, Mapping[str, Any]]) -
     """The groups of a file that are described, by name. Raises ModelSourceError for a file of another layout."""
     import h5py
 
+    if not path.is_file():
+        raise ModelSourceError(
+            f"{path} {'is no file' if path.exists() else 'does not exist'}; name an HDF5 file"
+        )
     try:
         with h5py.File(path, "r") as file:
             analyzer = file.attrs.get("analyzer_name", path.stem)

@@ -88,7 +88,7 @@ def _sketched(array: np.ndarray) -> Sketch:
         np.array([*(float(getattr(statistics, name)) for name in _FIGURES), *places]),
         np.pad(taken, (0, SAMPLES - taken.size)),
         _projection(flat),
-        _digest(f"{array.dtype.str}{array.shape}".encode() + array.tobytes()),
+        _digest(f"{array.dtype.str}{array.shape}".encode(), flat),
         _digest(_not_finite(flat)),
     )
 
@@ -200,5 +200,9 @@ def _not_finite(flat: np.ndarray) -> bytes:
     return codes.astype(np.uint8).tobytes()
 
 
-def _digest(content: bytes) -> np.ndarray:
-    return np.frombuffer(hashlib.sha256(content).digest(), np.uint8)
+def _digest(*parts: bytes | np.ndarray) -> np.ndarray:
+    """The sha256 of ``parts``, one after the other; arrays are contiguous."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else part.data)
+    return np.frombuffer(digest.digest(), np.uint8)

@@ -14,8 +14,9 @@ from typing import Any
 from harness.backends import Backend
 from harness.backends.candidate import WorkerBackend
 from harness.engine.executors import Begun, Done, Executor, Job, Json, Task, Work
+from harness.errors import HarnessError
 from harness.files import code_digest, json_digest, write_bytes
-from harness.golden.inspect import Root, inspect
+from harness.golden.inspect import Root, inspect, load_entry
 from harness.golden.regression import Row, failed_row, problem_rows, verified_row
 from harness.golden.sources import Models
 from harness.model_sources import Source
@@ -23,6 +24,9 @@ from harness.runner.spread import code_of, resolved, spec_of
 from harness.sides import Sides
 
 _OPENER = "harness.golden.spread:opened"
+#: Bytes of the tensors of one run above which a machine does one such at a time. In float64 a run takes twice its
+#: tensors while the next begins, and as much again for what the rules compute in between.
+_LARGE_RUN = 2**28
 
 
 def verify_spread(
@@ -50,8 +54,7 @@ def verify_spread(
         "tables": folder is not None,
     }
     names = [name for name in sorted(root.entries) if selected(name)]
-    tasks = [Task(name, place, {"name": name}) for place, name in enumerate(names)]
-    groups = [list(group) for _, group in groupby(tasks, key=lambda task: task.name.partition("/")[0])]
+    groups = _groups(root, names)
     code = code_of(candidate)
     for event in executor.results(Job(_OPENER, settings), groups):
         name = event.task.name
@@ -61,6 +64,28 @@ def verify_spread(
             yield _received(_identity(root, name, code), name, event.answer, folder) | named
         else:
             yield failed_row(name, "error", f"{name}: {event.why}") | named
+
+
+def _groups(root: Root, names: Sequence[str]) -> list[list[Task]]:
+    """The tasks of ``names``, those of a model together, the largest first: what is begun last ends last."""
+    sized: list[tuple[int, list[Task]]] = []
+    for _, group in groupby(enumerate(names), key=lambda each: each[1].partition("/")[0]):
+        of_model = list(group)
+        size = _run_bytes(root, [name for _, name in of_model])
+        sized.append(
+            (size, [Task(name, place, {"name": name}, size > _LARGE_RUN) for place, name in of_model])
+        )
+    return [tasks for _, tasks in sorted(sized, key=lambda each: -each[0])]
+
+
+def _run_bytes(root: Root, names: Sequence[str]) -> int:
+    """The memory of a run of ``names``, goldens of one model, by the first of them that can be read; 0 for none."""
+    for name in names:
+        try:
+            return load_entry(root.root, name, root.entries[name], root.manifest.files).run_bytes
+        except HarnessError:
+            continue
+    return 0
 
 
 def _received(identity: str, name: str, answer: Json, folder: Path | None) -> Row:

@@ -19,8 +19,6 @@ from harness.checks import checked_dtype, checked_input, checked_target
 from harness.comparison import PASSING, Tolerance
 from harness.engine import Store, engine, in_shared_order, result_key
 from harness.engine.executors import Executor
-from harness.engine.memo import bytes_of
-from harness.engine.prepared import trim
 from harness.errors import InvalidInputError, UnknownNameError
 from harness.files import installed_versions, write_json, write_text
 from harness.methods import Method, method, slug
@@ -31,9 +29,6 @@ from harness.plain import json_text, plain
 from harness.runner.outcome import Outcome, run_case
 from harness.runner.suites import BATCH
 from harness.token_texts import token_texts
-
-#: Bytes of a run above which it is not kept in memory once it is compared.
-_LARGE = 64 << 20
 
 Row = dict[str, Any]
 
@@ -236,7 +231,7 @@ def _computed(
     begun = time.perf_counter()
     outcome = run_case(each.case, reference, candidate, selection.device, selection.tolerance)
     row = each.head | row_of(outcome) | {"seconds_estimated": estimated}
-    _let_go(outcome)
+    engine().let_go(trace for trace in (outcome.reference, outcome.candidate) if trace is not None)
     row["files"] = write_files(outcome, each.stem, folder, row, each.case)
     row["seconds_with_files"] = time.perf_counter() - begun
     return plain_row(row)
@@ -280,20 +275,6 @@ def keep_row(store: Store, key: str | None, row: Row, stem: Path, folder: Path) 
     if row["files"]:
         files = (*row["files"], written.relative_to(folder).as_posix())
         store.put(key, f"run: {row['model']} {row['method']} {row['dtype']}", row, files, folder)
-
-
-def _let_go(outcome: Outcome) -> None:
-    """Of what a large case has left in memory, which no other case of the run asks for."""
-    large = [
-        trace
-        for trace in (outcome.reference, outcome.candidate)
-        if trace is not None and bytes_of(trace) > _LARGE
-    ]
-    for trace in large:
-        for case in (trace.case, trace.case.in_dtype("float64")):
-            engine().forget(case, trace.executed_by)
-    if large:
-        trim()
 
 
 def label_of(model: Any, labels: dict[str, str]) -> str:

@@ -103,7 +103,7 @@ class OracleBackend:
         require_device(self.name, device)
         if dtype != "float64":
             raise InvalidInputError(
-                f"backend 'oracle' computes in float64 only, found dtype {dtype!r}; use dtype='float64', "
-                "or backend 'tensorflow' for a float32 reference"
+                f"backend 'oracle' computes in float64 only, and {dtype} was asked for; "
+                "ask for float64, or for another backend, such as tensorflow"
             )
         return PreparedOracle(model.graph)

@@ -147,3 +147,21 @@ def test_verify_imports_no_tensorflow_and_leaves_a_report_and_junit_xml(tmp_path
     assert (tmp_path / "out" / "ecg-cnn1d" / "lrp.z.float64.csv").is_file()
     (case,) = ElementTree.parse(tmp_path / "junit.xml").getroot()
     assert (case.get("name"), len(case)) == ("lrp.z.float64", 0)
+
+
+@pytest.mark.parametrize("command", ["verify", "list", "prune"])
+def test_a_dtype_that_there_is_not_is_one_line(call, tmp_path, command) -> None:
+    status, out, err = call("golden", command, "--root", "none", "--dtype", "float16")
+    assert (status, out, err) == (2, "", "error: dtype must be one of float32, float64, found 'float16'\n")
+
+
+def test_advice_names_no_option_that_the_command_has_not(call, tmp_path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 8, 8, 1), np.float32))
+    given = ("--model", "digits-cnn", "--input", "x.npy", "--method", "gradient", "--dtype", "float32")
+    status, out, err = call("golden", "record", *given, "--reference", "oracle")
+    assert (status, "dtype=" in out + err) == (1, False)
+    assert "ask for float64, or for another backend" in out
+    (tmp_path / "text.npy").write_text("{}")
+    status, _, err = call("golden", "record", "--model", "digits-cnn", "--input", "text.npy")
+    assert (status, len(err.splitlines()), "pickle" in err) == (2, 1, False)
+    assert "text.npy is no readable .npy file of numbers; save an array with numpy.save" in err

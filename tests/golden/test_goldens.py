@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import harness
 import harness.golden.manifest
 import harness.golden.regression as regression
 from harness.backends import backend_named
+from harness.engine import engine
 from harness.errors import InvalidInputError, ModelSourceError
 from harness.golden import (
     Models,
@@ -286,3 +288,21 @@ def test_goldens_that_share_most_are_verified_one_after_the_other(tmp_path: Path
     assert abs(places[0] - places[1]) == 1
     # Where no model is to be had, each entry says so itself.
     assert [row["status"] for row in verify_all(found, "oracle", Models())] == ["error"] * 3
+
+
+def test_the_memory_that_a_run_takes_is_known_from_a_sketch_as_from_the_tensors(tmp_path) -> None:
+    # Activations of 3, 2 and 2 values and relevances of as many, 8 bytes each; in full, the attribution, the logits
+    # and the target (8 bytes) as well.
+    assert load_golden(only(make(tmp_path / "sketch", "sketch"), "gradient")).run_bytes == 2 * 7 * 8
+    assert load_golden(only(make(tmp_path / "full"), "gradient")).run_bytes == 2 * 7 * 8 + (3 + 2 + 1) * 8
+
+
+@pytest.mark.torch
+def test_a_verification_keeps_no_run_in_memory(tmp_path) -> None:
+    model, root = harness.load_model("digits-cnn"), tmp_path / "root"
+    x = np.random.default_rng(0).random((1, *model.input_shape), dtype=np.float32)
+    list(record(root, model, x, "random", ["gradient", "lrp.z"], "oracle", "float64"))
+    engine().clear()
+    found = list(verify_all(inspect(root), "torch", Models.given([model])))
+    assert [row["passed"] for row in found] == [True, True]
+    assert engine().memo._bytes == 0

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+from harness.golden import find_goldens, load_golden
 from harness.golden.single_layer import read_descriptions, read_references
 from tests.harness.conftest import call as call
 
@@ -138,9 +139,28 @@ def test_what_a_library_computed_is_imported_and_verified_like_any_other_golden(
     )
 
 
-def test_a_reference_that_is_off_by_a_thousandth_does_not_hold(call, tmp_path) -> None:
+def test_the_oracle_measures_the_floor_of_a_float32_file_in_float64(call, tmp_path) -> None:
+    files = [str(write(tmp_path, "Gradient")), str(write(tmp_path, "InputTimesGradient"))]
+    words = ("--layers", "LAYERS.json", "--root", "right", "--reference", "oracle")
+    status, out, err = call("golden", "import", *files, *words)
+    assert (status, out.splitlines()[-1]) == (0, "10 recorded"), out + err
+    floors = {
+        path.parent.name: load_golden(path).floor
+        for path in find_goldens(tmp_path / "right", None, ["gradient"])
+    }
+    assert {floor.dtype for floor in floors.values()} == {"float32"}
+    # A weight is moved by its neighbour's distance, 2 ** -24 to 2 ** -23 of itself, and the gradient of a dense layer
+    # is weights: so is the floor. That of a pool is shares of one, which nothing moves.
+    assert 2**-24 <= floors["Dense"].attribution <= 2**-23
+    assert floors["MaxPooling2D"].attribution == 0
+    status, rows = verified(call, "right")
+    assert (status, len(rows)) == (0, 10)
+
+
+@pytest.mark.parametrize("reference", ["torch", "oracle"])
+def test_a_reference_that_is_off_by_a_thousandth_does_not_hold(call, tmp_path, reference) -> None:
     file = str(write(tmp_path, "Gradient", 1.001))
-    call("golden", "import", file, "--layers", "LAYERS.json", "--root", "wrong", "--reference", "torch")
+    call("golden", "import", file, "--layers", "LAYERS.json", "--root", "wrong", "--reference", reference)
     status, rows = verified(call, "wrong")
     assert (status, set(rows.values())) == (1, {"undecided"})  # in float32 no golden decides alone
 
@@ -157,6 +177,7 @@ def test_a_reference_that_is_off_by_a_thousandth_does_not_hold(call, tmp_path) -
             {"kind": "conv2d", "strides": 2},
             "check kind, pool, strides, padding and activation",
         ),
+        ("Dense", {"kind": "dense", "kernel": 3}, "kind 'dense', which has no \"kernel\"; leave that out"),
         ("MaxPooling2D", {"kind": "max_pool2d"}, 'the description has no "pool"'),
         ("MaxPooling2D", {"kind": "conv2d"}, "has 0 arrays of weights, expected some"),
     ],
@@ -182,9 +203,18 @@ def test_a_file_of_another_layout_or_with_links_elsewhere_is_one_line(call, tmp_
     for name, words in (
         (path.name, "input is a link, expected a dataset"),
         ("text.hdf5", "is no readable HDF5 file"),
+        ("missing.hdf5", "missing.hdf5 does not exist; name an HDF5 file"),
+        (".", ". is no file; name an HDF5 file"),
     ):
         status, _, err = call("golden", "import", name, "--layers", "LAYERS.json", "--reference", "torch")
         assert (status, words in err, len(err.splitlines())) == (2, True, 1), err
+
+
+def test_descriptions_of_nothing_are_one_line(call, tmp_path) -> None:
+    file = str(write(tmp_path, "Gradient"))
+    (tmp_path / "LAYERS.json").write_text("{}")
+    status, _, err = call("golden", "import", file, "--layers", "LAYERS.json", "--reference", "torch")
+    assert (status, err) == (2, 'error: LAYERS.json describes no layer; expected {group: {"kind": ...}}\n')
 
 
 def test_an_analyzer_that_the_catalogue_has_not_can_be_named(call, tmp_path) -> None:

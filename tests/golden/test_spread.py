@@ -11,7 +11,17 @@ import pytest
 from harness.api import load_model
 from harness.backends import backend_named
 from harness.backends.candidate import WorkerBackend
-from harness.engine.executors import Done, Event, Executor, Group, InProcess, Job, LocalProcesses, Lost
+from harness.engine.executors import (
+    Done,
+    Event,
+    Executor,
+    Group,
+    InProcess,
+    Job,
+    LocalProcesses,
+    Lost,
+    Task,
+)
 from harness.golden import Models, inspect, record, verify_all, verify_spread
 from harness.model_sources import Source
 
@@ -66,6 +76,31 @@ def test_rows_and_tables_are_those_of_this_process(executor, root, tmp_path) -> 
         path.relative_to(tmp_path / "there"): path.read_bytes()
         for path in (tmp_path / "there").rglob("*.csv")
     }
+
+
+class Asks:
+    """An executor that remembers what it is asked for, and does nothing."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[Task]] = []
+
+    def results(self, job: Job, groups: Iterable[Group]) -> Iterator[Event]:
+        self.groups += map(list, groups)
+        return iter(())
+
+
+def test_the_largest_network_is_begun_first_and_large_ones_are_done_one_at_a_time() -> None:
+    committed, asked = inspect(Path(__file__).parents[2] / "golden"), Asks()
+    list(verify_spread(committed, backend_named("torch"), [], asked, lambda name: True))
+    found = [(group[0].name.partition("/")[0], {task.large for task in group}) for group in asked.groups]
+    assert found == [
+        ("vgg16-mri", {True}),
+        ("efficientnet-lite0", {True}),
+        ("fer-xception", {False}),
+        ("ecg-cnn1d", {False}),
+        ("digits-cnn", {False}),
+    ]
+    assert sum(map(len, asked.groups)) == len(committed.entries)
 
 
 class Spoils:

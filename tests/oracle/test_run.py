@@ -264,7 +264,7 @@ def test_a_method_that_is_not_for_such_a_network_is_an_error() -> None:
 
 
 def test_single_precision_is_refused_with_a_way_out() -> None:
-    with pytest.raises(InvalidInputError, match="float64 only, found dtype 'float32'; use dtype='float64'"):
+    with pytest.raises(InvalidInputError, match="float64 only, and float32 was asked for; ask for float64"):
         ready(OracleBackend(), SmallModel(TWO_LAYERS), "float32")
 
 

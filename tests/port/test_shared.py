@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from harness.methods import ALL_METHODS, Backward, GradCam, Method, method
 from harness.runner import chosen_input
 from harness.runner.run import why_not
 from ported_impls import procedures, walk
+from ported_impls import shared as shared_module
 from ported_impls.backend import TorchBackend
 
 #: Of fer-xception, which is large: one name for each kind of rule at branches and batch norms.
@@ -124,3 +127,27 @@ def test_smoothgrad_and_vargrad_share_their_runs_where_both_are_expected(
     assert len(runs) == 4 + 50
     for wanted, shared in zip(asked, found, strict=True):
         assert_same(shared, prepared.run_alone(x, wanted, target, layers), wanted.name)
+
+
+def test_relevances_of_before_go_while_those_of_the_next_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two methods that share no relevance: never are more than those of one, and one layer's, in memory."""
+    model = harness.load_model("digits-cnn")
+    x = chosen_input(model, None)[0].astype(np.float64)
+    prepared = TorchBackend().prepare(model, "float64")
+    target = prepared.logits(x).argmax(axis=1)
+    first = prepared.run(x, method("lrp.epsilon"), target, True)
+    kept = {name: weakref.ref(array) for name, array in first.relevances.items()}
+    del first
+    left: list[int] = []
+
+    def counted(*given):
+        for name, relevance in walk_back(*given):
+            yield name, relevance
+            left.append(sum(array() is not None for array in kept.values()))
+
+    walk_back = shared_module.walk_back
+    monkeypatch.setattr(shared_module, "walk_back", counted)
+    prepared.run(x, method("gradient"), target, True)
+    # The relevance at the output, the logit itself, is the same for both.
+    assert left == sorted(left, reverse=True)
+    assert left[0] >= len(model.layers) - 2 and left[-1] <= 2

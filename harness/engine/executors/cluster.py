@@ -43,7 +43,7 @@ class DaskCluster:
                 return [places[address] for address in now]
 
             try:
-                yield from dispatch(job, groups, there, PATIENCE_S)
+                yield from dispatch(job, groups, there, PATIENCE_S, one_machine=not self.address)
             finally:
                 for place in places.values():
                     place.end(job.number)

@@ -19,11 +19,15 @@ Opener = Callable[[Json], AbstractContextManager[Work]]
 
 @dataclass(frozen=True)
 class Task:
-    """One piece of work, which may be done twice and gives the same. ``name``: for people; ``place``: in the table."""
+    """One piece of work, which may be done twice and gives the same. ``name``: for people; ``place``: in the table.
+
+    ``large``: it takes so much memory that a machine does one such task at a time.
+    """
 
     name: str
     place: int
     what: Json
+    large: bool = False
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ class _Batch:
 
     def __init__(self, tasks: Iterable[Task], avoid: str = "") -> None:
         self._tasks = deque(tasks)
+        self.large = any(task.large for task in self._tasks)
         self._lock = threading.Lock()
         #: The place where they were lost before.
         self.avoid = avoid
@@ -87,14 +88,19 @@ class _Idle:
 
 
 def dispatch(
-    job: Job, groups: Iterable[Group], places: Callable[[], Sequence[Place]], patience_s: float = PATIENCE_S
+    job: Job,
+    groups: Iterable[Group],
+    places: Callable[[], Sequence[Place]],
+    patience_s: float = PATIENCE_S,
+    one_machine: bool = True,
 ) -> Iterator[Event]:
     """Have the tasks of ``groups`` done at ``places``, which is asked again and again: they may come and go.
 
     A group stays in one place while nobody else is without work; then its later half moves. Where no place is left for
-    ``patience_s``, every task that remains is lost.
+    ``patience_s``, every task that remains is lost. ``one_machine``: the places share its memory, so that large tasks
+    are done in one of them at a time, and a group of them stays whole.
     """
-    state = _Dispatch(job, iter(groups))
+    state = _Dispatch(job, iter(groups), one_machine)
     seen = time.monotonic()
     while True:
         there = places()
@@ -113,8 +119,9 @@ def dispatch(
 class _Dispatch:
     """Who does what. All of it but the batches is touched by one thread alone."""
 
-    def __init__(self, job: Job, groups: Iterator[Group]) -> None:
+    def __init__(self, job: Job, groups: Iterator[Group], one_machine: bool) -> None:
         self._job = job
+        self._one_machine = one_machine
         self._groups = groups
         self._more = True
         self._waiting: deque[_Batch] = deque()
@@ -144,7 +151,7 @@ class _Dispatch:
     def _batch_for(self, place: Place, alone: bool) -> _Batch | None:
         """What ``place`` does next: what was lost elsewhere, the next group, or half of what another has before it."""
         for batch in self._waiting:
-            if alone or batch.avoid != place.name:
+            if (alone or batch.avoid != place.name) and not self._too_large(batch):
                 self._waiting.remove(batch)
                 return batch
         while self._more:
@@ -152,10 +159,21 @@ class _Dispatch:
             if group is None:
                 self._more = False
             elif group:
-                return _Batch(group)
-        longest = max(self.busy.values(), key=len, default=None)
+                batch = _Batch(group)
+                if not self._too_large(batch):
+                    return batch
+                self._waiting.append(batch)
+        longest = max((each for each in self.busy.values() if not self._whole(each)), key=len, default=None)
         taken = longest.second_half() if longest is not None else []
         return _Batch(taken) if taken else None
+
+    def _whole(self, batch: _Batch) -> bool:
+        """Whether nothing may be taken from ``batch`` for another place."""
+        return self._one_machine and batch.large
+
+    def _too_large(self, batch: _Batch) -> bool:
+        """Whether ``batch`` has to wait until the memory is free."""
+        return self._whole(batch) and any(each.large for each in self.busy.values())
 
     def _do(self, place: Place, batch: _Batch) -> None:
         """In a thread of its own: the tasks of ``batch``, until one is lost."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from harness.engine.executors import Begun, Done, Event, Job, Json, Lost, Task
@@ -51,6 +52,62 @@ def test_the_later_half_of_a_group_moves_to_a_place_that_has_nothing_to_do() -> 
     found = ends(list(dispatch(JOB, [tasks(*range(8))], lambda: places)))
     assert len(found) == 8
     assert [place.done for place in places] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def large(*places: int) -> list[Task]:
+    return [Task(f"task {place}", place, {}, large=True) for place in places]
+
+
+def watched_places(now: set[int], most: list[int]) -> list[Scripted]:
+    """Two places; ``most`` is told how many large tasks, those below 10, are done at the same time."""
+    lock = threading.Lock()
+
+    def does(task: Task) -> None:
+        with lock:
+            now.add(task.place)
+            most.append(sum(place < 10 for place in now))
+        time.sleep(0.02)
+        with lock:
+            now.remove(task.place)
+
+    return [Scripted("one", does), Scripted("two", does)]
+
+
+def test_of_large_tasks_one_is_done_at_a_time_on_a_machine_and_small_ones_beside_it() -> None:
+    most: list[int] = []
+    places = watched_places(set(), most)
+    groups = [large(0, 1, 2), large(3, 4), tasks(10, 11)]
+    found = ends(list(dispatch(JOB, groups, lambda: places)))
+    assert sorted(event.task.place for event in found) == [0, 1, 2, 3, 4, 10, 11]
+    assert max(most) == 1
+    # A group stays whole, and the place that may not help with it does the small ones.
+    assert places[0].done[:3] == [0, 1, 2]
+    assert places[1].done[:2] == [10, 11]
+
+
+def test_places_on_several_machines_do_large_tasks_at_the_same_time() -> None:
+    places = in_step()
+    found = ends(list(dispatch(JOB, [large(0, 1), large(2, 3)], lambda: places, one_machine=False)))
+    assert len(found) == 4
+    assert [place.done for place in places] == [[0, 1], [2, 3]]
+
+
+def test_a_large_task_that_is_lost_waits_until_the_other_one_is_done() -> None:
+    most: list[int] = []
+    places = watched_places(set(), most)
+    lost: list[int] = []
+
+    def lose(task: Task, does=places[0]._does) -> None:
+        does(task)
+        if task.place == 0 and not lost:
+            lost.append(0)
+            raise PlaceError("lost", alive=True)
+
+    places[0]._does = lose
+    found = ends(list(dispatch(JOB, [large(0, 1), large(2, 3)], lambda: places)))
+    assert sorted(event.task.place for event in found) == [0, 1, 2, 3]
+    assert all(isinstance(event, Done) for event in found)
+    assert max(most) == 1
 
 
 def test_a_group_is_asked_for_when_somebody_has_nothing_to_do() -> None:
