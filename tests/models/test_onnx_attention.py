@@ -18,6 +18,7 @@ from harness.methods.composite import Assignment
 from harness.methods.rules import Pass
 from ported_models.onnx import graph_to_onnx, read_onnx
 from ported_models.onnx.layout import inverse
+from ported_models.onnx.operators.constants import alike
 from ported_models.twins.layout import to_canonical
 from tests.models.onnx_runs import exported, ints, node, run_onnx, whole_numbers
 
@@ -242,3 +243,13 @@ def test_what_is_not_read_says_so_in_one_line(nodes: list[onnx.NodeProto], messa
     with pytest.raises(UnsupportedLayerError, match=message) as caught:
         read_onnx(exported(nodes, ["n", 3, 3]), "read", "file.onnx")
     assert "\n" not in str(caught.value)
+
+
+def test_samples_of_a_constant_may_be_rounded_apart_and_no_more() -> None:
+    """A product of equal samples is not rounded alike in each on every processor."""
+    one = np.random.default_rng(0).standard_normal((1, 3, 4)).astype(np.float32)
+    apart = np.concatenate([one, np.nextafter(one, np.float32(9))])
+    assert alike(apart) and alike(np.repeat(one, 3, 0)) and alike(np.full((2, 1), -np.inf, np.float32))
+    assert not alike(np.concatenate([one, one * np.float32(1.0001)]))
+    assert not alike(np.array([[1], [2]]))
+    assert not alike(np.array([[-np.inf, 1], [-np.inf, 2]], np.float32))

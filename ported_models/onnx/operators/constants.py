@@ -11,6 +11,8 @@ from ported_models.onnx.reading import Reading, Tensor
 
 #: A constant of more numbers than this is not spread out over the places of a tensor.
 LARGEST = 2**24
+#: Samples of one constant may differ by so many units in the last place of its largest value.
+ROUNDED = 16
 
 
 def channel_vector(array: np.ndarray, sizes: Sequence[int], axis: int) -> np.ndarray | None:
@@ -46,6 +48,20 @@ def constant_channels(
     return None if axis < 0 else channel_vector(array, sizes, axis), sizes, axis
 
 
+def alike(samples: np.ndarray) -> bool:
+    """Whether all samples of a constant are the same, but for the rounding of what it was computed by.
+
+    A matrix product of equal samples need not be rounded alike in each: that depends on the processor.
+    """
+    same = samples == samples[:1]
+    if same.all() or samples.dtype.kind != "f":
+        return bool(same.all())
+    finite = samples[np.isfinite(samples)]
+    rounded = ROUNDED * np.finfo(samples.dtype).eps * np.abs(finite).max(initial=0)
+    with np.errstate(invalid="ignore"):
+        return bool((same | (np.abs(samples - samples[:1]) <= rounded)).all())
+
+
 def as_tensor(reading: Reading, node: onnx.NodeProto, array: np.ndarray, like: Tensor) -> Tensor:
     """A constant with the batch where ``like`` has it (what learnt queries became, say), as a layer.
 
@@ -64,7 +80,7 @@ def as_tensor(reading: Reading, node: onnx.NodeProto, array: np.ndarray, like: T
     if np.prod(opened) != array.size:
         reading.mixes_batch(node, f"its constant of shape {array.shape} has no place for the batch")
     canonical = array.reshape(opened).transpose(np.argsort(like.order))
-    if not (canonical == canonical[:1]).all():
+    if not alike(canonical):
         reading.mixes_batch(node, f"its constant of shape {array.shape} is another one for each sample")
     x = like
     for axis, side in enumerate(canonical.shape[1:], start=1):
@@ -90,7 +106,7 @@ def placed(reading: Reading, node: onnx.NodeProto, x: Tensor, array: np.ndarray)
         opened += [1] * len(group) if side == 1 else [sizes[place] for place in group]
     full = array.reshape(opened).transpose(np.argsort(x.order))
     if full.shape[0] != 1:
-        if not (full == full[:1]).all():
+        if not alike(full):
             reading.mixes_batch(node, f"its constant of shape {array.shape} is another one for each sample")
         full = full[:1]
     shape = reading.builder[x.layer].shape

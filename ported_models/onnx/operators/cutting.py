@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 import onnx
 
-from ported_models.onnx.operators.constants import LARGEST
+from ported_models.onnx.operators.constants import LARGEST, alike
 from ported_models.onnx.operators.shaping import regroup, reshape, reshaped
 from ported_models.onnx.reading import Reading, Tensor, attribute
 
@@ -263,7 +263,7 @@ def _beside(
             node, f"it joins a constant of shape {array.shape} to a tensor of {beside.rank} axes"
         )
     canonical = array.transpose(np.argsort(beside.order))
-    if canonical.shape[0] != 1 and not (canonical == canonical[:1]).all():
+    if canonical.shape[0] != 1 and not alike(canonical):
         reading.mixes_batch(node, "it joins another constant to each sample of the batch")
     sizes = list(reading.builder[beside.layer].shape)
     sizes[axis - 1] = array.shape[place]
