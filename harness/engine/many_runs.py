@@ -1,4 +1,4 @@
-"""Equal ground for methods that join many runs: SmoothGrad, VarGrad, integrated gradients, in float32.
+"""Equal ground for methods that join many runs: SmoothGrad, VarGrad, integrated gradients.
 
 In each single run rounding may put a unit on the other side of a kink, so that two right sides are further apart than
 any bound derived beforehand; `harness.comparison.rerun` says the same of one run. Here both sides make their runs in
@@ -126,12 +126,8 @@ def _grounds(
 
 
 def _joins(case: Case | None) -> bool:
-    """Whether ``case`` is of a method that joins many runs, in float32; float64 has its measured floor."""
-    return (
-        case is not None
-        and case.dtype == "float32"
-        and isinstance(case.method.procedure, IntegratedGradients | Smoothed)
-    )
+    """Whether ``case`` is of a method that joins many runs."""
+    return case is not None and isinstance(case.method.procedure, IntegratedGradients | Smoothed)
 
 
 def _kind(method: Method) -> str:

@@ -104,6 +104,7 @@ def test_the_gradient_for_guided_backprop_is_another_rule(model: Any, x: np.ndar
     assert "at 4 layers (relu): it has the rule Gradient()" in finding.words
 
 
+@pytest.mark.nightly
 def test_another_path_is_told_in_words_without_a_name(model: Any, x: np.ndarray) -> None:
     def to_the_end(twin: Any, x: Any, target: Any, method: Any) -> Any:
         steps = method.procedure.steps
@@ -157,6 +158,7 @@ def test_a_fault_inside_is_at_its_layer_where_the_user_says_what_the_layers_are(
     assert finding.first_seen
 
 
+@pytest.mark.nightly
 def test_two_differences_at_once_are_not_given_the_name_of_one(model: Any, x: np.ndarray) -> None:
     def both(*given: Any) -> Any:
         return 3.7 * rectified_at_one_layer(*given)
@@ -296,6 +298,7 @@ def test_what_is_done_to_the_batch_is_said_of_the_attribution(
     assert words in finding.words
 
 
+@pytest.mark.nightly
 def test_a_picture_of_few_values_is_no_shorter_format(model: Any, x: np.ndarray) -> None:
     """Signs are bfloat16 numbers, and so are the grey levels of a picture."""
 

@@ -9,7 +9,7 @@ import harness
 from harness.diagnosis.localise import _kept
 from harness.runner import chosen_input
 
-pytestmark = pytest.mark.thinned(0.5)
+pytestmark = pytest.mark.thinned(0.25)
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,7 @@ def with_epsilon(value: float, start: Any = None) -> Any:
     return harness.backend_from_function("mine", function, "torch")
 
 
+@pytest.mark.nightly
 def test_a_reading_and_another_start_are_two_findings(model: Any, x: np.ndarray) -> None:
     def one(logits: Any, target: Any) -> Any:
         return logits.new_zeros(logits.shape).scatter(1, target[:, None], 1.0)

@@ -59,7 +59,7 @@ def scaled(trace: Trace, factor: float) -> Trace:
     [
         pytest.param("digits-cnn", "float32", marks=pytest.mark.nightly),
         pytest.param("ecg-cnn1d", "float32", marks=pytest.mark.nightly),
-        ("digits-cnn", "float64"),
+        pytest.param("digits-cnn", "float64", marks=pytest.mark.nightly),
     ],
 )
 def test_a_bound_decides_as_the_measured_floor_does(name: str, dtype: str) -> None:

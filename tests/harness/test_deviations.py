@@ -118,6 +118,7 @@ def test_a_deviation_that_torch_adds_up_number_by_number_is_no_other_method(fact
     assert comparison.verdict == "equivalent"
 
 
+@pytest.mark.nightly
 @pytest.mark.tensorflow
 @pytest.mark.torch
 def test_a_deviation_of_n_less_one_is_still_another_method() -> None:

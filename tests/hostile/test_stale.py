@@ -108,7 +108,7 @@ COMMAND = ("run", "--reference", "oracle", "--candidate", "mine.py:Candidate", "
 CASE = ("--method", "gradient", "--dtype", "float64", "--out", "out", "--json")
 
 
-@pytest.mark.thinned(0.4)
+@pytest.mark.thinned(0.2)
 @pytest.mark.parametrize(("imports", "factor", "change"), WAYS.values(), ids=WAYS)
 def test_changed_code_gets_no_verdict_of_before(
     call,

@@ -66,6 +66,7 @@ def test_the_example_in_the_readme_prints_what_its_comments_say(capsys):
     assert (verdict, divergent) == ("equivalent", "None")
 
 
+@pytest.mark.nightly
 def test_the_guide_to_porting_finds_that_zennits_rule_differs_and_the_forward_pass_does_not():
     comparison = run_block("docs/port-a-method.md", 0)["comparison"]
     assert comparison.verdict == "divergent"

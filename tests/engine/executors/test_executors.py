@@ -98,7 +98,7 @@ def test_what_a_task_does_costs_that_task_which_is_tried_once_more(kind, tmp_pat
         assert len(set(pids)) == len(pids) or errand in ("rise", "time-out")
 
 
-@pytest.mark.thinned(0.4)
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_task_that_hangs_is_ended_at_its_limit_and_tried_once_more(kind, tmp_path) -> None:
     errands = ("double 1", "hang", "double 2", "hang-once", "double 3")
