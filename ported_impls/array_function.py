@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.backends.protocol import Arrays, Model
 from harness.methods import Method
-from ported_impls.returned import TWINS_OWN, checked_attribution, checked_layers, parted
+from ported_impls.returned import TWINS_OWN, checked_attribution, checked_layers, parted, show_changes
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class ArrayFunction:
             shown = self.forward.activations(x) if layers else {}
             arrays = Arrays(self.logits(x), attribution, shown, relevances, facts={"activations": TWINS_OWN})
         # The function had these in its hands: what it wrote into them shows.
-        x[...], target[...] = given_input, given_target
+        show_changes(x, given_input)
+        show_changes(target, given_target)
         return arrays
 
     def logits(self, x: np.ndarray) -> np.ndarray:

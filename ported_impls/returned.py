@@ -78,3 +78,11 @@ def _numeric(backend: str, what: str, value: Any, as_array: Callable[[Any], np.n
             "expected an array of real numbers"
         )
     return np.array(array, order="K", copy=True)
+
+
+def show_changes(array: np.ndarray, after: np.ndarray) -> None:
+    """Write into ``array`` what a function left in ``after``, its copy; with another shape, no value stays."""
+    if after.shape != array.shape:
+        array[...] = np.nan if array.dtype.kind == "f" else -1
+    elif not np.array_equal(after, array):
+        array[...] = after

@@ -15,7 +15,7 @@ from harness.methods import Method
 from ported_impls.capture import capture_layers
 from ported_impls.layout import feature_orders, in_canonical_order, to_canonical, to_twin
 from ported_impls.postprocess import postprocessed
-from ported_impls.returned import TWINS_OWN, checked_attribution, checked_layers, parted
+from ported_impls.returned import TWINS_OWN, checked_attribution, checked_layers, parted, show_changes
 from ported_impls.watch import Watched, watched
 
 #: In unit roundoffs, relative L2: what a copy in another layout, a product or a sign may round.
@@ -66,7 +66,8 @@ class TorchFunction:
                 relevances, facts["layers"] = {}, f"layers={self.layers!r} not used: {objection}"
         shown = self.activations(x) if layers and (relevances or given is not None) else {}
         # The tensors stood for these: what the function wrote into them shows.
-        x[...], target[...] = to_canonical(given_input), given_target.numpy()
+        show_changes(x, to_canonical(given_input))
+        show_changes(target, given_target.numpy())
         return Arrays(logits, attribution, shown, relevances, seen.on_the_batch, facts)
 
     def logits(self, x: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from harness.errors import UnsupportedLayerError
 from harness.quiet import silent
 from ported_models.endings import with_ending
 from ported_models.onnx import read_onnx
+from ported_models.proof import BOUND
 from ported_models.sources.torch_own import evaluation
 from ported_models.sources.torch_trace import as_it_was
 from ported_models.twins import torch_twin
@@ -21,8 +22,6 @@ from ported_models.twins.layout import to_canonical
 
 #: Bytes of weights up to which a module is exported to find out whether that helps.
 LARGEST = 2**28
-#: How far the file's network may be from the module, relative: both compute in single precision.
-BOUND = 1e-4
 ADVICE = (
     "or export it with torch.onnx.export(module, (example,), 'model.onnx', dynamo=False) and load that file"
 )

@@ -315,6 +315,16 @@ def test_a_factor_next_to_one_is_said_with_its_digits(model: Any, x: np.ndarray)
     assert "1 + 2e-10 times" in finding.words
 
 
+def test_a_function_that_reshapes_its_input_in_place_is_named(model: Any, x: np.ndarray) -> None:
+    def function(twin: Any, x: Any, target: Any, method: Any) -> Any:
+        result = gradient(twin, x.clone(), target, method)
+        x.detach_().unsqueeze_(0)
+        return result
+
+    diagnosis = diagnosed(model, x, "gradient", function)
+    assert (diagnosis.stage, diagnosis.cause) == ("run", "state")
+
+
 @pytest.mark.parametrize("framework", ["torch", "numpy"])
 def test_a_function_that_writes_into_its_input_is_named(model: Any, x: np.ndarray, framework: str) -> None:
     before = x.copy()

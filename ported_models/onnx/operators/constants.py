@@ -11,7 +11,8 @@ from ported_models.onnx.reading import Reading, Tensor
 
 #: A constant of more numbers than this is not spread out over the places of a tensor.
 LARGEST = 2**24
-#: Samples of one constant may differ by so many units in the last place of its largest value.
+#: Samples of one constant may differ by so many units in the last place of its largest value: by as much as two orders
+#: of a sum of 1,024 terms do, the root of their number in unit roundoffs, of which a unit has two.
 ROUNDED = 16
 
 
