@@ -20,4 +20,7 @@ def start_keras() -> None:
         return
     loud = os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0"
     with contextlib.nullcontext() if loud else without_remarks():
+        # torch's CUDA builds bring Triton, whose import after TensorFlow 2.21 ends the process (segmentation fault).
+        with contextlib.suppress(ImportError):
+            importlib.import_module("triton")
         importlib.import_module("tensorflow")

@@ -28,4 +28,7 @@ def load_tensorflow() -> None:
     # 3, not 2: on a machine without a GPU the missing driver is logged as an error.
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with without_remarks() if level != "0" else contextlib.nullcontext():
+        # torch's CUDA builds bring Triton, whose import after TensorFlow 2.21 ends the process (segmentation fault).
+        with contextlib.suppress(ImportError):
+            importlib.import_module("triton")
         importlib.import_module("tensorflow")

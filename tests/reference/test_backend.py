@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -53,6 +54,20 @@ LOAD = (
 
 def test_loading_tensorflow_writes_nothing_to_the_terminal() -> None:
     assert in_a_fresh_interpreter(LOAD).stderr == "kept\n"
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        "from reference_impls.tensorflow.framework import load_tensorflow as load",
+        "from ported_models.keras_start import start_keras as load",
+    ],
+)
+def test_triton_is_imported_before_tensorflow(load: str, tmp_path: Path) -> None:
+    """Triton, which torch's CUDA builds bring, ends the process when it is imported after TensorFlow 2.21."""
+    (tmp_path / "triton.py").write_text("import sys\nprint('tensorflow' in sys.modules)\n")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {load}; load()"
+    assert in_a_fresh_interpreter(code).stdout == "False\n"
 
 
 def test_without_tensorflow_prepare_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
