@@ -1,6 +1,8 @@
 # `make run` and `make test` need Python 3.11 or later, make and git, nothing else.
 PYTHON  ?= python3
 WORKERS ?= 2
+# More options of `pip install`, for the setup.
+PIP_OPTIONS ?=
 VENV    := .venv
 BIN     := $(VENV)/bin
 # Written last: an interrupted setup has no stamp and is taken up again.
@@ -19,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "$(PYTHON) is missing or older than Python 3.11; name another: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 2; }
 	@rm -f $@
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt -e '.[all]'
 	@touch $@
 
 run: $(STAMP) ## run the default suite on all models and leave the report in reports/runs

@@ -70,18 +70,21 @@ def needs_of_folder(folder: Path) -> set[str]:
 @functools.cache
 def needs_of_functions(path: Path) -> dict[str, set[str]]:
     """The frameworks that each function of a module needs, itself or through helpers of the tests."""
-    bodies = {node.name: node for node in ast.walk(_parsed(path)) if isinstance(node, ast.FunctionDef)}
-    needs = {name: set().union(*map(_named, ast.walk(body))) for name, body in bodies.items()}
-    words = {name: _words(body) for name, body in bodies.items()}
+    bodies = {node.name: tuple(ast.walk(node)) for node in _nodes(path) if isinstance(node, ast.FunctionDef)}
+    needs = {name: set().union(*map(_named, nodes)) for name, nodes in bodies.items()}
+    words = {name: _words(nodes) for name, nodes in bodies.items()}
     for name, helper in _imported_helpers(path):
         for user in bodies:
             if name in words[user]:
                 needs[user] |= needs_of_functions(helper).get(name, set())
     for _ in bodies:  # The longest chain of helpers has as many links as there are functions.
+        before = needs
         needs = {
             name: what.union(*(needs[helper] for helper in words[name].intersection(bodies)))
             for name, what in needs.items()
         }
+        if needs == before:
+            break
     return needs
 
 
@@ -90,6 +93,12 @@ def _parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
+@functools.cache
+def _nodes(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(_parsed(path)))
+
+
+@functools.cache
 def _helper(module: str) -> Path | None:
     """The file of a module of the tests; None for any other."""
     path = TESTS.parent.joinpath(*module.split(".")).with_suffix(".py")
@@ -98,7 +107,7 @@ def _helper(module: str) -> Path | None:
 
 def _imported_helpers(path: Path) -> Iterator[tuple[str, Path]]:
     """Name and module of everything that a module imports from modules of the tests."""
-    for node in ast.walk(_parsed(path)):
+    for node in _nodes(path):
         if isinstance(node, ast.ImportFrom) and (helper := _helper(node.module or "")):
             yield from ((alias.asname or alias.name, helper) for alias in node.names)
 
@@ -124,6 +133,8 @@ def _called(call: ast.Call) -> set[str]:
     return set().union(*(BACKEND_NEEDS.get(str(name), set()) for name in names))
 
 
-def _words(body: ast.FunctionDef) -> set[str]:
-    arguments = {argument.arg for argument in body.args.args}
-    return arguments | {node.id for node in ast.walk(body) if isinstance(node, ast.Name)}
+def _words(nodes: tuple[ast.AST, ...]) -> set[str]:
+    """Every name that a function reads, and those of its arguments, which may be fixtures; ``nodes``: all of it."""
+    assert isinstance(nodes[0], ast.FunctionDef)
+    arguments = {argument.arg for argument in nodes[0].args.args}
+    return arguments | {node.id for node in nodes if isinstance(node, ast.Name)}

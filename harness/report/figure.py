@@ -125,13 +125,12 @@ def _drawn(panels: list[_Panel], title: str, tokens: Sequence[str] = ()) -> np.n
     """The picture as pixels, (rows, columns, 4) bytes."""
     limit = max(_largest(panel.values) for panel in panels) or 1.0
     if panels[0].values.ndim == 1:
-        figure, places = _empty(len(panels))
+        figure, places = _frames(panels[0].values.size, tuple(tokens), len(panels))
         for place, panel in zip(places, panels, strict=True):
+            for bars in [*place.patches]:
+                bars.remove()
             _bars(place, panel, limit)
         _name(figure, places, panels, title)
-        if tokens:
-            for place in places:
-                label_tokens(place, tokens)
         canvas = _canvas(figure)
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())
@@ -160,6 +159,19 @@ def _empty(count: int) -> tuple[Figure, list[Axes]]:
     for place in places:
         place.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         place.label_outer()
+    return figure, places
+
+
+@functools.lru_cache(maxsize=1)
+def _frames(size: int, tokens: tuple[str, ...], count: int) -> tuple[Figure, list[Axes]]:
+    """A picture of ``count`` panels for ``size`` bars each; the last one is filled again.
+
+    Axes and their ticks take longer to make than to draw.
+    """
+    figure, places = _empty(count)
+    for place in places:
+        if tokens:
+            label_tokens(place, tokens)
     return figure, places
 
 
