@@ -93,6 +93,7 @@ def side(request: pytest.FixtureRequest) -> dict[str, Any]:
     return {name: ready(backend_named(request.param), make(), "float64") for name, make in NETWORKS.items()}
 
 
+@pytest.mark.thinned(0.4)
 @pytest.mark.parametrize(("network", "name"), METHODS)
 def test_what_captum_says_but_for_rounding(side: dict[str, Any], network: str, name: str) -> None:
     x = np.moveaxis(RECORDED[f"{network} x"], 1, -1)

@@ -95,6 +95,7 @@ def test_a_gate_of_dense_layers_may_keep_axes_of_one_or_drop_them(axes: str, for
     is_silent(model, Port(forward, **modules(model, linear)))
 
 
+@pytest.mark.thinned(0.5)
 @pytest.mark.parametrize("axes", ["keeps-axes", "reshapes-first"])
 @pytest.mark.parametrize("forward", [over_maps, over_maps_of_a_mean])
 def test_a_gate_of_convolutions_may_keep_axes_of_one_or_drop_them(axes: str, forward: Any) -> None:

@@ -32,6 +32,7 @@ def step_of(kind: str, seed: int) -> tuple[PortedModel, Any, tuple[np.ndarray, .
     return PortedModel.from_graph(graph), layer, x, rng.standard_normal((2, *layer.shape))
 
 
+@pytest.mark.thinned(0.3)
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
     "name", ["gradient", "lrp.epsilon:epsilon=0.25", "lrp.alpha_1_beta_0", "epsilon_plus"]

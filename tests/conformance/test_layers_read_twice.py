@@ -50,6 +50,7 @@ def said(comparison: Any, what: str) -> str:
     return f"{what}: {verdict_line(comparison)}\n{layers_around(comparison, 100)}"
 
 
+@pytest.mark.thinned(0.5)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_relevance_is_the_same_wherever_layers_have_several_readers(seed: int) -> None:
     model = network(seed)
@@ -64,6 +65,7 @@ def test_relevance_is_the_same_wherever_layers_have_several_readers(seed: int) -
             assert comparison.passed, said(comparison, f"{backend}, {name}")
 
 
+@pytest.mark.thinned(0.4)
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("reference", ["oracle", "tensorflow"])
 def test_a_right_candidate_is_right_on_equal_ground(reference: str, seed: int) -> None:

@@ -39,6 +39,7 @@ def drawn(kind: str, seed: int) -> tuple[Graph, np.ndarray, np.ndarray]:
     return graph, rng.standard_normal((2, *layer.input_shapes[0])), rng.standard_normal((2, *layer.shape))
 
 
+@pytest.mark.thinned(0.4)
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("rule", [Gradient(), Epsilon(0.25), Z(bias=False), Z(stabilizer=SignedEpsilon(0.1))])
 @pytest.mark.parametrize("kind", RECURRENT_KINDS)

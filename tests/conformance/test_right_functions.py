@@ -60,7 +60,7 @@ def case(models: dict[str, Any], network: str, right: Right) -> tuple[Any, np.nd
 NETWORKS = ("digits-cnn", "ecg-cnn1d", "residual")
 
 
-@pytest.mark.thinned(0.1)
+@pytest.mark.thinned(0.06)
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("right", RIGHT, ids=str)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -57,6 +57,7 @@ def test_gradient_rollout_by_hand(backend: str) -> None:
     np.testing.assert_allclose(figures(backend, "gradient_rollout", target=1), [1, 0], atol=1e-13)
 
 
+@pytest.mark.thinned(0.5)
 @pytest.mark.parametrize("name", ["attention_rollout", "gradient_rollout"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_reference_and_port_agree_on_digits(name: str, dtype: str) -> None:

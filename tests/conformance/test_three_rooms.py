@@ -77,9 +77,37 @@ def moved(model: PortedModel, generator: np.random.Generator) -> PortedModel:
     return model.with_weights(lambda layer, name, array: moved_one_ulp(array.astype(np.float64), generator))
 
 
-@settings(max_examples=20)
-@given(graph=layers(kinds=KINDS), seed=st.integers(0, 2**32 - 1))
+LAYERS = given(graph=layers(kinds=KINDS), seed=st.integers(0, 2**32 - 1))
+GRAPHS = given(graph=networks(), seed=st.integers(0, 2**32 - 1))
+
+
+@settings(max_examples=10)
+@LAYERS
 def test_a_random_layer_passes_relevance_down_alike_in_all_three(graph: Graph, seed: int) -> None:
+    assert_layer_alike(graph, seed)
+
+
+@pytest.mark.nightly
+@settings(max_examples=100)
+@LAYERS
+def test_many_random_layers_pass_relevance_down_alike_in_all_three(graph: Graph, seed: int) -> None:
+    assert_layer_alike(graph, seed)
+
+
+@settings(max_examples=4)
+@GRAPHS
+def test_a_random_network_is_explained_alike_in_all_three(graph: Graph, seed: int) -> None:
+    assert_network_alike(graph, seed)
+
+
+@pytest.mark.nightly
+@settings(max_examples=30)
+@GRAPHS
+def test_many_random_networks_are_explained_alike_in_all_three(graph: Graph, seed: int) -> None:
+    assert_network_alike(graph, seed)
+
+
+def assert_layer_alike(graph: Graph, seed: int) -> None:
     generator = np.random.default_rng(seed)
     model = PortedModel.from_graph(graph)
     layer = graph[graph.output]
@@ -125,9 +153,7 @@ def test_a_random_layer_passes_relevance_down_alike_in_all_three(graph: Graph, s
                 )
 
 
-@settings(max_examples=6)
-@given(graph=networks(), seed=st.integers(0, 2**32 - 1))
-def test_a_random_network_is_explained_alike_in_all_three(graph: Graph, seed: int) -> None:
+def assert_network_alike(graph: Graph, seed: int) -> None:
     model = PortedModel.from_graph(graph)
     x = random_input(graph, np.random.default_rng(seed))
     for side in ("tensorflow", "torch"):

@@ -38,7 +38,7 @@ def network(name: str) -> PortedModel:
     return PortedModel.from_graph(NETWORKS[name](0))
 
 
-@pytest.mark.thinned(0.2)
+@pytest.mark.thinned(0.1)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("net", NETWORKS)

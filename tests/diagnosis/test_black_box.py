@@ -80,7 +80,7 @@ def test_what_divides_by_the_largest_value_is_no_factor(model: Any, x: np.ndarra
     assert "divided by the largest absolute value of the whole batch" in finding.words
 
 
-@pytest.mark.parametrize("shift", [1, 4])
+@pytest.mark.parametrize("shift", [1, pytest.param(4, marks=pytest.mark.nightly)])
 def test_another_class_for_each_sample_is_named(model: Any, x: np.ndarray, shift: int) -> None:
     def of_another(twin: Any, x: Any, target: Any, method: Any) -> Any:
         return gradient(twin, x, (target + shift) % 10, method)
@@ -257,6 +257,7 @@ def test_no_two_readings_are_one_method() -> None:
         assert asked.composite not in composites
 
 
+@pytest.mark.nightly
 def test_a_rule_that_clips_is_found_with_another_start(model: Any, x: np.ndarray) -> None:
     """On the input that the answer is tried on again, the logit is negative: the rule is no multiple of itself."""
 
@@ -281,6 +282,7 @@ def test_a_whole_other_method_is_named(model: Any, x: np.ndarray) -> None:
     assert "the whole method is input_t_gradient" in finding.words
 
 
+@pytest.mark.thinned(0.5)
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -341,6 +343,7 @@ def test_a_function_that_writes_into_its_input_is_named(model: Any, x: np.ndarra
     assert np.array_equal(x, before)
 
 
+@pytest.mark.nightly
 def test_another_start_under_absolute_values_is_named(model: Any, x: np.ndarray) -> None:
     """On the input that the answer is tried on again, the logit is negative: |start * g| is not start * |g|."""
 

@@ -43,7 +43,7 @@ def test_a_healthy_port_ends_with_zero_and_says_so() -> None:
 
 @pytest.mark.tensorflow
 @pytest.mark.torch
-@pytest.mark.parametrize("name", ["backend", "made"])
+@pytest.mark.parametrize("name", ["backend", pytest.param("made", marks=pytest.mark.nightly)])
 def test_a_port_in_a_file_of_ones_own_is_diagnosed(tmp_path: Path, name: str) -> None:
     port = tmp_path / "my_port.py"
     port.write_text(PORT, encoding="utf-8")

@@ -96,6 +96,7 @@ def test_nothing_of_this_project_or_of_zennit_can_be_imported_where_reproducers_
     assert run_bare(site, script).stdout.strip() == "['numpy', 'torch']"
 
 
+@pytest.mark.thinned(0.5)
 @pytest.mark.parametrize(
     ("model_name", "layer", "method", "fault"),
     [

@@ -218,15 +218,17 @@ def test_the_command_shows_each_kind_and_prunes(own_cache: Path) -> None:
         (("prune", "--older-than", "nan"), "--older-than is nan; expected a number of days, 0 or more"),
     ],
 )
-def test_wrong_use_is_one_line_and_exit_status_two(own_cache: Path, words, message) -> None:
-    status, out, err = call(*words)
+def test_wrong_use_is_one_line_and_exit_status_two(call_here, own_cache: Path, words, message) -> None:
+    status, out, err = call_here("cache", *words)
     assert (status, out, err.count("\n")) == (2, "", 1), err
     assert err.startswith(f"error: {message}")
 
 
-def test_a_limit_that_is_none_is_one_line(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_that_is_none_is_one_line(
+    call_here, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(LIMIT_VARIABLE, "lots")
-    status, _, err = call("info")
+    status, _, err = call_here("cache", "info")
     assert (status, err.count("\n")) == (2, 1)
     assert f"{LIMIT_VARIABLE} is 'lots'" in err
     monkeypatch.setenv(memo.LIMIT_VARIABLE, "lots")

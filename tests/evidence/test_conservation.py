@@ -22,7 +22,7 @@ def network(name: str) -> PortedModel:
     return PortedModel.from_graph(NETWORKS[name](0))
 
 
-@pytest.mark.thinned(0.3)
+@pytest.mark.thinned(0.15)
 @pytest.mark.parametrize("asked", METHODS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_relevance_is_conserved_at_every_cut(name: str, asked: str) -> None:

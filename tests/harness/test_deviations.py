@@ -93,7 +93,7 @@ def test_deviations_are_moved_in_float64_alone() -> None:
 
 @pytest.mark.tensorflow
 @pytest.mark.torch
-@pytest.mark.parametrize("factor", ["0_1", "3"])
+@pytest.mark.parametrize("factor", [pytest.param("0_1", marks=pytest.mark.nightly), "3"])
 def test_a_deviation_that_torch_adds_up_number_by_number_is_no_other_method(factor: str) -> None:
     """A million positive numbers: on one thread torch.std is 1e-12 off, more than its longest sum explains."""
     import torch

@@ -184,7 +184,7 @@ def test_a_layer_that_the_candidate_does_not_show_may_be_the_one() -> None:
     assert (comparison.first_divergent, comparison.first_different_relevance) == ("sum", "h")
 
 
-@pytest.mark.thinned(0.4)
+@pytest.mark.thinned(0.2)
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("name", ["gradient", "lrp.epsilon:epsilon=0.25", "guided_backprop_x_sign"])
 def test_in_a_random_network_it_is_the_layer_with_the_fault(name: str, seed: int) -> None:

@@ -291,6 +291,7 @@ def test_a_candidate_of_a_file_is_isolated_as_without_jobs(tmp_path) -> None:
     assert "SIGKILL" in documents[1][1]["message"]
 
 
+@pytest.mark.nightly
 def test_a_run_that_was_interrupted_continues_where_it_stopped(tmp_path) -> None:
     asked = [
         "run",

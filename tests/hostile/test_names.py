@@ -140,7 +140,7 @@ def links_and_html(page: str) -> tuple[list[str], list[str]]:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, id=str(place), marks=[pytest.mark.nightly] * bool(place % 3))
+        pytest.param(name, id=str(place), marks=[pytest.mark.nightly] * bool(place % 6))
         for place, name in enumerate(HOSTILE)
     ],
 )

@@ -15,6 +15,8 @@ from ported_models.zoo.fetch import cached_path
 from tests.models.onnx_runs import assert_twins_agree
 
 ENTRY = {entry.name: entry for entry in ENTRIES}
+#: Of a hundred megabytes of weights and more, too long for every push.
+LARGE = ("minilm-l6", "vgg16-mri", "vgg19-cifar10")
 
 
 @functools.cache
@@ -106,7 +108,14 @@ def test_xception_computes_what_keras_makes_of_the_file_of_the_package() -> None
 @pytest.mark.thinned(0.4)
 @pytest.mark.tensorflow
 @pytest.mark.torch
-@pytest.mark.parametrize("name", [name for name in zoo.names() if name != "mask-decoder"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.nightly] if name in LARGE else [])
+        for name in zoo.names()
+        if name != "mask-decoder"
+    ],
+)
 def test_the_twins_and_onnx_runtime_compute_the_same_network(name: str) -> None:
     # mask-decoder takes minutes, and its quarter has the same layers.
     model = loaded(name)

@@ -65,7 +65,9 @@ def test_loading_tensorflow_writes_nothing_to_the_terminal() -> None:
 )
 def test_triton_is_imported_before_tensorflow(load: str, tmp_path: Path) -> None:
     """Triton, which torch's CUDA builds bring, ends the process when it is imported after TensorFlow 2.21."""
-    (tmp_path / "triton.py").write_text("import sys\nprint('tensorflow' in sys.modules)\n")
+    (tmp_path / "triton.py").write_text(
+        "import os, sys\nprint('tensorflow' in sys.modules, flush=True)\nos._exit(0)\n"
+    )
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {load}; load()"
     assert in_a_fresh_interpreter(code).stdout == "False\n"
 

@@ -141,18 +141,21 @@ def test_a_walk_back_on_given_activations_is_its_steps_one_after_the_other() -> 
 def test_smoothgrad_and_vargrad_share_their_runs_where_both_are_expected(
     layers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four samples for the three names of SmoothGrad and VarGrad, fifty steps for integrated gradients."""
+    """Four samples for the three names of SmoothGrad and VarGrad, eight steps for integrated gradients."""
     model = harness.load_model("digits-cnn")
     x, _ = chosen_input(model, None)
     prepared = TensorFlowBackend().prepare(model, "float32")
     target = prepared.logits(x).argmax(axis=1)
     names = ("smoothgrad", "smoothgrad_x_input", "vargrad", "integrated_gradients")
-    asked = [method(f"{name}:dialect=signxai{'' if name[0] == 'i' else ',augment_by_n=4'}") for name in names]
+    asked = [
+        method(f"{name}:dialect=signxai{',steps=8' if name[0] == 'i' else ',augment_by_n=4'}")
+        for name in names
+    ]
     prepared.expect(asked)
     runs: list[int] = []
     once = sampling.run_forward
     monkeypatch.setattr(sampling, "run_forward", lambda *given: (runs.append(1), once(*given))[1])
     found = [prepared.run(x, wanted, target, layers) for wanted in asked]
-    assert len(runs) == 4 + 50
+    assert len(runs) == 4 + 8
     for wanted, shared in zip(asked, found, strict=True):
         assert_same(shared, prepared.run_alone(x, wanted, target, layers), wanted.name)

@@ -74,6 +74,7 @@ def test_an_installed_peer_has_its_own_package_and_the_pinned_version_of_what_it
     assert lines == ["tiny==1.0 is installed already"]
 
 
+@pytest.mark.nightly
 def test_an_install_that_was_cut_short_is_no_install_and_the_next_one_makes_it_anew(peer: Peer) -> None:
     def interrupt(line: str) -> None:
         if line.startswith("Collecting") or "Processing" in line:
@@ -341,6 +342,7 @@ def test_a_peer_beside_the_harness_has_what_is_listed_and_behind_it_all_that_the
     assert "No module named 'tiny_core'" in needed.stderr  # not listed, so not installed
 
 
+@pytest.mark.nightly
 def test_its_own_packages_come_before_those_of_the_harness(beside: Peer, tmp_path: Path) -> None:
     write_wheel(tmp_path / "wheels", "numpy", "0.1")
     beside.constraints.write_text("tiny==1.0\nnumpy==0.1\n")
