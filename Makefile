@@ -27,8 +27,9 @@ $(STAMP): pyproject.toml constraints.txt
 run: $(STAMP) ## run the default suite on all models and leave the report in reports/runs
 	$(BIN)/xai-harness run --suite default
 
+# A worker keeps the tests of a module, whose networks it has made, until another has none left.
 test: $(STAMP) ## run the tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-nightly: $(STAMP) ## run the tests that are too long for every push: half an hour
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m nightly

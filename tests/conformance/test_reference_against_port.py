@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.torch, pytest.mark.thinned(0.1
 
 #: Too large for every push; the nightly job and `make run` hold them to the same bound.
 LARGE = ("efficientnet-lite0", "vgg16-mri")
+#: Of fifty runs a case, too long for every push; tests/engine/test_runs_in_step.py has them with four.
+MANY_RUNS = ("smoothgrad", "vargrad")
 #: Small enough for every name of the catalogue at every push; `xai-harness run --suite catalogue` does the others.
 SMALL = ("digits-cnn", "ecg-cnn1d")
 
@@ -38,7 +40,7 @@ def model_and_input(model_name: str) -> tuple[Any, np.ndarray]:
             id=f"{model_name}-{method_name}",
             marks=[
                 pytest.mark.xdist_group(model_name),
-                *([pytest.mark.nightly] if model_name in LARGE else []),
+                *([pytest.mark.nightly] if model_name in LARGE or method_name.startswith(MANY_RUNS) else []),
             ],
         )
         for model_name in SUITES["default"].models

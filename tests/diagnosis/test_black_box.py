@@ -273,6 +273,7 @@ def test_a_rule_that_clips_is_found_with_another_start(model: Any, x: np.ndarray
     assert diagnosis.left < 1e-13
 
 
+@pytest.mark.nightly
 def test_a_whole_other_method_is_named(model: Any, x: np.ndarray) -> None:
     def of_input(twin: Any, x: Any, target: Any, method: Any) -> Any:
         return x.detach() * gradient(twin, x, target, method)

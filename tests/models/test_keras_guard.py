@@ -15,7 +15,7 @@ from tests.models.hostile_files import harmless, hostile
 pytestmark = pytest.mark.tensorflow
 
 
-@pytest.mark.parametrize("kind", ["keras", "h5"])
+@pytest.mark.parametrize("kind", ["keras", pytest.param("h5", marks=pytest.mark.nightly)])
 def test_an_array_of_more_numbers_than_all_weights_is_refused_before_keras_reads_it(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -282,7 +282,6 @@ def test_what_would_take_too_much_is_refused_in_time(proto: onnx.ModelProto) -> 
     assert time.monotonic() - begun < 20
 
 
-@pytest.mark.xdist_group("the suite of onnx, which takes seconds to make")
 @pytest.mark.parametrize("operator", ["Resize", "Concat", "GroupNormalization", "MaxPool", "PRelu"])
 def test_a_sample_of_the_suite_that_ships_with_onnx(operator: str) -> None:
     """No case is wrong or a raw error; the whole table is reports/onnx-suite.md."""
