@@ -225,6 +225,7 @@ def test_where_only_some_layers_are_returned_the_attribution_is_read(model: Any,
     assert (finding.layer, finding.cause) == (None, "scale")
 
 
+@pytest.mark.nightly
 def test_a_candidate_for_the_whole_method_is_not_asked_for_one_of_its_runs(model: Any, x: np.ndarray) -> None:
     """It does not look at the method, so that what it gave for one run would be taken for that run."""
     asked: list[str] = []

@@ -211,6 +211,7 @@ def test_a_step_that_raises_is_a_finding_at_its_layer(model: Any, x: np.ndarray)
     assert "raised TypeError: unsupported operand" in finding.words
 
 
+@pytest.mark.nightly
 def test_after_two_layers_without_a_name_pairs_are_not_tried_for_a_third_like_them(
     model: Any, x: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
