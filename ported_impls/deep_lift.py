@@ -7,7 +7,7 @@ the twin's layout: batch first, channels on axis 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,28 +31,56 @@ def deep_lift(
     network: Network, x: np.ndarray, procedure: DeepLift, target: np.ndarray, recorded: Sequence[Layer]
 ) -> Findings:
     """The mean over the baselines; layers show the mean of their multipliers."""
-    inside, attributions = Statistic("mean"), Statistic("mean")
-    source = network.graph.input.name
+    lifted = Lifted(network, x, procedure, recorded)
     for baseline in baselines(procedure, x.shape):
+        lifted.run(baseline, target)
+    return lifted.findings()
+
+
+class Lifted:
+    """What the runs on ``x`` and on one baseline of ``procedure`` after the other come to."""
+
+    def __init__(
+        self, network: Network, x: np.ndarray, procedure: DeepLift, recorded: Sequence[Layer]
+    ) -> None:
+        self._network = network
+        self._x = x
+        self._procedure = procedure
+        self._recorded = recorded
+        self._source = network.graph.input.name
+        self._inside, self._attributions = Statistic("mean"), Statistic("mean")
+        self._last: tuple[np.ndarray, Captured] | None = None
+
+    def run(self, baseline: np.ndarray, target: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Count in the run on ``baseline``; the activations of ``recorded`` layers, of both runs as one batch."""
+        x, source = self._x, self._source
         beside = baseline.astype(x.dtype)
-        logits, captured = _both_runs(network, np.concatenate([x, beside]), target, recorded, procedure.eps)
+        both = np.concatenate([x, beside])
+        logits, captured = _both_runs(self._network, both, target, self._recorded, self._procedure.eps)
         multiplier = captured.relevances[source]
-        attributions.add(source, (x - beside) * multiplier if procedure.times_difference else multiplier)
+        difference = x - beside
+        self._attributions.add(
+            source, difference * multiplier if self._procedure.times_difference else multiplier
+        )
         for name, relevance in captured.relevances.items():
-            inside.add(name, relevance)
-    attribution = inside.result()
-    return Findings(
-        logits,
-        attributions.result()[source],
-        attribution[source],
-        Captured(captured.activations, attribution),
-    )
+            self._inside.add(name, relevance)
+        self._last = logits, captured
+        return captured.activations
+
+    def findings(self) -> Findings:
+        """After the last run."""
+        assert self._last is not None
+        logits, captured = self._last
+        activations = {name: _first_half(array) for name, array in captured.activations.items()}
+        inside = self._inside.result()
+        attribution = self._attributions.result()[self._source]
+        return Findings(logits, attribution, inside[self._source], Captured(activations, inside))
 
 
 def _both_runs(
     network: Network, both: np.ndarray, target: np.ndarray, recorded: Sequence[Layer], eps: float
 ) -> tuple[np.ndarray, Captured]:
-    """Logits of the first half of the batch, and what ``recorded`` layers and the input have there."""
+    """Of the first half of the batch the logits and what reaches ``recorded`` layers and the input; all activations."""
     source = network.graph.input.name
     captured = Captured()
     seen = to_twin(both).requires_grad_()
@@ -60,7 +88,7 @@ def _both_runs(
         output = network.twin(seen)
         logits = to_canonical(output)
         for name, tensor in outputs.items():
-            captured.activations[name] = _first_half(to_canonical(tensor))
+            captured.activations[name] = to_canonical(tensor).copy("K")
             if tensor.requires_grad and name != source:
                 # The last hook of the tensor: it sees what all rules have left there.
                 tensor.register_hook(partial(_keep, captured.relevances, name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,7 +13,8 @@ from harness.backends import CAPABILITIES
 from harness.backends.protocol import Arrays, Model, OneRun, StepProgram
 from harness.errors import HarnessError
 from harness.graph import Graph, Layer
-from harness.methods import Backward, Head, IntegratedGradients, Method, Smoothed
+from harness.methods import Backward, DeepLift, Head, IntegratedGradients, Method, Smoothed, baselines
+from ported_impls.deep_lift import Lifted
 from ported_impls.edges import Edges
 from ported_impls.layout import feature_orders, in_canonical_order, in_twin_order, to_canonical, to_twin
 from ported_impls.network import Findings, Network
@@ -116,7 +117,7 @@ class HookedTwin:
             if len(parts) > 1:
                 findings = explain_in_parts(self.twin, parts, x, method, target)
                 return self._arrays(findings, x, method, layers)
-        if isinstance(method.procedure, SAMPLED):
+        if isinstance(method.procedure, SAMPLED | DeepLift):
             # What has layers serves one who asks for none as well.
             keys = [self._runs_of(x, method, target, each) for each in {layers, True}]
             kept = self.last.get(keys)
@@ -137,19 +138,29 @@ class HookedTwin:
     def runs(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Iterator[OneRun]:
         """The runs of a method that joins many; see `harness.backends.Runs`."""
         procedure = method.procedure
-        assert isinstance(procedure, SAMPLED)
         orders = feature_orders(self.model)
         self.last.clear()
-        by_kind, joined = self._joined(x, method, procedure, target, layers)
 
-        def one_run(point: tuple[np.ndarray, float | None]) -> OneRun:
-            shown: dict[str, np.ndarray] = {}
-            joined.run(*point, target, shown)
+        def one_run(shown: Mapping[str, np.ndarray]) -> OneRun:
             return OneRun(
                 {name: in_canonical_order(array, orders.get(name)) for name, array in shown.items()}
             )
 
-        yield from map(one_run, points(procedure, x))  # nothing here holds a run that was handed out
+        # Nothing here holds a run that was handed out.
+        if isinstance(procedure, DeepLift):
+            lifted = Lifted(self._network(method), x, procedure, self.graph.layers)
+            yield from (one_run(lifted.run(each, target)) for each in baselines(procedure, x.shape))
+            self.last.keep({self._runs_of(x, method, target, True): lifted.findings()})
+            return
+        assert isinstance(procedure, SAMPLED)
+        by_kind, joined = self._joined(x, method, procedure, target, layers)
+
+        def made(point: tuple[np.ndarray, float | None]) -> OneRun:
+            shown: dict[str, np.ndarray] = {}
+            joined.run(*point, target, shown)
+            return one_run(shown)
+
+        yield from map(made, points(procedure, x))
         self._keep(by_kind, joined)
 
     def run_alone(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Arrays:

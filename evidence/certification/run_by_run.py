@@ -63,13 +63,13 @@ class RunByRun:
             there = [each for side in joined if (each := side.relevance(layer.name, kind)) is not None]
             if shown is not None and len(there) == len(joined):
                 at.append(place_of(layer.name, shown, *there))
-        results = [each.attribution(recorded.method, self._cases.x, kind) for each in joined]
+        results = [each.attribution(recorded.method, kind) for each in joined]
         return [*at, place_of(ATTRIBUTION, recorded.attribution, *results)]
 
     def _measured(self, wanted: Method, single: Method) -> list[JoinedRuns]:
         graph = self._cases.model.graph
         sides = (self._runs.single, self._runs.double)
-        joined = [JoinedRuns(wanted, graph.input.name, {_kind(wanted)}) for _ in sides]
+        joined = [JoinedRuns(wanted, self._cases.x, graph.input.name, {_kind(wanted)}) for _ in sides]
         for number, point in enumerate(_points(self._cases.x, wanted)):
             run = self._recordings.once(self._cases.model, point, single, self._runs.target)
             if run is None or not self._is_the_references(run, point, graph):

@@ -169,6 +169,9 @@ class OneRun:
     ``activations``: of all layers, the input among them, (batch, *layer shape); they may change once the next run is
     asked for. ``walk_back``: of other activations of the same layers, what `Walks.walk_back` gives from the start that
     the method has on them, a layer at a time; None where the backend runs no single steps.
+
+    A run of DeepLIFT is that on the input and that on one baseline: the batch of the second follows that of the first,
+    (2 * batch, *layer shape), and what is walked back is the multipliers of the first.
     """
 
     activations: Mapping[str, np.ndarray]

@@ -6,19 +6,26 @@ Neither side's statistics are used: they are what is under test.
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cached_property
 
 import numpy as np
 
 from harness.comparison.postprocess import treated
-from harness.methods import IntegratedGradients, Method, Smoothed
+from harness.methods import DeepLift, IntegratedGradients, Method, Smoothed, baselines
 from harness.methods.paths import places_on_path
 
 #: Numbers that are handled at once, so that they stay in the processor's cache.
 _PIECE = 2**16
 
 
-def weights_of(procedure: IntegratedGradients | Smoothed) -> list[float]:
+#: Procedures that join what several runs give.
+ManyRuns = IntegratedGradients | Smoothed | DeepLift
+
+
+def weights_of(procedure: ManyRuns) -> list[float]:
     """What each run counts, in order."""
+    if isinstance(procedure, DeepLift):
+        return [1 / procedure.count] * procedure.count
     if isinstance(procedure, IntegratedGradients):
         return [weight for _, weight in places_on_path(procedure)]
     return [1 / procedure.samples] * procedure.samples
@@ -65,12 +72,14 @@ class Joining:
 class JoinedRuns:
     """The relevance of every layer, and of the input what the attribution is made of, over the runs of ``method``.
 
-    ``kinds``: of SmoothGrad's runs the statistics that are wanted; of integrated gradients there is one.
+    ``x``: the input that is explained. ``source``: the name of its layer. ``kinds``: of SmoothGrad's runs the
+    statistics that are wanted; of the others there is one.
     """
 
-    def __init__(self, method: Method, source: str, kinds: Collection[str]) -> None:
-        assert isinstance(method.procedure, IntegratedGradients | Smoothed)
+    def __init__(self, method: Method, x: np.ndarray, source: str, kinds: Collection[str]) -> None:
+        assert isinstance(method.procedure, ManyRuns)
         self._procedure = method.procedure
+        self._x = x
         self._source = source
         self._weights = weights_of(method.procedure)
         self.kinds = frozenset(kinds)
@@ -82,24 +91,41 @@ class JoinedRuns:
         """How many runs there are to be."""
         return len(self._weights)
 
+    @property
+    def passes(self) -> int:
+        """How many forward passes, one behind another in the batch, a run is."""
+        return 2 if isinstance(self._procedure, DeepLift) else 1
+
     def add(self, run: int, layer: str, relevance: np.ndarray) -> None:
         """That of ``layer`` in the run of number ``run``. Several layers may be added at once, by as many threads."""
         weight = self._weights[run]
         self._layers.setdefault(layer, Joining("variance" in self.kinds)).add(relevance, weight)
         if layer == self._source:
-            of_each = {"abs": np.abs, "square": np.square}.get(self._procedure.each)
-            value = relevance.astype(np.float64)
-            self._attribution.add(value if of_each is None else of_each(value), weight)
+            self._attribution.add(self._of_input(run, relevance.astype(np.float64)), weight)
+
+    def _of_input(self, run: int, relevance: np.ndarray) -> np.ndarray:
+        """What run number ``run`` adds to the attribution, before its weight."""
+        procedure = self._procedure
+        if isinstance(procedure, DeepLift):
+            return relevance * self._differences[run] if procedure.times_difference else relevance
+        of_each = {"abs": np.abs, "square": np.square}.get(procedure.each)
+        return relevance if of_each is None else of_each(relevance)
+
+    @cached_property
+    def _differences(self) -> list[np.ndarray]:
+        """The input less each baseline of DeepLIFT, in the dtype of the input."""
+        assert isinstance(self._procedure, DeepLift)
+        return [self._x - each.astype(self._x.dtype) for each in baselines(self._procedure, self._x.shape)]
 
     def relevance(self, layer: str, kind: str) -> np.ndarray | None:
         """What the runs come to at ``layer``; None where no relevance reaches it."""
         joined = self._layers.get(layer)
         return None if joined is None else joined.result(kind == "variance")
 
-    def attribution(self, method: Method, x: np.ndarray, kind: str) -> np.ndarray:
-        """What ``method``, which joins these runs, gives on ``x``."""
+    def attribution(self, method: Method, kind: str) -> np.ndarray:
+        """What ``method``, which joins these runs, gives."""
         joined, procedure = self._attribution.result(kind == "variance"), method.procedure
-        x = x.astype(np.float64)
+        x = self._x.astype(np.float64)
         if isinstance(procedure, IntegratedGradients) and procedure.times_difference:
             joined = (x - procedure.baseline) * joined
         return treated(joined, x, method.postprocess)

@@ -1,4 +1,4 @@
-"""Equal ground for methods that join many runs: SmoothGrad, VarGrad, integrated gradients.
+"""Equal ground for methods that join many runs: SmoothGrad, VarGrad, integrated gradients, DeepLIFT.
 
 In each single run rounding may put a unit on the other side of a kink, so that two right sides are further apart than
 any bound derived beforehand; `harness.comparison.rerun` says the same of one run. Here both sides make their runs in
@@ -24,13 +24,13 @@ import numpy as np
 from harness.backends import Backend, OneRun, Runs, capability, is_installed, runs_on_copies, to_watch
 from harness.case import Case
 from harness.comparison.floor import MULTIPLE, NoiseFloor, derived
-from harness.comparison.joining import JoinedRuns
+from harness.comparison.joining import JoinedRuns, ManyRuns
 from harness.comparison.metrics import relative_l2
 from harness.comparison.rerun import Ground
 from harness.comparison.verdict import ATTRIBUTION, Comparison, doubtful, on_equal_ground
 from harness.engine.cases import Engine, require_support
 from harness.errors import is_interrupt
-from harness.methods import IntegratedGradients, Method, Smoothed
+from harness.methods import Method, Smoothed
 from harness.state import Watch
 from harness.trace import Trace
 
@@ -109,7 +109,7 @@ def _grounds(
 
     def ground(name: str) -> Ground | None:
         if name == ATTRIBUTION:
-            result = joined.attribution(reference.method, reference.case.x, kind)
+            result = joined.attribution(reference.method, kind)
             return held(result, reference.attribution, candidate.attribution, bound.of_attribution())
         before, observed = reference.layers[name].relevance, candidate.layers[name].relevance
         there = joined.relevance(name, kind)
@@ -127,7 +127,7 @@ def _grounds(
 
 def _joins(case: Case | None) -> bool:
     """Whether ``case`` is of a method that joins many runs."""
-    return case is not None and isinstance(case.method.procedure, IntegratedGradients | Smoothed)
+    return case is not None and isinstance(case.method.procedure, ManyRuns)
 
 
 def _kind(method: Method) -> str:
@@ -180,7 +180,7 @@ def _in_step(
     method = _runs_alone(of_reference.method)
     expected = (each for each in engine.expected(of_reference.model) if _joins_as(each, method))
     kinds = {_kind(each) for each in (of_reference.method, *expected)}
-    joined = JoinedRuns(method, of_reference.model.graph.input.name, kinds)
+    joined = JoinedRuns(method, of_reference.x, of_reference.model.graph.input.name, kinds)
     watched = to_watch(candidate, of_candidate.model)
     watch = None if watched is None else Watch(watched)
     try:
@@ -266,8 +266,12 @@ def _shown(
             raise _Apart(f"the candidate shows no activation of {name!r} in its runs")
 
     def beside(name: str) -> float:
-        same_shape = of_other[name].shape == of_one[name].shape
-        return relative_l2(of_one[name], of_other[name]) if same_shape else float("inf")
+        first, second = of_one[name], of_other[name]
+        if second.shape != first.shape:
+            return float("inf")
+        # Of two runs in one batch neither hides how far the other is.
+        pairs = zip(np.split(first, joined.passes), np.split(second, joined.passes), strict=True)
+        return max(relative_l2(a, b) for a, b in pairs)
 
     activations = {}
     for name, apart in zip(of_one, pool.map(beside, of_one), strict=True):

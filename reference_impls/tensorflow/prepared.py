@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -18,6 +18,7 @@ from harness.graph import Layer
 from harness.methods import (
     GRADIENT,
     Composite,
+    DeepLift,
     GradCam,
     Head,
     IntegratedGradients,
@@ -25,6 +26,7 @@ from harness.methods import (
     Selection,
     Smoothed,
 )
+from reference_impls.tensorflow.deep_lift import OverBaselines, run_of_both
 from reference_impls.tensorflow.ends import initial_relevance, postprocessed
 from reference_impls.tensorflow.layers import Step, Tensor, twin_layer
 from reference_impls.tensorflow.procedures import explain_procedure, runs_of, statistic_of
@@ -59,7 +61,7 @@ class Sampling:
     composite: Composite
     head: Head
     selection: Selection
-    procedure: IntegratedGradients | Smoothed
+    procedure: IntegratedGradients | Smoothed | DeepLift
     layers: bool
 
 
@@ -117,7 +119,7 @@ class PreparedTensorFlow:
         for one.
         """
         procedure = method.procedure
-        if isinstance(procedure, IntegratedGradients | Smoothed):
+        if isinstance(procedure, IntegratedGradients | Smoothed | DeepLift):
             explained = self._joined(x, method, procedure, target, layers)
             return self._arrays(self._forward_pass(x), explained, method, layers)
         forward = self._forward_pass(x)
@@ -241,7 +243,7 @@ class PreparedTensorFlow:
         self,
         x: np.ndarray,
         method: Method,
-        procedure: IntegratedGradients | Smoothed,
+        procedure: IntegratedGradients | Smoothed | DeepLift,
         target: np.ndarray,
         layers: bool,
     ) -> Explained:
@@ -249,19 +251,26 @@ class PreparedTensorFlow:
         asked = _sampling(x, target, method, procedure, layers)
         found = self._sampled.get(asked) or self._sampled.get(replace(asked, layers=True))
         if found is None:
-            deque(self._sample(x, asked, method, target), maxlen=0)  # holds none while the next is made
+            if isinstance(procedure, DeepLift):
+                runs = self._lift(x, asked, method, target, procedure)
+            else:
+                runs = self._sample(x, asked, method, target, procedure)
+            deque(runs, maxlen=0)  # holds none while the next is made
             found = self._sampled[asked]
         return found
 
     def runs(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Iterator[OneRun]:
         """The runs of a method that joins many; see `harness.backends.protocol.Runs`."""
         procedure = method.procedure
-        assert isinstance(procedure, IntegratedGradients | Smoothed)
+        assert isinstance(procedure, IntegratedGradients | Smoothed | DeepLift)
         asked = _sampling(x, target, method, procedure, layers)
         # Nobody but who is handed a run holds it.
-        return map(
-            partial(self._one_run, method, target), self._sample(x, asked, method, target, beside=True)
-        )
+        if isinstance(procedure, DeepLift):
+            of_input, start = self._forward_pass(x), self._start(method, target)
+            both = partial(run_of_both, self._network, of_input, start=start, eps=procedure.eps)
+            return map(both, self._lift(x, asked, method, target, procedure))
+        one_run = partial(self._one_run, method, target)
+        return map(one_run, self._sample(x, asked, method, target, procedure, beside=True))
 
     def _one_run(self, method: Method, target: np.ndarray, run: Forward) -> OneRun:
         activations = {name: _array(output) for name, output in run.outputs.items()}
@@ -283,30 +292,46 @@ class PreparedTensorFlow:
         for name, relevance in run_backward(network, forward, rules, output, start):
             yield name, _array(relevance)
 
+    def _lift(
+        self, x: np.ndarray, asked: Sampling, method: Method, target: np.ndarray, procedure: DeepLift
+    ) -> Iterator[Forward]:
+        """The passes on the baselines of ``procedure``; once all were taken, what they come to is kept."""
+        self._sampled = {}
+        over = OverBaselines(self._network, self._forward_pass(x), procedure)
+        yield from over.runs(self._start(method, target))
+        self._sampled[asked] = over.result()
+
+    @staticmethod
+    def _start(method: Method, target: np.ndarray) -> Callable[[Tensor], Tensor]:
+        """What is propagated from given logits."""
+        return partial(initial_relevance, target=target, head=method.head, selection=method.selection)
+
     def _sample(
-        self, x: np.ndarray, asked: Sampling, method: Method, target: np.ndarray, beside: bool = False
+        self,
+        x: np.ndarray,
+        asked: Sampling,
+        method: Method,
+        target: np.ndarray,
+        procedure: IntegratedGradients | Smoothed,
+        beside: bool = False,
     ) -> Iterator[Forward]:
         """The runs of ``asked``; once all were taken, its statistic is kept, and those expected of the same runs.
 
         ``beside``: another backward pass shares with that of a run.
         """
         self.forget()  # the memory is needed for the statistics
-        wanted = {statistic_of(asked.procedure): asked.procedure}
+        wanted = {statistic_of(procedure): procedure}
         runs = asked.composite, asked.head, asked.selection
         for other in self._expected:
             same = (other.composite, other.head, other.selection) == runs
-            if (
-                same
-                and isinstance(other.procedure, Smoothed)
-                and _same_runs(other.procedure, asked.procedure)
-            ):
+            if same and isinstance(other.procedure, Smoothed) and _same_runs(other.procedure, procedure):
                 wanted[other.procedure.statistic] = other.procedure
-        joined = Joined(asked.procedure, asked.layers, wanted)
+        joined = Joined(procedure, asked.layers, wanted)
         values = tf.constant(x, self._network.dtype)
         shared = partial(self._shared, len(x)) if beside else lambda: None
-        yield from runs_of(self._network, values, method, asked.procedure, target, joined, shared)
-        for kind, procedure in wanted.items():
-            self._sampled[replace(asked, procedure=procedure)] = joined.result(kind, values)
+        yield from runs_of(self._network, values, method, procedure, target, joined, shared)
+        for kind, each in wanted.items():
+            self._sampled[replace(asked, procedure=each)] = joined.result(kind, values)
 
     def _forward_pass(self, x: np.ndarray) -> Forward:
         """Every layer's step on ``x``; the last forward pass if it was on the same values."""
@@ -327,7 +352,7 @@ def _sampling(
     x: np.ndarray,
     target: np.ndarray,
     method: Method,
-    procedure: IntegratedGradients | Smoothed,
+    procedure: IntegratedGradients | Smoothed | DeepLift,
     layers: bool,
 ) -> Sampling:
     runs = (method.composite, method.head, method.selection)

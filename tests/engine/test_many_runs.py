@@ -209,9 +209,9 @@ def test_the_mean_and_the_variance_of_runs_one_after_the_other() -> None:
 def test_what_is_done_to_each_run_and_to_the_result() -> None:
     path = IntegratedGradients(2, endpoint=False, baseline=-4, each="square")
     wanted = Method("path", GRADIENT, "one", "times_input", path)
-    joined = JoinedRuns(wanted, "x", {"sum"})
+    joined = JoinedRuns(wanted, np.array([[4.0]], np.float32), "x", {"sum"})
     for run, value in enumerate((-8.0, 0.0)):
         joined.add(run, "x", np.array([[value]], np.float32))
     # The mean of 64 and 0, times 4 + 4, times the input; the relevance of the layer is the plain mean.
-    assert joined.attribution(wanted, np.array([[4.0]], np.float32), "sum").tolist() == [[32 * 8 * 4]]
+    assert joined.attribution(wanted, "sum").tolist() == [[32 * 8 * 4]]
     assert joined.relevance("x", "sum").tolist() == [[-4]]
