@@ -5,22 +5,24 @@ processor decides otherwise (`harness.comparison.rerun`). The reference that rec
 candidate's activations; the oracle, which needs no framework, stands for it. A relevance that differs is excused where
 both hold:
 
-- On the candidate's activations, which in every run are the oracle's own to within rounding, the oracle gives what the
-  candidate gives, to ten times what the order of summation explains.
+- On the candidate's activations the oracle gives what the candidate gives, to ten times what the order of summation
+  explains. The activations are those that are stored, or the oracle's own in every one of many runs, to within
+  rounding.
 - What is stored is no further from the candidate than ten times what rounding of the activations moves the oracle. A
   change that the candidate and the oracle have in common moves nothing there, and stays a regression.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from harness.backends import (
     Backend,
-    OneRun,
+    Steps,
     backend_named,
     capability,
     defaults_of,
@@ -32,7 +34,7 @@ from harness.comparison import Comparison, NoiseFloor, Row
 from harness.comparison.floor import MULTIPLE, derived
 from harness.comparison.joining import JoinedRuns, ManyRuns
 from harness.comparison.metrics import relative_l2
-from harness.comparison.rerun import Ground
+from harness.comparison.rerun import Ground, walk_back
 from harness.comparison.verdict import ATTRIBUTION, doubtful, on_equal_ground
 from harness.engine import Engine
 from harness.engine.many_runs import joined_in_step, kind_of, runs_alone
@@ -69,20 +71,20 @@ def _grounds(
     engine: Engine, rows: Sequence[Row], case: Case, run: Trace, candidate: Backend
 ) -> dict[str, Ground]:
     """By the layer of a row, or "attribution"; none where there is no equal ground."""
-    oracle = backend_named(defaults_of(case.method).oracle)
-    reference = capability(engine.prepared(case.model, oracle, case.dtype), "runs")
-    other = _runs_of(engine, case, run, candidate)
-    if reference is None or other is None:
-        return {}
-    method, kind, source = runs_alone(case.method), kind_of(case.method), case.model.graph.input.name
-    bound = derived(case.dtype, case.model.graph)
-    joined, *moved = (JoinedRuns(method, case.x, source, {kind}) for _ in range(1 + _MOVED))
-    changes = [partial(_moved, bound, np.random.default_rng(seed)) for seed in range(_MOVED)]
-    made = joined_in_step(
-        joined, case, runs_on_copies(reference, case), other, list(zip(moved, changes, strict=True))
-    )
-    if made.joined is None:
-        return {}
+    method, source = runs_alone(case.method), case.model.graph.input.name
+    joined, *moved = (JoinedRuns(method, case.x, source, {kind_of(case.method)}) for _ in range(1 + _MOVED))
+    if isinstance(method.procedure, Backward):
+        made = _one_pass(engine, case, run, joined, moved)
+    else:
+        made = _many_runs(engine, case, candidate, joined, moved)
+    return _judged(rows, case, run, joined, moved) if made else {}
+
+
+def _judged(
+    rows: Sequence[Row], case: Case, run: Trace, joined: JoinedRuns, moved: Sequence[JoinedRuns]
+) -> dict[str, Ground]:
+    """The rows of which what is stored is as near as rounding of the activations moves the oracle."""
+    bound, kind = derived(case.dtype, case.model.graph), kind_of(case.method)
 
     def at(each: JoinedRuns, name: str) -> np.ndarray | None:
         return each.attribution(case.method, kind) if name == ATTRIBUTION else each.relevance(name, kind)
@@ -93,25 +95,60 @@ def _grounds(
         there = at(joined, row.layer)
         if there is None or observed is None:
             continue
-        movement = max(
+        movements = [
             relative_l2(there, values) for each in moved if (values := at(each, row.layer)) is not None
-        )
-        if row.rel_l2 <= MULTIPLE * movement:
+        ]
+        if row.rel_l2 <= MULTIPLE * max(movements, default=0.0):
             floor = bound.of_attribution() if row.layer == ATTRIBUTION else bound.of_relevance(row.layer)
-            grounds[row.layer] = Ground(relative_l2(there, observed), floor, movement)
+            grounds[row.layer] = Ground(relative_l2(there, observed), floor, max(movements))
     return grounds
 
 
-def _runs_of(engine: Engine, case: Case, run: Trace, candidate: Backend) -> Iterator[OneRun] | None:
-    """The candidate's runs of ``case``, whose result ``run`` is; None where it shows none."""
-    procedure = case.method.procedure
-    if isinstance(procedure, Backward):
-        shown = {name: layer.activation for name, layer in run.layers.items() if layer.activation is not None}
-        return iter([OneRun(shown)]) if len(shown) == len(case.model.graph.layers) else None
-    if not (isinstance(procedure, ManyRuns) and is_installed(candidate)):
-        return None
-    runs = capability(engine.prepared(case.model, candidate, case.dtype, case.device), "runs")
-    return None if runs is None else runs_on_copies(runs, case)
+def _one_pass(
+    engine: Engine, case: Case, run: Trace, joined: JoinedRuns, moved: Sequence[JoinedRuns]
+) -> bool:
+    """Walk the oracle back through ``run``, and through its activations as they are moved; whether it agrees.
+
+    The walk ends where the candidate parts from it: a candidate that does something else costs no more than that.
+    """
+    graph, bound = case.model.graph, derived(case.dtype, case.model.graph)
+    if any(layer.name not in run.layers or run.layers[layer.name].activation is None for layer in graph):
+        return False
+    steps: Steps = engine.oracle(case.model, case.method, "steps")
+    for name, relevance in walk_back(steps, graph, run):
+        observed = run.layers[name].relevance
+        if observed is not None:
+            apart = relative_l2(relevance, observed)
+            if not apart <= MULTIPLE * bound.of_relevance(name):
+                return False
+        joined.add(0, name, relevance)
+    for seed, each in enumerate(moved):
+        shown = {name: np.asarray(layer.activation) for name, layer in run.layers.items()}
+        there = _moved(bound, np.random.default_rng(seed), shown)
+        layers = {name: replace(layer, activation=there[name]) for name, layer in run.layers.items()}
+        for name, relevance in walk_back(steps, graph, replace(run, layers=layers)):
+            each.add(0, name, relevance)
+    return True
+
+
+def _many_runs(
+    engine: Engine, case: Case, candidate: Backend, joined: JoinedRuns, moved: Sequence[JoinedRuns]
+) -> bool:
+    """Join the oracle's walks back through the candidate's runs, and through these as they are moved.
+
+    False where a side shows no runs, or a run of the candidate is not the oracle's.
+    """
+    if not (isinstance(case.method.procedure, ManyRuns) and is_installed(candidate)):
+        return False
+    bound = derived(case.dtype, case.model.graph)
+    sides = (backend_named(defaults_of(case.method).oracle), candidate)
+    runs = [capability(engine.prepared(case.model, side, case.dtype), "runs") for side in sides]
+    if None in runs:
+        return False
+    reference, other = (runs_on_copies(each, case) for each in runs)
+    changes = [partial(_moved, bound, np.random.default_rng(seed)) for seed in range(len(moved))]
+    made = joined_in_step(joined, case, reference, other, list(zip(moved, changes, strict=True)))
+    return made.joined is not None
 
 
 def _moved(

@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.backends.protocol import OneRun
 from harness.graph import Graph
-from harness.methods import Backward, DeepLift, Method
+from harness.methods import DeepLift, Method
 from reference_impls.oracle import deep_lift, forward
 from reference_impls.oracle.backward import Activations
 from reference_impls.oracle.memory import Remembered
@@ -21,15 +21,12 @@ Walk = Callable[[Mapping[str, np.ndarray]], Iterable[tuple[str, np.ndarray]]]
 def runs(
     graph: Graph, x: np.ndarray, target: np.ndarray, method: Method, remembered: Remembered
 ) -> Iterator[OneRun]:
-    """The runs of ``method`` on ``x``, in order; in the end ``remembered`` knows what they come to.
+    """The runs of ``method`` on ``x`` in order; in the end ``remembered`` knows what they come to.
 
-    ``method`` is one of many runs, or of one pass backwards, which is one run.
+    ``method``: one of many runs.
     """
     activations = forward.activations(graph, x)
     procedure = method.procedure
-    if isinstance(procedure, Backward):
-        yield OneRun(activations, _walk(graph, target, method))
-        return
     passes = MANY_RUNS[type(procedure)](graph, activations, target, method, procedure)
     while True:
         try:
