@@ -29,7 +29,7 @@ from harness.api import load_model
 from harness.backends import backend_named, capability
 from harness.case import Case
 from harness.comparison import RUNS
-from harness.comparison.floor import moved_one_ulp
+from harness.comparison.floor import moved_by_units
 from harness.comparison.rerun import walk_back
 from harness.engine import Engine
 from harness.methods import method
@@ -48,7 +48,7 @@ def bare_calls(model: Any, x: np.ndarray, name: str, dtype: str) -> float:
         for seed in range(RUNS):
             generator = np.random.default_rng(seed)
             moved = model.with_weights(
-                lambda layer, weight, array, generator=generator: moved_one_ulp(
+                lambda layer, weight, array, generator=generator: moved_by_units(
                     array.astype(np.float64), generator
                 )
             )

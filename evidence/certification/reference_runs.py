@@ -11,7 +11,7 @@ import numpy as np
 from evidence.certification.cases import ModelCases
 from harness.backends import Backend, Steps
 from harness.case import Case
-from harness.comparison.floor import RUNS, moved_one_ulp
+from harness.comparison.floor import RUNS, moved_by_units
 from harness.engine import Engine
 from harness.graph import Layer
 from harness.methods import Method, method
@@ -47,7 +47,7 @@ class ReferenceRun:
             return recorded
         generator = np.random.default_rng(self.seed)
         layers = {
-            name: replace(layer, activation=moved_one_ulp(layer.activation, generator))
+            name: replace(layer, activation=moved_by_units(layer.activation, generator))
             for name, layer in recorded.layers.items()
             if layer.activation is not None
         }
@@ -82,10 +82,10 @@ class ReferenceRuns:
             def move(
                 layer: Layer, name: str, array: np.ndarray, generator: np.random.Generator = generator
             ) -> np.ndarray:
-                return moved_one_ulp(array.astype(np.float32), generator)
+                return moved_by_units(array.astype(np.float32), generator)
 
             model = self._cases.model.with_weights(move)
-            x = moved_one_ulp(self._cases.x.astype(np.float32), generator)
+            x = moved_by_units(self._cases.x.astype(np.float32), generator)
             runs.append(self._of(model, x, "float32", seed))
         return tuple(runs)
 

@@ -93,11 +93,8 @@ def unmeasured(dtype: str) -> NoiseFloor:
     return NoiseFloor(dtype, "not measured: one unit roundoff at every layer", 0.0)
 
 
-def moved_one_ulp(array: np.ndarray, generator: np.random.Generator, units: int = 1) -> np.ndarray:
-    """``array`` with every non-zero value moved to its next neighbour, up or down at random.
-
-    ``units``: by so many units in the last place instead of one.
-    """
+def moved_by_units(array: np.ndarray, generator: np.random.Generator, units: int = 1) -> np.ndarray:
+    """``array`` with every non-zero value moved by ``units`` in the last place, up or down at random."""
     moved = np.array(array, order="C")
     values = moved.reshape(-1)
     for first in range(0, values.size, _PIECE):  # a large array is not there several times

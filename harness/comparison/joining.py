@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from harness.comparison.postprocess import treated
-from harness.methods import DeepLift, IntegratedGradients, Method, Smoothed, baselines
+from harness.methods import Backward, DeepLift, IntegratedGradients, Method, Smoothed, baselines
 from harness.methods.paths import places_on_path
 
 #: Numbers that are handled at once, so that they stay in the processor's cache.
@@ -22,8 +22,10 @@ _PIECE = 2**16
 ManyRuns = IntegratedGradients | Smoothed | DeepLift
 
 
-def weights_of(procedure: ManyRuns) -> list[float]:
-    """What each run counts, in order."""
+def weights_of(procedure: ManyRuns | Backward) -> list[float]:
+    """What each run counts, in order; one pass backwards is one run."""
+    if isinstance(procedure, Backward):
+        return [1.0]
     if isinstance(procedure, DeepLift):
         return [1 / procedure.count] * procedure.count
     if isinstance(procedure, IntegratedGradients):
@@ -77,7 +79,7 @@ class JoinedRuns:
     """
 
     def __init__(self, method: Method, x: np.ndarray, source: str, kinds: Collection[str]) -> None:
-        assert isinstance(method.procedure, ManyRuns)
+        assert isinstance(method.procedure, ManyRuns | Backward)
         self._procedure = method.procedure
         self._x = x
         self._source = source
@@ -108,6 +110,8 @@ class JoinedRuns:
         procedure = self._procedure
         if isinstance(procedure, DeepLift):
             return relevance * self._differences[run] if procedure.times_difference else relevance
+        if isinstance(procedure, Backward):
+            return relevance
         of_each = {"abs": np.abs, "square": np.square}.get(procedure.each)
         return relevance if of_each is None else of_each(relevance)
 

@@ -339,8 +339,13 @@ def _relevance_floor(row: Row, floor: NoiseFloor) -> float:
     return floor.of_attribution() if row.layer == ATTRIBUTION else floor.of_relevance(row.layer)
 
 
-def on_equal_ground(comparison: Comparison, ground: Mapping[str, Ground]) -> Comparison:
-    """``comparison`` with the verdicts on doubtful relevances as the run on equal ground has them."""
+def on_equal_ground(
+    comparison: Comparison, ground: Mapping[str, Ground], by: str = "the reference"
+) -> Comparison:
+    """``comparison`` with the verdicts on doubtful relevances as the run on equal ground has them.
+
+    ``by``: who was run there.
+    """
     excused: list[str] = []
     convicted: list[str] = []
 
@@ -365,11 +370,11 @@ def on_equal_ground(comparison: Comparison, ground: Mapping[str, Ground]) -> Com
     if excused:
         notes.append(
             f"{len(excused)} of {len(rows)} layers from {excused[0]} on differ because rounding put units on the other "
-            "side of a kink: the reference, run on the candidate's activations, agrees with it"
+            f"side of a kink: {by}, run on the candidate's activations, agrees with it"
         )
     if convicted:
         notes.append(
-            f"{len(convicted)} of {len(rows)} layers from {convicted[0]} on are within a high noise floor, but the "
-            "reference, run on the candidate's activations, does not agree with the candidate"
+            f"{len(convicted)} of {len(rows)} layers from {convicted[0]} on are within a high noise floor, but "
+            f"{by}, run on the candidate's activations, does not agree with the candidate"
         )
     return replace(comparison, rows=rows, attribution=attribution, notes=tuple(notes))

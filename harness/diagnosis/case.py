@@ -13,7 +13,7 @@ import numpy as np
 from harness.backends import Backend, Prepared, Steps, step_on_copies, steps_of
 from harness.case import Case as AskedCase
 from harness.comparison.deviations import moved_deviations
-from harness.comparison.floor import MULTIPLE, moved_one_ulp, unit_roundoff
+from harness.comparison.floor import MULTIPLE, moved_by_units, unit_roundoff
 from harness.comparison.summation import forward_terms, longest_sum
 from harness.diagnosis.measure import MOVES, apart, explained, summation_floor
 from harness.engine import engine, floor_of, operands_of
@@ -265,7 +265,7 @@ def moved(step: Step, dtype: str, seed: int, inputs: bool = True) -> Step:
     generator = np.random.default_rng(seed)
 
     def move(array: np.ndarray) -> np.ndarray:
-        return moved_one_ulp(array.astype(dtype), generator).astype(np.float64)
+        return moved_by_units(array.astype(dtype), generator).astype(np.float64)
 
     operands = tuple(move(x) for x in step.inputs) if inputs else step.inputs
     return replace(step, inputs=operands, relevance=move(step.relevance))
@@ -274,7 +274,7 @@ def moved(step: Step, dtype: str, seed: int, inputs: bool = True) -> Step:
 def with_moved_weights(layer: Layer, dtype: str, seed: int) -> Layer:
     """``layer`` with its weights moved by one unit in the last place of ``dtype``, at random."""
     generator = np.random.default_rng(seed)
-    weights = {name: moved_one_ulp(each.astype(dtype), generator) for name, each in layer.weights.items()}
+    weights = {name: moved_by_units(each.astype(dtype), generator) for name, each in layer.weights.items()}
     return replace(layer, weights=weights)
 
 

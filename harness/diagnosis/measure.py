@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from harness.comparison.floor import MULTIPLE, moved_one_ulp, unit_roundoff
+from harness.comparison.floor import MULTIPLE, moved_by_units, unit_roundoff
 from harness.comparison.metrics import difference_of
 from harness.steps import Arrays
 
@@ -40,7 +40,9 @@ def movement(compute: Callable[[Arrays], Arrays], operands: Arrays, dtype: str) 
     largest = 0.0
     for seed in range(MOVES):
         generator = np.random.default_rng(seed)
-        moved = tuple(moved_one_ulp(array.astype(dtype), generator).astype(array.dtype) for array in operands)
+        moved = tuple(
+            moved_by_units(array.astype(dtype), generator).astype(array.dtype) for array in operands
+        )
         largest = max(largest, apart(base, compute(moved)))
     return largest
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.comparison.floor import MULTIPLE, moved_one_ulp, unit_roundoff
+from harness.comparison.floor import MULTIPLE, moved_by_units, unit_roundoff
 from harness.diagnosis.case import Case
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.joined import joined_of, points_of, procedure_of, single_run
@@ -118,7 +118,7 @@ def _movements(
     into another one. Such a movement explains a difference of `MOST` at most.
     """
     for seed in range(MOVES):
-        x = moved_one_ulp(np.asarray(case.x), np.random.default_rng(seed))
+        x = moved_by_units(np.asarray(case.x), np.random.default_rng(seed))
         other, _ = run(case, causes, x, False)
         yield min(apart((attribution,), (other,)), MOST / MULTIPLE)
         if seed == 0:
@@ -149,7 +149,7 @@ def _on_the_candidates(case: Case, causes: Causes, x: np.ndarray, layers: bool) 
     shown = {layer.name: np.asarray(run[layer.name].activation) for layer in case.graph}
     if not np.array_equal(x, case.x):
         generator = np.random.default_rng(int(np.count_nonzero(x != case.x)))
-        shown = {name: moved_one_ulp(each.astype(case.dtype), generator) for name, each in shown.items()}
+        shown = {name: moved_by_units(each.astype(case.dtype), generator) for name, each in shown.items()}
     walked = Walk(case, causes, layers)
     return finished(case, causes, walked.back(shown), np.asarray(case.x)), walked.elsewhere
 

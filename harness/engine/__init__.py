@@ -3,7 +3,7 @@
 from harness.engine.cases import Engine, engine, require_support
 from harness.engine.compare import compare
 from harness.engine.evidence import floor_of
-from harness.engine.many_runs import run_ahead
+from harness.engine.many_runs import joins_many, run_ahead
 from harness.engine.memo import Memo
 from harness.engine.operands import operands_of
 from harness.engine.order import in_shared_order
@@ -19,6 +19,7 @@ __all__ = [
     "engine",
     "floor_of",
     "in_shared_order",
+    "joins_many",
     "operands_of",
     "require_support",
     "result_key",

@@ -38,7 +38,7 @@ from harness.backends import (
 )
 from harness.case import Case, class_count
 from harness.comparison.deviations import with_moved_deviations
-from harness.comparison.floor import RUNS, NoiseFloor, moved_one_ulp
+from harness.comparison.floor import RUNS, NoiseFloor, moved_by_units
 from harness.comparison.summation import units_of
 from harness.engine.memo import Memo, bytes_of
 from harness.engine.prepared import PreparedModels, Ready, trim
@@ -263,7 +263,7 @@ class Engine:
             generator = np.random.default_rng(seed)
 
             def move(layer: Layer, name: str, array: np.ndarray) -> np.ndarray:
-                return moved_one_ulp(
+                return moved_by_units(
                     array.astype(case.dtype), generator, units_of(layer, name) if sums else 1
                 )
 
@@ -280,7 +280,7 @@ class Engine:
             _, model, state = self._moved[key]
         generator = np.random.default_rng()
         generator.bit_generator.state = state
-        return replace(case, model=model, x=moved_one_ulp(case.x.astype(case.dtype), generator))
+        return replace(case, model=model, x=moved_by_units(case.x.astype(case.dtype), generator))
 
 
 def _log(backend: Backend, done: str, case: Case) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -34,6 +34,8 @@ from harness.methods import Method, Smoothed
 from harness.state import Watch
 from harness.trace import Trace
 
+#: Of the activations of a run, others of the same layers.
+Change = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 #: Relevances of layers that wait to be counted in while the walk back goes on.
 _WAITING = 4
 
@@ -61,7 +63,7 @@ def run_ahead(engine: Engine, case: Case, reference: Backend, candidate: Backend
     """
     if any(made.model != case.model.digest for made in engine.in_step.values()):
         engine.in_step.clear()  # a run goes on with another network
-    if not _joins(case) or not (is_installed(reference) and is_installed(candidate)):
+    if not joins_many(case) or not (is_installed(reference) and is_installed(candidate)):
         return {}
     try:
         for backend in (reference, candidate):
@@ -85,7 +87,7 @@ def on_ground_of_runs(
 
     What is not within ten bounds there stays in doubt. Others, and where a side does not take part: as it is.
     """
-    if not _joins(reference.case) or candidate.case is None:
+    if not joins_many(reference.case) or candidate.case is None:
         return comparison
     sides = reference.case, candidate.case, reference.executed_by, candidate.executed_by
     try:
@@ -105,7 +107,7 @@ def on_ground_of_runs(
 def _grounds(
     joined: JoinedRuns, reference: Trace, candidate: Trace, doubted: set[str], bound: NoiseFloor
 ) -> dict[str, Ground]:
-    kind = _kind(reference.method)
+    kind = kind_of(reference.method)
 
     def ground(name: str) -> Ground | None:
         if name == ATTRIBUTION:
@@ -125,16 +127,17 @@ def _grounds(
         return {name: each for name, each in found if each is not None}
 
 
-def _joins(case: Case | None) -> bool:
+def joins_many(case: Case | None) -> bool:
     """Whether ``case`` is of a method that joins many runs."""
     return case is not None and isinstance(case.method.procedure, ManyRuns)
 
 
-def _kind(method: Method) -> str:
+def kind_of(method: Method) -> str:
+    """What the runs of ``method`` are joined to."""
     return method.procedure.statistic if isinstance(method.procedure, Smoothed) else "sum"
 
 
-def _runs_alone(method: Method) -> Method:
+def runs_alone(method: Method) -> Method:
     """``method`` without what is made of its runs: methods that are one in this share them."""
     procedure = method.procedure
     if isinstance(procedure, Smoothed):
@@ -145,7 +148,7 @@ def _runs_alone(method: Method) -> Method:
 def _key(engine: Engine, cases: tuple[Case, Case], backends: tuple[Backend, Backend]) -> str | None:
     """What the runs of both sides are kept under; None where the code of one is not known."""
     keys = [
-        engine.key(case.with_method(_runs_alone(case.method)), backend)
+        engine.key(case.with_method(runs_alone(case.method)), backend)
         for case, backend in zip(cases, backends, strict=True)
     ]
     return None if None in keys else " ".join(map(str, keys))
@@ -158,7 +161,7 @@ def _known(
     key = _key(engine, (of_reference, of_candidate), (reference, candidate))
     made: InStep | None = None if key is None else engine.in_step.get(key)
     joined = None if made is None else made.joined
-    return None if joined is not None and _kind(of_reference.method) not in joined.kinds else made
+    return None if joined is not None and kind_of(of_reference.method) not in joined.kinds else made
 
 
 def _in_step(
@@ -177,9 +180,9 @@ def _in_step(
     # The memory is needed for the next.
     engine.in_step.clear()
     engine.make_room(of_reference.model)
-    method = _runs_alone(of_reference.method)
+    method = runs_alone(of_reference.method)
     expected = (each for each in engine.expected(of_reference.model) if _joins_as(each, method))
-    kinds = {_kind(each) for each in (of_reference.method, *expected)}
+    kinds = {kind_of(each) for each in (of_reference.method, *expected)}
     joined = JoinedRuns(method, of_reference.x, of_reference.model.graph.input.name, kinds)
     watched = to_watch(candidate, of_candidate.model)
     watch = None if watched is None else Watch(watched)
@@ -189,7 +192,7 @@ def _in_step(
             for side, case in zip(sides, (of_reference, of_candidate), strict=True)
             if side is not None
         )
-        made = _joined(joined, of_reference, first, second)
+        made = joined_in_step(joined, of_reference, first, second)
     finally:
         if watch is not None:
             watch.put_back()
@@ -200,13 +203,20 @@ def _in_step(
 
 
 def _joins_as(method: Method, runs: Method) -> bool:
-    return isinstance(method.procedure, Smoothed) and _runs_alone(method) == runs
+    return isinstance(method.procedure, Smoothed) and runs_alone(method) == runs
 
 
-def _joined(
-    joined: JoinedRuns, case: Case, reference: Iterator[OneRun], candidate: Iterator[OneRun]
+def joined_in_step(
+    joined: JoinedRuns,
+    case: Case,
+    reference: Iterator[OneRun],
+    candidate: Iterator[OneRun],
+    moved: Sequence[tuple[JoinedRuns, Change]] = (),
 ) -> InStep:
-    """What ``joined`` becomes of the runs; all are made, also where they are no use any more."""
+    """What ``joined`` becomes of the runs; all are made, also where they are no use any more.
+
+    ``moved``: joins of the reference's walks on the candidate's activations as a function changes them.
+    """
     bound, why, count = derived(case.dtype, case.model.graph), "", 0
     seconds = {"reference": 0.0, "candidate": 0.0}
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
@@ -225,6 +235,8 @@ def _joined(
             del one, other  # the walk back needs no activations of the reference's own
             if activations is not None and walk is not None:
                 _add(joined, count, walk(activations), pool)
+                for each, change in moved:
+                    _add(each, count, walk(change(activations)), pool)
             count += 1
             # Of no side two runs are there at a time.
             del walk, activations

@@ -22,11 +22,17 @@ from harness.trace import LayerTrace, Trace
 SKETCHED = "the golden is a sketch: distances are estimated, to about 9 % of themselves"
 
 
-def against(golden: Golden, run: Trace, steps: Callable[[], BothSteps | None] = lambda: None) -> Comparison:
+def against(
+    golden: Golden,
+    run: Trace,
+    steps: Callable[[], BothSteps | None] = lambda: None,
+    ground: Callable[[Comparison], Comparison] = lambda comparison: comparison,
+) -> Comparison:
     """``run`` compared with what ``golden`` holds. Raises InvalidInputError for a run of another case.
 
     ``steps``: makes the single steps of both sides; it is called where relevances differ, and its steps are run where
-    several layers read the first that does.
+    several layers read the first that does. ``ground``: judges anew what differs by its floor
+    (`harness.golden.ground`).
 
     A floor that is NaN (the reference's own runs had values that are not finite) allows for the order of summation
     alone: less than was measured, never more.
@@ -36,6 +42,7 @@ def against(golden: Golden, run: Trace, steps: Callable[[], BothSteps | None] = 
         comparison, stored = judge(golden.trace, run, floor), golden.trace
     else:
         comparison, stored = _by_sketch(golden, run, floor), _on_the_candidates(golden, run)
+    comparison = ground(comparison)
     differs = comparison.first_different_relevance not in (None, ATTRIBUTION)
     return with_first_divergent(comparison, stored, run, steps() if differs else None)
 

@@ -27,6 +27,7 @@ from harness.errors import (
 )
 from harness.files import write_text
 from harness.golden.entry import Golden
+from harness.golden.ground import on_the_oracles_ground
 from harness.golden.inspect import Root, load_entry
 from harness.golden.judge import SKETCHED, against
 from harness.golden.order import in_order
@@ -109,8 +110,16 @@ def verify(path: Path, candidate: str | Backend, models: dict[str, Any]) -> Comp
 
 def verified(golden: Golden, backend: Backend, models: Models) -> Comparison:
     """`verify` for a golden that is read."""
-    case, run = _ran(golden, backend, models)
-    return against(golden, run, lambda: _steps(case, backend))
+    return _compared(golden, *_ran(golden, backend, models), backend)
+
+
+def _compared(golden: Golden, case: Case, run: Trace, backend: Backend) -> Comparison:
+    return against(
+        golden,
+        run,
+        lambda: _steps(case, backend),
+        lambda comparison: on_the_oracles_ground(engine(), comparison, case, run, backend),
+    )
 
 
 def _ran(golden: Golden, backend: Backend, models: Models) -> tuple[Case, Trace]:
@@ -208,7 +217,7 @@ def verified_row(root: Root, name: str, backend: Backend, models: Models, folder
         return failed_row(name, "damaged", str(error))
     try:
         case, run = _ran(golden, backend, models)
-        comparison = against(golden, run, lambda: _steps(case, backend))
+        comparison = _compared(golden, case, run, backend)
     except MissingFrameworkError:  # one sentence for the command, not one an entry
         raise
     except Stale as error:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.backends import Steps, step_on_copies
-from harness.comparison.floor import RUNS, moved_one_ulp
+from harness.comparison.floor import RUNS, moved_by_units
 from harness.comparison.metrics import relative_l2
 from harness.divisions import Arrays
 from harness.graph import Layer
@@ -36,8 +36,8 @@ def condition_of(
         return float("nan")
     for seed in range(RUNS):
         generator = np.random.default_rng(seed)
-        moved_inputs = tuple(moved_one_ulp(x, generator) for x in inputs)
-        moved_relevance = moved_one_ulp(relevance, generator)
+        moved_inputs = tuple(moved_by_units(x, generator) for x in inputs)
+        moved_relevance = moved_by_units(relevance, generator)
         noise = max(
             relative_l2(_joined(inputs), _joined(moved_inputs)), relative_l2(relevance, moved_relevance)
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from harness.backends.protocol import Arrays as Explanation
-from harness.backends.protocol import Model
+from harness.backends.protocol import Model, OneRun
 from harness.checks import require_device
 from harness.divisions import Stage
 from harness.errors import InvalidInputError
@@ -18,7 +18,7 @@ from harness.graph import Graph, Layer
 from harness.methods import Method, Rule, TimesSign
 from harness.steps import Deviation, Formula, ForwardStep, Step
 from reference_impls.deviations import backward, forward
-from reference_impls.oracle import denominators, formulas, rules, run
+from reference_impls.oracle import denominators, formulas, in_step, rules, run
 from reference_impls.oracle.backward import HEADS
 from reference_impls.oracle.forward import activations
 from reference_impls.oracle.linear import Arrays
@@ -36,6 +36,10 @@ class PreparedOracle:
     def run(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Explanation:
         """Run ``method`` on ``x`` (batch, *input shape); see :func:`reference_impls.oracle.run.explain`."""
         return run.explain(self.graph, x, method, target, layers, self.outcome)
+
+    def runs(self, x: np.ndarray, method: Method, target: np.ndarray, layers: bool) -> Iterator[OneRun]:
+        """The runs of ``method``, one at a time; see `harness.backends.protocol.Runs`."""
+        return in_step.runs(self.graph, x, target, method, self.outcome)
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """(batch, classes)."""

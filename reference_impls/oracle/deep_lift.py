@@ -5,6 +5,8 @@ Formulas: :class:`harness.methods.DeepLift`. Arrays are batch-first and channels
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import numpy as np
 
 from harness.graph import Graph, Layer
@@ -19,23 +21,40 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 def deep_lift(
     graph: Graph, activations: Activations, target: np.ndarray, method: Method, procedure: DeepLift
-) -> tuple[np.ndarray, Relevances]:
-    """The attribution, and by layer the mean of its multipliers over the baselines."""
+) -> Generator[Activations, None, tuple[np.ndarray, Relevances]]:
+    """The attribution, and by layer the mean of its multipliers over the baselines.
+
+    On the way it yields the activations of the run on each baseline.
+    """
     x = activations[graph.input.name]
     attribution = np.zeros(x.shape)
     means = {layer.name: np.zeros(activations[layer.name].shape) for layer in graph}
     for baseline in baselines(procedure, x.shape):
         beside = forward.activations(graph, baseline)
-        start = (
-            initial(activations[graph.output], target, method.head),
-            initial(beside[graph.output], target, method.head),
-        )
-        for name, (multiplier, _) in multipliers(graph, activations, beside, start, procedure.eps).items():
+        for name, multiplier in of_input(graph, activations, beside, target, method, procedure).items():
             means[name] += multiplier / procedure.count
             if name == graph.input.name:
                 difference = x - baseline if procedure.times_difference else 1.0
                 attribution += difference * multiplier / procedure.count
+        yield beside
     return attribution, means
+
+
+def of_input(
+    graph: Graph,
+    activations: Activations,
+    beside: Activations,
+    target: np.ndarray,
+    method: Method,
+    procedure: DeepLift,
+) -> Relevances:
+    """By layer that the output depends on, the multipliers of its output in the run on the input."""
+    start = (
+        initial(activations[graph.output], target, method.head),
+        initial(beside[graph.output], target, method.head),
+    )
+    pairs = multipliers(graph, activations, beside, start, procedure.eps)
+    return {name: multiplier for name, (multiplier, _) in pairs.items()}
 
 
 def multipliers(

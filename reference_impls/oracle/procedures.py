@@ -1,12 +1,13 @@
 """What is made of one run or many: a function for each procedure of `harness.methods.procedures`.
 
 Every function has the signature ``(graph, activations, target, method, procedure) -> Outcome``: ``activations``
-are those of the input that is explained, ``target`` is (batch,), ``procedure`` is the method's. All float64.
+are those of the input that is explained, ``target`` is (batch,), ``procedure`` is the method's. All float64. Those of
+:data:`MANY_RUNS` are generators: they yield the activations of each run, and return the outcome.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,12 +41,30 @@ class Outcome:
     relevances: Relevances
 
 
+#: Of a method of many runs: the activations of each, and in the end what they come to.
+Passes = Generator[Activations, None, Outcome]
+
+
 def outcome(graph: Graph, activations: Activations, target: np.ndarray, method: Method) -> Outcome:
     """What the method's procedure makes of the input."""
-    return PROCEDURES[type(method.procedure)](graph, activations, target, method, method.procedure)
+    procedure = method.procedure
+    if type(procedure) in MANY_RUNS:
+        return _last(MANY_RUNS[type(procedure)](graph, activations, target, method, procedure))
+    return ONE_RUN[type(procedure)](graph, activations, target, method, procedure)
 
 
-def _one_run(graph: Graph, activations: Activations, target: np.ndarray, method: Method) -> Relevances:
+def _last(passes: Passes) -> Outcome:
+    """What ``passes`` return."""
+    while True:
+        try:
+            next(passes)
+        except StopIteration as end:
+            made: Outcome = end.value
+            return made
+
+
+def one_run(graph: Graph, activations: Activations, target: np.ndarray, method: Method) -> Relevances:
+    """By layer, the relevance of one walk back through ``activations``."""
     start = initial(activations[graph.output], target, method.head, method.selection)
     return backward(graph, activations, method.composite, start)
 
@@ -58,7 +77,7 @@ def _backward(
     procedure: Backward,
 ) -> Outcome:
     """One run on the input itself."""
-    relevances = _one_run(graph, activations, target, method)
+    relevances = one_run(graph, activations, target, method)
     return Outcome(relevances[graph.input.name], relevances)
 
 
@@ -73,7 +92,7 @@ def _joined(
     method: Method,
     statistic: str,
     each: str,
-) -> Outcome:
+) -> Passes:
     """The statistic of the runs on ``points``: of every layer's relevance, and of ``each`` of the input's.
 
     Every point comes with what its run is multiplied by.
@@ -81,10 +100,12 @@ def _joined(
     of_layers = {layer.name: STATISTICS[statistic]() for layer in graph}
     of_attribution = STATISTICS[statistic]()
     for point, weight in points:
-        relevances = _one_run(graph, forward.activations(graph, point), target, method)
+        activations = forward.activations(graph, point)
+        relevances = one_run(graph, activations, target, method)
         for name, relevance in relevances.items():
             of_layers[name].add(weight * relevance)
         of_attribution.add(weight * EACH[each](relevances[graph.input.name]))
+        yield activations
     return Outcome(of_attribution.value(), {name: one.value() for name, one in of_layers.items()})
 
 
@@ -94,7 +115,7 @@ def _integrated_gradients(
     target: np.ndarray,
     method: Method,
     procedure: IntegratedGradients,
-) -> Outcome:
+) -> Passes:
     """``(x - baseline) * mean over k of each(g(x_k))``, ``x_k = baseline + t_k * (x - baseline)``.
 
     ``t_k = k / steps``, with the endpoint ``k / (steps - 1)``, k = 0..steps-1. Sundararajan et al. 2017,
@@ -111,7 +132,7 @@ def _integrated_gradients(
         places = quadrature.places(procedure.quadrature, procedure.steps, procedure.float32_weights)
         statistic = "sum"
     points = ((procedure.baseline + place * difference, weight) for place, weight in places)
-    joined = _joined(graph, points, target, method, statistic, procedure.each)
+    joined = yield from _joined(graph, points, target, method, statistic, procedure.each)
     factor = difference if procedure.times_difference else np.ones(())
     return Outcome(factor * joined.attribution, joined.relevances)
 
@@ -122,14 +143,14 @@ def _smoothed(
     target: np.ndarray,
     method: Method,
     procedure: Smoothed,
-) -> Outcome:
+) -> Passes:
     """Mean or population variance of the runs on ``x + noise_k``.
 
     Smilkov et al. 2017 (mean), Adebayo et al. 2018 (variance).
     """
     x = activations[graph.input.name]
     points = ((x + noise, 1.0) for noise in gaussian_noise(procedure, x.shape))
-    return _joined(graph, points, target, method, procedure.statistic, procedure.each)
+    return (yield from _joined(graph, points, target, method, procedure.statistic, procedure.each))
 
 
 def _deep_lift(
@@ -138,9 +159,9 @@ def _deep_lift(
     target: np.ndarray,
     method: Method,
     procedure: DeepLift,
-) -> Outcome:
+) -> Passes:
     """See :mod:`reference_impls.oracle.deep_lift`."""
-    return Outcome(*deep_lift.deep_lift(graph, activations, target, method, procedure))
+    return Outcome(*(yield from deep_lift.deep_lift(graph, activations, target, method, procedure)))
 
 
 def _grad_cam(
@@ -200,14 +221,18 @@ def _uniform_noise(
     return Outcome(uniform_noise(procedure, activations[graph.input.name].shape), {})
 
 
-PROCEDURES: dict[type, Callable[[Graph, Activations, np.ndarray, Method, Any], Outcome]] = {
-    Backward: _backward,
+MANY_RUNS: dict[type, Callable[[Graph, Activations, np.ndarray, Method, Any], Passes]] = {
     IntegratedGradients: _integrated_gradients,
     Smoothed: _smoothed,
     DeepLift: _deep_lift,
+}
+ONE_RUN: dict[type, Callable[[Graph, Activations, np.ndarray, Method, Any], Outcome]] = {
+    Backward: _backward,
     GradCam: _grad_cam,
     Rollout: _rollout,
     InputItself: _input_itself,
     InputPlusNoise: _input_plus_noise,
     UniformNoise: _uniform_noise,
 }
+#: All that the oracle has.
+PROCEDURES = MANY_RUNS.keys() | ONE_RUN.keys()

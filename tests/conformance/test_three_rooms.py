@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harness.backends import backend_named
 from harness.case import Case
 from harness.comparison import MULTIPLE, layers_around, verdict_line
-from harness.comparison.floor import moved_one_ulp, unit_roundoff
+from harness.comparison.floor import moved_by_units, unit_roundoff
 from harness.comparison.summation import longest_sum
 from harness.graph import KERNEL_KINDS, Graph
 from harness.methods import SUITE_METHODS, method
@@ -74,7 +74,7 @@ def apart(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def moved(model: PortedModel, generator: np.random.Generator) -> PortedModel:
-    return model.with_weights(lambda layer, name, array: moved_one_ulp(array.astype(np.float64), generator))
+    return model.with_weights(lambda layer, name, array: moved_by_units(array.astype(np.float64), generator))
 
 
 LAYERS = given(graph=layers(kinds=KINDS), seed=st.integers(0, 2**32 - 1))
@@ -121,7 +121,7 @@ def assert_layer_alike(graph: Graph, seed: int) -> None:
     moved_runs = [
         (
             backend_named("oracle").prepare(moved(model, generator), "float64"),
-            tuple(moved_one_ulp(x, generator) for x in inputs),
+            tuple(moved_by_units(x, generator) for x in inputs),
         )
         for _ in range(RUNS)
     ]

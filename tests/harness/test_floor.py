@@ -7,7 +7,7 @@ import pytest
 
 from harness.case import Case
 from harness.comparison import RUNS, NoiseFloor
-from harness.comparison.floor import moved_one_ulp, unit_roundoff
+from harness.comparison.floor import moved_by_units, unit_roundoff
 from harness.engine import engine, floor_of
 from harness.methods import method
 from tests.harness.linear_network import GradientBackend, network
@@ -17,13 +17,13 @@ X = np.array([[0.5, -1.0, 2.0]])
 
 def test_every_value_moves_by_exactly_one_unit_and_zero_stays() -> None:
     array = np.array([1.0, -2.0, 0.0, 1e-300, 3.5])
-    moved = moved_one_ulp(array, np.random.default_rng(0))
+    moved = moved_by_units(array, np.random.default_rng(0))
     assert moved[2] == 0.0
     steps = np.abs(moved - array)[[0, 1, 3, 4]]
     for value, step in zip(array[[0, 1, 3, 4]], steps, strict=True):
         # Downwards from a power of two the neighbour is half as far.
         assert step in (np.spacing(abs(value)), np.spacing(abs(value)) / 2)
-    assert {bool(s) for s in np.sign(moved_one_ulp(np.ones(100), np.random.default_rng(1)) - 1) > 0} == {
+    assert {bool(s) for s in np.sign(moved_by_units(np.ones(100), np.random.default_rng(1)) - 1) > 0} == {
         True,
         False,
     }

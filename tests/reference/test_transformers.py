@@ -12,7 +12,7 @@ import harness
 from harness.backends import backend_named
 from harness.case import Case
 from harness.comparison import MULTIPLE, layers_around, verdict_line
-from harness.comparison.floor import RUNS, moved_one_ulp, movement
+from harness.comparison.floor import RUNS, moved_by_units, movement
 from harness.methods import method
 from harness.runner import run_case
 from harness.trace import Trace
@@ -65,8 +65,8 @@ def test_float32_is_as_far_from_the_oracle_as_weights_moved_by_a_unit_in_the_las
     words = rounded.graph.rows_of_input is not None
     neighbours = [
         (
-            rounded.with_weights(lambda layer, key, array: moved_one_ulp(array, rng)),
-            x if words else moved_one_ulp(x, rng),
+            rounded.with_weights(lambda layer, key, array: moved_by_units(array, rng)),
+            x if words else moved_by_units(x, rng),
         )
         for _ in range(RUNS)
     ]
