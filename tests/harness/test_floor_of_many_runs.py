@@ -35,7 +35,6 @@ def test_a_unit_over_its_kink_at_one_point_is_no_difference(runs) -> None:
     assert comparison.worst.rel_l2 > 10 * np.finfo(np.float32).eps
 
 
-@pytest.mark.nightly
 def test_one_lucky_float64_run_does_not_make_a_right_port_differ(
     runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
