@@ -26,11 +26,12 @@ def load_model(
     source: Any,
     name: str | None = None,
     example: Any = None,
-    axes: Sequence[str] | None = None,
+    axes: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     output: str | int | tuple[Any, ...] | None = None,
 ) -> LoadedModel:
     """Make a `PortedModel` of a zoo name, an ``.onnx``, ``.keras`` or ``.h5`` path, a ``keras.Model``, an
-    ``onnx.ModelProto``, or a ``torch.nn.Module`` (with ``example``, an input for it).
+    ``onnx.ModelProto``, or a ``torch.nn.Module`` (with ``example``, an input for it; of several inputs a tuple in the
+    order of forward, or a dict by name).
 
     ``output``: of a file with several outputs the name or place of one; of an output that is a map ``"mean"`` or one
     place, ``(row, column)``; or both, ``("scores", "mean")``.
@@ -55,8 +56,9 @@ def load_pair(
     """Align a Keras and a torch model that were ported by hand, by their weights, and verify them on their outputs.
 
     ``layer_map`` (Keras layer name to torch module path) wins over what the weights say. ``example``:
-    an input to verify on, (batch, *input_shape); random if left out. ``name``: what the pair is called
-    (default: the Keras model's name).
+    an input to verify on, (batch, *input_shape), of several inputs a dict by the Keras model's names; random if left
+    out. Of several inputs forward's parameter has the Keras input's name, or the one that ``layer_map`` has for it.
+    ``name``: what the pair is called (default: the Keras model's name).
     """
     pair: LoadedPair = model_plugin("load_pair")(
         keras_model, torch_module, layer_map=layer_map, example=example, name=name
@@ -78,7 +80,8 @@ def explain(
     for all but DLBacktrace) and return the trace.
 
     ``model``: what :func:`load_model` returns, or what it takes. ``x``: (batch, *input_shape), channels
-    last. ``target``: a class index, one per sample, or None for the largest logit of each sample.
+    last; of a model of several inputs (``model.inputs``) a dict of such arrays by name, and then the trace's
+    ``attribution`` is one too. ``target``: a class index, one per sample, or None for the largest logit of each sample.
     ``layers=False`` keeps only logits and attribution. ``device``: "cpu", "cuda", "cuda:1", where ``backend`` computes
     on it; "cuda+tf32" allows reduced precision of float32. Raises InvalidInputError (among them
     MethodDoesNotApplyError, for a method that is not meant for such a network), UnknownNameError,
@@ -106,7 +109,8 @@ def backend_from_function(
 ) -> Backend:
     """A backend made of ``function(twin, x, target, method)`` for ``framework``.
 
-    The function returns the attribution, which is all that is judged, or ``(attribution, {layer: relevance})``.
+    The function returns the attribution, which is all that is judged, or ``(attribution, {layer: relevance})``. Of a
+    model of several inputs ``x`` and the attribution are dicts by name.
     ``layers``: what autograd's tensors at the torch twin's layers are, "gradient" or "gradient*activation"; None:
     nothing. Raises InvalidInputError for anything else, UnknownNameError for an unknown framework.
     """

@@ -34,7 +34,10 @@ def diagnose_command(
     target: Annotated[int | None, typer.Option(help="Class to explain; left out, the largest logit.")] = None,
     input_file: Annotated[
         Path | None,
-        typer.Option("--input", help="A .npy file, (batch, *input_shape), instead of the model's example."),
+        typer.Option(
+            "--input",
+            help="A .npy file, (batch, *input_shape), instead of the model's example; several inputs by name: .npz.",
+        ),
     ] = None,
     reproduce: Annotated[
         Path | None,
@@ -52,7 +55,7 @@ def diagnose_command(
     from rich.text import Text
 
     from harness.backends import defaults_of
-    from harness.checks import read_array
+    from harness.checks import read_input
     from harness.diagnosis import diagnose
     from harness.diagnosis.document import diagnosis_document
     from harness.methods import method as method_named
@@ -68,7 +71,7 @@ def diagnose_command(
             require_folder(folder, option)
     usual = defaults_of(method_named(method))
     reference, candidate = reference or usual.reference, candidate or usual.candidate
-    given = read_array(input_file)
+    given = read_input(input_file)
     loaded = named_model.load(given)
     x, source = chosen_input(loaded, given)
     page: Path | None = None

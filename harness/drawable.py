@@ -20,6 +20,10 @@ RED, WHITE, BLUE, GRAY = "#ff0000", "#ffffff", "#0000ff", "#808080"
 _MOST_LABELLED, _LONGEST_TOKEN = 48, 14
 
 
+#: Of how many axes, beside the batch, there is a picture at most.
+MOST_AXES = 4
+
+
 def flat(values: np.ndarray, axes: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     """One sample's ``values`` as they are drawn, and the names of what is drawn along.
 

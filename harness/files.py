@@ -10,7 +10,7 @@ import os
 import platform
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -116,6 +116,13 @@ def array_digest(array: np.ndarray) -> str:
     digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
     digest.update(array.data.cast("B") if array.size else b"")
     return digest.hexdigest()
+
+
+def input_digest(given: np.ndarray | Mapping[str, np.ndarray]) -> str:
+    """The digest of an input, or of several by name."""
+    if isinstance(given, Mapping):
+        return json_digest({name: array_digest(array) for name, array in given.items()})
+    return array_digest(given)
 
 
 def json_digest(value: Any) -> str:

@@ -68,7 +68,7 @@ def record_command(
     as_json: AsJson = False,
 ) -> None:
     """Store the reference's traces with their noise floors (all suite methods on digits-cnn unless selected)."""
-    from harness.checks import checked_dtype, read_array
+    from harness.checks import checked_dtype, read_input
     from harness.engine import engine, in_shared_order
     from harness.errors import HarnessError, MethodDoesNotApplyError, UnknownNameError
     from harness.golden import read_manifest, record
@@ -86,7 +86,7 @@ def record_command(
     named = sources(models, model_keras, model_torch) or sources(
         list(chosen.models) if chosen else ["digits-cnn"], None, None
     )
-    x_given = read_array(input_file)
+    x_given = read_input(input_file)
     read_manifest(root)
     counts: Counter[str] = Counter()
     recorded: list[dict[str, str]] = []

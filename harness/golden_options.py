@@ -22,7 +22,10 @@ Reason = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Input = Annotated[
     Path | None,
-    typer.Option("--input", help="A .npy file, (batch, *input_shape), instead of the model's example."),
+    typer.Option(
+        "--input",
+        help="A .npy file, (batch, *input_shape), instead of the model's example; several inputs by name: .npz.",
+    ),
 ]
 GOLDEN_ROOT = Path("golden")
 

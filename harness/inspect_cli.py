@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ class Inspection:
 
     ``refused``: the sentence of the refusal, "" where it loads. ``unread``: a sentence for each layer that is not read.
     ``unverified``: of a pair, why it is not one network. ``layers``: those that were read, in forward order.
+    ``inputs``: of a model of several, the shape of each by name, without the batch.
     """
 
     model: str
@@ -27,6 +28,7 @@ class Inspection:
     unverified: str
     notes: tuple[str, ...]
     layers: tuple[dict[str, Any], ...]
+    inputs: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def loads(self) -> bool:
@@ -47,13 +49,14 @@ def inspect_command(
         Path | None,
         typer.Option(
             "--input",
-            help="A .npy file, (batch, *input_shape): for a torch module, and for an ONNX file of open sizes.",
+            help="A .npy file, (batch, *input_shape): for a torch module, and for an ONNX file of open sizes; "
+            "several inputs by name: .npz.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
     """List the layers of a model: what is read, what is not, and what to do. Exit status 1 if it does not load."""
-    from harness.checks import read_array
+    from harness.checks import read_input
     from harness.errors import InvalidInputError
     from harness.terminal import print_json
 
@@ -61,7 +64,7 @@ def inspect_command(
     if len(named) != 1:
         raise InvalidInputError("name one model: MODEL, or --model-keras FILE and --model-torch FILE.py:NAME")
     source = named[0]
-    inspection = inspected(source.words, lambda: source.load(read_array(input_file)))
+    inspection = inspected(source.words, lambda: source.load(read_input(input_file)))
     if as_json:
         print_json({"loads": inspection.loads, **asdict(inspection)}, indent=1)
     else:
@@ -88,7 +91,8 @@ def inspected(words: str, load: Any) -> Inspection:
         sentence = f"{words}: reading it fails ({described(error)}); this is a fault of the reader: report it"
         return Inspection(words, sentence, (), "", (), ())
     unverified = getattr(model, "unverified", None) or ""
-    return Inspection(words, "", (), unverified, tuple(model.notes), _layers(model.layers))
+    inputs = {each.name: list(each.shape) for each in model.graph.inputs}
+    return Inspection(words, "", (), unverified, tuple(model.notes), _layers(model.layers), inputs)
 
 
 def _layers(layers: Any) -> tuple[dict[str, Any], ...]:
@@ -113,6 +117,9 @@ def _show(inspection: Inspection) -> None:
         _say(f"note: {note}")
     if inspection.loads:
         weights = sum(layer["weights"] for layer in inspection.layers)
+        if inspection.inputs:
+            shapes = (f"{name} ({', '.join(map(str, shape))})" for name, shape in inspection.inputs.items())
+            _say(f"Its inputs, channels last and without the batch: {', '.join(shapes)}.")
         _say(f"{inspection.model} loads: {len(inspection.layers)} layers, {weights} weights.")
         if inspection.unverified:
             _say(f"It is not verified: {inspection.unverified}; see: xai-harness diagnose")

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from harness.backends.protocol import Model
-from harness.graph import Graph, Layer
+from harness.graph import Graph, Input, Layer
 
 
 class LoadedModel(Model, Protocol):
@@ -21,7 +21,12 @@ class LoadedModel(Model, Protocol):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Of one input, without the batch axis, channels last."""
+        """Of one input, without the batch axis, channels last; several lie side by side: (number,)."""
+        ...
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """Of a model of several inputs each: ``name``, ``layer``, ``shape`` and ``axes``; empty for a model of one."""
         ...
 
     @property

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from harness.api import as_model, list_models, load_model, load_pair
 from harness.backends import is_user_file
 from harness.backends.user_file import from_file, modules_of
+from harness.checks import GivenInput
 from harness.errors import InvalidInputError, ModelSourceError, UnknownNameError
 from harness.files import json_digest
 
@@ -48,7 +47,7 @@ class Source:
                 f"--model-torch is {self.torch!r}, expected FILE.py:NAME of a torch module or of what makes one"
             )
 
-    def load(self, example: np.ndarray | None = None) -> Any:
+    def load(self, example: GivenInput | None = None) -> Any:
         """The model. ``example``: an input, for a torch module, which does not know its own; a pair is compared on it.
 
         An ONNX file that leaves sizes open takes them from it. Raises what `harness.load_model` and
@@ -61,7 +60,8 @@ class Source:
             return load_model(self.model, example=example) if open_sizes else as_model(self.model)
         if example is None:
             raise InvalidInputError(
-                f"{self.model}: a torch module does not know its input; pass one with --input FILE.npy"
+                f"{self.model}: a torch module does not know its input; pass one with --input FILE.npy (of several "
+                "inputs FILE.npz, an array for each by the name that forward has)"
             )
         name = self.model.rpartition(":")[2]
         return load_model(object_of_file(self.model), name=name, example=example)

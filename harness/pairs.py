@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.errors import MethodDoesNotApplyError
+from harness.graph import Graph, Input
 from harness.methods import Backward, GradCam, Gradient, Method, Pass, Rollout
 from harness.trace import Trace
 
@@ -23,12 +24,14 @@ def check_applies(method: Method, model: Any) -> None:
     folded: there is no such layer to apply it to.
     """
     method.check(model.graph)
-    if model.graph.rows_of_input is not None and not isinstance(
+    if model.graph.rows_at_input is not None and not isinstance(
         method.procedure, Backward | GradCam | Rollout
     ):
+        rows = next((repr(each.name) for each in model.graph.inputs if _names_rows(model.graph, each)), "")
         raise MethodDoesNotApplyError(
-            f"{method.name} runs {model.name} on inputs between or beside the given one, and its input is numbers of "
-            "rows, which have nothing between them; choose a method of one run, such as gradient or lrp.epsilon"
+            f"{method.name} runs {model.name} on inputs between or beside the given one, and its input "
+            f"{f'{rows} ' if rows else ''}is numbers of rows, which have nothing between them; choose a method of one "
+            "run, such as gradient or lrp.epsilon"
         )
     for norm, kernel in getattr(model, "folded", {}).items():
         graph = model.norms[norm]
@@ -39,6 +42,11 @@ def check_applies(method: Method, model: Any) -> None:
                 f"{model.name} is folded into {kernel!r} on one side; choose a method without one, such as gradient "
                 "or lrp.gamma, or port the batch norm as a layer"
             )
+
+
+def _names_rows(graph: Graph, one: Input) -> bool:
+    rows = graph.rows_at_input
+    return rows is not None and bool(rows[one.places].any())
 
 
 def unverified(model: Any) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from harness.engine import Store, engine, require_support
 from harness.errors import InvalidInputError
 from harness.estimate.queries import known_pace, seconds_of
 from harness.files import array_digest, byte_count
-from harness.graph import Graph
+from harness.graph import Graph, parted
 from harness.methods import Backward, Method
 from harness.methods import method as method_named
 from harness.trace import Trace
@@ -42,7 +42,8 @@ class Plan:
 class Queries:
     """What `explain_many` finds.
 
-    ``attributions``: (query, *input shape), in the order of ``targets`` (query,). ``logits``: (1, classes).
+    ``attribution_array``: (query, *input shape), in the order of ``targets`` (query,); of several inputs those side by
+    side, (query, number). ``logits``: (1, classes).
     ``seconds`` and ``taken``: what it took, in seconds and bytes (NaN where the system does not say);
     ``seconds_estimated`` is None where `xai-harness estimate` has not measured this machine.
     """
@@ -51,11 +52,17 @@ class Queries:
     backend: Backend
     targets: np.ndarray
     logits: np.ndarray
-    attributions: np.ndarray
+    attribution_array: np.ndarray
     plan: Plan
     seconds: float
     taken: float
     seconds_estimated: float | None
+
+    @property
+    def attributions(self) -> Any:
+        """(query, *input shape), in the order of ``targets``; of a model of several inputs a dict of them by name."""
+        inputs = self.case.model.graph.inputs
+        return parted(inputs, self.attribution_array) if inputs else self.attribution_array
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -63,7 +70,7 @@ class Queries:
     def __repr__(self) -> str:
         return (
             f"Queries({self.case.method.name} of {self.case.model.name} by {self.backend.name}, {self.case.dtype}, "
-            f"{len(self)} targets, attributions {self.attributions.shape}, {self.seconds:.3g} s)"
+            f"{len(self)} targets, attributions {self.attribution_array.shape}, {self.seconds:.3g} s)"
         )
 
     def trace(self, place: int) -> Trace:
@@ -78,7 +85,7 @@ class Queries:
             "input_digest": array_digest(case.x),
             "chunk": case.chunk,
         }
-        attribution = self.attributions[place : place + 1]
+        attribution = self.attribution_array[place : place + 1]
         return Trace(
             case.model.name,
             case.method,
@@ -91,6 +98,7 @@ class Queries:
             provenance,
             case=case,
             executed_by=self.backend,
+            inputs=case.model.graph.inputs,
         )
 
     def report(self) -> str:
@@ -128,9 +136,11 @@ def explain_many(
     chosen = backend_named(defaults_of(resolved).reference if backend is None else backend)
     loaded = as_model(model)
     wanted = _checked_targets(targets)
-    if np.ndim(x) == len(loaded.input_shape) + 1 and len(x) != 1:
+    first = next(iter(x.values()), ()) if isinstance(x, Mapping) else x
+    rank = np.ndim(first) if isinstance(x, Mapping) else len(loaded.input_shape) + 1
+    if np.ndim(first) == rank and rank and len(first) != 1:
         raise InvalidInputError(
-            f"many targets are those of one sample, found {len(x)} samples; give one: x[:1]"
+            f"many targets are those of one sample, found {len(first)} samples; give one: x[:1]"
         )
     case = Case.checked(loaded, x, resolved, wanted[:1], dtype, layers=False)
     for target in (wanted.min(), wanted.max()):  # the others are between them

@@ -29,7 +29,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard out
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result alone, no line a case.")]
 Input = Annotated[
     Path | None,
-    typer.Option("--input", help="A .npy file, (batch, *input_shape), instead of the model's example."),
+    typer.Option(
+        "--input",
+        help="A .npy file, (batch, *input_shape), instead of the model's example; several inputs by name: .npz.",
+    ),
 ]
 Target = Annotated[int | None, typer.Option(help="Class to explain; left out, the largest logit.")]
 
@@ -99,7 +102,7 @@ def run_command(
     unless a side is a file of your own: its code may be another by now.
     """
     from harness.backends import defaults_of_all
-    from harness.checks import checked_device, checked_dtype, read_array
+    from harness.checks import checked_device, checked_dtype, read_input
     from harness.engine import Store
     from harness.estimate import how_far_off
     from harness.methods import method
@@ -114,7 +117,7 @@ def run_command(
         models=tuple(named or chosen.models),
         methods=select_methods(methods or (), known_methods() if methods else chosen.methods),
         dtypes=tuple(checked_dtype(name) for name in dtype or chosen.dtypes),
-        input=read_array(input_file),
+        input=read_input(input_file),
         device=checked_device(device),
         target=target,
         tolerance=checked_tolerance(tolerance),
@@ -212,7 +215,7 @@ def checked_tolerance(text: str | None) -> Tolerance:
 
 def described_selection(selection: Selection, reference: str, candidate: str) -> dict[str, Any]:
     """What a run was asked for, as plain data: two runs with the same are of the same cases."""
-    from harness.files import array_digest
+    from harness.files import input_digest
     from harness.runner.run import plain_source
 
     return {
@@ -224,7 +227,7 @@ def described_selection(selection: Selection, reference: str, candidate: str) ->
         "device": selection.device,
         "target": selection.target,
         "tolerance": selection.tolerance,
-        "input": None if selection.input is None else array_digest(selection.input),
+        "input": None if selection.input is None else input_digest(selection.input),
     }
 
 

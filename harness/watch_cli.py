@@ -31,7 +31,10 @@ def watch_command(
     target: Annotated[int | None, typer.Option(help="Class to explain; left out, the largest logit.")] = None,
     input_file: Annotated[
         Path | None,
-        typer.Option("--input", help="A .npy file, (batch, *input_shape), instead of the model's example."),
+        typer.Option(
+            "--input",
+            help="A .npy file, (batch, *input_shape), instead of the model's example; several inputs by name: .npz.",
+        ),
     ] = None,
     runs: Annotated[
         int | None, typer.Option(min=1, help="End after so many runs; left out, Ctrl-C ends it.")
@@ -45,7 +48,7 @@ def watch_command(
     """
     from harness.backends import backend_named, is_user_file
     from harness.backends.candidate import TIMEOUT_S
-    from harness.checks import checked_dtype, read_array
+    from harness.checks import checked_dtype, read_input
     from harness.runner import chosen_input
     from harness.watching import Watched, saves
 
@@ -57,7 +60,7 @@ def watch_command(
     if not file.is_file():
         raise InvalidInputError(f"--candidate: there is no file {file}")
     source, method = one_case(words, model_keras, model_torch)
-    given = read_array(input_file)
+    given = read_input(input_file)
     model = source.load(given)
     x, _ = chosen_input(model, given)
     limit = TIMEOUT_S if timeout is None else timeout

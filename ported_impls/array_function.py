@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.backends.protocol import Arrays, Model
+from harness.graph import parted as by_input
 from harness.methods import Method
 from ported_impls.returned import TWINS_OWN, checked_attribution, checked_layers, parted, show_changes
 
@@ -43,7 +44,7 @@ class ArrayFunction:
         given_input, given_target = x.copy(), target.copy()
         result = self.function(self.twin, *self._handed(given_input, given_target), method)
         value, given = parted(self.backend, result)
-        attribution = checked_attribution(self.backend, value, x)
+        attribution = checked_attribution(self.backend, value, x, inputs=self.model.graph.inputs)
         if given is None:
             arrays = Arrays(self.logits(x), attribution)
         else:
@@ -60,11 +61,15 @@ class ArrayFunction:
         return self.forward.logits(x)
 
     def _handed(self, x: np.ndarray, target: np.ndarray) -> tuple[Any, Any]:
-        if not self.as_tensors:
-            return x, target
-        import tensorflow as tf
+        """What the function gets; of several inputs views of ``x`` by name, so that what it writes shows there."""
+        inputs = self.model.graph.inputs
+        given = by_input(inputs, x) if inputs else {"": x}
+        if self.as_tensors:
+            import tensorflow as tf
 
-        return tf.convert_to_tensor(x), tf.convert_to_tensor(target)
+            given = {name: tf.convert_to_tensor(part) for name, part in given.items()}
+            target = tf.convert_to_tensor(target)
+        return given if inputs else given[""], target
 
 
 def torch_twin_forward(model: Model, dtype: str) -> Forward:

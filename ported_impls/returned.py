@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from harness.errors import InvalidInputError
+from harness.graph import Input, joined
 
 #: What a trace says of activations that the function did not compute itself, or may not have.
 TWINS_OWN = "a run of the twin beside the function's own"
@@ -30,12 +31,19 @@ def parted(backend: str, result: Any) -> tuple[Any, Mapping[str, Any] | None]:
 
 
 def checked_attribution(
-    backend: str, value: Any, x: np.ndarray, as_array: Callable[[Any], np.ndarray] = np.asarray
+    backend: str,
+    value: Any,
+    x: np.ndarray,
+    as_array: Callable[[Any], np.ndarray] = np.asarray,
+    inputs: Sequence[Input] = (),
 ) -> np.ndarray:
     """The attribution in memory of its own, if it has the shape of ``x`` (batch, *input shape).
 
-    ``as_array`` makes a canonical array of what was returned. Raises InvalidInputError.
+    ``as_array`` makes a canonical array of what was returned. ``inputs``: of a model of several, for which a mapping by
+    name was returned; they are put side by side. Raises InvalidInputError.
     """
+    if inputs:
+        return _joined_attribution(backend, value, len(x), as_array, inputs)
     attribution = _numeric(backend, "an attribution", value, as_array)
     if attribution.shape != x.shape:
         raise InvalidInputError(
@@ -43,6 +51,28 @@ def checked_attribution(
             f"(channels last), expected the shape of the input, {x.shape}"
         )
     return attribution
+
+
+def _joined_attribution(
+    backend: str, value: Any, batch: int, as_array: Callable[[Any], np.ndarray], inputs: Sequence[Input]
+) -> np.ndarray:
+    names = [each.name for each in inputs]
+    if not isinstance(value, Mapping) or set(value) != set(names):
+        found = ", ".join(map(repr, value)) if isinstance(value, Mapping) else type(value).__name__
+        raise InvalidInputError(
+            f"{backend}: the function returned {found or 'an empty mapping'}, expected a mapping with an attribution "
+            f"for each input: {', '.join(map(repr, names))} (zeros for one that gets none)"
+        )
+    arrays = {}
+    for each in inputs:
+        what = f"an attribution of the input {each.name!r}"
+        arrays[each.name] = _numeric(backend, what, value[each.name], as_array)
+        if arrays[each.name].shape != (batch, *each.shape):
+            raise InvalidInputError(
+                f"{backend}: the function returned {what} of shape {arrays[each.name].shape} (channels last), "
+                f"expected {(batch, *each.shape)}"
+            )
+    return joined(inputs, arrays)
 
 
 def checked_layers(

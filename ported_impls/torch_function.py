@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from harness.backends.protocol import Arrays, Model
-from harness.graph import Graph
+from harness.graph import Graph, Input
+from harness.graph import parted as by_input
 from harness.methods import Method
 from ported_impls.capture import capture_layers
 from ported_impls.layout import feature_orders, in_canonical_order, to_canonical, to_twin
@@ -49,10 +50,11 @@ class TorchFunction:
         logits = self.logits(x)
         recorded = self.graph if layers and self.layers is not None else ()
         with watched(self.twin, to_twin(x), recorded) as seen:
-            given_input, given_target = to_twin(x), torch.from_numpy(target.copy())
-            result = self.function(self.twin, given_input, given_target, method)
+            given_input, given_target = self._given(x), torch.from_numpy(target.copy())
+            handed = dict(given_input) if isinstance(given_input, dict) else given_input
+            result = self.function(self.twin, handed, given_target, method)
         value, given = parted(self.backend, result)
-        attribution = checked_attribution(self.backend, value, x, _from_twin)
+        attribution = checked_attribution(self.backend, value, x, _from_twin, self.graph.inputs)
         relevances: dict[str, np.ndarray] = {}
         facts: dict[str, str] = {}
         if given is not None:
@@ -66,9 +68,18 @@ class TorchFunction:
                 relevances, facts["layers"] = {}, f"layers={self.layers!r} not used: {objection}"
         shown = self.activations(x) if layers and (relevances or given is not None) else {}
         # The tensors stood for these: what the function wrote into them shows.
-        show_changes(x, to_canonical(given_input))
+        if isinstance(given_input, dict):
+            show_changes(x, _after(self.graph.inputs, given_input))
+        else:
+            show_changes(x, to_canonical(given_input))
         show_changes(target, given_target.numpy())
         return Arrays(logits, attribution, shown, relevances, seen.on_the_batch, facts)
+
+    def _given(self, x: np.ndarray) -> torch.Tensor | dict[str, torch.Tensor]:
+        """``x`` as the function gets it: a tensor in the twin's layout, or of several inputs one for each, by name."""
+        if not self.graph.inputs:
+            return to_twin(x)
+        return by_input(self.graph.inputs, x, to_twin)
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """(batch, classes)."""
@@ -110,6 +121,13 @@ class TorchFunction:
         if np.linalg.norm(expected - attribution) <= ROUNDED * unit * np.linalg.norm(expected):
             return ""
         return "the attribution is not what the method makes of them at the input"
+
+
+def _after(inputs: Sequence[Input], tensors: Mapping[str, torch.Tensor]) -> np.ndarray:
+    """The inputs side by side again; of another shape where a function has changed that of one."""
+    return np.concatenate(
+        [to_canonical(tensors[each.name]).reshape(-1, each.size) for each in inputs], axis=1
+    )
 
 
 def _from_twin(value: Any) -> np.ndarray:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from harness.errors import InvalidInputError, UnknownNameError, UnsupportedLayerError
-from harness.graph import KINDS, Axes, Graph, Kind, Layer, default_axes
+from harness.graph import KINDS, Axes, Graph, Input, Kind, Layer, default_axes
+from harness.graph.inputs import INPUTS, SIDE_BY_SIDE, as_attribute, side_by_side
 from ported_models.shapes import output_shape, resolve_target, same_padding, same_transposed
 
 Attributes = dict[str, Any]
@@ -41,9 +43,36 @@ class Builder:
         self._layers = {input_name: Layer(input_name, "input", (), (), shape, names)}
 
     @classmethod
+    def of_several(cls, name: str, inputs: Sequence[Input], input_name: str = SIDE_BY_SIDE) -> Builder:
+        """One of a network of several inputs, with the layer of each; where they begin is worked out here.
+
+        Raises InvalidInputError for names that are not different.
+        """
+        placed = side_by_side(inputs)
+        if len({each.name for each in placed}) < len(placed):
+            raise InvalidInputError(
+                f"two inputs of {name} have one name: {', '.join(i.name for i in placed)}"
+            )
+        builder = cls(name, (sum(each.size for each in placed),), None, input_name)
+        attributes = {INPUTS: as_attribute(placed)}
+        builder._layers[input_name] = replace(builder._layers[input_name], attributes=attributes)
+        for each in placed:
+            given = {"start": each.start, "target": each.shape}
+            builder.add("part", each.layer, input_name, given, axes=each.axes)
+        return builder
+
+    @classmethod
+    def from_input(cls, graph: Graph) -> Builder:
+        """One that begins with the input layer of ``graph``, and nothing behind it."""
+        source = graph.input
+        builder = cls(graph.name, source.shape, source.axes, source.name)
+        builder._layers = {source.name: source}
+        return builder
+
+    @classmethod
     def of(cls, graph: Graph) -> Builder:
         """One that goes on behind ``graph``."""
-        builder = cls(graph.name, graph.input.shape, graph.input.axes, graph.input.name)
+        builder = cls.from_input(graph)
         builder._layers = {layer.name: layer for layer in graph}
         return builder
 
@@ -315,6 +344,9 @@ def _complete(
             )
     elif "padding" in complete:
         complete["padding"] = tuple((int(before), int(after)) for before, after in complete["padding"])
+    if kind == "part":
+        complete["start"] = int(complete["start"])
+        complete["target"] = tuple(int(side) for side in complete["target"])
     if kind == "reshape":
         target = resolve_target(tuple(complete["target"]), int(np.prod(shapes[0])))
         complete["target"] = tuple(int(side) for side in target)

@@ -48,7 +48,7 @@ def without_ending(graph: Graph, log_softmax: Collection[str] = ()) -> tuple[Gra
         last = graph[last.inputs[0]]
     if last.kind not in _KINDS or last.attributes.get("axis", -1) != -1:
         return graph, None
-    if last.inputs == (graph.input.name,):
+    if graph[last.inputs[0]] in graph.sources:
         return graph, None
     layers = tuple(layer for layer in graph if layer is not last and layer.name not in dropouts)
     removed = "log_softmax" if last.name in log_softmax else last.kind
@@ -58,6 +58,16 @@ def without_ending(graph: Graph, log_softmax: Collection[str] = ()) -> tuple[Gra
 def with_ending(value: np.ndarray, removed: str | None) -> np.ndarray:
     """What the source returns: the ``value`` before its ending, (batch, ..., classes), with the ending on it."""
     return value if removed is None else ENDINGS[removed](value)
+
+
+def input_notes(graph: Graph) -> tuple[str, ...]:
+    """A sentence for each of several inputs that the output does not depend on."""
+    read = {layer.name for layer in graph}
+    return tuple(
+        f"the output does not depend on the input {each.name!r}: its attribution is zero"
+        for each in graph.inputs
+        if each.layer not in read
+    )
 
 
 def ending_notes(removed: str | None) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ def load_model(
     source: Any,
     name: str | None = None,
     example: Any = None,
-    axes: Sequence[str] | None = None,
+    axes: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     output: Output = None,
 ) -> PortedModel:
     """The model that ``source`` is: a zoo name, a file, a Keras model, a torch module, an ONNX proto or a graph.
@@ -40,6 +40,7 @@ def load_model(
     order. Other sources know their input and take none. ``axes``: the names of the axes of an ONNX file's input, in
     the file's order, where they are not to be read off its operators; or of a torch module's input, in the module's
     own order, for one that takes features last, e.g. ``("batch", "time", "feature")``: the example then has that order.
+    Of a source of several inputs ``example`` is a tuple in their order or a dict by name, ``axes`` a dict by name.
     ``output``: which of an ONNX file's outputs is explained, by name or place, where it has several; of an output that
     is a map ``"mean"`` or one place, ``(row, column)``; or both, ``("scores", "mean")``.
 
@@ -56,9 +57,7 @@ def load_model(
     return maps.reduced(_whole(source, name, example, axes, chosen), places)
 
 
-def _whole(
-    source: Any, name: str | None, example: Any, axes: Sequence[str] | None, output: str | int | None
-) -> PortedModel:
+def _whole(source: Any, name: str | None, example: Any, axes: Any, output: str | int | None) -> PortedModel:
     """`load_model`, an output that is a map as it is."""
     if _is_onnx(source):
         from ported_models import onnx_files
@@ -92,7 +91,7 @@ def _whole(
         if example is None:
             raise ModelSourceError(
                 f"a torch module ({type(source).__name__}) does not know its input; "
-                "pass one with example=, e.g. example=torch.zeros(1, 3, 224, 224)"
+                "pass one with example=, e.g. example=torch.zeros(1, 3, 224, 224); of several inputs a tuple or a dict"
             )
         return torch_source.from_module(source, example, name or type(source).__name__, axes)
     if _is_keras(source):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.errors import InvalidInputError, MissingFrameworkError
-from harness.graph import Graph, Layer
+from harness.graph import Graph, Input, Layer
 from harness.state import Part
 
 if TYPE_CHECKING:
@@ -79,8 +79,10 @@ class PortedModel:
         return self.graph.name
 
     def __repr__(self) -> str:
+        several = ", ".join(f"{each.name} {each.shape}" for each in self.inputs)
+        of = f"inputs {several}" if several else f"input {self.input_shape}"
         return (
-            f"{type(self).__name__}({self.name!r}, input {self.input_shape}, {len(self.layers)} layers, "
+            f"{type(self).__name__}({self.name!r}, {of}, {len(self.layers)} layers, "
             f"{self.weight_count:,} weights, {self.classes} classes)"
         )
 
@@ -111,8 +113,13 @@ class PortedModel:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input, without the batch axis, channels last."""
+        """Shape of one input, without the batch axis, channels last; several lie side by side: (number,)."""
         return self.graph.input.shape
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """Of a model of several inputs each: ``name``, ``layer``, ``shape`` and ``axes``; empty for a model of one."""
+        return self.graph.inputs
 
     @property
     def classes(self) -> int:

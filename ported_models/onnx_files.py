@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,19 @@ import numpy as np
 import onnx
 
 from harness.errors import ModelSourceError
-from ported_models.endings import ending_notes
+from ported_models.endings import ending_notes, input_notes
 from ported_models.limits import OPERATORS, check_cost, check_layers
 from ported_models.loading import check_file, errors_in_one_line
 from ported_models.model import PortedModel
 from ported_models.onnx import read_onnx
 from ported_models.onnx.external import external_tensors, read_external
 from ported_models.onnx.own import OnnxSource
+from ported_models.onnx.reading import AxesOfInputs, Sizes
 from ported_models.proof import noted, prove, prove_twins
 
 
 def load(
-    source: Any, name: str | None, example: Any, axes: Sequence[str] | None, output: str | int | None
+    source: Any, name: str | None, example: Any, axes: AxesOfInputs, output: str | int | None
 ) -> PortedModel:
     """The model of a path or a proto; the other arguments are those of `load_model`.
 
@@ -33,7 +34,7 @@ def load(
 
 
 def _loaded(
-    source: Any, name: str | None, example: Any, axes: Sequence[str] | None, output: str | int | None
+    source: Any, name: str | None, example: Any, axes: AxesOfInputs, output: str | int | None
 ) -> PortedModel:
     if isinstance(source, (str, Path)):
         path = Path(source)
@@ -47,9 +48,9 @@ def _loaded(
             )
     check_layers(len(proto.graph.node) // OPERATORS, file)
     _check(proto, file)
-    read = read_onnx(proto, name, file, output, None if example is None else np.shape(example), axes)
+    read = read_onnx(proto, name, file, output, _sizes(proto, example), axes)
     check_cost(read.graph, file, held=read.held)
-    notes = (*read.notes, *ending_notes(read.removed))
+    notes = (*read.notes, *input_notes(read.graph), *ending_notes(read.removed))
     model = PortedModel.from_graph(read.graph, removed=read.removed, notes=notes, source=file)
     try:
         own = OnnxSource(proto, read, file)
@@ -59,6 +60,17 @@ def _loaded(
         check_cost(read.graph, file, max(own.batch // 2, 1), read.held)
         proven = prove(model, own)
     return noted(model, proven)
+
+
+def _sizes(proto: onnx.ModelProto, example: Any) -> Sizes:
+    """The shape of an example, or of each of several: a mapping by name, or a tuple in the order of the inputs."""
+    if isinstance(example, Mapping):
+        return {str(name): np.shape(array) for name, array in example.items()}
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    names = [value.name for value in proto.graph.input if value.name not in weights]
+    if isinstance(example, tuple | list) and len(names) == len(example) > 1:
+        return {name: np.shape(array) for name, array in zip(names, example, strict=True)}
+    return None if example is None else np.shape(example)
 
 
 def _read_proto(path: Path) -> onnx.ModelProto:

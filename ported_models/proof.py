@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from harness.errors import ModelSourceError
-from harness.graph import Graph
+from harness.graph import Graph, joined, parted
 from ported_models.endings import ENDINGS
 from ported_models.limits import check_cost
 from ported_models.model import PortedModel
@@ -42,7 +42,7 @@ class Source(Protocol):
 
     ``what``: its name as messages begin. ``graph``: what was read from it. ``removed``: the final
     activation that its output has and the graph lacks, None for none. ``dtype``: what the twins are
-    built in, "float64" for a source in double precision. ``takes``: the NumPy dtype of its input. ``eps``: the
+    built in, "float64" for a source in double precision. ``takes``: the NumPy dtype of each input. ``eps``: the
     distance of 1 to the next number in the precision that it computes in. ``batch``: how many samples it takes
     at once. ``examples``: batches of the user's. Arrays are canonical: (batch, ..., channel).
     """
@@ -56,7 +56,7 @@ class Source(Protocol):
     @property
     def dtype(self) -> str: ...
     @property
-    def takes(self) -> str: ...
+    def takes(self) -> tuple[str, ...]: ...
     @property
     def eps(self) -> float: ...
     @property
@@ -141,9 +141,7 @@ def prove_twins(model: PortedModel, graph: Graph, what: str, why: str) -> tuple[
     one of its size may (`ported_models.limits`).
     """
     check_cost(graph, what)
-    x = np.random.default_rng(0).standard_normal((2, *graph.input.shape))
-    if graph.rows_of_input is not None:
-        x = np.random.default_rng(0).integers(0, graph.rows_of_input, x.shape).astype(np.float64)
+    x = drawn_input(graph)
     absent = [package for package in FRAMEWORKS if find_spec(package) is None]
     if absent:
         return (
@@ -208,16 +206,45 @@ def _compare_all(source: Source, sides: list[_Side], inputs: Iterator[tuple[np.n
     return bool(outputs)
 
 
+def drawn_input(graph: Graph) -> np.ndarray:
+    """Two samples, (2, *input shape) float64: standard normal, and numbers of rows where the input is such."""
+    x = np.random.default_rng(0).standard_normal((2, *graph.input.shape))
+    return _with_rows(graph, x, np.random.default_rng(0))
+
+
+def _with_rows(graph: Graph, x: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """``x`` with numbers of rows drawn where the input names rows."""
+    rows = graph.rows_at_input
+    if rows is None:
+        return x
+    drawn = generator.integers(0, np.maximum(rows, 1), x.shape)
+    return np.where(rows > 0, drawn, x).astype(x.dtype)
+
+
 def _noise(source: Source, samples: int, scale: float) -> np.ndarray:
     """Numbers that ``source`` and the twins can both take, (samples, ...); of rows, where it reads rows by number."""
-    rows = source.graph.rows_of_input
-    if rows is not None:
-        drawn = np.random.default_rng(int(scale)).integers(0, rows, (samples, *source.graph.input.shape))
-        return drawn.astype(source.dtype)
-    noise = np.random.default_rng(0).standard_normal((samples, *source.graph.input.shape))
-    whole = np.dtype(source.takes).kind in "iu"
-    x = np.rint(np.abs(noise * 8)) * scale if whole else (noise * scale).astype(source.takes)
-    return x.astype(source.dtype)
+    graph = source.graph
+    noise = np.random.default_rng(0).standard_normal((samples, *graph.input.shape))
+    if graph.inputs:
+        parts = parted(graph.inputs, noise)
+        taken = {
+            name: _taken(part, scale, dtype)
+            for (name, part), dtype in zip(parts.items(), source.takes, strict=True)
+        }
+        x = joined(graph.inputs, taken)
+    else:
+        (dtype,) = source.takes
+        x = _taken(noise, scale, dtype)
+    return _with_rows(graph, x.astype(source.dtype), np.random.default_rng(int(scale)))
+
+
+def _taken(noise: np.ndarray, scale: float, dtype: str) -> np.ndarray:
+    """``noise`` times ``scale`` as an input of ``dtype`` takes it: whole numbers from 0 on, for a flag 0 and 1."""
+    if dtype == "bool":
+        return (noise > 0).astype(np.float32)
+    if np.dtype(dtype).kind in "iu":
+        return np.asarray(np.rint(np.abs(noise * 8)) * scale)
+    return np.asarray((noise * scale).astype(dtype))
 
 
 def _check_samples(source: Source) -> None:
@@ -270,10 +297,10 @@ def _compare(source: Source, side: _Side, x: np.ndarray, own: np.ndarray) -> Non
 
 def _moved(source: Source, x: np.ndarray) -> np.ndarray:
     """``x`` with every value moved by about one unit in the last place; numbers of rows as they are."""
-    if source.graph.rows_of_input is not None:
-        return x
+    rows = source.graph.rows_at_input
     signs = np.random.default_rng(1).choice((-1.0, 1.0), x.shape)
-    return (x * (1.0 + source.eps * signs)).astype(x.dtype)
+    moved = (x * (1.0 + source.eps * signs)).astype(x.dtype)
+    return moved if rows is None else np.where(rows > 0, x, moved)
 
 
 def _reason(

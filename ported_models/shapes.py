@@ -165,6 +165,13 @@ def output_shape(
         return (*shape, weights["kernel"].shape[-1])
     if kind == "upsample":
         return (*(size * factor for size, factor in zip(space, attributes["size"], strict=True)), channels)
+    if kind == "part":
+        start, target = attributes["start"], tuple(attributes["target"])
+        if len(shape) != 1 or start < 0 or start + math.prod(target) > shape[0]:
+            raise InvalidInputError(
+                f"the part {target} from {start} on is not inside an input of shape {shape}, expected a vector"
+            )
+        return target
     if traits.commutative:
         return tuple(np.broadcast_shapes(*input_shapes))
     if kind == "concat":

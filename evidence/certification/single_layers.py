@@ -130,7 +130,7 @@ UNKNOWN_TO_PEERS = (
     *("mish", "hard_swish", "hard_sigmoid", "clip", "sqrt", "prelu"),
     *("group_norm", "lrn", "affine", "pad", "take", "resample"),
     *("lstm", "gru", "simple_rnn", "embedding"),
-    *("rms_norm", "matmul", "grid_sample"),
+    *("rms_norm", "matmul", "grid_sample", "part"),
 )
 
 _JOINS = ("add", "multiply", "concat")

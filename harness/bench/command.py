@@ -34,7 +34,10 @@ def bench_command(
     target: Annotated[int | None, typer.Option(help="Class to explain; left out, the largest logit.")] = None,
     input_file: Annotated[
         Path | None,
-        typer.Option("--input", help="A .npy file, (batch, *input_shape), instead of the model's example."),
+        typer.Option(
+            "--input",
+            help="A .npy file, (batch, *input_shape), instead of the model's example; several inputs by name: .npz.",
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for bench.html and bench.parquet.")] = None,
     in_process: InProcess = False,
@@ -48,7 +51,7 @@ def bench_command(
     from harness.backends import defaults_of
     from harness.bench import bench
     from harness.bench.page import write_bench
-    from harness.checks import checked_dtype, read_array
+    from harness.checks import checked_dtype, read_input
     from harness.methods import method as method_named
     from harness.run_cli import require_folder
     from harness.runner import chosen_input
@@ -57,7 +60,7 @@ def bench_command(
         require_folder(out)
     named_model, method = one_case(words, model_keras, model_torch)
     usual, dtype = defaults_of(method_named(method)), checked_dtype(dtype)
-    given = read_array(input_file)
+    given = read_input(input_file)
     loaded = named_model.load(given)
     x, _ = chosen_input(loaded, given)
     console = Console(stderr=True, highlight=False, markup=False)

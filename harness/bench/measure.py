@@ -90,7 +90,7 @@ def bench(
         timed = _timed(layer, steps, operands, resolved, repeat) if all(steps) else _UNTIMED
         pair = first.layers[layer.name].relevance, second.layers[layer.name].relevance
         rows.append(_row(layer.name, layer.kind, timed, pair, verdicts.get(layer.name, "")))
-    ends = first.attribution, second.attribution
+    ends = first.attribution_array, second.attribution_array
     rows.append(_row(TOTAL, "", whole, ends, comparison.verdict))
     names = first.backend, second.backend
     return Bench(

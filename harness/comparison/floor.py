@@ -126,7 +126,7 @@ def movement(
     return NoiseFloor(
         runs[0].dtype,
         how,
-        attribution=max(relative_l2(base.attribution, run.attribution) for run in runs),
+        attribution=max(relative_l2(base.attribution_array, run.attribution_array) for run in runs),
         relevance={
             name: max(_apart(layer.relevance, run.layers[name].relevance) for run in runs)
             for name, layer in base.layers.items()

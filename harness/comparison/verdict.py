@@ -248,8 +248,8 @@ def judge(
             ATTRIBUTION,
             ATTRIBUTION,
             next(iter(reference.values())).axes if reference else (),
-            reference_trace.attribution,
-            candidate_trace.attribution,
+            reference_trace.attribution_array,
+            candidate_trace.attribution_array,
             floor.of_attribution(),
             ruling,
         )

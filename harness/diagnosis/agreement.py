@@ -32,7 +32,7 @@ def doubtful(case: Case) -> bool:
 
 def _distances(reference: Trace, candidate: Trace, floor: NoiseFloor) -> Iterator[tuple[float, float]]:
     """Every tensor that both runs show: how far apart, and the floor."""
-    yield apart((reference.attribution,), (candidate.attribution,)), floor.of_attribution()
+    yield apart((reference.attribution_array,), (candidate.attribution_array,)), floor.of_attribution()
     yield (
         apart((reference.logits,), (candidate.logits,)),
         floor.of_activation(next(reversed(reference.layers), "")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -13,6 +13,7 @@ from harness.diagnosis.case import Case
 from harness.diagnosis.facts import facts
 from harness.diagnosis.findings import Differing, Finding
 from harness.diagnosis.measure import apart, explained, summation_floor
+from harness.graph import Input, parted
 from harness.methods import Postprocess, TimesSign
 
 
@@ -44,7 +45,7 @@ def attribution_findings(case: Case) -> Iterator[Finding]:
     if source not in run.layers or run.layers[source].relevance is None:
         return
     relevance = np.asarray(run.layers[source].relevance, np.float64)
-    attribution, x = np.asarray(run.attribution, np.float64), np.asarray(case.x, np.float64)
+    attribution, x = np.asarray(run.attribution_array, np.float64), np.asarray(case.x, np.float64)
     floor = summation_floor(1, case.dtype)
     expected = treated(relevance, x, case.method.postprocess)
     error = apart((expected,), (attribution,))
@@ -144,6 +145,8 @@ def treatments(expected: np.ndarray, case: Case) -> Iterator[tuple[str, str, Tre
         "positive values of the attribution are set to zero",
         then(lambda a: np.minimum(a, 0)),
     )
+    for cause, words, change in _of_inputs(case.graph.inputs):
+        yield cause, words, then(change)
     yield "scale", "the attribution has the opposite sign", then(np.negative)
     for words, of in (
         ("its largest absolute value", lambda a: np.abs(a).max(axis=axes, keepdims=True)),
@@ -167,34 +170,70 @@ def treatments(expected: np.ndarray, case: Case) -> Iterator[tuple[str, str, Tre
         "the attributions of the whole batch are shifted and scaled to reach from 0 to 1",
         then(partial(_zero_to_one, None)),
     )
+    if not case.graph.inputs:
+        for cause, words, change in _of_places(case.graph.input.axes, expected.shape):
+            yield cause, words, then(change)
+
+
+def _of_places(
+    axes: Sequence[str], shape: Sequence[int], of: str = ""
+) -> Iterator[tuple[str, str, Callable[[np.ndarray], np.ndarray]]]:
+    """What may be done to an attribution of these axes and this shape, both with the batch; ``of``: of which input."""
+    rank = len(shape)
     for cause, words, of_channels in (
-        ("layout", "the attribution is summed over the channels and repeated", np.sum),
-        ("layout", "the attribution is averaged over the channels and repeated", np.mean),
+        ("layout", f"the attribution{of} is summed over the channels and repeated", np.sum),
+        ("layout", f"the attribution{of} is averaged over the channels and repeated", np.mean),
         (
             "absolute-contributions",
-            "the largest absolute value of the channels is taken and repeated",
+            f"the largest absolute value of the channels{of} is taken and repeated",
             lambda a, **of: np.abs(a).max(**of),
         ),
     ):
-        yield cause, words, then(partial(_of_the_channels, of_channels))
-    for axis in range(1, expected.ndim):
-        name = case.graph.input.axes[axis]
-        yield "layout", f"the {name} axis is reversed", then(partial(np.flip, axis=axis))
-    for axis in range(1, expected.ndim):
-        for other in range(axis + 1, expected.ndim):
-            if expected.shape[axis] == expected.shape[other]:
-                names = f"{case.graph.input.axes[axis]} and {case.graph.input.axes[other]}"
-                yield (
-                    "layout",
-                    f"the axes {names} are exchanged",
-                    then(partial(np.swapaxes, axis1=axis, axis2=other)),
-                )
-    for axis in range(2, expected.ndim):
+        yield cause, words, partial(_of_the_channels, of_channels)
+    for axis in range(1, rank):
+        yield "layout", f"the {axes[axis]} axis{of} is reversed", partial(np.flip, axis=axis)
+    for axis in range(1, rank):
+        for other in range(axis + 1, rank):
+            if shape[axis] == shape[other]:
+                words = f"the axes {axes[axis]} and {axes[other]}{of} are exchanged"
+                yield "layout", words, partial(np.swapaxes, axis1=axis, axis2=other)
+    for axis in range(2, rank):
+        words = f"values{of} are read in another order of the axes ({axes[axis]} to the front)"
+        yield "layout", words, partial(_to_front, axis)
+
+
+def _of_inputs(inputs: Sequence[Input]) -> Iterator[tuple[str, str, Callable[[np.ndarray], np.ndarray]]]:
+    """What may be done to the attributions of several inputs: two of one shape exchanged, one changed or left out."""
+    for place, one in enumerate(inputs):
+        for other in inputs[place + 1 :]:
+            if one.shape == other.shape:
+                words = f"the attributions of the inputs {one.name!r} and {other.name!r} are exchanged"
+                yield "layout", words, partial(_exchanged, one, other)
+    for one in inputs:
         yield (
-            "layout",
-            f"values are read in another order of the axes ({case.graph.input.axes[axis]} to the front)",
-            then(partial(_to_front, axis)),
+            "scale",
+            f"the attribution of the input {one.name!r} is zero",
+            partial(_with, one, np.zeros_like),
         )
+        for cause, words, change in _of_places(one.axes, (1, *one.shape), f" of the input {one.name!r}"):
+            yield cause, words, partial(_with, one, change)
+
+
+def _exchanged(one: Input, other: Input, attribution: np.ndarray) -> np.ndarray:
+    changed = attribution.copy()
+    changed[:, one.places], changed[:, other.places] = (
+        attribution[:, other.places],
+        attribution[:, one.places],
+    )
+    return changed
+
+
+def _with(one: Input, change: Callable[[np.ndarray], np.ndarray], attribution: np.ndarray) -> np.ndarray:
+    """``attribution`` with ``change`` made to that of one input."""
+    changed = attribution.copy()
+    part = change(parted((one,), attribution)[one.name])
+    changed[:, one.places] = part.reshape(len(part), -1)
+    return changed
 
 
 def _zero_to_one(axes: tuple[int, ...] | None, attribution: np.ndarray) -> np.ndarray:
@@ -223,7 +262,7 @@ def _other_signs(own: TimesSign, case: Case) -> Iterator[tuple[str, str, Treatme
         above,
     )
     yield "sign-threshold", f"the sign of an input equal to the threshold {mu:g} is 0 instead of 1", with_zero
-    attribution = np.asarray(case.candidate_run.attribution, np.float64)
+    attribution = np.asarray(case.candidate_run.attribution_array, np.float64)
     run = case.candidate_run.layers.get(case.graph.input.name)
     known = {-1.0, -0.5, 0.0, 0.5, 1.0}
     if run is not None and run.relevance is not None:

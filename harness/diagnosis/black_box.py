@@ -33,8 +33,8 @@ def black_box_findings(case: Case) -> tuple[Finding, ...]:
 
     Two, where a difference inside the run and one at either end of it do so together.
     """
-    candidate = np.asarray(case.candidate_run.attribution, np.float64)
-    reference = np.asarray(case.reference_run.attribution, np.float64)
+    candidate = np.asarray(case.candidate_run.attribution_array, np.float64)
+    reference = np.asarray(case.reference_run.attribution_array, np.float64)
     difference = Difference(reference, candidate, apart((reference,), (candidate,)), case.attribution_floor)
     if explained(difference.error, difference.floor) or _agrees(case):
         return ()
@@ -71,7 +71,7 @@ def _run(case: Case, method: Method, target: np.ndarray) -> np.ndarray | None:
         run = engine().run(asked, case.reference)
     except Exception:
         return None
-    return np.asarray(run.attribution, np.float64)
+    return np.asarray(run.attribution_array, np.float64)
 
 
 def _against(case: Case, method: Method, difference: Difference) -> float:
@@ -158,7 +158,7 @@ def _holds_elsewhere(case: Case, finding: Finding) -> bool:
     if other is None:
         return True
     reference, candidate = (
-        np.asarray(run.attribution, np.float64) for run in (other.reference_run, other.candidate_run)
+        np.asarray(run.attribution_array, np.float64) for run in (other.reference_run, other.candidate_run)
     )
     left = apart((reference * factor,), (candidate,))
     error = apart((reference,), (candidate,))

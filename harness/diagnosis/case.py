@@ -225,7 +225,7 @@ class Case:
             _ = alone.candidate_run
         except Exception:
             return False  # a candidate that takes no single sample
-        pairs = [(alone.candidate_run.attribution, together.attribution)]
+        pairs = [(alone.candidate_run.attribution_array, together.attribution_array)]
         for name, layer in alone.candidate_run.layers.items():
             other = together.layers.get(name)
             for what in ("activation", "relevance"):

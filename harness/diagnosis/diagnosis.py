@@ -71,7 +71,7 @@ def diagnose(
     first = _state_finding(case) or repeat_finding(case)
     if first is not None:
         # Nothing can be applied: what is left is what this run shows.
-        left = apart((case.reference_run.attribution,), (case.candidate_run.attribution,))
+        left = apart((case.reference_run.attribution_array,), (case.candidate_run.attribution_array,))
         alone = Diagnosis(case, (first,), notes=notes, reproduce_in=folder)
         return replace(alone, left=left, left_floor=case.attribution_floor)
     differing, more = _where_it_shows(case, report)
@@ -156,5 +156,5 @@ def _state_finding(case: Case) -> Finding | None:
     left = case.candidate_run.provenance.get(STATE)
     if left is None:
         return None
-    error = apart((case.reference_run.attribution,), (case.candidate_run.attribution,))
+    error = apart((case.reference_run.attribution_array,), (case.candidate_run.attribution_array,))
     return Finding("run", None, "state", f"the candidate {left}", error, case.attribution_floor)

@@ -18,7 +18,7 @@ from harness.diagnosis.findings import Stage
 from harness.diagnosis.head import seed
 from harness.diagnosis.search import Hypothesis
 from harness.diagnosis.walk import Causes, activations_of
-from harness.graph import Graph, Layer, walk_back
+from harness.graph import Graph, Layer, parted, walk_back
 from harness.methods import Backward
 from harness.steps import Arrays, Deviation, ForwardStep, Step
 
@@ -133,16 +133,20 @@ def _is_new(done: set[frozenset[str]], chosen: frozenset[str]) -> bool:
 
 def inputs_otherwise(case: Case) -> Iterator[tuple[str, Causes]]:
     """What may be done to the input before the network gets it, in words, at all layers that read it."""
-    readers = case.graph.consumers(case.graph.input.name)
     x = np.asarray(case.x, np.float64)
-    listed: dict[str, dict[str, Hypothesis]] = {}
-    for layer in readers:
-        step = ForwardStep(layer, (x,) * len(layer.inputs), case.graph)
-        for deviation in case.oracle.input_deviations(step):
-            listed.setdefault(deviation.words, {})[layer.name] = Hypothesis((deviation,), 0.0)
-    for words, forward in listed.items():
-        if len(forward) == len(readers):
-            yield words.replace("its input", "the network's input"), Causes((), forward)
+    given = parted(case.graph.inputs, x)
+    by_layer = {each.layer: (f"the input {each.name!r}", given[each.name]) for each in case.graph.inputs}
+    for source in case.graph.sources:
+        called, values = by_layer.get(source.name, ("the network's input", x))
+        readers = [layer for layer in case.graph.consumers(source.name) if set(layer.inputs) == {source.name}]
+        listed: dict[str, dict[str, Hypothesis]] = {}
+        for layer in readers:
+            step = ForwardStep(layer, (values,) * len(layer.inputs), case.graph)
+            for deviation in case.oracle.input_deviations(step):
+                listed.setdefault(deviation.words, {})[layer.name] = Hypothesis((deviation,), 0.0)
+        for words, forward in listed.items():
+            if len(forward) == len(readers):
+                yield words.replace("its input", called), Causes((), forward)
 
 
 def _everywhere(

@@ -52,7 +52,7 @@ def joined_finding(case: Case) -> Finding | None:
     if not isinstance(procedure, IntegratedGradients | Smoothed):
         return None
     expected, floor = _joined(case, procedure)
-    observed = np.asarray(case.candidate_run.attribution, np.float64)
+    observed = np.asarray(case.candidate_run.attribution_array, np.float64)
     error = apart((expected,), (observed,))
     floor = max(floor, case.attribution_floor)
     if explained(error, floor):

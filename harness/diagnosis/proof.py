@@ -57,7 +57,7 @@ def proved(case: Case, causes: Causes, layers: bool = False) -> Proof | None:
         return None
     if not isinstance(case.method.procedure, Backward | IntegratedGradients | Smoothed):
         return None
-    observed = np.asarray(case.candidate_run.attribution, np.float64)
+    observed = np.asarray(case.candidate_run.attribution_array, np.float64)
     grounds = [_on_own_activations, *([_on_the_candidates] if _shows_activations(case) else [])]
     best: Proof | None = None
     for run in grounds:
@@ -81,7 +81,7 @@ def proved_by_structure(case: Case) -> Proof | None:
         run = engine().run(replace(case.asked, model=port), case.reference, keep=False)
     except HarnessError:
         return None  # the method does not apply to the port's network
-    left = apart((run.attribution,), (case.candidate_run.attribution,))
+    left = apart((run.attribution_array,), (case.candidate_run.attribution_array,))
     return Proof(left, case.attribution_floor)
 
 

@@ -54,7 +54,7 @@ def _between_runs(case: Case, first: Trace, second: Trace, floor: float) -> Find
             source = _passed_by(case, layer)
             words = "two runs give different relevance for the same activations: something is drawn at random"
             return _finding("rule", source, words, error, floor)
-    error = apart((first.attribution,), (second.attribution,))
+    error = apart((first.attribution_array,), (second.attribution_array,))
     if not explained(error, floor) and not explained(error, case.attribution_floor):
         words = "two runs give different attributions: something is drawn at random"
         return Finding("postprocess", None, "nondeterminism", words, error, floor)
@@ -69,7 +69,7 @@ def _comes_back(case: Case, first: Trace, second: Trace) -> bool:
 
 def _same_bits(one: Trace, other: Trace) -> bool:
     """Whether two runs show the same at every layer and in the result."""
-    pairs = [(one.attribution, other.attribution)]
+    pairs = [(one.attribution_array, other.attribution_array)]
     for name, layer in one.layers.items():
         pairs += [
             (getattr(layer, what), getattr(other.layers[name], what)) for what in ("activation", "relevance")

@@ -59,7 +59,7 @@ def evidence(case: Case, finding: Finding, shown: ForwardError | Introduced | No
         x, relevance = np.asarray(case.x, np.float64), np.asarray(at_input.relevance, np.float64)
         expected = treated(relevance, x, case.method.postprocess)
         both = (case.x, at_input.relevance)
-        return of(both, (run.attribution,), (expected,), layer=case.graph.input)
+        return of(both, (run.attribution_array,), (expected,), layer=case.graph.input)
     if finding.cause == "nondeterminism":
-        return of((case.x,), (case.again().attribution,), (run.attribution,))
-    return of((case.x,), (run.attribution,), (case.reference_run.attribution,))
+        return of((case.x,), (case.again().attribution_array,), (run.attribution_array,))
+    return of((case.x,), (run.attribution_array,), (case.reference_run.attribution_array,))

@@ -199,7 +199,7 @@ def _run(case: Case, method: Method) -> np.ndarray | None:
         run = engine().run(asked, case.reference)
     except Exception:
         return None
-    return np.asarray(run.attribution, np.float64)
+    return np.asarray(run.attribution_array, np.float64)
 
 
 # --- answers ----------------------------------------------------------------------------------------------
@@ -387,8 +387,8 @@ def _elsewhere(case: Case, fits: Sequence[Answer]) -> list[Answer]:
     other = another_input(case)
     if other is None or not fits:
         return list(fits)
-    observed = np.asarray(other.candidate_run.attribution, np.float64)
-    error = apart((other.reference_run.attribution,), (observed,))
+    observed = np.asarray(other.candidate_run.attribution_array, np.float64)
+    error = apart((other.reference_run.attribution_array,), (observed,))
     floor = other.attribution_floor
     runs = WholeRuns(other)
     left: list[tuple[float, Answer]] = []
@@ -416,7 +416,7 @@ def another_input(case: Case) -> Case | None:
         runs = other.candidate_run, other.reference_run
     except Exception:
         return None
-    return other if all(np.isfinite(run.attribution).all() for run in runs) else None
+    return other if all(np.isfinite(run.attribution_array).all() for run in runs) else None
 
 
 def _findings(difference: Difference, answers: Sequence[Answer]) -> tuple[Finding, ...]:

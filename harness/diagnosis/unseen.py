@@ -27,7 +27,7 @@ def with_other_inputs(
     Such an order leaves the input as it is, and closes the gap in place of the finding: of one about the order of the
     relevance, beside it, and of one without a name, instead of it. ``proof``: that of ``causes`` as they are.
     """
-    readers = {layer.name for layer in case.graph.consumers(case.graph.input.name)}
+    readers = {layer.name for source in case.graph.sources for layer in case.graph.consumers(source.name)}
     findings = []
     for each in causes.findings:
         if each.stage == "rule" and {each.layer, *each.also} == readers:

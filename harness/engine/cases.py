@@ -313,7 +313,7 @@ def _trace(arrays: Arrays, case: Case, ready: Ready) -> Trace:
         dtype=case.dtype,
         target=case.target,
         logits=arrays.logits,
-        attribution=arrays.attribution,
+        attribution_array=arrays.attribution,
         layers={
             layer.name: LayerTrace(
                 layer.name,
@@ -335,12 +335,13 @@ def _trace(arrays: Arrays, case: Case, ready: Ready) -> Trace:
             **arrays.facts,
         },
         activations=None if offered is None else partial(offered.activations, case.x),
+        inputs=case.model.graph.inputs,
     )
 
 
 def _read_only(trace: Trace) -> Trace:
     """``trace`` with arrays that nobody can write to: whoever asks next gets the same ones."""
-    arrays = [trace.logits, trace.target, trace.attribution]
+    arrays = [trace.logits, trace.target, trace.attribution_array]
     for layer in trace.layers.values():
         arrays += [array for array in (layer.activation, layer.relevance) if array is not None]
     for array in arrays:

@@ -196,4 +196,4 @@ def _follows_relevance(run: Trace, source: str, x: np.ndarray) -> bool:
     if relevance is None:
         return False
     expected = treated(relevance, x, run.method.postprocess)
-    return relative_l2(expected, run.attribution) <= MULTIPLE * unit_roundoff(run.dtype)
+    return relative_l2(expected, run.attribution_array) <= MULTIPLE * unit_roundoff(run.dtype)

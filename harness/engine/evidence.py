@@ -155,8 +155,8 @@ def ground_of_result(
     for name, relevance, allowed in walked_back(engine, reference, shown_run, measured):
         if name == graph.input.name:
             result = treated(relevance, reference.case.x, candidate.method.postprocess)
-            distance = relative_l2(result, candidate.attribution)
-            grounds = {name: Ground(distance, allowed, relative_l2(reference.attribution, result))}
+            distance = relative_l2(result, candidate.attribution_array)
+            grounds = {name: Ground(distance, allowed, relative_l2(reference.attribution_array, result))}
             if measured:
                 _measure_again(engine, shown_run, reference, grounds)
             return grounds[name]

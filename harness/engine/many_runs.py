@@ -112,7 +112,9 @@ def _grounds(
     def ground(name: str) -> Ground | None:
         if name == ATTRIBUTION:
             result = joined.attribution(reference.method, kind)
-            return held(result, reference.attribution, candidate.attribution, bound.of_attribution())
+            return held(
+                result, reference.attribution_array, candidate.attribution_array, bound.of_attribution()
+            )
         before, observed = reference.layers[name].relevance, candidate.layers[name].relevance
         there = joined.relevance(name, kind)
         if there is None or before is None or observed is None:

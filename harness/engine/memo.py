@@ -47,7 +47,7 @@ class Memo:
 
 def bytes_of(trace: Trace) -> int:
     """The memory that the arrays of ``trace`` take; what they share is counted each time."""
-    arrays: list[np.ndarray | None] = [trace.logits, trace.target, trace.attribution]
+    arrays: list[np.ndarray | None] = [trace.logits, trace.target, trace.attribution_array]
     for layer in trace.layers.values():
         arrays += [layer.activation, layer.relevance]
     return sum(array.nbytes for array in arrays if array is not None)

@@ -38,7 +38,10 @@ def estimate_command(
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     input_file: Annotated[
         Path | None,
-        typer.Option("--input", help="A .npy file, (batch, *input_shape), instead of the model's example."),
+        typer.Option(
+            "--input",
+            help="A .npy file, (batch, *input_shape), instead of the model's example; several inputs by name: .npz.",
+        ),
     ] = None,
     queries: Annotated[
         int | None,
@@ -59,7 +62,7 @@ def estimate_command(
 
     from harness.api import list_models
     from harness.backends import defaults_of
-    from harness.checks import checked_dtype, read_array
+    from harness.checks import checked_dtype, read_input
     from harness.engine import Store
     from harness.errors import InvalidInputError, UnknownNameError
     from harness.estimate import estimate, measured_machine
@@ -80,7 +83,7 @@ def estimate_command(
     wanted, dtype = method_named(method), checked_dtype(dtype)
     usual = defaults_of(wanted)
     reference, candidate = reference or usual.reference, candidate or usual.candidate
-    given = read_array(input_file)
+    given = read_input(input_file)
     if memory is not None and queries is None:
         raise InvalidInputError("--memory is what many queries may take; name how many: --queries NUMBER")
     if queries is not None and queries < 1:

@@ -51,7 +51,7 @@ def _cause(name: str, root: Root, candidate: Backend, models: Models) -> tuple[l
     try:
         golden = load_entry(root.root, name, root.entries[name], root.manifest.files)
         facts = golden.facts
-        model = models.of(golden.trace.model, str(facts["model_digest"]), facts["source"], golden.x)
+        model = models.of(golden.trace.model, str(facts["model_digest"]), facts["source"], golden.example)
         diagnosis = diagnose(
             model, golden.x, golden.method, ORACLE, candidate, golden.trace.target, "float64"
         )

@@ -17,11 +17,14 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from harness.checks import GivenInput
 from harness.comparison import NoiseFloor
 from harness.engine.memo import bytes_of
 from harness.errors import ModelSourceError, described
 from harness.golden.manifest import REMEDY
 from harness.golden.sketch import Sketch, packed, sketch_of, unpacked
+from harness.graph import KINDS, parted
+from harness.graph.inputs import as_attribute, from_attribute
 from harness.methods import Method, from_json, to_json
 from harness.trace import LayerTrace, Trace
 
@@ -66,6 +69,22 @@ class Golden:
     def input_name(self) -> str:
         return str(self.facts["input"]["name"])
 
+    @property
+    def example(self) -> GivenInput:
+        """The input as whoever loads the model again gives it: several by name, numbers of rows as whole numbers."""
+        if not self.trace.inputs:
+            source = next(iter(self.trace.layers), "")
+            return self.x.astype(np.int64) if self._names_rows(source) else self.x
+        given = parted(self.trace.inputs, self.x)
+        for each in self.trace.inputs:
+            if self._names_rows(each.layer):
+                given[each.name] = given[each.name].astype(np.int64)
+        return given
+
+    def _names_rows(self, source: str) -> bool:
+        readers = (layer for layer in self.trace.layers.values() if layer.inputs == (source,))
+        return any(layer.kind in KINDS and KINDS[layer.kind].family == "lookup" for layer in readers)
+
 
 def encoded_shared(trace: Trace, x: np.ndarray, form: str) -> bytes:
     """The file that ``trace`` shares with other methods: the input, and activations by ``form``."""
@@ -85,10 +104,10 @@ def encoded(trace: Trace, floor: NoiseFloor, form: str, facts: Mapping[str, Any]
     relevance = {each.name: each.relevance for each in layers if each.relevance is not None}
     arrays = {"target": trace.target, "logits": trace.logits, **_floors(floor, trace)}
     if form == "full":
-        arrays |= {_ATTRIBUTION: trace.attribution}
+        arrays |= {_ATTRIBUTION: trace.attribution_array}
         arrays |= {f"relevance/{name}": array for name, array in relevance.items()}
     else:
-        arrays |= packed({_ATTRIBUTION: sketch_of(trace.attribution)}, _ATTRIBUTION)
+        arrays |= packed({_ATTRIBUTION: sketch_of(trace.attribution_array)}, _ATTRIBUTION)
         arrays |= packed({name: sketch_of(array) for name, array in relevance.items()}, "relevance")
     document = {
         **facts,
@@ -113,7 +132,8 @@ def encoded(trace: Trace, floor: NoiseFloor, form: str, facts: Mapping[str, Any]
             }
             for each in layers
         ],
-        "attribution": list(trace.attribution.shape),
+        "attribution": list(trace.attribution_array.shape),
+        **({"inputs": as_attribute(trace.inputs)} if trace.inputs else {}),
         "run": trace.provenance,
     }
     text = json.dumps(document, allow_nan=False, default=str, separators=(",", ":"))
@@ -209,9 +229,10 @@ def _golden(
         dtype=facts["dtype"],
         target=arrays["target"],
         logits=arrays["logits"],
-        attribution=arrays[_ATTRIBUTION] if full else np.zeros(shape, facts["dtype"]),
+        attribution_array=arrays[_ATTRIBUTION] if full else np.zeros(shape, facts["dtype"]),
         layers=layers,
         provenance=facts["run"],
+        inputs=from_attribute(facts.get("inputs", ())),
     )
     attribution = None if full else unpacked(arrays, _ATTRIBUTION, {_ATTRIBUTION: shape})[_ATTRIBUTION]
     return Golden(

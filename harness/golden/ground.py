@@ -91,7 +91,7 @@ def _judged(
 
     grounds = {}
     for row in rows:
-        observed = run.attribution if row.layer == ATTRIBUTION else run.layers[row.layer].relevance
+        observed = run.attribution_array if row.layer == ATTRIBUTION else run.layers[row.layer].relevance
         there = at(joined, row.layer)
         if there is None or observed is None:
             continue

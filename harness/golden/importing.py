@@ -121,7 +121,7 @@ def _stored(
         dtype=case.dtype,
         target=target,
         logits=logits,
-        attribution=of.attribution,
+        attribution_array=of.attribution,
         layers={},
         provenance={
             "model_digest": model.digest,

@@ -75,7 +75,7 @@ def _tensors(golden: Golden) -> dict[str, Any]:
             if array is not None:
                 tensors[f"{part} {layer.name}"] = array
     return tensors | {
-        ATTRIBUTION: golden.trace.attribution if golden.attribution is None else golden.attribution
+        ATTRIBUTION: golden.trace.attribution_array if golden.attribution is None else golden.attribution
     }
 
 
@@ -96,11 +96,13 @@ def _by_sketch(golden: Golden, run: Trace, floor: NoiseFloor) -> Comparison:
     stored = golden.trace
     check_comparable(stored, run)
     # What a judgement says beside the tensors (state, an unverified pair, layers withheld) it says of these two.
-    alone = judge(replace(stored, layers={}, attribution=run.attribution), replace(run, layers={}), floor)
+    alone = judge(
+        replace(stored, layers={}, attribution_array=run.attribution_array), replace(run, layers={}), floor
+    )
     assert golden.attribution is not None
     axes = next(iter(stored.layers.values())).axes if stored.layers else ()
     attribution = _row(
-        ATTRIBUTION, ATTRIBUTION, axes, golden.attribution, run.attribution, floor.of_attribution()
+        ATTRIBUTION, ATTRIBUTION, axes, golden.attribution, run.attribution_array, floor.of_attribution()
     )
     relevances, activations = [], []
     for layer in stored.layers.values():

@@ -20,7 +20,7 @@ def in_order(root: Root, names: Sequence[str], models: Models) -> list[str]:
         methods = {name: method_in(place_of(root.root, root.entries[name]["file"])) for name in names}
         first = load_entry(root.root, names[0], root.entries[names[0]], root.manifest.files)
         digest, source = str(first.facts["model_digest"]), first.facts["source"]
-        model = models.of(first.trace.model, digest, source, first.x)
+        model = models.of(first.trace.model, digest, source, first.example)
         ordered = in_shared_order(list(methods.values()), model.graph)
     except Exception:  # files may be anything, and a model other people's code
         return list(names)

@@ -147,7 +147,7 @@ def _steps(case: Case, backend: Backend) -> BothSteps | None:
 def _checked_model(golden: Golden, models: Models) -> Any:
     """The model of ``golden``. Raises `Stale` where it, or what the method does on it, is another by now."""
     facts = golden.facts
-    model = models.of(golden.trace.model, str(facts["model_digest"]), facts["source"], golden.x)
+    model = models.of(golden.trace.model, str(facts["model_digest"]), facts["source"], golden.example)
     try:
         now = method(golden.method.name)
     except (UnknownNameError, HarnessError):
@@ -274,9 +274,9 @@ def row_of_golden(name: str, golden: Golden, comparison: Comparison) -> Row:
 
 def _view(golden: Golden, case: Case, run: Trace, passed: bool) -> dict[str, Any]:
     """What the page shows of the case; of a sketch, which has no attribution in full, the network alone."""
-    reference = golden.trace.attribution if golden.form == "full" else np.zeros(0)
+    reference = golden.trace.attribution_array if golden.form == "full" else np.zeros(0)
     texts = token_texts(case.model, case.x)
-    return case_view(case.model.graph, case.x, reference, run.attribution, (), passed, texts)
+    return case_view(case.model.graph, case.x, reference, run.attribution_array, (), passed, texts)
 
 
 def _files(folder: Path, name: str, comparison: Comparison, view: dict[str, Any]) -> list[str]:

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from harness.api import list_models
+from harness.checks import GivenInput
 from harness.errors import HarnessError, ModelSourceError
 from harness.golden.single_layer import HDF5, imported_model
 from harness.model_sources import Source
@@ -28,7 +27,7 @@ class Models:
         """Models that are loaded already."""
         return cls(_given=tuple(models))
 
-    def of(self, model: str, digest: str, source: Mapping[str, Any], x: np.ndarray) -> Any:
+    def of(self, model: str, digest: str, source: Mapping[str, Any], x: GivenInput) -> Any:
         """The model of this digest, from what the user named, else from where the golden says it came from.
 
         Raises ModelSourceError where it is not to be had; `Stale` where what is there computes something else.
@@ -49,7 +48,7 @@ class Models:
             "if that change was meant, remove it with: xai-harness golden prune --stale, and record it again"
         )
 
-    def _load(self, source: Source, x: np.ndarray) -> Any:
+    def _load(self, source: Source, x: GivenInput) -> Any:
         if source.words not in self._loaded:
             self._loaded[source.words] = source.load(x if source.needs_example or not source.model else None)
         return self._loaded[source.words]

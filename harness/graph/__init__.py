@@ -6,6 +6,7 @@ Everything here is NumPy and plain data, channels-last and batch-first.
 from harness.graph.attention import Attention, Role, attention_of, role_in_attention
 from harness.graph.axes import Axes, default_axes, in_words, require_same_axes
 from harness.graph.graph import Graph, Layer
+from harness.graph.inputs import Input, joined, parted
 from harness.graph.kinds import (
     ACTIVATION_KINDS,
     AVERAGE_POOLING_KINDS,
@@ -48,6 +49,7 @@ __all__ = [
     "Axes",
     "Box",
     "Graph",
+    "Input",
     "Kind",
     "Layer",
     "Role",
@@ -59,7 +61,9 @@ __all__ = [
     "has_channels",
     "in_box",
     "in_words",
+    "joined",
     "kinds_where",
+    "parted",
     "per_place",
     "require_same_axes",
     "role_in_attention",

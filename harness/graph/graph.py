@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.graph.inputs import INPUTS, Input, from_attribute
 from harness.graph.kinds import KINDS, Kind
 
 
@@ -46,7 +47,10 @@ class Layer:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Graph:
-    """Layers in forward order; the first is the only input, ``output`` names the layer with the logits."""
+    """Layers in forward order; the first is the only input, ``output`` names the layer with the logits.
+
+    A network of several inputs has them side by side in that one (`harness.graph.inputs`).
+    """
 
     name: str
     layers: tuple[Layer, ...]
@@ -89,13 +93,44 @@ class Graph:
         """The place of ``layer`` in forward order, the input being 0."""
         return next(place for place, each in enumerate(self.layers) if each.name == layer.name)
 
+    @cached_property
+    def inputs(self) -> tuple[Input, ...]:
+        """The inputs of a network of several, in their order; empty for a network of one."""
+        return from_attribute(self.input.attributes.get(INPUTS, ()))
+
+    @property
+    def sources(self) -> tuple[Layer, ...]:
+        """The layers whose outputs are what the user gives: the input layer, or of several inputs the one of each.
+
+        Of several those alone that the output depends on.
+        """
+        names = {each.layer for each in self.inputs}
+        return tuple(layer for layer in self.layers if layer.name in names) or (self.input,)
+
     @property
     def rows_of_input(self) -> int | None:
-        """How many rows there are of those that the input's numbers name; None where they are no numbers of rows."""
+        """How many rows there are of those that the input's numbers name; None where they are no numbers of rows.
+
+        Of several inputs :attr:`rows_at_input` speaks.
+        """
+        return self._rows_read(self.input.name)
+
+    @cached_property
+    def rows_at_input(self) -> np.ndarray | None:
+        """Of each number of the input, how many rows there are of those that it names: 0 where it names none.
+
+        (*input shape) int64; None where no number of the input names a row.
+        """
+        rows = np.zeros(self.input.shape, np.int64)
+        if not self.inputs:
+            rows[...] = self.rows_of_input or 0
+        for each in self.inputs:
+            rows[each.places] = self._rows_read(each.layer) or 0
+        return rows if rows.any() else None
+
+    def _rows_read(self, name: str) -> int | None:
         counts = [
-            len(layer.weights["kernel"])
-            for layer in self.consumers(self.input.name)
-            if layer.traits.family == "lookup"
+            len(layer.weights["kernel"]) for layer in self.consumers(name) if layer.traits.family == "lookup"
         ]
         return min(counts, default=None)
 

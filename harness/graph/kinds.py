@@ -69,6 +69,9 @@ simple_rnn                   reverse, sequences; activation ("tanh" or       ker
 embedding                    none: each number is rounded to the number of   kernel (row, feature)
                              a row, the nearest that there is; adds an axis
 dropout                      rate                                            none
+part                         start, target (without batch): the values from  none
+                             start on of a vector, in this shape: one of
+                             several inputs (`harness.graph.inputs`)
 ============================ =============================================== ==============================
 
 A ``?`` marks weights that may be absent. ``order="channels_first"`` means: move the channel axis
@@ -133,7 +136,7 @@ class Kind:
     ``along``: the attribute that names the axes along which values are joined or normalised; where these are more
     than the last axis, ``places`` is not what is said of it. ``sums``: it adds up values of its inputs with positive
     factors of its own, and nothing else. ``rising``: an activation that never falls. ``placed``: its weights have a
-    number for each place, not for each channel alone.
+    number for each place, not for each channel alone. ``cuts``: it leaves out values that it is given.
     """
 
     name: str
@@ -153,6 +156,7 @@ class Kind:
     sums: bool = False
     rising: bool = False
     placed: bool = False
+    cuts: bool = False
 
     @property
     def kernel(self) -> bool:
@@ -215,7 +219,7 @@ class Kind:
     @property
     def keeps_values(self) -> bool:
         """Whether its output has the values of its input, each once, at most in other places."""
-        return self.family in ("shape", "identity")
+        return self.family in ("shape", "identity") and not self.cuts
 
 
 def _convolution(name: str, axes: int, places: Places, *weights: str) -> Kind:
@@ -382,6 +386,7 @@ _TABLE = (
         defaults={"padding": "zeros"},
         space=(3,),
     ),
+    replace(_shape("part", "start", "target"), cuts=True),
 )
 #: Every kind by its name.
 KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in _TABLE})

@@ -105,7 +105,12 @@ class Composite:
     assignments: tuple[Assignment, ...]
 
     def rule_for(self, layer: Layer, graph: Graph) -> Rule:
-        """The rule of ``layer``; raises InvalidInputError where no assignment applies."""
+        """The rule of ``layer``; raises InvalidInputError where no assignment applies.
+
+        An input of several gets none of them: what it received goes back to its place among the others.
+        """
+        if layer.kind == "part":
+            return Gradient()
         for assignment in self.assignments:
             if assignment.applies(layer, graph):
                 return assignment.rule

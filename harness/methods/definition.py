@@ -103,6 +103,11 @@ class Method:
         UnknownNameError where a parameter does not fit it.
         """
         self._check_activations(graph)
+        if graph.inputs and isinstance(self.procedure, GradCam | Rollout | UniformNoise):
+            raise MethodDoesNotApplyError(
+                f"{self.name} spreads what it finds over the places of one input; {graph.name} has "
+                f"{len(graph.inputs)}: {', '.join(each.name for each in graph.inputs)}"
+            )
         if isinstance(self.procedure, GradCam):
             self._check_grad_cam(graph, self.procedure)
         if isinstance(self.procedure, Rollout):

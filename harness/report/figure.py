@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from matplotlib.ticker import MaxNLocator
 
-from harness.drawable import BLUE, GRAY, RED, flat, label_tokens, relevance_colors
+from harness.drawable import BLUE, GRAY, MOST_AXES, RED, flat, label_tokens, relevance_colors
 from harness.errors import InvalidInputError
 from harness.files import replacing
+from harness.graph import Input, parted
 from harness.naming import printable
 
 RELEVANCE_COLORS = relevance_colors()
@@ -50,6 +51,7 @@ def heatmap_figure(
     axes: tuple[str, ...],
     sample: int = 0,
     tokens: Sequence[str] = (),
+    inputs: Sequence[Input] = (),
 ) -> None:
     """Write a PNG with reference, candidate and candidate minus reference side by side, atomically.
 
@@ -59,11 +61,40 @@ def heatmap_figure(
     are not finite are gray and counted above their panel; the largest absolute difference of a single
     value, before any sum over channels, stands below the title.
 
-    ``tokens``: the text of each token of the sample, which stands below its bar where there is room.
+    ``tokens``: the text of each token of the sample, which stands below its bar where there is room. ``inputs``: of a
+    model of several, whose attributions lie side by side; each has a row of its own, on a scale of its own.
 
     Raises InvalidInputError where the shapes differ, do not fit ``axes``, or have no picture.
     """
-    one, other = (_sample(array, axes, sample) for array in (reference, candidate))
+    if inputs:
+        ones, others = (parted(inputs, _checked(array, axes, sample)) for array in (reference, candidate))
+        rows = [
+            _pixels(
+                ones[each.name][sample],
+                others[each.name][sample],
+                f"{title}, input {each.name!r}",
+                each.axes,
+                (),
+            )
+            for each in inputs
+            if len(each.shape) <= MOST_AXES
+        ]
+        if not rows:
+            raise InvalidInputError(f"none of the inputs has a picture: each has more than {MOST_AXES} axes")
+    else:
+        one, other = (_checked(array, axes, sample)[sample] for array in (reference, candidate))
+        rows = [_pixels(one, other, title, axes, tokens)]
+    with replacing(path) as temporary:
+        pixels = rows[0] if len(rows) == 1 else np.concatenate(rows)
+        # A map of relevance is noise to a compressor: more effort takes twice the time and saves a twentieth.
+        imsave(temporary, pixels, format="png", dpi=_DOTS_PER_INCH, pil_kwargs={"compress_level": 1})
+
+
+def _pixels(
+    one: np.ndarray, other: np.ndarray, title: str, axes: tuple[str, ...], tokens: Sequence[str]
+) -> np.ndarray:
+    """The picture of one sample, (rows, columns, 4) bytes; ``axes`` with the batch."""
+    one, other = (np.asarray(array, dtype=np.float64) for array in (one, other))
     if one.shape != other.shape:
         raise InvalidInputError(
             f"reference {one.shape} and candidate {other.shape} have different shapes: "
@@ -80,13 +111,10 @@ def heatmap_figure(
         )
     ]
     title = f"{_shortened(printable(title))}\n{_largest_difference(difference)}"
-    pixels = _drawn(panels, title, tokens if panels[0].values.shape == (len(tokens),) else ())
-    with replacing(path) as temporary:
-        # A map of relevance is noise to a compressor: more effort takes twice the time and saves a twentieth.
-        imsave(temporary, pixels, format="png", dpi=_DOTS_PER_INCH, pil_kwargs={"compress_level": 1})
+    return _drawn(panels, title, tokens if panels[0].values.shape == (len(tokens),) else ()).copy()
 
 
-def _sample(array: np.ndarray, axes: tuple[str, ...], sample: int) -> np.ndarray:
+def _checked(array: np.ndarray, axes: tuple[str, ...], sample: int) -> np.ndarray:
     if array.ndim != len(axes) or not axes or axes[0] != "batch":
         raise InvalidInputError(
             f"an attribution of shape {array.shape} does not fit the axes ({', '.join(axes)}): "
@@ -94,7 +122,7 @@ def _sample(array: np.ndarray, axes: tuple[str, ...], sample: int) -> np.ndarray
         )
     if not 0 <= sample < len(array):
         raise InvalidInputError(f"sample {sample} is outside the batch of {len(array)}")
-    return np.asarray(array[sample], dtype=np.float64)
+    return array
 
 
 def _counted(name: str, values: np.ndarray) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 
 from harness.comparison import relative_l2
 from harness.counts import counts_of
-from harness.drawable import flat
-from harness.graph import Graph
+from harness.drawable import MOST_AXES, flat
+from harness.graph import Graph, parted
 from harness.naming import printable
 from harness.token_texts import TokenTexts
 
@@ -39,24 +39,22 @@ def case_view(
 
     ``x``, ``reference`` and ``candidate`` (None where there is none): (batch, *input shape). ``names``: of the samples.
     ``passed``: a case that passed is kept at a coarser resolution. ``texts``: of the tokens of each sample
-    (`harness.token_texts`), which are then shown as coloured text. Arrays of other shapes, and axes without a picture,
-    leave no maps.
+    (`harness.token_texts`), which are then shown as coloured text. Of several inputs each has maps of its own. Arrays
+    of other shapes, and axes without a picture, leave no maps.
     """
     axes = graph.input.axes[1:]
     samples: list[View] = []
-    if reference.shape == x.shape and x.ndim == len(axes) + 1 and 1 <= len(axes) <= 4:
+    if reference.shape == x.shape and x.ndim == len(axes) + 1 and 1 <= len(axes) <= MOST_AXES:
         others = candidate if candidate is not None and candidate.shape == reference.shape else None
-        limit = MOST_STEPS if len(axes) == 2 else MOST_PLACES if passed else MOST_PLACES_FAILED
-        samples = [
-            _sample(
-                names[place] if len(names) == len(x) else f"sample {place}",
-                axes,
-                (x[place], reference[place], None if others is None else others[place]),
-                limit,
-                texts[place] if len(texts) == len(x) else None,
-            )
-            for place in range(len(x))
-        ]
+        whole = (x, reference, others)
+        called = [names[place] if len(names) == len(x) else f"sample {place}" for place in range(len(x))]
+        for each in graph.inputs:
+            if len(each.shape) <= MOST_AXES:
+                parts = [None if array is None else parted((each,), array)[each.name] for array in whole]
+                named = [f"{name}, input {each.name!r}" for name in called]
+                samples += _samples(named, each.axes[1:], parts, passed, ())
+        if not graph.inputs:
+            samples = _samples(called, axes, whole, passed, texts)
         samples.sort(key=lambda sample: -(np.inf if sample["rel_l2"] is None else sample["rel_l2"]))
     return {
         "axes": list(axes),
@@ -64,6 +62,27 @@ def case_view(
         "network": network(graph),
         "counts": counts_of(graph, len(x)),
     }
+
+
+def _samples(
+    names: Sequence[str],
+    axes: Sequence[str],
+    arrays: Sequence[np.ndarray | None],
+    passed: bool,
+    texts: TokenTexts,
+) -> list[View]:
+    """The maps of every sample of ``arrays``: the input, the reference's attribution and the candidate's, if any."""
+    limit = MOST_STEPS if len(axes) == 2 else MOST_PLACES if passed else MOST_PLACES_FAILED
+    return [
+        _sample(
+            name,
+            axes,
+            [None if array is None else array[place] for array in arrays],
+            limit,
+            texts[place] if len(texts) == len(names) else None,
+        )
+        for place, name in enumerate(names)
+    ]
 
 
 def network(graph: Graph) -> list[list[Any]]:
@@ -78,7 +97,7 @@ def network(graph: Graph) -> list[list[Any]]:
 def _sample(
     name: str,
     axes: Sequence[str],
-    arrays: tuple[np.ndarray, np.ndarray, np.ndarray | None],
+    arrays: Sequence[np.ndarray | None],
     limit: int,
     tokens: Sequence[str] | None,
 ) -> View:

@@ -39,7 +39,7 @@ def differs_alone(trace: Trace, backend: Backend) -> str | None:
 
 
 def _pairs(one: Trace, other: Trace) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    yield "attribution", one.attribution, other.attribution
+    yield "attribution", one.attribution_array, other.attribution_array
     yield "row of logits", one.logits, other.logits
     for name, layer in one.layers.items():
         again = other.layers[name]

@@ -15,7 +15,7 @@ import numpy as np
 from harness.api import as_model
 from harness.backends import Backend, backend_named, versions_of
 from harness.case import Case, class_count
-from harness.checks import checked_dtype, checked_input, checked_target
+from harness.checks import GivenInput, checked_dtype, checked_input, checked_target
 from harness.comparison import PASSING, Tolerance
 from harness.engine import Store, engine, in_shared_order, result_key
 from harness.engine.executors import Executor
@@ -35,7 +35,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Selection:
-    """What to run. ``models``: zoo names, paths, or their sources; ``input``: an array for models without examples.
+    """What to run. ``models``: zoo names, paths, or their sources; ``input``: for models without examples.
 
     ``device``: what the candidate computes on; the reference computes on the CPU. ``target``: the class that is
     explained, None for each sample's largest logit. ``tolerance``: what passes beside what rounding explains.
@@ -46,7 +46,7 @@ class Selection:
     dtypes: tuple[str, ...]
     reference: str | Backend = "tensorflow"
     candidate: str | Backend = "torch"
-    input: np.ndarray | None = None
+    input: GivenInput | None = None
     device: str = "cpu"
     target: int | None = None
     tolerance: Tolerance = None
@@ -297,13 +297,14 @@ def why_not(wanted: Method, model: Any) -> str:
     return ""
 
 
-def chosen_input(model: Any, given: np.ndarray | None) -> tuple[np.ndarray, str]:
+def chosen_input(model: Any, given: GivenInput | None) -> tuple[np.ndarray, str]:
     """The input of a case: ``given``, or the first examples the model ships with, as one batch."""
     if given is not None:
         return checked_input(model, given, "float32"), "given"
     names = list(model.examples)[: BATCH.get(model.name, 1)]
     if not names:
-        raise InvalidInputError(f"{model.name} ships no example input; pass one with --input FILE.npy")
+        file = "FILE.npz, an array for each input by name" if model.graph.inputs else "FILE.npy"
+        raise InvalidInputError(f"{model.name} ships no example input; pass one with --input {file}")
     return checked_input(
         model, np.concatenate([np.asarray(model.examples[name]()) for name in names]), "float32"
     ), "+".join(names)
@@ -361,7 +362,7 @@ def write_files(outcome: Outcome, stem: Path, folder: Path, row: Row, case: Case
 
     if outcome.comparison is None or outcome.reference is None or outcome.candidate is None:
         return []
-    reference, candidate = outcome.reference.attribution, outcome.candidate.attribution
+    reference, candidate = outcome.reference.attribution_array, outcome.candidate.attribution_array
     texts = token_texts(case.model, case.x)
     written = [
         stem.parent / f"{stem.name}{suffix}" for suffix in (".csv", ".forward.csv", ".png", ".view.json")
@@ -378,6 +379,7 @@ def write_files(outcome: Outcome, stem: Path, folder: Path, row: Row, case: Case
         ),
         axes=case.model.graph.input.axes,
         tokens=texts[0] if texts else (),
+        inputs=case.model.graph.inputs,
     )
     names = str(row["input"]).split("+")
     view = case_view(case.model.graph, case.x, reference, candidate, names, outcome.passed, texts)

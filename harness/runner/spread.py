@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
@@ -20,6 +20,7 @@ import numpy as np
 from harness.backends import Backend, backend_named, installed_name, is_user_file, versions_of
 from harness.backends.candidate import WorkerBackend
 from harness.case import Case
+from harness.checks import GivenInput
 from harness.engine import Store, engine, result_key
 from harness.engine.executors import Begun, Done, Executor, Job, Json, Task, Work
 from harness.errors import HarnessError, InvalidInputError
@@ -170,7 +171,7 @@ def _settings(selection: Selection, reference: Backend, candidate: Backend, forc
             (each.timeout_s for each in (reference, candidate) if isinstance(each, WorkerBackend)),
             default=None,
         ),
-        "input": None if selection.input is None else array_to_text(selection.input),
+        "input": None if selection.input is None else input_to_json(selection.input),
         "force": force,
         "device": selection.device,
         "target": selection.target,
@@ -210,7 +211,7 @@ def opened(settings: Json) -> Iterator[Work]:
 
     if settings["force"]:
         engine().clear()
-    given = None if settings["input"] is None else array_from_text(settings["input"])
+    given = None if settings["input"] is None else input_from_json(settings["input"])
     named = Sides(False, settings["timeout_s"], per_case=True).named(*settings["sides"])
     with named as (reference, candidate), TemporaryDirectory(prefix="xai-harness-run-") as place:
         loaded: dict[Source, Any] = {}
@@ -251,6 +252,20 @@ def opened(settings: Json) -> Iterator[Work]:
             return {"row": row, "files": content, "identity": identity, "where": socket.gethostname()}
 
         yield work
+
+
+def input_to_json(given: GivenInput) -> Json | str:
+    """An input as JSON can hold it, several by name."""
+    if isinstance(given, Mapping):
+        return {name: array_to_text(array) for name, array in given.items()}
+    return array_to_text(given)
+
+
+def input_from_json(text: Json | str) -> GivenInput:
+    """The inverse of :func:`input_to_json`."""
+    if isinstance(text, str):
+        return array_from_text(text)
+    return {name: array_from_text(array) for name, array in text.items()}
 
 
 def array_to_text(array: np.ndarray) -> str:

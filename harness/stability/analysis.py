@@ -79,7 +79,7 @@ def analyse(
     of_one = replace(
         case.in_dtype("float64"), method=Method("gradient", GRADIENT, "one"), target=trace.target
     )
-    gradient = engine().run(replace(of_one, layers=False), backend_named(ORACLE)).attribution
+    gradient = engine().run(replace(of_one, layers=False), backend_named(ORACLE)).attribution_array
     return Stability(
         model=model.name,
         method=resolved,

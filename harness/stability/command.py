@@ -31,7 +31,10 @@ def stability_command(
     model_torch: ModelTorch = None,
     input_file: Annotated[
         Path | None,
-        typer.Option("--input", help="A .npy file, (batch, *input_shape), instead of the model's example."),
+        typer.Option(
+            "--input",
+            help="A .npy file, (batch, *input_shape), instead of the model's example; several inputs by name: .npz.",
+        ),
     ] = None,
     target: Annotated[int | None, typer.Option(help="Class to explain; left out, the largest logit.")] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
@@ -56,7 +59,7 @@ def stability_command(
     from rich.text import Text
 
     from harness.backends import defaults_of
-    from harness.checks import checked_dtype, read_array
+    from harness.checks import checked_dtype, read_input
     from harness.runner import chosen_input
     from harness.stability import analyse
     from harness.stability.show import show
@@ -66,7 +69,7 @@ def stability_command(
     named_model, method = one_case(words, model_keras, model_torch)
     wanted = _read_method(method)
     checked_dtype(dtype)
-    given = read_array(input_file)
+    given = read_input(input_file)
     loaded = named_model.load(given)
     x, _ = chosen_input(loaded, given)
     console = Console(stderr=True, highlight=False, markup=False)

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from harness.errors import ModelSourceError, described
 from harness.files import write_text, write_with
+from harness.graph.inputs import as_attribute, from_attribute
 from harness.methods import from_json, to_json
 from harness.trace.trace import LayerTrace, Trace
 
@@ -38,7 +39,7 @@ def save_trace(trace: Trace, path: Any, extra: Mapping[str, Any] | None = None) 
     arrays: dict[str, np.ndarray] = {
         "target": np.ascontiguousarray(trace.target),
         "logits": np.ascontiguousarray(trace.logits),
-        "attribution": np.ascontiguousarray(trace.attribution),
+        "attribution": np.ascontiguousarray(trace.attribution_array),
     }
     for name, layer in trace.layers.items():
         if layer.activation is not None:
@@ -61,6 +62,7 @@ def save_trace(trace: Trace, path: Any, extra: Mapping[str, Any] | None = None) 
             }
             for layer in trace.layers.values()
         ],
+        **({"inputs": as_attribute(trace.inputs)} if trace.inputs else {}),
         "provenance": trace.provenance,
         "arrays_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         **(extra or {}),
@@ -161,7 +163,8 @@ def _trace(facts: Mapping[str, Any], content: bytes) -> Trace:
         dtype=facts["dtype"],
         target=arrays["target"],
         logits=arrays["logits"],
-        attribution=arrays["attribution"],
+        attribution_array=arrays["attribution"],
         layers=layers,
         provenance=facts["provenance"],
+        inputs=from_attribute(facts.get("inputs", ())),
     )

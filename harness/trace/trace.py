@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.graph import Graph
+from harness.graph import Graph, Input, joined, parted
 from harness.methods import Method
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ class Trace:
     """One run of one method by one backend.
 
     ``target``: (batch,) int64, the explained class of each sample. ``logits``: (batch, classes).
-    ``attribution``: the shape of the input. ``layers``: by canonical name, in forward order, the input
+    ``attribution_array``: the shape of the input; of a model of several inputs all of them side by side,
+    (batch, number), and ``inputs`` says what lies where (`harness.graph.inputs`); that is empty for a model of one
+    input. ``layers``: by canonical name, in forward order, the input
     layer included (its relevance is the attribution before post-processing); empty where the run kept
     no layers. ``provenance``: JSON-able facts (model hash, input hash, versions; "layers":
     why layers that were asked for are not shown; "activations": where those shown are from, if not from the run).
@@ -54,7 +56,7 @@ class Trace:
     dtype: str
     target: np.ndarray
     logits: np.ndarray
-    attribution: np.ndarray
+    attribution_array: np.ndarray
     layers: dict[str, LayerTrace]
     provenance: dict[str, Any] = field(default_factory=dict)
     #: By layer, the activations that the attribution was computed on, for a run that shows no layers but is known to
@@ -65,6 +67,21 @@ class Trace:
     executed_by: Any = field(default=None, repr=False)
     #: The noise floor that was measured for this run (`harness.comparison.NoiseFloor`).
     floor: Any = field(default=None, repr=False)
+    inputs: tuple[Input, ...] = ()
+
+    @property
+    def attribution(self) -> Any:
+        """What the run found: an array of the shape of the input, (batch, *input_shape), channels last.
+
+        Of a model of several inputs a dict of them by name, each the shape of its input.
+        """
+        if not self.inputs:
+            return self.attribution_array
+        return parted(self.inputs, self.attribution_array)
+
+    @attribution.setter
+    def attribution(self, value: Any) -> None:
+        self.attribution_array = joined(self.inputs, value) if self.inputs else value
 
     def name_inputs(self, graph: Graph) -> None:
         """Say of every layer which others it reads, as ``graph`` has it."""
@@ -73,9 +90,11 @@ class Trace:
                 self.layers[layer.name].inputs = layer.inputs
 
     def __repr__(self) -> str:
+        shapes = {each.name: (len(self.target), *each.shape) for each in self.inputs}
+        of = f"inputs {shapes}" if shapes else f"input {self.attribution_array.shape}"
         return (
             f"Trace({self.method.name} of {self.model} by {self.backend}, {self.dtype}, "
-            f"input {self.attribution.shape}, target {self.target.tolist()}, {len(self.layers)} layers)"
+            f"{of}, target {self.target.tolist()}, {len(self.layers)} layers)"
         )
 
     def _repr_html_(self) -> str:

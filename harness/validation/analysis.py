@@ -145,7 +145,7 @@ def validate(
         dtype,
         tuple(int(each) for each in run.target),
         float("nan") if output is None else _sum(output),
-        _sum(run.attribution),
+        _sum(run.attribution_array),
         tuple(_balances(case)),
     )
 

@@ -22,7 +22,10 @@ def validate_command(
     model_torch: ModelTorch = None,
     input_file: Annotated[
         Path | None,
-        typer.Option("--input", help="A .npy file, (batch, *input_shape), instead of the model's example."),
+        typer.Option(
+            "--input",
+            help="A .npy file, (batch, *input_shape), instead of the model's example; several inputs by name: .npz.",
+        ),
     ] = None,
     target: Annotated[int | None, typer.Option(help="Class to explain; left out, the largest logit.")] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float64",
@@ -36,7 +39,7 @@ def validate_command(
 ) -> None:
     """Sums, NaN and Inf, and what each layer hands on of what it received. Exit status 1 where one is off."""
     from harness.backends import defaults_of
-    from harness.checks import checked_dtype, read_array
+    from harness.checks import checked_dtype, read_input
     from harness.methods import method as method_named
     from harness.runner import chosen_input
     from harness.terminal import print_json
@@ -45,7 +48,7 @@ def validate_command(
     source, method = one_case(words, model_keras, model_torch)
     resolved = method_named(method)
     checked_dtype(dtype)
-    given = read_array(input_file)
+    given = read_input(input_file)
     loaded = source.load(given)
     x, _ = chosen_input(loaded, given)
     try:

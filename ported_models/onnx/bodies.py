@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import chain
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -319,6 +320,14 @@ def _reshape(body: Body, layer: Layer) -> None:
     _to_channels_first(body, y, rank)
 
 
+def _part(body: Body, layer: Layer) -> None:
+    start, target = layer.attributes["start"], layer.attributes["target"]
+    bounds = {"starts": start, "ends": start + prod(target), "axes": 1}
+    values = body("Slice", "x0", *(body.constant(name, [value]) for name, value in bounds.items()))
+    y = body("Reshape", values, body.constant("target", [0, *target]))
+    _to_channels_first(body, y, len(target) + 1)
+
+
 def _permute(body: Body, layer: Layer) -> None:
     rank = _rank(layer)
     order = compose(inverse(channels_first_order(rank)), (0, *layer.attributes["dims"]))
@@ -466,5 +475,6 @@ _BODIES: dict[str, Callable[[Body, Layer], None]] = {
     "concat": _concat,
     **dict.fromkeys(RECURRENT_KINDS, _recurrent),
     "embedding": _embedding,
+    "part": _part,
     "dropout": _dropout,
 }

@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 from ported_models.onnx.folding import too_large
 from ported_models.onnx.layout import channels_first_order
-from ported_models.onnx.reading import DYNAMIC_BATCH, computed
+from ported_models.onnx.reading import DYNAMIC_BATCH, Sizes, computed
 from ported_models.onnx.sizes import LARGEST_SHAPE, inferred_sizes
 
 #: How often what a chosen branch holds is looked at again. Files have branches in branches a few deep.
@@ -24,7 +24,7 @@ _ROUNDS = 64
 _BATCHES = (1, DYNAMIC_BATCH)
 
 
-def without_branches(proto: onnx.ModelProto, sizes: Sequence[int] | None = None) -> onnx.ModelProto:
+def without_branches(proto: onnx.ModelProto, sizes: Sizes = None) -> onnx.ModelProto:
     """``proto`` with the branches that are taken in the place of each `If` whose condition is known.
 
     ``sizes``: those of an example of the input, channels last or in the file's order, where the file leaves some open.
@@ -45,13 +45,13 @@ def without_branches(proto: onnx.ModelProto, sizes: Sequence[int] | None = None)
     return proto
 
 
-def _known(proto: onnx.ModelProto, sizes: Sequence[int] | None) -> dict[str, np.ndarray]:
+def _known(proto: onnx.ModelProto, sizes: Sizes) -> dict[str, np.ndarray]:
     """The small tensors that are the same for every input of these sizes, by name."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     inputs = [value for value in proto.graph.input if value.name not in weights]
     dims = inputs[0].type.tensor_type.shape.dim if inputs else []
     batches = _BATCHES if len(dims) and dims[0].dim_value < 1 else _BATCHES[:1]
-    first, *others = (_reckoned(_of_sizes(proto, inputs[:1], sizes, batch)) for batch in batches)
+    first, *others = (_reckoned(_of_sizes(proto, inputs, sizes, batch)) for batch in batches)
     return {
         name: array
         for name, array in first.items()
@@ -60,7 +60,7 @@ def _known(proto: onnx.ModelProto, sizes: Sequence[int] | None) -> dict[str, np.
 
 
 def _of_sizes(
-    proto: onnx.ModelProto, inputs: Sequence[onnx.ValueInfoProto], sizes: Sequence[int] | None, batch: int
+    proto: onnx.ModelProto, inputs: Sequence[onnx.ValueInfoProto], sizes: Sizes, batch: int
 ) -> onnx.ModelProto:
     """``proto`` with the open sizes of its input filled in where the example says which they are."""
     filled = onnx.ModelProto()
@@ -68,7 +68,8 @@ def _of_sizes(
     for value in filled.graph.input:
         if value.name in {each.name for each in inputs}:
             dims = value.type.tensor_type.shape.dim
-            given = _in_the_files_order([dim.dim_value for dim in dims], sizes)
+            example = sizes.get(value.name) if isinstance(sizes, Mapping) else sizes
+            given = _in_the_files_order([dim.dim_value for dim in dims], example)
             for place, dim in enumerate(dims):
                 if dim.dim_value < 1 and (place == 0 or given is not None):
                     dim.dim_value = batch if place == 0 or given is None else given[place]

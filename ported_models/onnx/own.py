@@ -12,7 +12,7 @@ import onnxruntime
 from onnx import helper
 
 from harness.errors import ModelSourceError
-from harness.graph import Graph
+from harness.graph import Graph, parted
 from ported_models.endings import with_ending
 from ported_models.onnx.layout import inverse
 from ported_models.onnx.reader import ReadFile
@@ -74,27 +74,29 @@ class OnnxSource:
         return None if self._before else self.read.ending
 
     @cached_property
-    def _input(self) -> Any:
-        return self._session.get_inputs()[0]
+    def _inputs(self) -> list[Any]:
+        """The file's inputs, in the order of the graph's."""
+        by_name = {each.name: each for each in self._session.get_inputs()}
+        return [by_name[each.name] for each in self.graph.inputs] or list(by_name.values())
 
     @property
-    def takes(self) -> str:
-        own = self._input.type.removeprefix("tensor(").removesuffix(")")
-        return _DTYPES.get(own, own)
+    def takes(self) -> tuple[str, ...]:
+        own = (each.type.removeprefix("tensor(").removesuffix(")") for each in self._inputs)
+        return tuple(_DTYPES.get(each, each) for each in own)
 
     @property
     def dtype(self) -> str:
-        return "float64" if self.takes == "float64" else "float32"
+        return "float64" if "float64" in self.takes else "float32"
 
     @property
     def eps(self) -> float:
-        half = np.dtype(self.takes) == np.float16
+        half = "float16" in self.takes
         return float(np.finfo(np.float16 if half else self.dtype).eps)
 
     @property
     def batch(self) -> int:
-        size = 2 if self.read.free else self._input.shape[0]
-        return size if isinstance(size, int) and size > 0 else 2
+        sizes = [] if self.read.free else [each.shape[0] for each in self._inputs]
+        return next((size for size in sizes if isinstance(size, int) and size > 0), 2)
 
     @property
     def examples(self) -> tuple[np.ndarray, ...]:
@@ -132,7 +134,8 @@ class OnnxSource:
         names = {
             tensor.layer: name
             for name, tensor in self.read.tensors.items()
-            if name not in (self._input.name, self.read.output) and tensor.beside == (0, 0)
+            if name not in (*(each.name for each in self._inputs), self.read.output)
+            and tensor.beside == (0, 0)
         }
         if not names:
             return {}
@@ -150,11 +153,16 @@ class OnnxSource:
         return tuple(range(rank)) if tensor is None else tensor.order
 
     def _run(self, session: Any, x: np.ndarray, outputs: list[str] | None = None) -> list[np.ndarray]:
-        array = x.transpose(self._order(self._input.name, x.ndim)).astype(self.takes)
+        parts = parted(self.graph.inputs, x) if self.graph.inputs else {self._inputs[0].name: x}
+        given = {
+            name: part.transpose(self._order(name, part.ndim)).astype(dtype)
+            for (name, part), dtype in zip(parts.items(), self.takes, strict=True)
+        }
         try:
             if not self.read.free:
-                return session.run(outputs, {self._input.name: array})
-            runs = [session.run(outputs, {self._input.name: each}) for each in array]
+                return session.run(outputs, given)
+            samples = ({name: part[place] for name, part in given.items()} for place in range(len(x)))
+            runs = [session.run(outputs, each) for each in samples]
             return [np.stack(parts) for parts in zip(*runs, strict=True)]
         except Exception as error:  # ONNX Runtime's exceptions share no class of their own
             raise ModelSourceError(f"{self.what}: {_first_line(error)}") from None

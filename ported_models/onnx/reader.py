@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import onnx
@@ -18,7 +18,7 @@ from ported_models.onnx.layout import canonical_order, channels_first_order, fea
 from ported_models.onnx.naming import first_output
 from ported_models.onnx.neutral import is_neutral, neutral_to_graph, removed_ending
 from ported_models.onnx.operators import CHANNELS_FIRST, OPERATORS
-from ported_models.onnx.reading import DYNAMIC_BATCH, BatchAxisError, Reading, Tensor
+from ported_models.onnx.reading import DYNAMIC_BATCH, AxesOfInputs, BatchAxisError, Reading, Sizes, Tensor
 from ported_models.onnx.refusals import Refusals, no_layer
 
 
@@ -65,7 +65,7 @@ def onnx_to_graph(proto: onnx.ModelProto, name: str | None = None, file: str | N
     named as `ported_models.onnx.naming` says. The ending stays (see `read_onnx`).
 
     Raises `UnsupportedLayerError` for what the graph cannot express, `ModelSourceError` for a file with
-    more than one input or output, or without fixed sizes.
+    more than one output, or without fixed sizes.
     """
     name = name or proto.graph.name or "model"
     return neutral_to_graph(proto, name) if is_neutral(proto) else read_onnx(proto, name, file).graph
@@ -76,13 +76,14 @@ def read_onnx(
     name: str | None = None,
     file: str | None = None,
     output: str | int | None = None,
-    sizes: Sequence[int] | None = None,
-    axes: Sequence[str] | None = None,
+    sizes: Sizes = None,
+    axes: AxesOfInputs = None,
 ) -> ReadFile:
     """An ONNX model without its ending. Raises what `onnx_to_graph` raises.
 
     ``output``: the name or place of the output that is read, where there are several. ``sizes``: those of an
     example of the input, where the file leaves some open. ``axes``: the names of the input's axes in the file's order.
+    Of several inputs both are by name.
     """
     name = name or proto.graph.name or "model"
     if is_neutral(proto):
@@ -110,15 +111,16 @@ def _of_nodes(
     name: str,
     file: str,
     output: str | int | None,
-    sizes: Sequence[int] | None,
-    axes: Sequence[str] | None,
+    sizes: Sizes,
+    axes: AxesOfInputs,
 ) -> ReadFile:
     """A file of operators alone, without functions, as `read_onnx` says."""
-    batched = axes is None or "batch" in axes
-    if batched and axes is not None and axes[0] != "batch":
-        raise ModelSourceError(
-            f"{file}: axes= has the batch at {list(axes).index('batch')}, expected it first"
-        )
+    named = list(axes.values()) if isinstance(axes, Mapping) else [] if axes is None else [axes]
+    batched = not named or any("batch" in each for each in named)
+    for each in named:
+        if batched and each[0] != "batch":
+            where = list(each).index("batch") if "batch" in each else "no place"
+            raise ModelSourceError(f"{file}: axes= has the batch at {where}, expected it first")
     try:
         return _foreign(Reading(proto, name, file, CHANNELS_FIRST, int(not batched), output, sizes, axes))
     except BatchAxisError as error:
@@ -132,8 +134,8 @@ def _of_nodes(
 
 def _first_axis_is_fixed(proto: onnx.ModelProto) -> bool:
     weights = {tensor.name for tensor in proto.graph.initializer}
-    first = next(value for value in proto.graph.input if value.name not in weights)
-    return all(dim.HasField("dim_value") for dim in first.type.tensor_type.shape.dim)
+    inputs = [value for value in proto.graph.input if value.name not in weights]
+    return all(dim.HasField("dim_value") for value in inputs for dim in value.type.tensor_type.shape.dim)
 
 
 def _foreign(reading: Reading) -> ReadFile:

@@ -15,7 +15,8 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from harness.errors import HarnessError, ModelSourceError, UnknownNameError, UnsupportedLayerError
-from harness.graph import Layer, in_words
+from harness.graph import Input, Layer, default_axes, in_words
+from harness.graph.inputs import SIDE_BY_SIDE
 from ported_models.build import Builder
 from ported_models.limits import LARGEST_LAYER, check_layers, trusted
 from ported_models.onnx.folding import UNLESS_TRUSTED, too_large
@@ -82,13 +83,35 @@ class Tensor:
         )
 
 
+#: What is said of an input that cannot be one, in a file of several.
+_FIXED_VALUE = (
+    "give what is not to be explained a fixed value: append it to graph.initializer, under the input's name, and take "
+    "the input out of graph.input"
+)
+#: The sizes of an example: of the one input, or by name.
+Sizes = Sequence[int] | Mapping[str, Sequence[int]] | None
+#: The names of axes in the file's order: of the one input, or by name.
+AxesOfInputs = Sequence[str] | Mapping[str, Sequence[str]] | None
+
+
+@dataclass(frozen=True)
+class _Started:
+    """An input, the order of its axes in the file, its batch (0: open), and what was taken for granted of its axes."""
+
+    input: Input
+    order: Order
+    batch: int
+    assumed: str
+
+
 class Reading:
     """The state of one reading. ``file`` is what error messages call the source.
 
     ``channels_first``: the operators that look for the channels at axis 1. ``free``: how many axes the graph has in
     front of the file's: 0, or 1 for a file whose first axis is no batch, so that one run of it is one sample.
     ``output``: the name or place of the output that is read, where there are several. ``sizes``: those of an example
-    of the input, where the file leaves some open. ``axes``: the names of the input's axes in the file's order.
+    of the input, where the file leaves some open. ``axes``: the names of the input's axes in the file's order. Of
+    several inputs both are by name.
     """
 
     def __init__(
@@ -99,8 +122,8 @@ class Reading:
         channels_first: Set[str],
         free: int = 0,
         output: str | int | None = None,
-        sizes: Sequence[int] | None = None,
-        axes: Sequence[str] | None = None,
+        sizes: Sizes = None,
+        axes: AxesOfInputs = None,
     ) -> None:
         graph = proto.graph
         self.free = free
@@ -115,7 +138,6 @@ class Reading:
         self.nodes = needed(graph.node, self.output)
         weights = set(self.constants)
         inputs = [value for value in graph.input if value.name not in weights]
-        self._check_inputs([value.name for value in inputs])
         self._uses = Counter(name for node in self.nodes for name in node.input)
         self._uses[self.output] += 1
         self._readers: dict[str, list[onnx.NodeProto]] = {}
@@ -138,12 +160,62 @@ class Reading:
             # Before any layer is read, so that a layer of several operators finds all of its constants.
             if self.reads_only_constants(node):
                 self.fold(node)
-        self._start(name, inputs[0], sizes, axes)
+        self._start(name, inputs, sizes, axes)
 
     def _start(
-        self, name: str, value: onnx.ValueInfoProto, given: Sequence[int] | None, axes: Sequence[str] | None
+        self, name: str, values: Sequence[onnx.ValueInfoProto], given: Sizes, axes: AxesOfInputs
     ) -> None:
-        """Begin the graph with its input layer."""
+        """Begin the graph with its input layer, and the layer of each of several inputs."""
+        names = [value.name for value in values]
+        if not values:
+            raise ModelSourceError(f"{self.file}: the graph has no inputs, expected one or more")
+        for what, by_name in (("example=", given), ("axes=", axes)):
+            by = isinstance(by_name, Mapping)
+            if by_name is not None and (not set(by_name) <= set(names) if by else len(names) > 1):
+                raise ModelSourceError(
+                    f"{self.file}: {what} is not given by the names of its inputs; expected a mapping from "
+                    f"{', '.join(map(repr, names))}"
+                )
+        started = [
+            self._input(
+                value,
+                given.get(value.name) if isinstance(given, Mapping) else given,
+                axes.get(value.name) if isinstance(axes, Mapping) else axes,
+                len(values) > 1,
+            )
+            for value in values
+        ]
+        batches = {one.batch for one in started if one.batch}
+        if len(batches) > 1:
+            listed = ", ".join(f"{one.input.name!r} {one.batch}" for one in started if one.batch)
+            raise ModelSourceError(
+                f"{self.file}: its inputs have first axes of different sizes ({listed}), expected the batch of each; "
+                f"{_FIXED_VALUE}"
+            )
+        self.batch = next(iter(batches), DYNAMIC_BATCH)
+        if len(started) == 1:
+            one = started[0].input
+            self.builder = Builder(name, one.shape, one.axes, one.layer)
+        else:
+            self.builder = Builder.of_several(
+                name, [one.input for one in started], self.names.input(SIDE_BY_SIDE)
+            )
+        if prod(self.builder.layers[0].shape) > LARGEST_LAYER:
+            raise ModelSourceError(f"{self.file}: its inputs have too many numbers together to explain")
+        self.assumed = "; ".join(one.assumed for one in started if one.assumed)
+        #: The layers of the inputs.
+        self.given = {one.input.layer for one in started}
+        for each in started:
+            self.tensors[each.input.name] = Tensor(each.input.layer, each.order)
+
+    def _input(
+        self,
+        value: onnx.ValueInfoProto,
+        given: Sequence[int] | None,
+        axes: Sequence[str] | None,
+        several: bool,
+    ) -> _Started:
+        """What is known of one input."""
         dims = value.type.tensor_type.shape.dim
         sizes = [dim.dim_value if dim.dim_value > 0 else None for dim in dims]
         first = not self.free and self.reads_channels_first(value.name)
@@ -162,10 +234,14 @@ class Reading:
             listed = ", ".join(dim.dim_param or str(dim.dim_value or "?") for dim in dims)
             raise ModelSourceError(
                 f"{self.file}: the input {value.name!r} has the shape ({listed}), expected a batch axis and "
-                "fixed sizes for all others; pass an array of the size that you want with example=, or export the "
-                "model again with a fixed input size"
+                "fixed sizes for all others; "
+                + (
+                    _FIXED_VALUE
+                    if several and len(sizes) < 2
+                    else "pass an array of the size that you want with example=, or export the "
+                    "model again with a fixed input size"
+                )
             )
-        self.batch = sizes[0] or DYNAMIC_BATCH
         rank = len(sizes)
         order = channels_first_order(rank) if first else canonical_order(rank)
         canonical = [sizes[axis] for axis in inverse(order)]
@@ -175,14 +251,16 @@ class Reading:
             raise ModelSourceError(
                 f"{self.file}: its input {value.name!r} has {prod(shape)} numbers, too many to explain"
             )
-        names = None if axes is None else [axes[axis] for axis in inverse(order)]
-        self.builder = Builder(name, shape, names, input_name)
+        names = default_axes(shape) if axes is None else tuple(axes[axis] for axis in inverse(order))
+        assumed = ""
         if axes is None and not self.free and not first and rank >= 3:
-            self.assumed = (
+            assumed = (
                 f"no operator says which axes the input {value.name!r} has: it is read as "
-                f"{in_words(self.builder[input_name].axes)}; where that is wrong, name them in the file's order, axes="
+                f"{in_words(names)}; where that is wrong, name them in the file's order, axes="
             )
-        self.tensors[value.name] = Tensor(input_name, order)
+        return _Started(
+            Input(value.name, input_name, tuple(shape), names), order, int(sizes[0] or 0), assumed
+        )
 
     def _sizes_of_example(
         self, name: str, sizes: list[int | None], given: tuple[int, ...], first: bool
@@ -203,14 +281,6 @@ class Reading:
             f"{self.file}: example= has the shape {given}, which does not fit the input {name!r} ({listed} in the "
             "file's order)"
         )
-
-    def _check_inputs(self, names: Sequence[str]) -> None:
-        if len(names) != 1:
-            raise ModelSourceError(
-                f"{self.file}: the graph has {len(names)} inputs ({', '.join(names)}), expected one; keep the one that "
-                "is to be explained and give each other a fixed value: append it to graph.initializer, under the "
-                "input's name, and take the input out of graph.input"
-            )
 
     def _output(self, names: Sequence[str], chosen: str | int | None) -> str:
         listed = ", ".join(f"{place}: {name}" for place, name in enumerate(names))

@@ -18,12 +18,17 @@ def align(keras: Reading, torch: Reading, layer_map: Mapping[str, str]) -> dict[
     ``layer_map`` (Keras layer to torch module path) decides first; then equal weights, ties in graph order;
     then kernels whose weights differ, where their place between aligned ones tells, or their size alone; then layers
     without weights, by what stands before and behind them (`ported_models.pair.places`). Layers without a
-    counterpart are left out: those that a port forgot, or has in addition.
+    counterpart are left out: those that a port forgot, or has in addition. Of several inputs both have the same, in one
+    order.
 
     Raises UnknownNameError for a name in ``layer_map`` that no model has, ModelSourceError naming the
     layers where kernels of both sides find no counterpart, or none at all does.
     """
     pairs = {keras.graph.input.name: torch.graph.input.name}
+    sides = [{layer.name for layer in side.graph} for side in (keras, torch)]
+    for one, other in zip(keras.graph.inputs, torch.graph.inputs, strict=True):
+        if one.layer in sides[0] and other.layer in sides[1]:
+            pairs[one.layer] = other.layer
     pairs.update(_mapped(keras, torch, layer_map))
     _by_weights(keras.graph, torch.graph, pairs)
     _by_gaps(keras.graph, torch.graph, pairs)

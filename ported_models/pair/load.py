@@ -34,7 +34,8 @@ def load_pair(
     ``keras_model``: a built keras.Model, or the path of a file. ``layer_map``: Keras layer name to torch
     module path, for layers that weights cannot tell; it always wins. ``example``: one batch for the
     comparison of the forward pass, NumPy in canonical layout or a torch tensor in torch's (default: two
-    samples of standard normal noise from a fixed seed).
+    samples of standard normal noise from a fixed seed). Of several inputs it is a mapping by the Keras side's names;
+    forward's parameters have these names, or those that ``layer_map`` has for them.
 
     A final softmax, log-softmax or sigmoid of either side is taken off, and a note says so. A batch norm that one
     side has folded into the layer before it is folded on the other side too (`ported_models.pair.fold`).
@@ -46,14 +47,16 @@ def load_pair(
     """
     keras = read_keras(keras_model, name)
     x = example_of(example, keras.graph)
-    torch, module = read_torch(torch_module, x, keras.graph.name)
+    torch, module = read_torch(torch_module, x, keras.graph, layer_map or {})
     unchecked = check_keras(keras_model, keras, x)
     check_torch(module, torch, x)
     keras_graph, keras_folds = folded(keras.graph, torch.graph)
     torch_graph, torch_folds = folded(torch.graph, keras.graph)
     torch_graph = before_alignment(keras_graph, torch_graph)
-    pairs = align(replace(keras, graph=keras_graph), replace(torch, graph=torch_graph), layer_map or {})
-    named = renamed(after_alignment(keras_graph, torch_graph, pairs), pairs, keras_graph.name, torch.origins)
+    named_inputs = {each.name for each in keras_graph.inputs}
+    mapped = {layer: path for layer, path in (layer_map or {}).items() if layer not in named_inputs}
+    pairs = align(replace(keras, graph=keras_graph), replace(torch, graph=torch_graph), mapped)
+    named = renamed(after_alignment(keras_graph, torch_graph, pairs), pairs, keras_graph, torch.origins)
     orders = feature_orders(keras_graph, named.graph)
     canonical = {there: here for here, there in pairs.items()}
     notes, warning = _endings(keras.removed, torch.removed)

@@ -34,8 +34,8 @@ def after_alignment(keras: Graph, torch: Graph, pairs: dict[str, str]) -> Graph:
     return inserted(keras, exchange(keras, torch, pairs), pairs, lambda layer: idle(keras, layer))
 
 
-def renamed(torch: Graph, pairs: Mapping[str, str], name: str, origins: Mapping[str, str]) -> Reading:
-    """The torch graph under canonical names; layers that only it has keep their own."""
+def renamed(torch: Graph, pairs: Mapping[str, str], keras: Graph, origins: Mapping[str, str]) -> Reading:
+    """The torch graph under the canonical names of ``keras``; layers that only it has keep their own."""
     names = Names(pairs)
     canonical = {torch_name: canonical for canonical, torch_name in pairs.items()}
     new = {layer.name: names.own(canonical[layer.name]) for layer in torch if layer.name in canonical}
@@ -46,8 +46,10 @@ def renamed(torch: Graph, pairs: Mapping[str, str], name: str, origins: Mapping[
         replace(layer, name=new[layer.name], inputs=tuple(new[source] for source in layer.inputs))
         for layer in torch
     )
+    # Several inputs lie side by side alike, and are called as in Keras.
+    layers = (replace(layers[0], attributes=keras.input.attributes), *layers[1:])
     return Reading(
-        Graph(name, layers, new[torch.output]),
+        Graph(keras.name, layers, new[torch.output]),
         {new[layer.name]: origins[layer.name] for layer in torch if layer.name in origins},
     )
 

@@ -18,11 +18,12 @@ _MOVERS = ("shape", "identity", "edge", "concat")
 
 def rebuilt(graph: Graph, layers: Iterable[Layer], output: str) -> Graph:
     """A graph of ``layers`` with shapes and axes worked out anew; each stands after what it reads."""
-    source = graph.input
-    builder = Builder(graph.name, source.shape, source.axes, source.name)
+    builder = Builder.from_input(graph)
     for layer in layers:
         if layer.inputs:
-            builder.add(layer.kind, layer.name, layer.inputs, layer.attributes, layer.weights)
+            # What an input's axes are called, no layer before it says.
+            axes = layer.axes if layer.kind == "part" else None
+            builder.add(layer.kind, layer.name, layer.inputs, layer.attributes, layer.weights, axes)
     return builder.graph(output)
 
 

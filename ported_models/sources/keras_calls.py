@@ -61,11 +61,15 @@ class Call:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Calls in forward order; the first is the input. ``names`` has handed out their names."""
+    """Calls in forward order. ``inputs``: those of the inputs, in the model's order, also of those that nothing reads.
+
+    ``names`` has handed out their names.
+    """
 
     calls: tuple[Call, ...]
     output: str
     names: Names
+    inputs: tuple[Call, ...]
 
 
 def refuse_code(value: Any, origin: str) -> None:
@@ -87,8 +91,8 @@ def refuse_code(value: Any, origin: str) -> None:
 def read_network(model: Mapping[str, Any], weights: Weights, origin: str, keras: int = 3) -> Network:
     """The calls of a serialised model ``{"class_name": ..., "config": ...}``; ``keras``: the generation that wrote it.
 
-    Raises ModelSourceError for a configuration that is no model, is not built, or has several inputs or
-    outputs; UnsupportedLayerError where it holds code.
+    Raises ModelSourceError for a configuration that is no model, is not built, or has several outputs;
+    UnsupportedLayerError where it holds code.
     """
     refuse_code(model, origin)
     if model.get("class_name") not in MODEL_CLASSES:
@@ -105,7 +109,19 @@ def read_network(model: Mapping[str, Any], weights: Weights, origin: str, keras:
             f"{origin}: the model configuration cannot be read ({type(error).__name__}: {error}); "
             "open the model in Keras and save it again as .keras"
         ) from None
-    return Network(_needed(flattening.calls, output), output, flattening.names)
+    order = _input_order(model, flattening.calls)
+    return Network(_needed(flattening.calls, output), output, flattening.names, order)
+
+
+def _input_order(model: Mapping[str, Any], calls: list[Call]) -> tuple[Call, ...]:
+    """The calls of the model's own inputs, in the order in which it takes them."""
+    own = [call for call in calls if call.class_name == "InputLayer"]
+    config = model["config"]
+    listed = config.get("input_layers") if isinstance(config, Mapping) else None
+    if not listed:
+        return tuple(own)
+    order = [name for name, _ in _inputs(listed)]
+    return tuple(sorted(own, key=lambda call: order.index(call.path) if call.path in order else len(order)))
 
 
 def _needed(calls: list[Call], output: str) -> tuple[Call, ...]:
@@ -142,15 +158,23 @@ class _Flattening:
         self._keras = keras
 
     def expand(
-        self, model: Mapping[str, Any], source: str | None, path: tuple[str, ...], training: bool = False
+        self,
+        model: Mapping[str, Any],
+        sources: tuple[str, ...] | None,
+        path: tuple[str, ...],
+        training: bool = False,
     ) -> str:
-        """Append the calls of ``model`` applied to ``source`` (None: its own input); returns its output.
+        """Append the calls of ``model`` applied to ``sources`` (None: its own inputs); returns its output.
 
         ``training``: whether the model is called as in training, which its layers then are too.
         """
         if model["class_name"] == "Sequential":
-            return self._sequential(model, source, path, training)
-        return self._functional(model["config"], source, path, training)
+            if sources is not None and len(sources) != 1:
+                raise ModelSourceError(
+                    f"{self._origin}: the nested model {path[-1]!r} is given {len(sources)} tensors, and has one input"
+                )
+            return self._sequential(model, None if sources is None else sources[0], path, training)
+        return self._functional(model["config"], sources, path, training)
 
     def _sequential(
         self, model: Mapping[str, Any], source: str | None, path: tuple[str, ...], training: bool
@@ -181,21 +205,29 @@ class _Flattening:
         return {"class_name": "InputLayer", "config": {"name": name, "batch_shape": shape}}
 
     def _functional(
-        self, config: Mapping[str, Any], source: str | None, path: tuple[str, ...], training: bool
+        self,
+        config: Mapping[str, Any],
+        sources: tuple[str, ...] | None,
+        path: tuple[str, ...],
+        training: bool,
     ) -> str:
-        for what in ("input", "output"):
-            if isinstance(config[f"{what}_layers"], Mapping):
-                raise ModelSourceError(
-                    f"{self._origin}: the model has its {what}s by name, in a dictionary, expected one {what}; "
-                    "make a model of it with keras.Model(inputs, outputs)"
-                )
-        inputs, outputs = _tensors(config["input_layers"]), _tensors(config["output_layers"])
-        for what, several in (("input", inputs), ("output", outputs)):
-            if len(several) != 1:
-                raise ModelSourceError(
-                    f"{self._origin}: the model has {len(several)} {what}s, expected one; "
-                    f"make a model of one {what} with keras.Model(inputs, outputs)"
-                )
+        if isinstance(config["output_layers"], Mapping):
+            raise ModelSourceError(
+                f"{self._origin}: the model has its outputs by name, in a dictionary, expected one output; "
+                "make a model of it with keras.Model(inputs, outputs)"
+            )
+        inputs, outputs = _inputs(config["input_layers"]), _tensors(config["output_layers"])
+        if len(outputs) != 1:
+            raise ModelSourceError(
+                f"{self._origin}: the model has {len(outputs)} outputs, expected one; "
+                "make a model of one output with keras.Model(inputs, outputs)"
+            )
+        if sources is not None and len(sources) != len(inputs):
+            raise ModelSourceError(
+                f"{self._origin}: the nested model {path[-1]!r} is given {len(sources)} tensors, "
+                f"and has {len(inputs)} inputs"
+            )
+        given = {} if sources is None else {name: one for (name, _), one in zip(inputs, sources, strict=True)}
         done: dict[tuple[str, int], str] = {}
         first, first_as_output = _first_calls(config, outputs)
         # Keras lists layers by depth, so one pass is nearly always enough; a shared layer may need another.
@@ -212,8 +244,8 @@ class _Flattening:
                 tensors = [(name, index - first.get(name, 0)) for name, index in tensors]
                 if any(tensor not in done for tensor in tensors):
                     waiting.append((entry, index, node))
-                elif entry["class_name"] == "InputLayer" and source is not None:
-                    done[key] = source
+                elif entry["class_name"] == "InputLayer" and sources is not None:
+                    done[key] = given[_layer_name(entry)]
                 else:
                     mode = _training(node)
                     done[key] = self._apply(
@@ -244,11 +276,7 @@ class _Flattening:
         class_name, own = str(entry["class_name"]), _layer_name(entry)
         here = (*path, own)
         if class_name in MODEL_CLASSES:
-            if len(inputs) != 1:
-                raise ModelSourceError(
-                    f"{self._origin}: the nested model {own!r} has {len(inputs)} inputs, expected one"
-                )
-            return self.expand(entry, inputs[0], here, training)
+            return self.expand(entry, self._in_order(entry, inputs, node), here, training)
         if class_name == "TimeDistributed" and entry["config"]["layer"]["class_name"] == "Sequential":
             return self._at_each_step(entry["config"]["layer"], inputs, here, training)
         name = self.names.free(own, "_".join(here)) if path else self.names.own(own)
@@ -268,6 +296,22 @@ class _Flattening:
             )
         )
         return name
+
+    def _in_order(self, model: Mapping[str, Any], inputs: tuple[str, ...], node: Any) -> tuple[str, ...]:
+        """What a nested model is given, in the order of its inputs: it may be given them by name."""
+        config = model["config"]
+        listed = config.get("input_layers") if isinstance(config, Mapping) else None
+        given = _parsed(node)[0]
+        if len(given) != 1 or not isinstance(given[0], Mapping) or not listed:
+            return inputs
+        by_name = dict(zip(given[0], inputs, strict=True))
+        keys = list(listed) if isinstance(listed, Mapping) else [name for name, _ in _tensors(listed)]
+        if set(keys) != set(by_name):
+            raise ModelSourceError(
+                f"{self._origin}: the nested model {_layer_name(model)!r} is given {', '.join(map(repr, by_name))}, "
+                f"and has the inputs {', '.join(map(repr, keys))}"
+            )
+        return tuple(by_name[key] for key in keys)
 
     def _at_each_step(
         self, model: Mapping[str, Any], inputs: tuple[str, ...], path: tuple[str, ...], training: bool
@@ -314,6 +358,24 @@ def _first_calls(
     # Every call is referred to.
     least = {name: min((index for own, index in referred if own == name), default=0) for name in nested}
     return least, least
+
+
+def _inputs(listed: Any) -> list[tuple[str, int]]:
+    """The ``input_layers`` of a model, which may have them by name, as ``(layer, use)`` pairs."""
+    if isinstance(listed, Mapping):
+        return [_tensors(reference)[0] for reference in listed.values()]
+    if any(
+        reference and not isinstance(reference[0], str) for reference in listed if isinstance(reference, list)
+    ):
+        listed = [one for reference in listed for one in _nested(reference)]
+    return _tensors(listed)
+
+
+def _nested(reference: Any) -> list[Any]:
+    """The references in a list of them, or in lists within it."""
+    if _is_reference(reference):
+        return [reference]
+    return [one for part in reference for one in _nested(part)]
 
 
 def _tensors(references: Any) -> list[tuple[str, int]]:

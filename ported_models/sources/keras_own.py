@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import ModelSourceError
-from harness.graph import Graph
+from harness.graph import Graph, parted
 from ported_models.sources.steps import Reading
 
 #: The distance of 1 to the next number.
@@ -49,10 +49,14 @@ class KerasSource:
         return next((dtype for dtype in _EPS if dtype in dtypes), "float32")
 
     @property
-    def takes(self) -> str:
-        own = self.model.inputs[0].dtype
-        own = str(getattr(own, "name", own))  # TensorFlow's type in Keras 2, its name in Keras 3
-        return "float32" if own == "bfloat16" else own
+    def takes(self) -> tuple[str, ...]:
+        return tuple(_dtype(tensor) for tensor in self._tensors)
+
+    @property
+    def _tensors(self) -> list[Any]:
+        """The symbolic inputs of the model, in the order of the graph's inputs."""
+        by_name = {_layer_of(tensor): tensor for tensor in self.model.inputs}
+        return [by_name[each.name] for each in self.graph.inputs] or list(self.model.inputs)
 
     @property
     def batch(self) -> int:
@@ -65,7 +69,9 @@ class KerasSource:
         """What every layer of the model gives that it calls once; of a nested model what that gives."""
         keras = importlib.import_module(type(self.model).__module__.split(".")[0])
         keras = keras if hasattr(keras, "Model") else importlib.import_module("keras")
-        last = {self.reading.origins[layer.name].split("/")[0]: layer.name for layer in self.graph}
+        # The vector in which several inputs lie is no layer of the model's.
+        mine = [layer.name for layer in self.graph if layer.name in self.reading.origins]
+        last = {self.reading.origins[name].split("/")[0]: name for name in mine}
         outputs = {}
         for own, name in last.items():
             layer = next((layer for layer in self.model.layers if layer.name == own), None)
@@ -85,19 +91,45 @@ class KerasSource:
             return f"the call of layer {own.name!r} was replaced, and that is not read; make it a layer of its own"
         return ""
 
-    def _origin(self, layer: str | None) -> str | None:
-        return None if layer is None else self.reading.origins[layer].split("/")[0]
-
-    def _call(self, model: Any, x: np.ndarray) -> Any:
+    def _given(self, model: Any, x: np.ndarray) -> Any:
+        """``x`` as ``model``, of the same inputs, takes it: one tensor, or a list or dictionary of them."""
         import tensorflow as tf
 
+        def tensor(array: np.ndarray, of: Any) -> Any:
+            return tf.cast(tf.convert_to_tensor(array), of.dtype)
+
+        if not self.graph.inputs:
+            return tensor(x, model.inputs[0])
+        arrays = parted(self.graph.inputs, x)
+        named = getattr(model, "_inputs_struct", None)
+        if isinstance(named, dict):
+            return {key: tensor(arrays[_layer_of(of)], of) for key, of in named.items()}
+        return [tensor(arrays[_layer_of(of)], of) for of in model.inputs]
+
+    def _origin(self, layer: str | None) -> str | None:
+        return None if layer is None else self.reading.origins.get(layer, "").split("/")[0]
+
+    def _call(self, model: Any, x: np.ndarray) -> Any:
         try:
-            return model(tf.cast(tf.convert_to_tensor(x), model.inputs[0].dtype), training=False)
+            return model(self._given(model, x), training=False)
         except Exception as error:  # its layers may be the user's own, and raise whatever they like
             lines = str(error).strip().splitlines() or [""]
             raise ModelSourceError(
                 f"{self.what}: fails on an input of shape {x.shape} ({type(error).__name__}: {lines[0][:200]})"
             ) from None
+
+
+def _dtype(tensor: Any) -> str:
+    own = str(
+        getattr(tensor.dtype, "name", tensor.dtype)
+    )  # TensorFlow's type in Keras 2, its name in Keras 3
+    return "float32" if own == "bfloat16" else own
+
+
+def _layer_of(tensor: Any) -> str:
+    """The name of the input layer that gives a symbolic tensor; Keras 2 and 3 note it differently."""
+    history = tensor._keras_history
+    return str((history.operation if hasattr(history, "operation") else history.layer).name)
 
 
 def _array(value: Any) -> np.ndarray:

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from harness.errors import InvalidInputError, MissingFrameworkError, ModelSourceError, UnsupportedLayerError
-from harness.graph import Graph
+from harness.graph import Graph, Input, default_axes
+from harness.graph.inputs import SIDE_BY_SIDE
 from ported_models.build import Builder
-from ported_models.endings import ending_notes, without_ending
+from ported_models.endings import ending_notes, input_notes, without_ending
 from ported_models.keras_start import start_keras
 from ported_models.model import PortedModel
 from ported_models.proof import noted, prove, prove_twins
@@ -34,7 +35,7 @@ HDF5_SUFFIXES = (".h5", ".hdf5")
 
 
 def from_model(keras_model: Any, name: str | None = None, origin: str = "") -> PortedModel:
-    """The model of a built Keras model (Sequential or functional, nested or not, one input, one output).
+    """The model of a built Keras model (Sequential or functional, nested or not, of one output).
 
     ``origin``: where it came from, for messages and the record (default: the model's name). A final
     softmax, log-softmax or sigmoid is taken off and recorded. The model's own output is compared with that of
@@ -133,7 +134,7 @@ def model_of(reading: Reading, source: str) -> PortedModel:
     return PortedModel.from_graph(
         reading.graph,
         removed=reading.removed,
-        notes=(*reading.notes, *ending_notes(reading.removed)),
+        notes=(*reading.notes, *input_notes(reading.graph), *ending_notes(reading.removed)),
         source=source or None,
     )
 
@@ -186,7 +187,8 @@ def open_model(path: Path) -> tuple[Any, str]:
 
 def _open_archive(path: Path) -> Any:
     """The Keras model in a ``.keras`` file of Keras 3, after a look at its configuration."""
-    require_all(read_network(archive_config(path), lambda _: {}, str(path)).calls[1:])
+    network = read_network(archive_config(path), lambda _: {}, str(path))
+    require_all(call for call in network.calls if call.class_name != "InputLayer")
     start_keras()
     try:
         import keras
@@ -228,14 +230,12 @@ def _assemble(
 
     A layer and its fused activation become two, "conv" and "conv_relu".
     """
-    first, *calls = network.calls
-    require_all(call for call in calls if call.class_name != "InputLayer")
-    builder = Builder(name, _input_shape(first), input_name=first.name)
-    outputs, origins = {first.name: first.name}, {first.name: first.path}
+    calls = [call for call in network.calls if call.class_name != "InputLayer"]
+    require_all(calls)
+    builder, outputs = _begun(network, name)
+    origins = {outputs[call.name]: call.path for call in network.inputs}
     log_softmax: set[str] = set()
     for call in calls:
-        if call.class_name == "InputLayer":
-            raise ModelSourceError(f"{origin}: the model has several inputs, expected one")
         inputs = tuple(outputs[source] for source in call.inputs)
         steps = translate(call, [builder[source].shape for source in inputs])
         outputs[call.name] = inputs[0] if not steps else call.name
@@ -258,6 +258,20 @@ def _assemble(
             tensors.append(layer)
             inputs, outputs[call.name] = (layer,), layer
     return builder.graph(outputs[network.output]), origins, log_softmax
+
+
+def _begun(network: Network, name: str) -> tuple[Builder, dict[str, str]]:
+    """The graph up to its inputs, and by call of an input the layer that gives it."""
+    if len(network.inputs) == 1:
+        (only,) = network.inputs
+        return Builder(name, _input_shape(only), input_name=only.name), {only.name: only.name}
+    inputs = [
+        Input(call.path, call.name, shape, default_axes(shape))
+        for call in network.inputs
+        for shape in [_input_shape(call)]
+    ]
+    builder = Builder.of_several(name, inputs, network.names.free(SIDE_BY_SIDE))
+    return builder, {each.layer: each.layer for each in inputs}
 
 
 def _input_shape(call: Call) -> tuple[int, ...]:

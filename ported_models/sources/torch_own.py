@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.errors import InvalidInputError, ModelSourceError
-from harness.graph import Axes, Graph
+from harness.errors import ModelSourceError
+from harness.graph import Graph, joined, parted
 from ported_models.sources.steps import Reading
-from ported_models.sources.torch_site import Order, as_it_is, channels_first
-from ported_models.twins.layout import to_internal
+from ported_models.sources.torch_given import Given, Tensors
 
 
 @contextmanager
@@ -35,15 +34,18 @@ def evaluation(module: nn.Module) -> Iterator[None]:
                     buffer.copy_(value)
 
 
-def run(module: nn.Module, x: torch.Tensor, origin: str) -> torch.Tensor:
-    """The module's output on ``x``, in evaluation mode. Raises ModelSourceError where it fails or is no tensor."""
+def run(module: nn.Module, x: Tensors, origin: str) -> torch.Tensor:
+    """The module's output on ``x``, in evaluation mode; of several inputs a dict by the names of forward.
+
+    Raises ModelSourceError where it fails or is no tensor.
+    """
     try:
         with evaluation(module), torch.no_grad():
-            output = module(x.clone())
+            output = module(x.clone()) if isinstance(x, torch.Tensor) else module(**_copies(x))
     except (Exception, SystemExit) as error:  # the module is the user's own code and raises whatever it likes
         lines = str(error).strip().splitlines() or [""]
         raise ModelSourceError(
-            f"{origin}: fails on an input of shape {tuple(x.shape)} ({type(error).__name__}: {lines[0][:200]}); "
+            f"{origin}: fails on {_shapes(x)} ({type(error).__name__}: {lines[0][:200]}); "
             "pass an example= that it can be run on"
         ) from None
     if not isinstance(output, torch.Tensor):
@@ -54,61 +56,22 @@ def run(module: nn.Module, x: torch.Tensor, origin: str) -> torch.Tensor:
     return output
 
 
-#: What the axis that stands last in the graph may be called.
-FEATURES = ("channel", "feature")
+def _copies(x: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in x.items()}
 
 
-def input_order(rank: int, axes: Axes | None) -> Order:
-    """Which axis of the graph's input each axis of the module's is: channels first, or as ``axes`` says."""
-    if axes is None:
-        return channels_first(rank) if rank > 2 else as_it_is(rank)
-    return tuple(graph_axes(axes).index(axis) for axis in axes)
-
-
-def graph_axes(axes: Axes) -> Axes:
-    """The module's axes in the order of the graph: the batch first, channels or features last."""
-    return tuple(sorted(axes, key=lambda axis: (axis != "batch", axis in FEATURES)))
-
-
-def checked_axes(axes: Sequence[str], rank: int, origin: str) -> Axes:
-    """``axes`` as names of the axes of an input. Raises InvalidInputError where they are not."""
-    names = tuple(str(axis) for axis in axes)
-    last = sum(axis in FEATURES for axis in names)
-    if len(names) != rank or len(set(names)) != rank or "batch" not in names or last != (rank > 2):
-        raise InvalidInputError(
-            f"{origin}: axes={names} for an example of {rank} axes; expected as many different names, one of them "
-            '"batch", one of three or more "channel" or "feature", e.g. ("batch", "time", "feature")'
-        )
-    return names
-
-
-def example_tensor(module: nn.Module, example: Any, axes: Axes | None = None) -> torch.Tensor:
-    """``example`` as the module takes it: torch's layout (batch, channel, ...), its floating type and device.
-
-    Whole numbers stay what they are where the module has an embedding to read rows with.
-
-    ``example``: a torch tensor in torch's layout, or an array (batch, ..., channel); with ``axes`` both have
-    the module's own order.
-    """
-    if not isinstance(example, torch.Tensor):
-        array = np.asarray(example)
-        example = torch.from_numpy(np.ascontiguousarray(to_internal(array) if axes is None else array))
-    if example.is_meta:
-        example = torch.zeros(example.shape)
-    first = next((tensor for tensor in module.parameters() if tensor.is_floating_point()), None)
-    if not example.is_floating_point() and any(isinstance(child, nn.Embedding) for child in module.modules()):
-        return example.detach().to(first.device if first is not None else "cpu")
-    if first is None:
-        return example if example.is_floating_point() else example.float()
-    return example.detach().to(first.device, first.dtype)
+def _shapes(x: Tensors) -> str:
+    if isinstance(x, torch.Tensor):
+        return f"an input of shape {tuple(x.shape)}"
+    return f"inputs of the shapes {', '.join(f'{name} {tuple(tensor.shape)}' for name, tensor in x.items())}"
 
 
 @dataclass(frozen=True)
 class TorchSource:
-    """A module as `ported_models.proof.Source`. ``reading``: what was read from it on ``example``."""
+    """A module as `ported_models.proof.Source`. ``reading``: what was read from it on the examples of ``given``."""
 
     module: nn.Module
-    example: torch.Tensor
+    given: tuple[Given, ...]
     reading: Reading
     what: str
 
@@ -131,25 +94,27 @@ class TorchSource:
     @property
     def _computes_in(self) -> torch.dtype:
         """The type of its input, or of its first parameter where that is whole numbers."""
-        if self.example.is_floating_point():
-            return self.example.dtype
+        for each in self.given:
+            if each.example.is_floating_point():
+                return each.example.dtype
         return next(tensor.dtype for tensor in self.module.parameters() if tensor.is_floating_point())
 
     @property
-    def takes(self) -> str:
-        return self.dtype
+    def takes(self) -> tuple[str, ...]:
+        return (self.dtype,) * len(self.given)
 
     @property
     def batch(self) -> int:
-        order = self.reading.input_order or as_it_is(self.example.ndim)
-        return int(self.example.shape[order.index(0)])
+        return self.given[0].sides[0]
 
     @property
     def examples(self) -> tuple[np.ndarray, ...]:
-        return (self._canonical(self.example.to(getattr(torch, self.dtype)), self.reading.input_order),)
+        dtype = getattr(torch, self.dtype)
+        arrays = {each.name: self._canonical(each.example.to(dtype), each.order) for each in self.given}
+        return (joined(self.graph.inputs, arrays) if self.graph.inputs else arrays[""],)
 
     def run(self, x: np.ndarray) -> np.ndarray:
-        return self._canonical(run(self.module, self._tensor(x), self.what), self.reading.output_order)
+        return self._canonical(run(self.module, self._tensors(x), self.what), self.reading.output_order)
 
     def layers(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """What every module of torch's that became a layer returns: the last layer that it became."""
@@ -169,7 +134,7 @@ class TorchSource:
 
             handles.append(self.module.get_submodule(path).register_forward_hook(keep))
         try:
-            run(self.module, self._tensor(x), self.what)
+            run(self.module, self._tensors(x), self.what)
         finally:
             for handle in handles:
                 handle.remove()
@@ -188,10 +153,11 @@ class TorchSource:
                 )
         return ""
 
-    def _tensor(self, x: np.ndarray) -> torch.Tensor:
-        order = self.reading.input_order or as_it_is(x.ndim)
-        tensor = torch.from_numpy(np.ascontiguousarray(x.transpose(order)))
-        return tensor.to(self.example.device, self.example.dtype)
+    def _tensors(self, x: np.ndarray) -> Tensors:
+        if not self.graph.inputs:
+            return self.given[0].tensor(x)
+        arrays = parted(self.graph.inputs, x)
+        return {each.name: each.tensor(arrays[each.name]) for each in self.given}
 
     @staticmethod
     def _canonical(tensor: torch.Tensor, order: Sequence[int] | None) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,8 @@ from torch import fx, nn
 
 from harness.errors import UnsupportedLayerError
 from ported_models.build import Builder
-from ported_models.sources.torch_site import Order, Value, channels_first
+from ported_models.sources.torch_given import Given
+from ported_models.sources.torch_site import Value, channels_first
 
 
 class Unknown:
@@ -20,14 +21,11 @@ class Unknown:
 class Refusals:
     """What could not be read so far; a layer stands in for each such operation, of the size that torch says.
 
-    ``part``: the module or tensor that a node of the trace names. ``input_order``: that of the module's input.
+    ``part``: the module or tensor that a node of the trace names. ``given``: what the module is given.
     """
 
-    def __init__(
-        self, builder: Builder, part: Callable[[fx.Node], Any], sides: tuple[int, ...], order: Order
-    ) -> None:
-        self._builder, self._part = builder, part
-        self._input_sides, self._input_order = sides, order
+    def __init__(self, builder: Builder, part: Callable[[fx.Node], Any], given: Sequence[Given]) -> None:
+        self._builder, self._part, self._given = builder, part, given
         self._unread: list[str] = []
         self._stand_ins: set[str] = set()
         self._shapes: Mapping[str, torch.Size] | None = None
@@ -41,7 +39,8 @@ class Refusals:
         if shape is None or len(shape) < 2 or 0 in shape:
             return Unknown()
         rank = len(shape)
-        order = self._input_order if rank == len(self._input_order) else channels_first(rank)
+        orders = (each.order for each in self._given if len(each.order) == rank)
+        order = next(orders, channels_first(rank))
         sides = tuple(int(shape[order.index(axis)]) for axis in range(rank))
         name = f"unread {len(self._stand_ins)}"
         self._stand_ins.add(name)
@@ -67,10 +66,13 @@ class Refusals:
         named = [node for node in graph.nodes if node.op in ("call_module", "get_attr")]
         root = {str(node.target): self._part(node) for node in named}
         dtype = next((tensor.dtype for tensor in _tensors(root)), torch.float32)
-        x = torch.zeros(tuple(self._input_sides[axis] for axis in self._input_order), dtype=dtype)
+        zeros = [
+            torch.zeros(each.example.shape, dtype=dtype if not each.name else each.example.dtype)
+            for each in self._given
+        ]
         try:
             with torch.no_grad():
-                Watching(fx.GraphModule(root, graph)).run(x)
+                Watching(fx.GraphModule(root, graph)).run(*zeros)
         except Exception:  # the module is the user's: where it fails here, what is known so far is enough
             pass
         return shapes

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from harness.errors import HarnessError, MissingFrameworkError, ModelSourceError, UnsupportedLayerError
-from harness.graph import Axes
+from harness.graph import Input, default_axes
+from harness.graph.inputs import SIDE_BY_SIDE
 from ported_models.build import Builder
-from ported_models.endings import ending_notes, without_ending
+from ported_models.endings import ending_notes, input_notes, without_ending
 from ported_models.model import PortedModel
 from ported_models.proof import noted, prove
 from ported_models.sources.names import Names, canonical
@@ -27,50 +28,41 @@ except ImportError:
     raise MissingFrameworkError("torch") from None
 
 from ported_models.sources.torch_export import with_way_round
-from ported_models.sources.torch_own import (
-    TorchSource,
-    checked_axes,
-    evaluation,
-    example_tensor,
-    graph_axes,
-    input_order,
-    run,
-)
-from ported_models.sources.torch_site import Order
-from ported_models.sources.torch_trace import traced
+from ported_models.sources.torch_given import Given, Tensors, examples_of, given_inputs, graph_axes
+from ported_models.sources.torch_own import TorchSource, evaluation, run
+from ported_models.sources.torch_trace import is_torchs_own, traced
 from ported_models.sources.torch_walk import Walk
 
 
-def from_module(
-    module: nn.Module, example: Any, name: str | None = None, axes: Sequence[str] | None = None
-) -> PortedModel:
-    """The model of a torch module of one input and one output, as it is in evaluation mode.
+def from_module(module: nn.Module, example: Any, name: str | None = None, axes: Any = None) -> PortedModel:
+    """The model of a torch module of one output, as it is in evaluation mode.
 
     ``example``: one batch of inputs; a torch tensor in the module's own layout (batch, channel, ...), or a
-    NumPy array in canonical layout (batch, ..., channel). ``axes``: the names of the axes of the module's input in
-    its own order, for a module that takes features last, e.g. ``("batch", "time", "feature")``; the example then
-    has that order. The module's own output on it, and on noise, is
-    compared with that of both twins (`ported_models.proof`). A layer is named by its
-    module path or, for a function, by its name in the trace, dots replaced by underscores. A final
+    NumPy array in canonical layout (batch, ..., channel); for a module of several inputs a tuple of them in the
+    order of forward, or a dict by its parameters' names, which are the names of the inputs. ``axes``: the names of
+    the axes of the module's input in its own order, for a module that takes features last, e.g.
+    ``("batch", "time", "feature")``; the example then has that order; of several inputs a dict by name. The module's
+    own output on it, and on noise, is compared with that of both twins (`ported_models.proof`). A layer is named by
+    its module path or, for a function, by its name in the trace, dots replaced by underscores. A final
     softmax, log-softmax or sigmoid is taken off and recorded. Where training and evaluation differ and the module
     was in training mode, a warning says so.
 
-    Raises ModelSourceError for a module that cannot be traced (control flow that depends on data, several
-    inputs) or that computes something else than was read, UnsupportedLayerError for an operation that the
-    neutral graph cannot express.
+    Raises ModelSourceError for a module that cannot be traced (control flow that depends on data) or that computes
+    something else than was read, UnsupportedLayerError for an operation that the neutral graph cannot express.
     """
-    named = None if axes is None else tuple(axes)
     try:
         reading = read_module(module, example, name, axes)
     except UnsupportedLayerError as error:
-        raise with_way_round(error, module, example_tensor(module, example, named)) from None
+        given = given_inputs(module, example, axes, _origin(module))
+        raise (with_way_round(error, module, given[0].example) if len(given) == 1 else error) from None
     model = PortedModel.from_graph(
         reading.graph,
         removed=reading.removed,
-        notes=ending_notes(reading.removed),
+        notes=(*input_notes(reading.graph), *ending_notes(reading.removed)),
         source=f"torch module {type(module).__name__}",
     )
-    source = TorchSource(module, example_tensor(module, example, named), reading, _origin(module))
+    given = given_inputs(module, example, axes, _origin(module))
+    source = TorchSource(module, given, reading, _origin(module))
     return noted(model, (*reading.notes, *prove(model, source)))
 
 
@@ -79,9 +71,12 @@ def _origin(module: nn.Module) -> str:
 
 
 def read_module(
-    module: nn.Module, example: Any, name: str | None = None, axes: Sequence[str] | None = None
+    module: nn.Module, example: Any, name: str | None = None, axes: Any = None, sort: bool = True
 ) -> Reading:
-    """The graph of a torch module, with the module path (or traced name) of every layer; not proven yet."""
+    """The graph of a torch module, with the module path (or traced name) of every layer; not proven yet.
+
+    ``sort``: several inputs are put in the order of forward's parameters, else in that of the dict ``example``.
+    """
     if not isinstance(module, nn.Module):
         raise ModelSourceError(f"found a {type(module).__name__}, expected a torch.nn.Module")
     origin = _origin(module)
@@ -94,41 +89,35 @@ def read_module(
         raise ModelSourceError(
             f"{origin}: parameter {meta!r} is on the meta device, where it has no values; load the weights first"
         )
-    rank = _checked_rank(example, origin)
-    named = None if axes is None else checked_axes(axes, rank, origin)
-    tensor, order = example_tensor(module, example, named), input_order(rank, named)
+    given = given_inputs(module, example, axes, origin, sort)
+    if len(given) > 1 and is_torchs_own(module):
+        raise ModelSourceError(
+            f"{origin}: is a layer of torch's own and takes several inputs; "
+            "write a module that calls it in its forward, whose parameters name the inputs"
+        )
     try:
-        return _read(module, tensor, order, named, name, origin)
+        return _read(module, given, name, origin)
     except UnsupportedLayerError as error:
-        batch = order.index(0)
-        if tensor.shape[batch] != 1:
+        if given[0].sides[0] != 1:
             raise
         # Of one sample it cannot be seen which of two axes a reshape puts the batch into.
         try:
-            return _read(module, tensor.repeat_interleave(2, batch), order, named, name, origin)
+            return _read(module, tuple(each.repeated(2) for each in given), name, origin)
         except HarnessError:
             raise error from None
 
 
-def _read(
-    module: nn.Module, tensor: torch.Tensor, order: Order, named: Axes | None, name: str | None, origin: str
-) -> Reading:
-    """``order``, ``named``: which axis of the graph's input each of the module's is, and what they are called."""
-    rank = tensor.ndim
-    batch, *sides = (tensor.shape[order.index(axis)] for axis in range(rank))
+def _read(module: nn.Module, given: tuple[Given, ...], name: str | None, origin: str) -> Reading:
+    tensor = examples_of(given)
     trace = traced(module, tensor, origin)
     # Before its weights are read: hooks may make them anew in every forward pass.
     failure = _failure(module, tensor, origin)
     reserved = [str(node.target) for node in trace.graph.nodes if node.op == "call_module"]
     names = Names(reserved)
-    builder = Builder(
-        name or canonical(type(module).__name__),
-        sides,
-        graph_axes(named) if named else None,
-        names.free("input"),
-    )
-    dtype, notes = _dtype(module, tensor), list(trace.notes)
-    walk = Walk(module, trace.made, builder, names, origin, order, batch, dtype, {}, notes)
+    builder, layers = _begun(name or canonical(type(module).__name__), given, names)
+    dtype, notes = _dtype(module, [each.example for each in given]), list(trace.notes)
+    inputs = list(zip(given, layers, strict=True))
+    walk = Walk(module, trace.made, builder, names, origin, inputs, given[0].sides[0], dtype, {}, notes)
     with evaluation(module), torch.no_grad():
         output = walk.run(trace.graph)
     if failure is not None:  # reading it had nothing clearer to say
@@ -142,19 +131,39 @@ def _read(
         )
     kept = {layer.name for layer in graph}
     uses = tuple(use for use in walk.uses if use.layer in kept)
-    if (
-        named is None
-        and rank == 3
-        and all(layer.kind == "permute" for layer in graph.consumers(graph.input.name))
-    ):
-        walk.notes.append(
-            f"{origin}: its input was taken as (batch, channel, time), and it reads the second axis as places; "
-            'if its features stand last, pass axes=("batch", "time", "feature")'
-        )
+    for each, layer in inputs:
+        readers = graph.consumers(layer)
+        turned = all(reader.kind == "permute" for reader in readers) and (readers or not each.name)
+        if each.axes is None and len(each.order) == 3 and turned:
+            which, option = "its input", 'axes=("batch", "time", "feature")'
+            if each.name:
+                which, option = (
+                    f"its input {each.name!r}",
+                    f'axes={{"{each.name}": ("batch", "time", "feature")}}',
+                )
+            walk.notes.append(
+                f"{origin}: {which} was taken as (batch, channel, time), and it reads the second axis as places; "
+                f"if its features stand last, pass {option}"
+            )
+    order = given[0].order if len(given) == 1 else None
     return Reading(graph, walk.origins, removed, tuple(walk.notes), output.order, uses, order)
 
 
-def _failure(module: nn.Module, example: torch.Tensor, origin: str) -> ModelSourceError | None:
+def _begun(name: str, given: tuple[Given, ...], names: Names) -> tuple[Builder, list[str]]:
+    """The graph up to its inputs, and the layer of each."""
+    axes = [graph_axes(each.axes) if each.axes else default_axes(each.sides[1:]) for each in given]
+    if len(given) == 1:
+        layer = names.free("input")
+        return Builder(name, given[0].sides[1:], axes[0], layer), [layer]
+    layers = [names.free(each.name, f"input_{each.name}") for each in given]
+    inputs = [
+        Input(each.name, layer, each.sides[1:], called)
+        for each, layer, called in zip(given, layers, axes, strict=True)
+    ]
+    return Builder.of_several(name, inputs, names.free(SIDE_BY_SIDE)), layers
+
+
+def _failure(module: nn.Module, example: Tensors, origin: str) -> ModelSourceError | None:
     """Run the module on the example; the error where it cannot be run."""
     try:
         run(module, example, origin)
@@ -163,18 +172,7 @@ def _failure(module: nn.Module, example: torch.Tensor, origin: str) -> ModelSour
     return None
 
 
-def _checked_rank(example: Any, origin: str) -> int:
-    """The number of the example's axes. Raises ModelSourceError for fewer than two."""
-    shape = tuple(int(side) for side in getattr(example, "shape", ()))
-    if len(shape) < 2:
-        raise ModelSourceError(
-            f"{origin}: example must be one batch, of two axes or more; found shape {shape}; "
-            "pass e.g. torch.zeros(1, 3, 224, 224)"
-        )
-    return len(shape)
-
-
-def _dtype(module: nn.Module, example: Any) -> np.dtype:
+def _dtype(module: nn.Module, examples: Sequence[torch.Tensor]) -> np.dtype:
     """float64 for a module in double precision (one without parameters: for such an example), else float32."""
-    first = next(module.parameters(), example)
+    first = next(module.parameters(), examples[0])
     return np.dtype(np.float64 if str(first.dtype).endswith("float64") else np.float32)

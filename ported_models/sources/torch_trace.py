@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import torch
 from torch import fx, nn
 
 from harness.errors import ModelSourceError
+from ported_models.sources.torch_given import Tensors
 from ported_models.sources.torch_own import evaluation
 
 
@@ -91,7 +93,7 @@ class _Tracer(fx.Tracer):
     forward branches or loops on shapes, it does what it does on the example; on values of tensors it may not.
     """
 
-    def __init__(self, example: torch.Tensor) -> None:
+    def __init__(self, example: Tensors) -> None:
         super().__init__()
         self.made: dict[str, nn.Module] = {}
         self._example = example
@@ -127,7 +129,8 @@ class _Tracer(fx.Tracer):
     def _run(self, node: fx.Node) -> Any:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda each: self._values[each])
         if node.op == "placeholder":
-            return self._example.clone()
+            given = self._example
+            return (given if isinstance(given, torch.Tensor) else given[str(node.target)]).clone()
         if node.op == "call_method":
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
         if node.op == "call_function":
@@ -141,6 +144,9 @@ class _Tracer(fx.Tracer):
         return value(*args, **kwargs)
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
+        if not isinstance(self._example, torch.Tensor):
+            proxies = {name: self.create_proxy("placeholder", name, (), {}) for name in self._example}
+            return functools.partial(root_fn, self.root, **proxies), []
         given = list(inspect.signature(root_fn).parameters.values())[1:]
         needed = [
             each
@@ -171,7 +177,7 @@ def _is_static(node: fx.Node) -> bool:
     return node.op.startswith("call_") and bool(sources) and all(map(_is_static, sources))
 
 
-def traced(module: nn.Module, example: torch.Tensor, origin: str) -> Trace:
+def traced(module: nn.Module, example: Tensors, origin: str) -> Trace:
     """The module's operations. Raises ModelSourceError where its forward cannot be traced."""
     training = [path or "the module itself" for path, child in module.named_modules() if _trains(child)]
     notes = []

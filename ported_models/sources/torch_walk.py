@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,21 +19,25 @@ from ported_models.sources import torch_norms as norms
 from ported_models.sources import torch_table as table
 from ported_models.sources.names import Names
 from ported_models.sources.steps import Use
+from ported_models.sources.torch_given import Given
 from ported_models.sources.torch_refusals import Refusals, Unknown
-from ported_models.sources.torch_site import Order, Site, Value, permuted
+from ported_models.sources.torch_site import Site, Value, permuted
 from ported_models.sources.torch_trace import is_torchs_own
 
 
 @dataclass
 class Walk:
-    """Reads the nodes of a trace in order; keeps what each one gives: a Value, an array, or plain Python."""
+    """Reads the nodes of a trace in order; keeps what each one gives: a Value, an array, or plain Python.
+
+    ``inputs``: what the module is given, each with the layer of the graph that it is.
+    """
 
     module: nn.Module
     made: dict[str, Any]
     builder: Builder
     names: Names
     origin: str
-    input_order: Order
+    inputs: Sequence[tuple[Given, str]]
     batch: int
     dtype: np.dtype
     origins: dict[str, str]
@@ -50,8 +54,7 @@ class Walk:
         self._last_reader: dict[fx.Node, int] = {}
         self._leaf_root = is_torchs_own(self.module)
         self._place = 0
-        first = self.builder[self.builder.last]
-        self._refusals = Refusals(self.builder, self._part, (self.batch, *first.shape), self.input_order)
+        self._refusals = Refusals(self.builder, self._part, [given for given, _ in self.inputs])
 
     def run(self, graph: fx.Graph) -> Value:
         """The Value of the module's output. Raises UnsupportedLayerError for all operations that cannot be read."""
@@ -186,15 +189,15 @@ class Walk:
         return self._child(path) if node.op == "call_module" else self._attribute(path)
 
     def _input(self, node: fx.Node) -> Any:
-        if len(self._results) > 0 and any(isinstance(value, Value) for value in self._results.values()):
+        by_name = {given.name: (given, layer) for given, layer in self.inputs}
+        if "" in by_name and any(isinstance(value, Value) for value in self._results.values()):
             raise ModelSourceError(
-                f"{self.origin}: forward takes several inputs ({node.target!r} is one), expected one; "
-                "wrap the module in one that takes a single tensor"
+                f"{self.origin}: forward takes several inputs ({node.target!r} is one), found an example of one; "
+                "give one for each with example=(first, second) or example={name: ...}"
             )
-        layer = self.builder.last
+        given, layer = by_name[""] if "" in by_name else by_name[str(node.target)]
         self.origins[layer] = str(node.target)
-        sides = (self.batch, *self.builder[layer].shape)
-        return Value(layer, self.input_order, sides)
+        return Value(layer, given.order, (self.batch, *self.builder[layer].shape))
 
     def _child(self, path: str) -> nn.Module:
         if path in self.made:

@@ -7,6 +7,7 @@ a CPU in float32 and float64.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -240,6 +241,25 @@ class Take(layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis, "indices": self.indices}
+
+
+@register
+class Part(layers.Layer):
+    """The values of a vector from ``start`` on, in the shape ``target``."""
+
+    def __init__(self, start: int, target: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.start, self.target = int(start), tuple(int(side) for side in target)
+
+    def call(self, inputs: Any) -> Any:
+        values = inputs[:, self.start : self.start + math.prod(self.target)]
+        return ops.reshape(values, (-1, *self.target))
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+        return (input_shape[0], *self.target)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "start": self.start, "target": self.target}
 
 
 @register

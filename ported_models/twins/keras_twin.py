@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from ported_models.shapes import same_padding, same_transposed
 try:
     start_keras()
     import keras
-    import tensorflow as tf  # noqa: F401  Keras alone imports without the framework it runs on
+    import tensorflow as tf
 except ImportError:
     raise MissingFrameworkError("tensorflow") from None
 
@@ -25,6 +25,7 @@ from ported_models.twins import keras_attention as attention
 from ported_models.twins import keras_convolutions as convolutions
 from ported_models.twins import keras_layers as own
 from ported_models.twins import keras_recurrent as recurrent
+from ported_models.twins.several import check_names
 
 Options = dict[str, Any]
 
@@ -56,7 +57,25 @@ def build(graph: Graph, dtype: str = "float32") -> keras.Model:
             )
         module.set_weights(_weights(layer, module))
     with _deep(len(graph.layers)):
-        return keras.Model(tensors[graph.input.name], tensors[graph.output], name=_model_name(graph.name))
+        ends, name = (tensors[graph.input.name], tensors[graph.output]), _model_name(graph.name)
+        if not graph.inputs:
+            return keras.Model(*ends, name=name)
+        twin = OfSeveralInputs(*ends, name=name)
+        twin.graph = graph
+        return twin
+
+
+class OfSeveralInputs(keras.Model):
+    """The twin of a network of several inputs: it takes one tensor, in which they lie side by side, or them by name."""
+
+    graph: Graph
+
+    def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(x, Mapping):
+            check_names(self.graph, x)
+            parts = ((x[each.name], each.size) for each in self.graph.inputs)
+            x = tf.concat([tf.reshape(part, (-1, size)) for part, size in parts], axis=1)
+        return super().__call__(x, *args, **kwargs)
 
 
 @contextmanager
@@ -342,4 +361,5 @@ _LAYERS: dict[str, Callable[[Layer, Options], Any]] = {
     "dropout": lambda layer, options: keras.layers.Dropout(layer.attributes["rate"], **options),
     **dict.fromkeys(RECURRENT_KINDS, recurrent.recurrent),
     "embedding": recurrent.embedding,
+    "part": lambda layer, options: own.Part(**layer.attributes, **options),
 }

@@ -298,6 +298,18 @@ class Reshape(nn.Module):
         return to_internal(to_canonical(x).reshape(x.shape[0], *self.target))
 
 
+class Part(nn.Module):
+    """The values of a vector from ``start`` on, in the shape ``target``, channels last."""
+
+    def __init__(self, start: int, target: Sequence[int]) -> None:
+        super().__init__()
+        self.start, self.target = int(start), tuple(target)
+
+    def forward(self, x: Tensor) -> Tensor:
+        part = x[:, self.start : self.start + math.prod(self.target)]
+        return to_internal(part.reshape(x.shape[0], *self.target))
+
+
 class Permute(nn.Module):
     """The non-batch axes of the canonical layout in the order ``dims`` (counted from 1)."""
 

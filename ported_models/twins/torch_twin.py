@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ except ImportError:
 from ported_models.shapes import Padding
 from ported_models.twins import torch_layers as own
 from ported_models.twins import torch_recurrent as recurrent
+from ported_models.twins.several import check_names
 from ported_models.twins.strides import with_plain_strides
 
 
@@ -27,7 +28,8 @@ class Twin(nn.Module):
 
     Each layer's module is called once, with the outputs of the layers that it reads, in their order. An output that no
     later layer reads is let go of.
-    ``dtype`` names the type of the parameters and the input.
+    ``dtype`` names the type of the parameters and the input. Of a network of several inputs it takes them by name, too:
+    a dict of tensors, each in the internal layout.
     """
 
     def __init__(self, graph: Graph, modules: dict[str, nn.Module], dtype: str) -> None:
@@ -37,6 +39,12 @@ class Twin(nn.Module):
         for name, module in modules.items():
             # Not add_module: it refuses names that an attribute of nn.Module has (a layer called "type").
             self._modules[name] = module
+
+    def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        # Before any hook, so that whoever watches the twin sees one tensor.
+        if isinstance(x, Mapping):
+            x = _side_by_side(self.graph, x)
+        return super().__call__(x, *args, **kwargs)
 
     def forward(self, x: Tensor) -> Tensor:
         outputs: dict[str, Tensor] = {}
@@ -57,6 +65,13 @@ class Twin(nn.Module):
                 if last_reader[name] == layer.name and name != self.graph.output:
                     del outputs[name]
         return outputs[self.graph.output]
+
+
+def _side_by_side(graph: Graph, given: Mapping[str, Tensor]) -> Tensor:
+    """(batch, number) of the inputs by name; what was computed from them goes back to them."""
+    check_names(graph, given)
+    parts = [own.to_canonical(given[each.name]).flatten(1) for each in graph.inputs]
+    return torch.cat(parts, dim=1)
 
 
 def build(graph: Graph, dtype: str = "float32") -> Twin:
@@ -357,4 +372,5 @@ _MODULES: dict[str, Build] = {
     "dropout": lambda layer, convert: nn.Dropout(layer.attributes["rate"]),
     **dict.fromkeys(RECURRENT_KINDS, recurrent.recurrent),
     "embedding": recurrent.embedding,
+    "part": lambda layer, convert: own.Part(layer.attributes["start"], layer.attributes["target"]),
 }

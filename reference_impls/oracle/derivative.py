@@ -150,6 +150,13 @@ def reshape(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
     return (forward.reshape(backwards, (s,)),)
 
 
+def part(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
+    """``s`` where the values were taken from, zero beside them."""
+    back = np.zeros(inputs[0].shape)
+    back[:, forward.part_of(layer)] = s.reshape(len(s), -1)
+    return (back,)
+
+
 def permute(layer: Layer, inputs: Arrays, s: np.ndarray) -> Arrays:
     """The inverse permutation."""
     return (s.transpose(np.argsort((0, *layer.attributes["dims"]))),)
@@ -218,5 +225,6 @@ PRODUCTS: dict[str, Callable[[Layer, Arrays, np.ndarray], Arrays]] = {
     "concat": concat,
     "dropout": dropout,
     "embedding": embedding,
+    "part": part,
     **dict.fromkeys(RECURRENT_KINDS, recurrent.vjp),
 }

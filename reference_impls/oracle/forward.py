@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -159,6 +160,18 @@ def reshape(layer: Layer, inputs: Arrays) -> np.ndarray:
     return np.moveaxis(np.moveaxis(x, -1, 1).reshape(x.shape[0], channels, *space), 1, -1)
 
 
+def part(layer: Layer, inputs: Arrays) -> np.ndarray:
+    """The values of a vector from ``start`` on, in row-major order of the new shape."""
+    values = inputs[0][:, part_of(layer)]
+    return values.reshape(len(values), *layer.shape)
+
+
+def part_of(layer: Layer) -> slice:
+    """The places of the vector that a ``part`` layer takes."""
+    start = layer.attributes["start"]
+    return slice(start, start + math.prod(layer.shape))
+
+
 def permute(layer: Layer, inputs: Arrays) -> np.ndarray:
     """Axis ``i`` of the result is axis ``dims[i]`` of the input; the batch axis, 0, stays."""
     return inputs[0].transpose(0, *layer.attributes["dims"])
@@ -266,5 +279,6 @@ FUNCTIONS: dict[str, Callable[[Layer, Arrays], np.ndarray]] = {
     "concat": concat,
     "dropout": dropout,
     "embedding": embedding,
+    "part": part,
     **dict.fromkeys(RECURRENT_KINDS, recurrent.forward),
 }

@@ -18,7 +18,7 @@ NOT_IN_KERAS_2 = (
     *("mish", "hard_swish", "hard_sigmoid", "clip", "sqrt", "prelu"),
     *("group_norm", "lrn", "affine", "pad", "take", "resample"),
     *("lstm", "gru", "simple_rnn", "embedding"),
-    *("rms_norm", "matmul", "grid_sample"),
+    *("rms_norm", "matmul", "grid_sample", "part"),
 )
 
 

@@ -23,7 +23,9 @@ def case_of(attribution: np.ndarray, postprocess: Postprocess = "none", logits: 
         "input": SimpleNamespace(relevance=R, activation=X, kind="input"),
         "logits": SimpleNamespace(relevance=None, activation=output, kind="dense"),
     }
-    run = SimpleNamespace(layers=layers, attribution=attribution, logits=output if logits is None else logits)
+    run = SimpleNamespace(
+        layers=layers, attribution_array=attribution, logits=output if logits is None else logits
+    )
     method = SimpleNamespace(postprocess=postprocess)
     graph = Graph("small", (source,), "logits")
     return SimpleNamespace(

@@ -51,7 +51,7 @@ def scaled(trace: Trace, factor: float) -> Trace:
         for name, layer in trace.layers.items()
     }
     factor_ = trace.attribution.dtype.type(factor)
-    return replace(trace, layers=layers, attribution=trace.attribution * factor_)
+    return replace(trace, layers=layers, attribution_array=trace.attribution * factor_)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_one_lucky_float64_run_does_not_make_a_right_port_differ(
 @pytest.mark.nightly
 def test_a_factor_of_a_thousandth_is_still_found(runs) -> None:
     reference, candidate = runs
-    scaled = replace(candidate, attribution=candidate.attribution * np.float32(1.001))
+    scaled = replace(candidate, attribution_array=candidate.attribution * np.float32(1.001))
     comparison = harness.compare(reference, scaled)
     assert comparison.attribution.verdict in ("close", "divergent")
     assert not comparison.passed

@@ -10,7 +10,7 @@ import pytest
 from harness.checks import checked_dtype, checked_input, checked_target
 from harness.errors import InvalidInputError
 
-IMAGE_MODEL = SimpleNamespace(name="net", input_shape=(8, 6, 3))
+IMAGE_MODEL = SimpleNamespace(name="net", input_shape=(8, 6, 3), graph=SimpleNamespace(inputs=()))
 
 
 @pytest.mark.parametrize(

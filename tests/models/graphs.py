@@ -71,6 +71,8 @@ def _drawn_rng(draw: st.DrawFn) -> np.random.Generator:
 def _single(kind: str, pick: Pick, rng: np.random.Generator) -> Graph:
     if kind == "grid_sample":
         return _sampled(pick)
+    if kind == "part":
+        return _part(pick)
     space = _spatial_axes(kind, pick)
     channels = pick((1, 2, 3, 4))
     shape = (*(pick((5, 6, 7, 9) if space < 3 else (5, 6)) for _ in range(space)), channels)
@@ -115,6 +117,12 @@ def _sampled(pick: Pick) -> Graph:
         b.add("reshape", name, attributes={"target": shape})
         start += sizes[name]
     b.add("grid_sample", "layer", list(parts), {"padding": pick(("zeros", "border"))})
+    return b.graph()
+
+
+def _part(pick: Pick) -> Graph:
+    b = Builder("single_part", (12,))
+    b.add("part", "layer", attributes={"start": pick((0, 3)), "target": pick(((4,), (2, 3), (2, 2, 2)))})
     return b.graph()
 
 

@@ -368,10 +368,61 @@ def test_two_outputs_are_an_error() -> None:
         from_model(keras.Model(source, [kl.Dense(1)(source), kl.Dense(1)(source)]))
 
 
-def test_two_inputs_are_an_error() -> None:
-    first, second = keras.Input((3,)), keras.Input((3,))
-    with pytest.raises(ModelSourceError, match="2 inputs, expected one"):
-        from_model(keras.Model([first, second], kl.Add()([first, second])))
+def test_two_inputs_lie_side_by_side_and_have_a_layer_each() -> None:
+    first, second = keras.Input((3,), name="first"), keras.Input((3,), name="second")
+    model = from_model(keras.Model([second, first], kl.Add(name="sum")([first, second])))
+    assert [(layer.name, layer.kind, layer.inputs) for layer in model.layers] == [
+        ("inputs", "input", ()),
+        ("second", "part", ("inputs",)),
+        ("first", "part", ("inputs",)),
+        ("sum", "add", ("first", "second")),
+    ]
+    assert [(each.name, each.start, each.shape) for each in model.inputs] == [
+        ("second", 0, (3,)),
+        ("first", 3, (3,)),
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_file_has_its_inputs_by_name(tmp_path, suffix: str) -> None:
+    first, second = keras.Input((4, 4, 2), name="first"), keras.Input((3,), name="second")
+    flat = kl.Flatten()(kl.Conv2D(2, 3)(first))
+    for place, given in enumerate(([second, first], {"first": first, "second": second})):
+        path = tmp_path / f"net_{place}{suffix}"
+        keras.Model(given, kl.Dense(2)(kl.Concatenate()([flat, second]))).save(path)
+        model = from_file(path)
+        assert {each.name: each.shape for each in model.inputs} == {"first": (4, 4, 2), "second": (3,)}
+        assert model.notes == ()
+
+
+def test_what_differs_is_named_with_several_inputs_too() -> None:
+    first, second = keras.Input((3,), name="first"), keras.Input((3,), name="second")
+    doubled = kl.Dense(2, name="doubled")
+    model = keras.Model([first, second], kl.Add()([kl.Dense(2, name="plain")(first), doubled(second)]))
+    own = doubled.call
+    doubled.call = lambda inputs, *args, **keywords: 2 * own(inputs)
+    with pytest.raises(ModelSourceError, match=r"first layer that differs is 'doubled' \(dense\)"):
+        from_model(model)
+
+
+def test_a_nested_model_of_two_inputs_is_given_what_it_is_called_with() -> None:
+    one, two = keras.Input((3,), name="one"), keras.Input((3,), name="two")
+    difference = keras.Model([one, two], kl.Subtract(name="minus")([one, two]), name="inner")
+    by_name = keras.Model({"one": one, "two": two}, kl.Subtract()([one, two]), name="named")
+    left, right = keras.Input((3,), name="left"), keras.Input((3,), name="right")
+    for given in (difference([right, left]), by_name({"two": left, "one": right})):
+        # Loading compares with the model's own output: the other way round would not load.
+        model = from_model(keras.Model([left, right], kl.Dense(2)(given)))
+        assert [each.name for each in model.inputs] == ["left", "right"]
+
+
+def test_a_layer_that_has_the_name_of_the_vector_keeps_it() -> None:
+    inputs, other = keras.Input((3,), name="inputs"), keras.Input((3,), name="other")
+    model = from_model(keras.Model([inputs, other], kl.Add()([inputs, other])))
+    assert [(layer.name, layer.kind) for layer in model.layers][:2] == [
+        ("inputs_use2", "input"),
+        ("inputs", "part"),
+    ]
 
 
 def test_an_open_input_shape_is_an_error() -> None:

@@ -320,13 +320,63 @@ def test_an_ending_that_does_not_make_the_files_output_is_found() -> None:
 
 def test_the_advice_for_a_file_of_two_inputs_makes_it_one_that_loads() -> None:
     proto = exported([node("Add", "x z")], ["n", 3])
-    proto.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 3]))
+    proto.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, [3]))
     proto = onnx.shape_inference.infer_shapes(proto)
-    with pytest.raises(ModelSourceError, match=r"has 2 inputs \(x, z\).*append it to graph\.initializer"):
+    with pytest.raises(
+        ModelSourceError, match=r"input 'z' has the shape \(3\).*append it to graph\.initializer"
+    ):
         load_model(proto)
     proto.graph.initializer.append(numpy_helper.from_array(whole_numbers(0, 1, 3), "z"))
     del proto.graph.input[1]
     assert [layer.kind for layer in load_model(proto).layers] == ["input", "scale"]
+
+
+def test_two_inputs_of_a_file_are_read_by_name() -> None:
+    proto = exported([node("Sub", "z x", "d"), node("Relu", "d")], ["n", 3])
+    proto.graph.input.append(helper.make_tensor_value_info("z.0", TensorProto.FLOAT, ["n", 3]))
+    proto.graph.node[0].input[0] = "z.0"
+    model = load_model(onnx.shape_inference.infer_shapes(proto))
+    assert [(each.name, each.layer) for each in model.inputs] == [("x", "x"), ("z.0", "z_0")]
+    assert model.graph.sources == (model.graph["x"], model.graph["z_0"])
+
+
+def test_inputs_whose_first_axes_differ_are_refused() -> None:
+    proto = exported([node("MatMul", "x z")], [4, 3])
+    proto.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, [3, 2]))
+    proto = onnx.shape_inference.infer_shapes(proto)
+    with pytest.raises(
+        ModelSourceError, match=r"first axes of different sizes \('x' 4, 'z' 3\).*graph\.initializer"
+    ):
+        load_model(proto)
+
+
+def test_open_sizes_of_several_inputs_are_given_by_name() -> None:
+    nodes = [node("GlobalAveragePool", "x", "p"), node("Flatten", "p", "m"), node("Add", "m z")]
+    proto = exported(nodes, ["n", 3, "height", "width"])
+    proto.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["n", 3]))
+    proto = onnx.shape_inference.infer_shapes(proto)
+    arrays = {"z": np.zeros((1, 3)), "x": np.zeros((1, 4, 5, 3))}
+    for example in (arrays, (arrays["x"], arrays["z"])):
+        model = load_model(proto, example=example)
+        assert [each.shape for each in model.inputs] == [(4, 5, 3), (3,)]
+    with pytest.raises(
+        ModelSourceError, match="example= is not given by the names of its inputs; expected a mapping"
+    ):
+        load_model(proto, example={"y": arrays["x"]})
+    with pytest.raises(
+        ModelSourceError, match="axes= is not given by the names of its inputs; expected a mapping"
+    ):
+        load_model(proto, example=arrays, axes=("batch", "channel", "height", "width"))
+
+
+def test_an_embedding_reads_rows_that_an_input_names() -> None:
+    table = whole_numbers(1, 7, 4)
+    nodes = [node("Gather", "table x", "rows"), node("ReduceMean", "rows", axes=[1], keepdims=0)]
+    proto = exported(nodes, ["n", 5], {"table": table})
+    proto.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
+    model = load_model(onnx.shape_inference.infer_shapes(proto))
+    assert [layer.kind for layer in model.layers][:2] == ["input", "embedding"]
+    assert model.graph.rows_of_input == 7
 
 
 def _branch(operator: str) -> onnx.GraphProto:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -280,8 +282,102 @@ def test_two_inputs_are_an_error() -> None:
         def forward(self, x: Tensor, y: Tensor) -> Tensor:
             return x + y
 
-    with pytest.raises(ModelSourceError, match="several inputs"):
+    with pytest.raises(
+        ModelSourceError, match=r"forward takes several inputs.*give one for each with example="
+    ):
         from_module(Two(), torch.zeros(1, 3))
+
+
+class _Weighed(nn.Module):
+    """Two inputs of one shape, of which the second counts twice, and a switch that need not be given."""
+
+    def forward(self, x: Tensor, second: Tensor, switch: bool = False) -> Tensor:
+        return x.flatten(1) + 2 * second.flatten(1)
+
+
+class TestSeveralInputs:
+    def test_a_tuple_is_in_the_order_of_forward_and_a_dict_in_any(self) -> None:
+        x, second = torch.zeros(2, 3, 4, 5), torch.zeros(2, 3, 4, 5)
+        by_place = from_module(_Weighed(), (x, second))
+        by_name = from_module(_Weighed(), {"second": second, "x": x})
+        assert by_place.digest == by_name.digest
+        assert [(each.name, each.shape) for each in by_place.inputs] == [
+            ("x", (4, 5, 3)),
+            ("second", (4, 5, 3)),
+        ]
+
+    def test_an_array_is_channels_last(self) -> None:
+        x = np.zeros((2, 4, 5, 3))
+        assert from_module(_Weighed(), (x, torch.zeros(2, 3, 4, 5))).inputs[0].shape == (4, 5, 3)
+
+    def test_axes_are_named_by_input(self) -> None:
+        class Steps(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.steps, self.row = nn.GRU(4, 3, batch_first=True), nn.Linear(5, 3)
+
+            def forward(self, steps: Tensor, row: Tensor) -> Tensor:
+                return self.steps(steps)[0].sum(1) + self.row(row)
+
+        example = {"steps": torch.zeros(2, 6, 4), "row": torch.zeros(2, 5)}
+        model = from_module(Steps().eval(), example, axes={"steps": ("batch", "time", "feature")})
+        assert [each.axes for each in model.inputs] == [("batch", "time", "feature"), ("batch", "feature")]
+        with pytest.raises(
+            InvalidInputError, match=r"expected a mapping from one or more of its inputs \(steps, row\)"
+        ):
+            from_module(Steps().eval(), example, axes=("batch", "time", "feature"))
+
+    @pytest.mark.parametrize(
+        ("example", "words"),
+        [
+            ({"x": torch.zeros(1, 3)}, r"does not fit forward\(x, second, switch\): 'second' missing"),
+            ({"x": torch.zeros(1, 3), "z": torch.zeros(1, 3)}, "'second' missing, forward takes no 'z'"),
+            ((torch.zeros(1, 3),) * 4, "example= has 4 tensors, and forward takes 3 inputs by name"),
+            ((torch.zeros(1, 3), torch.zeros(2, 3)), r"batches of different lengths \('x' 1, 'second' 2\)"),
+            (
+                (torch.zeros(1, 3), torch.zeros(3)),
+                r"input 'second': example must be one batch.*found shape \(3,\)",
+            ),
+        ],
+    )
+    def test_examples_that_do_not_fit_are_one_line(self, example: Any, words: str) -> None:
+        with pytest.raises(ModelSourceError, match=words) as refused:
+            from_module(_Weighed(), example)
+        assert "\n" not in str(refused.value)
+
+    def test_a_layer_of_torchs_own_does_not_name_its_inputs(self) -> None:
+        with pytest.raises(ModelSourceError, match="is a layer of torch's own and takes several inputs"):
+            from_module(nn.Bilinear(3, 3, 2), (torch.zeros(1, 3), torch.zeros(1, 3)))
+
+    def test_what_it_computes_is_compared_input_by_input(self) -> None:
+        """A hook that exchanges the two is not read, and the outputs then differ."""
+        module = _Weighed()
+        module.register_forward_pre_hook(
+            lambda module, args, given: (args, {"x": given["second"], "second": given["x"]}), with_kwargs=True
+        )
+        with pytest.raises(ModelSourceError, match="its own output differs"):
+            from_module(module, (torch.zeros(2, 3), torch.zeros(2, 3)))
+
+    def test_a_layer_that_has_the_name_of_an_input_keeps_it(self) -> None:
+        class Named(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.x = nn.Linear(3, 2)
+
+            def forward(self, x: Tensor, second: Tensor) -> Tensor:
+                return self.x(x) + self.x(second)
+
+        model = from_module(Named(), (torch.zeros(2, 3), torch.zeros(2, 3)))
+        assert [(each.name, each.layer) for each in model.inputs] == [("x", "input_x"), ("second", "second")]
+        assert model.graph["x"].kind == "dense"
+
+    def test_what_is_not_read_is_named_as_ever(self) -> None:
+        class Unread(nn.Module):
+            def forward(self, x: Tensor, second: Tensor) -> Tensor:
+                return torch.cumsum(x, 1) + second
+
+        with pytest.raises(UnsupportedLayerError, match="cumsum"):
+            from_module(Unread(), (torch.zeros(2, 3), torch.zeros(2, 3)))
 
 
 def test_two_outputs_are_an_error() -> None:

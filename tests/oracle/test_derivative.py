@@ -58,6 +58,7 @@ LAYERS = (
     layer("add", [IMAGE, (1, 1, 2)], IMAGE),
     layer("concat", [IMAGE, (4, 2, 2)], (4, 8, 2), {"axis": -2}),
     layer("dropout", IMAGE, IMAGE, {"rate": 0.5}),
+    layer("part", (60,), IMAGE, {"start": 7, "target": IMAGE}),
 )
 
 

@@ -164,6 +164,24 @@ def test_models_of_every_kind_load_as_the_page_says(tmp_path, monkeypatch):
     assert names["model"].input_shape == (224, 224, 3)
 
 
+def test_several_inputs_are_explained_as_the_page_says(capsys):
+    import torch
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.row = torch.nn.Conv2d(3, 2, 3, stride=15), torch.nn.Linear(5, 4)
+            self.logits = torch.nn.Linear(8 + 4, 3)
+
+        def forward(self, image, table):
+            return self.logits(torch.cat([self.conv(image).flatten(1), self.row(table)], 1))
+
+    run_block("docs/bring-your-own-model.md", 5, module=Net().eval(), harness=harness, torch=torch, np=np)
+    said = capsys.readouterr().out
+    assert "[('image', (32, 32, 3)), ('table', (5,))]" in said
+    assert "{'image': (2, 32, 32, 3), 'table': (2, 5)}" in said
+
+
 @pytest.mark.nightly
 def test_an_onnx_file_is_told_what_it_leaves_open(tmp_path, monkeypatch):
     """One that leaves its sizes open and has two outputs, one in which no operator says where the channels are."""

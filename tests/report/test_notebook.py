@@ -167,7 +167,7 @@ def test_a_comparison_and_a_trace_have_pictures() -> None:
 
 def test_what_is_not_finite_has_a_picture_too() -> None:
     reference, candidate = pair(turned)
-    blown = replace(candidate, attribution=candidate.attribution * np.nan)
+    blown = replace(candidate, attribution_array=candidate.attribution * np.nan)
     assert blown.plot().axes
     assert harness.compare(reference, blown).plot().axes
 
@@ -177,7 +177,7 @@ def test_the_plot_of_a_text_names_its_tokens_and_begins_no_formula() -> None:
     tokens = LayerTrace("x", "input", axes, np.array([[7.0, 12.0]]), np.array([[0.5, -1.0]]))
     stored = replace(
         harness.explain(network(), X, "gradient", GradientBackend("reference")),
-        attribution=np.array([[0.5, -1.0]]),
+        attribution_array=np.array([[0.5, -1.0]]),
         layers={"x": tokens},
         case=None,
     )

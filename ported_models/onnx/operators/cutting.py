@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 import onnx
 
+from ported_models.onnx.layout import canonical_order
 from ported_models.onnx.operators.constants import LARGEST, alike
 from ported_models.onnx.operators.shaping import regroup, reshape, reshaped
 from ported_models.onnx.reading import Reading, Tensor, attribute
@@ -128,9 +129,8 @@ def _slice_arguments(
 
 def _gather(reading: Reading, node: onnx.NodeProto) -> None:
     if node.input[0] in reading.constants:
-        reading.unsupported(
-            node, "it looks its input up in a table (an embedding), expected constant indices"
-        )
+        _embedding(reading, node)
+        return
     indices = reading.constant(node, 1, "list of indices")
     if indices is None:
         reading.unsupported(node, "it has no indices")
@@ -142,6 +142,18 @@ def _gather(reading: Reading, node: onnx.NodeProto) -> None:
     axis %= len(own)
     x = taken(reading, node, x, place, [int(index) % length for index in indices.ravel()])
     reshaped(reading, node, x, (*own[:axis], *indices.shape, *own[axis + 1 :]))
+
+
+def _embedding(reading: Reading, node: onnx.NodeProto) -> None:
+    """The rows of a table that an input of the network names."""
+    table, x = reading.constants[node.input[0]], reading.tensor(node, 1)
+    if table.ndim != 2 or attribute(node, "axis", 0) % 2 or x.layer not in reading.given:
+        reading.unsupported(
+            node,
+            "it looks its input up in a table (an embedding), expected a matrix and rows named by an input",
+        )
+    x = reading.channels_last(node, 1)
+    reading.emit(node, "embedding", [x], weights={"kernel": table}, order=canonical_order(x.rank + 1))
 
 
 def _split(reading: Reading, node: onnx.NodeProto) -> None:

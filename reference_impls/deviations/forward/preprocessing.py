@@ -60,8 +60,12 @@ def _with_input(step: ForwardStep, transform: Transform) -> ForwardStep:
     return replace(step, inputs=(transform(x), *step.inputs[1:]))
 
 
+def _has_channels(x: np.ndarray, graph: Graph) -> bool:
+    return x.ndim > 2 and x.shape[-1] in {source.shape[-1] for source in graph.sources}
+
+
 def _named(x: np.ndarray, graph: Graph) -> Iterator[tuple[str, Transform]]:
-    has_channels = x.ndim > 2 and x.shape[-1] == graph.input.shape[-1]
+    has_channels = _has_channels(x, graph)
     scales = dict(_scales(3 if has_channels and x.shape[-1] == 3 else 1))
     # What leaves the channels in order comes first: where all are equal, the forward pass shows no order.
     yield from scales.items()
@@ -149,7 +153,7 @@ def _solved(step: ForwardStep, sight: Sight) -> Iterator[Deviation]:
     and the coefficients are found by least squares.
     """
     x = np.asarray(step.inputs[0], dtype=np.float64)
-    channels = x.shape[-1] if x.ndim > 2 and x.shape[-1] == step.graph.input.shape[-1] else 1
+    channels = x.shape[-1] if _has_channels(x, step.graph) else 1
     bare = with_weights(bias=None)(step) if "bias" in step.layer.weights else step
     target = (sight.seen - sight.of(replace(step, inputs=(np.zeros_like(x),)))).ravel()
 
