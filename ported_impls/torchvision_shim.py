@@ -23,20 +23,23 @@ _SCHEMAS = {
     "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
 
+#: What the library of operators is called: up to torchvision 0.28, and from 0.29 on. To declare an operator that the
+#: library declares later ends the process.
+_LIBRARIES = ("_C", "_C_stable")
+
 
 def _extension_loads() -> bool:
     """Whether torchvision's own compiled operators register in this process."""
     spec = importlib.util.find_spec("torchvision")
     folders = spec.submodule_search_locations if spec is not None else None
-    for folder in folders or ():
-        for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-            library = Path(folder) / f"_C{suffix}"
-            if library.exists():
-                try:
-                    torch.ops.load_library(str(library))
-                except OSError:
-                    continue
-                return hasattr(torch.ops.torchvision, "nms")
+    names = [f"{stem}{suffix}" for stem in _LIBRARIES for suffix in importlib.machinery.EXTENSION_SUFFIXES]
+    for library in (Path(folder) / name for folder in folders or () for name in names):
+        if library.exists():
+            try:
+                torch.ops.load_library(str(library))
+            except OSError:
+                continue
+            return hasattr(torch.ops.torchvision, "nms")
     return False
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
+
 import ported_impls
 from tests.port.interpreter import output_of
 
@@ -50,6 +52,18 @@ except RuntimeError as error:
 """
     )
     assert lines == ["operator torchvision::nms does not exist"]
+
+
+@pytest.mark.parametrize("name", ["_C", "_C_stable"])
+def test_the_library_of_operators_is_loaded_by_each_of_its_names(tmp_path: Path, name: str):
+    """That of torchvision 0.28 and that of 0.29; what is declared before it is loaded ends the process."""
+    package = tmp_path / "torchvision"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / f"{name}.so").touch()
+    prepend = f"import sys; sys.path.insert(0, {str(tmp_path)!r})"
+    shim = "from ported_impls.torchvision_shim import DECLARED; print(DECLARED)"
+    assert output_of(f"{prepend}\n{HEAL}\n{shim}") == ["()"]
 
 
 def test_a_healthy_torchvision_is_left_alone():
