@@ -26,7 +26,8 @@ _PIECE = 2**20
 class NoiseFloor:
     """Relative L2 movement of the reference, by layer, under rounding alone.
 
-    ``relevance`` and ``activation`` hold a figure per layer name, ``attribution`` the one of the result.
+    ``relevance`` and ``activation`` hold a figure per layer name, ``attribution`` the one of the result; of several
+    inputs ``inputs`` that of each, by name.
     ``how`` says in words what was measured. No floor is below what the order of summation alone may
     change, the square root of the number of terms in unit roundoffs (harness.comparison.summation):
     ``terms`` is the longest sum of the network, ``activation_terms`` the longest on the way to a layer.
@@ -39,6 +40,7 @@ class NoiseFloor:
     activation: Mapping[str, float] = field(default_factory=dict)
     terms: int = 1
     activation_terms: Mapping[str, int] = field(default_factory=dict)
+    inputs: Mapping[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return (
@@ -54,9 +56,10 @@ class NoiseFloor:
         """The floor of a layer's activation."""
         return max(self.activation.get(layer, 0.0), self._summation(self.activation_terms.get(layer, 1)))
 
-    def of_attribution(self) -> float:
-        """The floor of the attribution."""
-        return max(self.attribution, self._summation(self.terms))
+    def of_attribution(self, of_input: str | None = None) -> float:
+        """The floor of the attribution, or of that of one of several inputs."""
+        known = self.attribution if of_input is None else self.inputs.get(of_input, self.attribution)
+        return max(known, self._summation(self.terms))
 
     def _summation(self, terms: int) -> float:
         return unit_roundoff(self.dtype) * float(np.sqrt(terms))
@@ -134,6 +137,13 @@ def movement(
         activation=activation,
         terms=longest_sum(graph),
         activation_terms=longest_forward_sums(graph),
+        inputs={
+            each.name: max(
+                relative_l2(base.attribution_array[:, each.places], run.attribution_array[:, each.places])
+                for run in runs
+            )
+            for each in base.inputs
+        },
     )
 
 

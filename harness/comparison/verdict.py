@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from harness.comparison.first_step import BothSteps, first_step, returns_nothing
 from harness.comparison.floor import NoiseFloor
@@ -27,7 +29,7 @@ from harness.comparison.rows import (
     verdict_of,
 )
 from harness.errors import InvalidInputError
-from harness.graph import require_same_axes
+from harness.graph import Input, parted, require_same_axes
 from harness.pairs import UNVERIFIED
 from harness.state import PUT_BACK, STATE
 from harness.trace import Trace
@@ -56,8 +58,23 @@ def tolerance_in(text: str, what: str) -> Tolerance:
 
 #: The name of the row of the result itself.
 ATTRIBUTION = "attribution"
+_OF = f"{ATTRIBUTION} of "
 #: Above this floor (relative L2) agreement within ten floors says too little, and equal ground decides.
 HIGH_FLOOR = 1e-5
+
+
+def of_input(name: str) -> str:
+    """What the row of the attribution of one of several inputs is called."""
+    return f"{_OF}{name}"
+
+
+def results(inputs: Sequence[Input], attribution: np.ndarray) -> dict[str, np.ndarray]:
+    """``attribution`` by the name of its row: the whole, and the part of each of several ``inputs``.
+
+    Beside a large part an error of a small one is not seen, so each part is judged on its own.
+    """
+    parts = parted(inputs, attribution)
+    return {ATTRIBUTION: attribution} | {of_input(name): part for name, part in parts.items()}
 
 
 @dataclass(frozen=True)
@@ -65,7 +82,8 @@ class Comparison:
     """The result of `harness.compare`.
 
     ``rows``: relevance per layer in backward order; ``forward``: activation per layer in forward order;
-    ``attribution``: the result itself, after post-processing. ``unverified``: why the pair that the traces are runs
+    ``attribution``: the result itself, after post-processing; ``inputs``: of several inputs that of each.
+    ``unverified``: why the pair that the traces are runs
     of is not one network; such a comparison is "divergent" at best and never passes, whatever its rows say.
     ``state``: which side leaves the model, its input or what all code of the process shares changed, and what of
     it; such a comparison is an "error" and never passes. ``steps``: by layer, the error that its own step introduces
@@ -92,6 +110,12 @@ class Comparison:
     state: str | None = None
     nothing: str | None = None
     steps: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    inputs: tuple[Row, ...] = ()
+
+    @property
+    def relevances(self) -> tuple[Row, ...]:
+        """The rows of layers, of the attribution, and of its part at each of several inputs."""
+        return (*self.rows, self.attribution, *self.inputs)
 
     @property
     def verdict(self) -> str:
@@ -145,6 +169,7 @@ class Comparison:
         yield from self.rows
         yield from self.forward
         yield self.attribution
+        yield from self.inputs
 
     def _row_passed(self, row: Row | ForwardRow) -> bool:
         if row.verdict in PASSING:
@@ -253,10 +278,27 @@ def judge(
             floor.of_attribution(),
             ruling,
         )
+        there, other = (
+            results(reference_trace.inputs, trace.attribution_array)
+            for trace in (reference_trace, candidate_trace)
+        )
+        inputs = [
+            row_of_arrays(
+                of_input(each.name),
+                ATTRIBUTION,
+                each.axes,
+                there[of_input(each.name)],
+                other[of_input(each.name)],
+                floor.of_attribution(each.name),
+                ruling,
+            )
+            for each in reference_trace.inputs
+        ]
         return Comparison(
             rows=tuple(row.result() for row in relevances) or (attribution,),
             forward=tuple(row.result() for row in activations),
             attribution=attribution,
+            inputs=tuple(inputs),
             floor=floor,
             tolerance=tolerance,
             notes=notes,
@@ -331,12 +373,16 @@ def by_measured_floor(comparison: Comparison, floor: NoiseFloor) -> Comparison:
         rows=tuple(by_floor(row, _relevance_floor(row, floor)) for row in comparison.rows),
         forward=tuple(by_floor(row, floor.of_activation(row.layer)) for row in comparison.forward),
         attribution=by_floor(comparison.attribution, floor.of_attribution()),
+        inputs=tuple(by_floor(row, _relevance_floor(row, floor)) for row in comparison.inputs),
         floor=floor,
     )
 
 
 def _relevance_floor(row: Row, floor: NoiseFloor) -> float:
-    return floor.of_attribution() if row.layer == ATTRIBUTION else floor.of_relevance(row.layer)
+    if row.kind == ATTRIBUTION:
+        name = row.layer.removeprefix(_OF)
+        return floor.of_attribution(None if name == ATTRIBUTION else name)
+    return floor.of_relevance(row.layer)
 
 
 def on_equal_ground(
@@ -366,6 +412,7 @@ def on_equal_ground(
 
     rows = tuple(judged(row) for row in comparison.rows)
     attribution = judged(comparison.attribution)
+    inputs = tuple(judged(row) for row in comparison.inputs)
     notes = list(comparison.notes)
     if excused:
         notes.append(
@@ -377,4 +424,4 @@ def on_equal_ground(
             f"{len(convicted)} of {len(rows)} layers from {convicted[0]} on are within a high noise floor, but "
             f"{by}, run on the candidate's activations, does not agree with the candidate"
         )
-    return replace(comparison, rows=rows, attribution=attribution, notes=tuple(notes))
+    return replace(comparison, rows=rows, attribution=attribution, inputs=inputs, notes=tuple(notes))

@@ -33,6 +33,9 @@ def doubtful(case: Case) -> bool:
 def _distances(reference: Trace, candidate: Trace, floor: NoiseFloor) -> Iterator[tuple[float, float]]:
     """Every tensor that both runs show: how far apart, and the floor."""
     yield apart((reference.attribution_array,), (candidate.attribution_array,)), floor.of_attribution()
+    for each in reference.inputs:
+        part, beside = (run.attribution_array[:, each.places] for run in (reference, candidate))
+        yield apart((part,), (beside,)), floor.of_attribution(each.name)
     yield (
         apart((reference.logits,), (candidate.logits,)),
         floor.of_activation(next(reversed(reference.layers), "")),

@@ -13,6 +13,7 @@ from harness.diagnosis.case import Case
 from harness.diagnosis.facts import facts
 from harness.diagnosis.findings import Differing, Finding
 from harness.diagnosis.measure import apart, explained, summation_floor
+from harness.engine import engine, floor_of
 from harness.graph import Input, parted
 from harness.methods import Postprocess, TimesSign
 
@@ -217,6 +218,40 @@ def _of_inputs(inputs: Sequence[Input]) -> Iterator[tuple[str, str, Callable[[np
         )
         for cause, words, change in _of_places(one.axes, (1, *one.shape), f" of the input {one.name!r}"):
             yield cause, words, partial(_with, one, change)
+
+
+def input_findings(case: Case) -> Iterator[Finding]:
+    """What differs of the attribution of single inputs where all inputs as one vector agree: small parts of it."""
+    runs = (case.reference_run, case.candidate_run)
+    wholes = [np.asarray(run.attribution_array, np.float64) for run in runs]
+    if not case.graph.inputs or not explained(apart(wholes[:1], wholes[1:]), case.attribution_floor):
+        return
+    for one in case.graph.inputs:
+        expected, observed = (parted((one,), whole)[one.name] for whole in wholes)
+        floor = floor_of(engine(), case.reference_run).of_attribution(one.name)
+        error = apart((expected,), (observed,))
+        if not explained(error, floor):
+            yield _input_finding(one, expected, observed, Differing("postprocess", None, error, floor, True))
+
+
+def _input_finding(one: Input, expected: np.ndarray, observed: np.ndarray, differing: Differing) -> Finding:
+    of = f"the attribution of the input {one.name!r}"
+    tried: list[tuple[str, str, Callable[[np.ndarray], np.ndarray]]] = [
+        ("scale", f"{of} is zero", np.zeros_like),
+        ("scale", f"{of} has the opposite sign", np.negative),
+        ("absolute-contributions", f"absolute values are taken of {of}", np.abs),
+        *_of_places(one.axes, expected.shape, f" of the input {one.name!r}"),
+    ]
+    residuals = [apart((change(expected),), (observed,)) for _, _, change in tried]
+    best = int(np.argmin(residuals))
+    if explained(residuals[best], differing.floor):
+        return differing.finding(*tried[best][:2], residuals[best])
+    factor = float(np.vdot(expected, observed)) / (float(np.vdot(expected, expected)) or 1.0)
+    left = apart((expected * factor,), (observed,))
+    if explained(left, differing.floor):
+        words = f"{of} is multiplied by {factor:.9g}"
+        return differing.finding("scale", words, left, parameters={"factor": factor})
+    return differing.finding("unknown", f"{of} is another, which is too small a part of all to show there")
 
 
 def _exchanged(one: Input, other: Input, attribution: np.ndarray) -> np.ndarray:

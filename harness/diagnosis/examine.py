@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from harness.backends import CANDIDATE, backend_named
-from harness.diagnosis.attribution import attribution_findings, result_findings
+from harness.diagnosis.attribution import attribution_findings, input_findings, result_findings
 from harness.diagnosis.black_box import black_box_findings
 from harness.diagnosis.case import Case
 from harness.diagnosis.explain_forward import explain_forward, mended_layer
@@ -98,7 +98,7 @@ def examine(case: Case, report: Progress) -> Diagnosis:
     if isinstance(case.method.procedure, Backward):
         findings = (*findings, *attribution_findings(case))
     if not findings:
-        findings = tuple(_whole_run(case))
+        findings = tuple(input_findings(case)) or tuple(_whole_run(case))
     report("proof")
     diagnosis = Diagnosis(case, findings, tuple(steps), shown=shown)
     return _proved(diagnosis, case.with_mended(mended), Causes(findings, forwards, known))

@@ -13,7 +13,6 @@ from harness.comparison.floor import MULTIPLE, NoiseFloor, derived, unit_roundof
 from harness.comparison.metrics import relative_l2
 from harness.comparison.postprocess import treated
 from harness.comparison.verdict import (
-    ATTRIBUTION,
     HIGH_FLOOR,
     Comparison,
     Tolerance,
@@ -25,7 +24,7 @@ from harness.comparison.verdict import (
     with_first_divergent,
 )
 from harness.engine.cases import Engine, engine
-from harness.engine.evidence import floor_of, ground_of, ground_of_result, raised_floors
+from harness.engine.evidence import floor_of, ground_of, ground_of_result, layers_of_results, raised_floors
 from harness.engine.many_runs import on_ground_of_runs
 from harness.engine.single_steps import ground_of_steps
 from harness.errors import HarnessError, InvalidInputError
@@ -132,7 +131,7 @@ def _measured_where_needed(
 
 def _noted(comparison: Comparison) -> Comparison:
     """``comparison`` with a sentence on how much a floor that units within rounding of a kink have raised hides."""
-    high = max(row.floor for row in (*comparison.rows, comparison.attribution))
+    high = max(row.floor for row in comparison.relevances)
     if high <= HIGH_FLOOR:
         return comparison
     sentence = (
@@ -156,8 +155,9 @@ def _with_ground(
     own = "activations" not in candidate.provenance
     if own and comparison.forward and comparison.first_divergent_forward is None:
         source = next(iter(reference.layers))
-        doubted = {row.layer for row in comparison.rows if doubtful(row)}
-        if not doubted and not doubtful(comparison.attribution):
+        of_results = layers_of_results(reference)
+        doubted = {of_results.get(row.layer, row.layer) for row in comparison.relevances if doubtful(row)}
+        if not doubted:
             return comparison
         doubted |= {source}
         if evidence == "single steps":
@@ -165,13 +165,13 @@ def _with_ground(
         else:
             ground = ground_of(known, candidate, reference, doubted, measured=evidence == "runs")
         if source in ground and _follows_relevance(candidate, source, reference.case.x):
-            ground = {**ground, ATTRIBUTION: ground[source]}
+            ground |= {row: ground[layer] for row, layer in of_results.items() if layer in ground}
         return on_equal_ground(comparison, ground) if ground else comparison
-    if not candidate.layers and doubtful(comparison.attribution) and evidence != "single steps":
+    if not candidate.layers and any(map(doubtful, comparison.relevances)) and evidence != "single steps":
         measured = evidence == "runs"
         result = ground_of_result(known, candidate, reference, comparison.floor, measured)
-        if result is not None:
-            return on_equal_ground(comparison, {ATTRIBUTION: result})
+        if result:
+            return on_equal_ground(comparison, result)
     return comparison
 
 

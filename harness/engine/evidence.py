@@ -22,6 +22,7 @@ from harness.comparison.metrics import relative_l2
 from harness.comparison.postprocess import treated
 from harness.comparison.rerun import Ground, walk_back
 from harness.comparison.summation import longest_sum
+from harness.comparison.verdict import ATTRIBUTION, of_input, results
 from harness.engine.cases import Engine
 from harness.errors import HarnessError
 from harness.files import array_digest, json_digest
@@ -87,6 +88,7 @@ def raised_floors(engine: Engine, trace: Trace, floor: NoiseFloor) -> Iterator[N
         floor = replace(
             one,
             attribution=max(floor.attribution, one.attribution),
+            inputs={name: max(floor.inputs.get(name, 0.0), each) for name, each in one.inputs.items()},
             relevance={
                 name: max(floor.relevance.get(name, 0.0), each) for name, each in one.relevance.items()
             },
@@ -133,34 +135,53 @@ def ground_at(
 
 def ground_of_result(
     engine: Engine, candidate: Trace, reference: Trace, floor: NoiseFloor, measured: bool
-) -> Ground | None:
-    """The attribution on the candidate's activations, for a candidate that shows no layers.
+) -> dict[str, Ground]:
+    """The attribution, and its parts, on the candidate's activations, for a candidate that shows no layers.
 
-    None where its activations are not known, are not the reference's to within rounding, or where
+    Empty where its activations are not known, are not the reference's to within rounding, or where
     :func:`ground_of` is None as well.
     """
     if candidate.activations is None or not reference.layers:
-        return None
+        return {}
     shown = candidate.activations()
     for name, layer in reference.layers.items():
         if layer.activation is None or name not in shown:
-            return None
+            return {}
         if relative_l2(layer.activation, shown[name]) > MULTIPLE * floor.of_activation(name):
-            return None
+            return {}
     graph = reference.case.model.graph
     layers = {
         layer.name: LayerTrace(layer.name, layer.kind, layer.axes, shown.get(layer.name)) for layer in graph
     }
     shown_run = replace(candidate, layers=layers)
-    for name, relevance, allowed in walked_back(engine, reference, shown_run, measured):
+    allowed = {}
+    for name, relevance, floor_there in walked_back(engine, reference, shown_run, measured):
+        allowed[name] = floor_there
         if name == graph.input.name:
             result = treated(relevance, reference.case.x, candidate.method.postprocess)
-            distance = relative_l2(result, candidate.attribution_array)
-            grounds = {name: Ground(distance, allowed, relative_l2(reference.attribution_array, result))}
+            there, before, observed = (
+                results(reference.inputs, array)
+                for array in (result, reference.attribution_array, candidate.attribution_array)
+            )
+            places = {row: layer for row, layer in layers_of_results(reference).items() if layer in allowed}
+            grounds = {
+                layer: Ground(
+                    relative_l2(there[row], observed[row]),
+                    allowed[layer],
+                    relative_l2(before[row], there[row]),
+                )
+                for row, layer in places.items()
+            }
             if measured:
                 _measure_again(engine, shown_run, reference, grounds)
-            return grounds[name]
-    return None
+            return {row: grounds[layer] for row, layer in places.items()}
+    return {}
+
+
+def layers_of_results(reference: Trace) -> dict[str, str]:
+    """By the row of the attribution, or of its part at one of several inputs, the layer whose relevance it is."""
+    source = next(iter(reference.layers))
+    return {ATTRIBUTION: source} | {of_input(each.name): each.layer for each in reference.inputs}
 
 
 def _measure_again(engine: Engine, candidate: Trace, reference: Trace, grounds: dict[str, Ground]) -> None:

@@ -27,7 +27,7 @@ from harness.comparison.floor import MULTIPLE, NoiseFloor, derived
 from harness.comparison.joining import JoinedRuns, ManyRuns
 from harness.comparison.metrics import relative_l2
 from harness.comparison.rerun import Ground
-from harness.comparison.verdict import ATTRIBUTION, Comparison, doubtful, on_equal_ground
+from harness.comparison.verdict import Comparison, doubtful, on_equal_ground, results
 from harness.engine.cases import Engine, require_support
 from harness.errors import is_interrupt
 from harness.methods import Method, Smoothed
@@ -100,7 +100,7 @@ def on_ground_of_runs(
         return comparison
     if made.joined is None:
         return replace(comparison, notes=(*comparison.notes, made.why))
-    doubted = {row.layer for row in (*comparison.rows, comparison.attribution) if doubtful(row)}
+    doubted = {row.layer for row in comparison.relevances if doubtful(row)}
     return on_equal_ground(comparison, _grounds(made.joined, reference, candidate, doubted, comparison.floor))
 
 
@@ -108,18 +108,17 @@ def _grounds(
     joined: JoinedRuns, reference: Trace, candidate: Trace, doubted: set[str], bound: NoiseFloor
 ) -> dict[str, Ground]:
     kind = kind_of(reference.method)
+    ends = [results(reference.inputs, each.attribution_array) for each in (reference, candidate)]
 
     def ground(name: str) -> Ground | None:
-        if name == ATTRIBUTION:
-            result = joined.attribution(reference.method, kind)
-            return held(
-                result, reference.attribution_array, candidate.attribution_array, bound.of_attribution()
-            )
+        if name in ends[0]:
+            there = results(reference.inputs, joined.attribution(reference.method, kind))[name]
+            return held(there, ends[0][name], ends[1][name], bound.of_attribution())
         before, observed = reference.layers[name].relevance, candidate.layers[name].relevance
-        there = joined.relevance(name, kind)
-        if there is None or before is None or observed is None:
+        walked = joined.relevance(name, kind)
+        if walked is None or before is None or observed is None:
             return None
-        return held(there, before, observed, bound.of_relevance(name))
+        return held(walked, before, observed, bound.of_relevance(name))
 
     def held(there: np.ndarray, before: np.ndarray, observed: np.ndarray, floor: float) -> Ground:
         return Ground(relative_l2(there, observed), floor, relative_l2(before, there))

@@ -120,6 +120,7 @@ def encoded(trace: Trace, floor: NoiseFloor, form: str, facts: Mapping[str, Any]
             "how": floor.how,
             "terms": floor.terms,
             "attribution": str(floor.attribution),
+            **({"inputs": {name: str(each) for name, each in floor.inputs.items()}} if floor.inputs else {}),
         },
         "layers": [
             {
@@ -207,6 +208,7 @@ def _golden(
         dict(zip(names, map(float, arrays["floor/activation"]), strict=True)),
         int(facts["floor"]["terms"]),
         dict(zip(names, map(int, arrays["floor/activation_terms"]), strict=True)),
+        {str(name): float(each) for name, each in facts["floor"].get("inputs", {}).items()},
     )
     shape = tuple(facts[_ATTRIBUTION])
     sketches = {

@@ -35,7 +35,7 @@ from harness.comparison.floor import MULTIPLE, derived
 from harness.comparison.joining import JoinedRuns, ManyRuns
 from harness.comparison.metrics import relative_l2
 from harness.comparison.rerun import Ground, walk_back
-from harness.comparison.verdict import ATTRIBUTION, doubtful, on_equal_ground
+from harness.comparison.verdict import doubtful, on_equal_ground, results
 from harness.engine import Engine
 from harness.engine.many_runs import joined_in_step, kind_of, runs_alone
 from harness.errors import is_interrupt
@@ -54,7 +54,7 @@ def on_the_oracles_ground(
     It is as it was where the forward pass differs, in another dtype than float64, for methods that are neither one pass
     backwards nor many runs, and where the oracle or the candidate offers no single runs.
     """
-    rows = [row for row in (*comparison.rows, comparison.attribution) if doubtful(row)]
+    rows = [row for row in comparison.relevances if doubtful(row)]
     only_relevance = comparison.verdict != "error" and comparison.first_divergent_forward is None
     if comparison.passed or not (rows and only_relevance) or case.dtype != "float64":
         return comparison
@@ -86,12 +86,16 @@ def _judged(
     """The rows of which what is stored is as near as rounding of the activations moves the oracle."""
     bound, kind = derived(case.dtype, case.model.graph), kind_of(case.method)
 
+    ends = results(run.inputs, run.attribution_array)
+
     def at(each: JoinedRuns, name: str) -> np.ndarray | None:
-        return each.attribution(case.method, kind) if name == ATTRIBUTION else each.relevance(name, kind)
+        if name in ends:
+            return results(run.inputs, each.attribution(case.method, kind))[name]
+        return each.relevance(name, kind)
 
     grounds = {}
     for row in rows:
-        observed = run.attribution_array if row.layer == ATTRIBUTION else run.layers[row.layer].relevance
+        observed = ends[row.layer] if row.layer in ends else run.layers[row.layer].relevance
         there = at(joined, row.layer)
         if there is None or observed is None:
             continue
@@ -99,7 +103,7 @@ def _judged(
             relative_l2(there, values) for each in moved if (values := at(each, row.layer)) is not None
         ]
         if row.rel_l2 <= MULTIPLE * max(movements, default=0.0):
-            floor = bound.of_attribution() if row.layer == ATTRIBUTION else bound.of_relevance(row.layer)
+            floor = bound.of_attribution() if row.layer in ends else bound.of_relevance(row.layer)
             grounds[row.layer] = Ground(relative_l2(there, observed), floor, max(movements))
     return grounds
 

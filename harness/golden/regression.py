@@ -291,8 +291,7 @@ def _files(folder: Path, name: str, comparison: Comparison, view: dict[str, Any]
 
 def _doubtful(comparison: Comparison) -> bool:
     """Whether a verdict on relevance would rest on the reference's run on the candidate's activations."""
-    rows = (*comparison.rows, comparison.attribution)
-    return comparison.verdict != "error" and any(doubtful(row) for row in rows)
+    return comparison.verdict != "error" and any(map(doubtful, comparison.relevances))
 
 
 def failed_row(name: str, status: str, message: str) -> Row:

@@ -335,7 +335,7 @@ def row_of(outcome: Outcome) -> Row:
         "attribution_rel_l2": attribution.rel_l2,
         "attribution_pearson_r": attribution.pearson_r,
         "attribution_floor": comparison.attribution.floor,
-        "decided_by": sorted({row.decided_by for row in (*comparison.rows, comparison.attribution)}),
+        "decided_by": sorted({row.decided_by for row in comparison.relevances}),
         "floor_from": comparison.floor.how,
         "first_divergent": comparison.first_divergent,
         "first_divergent_forward": comparison.first_divergent_forward,

@@ -433,6 +433,35 @@ class TestFunctions:
         assert (found.stage, found.cause, found.findings[0].words) == ("postprocess", cause, words)
         assert found.left == 0.0
 
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    @pytest.mark.parametrize(("factor", "right"), [(1.0, True), (1.01, False), (-1.0, False)])
+    def test_an_input_of_small_relevance_is_judged_on_its_own(
+        self, factor: float, right: bool, dtype: str
+    ) -> None:
+        """Beside the left input's attribution, 1e20 times as large, nobody would see that of the right one."""
+        x = {name: 1e-20 * each if name == "right" else each for name, each in two_tables().items()}
+
+        def function(twin: Any, x: Any, target: Any, asked: Any) -> Any:
+            found = gradient(twin, x, target, asked)
+            return {"left": x["left"] * found["left"], "right": factor * x["right"] * found["right"]}
+
+        backend = harness.backend_from_function("mine", function, "torch")
+        comparison = harness.compare(
+            *(
+                harness.explain(self.model(), x, "input_t_gradient", each, 1, dtype)
+                for each in ("tensorflow", backend)
+            )
+        )
+        assert comparison.passed is right
+        found = harness.diagnose(self.model(), x, "input_t_gradient", None, backend, 1, dtype)
+        assert bool(found.findings) is not right
+        if not right:
+            assert comparison.attribution.verdict in ("identical", "equivalent")
+            assert comparison.worst.layer == "attribution of right"
+            assert comparison.verdict in ("close", "divergent")
+            assert found.cause == "scale"
+            assert found.findings[0].words.startswith("the attribution of the input 'right' ")
+
     @pytest.mark.parametrize(
         ("made", "words"),
         [
