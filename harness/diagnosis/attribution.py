@@ -221,11 +221,20 @@ def _of_inputs(inputs: Sequence[Input]) -> Iterator[tuple[str, str, Callable[[np
 
 
 def input_findings(case: Case) -> Iterator[Finding]:
-    """What differs of the attribution of single inputs where all inputs as one vector agree: small parts of it."""
+    """What is done to the attribution of single inputs of several, where that of others is right.
+
+    All that differs has to be named, unless no other search would see it: small parts of a vector that agrees as one.
+    """
     runs = (case.reference_run, case.candidate_run)
     wholes = [np.asarray(run.attribution_array, np.float64) for run in runs]
-    if not case.graph.inputs or not explained(apart(wholes[:1], wholes[1:]), case.attribution_floor):
-        return
+    found = list(_by_input(case, wholes))
+    unseen = explained(apart(wholes[:1], wholes[1:]), case.attribution_floor)
+    named = len(found) < len(case.graph.inputs) and all(each.cause != "unknown" for each in found)
+    if unseen or named:
+        yield from found
+
+
+def _by_input(case: Case, wholes: Sequence[np.ndarray]) -> Iterator[Finding]:
     for one in case.graph.inputs:
         expected, observed = (parted((one,), whole)[one.name] for whole in wholes)
         floor = floor_of(engine(), case.reference_run).of_attribution(one.name)
@@ -251,7 +260,7 @@ def _input_finding(one: Input, expected: np.ndarray, observed: np.ndarray, diffe
     if explained(left, differing.floor):
         words = f"{of} is multiplied by {factor:.9g}"
         return differing.finding("scale", words, left, parameters={"factor": factor})
-    return differing.finding("unknown", f"{of} is another, which is too small a part of all to show there")
+    return differing.finding("unknown", f"{of} is another")
 
 
 def _exchanged(one: Input, other: Input, attribution: np.ndarray) -> np.ndarray:
