@@ -282,7 +282,8 @@ def test_what_the_run_alone_shows_at_a_large_layer_is_searched_on_the_whole_of_i
     finding = diagnosis.findings[0]
     assert (finding.layer, finding.cause, finding.or_causes) == ("conv", "layout", ("preprocessing",))
     assert "channels in reversed order" in diagnosis.explanation
-    assert diagnosis.left == 0
+    # Zero, or on some processors what another order of the sum leaves.
+    assert diagnosis.left <= np.finfo(np.float64).eps
 
 
 @pytest.mark.nightly
