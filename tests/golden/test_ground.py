@@ -20,7 +20,7 @@ from harness.golden import find_goldens, record, verify
 from harness.methods import DeepLift, baselines
 from ported_impls import deep_lift, procedures
 from ported_models import PortedModel
-from ported_models.build import Builder
+from tests.undecided import undecided
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
@@ -33,15 +33,7 @@ X = np.random.default_rng(1).normal(size=(1, 6, 6, 2))
 
 @pytest.fixture(scope="module")
 def model() -> PortedModel:
-    rng = np.random.default_rng(0)
-    b = Builder("undecided", (6, 6, 2))
-    b.add("conv2d", "conv", weights={"kernel": rng.normal(size=(1, 1, 2, 3)), "bias": rng.normal(size=3)})
-    b.add("max_pool2d", "pool", attributes={"pool_size": (2, 2), "strides": (2, 2)})
-    b.add("conv2d", "mixed", weights={"kernel": rng.normal(size=(1, 1, 3, 3)), "bias": rng.normal(size=3)})
-    b.add("elu", "elu", attributes={"alpha": 1.0})
-    b.add("flatten", "flat")
-    b.add("dense", "logits", weights={"kernel": rng.normal(size=(27, 4)), "bias": rng.normal(size=4)})
-    return PortedModel.from_graph(b.graph())
+    return undecided()
 
 
 @pytest.fixture(autouse=True)
