@@ -379,10 +379,9 @@ def by_measured_floor(comparison: Comparison, floor: NoiseFloor) -> Comparison:
 
 
 def _relevance_floor(row: Row, floor: NoiseFloor) -> float:
-    if row.kind == ATTRIBUTION:
-        name = row.layer.removeprefix(_OF)
-        return floor.of_attribution(None if name == ATTRIBUTION else name)
-    return floor.of_relevance(row.layer)
+    if row.kind != ATTRIBUTION:
+        return floor.of_relevance(row.layer)
+    return floor.of_attribution(None if row.layer == ATTRIBUTION else row.layer.removeprefix(_OF))
 
 
 def on_equal_ground(

@@ -35,7 +35,8 @@ from harness.comparison.floor import MULTIPLE, derived
 from harness.comparison.joining import JoinedRuns, ManyRuns
 from harness.comparison.metrics import relative_l2
 from harness.comparison.rerun import Ground, walk_back
-from harness.comparison.verdict import doubtful, on_equal_ground, results
+from harness.comparison.rows import PASSING
+from harness.comparison.verdict import on_equal_ground, results
 from harness.engine import Engine
 from harness.engine.many_runs import joined_in_step, kind_of, runs_alone
 from harness.errors import is_interrupt
@@ -51,10 +52,10 @@ def on_the_oracles_ground(
 ) -> Comparison:
     """``comparison`` of a golden and ``run``, with what differs judged by the oracle on the candidate's activations.
 
-    It is as it was where the forward pass differs, in another dtype than float64, for methods that are neither one pass
-    backwards nor many runs, and where the oracle or the candidate offers no single runs.
+    Nothing fails by it. It is as it was where the forward pass differs, in another dtype than float64, for methods that
+    are neither one pass backwards nor many runs, and where the oracle or the candidate offers no single runs.
     """
-    rows = [row for row in comparison.relevances if doubtful(row)]
+    rows = [row for row in comparison.relevances if row.verdict not in PASSING]
     only_relevance = comparison.verdict != "error" and comparison.first_divergent_forward is None
     if comparison.passed or not (rows and only_relevance) or case.dtype != "float64":
         return comparison
@@ -160,12 +161,13 @@ def _moved(
 ) -> dict[str, np.ndarray]:
     """Each value of ``activations`` moved by what the order of summation may do to it; zeros stay zeros.
 
-    By the layer's floor times the root mean square of its values: a value near zero is what is left of sums that are
-    not, and is rounded as they are.
+    By the layer's floor times the root mean square of a sample's values: a value near zero is what is left of sums
+    that are not, and is rounded as they are.
     """
 
     def moved(name: str, values: np.ndarray) -> np.ndarray:
-        size = bound.of_activation(name) * np.sqrt(np.mean(np.square(values)))
+        each = tuple(range(1, values.ndim))  # a baseline stands in the batch beside an input of another size
+        size = bound.of_activation(name) * np.sqrt(np.mean(np.square(values), axis=each, keepdims=True))
         return values + size * generator.standard_normal(values.shape) * (values != 0)
 
     return {name: moved(name, values) for name, values in activations.items()}

@@ -34,12 +34,12 @@ class Port(nn.Module):
             turned = kernel.permute(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T
             module.weight.data, module.bias.data = turned.contiguous(), bias
 
-    def seen(self, image: torch.Tensor) -> torch.Tensor:
+    def features(self, image: torch.Tensor) -> torch.Tensor:
         features = torch.relu(self.conv(image)).permute(0, 2, 3, 1).flatten(1)
         return torch.relu(self.of_image(features))
 
     def forward(self, table: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        return self.logits(self.seen(image) + torch.relu(self.of_table(table)))
+        return self.logits(self.features(image) + torch.relu(self.of_table(table)))
 
 
 class Renamed(Port):
@@ -49,12 +49,12 @@ class Renamed(Port):
 
 class WithTanh(Port):
     def forward(self, table: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        return self.logits(self.seen(image) + torch.tanh(self.of_table(table)))
+        return self.logits(self.features(image) + torch.tanh(self.of_table(table)))
 
 
 class WithoutTable(Port):
     def forward(self, table: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        return self.logits(self.seen(image))
+        return self.logits(self.features(image))
 
 
 def passes(pair: Any, x: Any) -> bool:
