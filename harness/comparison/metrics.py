@@ -9,8 +9,9 @@ import numpy as np
 
 from harness.arrays import in_stretches
 
-#: Elements handled at a time, so that temporaries stay in the processor's cache.
-_CHUNK = 1 << 15
+#: Elements handled at a time. Temporaries stay in the processor's cache, and each call is long enough that threads,
+#: which take turns at the interpreter between calls, work side by side: half of this takes 1.3 times as long.
+_CHUNK = 1 << 17
 
 
 @dataclass(frozen=True)
