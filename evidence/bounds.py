@@ -111,8 +111,8 @@ def compared_twice(case: Case, collection: Collection) -> Row:
 def by_measured_floors(reference: Trace, run: Trace, least: Comparison) -> Comparison:
     """The comparison whose floors are measured in any case; ``least``: what `harness.compare` makes of the same two.
 
-    For methods of many runs in float32 nothing is known of equal ground here. Their floors are raised by moved runs for
-    as long as this leaves something open, as it is where no side takes part in equal ground.
+    Equal ground is held against the measured floor too. What it leaves open in methods of many runs in float32 is held
+    against floors raised by moved runs, as it is where no side takes part in equal ground.
     """
     floor = floor_of(engine(), reference) if least.floor.how.startswith("derived") else least.floor
     full = compare(reference, run, floor=floor)
