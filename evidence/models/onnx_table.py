@@ -74,7 +74,7 @@ def measured(name: str, load_only: bool) -> Row:
             return closed(row, start)
         row = replace(row, verdicts=verdicts_on(model, x, "float32"))
         if file.module is not None:
-            return closed(replace(row, autograd=autograd(model, file.module, file.example)), start)
+            return closed(replace(row, autograd=_autograd(model, file)), start)
         return closed(replace(row, autograd=_differences(model, file, x), bound=DIFFERENCE_BOUND), start)
 
 
@@ -213,6 +213,15 @@ def _twins(model: Any, file: _File, x: Any) -> float:
     return max(apart(output, own) for output in outputs)
 
 
+def _autograd(model: Any, file: _File) -> float:
+    """As that of a torch network, which computes with the numbers of the file."""
+    import onnx
+
+    from evidence.models.file_numbers import FileNumbers
+
+    return autograd(model, file.module, file.example, FileNumbers(onnx.load(file.path)))
+
+
 def _differences(model: Any, file: _File, x: Any) -> float:
     """How far ``gradient`` on either side, in double precision, is from the file's own derivative.
 
@@ -280,8 +289,9 @@ TABLE = tables.Table(
         "networks](models-torch.md) as torch's two exporters write them at their defaults, and files that ship inside",
         "packages. Single precision, batches of one. *twins*: relative difference of the twins' output from that of",
         "the module that was exported, or of ONNX's reference evaluator on the file, the larger. *autograd*: the same",
-        "of `gradient` from the module's own autograd, in double precision; for a file without a module, of its slope",
-        "along a random direction, measured by",
+        "of `gradient` from the module's own autograd, in double precision, where the module computes with the kernels",
+        "that the file holds: an exporter folds batch norms into them in single precision; for a file without a module,",
+        "of its slope along a random direction, measured by",
         f"differences of the reference evaluator in double precision (within {DIFFERENCE_BOUND:g}). The files of",
         "silero_vad have more inputs than the audio: their first state, zeros, and the sampling rate, 16000, are made",
         "constants. The networks inside the onnx package are files of a few kilobytes that compute all of their",
