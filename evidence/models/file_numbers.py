@@ -51,8 +51,9 @@ class FileNumbers(TorchFunctionMode):
 
     def _kernel(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The layer with the file's kernel and bias; it is remembered for a batch norm that reads it."""
-        x, kernel, bias, *rest = (*args, *[None] * (3 - len(args)))
-        bias = kwargs.pop("bias", bias)
+        x, kernel = args[:2]
+        bias = args[2] if len(args) > 2 else kwargs.get("bias")
+        rest, kwargs = args[3:], {name: each for name, each in kwargs.items() if name != "bias"}
         kernel, bias = self._of_file(kernel, bias) or (kernel, bias)
         y = func(x, kernel, bias, *rest, **kwargs)
         self._made[id(y)] = (y, func, (x, kernel, bias, *rest), kwargs)
@@ -62,17 +63,17 @@ class FileNumbers(TorchFunctionMode):
         """The layer before the batch norm with both in its kernel, where the file has them so."""
         y, layer, (x, kernel, bias, *rest), options = self._made[id(args[0])]
         norm = func(*args, **kwargs)
+        transposed = "transpose" in layer.__name__
         channels, one = y.shape[1], torch.ones((), dtype=y.dtype)
+        if transposed and kernel.shape[1] != channels:
+            return norm  # the exporters fold none into a transposed convolution of groups
         # What the norm makes of zero and one in each channel gives its two numbers, however they were handed over.
         probe = torch.stack([0 * one, one])[:, None].expand(2, channels)
         zero, unit = func(probe, *args[1:], **kwargs)
-        transposed = "transpose" in layer.__name__
         factor = (unit - zero).reshape(
             [*([1] if transposed else []), -1, *[1] * (kernel.ndim - 1 - transposed)]
         )
         shift = zero if bias is None else bias * (unit - zero) + zero
-        if transposed and kernel.shape[1] != channels:
-            return norm
         found = self._of_file(kernel * factor, shift)
         return norm if found is None else layer(x, *found, *rest, **options)
 
