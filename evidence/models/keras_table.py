@@ -187,7 +187,7 @@ def _keras_gradient(network: Network, source: Any, x: np.ndarray, model: Any) ->
     set_policy = getattr(policy, "set_dtype_policy", None) or policy.set_global_policy
     set_policy("float64")
     try:
-        double = type(single).from_config(_in_double(single.get_config()))
+        double = type(single).from_config(in_double(single.get_config()))
     finally:
         set_policy("float32")
     double.set_weights(single.get_weights())
@@ -211,17 +211,21 @@ def _keras_gradient(network: Network, source: Any, x: np.ndarray, model: Any) ->
     return np.asarray(tape.gradient(top, given)), int(np.argmax(z))
 
 
-def _in_double(config: Any) -> Any:
-    """A configuration with every "float32" in it "float64", and its factors as single precision holds them."""
+def in_double(config: Any, rounded: bool = False) -> Any:
+    """A configuration with every "float32" in it "float64", and its factors as single precision holds them.
+
+    Those are the numbers of the layers that scale, and those that an operation such as ``x * (1 / 6)`` is called with.
+    ``rounded``: whether ``config`` is one of them.
+    """
     if isinstance(config, dict):
         return {
-            key: float(np.float32(value))
-            if key in ("scale", "offset") and isinstance(value, float)
-            else _in_double(value)
+            key: in_double(value, rounded or key in ("scale", "offset", "inbound_nodes"))
             for key, value in config.items()
         }
     if isinstance(config, list | tuple):
-        return type(config)(_in_double(value) for value in config)
+        return type(config)(in_double(value, rounded) for value in config)
+    if rounded and isinstance(config, float):
+        return float(np.float32(config))
     return "float64" if config == "float32" else config
 
 

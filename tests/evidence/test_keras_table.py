@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evidence.models.keras_networks import NETWORKS, calibrate, draw_constants
-from evidence.models.keras_table import TABLE, with_biases_added
+from evidence.models.keras_table import TABLE, in_double, with_biases_added
 from evidence.models.rows import METHODS, Row, page
 
 
@@ -67,3 +67,20 @@ def test_the_two_biases_of_a_gate_are_added_as_single_precision_adds_them() -> N
     torch.testing.assert_close(added(x)[0], own, rtol=1e-5, atol=1e-6)
     gru = torch.nn.GRU(2, 3)
     assert with_biases_added(gru).bias_hh_l0.any()  # the candidate's second bias stands inside a product
+
+
+def test_a_configuration_in_double_precision_keeps_the_factors_of_single_precision() -> None:
+    """The factors of layers and of operations; a bound of an activation, which twins hold in double, stays."""
+    sixth = float(np.float32(1 / 6))
+    config = {
+        "dtype": "float32",
+        "scale": [1 / 6, 2.0],
+        "alpha": 1 / 6,
+        "inbound_nodes": [{"args": ["x", 1 / 6], "kwargs": {}}],
+    }
+    assert in_double(config) == {
+        "dtype": "float64",
+        "scale": [sixth, 2.0],
+        "alpha": 1 / 6,
+        "inbound_nodes": [{"args": ["x", sixth], "kwargs": {}}],
+    }
