@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from evidence.models import rows as tables
-from evidence.models.keras_networks import NETWORKS, Network
+from evidence.models.keras_networks import NETWORKS, Network, scales_its_input
 from evidence.models.rows import ROOT, Row, apart, closed, verdicts_on
 
 #: Gives a source's own output, in its own layout, and the gradient of its largest output in double precision.
@@ -34,7 +34,7 @@ def measured(name: str, load_only: bool) -> Row:
 
     network = NETWORKS[name]
     source = network.build()
-    x = _example(network, source)
+    x = example(network, source)
     start = time.monotonic()
     row = Row(name, network.pixels)
     try:
@@ -64,12 +64,17 @@ def measured(name: str, load_only: bool) -> Row:
     return closed(replace(row, verdicts=verdicts, autograd=autograd), start)
 
 
-def _example(network: Network, source: Any) -> np.ndarray:
-    """One input in the source's own layout: an image of noise, a signal, or numbers of rows."""
+def example(network: Network, source: Any) -> np.ndarray:
+    """One input in the source's own layout: an image of noise, a signal, or numbers of rows.
+
+    An image is in the range that the network takes, which batch norms have their statistics of.
+    """
     rng = np.random.default_rng(5)
     shape = network.example or _keras_model(source).input_shape[1:]
     if network.rows:
         return rng.integers(0, network.rows, (1, *shape))
+    if network.group == "keras.applications" and scales_its_input(source):
+        return rng.uniform(0.0, 255.0, (1, *shape)).astype(np.float32)
     return rng.standard_normal((1, *shape)).astype(np.float32)
 
 
@@ -183,13 +188,7 @@ def _keras_gradient(network: Network, source: Any, x: np.ndarray, model: Any) ->
 
     single = _keras_model(source)
     keras = importlib.import_module(type(single).__module__.split(".")[0])
-    policy = keras.config if hasattr(keras, "config") else keras.mixed_precision
-    set_policy = getattr(policy, "set_dtype_policy", None) or policy.set_global_policy
-    set_policy("float64")
-    try:
-        double = type(single).from_config(in_double(single.get_config()))
-    finally:
-        set_policy("float32")
+    double = built_in_double(single)
     double.set_weights(single.get_weights())
     if model.removed:
         double.layers[-1].activation = keras.activations.linear
@@ -209,6 +208,37 @@ def _keras_gradient(network: Network, source: Any, x: np.ndarray, model: Any) ->
         z = double(given, training=False)
         top = tf.reduce_max(z)
     return np.asarray(tape.gradient(top, given)), int(np.argmax(z))
+
+
+def built_in_double(single: Any) -> Any:
+    """The model built anew in double precision, without its weights."""
+    keras = importlib.import_module(type(single).__module__.split(".")[0])
+    policy = keras.config if hasattr(keras, "config") else keras.mixed_precision
+    set_policy = getattr(policy, "set_dtype_policy", None) or policy.set_global_policy
+    set_policy("float64")
+    try:
+        double = type(single).from_config(in_double(single.get_config()))
+    finally:
+        set_policy("float32")
+    for layer in double.layers:
+        if type(layer).__name__ == "Normalization" and layer.input_mean is not None:
+            _hold_as_read(layer)
+    return double
+
+
+def _hold_as_read(layer: Any) -> None:
+    """Give a normalisation the factor and offset of each channel that it is read as, which single precision holds.
+
+    Its own mean and variance are single-precision numbers in a model in double precision too.
+    """
+    import tensorflow as tf
+
+    shape = layer.mean.shape
+    variance, mean = (np.asarray(each, np.float64) for each in (layer.input_variance, layer.input_mean))
+    factor = 1 / np.sqrt(variance)
+    kernel, bias = (each.astype(np.float32).astype(np.float64) for each in (factor, -mean * factor))
+    layer.mean = tf.constant(np.broadcast_to(-bias / kernel, shape))
+    layer.variance = tf.constant(np.broadcast_to(kernel**-2.0, shape))
 
 
 def in_double(config: Any, rounded: bool = False) -> Any:

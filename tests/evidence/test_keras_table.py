@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evidence.models.keras_networks import NETWORKS, calibrate, draw_constants
-from evidence.models.keras_table import TABLE, in_double, with_biases_added
+from evidence.models.keras_table import TABLE, built_in_double, example, in_double, with_biases_added
 from evidence.models.rows import METHODS, Row, page
 
 
@@ -84,3 +84,41 @@ def test_a_configuration_in_double_precision_keeps_the_factors_of_single_precisi
         "alpha": 1 / 6,
         "inbound_nodes": [{"args": ["x", sixth], "kwargs": {}}],
     }
+
+
+@pytest.mark.tensorflow
+def test_a_normalisation_in_double_precision_has_the_factor_and_offset_that_are_read() -> None:
+    """Independent of the configuration: the double model and the twin give one output to the last bits."""
+    import keras
+
+    import harness
+
+    layers = [
+        keras.Input((2, 2, 3)),
+        keras.layers.Normalization(mean=[0.1, 0.2, 0.3], variance=[0.3, 0.7, 0.9]),
+    ]
+    single = keras.Sequential(layers)
+    double = built_in_double(single)
+    x = np.random.default_rng(0).uniform(0, 255, (1, 2, 2, 3))
+    own = np.asarray(double(x, training=False))
+    twin = np.asarray(harness.load_model(single).keras("float64")(x, training=False))
+    assert own.dtype == np.float64
+    assert np.abs(twin - own).max() <= 1e-14 * np.abs(own).max()
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    ("first", "top"), [("Rescaling", 255.0), ("Normalization", 255.0), ("Activation", 6.0)]
+)
+def test_a_network_that_scales_its_input_gets_an_image_in_its_range(first: str, top: float) -> None:
+    import keras
+
+    layers = {
+        "Rescaling": keras.layers.Rescaling(1 / 255),
+        "Normalization": keras.layers.Normalization(mean=0.0, variance=1.0),
+        "Activation": keras.layers.Activation("relu"),
+    }
+    model = keras.Sequential([keras.Input((16, 16, 3)), layers[first]])
+    x = example(NETWORKS["keras.applications/EfficientNetB0"], model)
+    assert x.shape == (1, 16, 16, 3)
+    assert top / 2 < x.max() <= top
