@@ -50,12 +50,8 @@ def measured(name: str, load_only: bool) -> Row:
         return closed(replace(row, refusal=f"RAW {type(error).__name__}: {error}"), start)
     canonical = x if network.axes or x.ndim < 3 or not network.example else np.moveaxis(x, 1, -1)
     canonical = np.ascontiguousarray(canonical, np.float32)
-    own = _torch_output(source, x) if network.example else _keras_output(source, x)
+    own = _torch_output(source, x) if network.example else keras_output(source, x, bool(model.removed))
     twins = [np.asarray(model.keras()(canonical, training=False)), _torch_twin(model, canonical)]
-    if model.removed:
-        from ported_models.endings import with_ending
-
-        twins = [with_ending(each, model.removed) for each in twins]
     row = replace(row, layers=len(model.layers), twins=max(apart(each, own) for each in twins))
     if load_only:
         return closed(row, start)
@@ -95,8 +91,25 @@ def _loaded(network: Network, source: Any, x: np.ndarray) -> Any:
     return harness.load_model(source, example=torch.from_numpy(x), axes=network.axes)
 
 
-def _keras_output(source: Any, x: np.ndarray) -> np.ndarray:
-    return np.asarray(_keras_model(source)(x, training=False))
+def keras_output(source: Any, x: np.ndarray, ends: bool) -> np.ndarray:
+    """What the model gives; of one that ends in an activation, what that is given.
+
+    A softmax that is all on one class would be the same whatever the rest of the network computes.
+    """
+    model = _keras_model(source)
+    if not ends:
+        return np.asarray(model(x, training=False))
+    last = model.layers[-1]
+    ending, last.activation = last.activation, _package(model).activations.linear
+    try:
+        return np.asarray(model(x, training=False))
+    finally:
+        last.activation = ending
+
+
+def _package(model: Any) -> Any:
+    """keras, or tf_keras."""
+    return importlib.import_module(type(model).__module__.split(".")[0])
 
 
 def _torch_output(source: Any, x: np.ndarray) -> np.ndarray:
@@ -187,11 +200,10 @@ def _keras_gradient(network: Network, source: Any, x: np.ndarray, model: Any) ->
     import tensorflow as tf
 
     single = _keras_model(source)
-    keras = importlib.import_module(type(single).__module__.split(".")[0])
     double = built_in_double(single)
     double.set_weights(single.get_weights())
     if model.removed:
-        double.layers[-1].activation = keras.activations.linear
+        double.layers[-1].activation = _package(single).activations.linear
     if network.rows:
         table = next(each for each in double.layers if type(each).__name__ == "Embedding")
         with tf.GradientTape() as tape:
@@ -212,7 +224,7 @@ def _keras_gradient(network: Network, source: Any, x: np.ndarray, model: Any) ->
 
 def built_in_double(single: Any) -> Any:
     """The model built anew in double precision, without its weights."""
-    keras = importlib.import_module(type(single).__module__.split(".")[0])
+    keras = _package(single)
     policy = keras.config if hasattr(keras, "config") else keras.mixed_precision
     set_policy = getattr(policy, "set_dtype_policy", None) or policy.set_global_policy
     set_policy("float64")
@@ -271,7 +283,8 @@ TABLE = tables.Table(
         "",
         "Written by `python -m evidence.models.keras_table`. Seeded weights, batch-norm statistics of noise; single",
         "precision, batches of one. *pixels*: the side of an image, or steps. *twins*: relative difference of the",
-        "twins' output from the network's own, the larger. *autograd*: the same of `gradient` from the network's own",
+        "twins' output from the network's own, the larger, before a softmax at the end; an image is in the range that",
+        "the network takes. *autograd*: the same of `gradient` from the network's own",
         "autograd, in double precision; of a network that reads tokens, at their embeddings. *end to end*: all four",
         "methods equivalent, or refused by name because no rule exists while `gradient` is equivalent, and *autograd*",
         f"within {tables.AUTOGRAD_BOUND:g}. A file of Keras 2 is written and run by tf_keras.",

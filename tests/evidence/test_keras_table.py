@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from evidence.models.keras_networks import NETWORKS, calibrate, draw_constants
-from evidence.models.keras_table import TABLE, built_in_double, example, in_double, with_biases_added
+from evidence.models.keras_table import (
+    TABLE,
+    built_in_double,
+    example,
+    in_double,
+    keras_output,
+    with_biases_added,
+)
 from evidence.models.rows import METHODS, Row, page
 
 
@@ -122,3 +129,19 @@ def test_a_network_that_scales_its_input_gets_an_image_in_its_range(first: str, 
     x = example(NETWORKS["keras.applications/EfficientNetB0"], model)
     assert x.shape == (1, 16, 16, 3)
     assert top / 2 < x.max() <= top
+
+
+@pytest.mark.tensorflow
+def test_a_twin_is_held_against_what_the_ending_is_given() -> None:
+    """Both of these are all on the first class; their logits differ by a half."""
+    import keras
+
+    def logits(weight: float) -> np.ndarray:
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2, activation="softmax")])
+        model.set_weights([np.array([[weight, -weight]]), np.zeros(2)])
+        own = keras_output(model, np.ones((1, 1), np.float32), ends=True)
+        assert np.asarray(model(np.ones((1, 1))))[0].tolist() == [1.0, 0.0]  # the ending is back
+        return own
+
+    assert logits(100.0).tolist() == [[100.0, -100.0]]
+    assert logits(150.0).tolist() == [[150.0, -150.0]]
