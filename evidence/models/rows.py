@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 #: Seconds for one network.
 LIMIT_S = 900
 #: What says how many threads torch and TensorFlow compute with: one, unless the environment has another number. With as
-#: many as there are cores a row took ten times as long beside another process, because threads wait for each other.
+#: many as there are cores a row took three times as long on two busy cores, because threads wait for each other.
 THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 #: Largest relative L2 difference of ``gradient`` from the network's own autograd, both in double precision: in single
 #: precision rounding puts units of two computations of one network on two sides of a kink.
