@@ -3,7 +3,8 @@
 Exporters compute what depends on weights alone, in single precision: they fold a batch norm into the convolution
 before it, and standardise a kernel once. In double precision such a module is another network than its file, by that
 rounding. Here each convolution and dense layer of the module takes the kernel and bias that the file holds, where they
-are the module's own up to that rounding; a batch norm that the file holds inside a kernel is left out.
+are the module's own up to that rounding; a batch norm that the file holds inside a kernel is left out. A hard sigmoid
+takes the file's slope: that of torch is a sixth, and one rounded to single precision in its derivative.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ KERNELS = (
     functional.linear,
 )
 NORMS = (torch.batch_norm, functional.batch_norm)
+HARD_SIGMOIDS = (functional.hardsigmoid, torch._C._nn.hardsigmoid, torch._C._nn.hardsigmoid_)
 
 
 class FileNumbers(TorchFunctionMode):
@@ -37,6 +39,8 @@ class FileNumbers(TorchFunctionMode):
     def __init__(self, proto: onnx.ModelProto) -> None:
         super().__init__()
         self._held = list(_kernels(proto))
+        hard = [node for node in proto.graph.node if node.op_type == "HardSigmoid"]
+        self._slope = next((each.f for node in hard for each in node.attribute if each.name == "alpha"), None)
         self._made: dict[int, tuple[torch.Tensor, Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = {}
 
     def __torch_function__(
@@ -47,6 +51,8 @@ class FileNumbers(TorchFunctionMode):
             return self._kernel(func, args, kwargs)
         if func in NORMS and id(args[0]) in self._made:
             return self._folded(func, args, kwargs)
+        if func in HARD_SIGMOIDS and self._slope is not None:
+            return torch.clamp(args[0] * self._slope + 0.5, 0.0, 1.0)
         return func(*args, **kwargs)
 
     def _kernel(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -69,3 +69,21 @@ def test_a_kernel_that_is_not_the_module_s_own_is_not_taken() -> None:
     x = torch.ones(1, 2, dtype=torch.float64)
     with FileNumbers(proto):
         assert torch.equal(module(x), x @ module.weight.T)
+
+
+def test_a_hard_sigmoid_has_the_slope_of_the_file() -> None:
+    """Its derivative too, where torch's own is a sixth in single precision whatever it computes in."""
+    import torch
+    from torch import nn
+
+    from evidence.models.file_numbers import FileNumbers
+    from tests.models.onnx_runs import exported, node
+
+    slope = float(np.float32(0.1666))
+    proto = exported([node("HardSigmoid", "x", alpha=slope, beta=0.5)], ["n", 3], {}, 13)
+    x = torch.tensor([[-4.0, 1.5, 4.0]], dtype=torch.float64, requires_grad=True)
+    with FileNumbers(proto):
+        y = nn.Hardsigmoid()(x)
+    y.sum().backward()
+    assert y.tolist() == [[0.0, 1.5 * slope + 0.5, 1.0]]
+    assert x.grad is not None and x.grad.tolist() == [[0.0, slope, 0.0]]
