@@ -76,13 +76,16 @@ def calibrate(model: Any) -> None:
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0  # the statistics of the last batch alone
-    low, high = (
-        (0.0, 255.0) if any(type(each).__name__ == "Rescaling" for each in model.layers) else (-1.0, 1.0)
-    )
+    low, high = (0.0, 255.0) if scales_its_input(model) else (-1.0, 1.0)
     x = np.random.default_rng(1).uniform(low, high, (SAMPLES, *model.input_shape[1:])).astype(np.float32)
     model(x, training=True)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+
+
+def scales_its_input(model: Any) -> bool:
+    """Whether ``model`` takes images of 0 to 255, which its first layers scale."""
+    return any(type(each).__name__ in ("Rescaling", "Normalization") for each in model.layers)
 
 
 #: The smallest of each family, at the smallest size, or a little above.

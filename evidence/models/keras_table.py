@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from evidence.models import rows as tables
-from evidence.models.keras_networks import NETWORKS, Network
+from evidence.models.keras_networks import NETWORKS, Network, scales_its_input
 from evidence.models.rows import ROOT, Row, apart, closed, verdicts_on
 
 #: Gives a source's own output, in its own layout, and the gradient of its largest output in double precision.
@@ -34,7 +34,7 @@ def measured(name: str, load_only: bool) -> Row:
 
     network = NETWORKS[name]
     source = network.build()
-    x = _example(network, source)
+    x = example(network, source)
     start = time.monotonic()
     row = Row(name, network.pixels)
     try:
@@ -50,12 +50,8 @@ def measured(name: str, load_only: bool) -> Row:
         return closed(replace(row, refusal=f"RAW {type(error).__name__}: {error}"), start)
     canonical = x if network.axes or x.ndim < 3 or not network.example else np.moveaxis(x, 1, -1)
     canonical = np.ascontiguousarray(canonical, np.float32)
-    own = _torch_output(source, x) if network.example else _keras_output(source, x)
+    own = _torch_output(source, x) if network.example else keras_output(source, x, bool(model.removed))
     twins = [np.asarray(model.keras()(canonical, training=False)), _torch_twin(model, canonical)]
-    if model.removed:
-        from ported_models.endings import with_ending
-
-        twins = [with_ending(each, model.removed) for each in twins]
     row = replace(row, layers=len(model.layers), twins=max(apart(each, own) for each in twins))
     if load_only:
         return closed(row, start)
@@ -64,12 +60,17 @@ def measured(name: str, load_only: bool) -> Row:
     return closed(replace(row, verdicts=verdicts, autograd=autograd), start)
 
 
-def _example(network: Network, source: Any) -> np.ndarray:
-    """One input in the source's own layout: an image of noise, a signal, or numbers of rows."""
+def example(network: Network, source: Any) -> np.ndarray:
+    """One input in the source's own layout: an image of noise, a signal, or numbers of rows.
+
+    An image is in the range that the network takes, which batch norms have their statistics of.
+    """
     rng = np.random.default_rng(5)
     shape = network.example or _keras_model(source).input_shape[1:]
     if network.rows:
         return rng.integers(0, network.rows, (1, *shape))
+    if network.group == "keras.applications" and scales_its_input(source):
+        return rng.uniform(0.0, 255.0, (1, *shape)).astype(np.float32)
     return rng.standard_normal((1, *shape)).astype(np.float32)
 
 
@@ -90,8 +91,25 @@ def _loaded(network: Network, source: Any, x: np.ndarray) -> Any:
     return harness.load_model(source, example=torch.from_numpy(x), axes=network.axes)
 
 
-def _keras_output(source: Any, x: np.ndarray) -> np.ndarray:
-    return np.asarray(_keras_model(source)(x, training=False))
+def keras_output(source: Any, x: np.ndarray, ends: bool) -> np.ndarray:
+    """What the model gives; of one that ends in an activation, what that is given.
+
+    A softmax that is all on one class would be the same whatever the rest of the network computes.
+    """
+    model = _keras_model(source)
+    if not ends:
+        return np.asarray(model(x, training=False))
+    last = model.layers[-1]
+    ending, last.activation = last.activation, _package(model).activations.linear
+    try:
+        return np.asarray(model(x, training=False))
+    finally:
+        last.activation = ending
+
+
+def _package(model: Any) -> Any:
+    """keras, or tf_keras."""
+    return importlib.import_module(type(model).__module__.split(".")[0])
 
 
 def _torch_output(source: Any, x: np.ndarray) -> np.ndarray:
@@ -182,17 +200,10 @@ def _keras_gradient(network: Network, source: Any, x: np.ndarray, model: Any) ->
     import tensorflow as tf
 
     single = _keras_model(source)
-    keras = importlib.import_module(type(single).__module__.split(".")[0])
-    policy = keras.config if hasattr(keras, "config") else keras.mixed_precision
-    set_policy = getattr(policy, "set_dtype_policy", None) or policy.set_global_policy
-    set_policy("float64")
-    try:
-        double = type(single).from_config(_in_double(single.get_config()))
-    finally:
-        set_policy("float32")
+    double = built_in_double(single)
     double.set_weights(single.get_weights())
     if model.removed:
-        double.layers[-1].activation = keras.activations.linear
+        double.layers[-1].activation = _package(single).activations.linear
     if network.rows:
         table = next(each for each in double.layers if type(each).__name__ == "Embedding")
         with tf.GradientTape() as tape:
@@ -211,17 +222,52 @@ def _keras_gradient(network: Network, source: Any, x: np.ndarray, model: Any) ->
     return np.asarray(tape.gradient(top, given)), int(np.argmax(z))
 
 
-def _in_double(config: Any) -> Any:
-    """A configuration with every "float32" in it "float64", and its factors as single precision holds them."""
+def built_in_double(single: Any) -> Any:
+    """The model built anew in double precision, without its weights."""
+    keras = _package(single)
+    policy = keras.config if hasattr(keras, "config") else keras.mixed_precision
+    set_policy = getattr(policy, "set_dtype_policy", None) or policy.set_global_policy
+    set_policy("float64")
+    try:
+        double = type(single).from_config(in_double(single.get_config()))
+    finally:
+        set_policy("float32")
+    for layer in double.layers:
+        if type(layer).__name__ == "Normalization" and layer.input_mean is not None:
+            _hold_as_read(layer)
+    return double
+
+
+def _hold_as_read(layer: Any) -> None:
+    """Give a normalisation the factor and offset of each channel that it is read as, which single precision holds.
+
+    Its own mean and variance are single-precision numbers in a model in double precision too.
+    """
+    import tensorflow as tf
+
+    shape = layer.mean.shape
+    variance, mean = (np.asarray(each, np.float64) for each in (layer.input_variance, layer.input_mean))
+    factor = 1 / np.sqrt(variance)
+    kernel, bias = (each.astype(np.float32).astype(np.float64) for each in (factor, -mean * factor))
+    layer.mean = tf.constant(np.broadcast_to(-bias / kernel, shape))
+    layer.variance = tf.constant(np.broadcast_to(kernel**-2.0, shape))
+
+
+def in_double(config: Any, rounded: bool = False) -> Any:
+    """A configuration with every "float32" in it "float64", and its factors as single precision holds them.
+
+    Those are the numbers of the layers that scale, and those that an operation such as ``x * (1 / 6)`` is called with.
+    ``rounded``: whether ``config`` is one of them.
+    """
     if isinstance(config, dict):
         return {
-            key: float(np.float32(value))
-            if key in ("scale", "offset") and isinstance(value, float)
-            else _in_double(value)
+            key: in_double(value, rounded or key in ("scale", "offset", "inbound_nodes"))
             for key, value in config.items()
         }
     if isinstance(config, list | tuple):
-        return type(config)(_in_double(value) for value in config)
+        return type(config)(in_double(value, rounded) for value in config)
+    if rounded and isinstance(config, float):
+        return float(np.float32(config))
     return "float64" if config == "float32" else config
 
 
@@ -237,7 +283,8 @@ TABLE = tables.Table(
         "",
         "Written by `python -m evidence.models.keras_table`. Seeded weights, batch-norm statistics of noise; single",
         "precision, batches of one. *pixels*: the side of an image, or steps. *twins*: relative difference of the",
-        "twins' output from the network's own, the larger. *autograd*: the same of `gradient` from the network's own",
+        "twins' output from the network's own, the larger, before a softmax at the end; an image is in the range that",
+        "the network takes. *autograd*: the same of `gradient` from the network's own",
         "autograd, in double precision; of a network that reads tokens, at their embeddings. *end to end*: all four",
         "methods equivalent, or refused by name because no rule exists while `gradient` is equivalent, and *autograd*",
         f"within {tables.AUTOGRAD_BOUND:g}. A file of Keras 2 is written and run by tf_keras.",

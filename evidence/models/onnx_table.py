@@ -45,6 +45,8 @@ TRUSTED = ("light/vgg19",)
 #: The least step of a difference quotient in double precision, how far a derivative that is measured so may be off,
 #: and how much of that rounding may take.
 STEP, DIFFERENCE_BOUND, OF_ROUNDING = 1e-6, 1e-5, 0.1
+#: How many directions with random signs a derivative is measured along, beside that of the gradient.
+SIGNS = 3
 
 
 def measured(name: str, load_only: bool) -> Row:
@@ -74,7 +76,7 @@ def measured(name: str, load_only: bool) -> Row:
             return closed(row, start)
         row = replace(row, verdicts=verdicts_on(model, x, "float32"))
         if file.module is not None:
-            return closed(replace(row, autograd=autograd(model, file.module, file.example)), start)
+            return closed(replace(row, autograd=_autograd(model, file)), start)
         return closed(replace(row, autograd=_differences(model, file, x), bound=DIFFERENCE_BOUND), start)
 
 
@@ -213,33 +215,61 @@ def _twins(model: Any, file: _File, x: Any) -> float:
     return max(apart(output, own) for output in outputs)
 
 
-def _differences(model: Any, file: _File, x: Any) -> float:
-    """How far ``gradient`` on either side, in double precision, is from the file's own derivative.
+def _autograd(model: Any, file: _File) -> float:
+    """As that of a torch network, which computes with the numbers of the file."""
+    import onnx
 
-    Along a random direction, and relative to the length of the gradient: ``|g v - (f(x + h v) - f(x - h v)) / 2h|``
-    over ``|g| |v|``.
+    from evidence.models.file_numbers import FileNumbers
+
+    return autograd(model, file.module, file.example, FileNumbers(onnx.load(file.path)))
+
+
+def _differences(model: Any, file: _File, x: Any) -> float:
+    """How far ``gradient`` on either side, in double precision, is from the file's own derivative; the larger.
+
+    Along each direction ``v`` of :func:`directions`: ``|g v - (f(x + h v) - f(x - h v)) / 2h|`` over ``|g| |v|``.
     """
     import numpy as np
 
     import harness
 
     run, x = _source(file), x.astype(np.float64)
-    direction = np.random.default_rng(1).standard_normal(x.shape)
     target = int(run(x).argmax())
     gradients = [
         harness.explain(model, x, "gradient", backend, target, "float64", layers=False).attribution
         for backend in ("tensorflow", "torch")
     ]
-    scales = [float(np.linalg.norm(each) * np.linalg.norm(direction)) or 1.0 for each in gradients]
-    slope = slope_along(lambda x: run(x).reshape(-1)[target], x, direction, min(scales))
+    chosen = directions(gradients[0])
+    scales = [float(np.linalg.norm(each) * np.linalg.norm(chosen[0])) or 1.0 for each in gradients]
+    slopes = slopes_along(lambda x: run(x).reshape(-1)[target], x, chosen, min(scales))
     return max(
         abs(float((gradient * direction).sum()) - slope) / scale
         for gradient, scale in zip(gradients, scales, strict=True)
+        for direction, slope in zip(chosen, slopes, strict=True)
     )
 
 
-def slope_along(function: Callable[[Any], Any], x: Any, direction: Any, scale: float) -> float:
-    """The derivative of a number along ``direction``, by a central difference; ``scale``: the most that it can be.
+def directions(gradient: Any) -> list[Any]:
+    """``gradient``, and :data:`SIGNS` times ``|gradient|`` raised by its root mean square with random signs.
+
+    Each is as long as ones are. Along the first the slope is ``|g| |v|``, the most that it can be: a gradient of the
+    wrong size is off by as much. Along the others every entry counts by about its own share of ``|g|^2``, whatever
+    another takes away, and one that is missing by that of an entry of usual size. Along noise an entry ``e`` would
+    count by ``e / |g| sqrt(n)`` alone. All are ones where the gradient is zero.
+    """
+    import numpy as np
+
+    ones = np.ones(gradient.shape)
+    size = float(np.linalg.norm(gradient) / np.sqrt(gradient.size))
+    if not size:
+        return [ones] * (1 + SIGNS)
+    rng = np.random.default_rng(1)
+    raised = [(np.abs(gradient) + size) * rng.choice((-1.0, 1.0), ones.shape) for _ in range(SIGNS)]
+    return [each * (np.linalg.norm(ones) / np.linalg.norm(each)) for each in (gradient, *raised)]
+
+
+def slopes_along(function: Callable[[Any], Any], x: Any, directions: list[Any], scale: float) -> list[float]:
+    """The derivative of a number along each direction, by a central difference; ``scale``: the most that it can be.
 
     The step is so wide that what rounding moves the number by, as one unit in the last place of the input does, is
     :data:`OF_ROUNDING` of what the quotient may be off. Of an output that hardly depends on the input, such as that of
@@ -251,7 +281,10 @@ def slope_along(function: Callable[[Any], Any], x: Any, direction: Any, scale: f
     signs = np.random.default_rng(2).choice((-1.0, 1.0), x.shape)
     rounding = max(abs(float(function(x * (1 + eps * signs))) - own), eps * abs(own))
     step = max(STEP, rounding / (OF_ROUNDING * DIFFERENCE_BOUND * scale))
-    return (float(function(x + step * direction)) - float(function(x - step * direction))) / (2 * step)
+    return [
+        (float(function(x + step * each)) - float(function(x - step * each))) / (2 * step)
+        for each in directions
+    ]
 
 
 GROUPS = {
@@ -280,8 +313,9 @@ TABLE = tables.Table(
         "networks](models-torch.md) as torch's two exporters write them at their defaults, and files that ship inside",
         "packages. Single precision, batches of one. *twins*: relative difference of the twins' output from that of",
         "the module that was exported, or of ONNX's reference evaluator on the file, the larger. *autograd*: the same",
-        "of `gradient` from the module's own autograd, in double precision; for a file without a module, of its slope",
-        "along a random direction, measured by",
+        "of `gradient` from the module's own autograd, in double precision, where the module computes with the kernels",
+        "that the file holds: an exporter folds batch norms into them in single precision; for a file without a",
+        f"module, of its slopes along the gradient and along {SIGNS} directions of its size with random signs, by",
         f"differences of the reference evaluator in double precision (within {DIFFERENCE_BOUND:g}). The files of",
         "silero_vad have more inputs than the audio: their first state, zeros, and the sampling rate, 16000, are made",
         "constants. The networks inside the onnx package are files of a few kilobytes that compute all of their",

@@ -30,6 +30,9 @@ METHODS = ("gradient", "lrp.epsilon:epsilon=0.25", "lrp.alpha_1_beta_0", "lrp.se
 ROOT = Path(__file__).parents[2]
 #: Seconds for one network.
 LIMIT_S = 900
+#: What says how many threads torch and TensorFlow compute with: one, unless the environment has another number. With as
+#: many as there are cores a row took three times as long on two busy cores, because threads wait for each other.
+THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 #: Largest relative L2 difference of ``gradient`` from the network's own autograd, both in double precision: in single
 #: precision rounding puts units of two computations of one network on two sides of a kink.
 AUTOGRAD_BOUND = 1e-8
@@ -133,7 +136,7 @@ def in_a_process(table: Table, name: str, load_only: bool, limit_s: int = LIMIT_
         ended = subprocess.run(
             [*command, *(["--load"] if load_only else [])],
             cwd=ROOT,
-            env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ},
+            env={"TF_CPP_MIN_LOG_LEVEL": "3", **dict.fromkeys(THREADS, "1"), **os.environ},
             capture_output=True,
             text=True,
             timeout=limit_s,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 import time
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -64,14 +65,20 @@ def _loaded(module: Any, example: Any) -> Any:
         return harness.load_model(module, example=example)
 
 
-def autograd(model: Any, module: Any, example: Any) -> float:
-    """How far ``gradient`` of the largest output, on either side, is from the network's own autograd, in float64."""
+def autograd(
+    model: Any, module: Any, example: Any, numbers: AbstractContextManager[Any] | None = None
+) -> float:
+    """How far ``gradient`` of the largest output, on either side, is from the network's own autograd, in float64.
+
+    ``numbers``: what the network computes inside of, such as `evidence.models.file_numbers.FileNumbers`.
+    """
     import numpy as np
 
     import harness
 
     x = example.double().requires_grad_()
-    output = module.double()(x)
+    with numbers or nullcontext():
+        output = module.double()(x)
     output.max().backward()
     own = np.moveaxis(x.grad.numpy(), 1, -1)
     inputs = np.ascontiguousarray(np.moveaxis(x.detach().numpy(), 1, -1))

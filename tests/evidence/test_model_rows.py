@@ -12,7 +12,17 @@ import pytest
 
 import harness
 from evidence.models import rows as tables
-from evidence.models.rows import METHODS, Row, Table, in_a_process, keep, kept_rows, page, verdicts_on
+from evidence.models.rows import (
+    METHODS,
+    THREADS,
+    Row,
+    Table,
+    in_a_process,
+    keep,
+    kept_rows,
+    page,
+    verdicts_on,
+)
 
 GOOD = Row("b", 8, twins=1e-7, verdicts=dict.fromkeys(METHODS, "equivalent"), autograd=0.0, seconds=3.0)
 LATE = Row("b", 8, seconds=900.0, finished=False)
@@ -59,6 +69,24 @@ def test_a_process_that_has_no_answer_in_time_is_not_finished(
     monkeypatch.setattr(subprocess, "run", late)
     row = in_a_process(table, "a", False, 5)
     assert (row.finished, row.refusal, row.loads, row.end_to_end, row.seconds) == (False, "", False, False, 5)
+
+
+def test_a_row_computes_with_one_thread_unless_another_number_is_given(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[dict[str, str]] = []
+
+    def ended(command: list[str], env: dict[str, str], **options: object) -> SimpleNamespace:
+        given.append(env)
+        return SimpleNamespace(returncode=1, stdout="", stderr="no")
+
+    monkeypatch.setattr(subprocess, "run", ended)
+    for name in THREADS:
+        monkeypatch.delenv(name, raising=False)
+    in_a_process(table, "a", False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    in_a_process(table, "a", False)
+    assert [[env[name] for name in THREADS] for env in given] == [["1", "1", "1"], ["3", "1", "1"]]
 
 
 def test_what_is_not_finished_is_said_so_and_run_again(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from evidence.models.onnx_table import DIFFERENCE_BOUND, _evaluator, _in_double, slope_along
+from evidence.models.onnx_table import (
+    DIFFERENCE_BOUND,
+    SIGNS,
+    _evaluator,
+    _in_double,
+    directions,
+    slopes_along,
+)
 from tests.models.onnx_runs import exported, node
 
 
@@ -37,5 +44,39 @@ def test_local_response_normalisation_sums_the_squares_of_neighbouring_channels(
 def test_a_slope_is_measured_beside_a_constant_of_any_size(constant: float) -> None:
     """``c + 3 a - 4 b`` along (1, 1) falls by one; its gradient is 5 long, and the direction the root of two."""
     direction, scale = np.ones(2), 5 * np.sqrt(2)
-    slope = slope_along(lambda x: constant + 3 * x[0] - 4 * x[1], np.array([0.5, 0.25]), direction, scale)
+    (slope,) = slopes_along(
+        lambda x: constant + 3 * x[0] - 4 * x[1], np.array([0.5, 0.25]), [direction], scale
+    )
     assert abs(slope + 1) / scale <= DIFFERENCE_BOUND
+
+
+def test_directions_are_the_gradient_and_its_sizes_with_random_signs() -> None:
+    """(3, 0, -4) is 5 long; raised by 5 / sqrt(3), the sizes keep their order and none is zero."""
+    own, *signed = directions(np.array([3.0, 0.0, -4.0]))
+    assert own == pytest.approx(np.array([3.0, 0.0, -4.0]) * np.sqrt(3) / 5)
+    raised = np.array([3.0, 0.0, 4.0]) + 5 / np.sqrt(3)
+    assert len(signed) == SIGNS
+    for each in signed:
+        assert np.abs(each) == pytest.approx(raised * np.sqrt(3) / np.linalg.norm(raised))
+    assert len({tuple(np.sign(each)) for each in signed}) > 1
+    assert directions(np.zeros(2))[0].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("wrong", ["one entry zero", "one entry negative", "two exchanged", "all too large"])
+def test_a_gradient_with_a_wrong_entry_is_off_along_a_direction(wrong: str) -> None:
+    """A hundred entries about the size of one: where one is missing, ``|g|^2`` is a hundredth off."""
+    right = np.random.default_rng(0).uniform(0.5, 1.5, 100)
+    gradient = right.copy()
+    if wrong == "one entry zero":
+        gradient[7] = 0.0
+    elif wrong == "one entry negative":
+        gradient[7] = -gradient[7]
+    elif wrong == "two exchanged":
+        gradient[[7, 8]] = gradient[[8, 7]]
+    else:
+        gradient = gradient * (1 + 1e-4)
+    chosen = directions(gradient)
+    scale = float(np.linalg.norm(gradient) * np.linalg.norm(chosen[0]))
+    slopes = slopes_along(lambda x: float(right @ x), np.ones(100), chosen, scale)
+    off = [abs(float(gradient @ each) - slope) / scale for each, slope in zip(chosen, slopes, strict=True)]
+    assert max(off) > 5 * DIFFERENCE_BOUND
