@@ -199,7 +199,7 @@ def main() -> int:
     options.add_argument("--model", action="append", default=[])
     options.add_argument("--method", action="append", default=[], metavar="GLOB")
     options.add_argument("--bugs", type=float, default=BUGS_SHARE, help="share of the planted bugs")
-    options.add_argument("--share", type=float, default=1.0, help="a fixed sample of the port's cases, about this share")
+    options.add_argument("--share", type=float, default=1.0, help="a fixed sample of the healthy cases")
     options.add_argument("--no-sampled", action="store_true", help="leave out methods that draw samples")
     options.add_argument(
         "--runs", type=int, default=0, help="of methods that join many, in place of their own number"
