@@ -65,7 +65,7 @@ attack-goldens: $(STAMP) ## 500 mutations of goldens, and a kill at every moment
 	$(BIN)/python -m tests.golden.test_crashes
 
 models: $(STAMP) ## what loads of the networks that people have, and what comes of four methods: hours; reports/models-*.md
-	$(BIN)/python -m pip install --quiet --no-deps --target build/packages timm==1.0.31 tf_keras==2.21.0
+	$(BIN)/python -m pip install --quiet --no-deps --target build/packages timm==1.0.31 tf_keras==2.21.0 onnx2torch==1.5.15
 	PYTHONPATH=build/packages $(BIN)/python -m evidence.models.torch_table
 	PYTHONPATH=build/packages $(BIN)/python -m evidence.models.keras_table
 	PYTHONPATH=build/packages $(BIN)/python -m evidence.models.onnx_table

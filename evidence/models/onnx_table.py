@@ -4,8 +4,9 @@
 
 As `evidence.models.torch_table`, whose networks are exported by both exporters at their defaults; the one through
 `torch.export` needs onnxscript. *autograd* of an exported file is that of the module that it was exported from. A
-shipped file has none: its own derivative is measured, in double precision, by differences of what ONNX's reference
-evaluator computes. Writes ``reports/models-onnx.md``.
+shipped file has none: its own derivative is that of onnx2torch's module, or, where onnx2torch does not convert it, is
+measured by differences of what ONNX's reference evaluator computes; all in double precision. Writes
+``reports/models-onnx.md``.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from evidence.models import rows as tables
+from evidence.models.onnx_autograd import NotConvertedError, derivative
 from evidence.models.onnx_files import EXPORTERS, PIXELS, SHIPPED, exported, fetched, with_given
 from evidence.models.onnx_slopes import (
     DIFFERENCE_BOUND,
@@ -81,7 +84,11 @@ def measured(name: str, load_only: bool) -> Row:
         row = replace(row, verdicts=verdicts_on(model, x, "float32"))
         if file.module is not None:
             return closed(replace(row, autograd=_autograd(model, file)), start)
-        own, remark = _differences(model, file, x)
+        try:
+            return closed(replace(row, autograd=_by_onnx2torch(model, file, x)), start)
+        except NotConvertedError as error:
+            own, remark = _differences(model, file, x)
+            remark = remark or f"its slopes are measured, because onnx2torch does not convert it ({error})"
         return closed(replace(row, autograd=own, remark=remark, bound=DIFFERENCE_BOUND), start)
 
 
@@ -117,11 +124,45 @@ def _input(model: Any, example: Any) -> Any:
     return np.random.default_rng(0).standard_normal((1, *model.input_shape)).astype(np.float32)
 
 
-def _source(file: _File) -> Any:
-    """``x``, canonical, to what the file gives for it before its ending, by ONNX's reference evaluator in double.
+@dataclass(frozen=True)
+class _Source:
+    """A file up to where its ending begins. ``given`` and ``output``: names of its tensors, and their axes' orders.
 
-    A map is taken together as the model takes it.
+    ``places``: "mean" where the model takes a map together so.
     """
+
+    proto: Any
+    given: str
+    order: tuple[int, ...]
+    output: str
+    back: tuple[int, ...]
+    places: Any
+
+    def evaluator(self) -> Callable[[Any], Any]:
+        """``x``, canonical, to what the file gives for it, by ONNX's reference evaluator in double precision."""
+        file = evaluator(in_double(self.proto, self.output))
+
+        def run(x: Any) -> Any:
+            (output,) = file.run(None, {self.given: x.transpose(self.order)})
+            return self._taken(output.transpose(self.back))
+
+        return run
+
+    def derivative(self, x: Any, target: int) -> Any:
+        """That of the ``target``-th number for ``x``, both canonical, by onnx2torch. Raises NotConvertedError."""
+        import numpy as np
+
+        def number(output: Any) -> Any:
+            return self._taken(output.permute(self.back)).reshape(-1)[target]
+
+        given = derivative(self.proto, self.output, np.ascontiguousarray(x.transpose(self.order)), number)
+        return given.transpose(np.argsort(self.order))
+
+    def _taken(self, output: Any) -> Any:
+        return output.mean(tuple(range(1, output.ndim - 1))) if self.places == "mean" else output
+
+
+def _source(file: _File) -> _Source:
     import onnx
 
     from ported_models.maps import parts
@@ -135,15 +176,10 @@ def _source(file: _File) -> Any:
     proto = read.unfolded or proto
     weights = {tensor.name for tensor in proto.graph.initializer}
     (given,) = (value.name for value in proto.graph.input if value.name not in weights)
-    inside = [name for name, tensor in read.tensors.items() if tensor.layer == read.graph.output]
-    run_file = evaluator(in_double(proto, inside[-1]))
-
-    def run(x: Any) -> Any:
-        (output,) = run_file.run(None, {given: x.transpose(read.tensors[given].order)})
-        output = output.transpose(inverse(read.tensors[inside[-1]].order))
-        return output.mean(tuple(range(1, output.ndim - 1))) if places == "mean" else output
-
-    return run
+    output = [name for name, tensor in read.tensors.items() if tensor.layer == read.graph.output][-1]
+    return _Source(
+        proto, given, read.tensors[given].order, output, inverse(read.tensors[output].order), places
+    )
 
 
 def _twins(model: Any, file: _File, x: Any) -> float:
@@ -157,7 +193,7 @@ def _twins(model: Any, file: _File, x: Any) -> float:
         if file.module is not None:
             own = file.module(file.example.clone()).numpy()
         else:
-            own = _source(file)(x.astype(np.float64))
+            own = _source(file).evaluator()(x.astype(np.float64))
     return max(apart(output, own) for output in outputs)
 
 
@@ -170,6 +206,19 @@ def _autograd(model: Any, file: _File) -> float:
     return autograd(model, file.module, file.example, FileNumbers(onnx.load(file.path)))
 
 
+def _by_onnx2torch(model: Any, file: _File, x: Any) -> float:
+    """How far ``gradient`` on either side, in double precision, is from onnx2torch's; the larger.
+
+    Raises NotConvertedError.
+    """
+    import numpy as np
+
+    source, x = _source(file), x.astype(np.float64)
+    target = int(source.evaluator()(x).argmax())
+    own = source.derivative(x, target)
+    return max(apart(gradient, own) for gradient in _gradients(model, x, target))
+
+
 def _differences(model: Any, file: _File, x: Any) -> tuple[float | None, str]:
     """How far ``gradient`` on either side, in double precision, is from the file's own derivative; the larger.
 
@@ -178,14 +227,9 @@ def _differences(model: Any, file: _File, x: Any) -> tuple[float | None, str]:
     """
     import numpy as np
 
-    import harness
-
-    run, x = _source(file), x.astype(np.float64)
+    run, x = _source(file).evaluator(), x.astype(np.float64)
     target = int(run(x).argmax())
-    gradients = [
-        harness.explain(model, x, "gradient", backend, target, "float64", layers=False).attribution
-        for backend in ("tensorflow", "torch")
-    ]
+    gradients = _gradients(model, x, target)
 
     def own(x: Any) -> float:
         return float(run(x).reshape(-1)[target])
@@ -208,6 +252,16 @@ def _differences(model: Any, file: _File, x: Any) -> tuple[float | None, str]:
                 f"rounding allows no step below {step:.1e}, and with half of that the slope is {unsteady:.1e} another"
             )
     return worst, ""
+
+
+def _gradients(model: Any, x: Any, target: int) -> list[Any]:
+    """By both sides, in double precision."""
+    import harness
+
+    return [
+        harness.explain(model, x, "gradient", backend, target, "float64", layers=False).attribution
+        for backend in ("tensorflow", "torch")
+    ]
 
 
 GROUPS = {
@@ -238,8 +292,9 @@ TABLE = tables.Table(
         "the module that was exported, or of ONNX's reference evaluator on the file, the larger. *autograd*: the same",
         "of `gradient` from the module's own autograd, in double precision, where the module computes with the kernels",
         "that the file holds: an exporter folds batch norms into them in single precision; for a file without a",
-        f"module, of its slopes along the gradient and along {SIGNS} directions of its size with random signs, by",
-        f"differences of the reference evaluator in double precision (within {DIFFERENCE_BOUND:g}). The files of",
+        "module, from the autograd of onnx2torch 1.5.15, another reader, or, where that does not convert the file, of",
+        f"its slopes along the gradient and along {SIGNS} directions of its size with random signs, by differences of",
+        f"the reference evaluator in double precision (within {DIFFERENCE_BOUND:g}). The files of",
         "silero_vad have more inputs than the audio: their first state, zeros, and the sampling rate, 16000, are made",
         "constants. The networks inside the onnx package are files of a few kilobytes that compute all of their",
         f"weights; one of them, {', '.join(TRUSTED)}, has more than such a file may, and is read as its refusal says,",

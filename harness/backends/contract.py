@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 from harness.backends.protocol import Backend
@@ -84,6 +85,11 @@ def versions_of(backend: Backend) -> dict[str, str]:
 
 def checked_backend(name: str, backend: Any) -> Backend:
     """``backend``; raises InvalidInputError where it lacks a part of the contract, or takes other arguments."""
+    if isinstance(backend, FunctionType):
+        raise InvalidInputError(
+            f"{backend.__name__} is a function: harness.backend_from_function(name, {backend.__name__}, 'torch') "
+            f"makes a backend of it, or 'tensorflow' in place of 'torch'; {_PAGE}"
+        )
     if not isinstance(getattr(backend, "name", None), str):
         raise InvalidInputError(f"backend {name!r} has no name that is a string; {_PAGE}")
     for call, takes in _CALLS.items():

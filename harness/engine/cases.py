@@ -137,9 +137,9 @@ class Engine:
     def run(self, case: Case, backend: Backend, again: bool = False, keep: bool = True) -> Trace:
         """``case`` by ``backend``, its target resolved; the trace carries both.
 
-        ``again``: it is computed even where its result is known. ``keep``: whoever asks next may have the result
-        too, so that its arrays are read-only. Raises UnsupportedMethodError, MethodDoesNotApplyError, and what the
-        backend raises.
+        ``again``: it is computed even where its result is known, with nothing that ``backend`` keeps of earlier runs.
+        ``keep``: whoever asks next may have the result too, so that its arrays are read-only. Raises
+        UnsupportedMethodError, MethodDoesNotApplyError, and what the backend raises.
         """
         require_support(backend, case)
         case = self.resolved(case, backend)
@@ -147,6 +147,8 @@ class Engine:
         known = None if key is None or again else self.memo.get(key)
         if known is None:
             ready = self._ready(case.model, backend, case.dtype, case.device)
+            if again:
+                ready.forget()
             share = key is not None and keep
             started = time.monotonic()
             arrays = run_on_copies(ready.prepared, case, to_watch(backend, case.model), backend.name, share)

@@ -90,6 +90,8 @@ def _compared(
         comparison = judge(reference, candidate, floor or floor_of(known, reference), tolerance, notes)
     elif floor is not None:
         comparison = judge(reference, candidate, floor, tolerance)
+        if not comparison.settled and comparison.verdict != "error":
+            comparison = on_ground_of_runs(known, comparison, reference, candidate)
         comparison = _with_ground(known, comparison, reference, candidate)
     else:
         comparison = _measured_where_needed(known, reference, candidate, tolerance)

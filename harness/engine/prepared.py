@@ -33,6 +33,12 @@ class Ready:
     versions: dict[str, str]
     bytes: int
 
+    def forget(self) -> None:
+        """Have the prepared backend let go of what it keeps of its runs."""
+        forgets = capability(self.prepared, "forgets")
+        if forgets is not None:
+            forgets.forget()
+
 
 @dataclass(eq=False)
 class _OfModel:
@@ -86,9 +92,7 @@ class PreparedModels:
         """Have all that is prepared for ``model`` let go of what it keeps of its runs."""
         of_model = self._models.get(id(model))
         for ready in () if of_model is None else of_model.made.values():
-            forgets = capability(ready.prepared, "forgets")
-            if forgets is not None:
-                forgets.forget()
+            ready.forget()
         trim()
 
     def models(self) -> list[Model]:

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pytest
 
+from harness.api import explain
 from harness.backends import backend_named
 from harness.case import Case
 from harness.comparison import Comparison
 from harness.comparison.floor import derived
 from harness.comparison.verdict import judge
-from harness.engine import Engine, run_ahead
+from harness.engine import Engine, compare, engine, floor_of, run_ahead
 from harness.engine.many_runs import on_ground_of_runs
 from harness.methods import baselines, method
 from ported_models import PortedModel
@@ -74,6 +75,20 @@ def test_another_of_equal_entries_is_excused(
     assert comparison.attribution.decided_by == "equal ground"
     assert comparison.settled
     assert comparison.passed
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_is_excused_beside_a_given_floor_too(
+    model: PortedModel, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    on_other_entries(monkeypatch, "float64")
+    x = np.random.default_rng(1).normal(size=(2, 6, 6, 2))
+    reference, candidate = (
+        explain(model, x, name, side, target=[1, 3], dtype="float64") for side in ("tensorflow", "torch")
+    )
+    floor = floor_of(engine(), reference)
+    assert judge(reference, candidate, floor).verdict == "divergent"
+    assert compare(reference, candidate, floor=floor).passed
 
 
 def _thousandth(rule):

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from evidence.bounds import Case, compared_twice, page
+from evidence.bounds import Case, compared_twice, page, with_runs
 from evidence.planted_bugs.collection import collect
 from evidence.planted_bugs.command import BUGS
 from harness.comparison.floor import derived
+from harness.methods import method
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
@@ -45,3 +46,18 @@ def test_a_bound_above_the_measured_floor_is_reported(much_too_high, collection)
     assert row["verdict"] == "equivalent"
     assert "attribution" in row["parted"]
     assert "- digits-cnn / lrp.alpha_1_beta_0 / float64 / z-among-alpha-beta: " in page({WRONG: row})
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("digits-cnn", "lrp_alpha_1_beta_0:neuron_selection=max_activation", "float32"),
+        Case("digits-cnn", "backtrace.default", "float64", "backtrace-positive-alone"),
+        with_runs(Case("digits-cnn", "smoothgrad", "float64"), 2),
+        with_runs(Case("digits-cnn", "integrated_gradients", "float32"), 2),
+    ],
+    ids=lambda case: case.label,
+)
+def test_methods_with_a_target_a_reference_or_runs_of_their_own_are_compared_too(case, collection) -> None:
+    assert case.asked.name == method(case.method).name
+    assert compared_twice(case, collection)["parted"] == []

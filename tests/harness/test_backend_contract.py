@@ -68,6 +68,8 @@ class Nameless(Bare):
 NO_BACKENDS = [
     (object(), "has no name that is a string"),
     (Nameless(), "has no name that is a string"),
+    (np.mean, "has no name that is a string"),
+    (pytest.param, r"param is a function: harness.backend_from_function\(name, param, 'torch'\) makes"),
     (type("Half", (), {"name": "half", "version": dict})(), "has no method 'supports'"),
     (Old(), r"supports takes \(asked\), expected \(method, graph\)"),
     (WithoutDevice(), r"prepare takes \(model, dtype\), expected \(model, dtype, device\)"),

@@ -58,6 +58,7 @@ def test_in_what_is_measured_nothing_is_loaded_or_prepared(monkeypatch: pytest.M
 def test_exponents_by_hand() -> None:
     assert exponent({1: 3.0, 10: 30.0, 100: 300.0}) == pytest.approx(1)
     assert exponent({1: 5.0, 4: 10.0}) == pytest.approx(0.5)
+    assert exponent({1: 5.0, 4: 10.0, 16: 40.0}, largest=2) == pytest.approx(1)
 
 
 def test_the_page_holds_ratios_and_says_what_is_missing(tmp_path) -> None:
