@@ -33,8 +33,8 @@ def load_model(
     ``onnx.ModelProto``, or a ``torch.nn.Module`` (with ``example``, an input for it; of several inputs a tuple in the
     order of forward, or a dict by name).
 
-    ``output``: of a file with several outputs the name or place of one; of an output that is a map ``"mean"`` or one
-    place, ``(row, column)``; or both, ``("scores", "mean")``.
+    ``output``: of a source with several outputs the name or place of one (those of a tuple have no names); of an output
+    that is a map ``"mean"`` or one place, ``(row, column)``; or both, ``("scores", "mean")``.
 
     A final softmax, log-softmax or sigmoid is taken off, and a note of the model says so. What is loaded proves
     itself: the source's own output is compared with that of both twins. Raises UnknownNameError,

@@ -41,8 +41,9 @@ def load_model(
     the file's order, where they are not to be read off its operators; or of a torch module's input, in the module's
     own order, for one that takes features last, e.g. ``("batch", "time", "feature")``: the example then has that order.
     Of a source of several inputs ``example`` is a tuple in their order or a dict by name, ``axes`` a dict by name.
-    ``output``: which of an ONNX file's outputs is explained, by name or place, where it has several; of an output that
-    is a map ``"mean"`` or one place, ``(row, column)``; or both, ``("scores", "mean")``.
+    ``output``: which output is explained, by name or place, of a file, Keras model or torch module of several (those of
+    a tuple have no names); of an output that is a map ``"mean"`` or one place, ``(row, column)``; or both,
+    ``("scores", "mean")``.
 
     No framework is imported to find out what the source is. A model that is not the zoo's (whose files are
     pinned, and proven by the tests) proves itself: its own output is compared with that of both twins, see
@@ -72,10 +73,10 @@ def _whole(source: Any, name: str | None, example: Any, axes: Any, output: str |
         raise InvalidInputError(
             f"axes= was given with {_described(source)}, whose axes are known; it is for torch modules and ONNX files"
         )
-    if output is not None:
+    if output is not None and not (_is_torch(source) or _is_keras(source) or _is_keras_file(source)):
         raise InvalidInputError(
-            f"output={output!r} was given with {_described(source)}, which has one output; it is for ONNX files of "
-            "several, and 'mean' or (row, column) for an output that is a map"
+            f"output={output!r} was given with {_described(source)}, which has one output; it is for files, Keras "
+            "models and torch modules of several, and 'mean' or (row, column) for an output that is a map"
         )
     if isinstance(source, PortedModel):
         return _renamed(source, name)
@@ -84,7 +85,7 @@ def _whole(source: Any, name: str | None, example: Any, axes: Any, output: str |
     ):  # what every other source is read as: there is nothing else to hold it against
         return _renamed(PortedModel.from_graph(source), name)
     if isinstance(source, (str, Path)):
-        return _from_path_or_name(source, name)
+        return _from_path_or_name(source, name, output)
     if _is_torch(source):
         from ported_models.sources import torch_source
 
@@ -93,18 +94,19 @@ def _whole(source: Any, name: str | None, example: Any, axes: Any, output: str |
                 f"a torch module ({type(source).__name__}) does not know its input; "
                 "pass one with example=, e.g. example=torch.zeros(1, 3, 224, 224); of several inputs a tuple or a dict"
             )
-        return torch_source.from_module(source, example, name or type(source).__name__, axes)
+        return torch_source.from_module(source, example, name or type(source).__name__, axes, output)
     if _is_keras(source):
         from ported_models.sources import keras_source
 
-        return keras_source.from_model(source, name or source.name, f"the Keras model {source.name!r}")
+        origin = f"the Keras model {source.name!r}"
+        return keras_source.from_model(source, name or source.name, origin, output)
     raise ModelSourceError(
         f"cannot load a model from {_described(source)}; expected a zoo name, a path ending in "
         f"{', '.join(SUFFIXES)}, a keras.Model, a torch.nn.Module or an onnx.ModelProto"
     )
 
 
-def _from_path_or_name(source: str | Path, name: str | None) -> PortedModel:
+def _from_path_or_name(source: str | Path, name: str | None, output: str | int | None) -> PortedModel:
     from ported_models import zoo
 
     path = Path(source)
@@ -120,7 +122,7 @@ def _from_path_or_name(source: str | Path, name: str | None) -> PortedModel:
 
     with errors_in_one_line(str(path)):
         keras_guard.check_file(path)
-        return keras_source.from_file(path, name)
+        return keras_source.from_file(path, name, output)
 
 
 @contextmanager
@@ -187,6 +189,10 @@ def _is_torch(source: Any) -> bool:
 def _is_keras(source: Any) -> bool:
     packages = (sys.modules.get(name) for name in ("keras", "tf_keras"))
     return any(package is not None and isinstance(source, package.Model) for package in packages)
+
+
+def _is_keras_file(source: Any) -> bool:
+    return isinstance(source, str | Path) and Path(source).suffix.lower() in (".keras", ".h5", ".hdf5")
 
 
 def _renamed(model: PortedModel, name: str | None) -> PortedModel:

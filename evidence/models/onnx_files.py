@@ -163,12 +163,17 @@ SHIPPED = (
 )
 
 
-def exported(name: str, exporter: str, folder: Path) -> tuple[Path, Any, Any]:
-    """``(file, module, example)``: a network of `evidence.models.torch_networks` as this exporter writes it."""
+def exported(name: str, exporter: str, folder: Path, double: bool = False) -> tuple[Path, Any, Any]:
+    """``(file, module, example)``: a network of `evidence.models.torch_networks` as this exporter writes it.
+
+    ``double``: in double precision.
+    """
     import torch
 
     network = NETWORKS[name]
     module, example = built(Network(network.library, network.name, PIXELS.get(name, network.pixels)))
+    if double:
+        module, example = module.double(), example.double()
     path = folder / f"{network.name}.onnx"
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         torch.onnx.export(module, (example,), path, dynamo=EXPORTERS[exporter])

@@ -24,6 +24,16 @@ from typing import Any
 from evidence.models import rows as tables
 from evidence.models.onnx_autograd import NotConvertedError, derivative
 from evidence.models.onnx_files import EXPORTERS, PIXELS, SHIPPED, exported, fetched, with_given
+from evidence.models.onnx_slopes import (
+    DIFFERENCE_BOUND,
+    SIGNS,
+    STEP,
+    directions,
+    evaluator,
+    in_double,
+    slopes_along,
+    step_for,
+)
 from evidence.models.rows import ROOT, Row, apart, closed, verdicts_on
 from evidence.models.torch_networks import NETWORKS
 from evidence.models.torch_table import autograd
@@ -42,27 +52,33 @@ LIGHT = (
     "vgg19",
     "zfnet512",
 )
+#: What a refusal advises where rounding moves the output too far.
+IN_DOUBLE = "load it in double precision"
 #: Files of a few kilobytes that ask for more than such a file may: read as files that are trusted.
 TRUSTED = ("light/vgg19",)
-#: The least step of a difference quotient in double precision, how far a derivative that is measured so may be off,
-#: and how much of that rounding may take.
-STEP, DIFFERENCE_BOUND, OF_ROUNDING = 1e-6, 1e-5, 0.1
-#: How many directions with random signs a derivative is measured along, beside that of the gradient.
-SIGNS = 3
 
 
 def measured(name: str, load_only: bool) -> Row:
-    """The row of a file, measured in this process."""
+    """The row of a file, measured in this process.
+
+    An export that rounding moves too far in single precision is measured again, exported in double.
+    """
+    row = _measured(name, load_only, False)
+    exported_here = name.partition("/")[0] in EXPORTERS
+    return _measured(name, load_only, True) if exported_here and IN_DOUBLE in row.refusal else row
+
+
+def _measured(name: str, load_only: bool, double: bool) -> Row:
     import harness
 
     if name in TRUSTED:
         os.environ[TRUST] = "1"
     start = time.monotonic()
-    row = Row(name, TABLE.pixels[name])
+    row = Row(name, TABLE.pixels[name], double=double)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            file = _file(name, Path(folder))
+            file = _file(name, Path(folder), double)
         except Exception as error:  # torch's exporters have more than one kind
             words = " ".join(str(error).split())[:160]
             return closed(replace(row, refusal=f"the exporter writes no file ({words})"), start)
@@ -72,17 +88,19 @@ def measured(name: str, load_only: bool) -> Row:
             return closed(replace(row, refusal=str(error).replace(str(file.path), file.path.name)), start)
         except Exception as error:  # a raw one is a fault, which the table shows
             return closed(replace(row, refusal=f"RAW {type(error).__name__}: {error}"), start)
-        x = _input(model, file.example)
-        row = replace(row, layers=len(model.layers), twins=_twins(model, file, x))
+        x, dtype = _input(model, file.example), "float64" if double else "float32"
+        row = replace(row, layers=len(model.layers), twins=_twins(model, file, x, dtype))
         if load_only:
             return closed(row, start)
-        row = replace(row, verdicts=verdicts_on(model, x, "float32"))
+        row = replace(row, verdicts=verdicts_on(model, x, dtype))
         if file.module is not None:
             return closed(replace(row, autograd=_autograd(model, file)), start)
         try:
             return closed(replace(row, autograd=_by_onnx2torch(model, file, x)), start)
-        except NotConvertedError:
-            return closed(replace(row, autograd=_differences(model, file, x), bound=DIFFERENCE_BOUND), start)
+        except NotConvertedError as error:
+            own, remark = _differences(model, file, x)
+            remark = remark or f"its slopes are measured, because onnx2torch does not convert it ({error})"
+        return closed(replace(row, autograd=own, remark=remark, bound=DIFFERENCE_BOUND), start)
 
 
 @dataclass(frozen=True)
@@ -95,7 +113,7 @@ class _File:
     example: Any = None
 
 
-def _file(name: str, folder: Path) -> _File:
+def _file(name: str, folder: Path, double: bool = False) -> _File:
     group, _, rest = name.partition("/")
     if group == "shipped":
         shipped = SHIPPED_BY_KEY[name]
@@ -105,7 +123,7 @@ def _file(name: str, folder: Path) -> _File:
 
         (place,) = onnx.backend.test.__path__
         return _File(Path(place) / "data" / "light" / f"light_{rest}.onnx", {})
-    path, module, example = exported(rest, group, folder)
+    path, module, example = exported(rest, group, folder, double)
     return _File(path, {}, module, example)
 
 
@@ -133,10 +151,10 @@ class _Source:
 
     def evaluator(self) -> Callable[[Any], Any]:
         """``x``, canonical, to what the file gives for it, by ONNX's reference evaluator in double precision."""
-        evaluator = _evaluator(_in_double(self.proto, self.output))
+        file = evaluator(in_double(self.proto, self.output))
 
         def run(x: Any) -> Any:
-            (output,) = evaluator.run(None, {self.given: x.transpose(self.order)})
+            (output,) = file.run(None, {self.given: x.transpose(self.order)})
             return self._taken(output.transpose(self.back))
 
         return run
@@ -175,73 +193,14 @@ def _source(file: _File) -> _Source:
     )
 
 
-def _evaluator(proto: Any) -> Any:
-    """ONNX's reference evaluator of ``proto``, with local response normalisation as its specification has it.
-
-    That of onnx 1.23.2 sums squares for as many channels as the batch has samples, and none for the others
-    (`onnx/reference/ops/op_lrn.py`, ``for c in range(x.shape[0])``).
-    """
-    import numpy as np
-    from onnx.reference import ReferenceEvaluator
-    from onnx.reference.op_run import OpRun
-
-    class LRN(OpRun):
-        op_domain = ""
-
-        def _run(self, x: Any, alpha: float, beta: float, bias: float, size: int) -> Any:
-            before, behind = (size - 1) // 2, size // 2  # the rounded-down and rounded-up half of size - 1
-            squares = np.pad(x**2, [(0, 0), (before, behind), *[(0, 0)] * (x.ndim - 2)])
-            total = sum(squares[:, place : place + x.shape[1]] for place in range(size))
-            return ((x / (bias + alpha / size * total) ** beta).astype(x.dtype),)
-
-    return ReferenceEvaluator(proto, new_ops=[LRN])
-
-
-def _in_double(proto: Any, output: str) -> Any:
-    """The file up to ``output`` with every single-precision number in double; sizes of a resizing stay as they are."""
-    import numpy as np
-    from onnx import ModelProto, TensorProto, helper, numpy_helper
-
-    double = ModelProto()
-    double.CopyFrom(proto)
-    graph = double.graph
-    kept = {name for node in graph.node if node.op_type in ("Resize", "Upsample") for name in node.input[1:]}
-
-    def converted(tensor: Any) -> Any:
-        if tensor.data_type != TensorProto.FLOAT:
-            return tensor
-        return numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name)
-
-    for tensor in graph.initializer:
-        if tensor.name not in kept:
-            tensor.CopyFrom(converted(tensor))
-    for node in graph.node:
-        if node.op_type == "BatchNormalization":
-            # Before opset 14 the evaluator mixes the batch's own statistics in, by the momentum: by none of them.
-            kept_attributes = [each for each in node.attribute if each.name != "momentum"]
-            del node.attribute[:]
-            node.attribute.extend([*kept_attributes, helper.make_attribute("momentum", 1.0)])
-        for attribute in node.attribute:
-            if attribute.HasField("t") and not kept.intersection(node.output):
-                attribute.t.CopyFrom(converted(attribute.t))
-            if node.op_type == "Cast" and attribute.i == TensorProto.FLOAT:
-                attribute.i = TensorProto.DOUBLE
-    for value in graph.input:
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
-            value.type.tensor_type.elem_type = TensorProto.DOUBLE
-    del graph.value_info[:], graph.output[:]
-    graph.output.append(helper.make_tensor_value_info(output, TensorProto.DOUBLE, None))
-    return double
-
-
-def _twins(model: Any, file: _File, x: Any) -> float:
+def _twins(model: Any, file: _File, x: Any, dtype: str) -> float:
     """How far the twins' outputs are from those of the module that was exported, or of the file; the larger."""
     import numpy as np
     import torch
 
     inner = torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1)))
     with torch.no_grad():
-        outputs = [model.torch()(inner).numpy(), np.asarray(model.keras()(x, training=False))]
+        outputs = [model.torch(dtype)(inner).numpy(), np.asarray(model.keras(dtype)(x, training=False))]
         if file.module is not None:
             own = file.module(file.example.clone()).numpy()
         else:
@@ -271,24 +230,39 @@ def _by_onnx2torch(model: Any, file: _File, x: Any) -> float:
     return max(apart(gradient, own) for gradient in _gradients(model, x, target))
 
 
-def _differences(model: Any, file: _File, x: Any) -> float:
+def _differences(model: Any, file: _File, x: Any) -> tuple[float | None, str]:
     """How far ``gradient`` on either side, in double precision, is from the file's own derivative; the larger.
 
-    Along each direction ``v`` of :func:`directions`: ``|g v - (f(x + h v) - f(x - h v)) / 2h|`` over ``|g| |v|``.
+    Along each direction ``v`` of `directions`: ``|g v - (f(x + h v) - f(x - h v)) / 2h|`` over ``|g| |v|``. None where
+    the slope cannot be measured, and why: it is another with half the step, and rounding allows no narrower one.
     """
     import numpy as np
 
     run, x = _source(file).evaluator(), x.astype(np.float64)
     target = int(run(x).argmax())
     gradients = _gradients(model, x, target)
+
+    def own(x: Any) -> float:
+        return float(run(x).reshape(-1)[target])
+
     chosen = directions(gradients[0])
     scales = [float(np.linalg.norm(each) * np.linalg.norm(chosen[0])) or 1.0 for each in gradients]
-    slopes = slopes_along(lambda x: run(x).reshape(-1)[target], x, chosen, min(scales))
-    return max(
+    step = step_for(own, x, min(scales))
+    slopes = slopes_along(own, x, chosen, step)
+    worst = max(
         abs(float((gradient * direction).sum()) - slope) / scale
         for gradient, scale in zip(gradients, scales, strict=True)
         for direction, slope in zip(chosen, slopes, strict=True)
     )
+    if worst > DIFFERENCE_BOUND and step > STEP:
+        (half,) = slopes_along(own, x, chosen[:1], step / 2)
+        unsteady = abs(half - slopes[0]) / min(scales)
+        if unsteady > DIFFERENCE_BOUND:
+            return None, (
+                f"its own slope cannot be measured: its gradient is {np.linalg.norm(gradients[0]):.1e} long, so that "
+                f"rounding allows no step below {step:.1e}, and with half of that the slope is {unsteady:.1e} another"
+            )
+    return worst, ""
 
 
 def _gradients(model: Any, x: Any, target: int) -> list[Any]:
@@ -298,44 +272,6 @@ def _gradients(model: Any, x: Any, target: int) -> list[Any]:
     return [
         harness.explain(model, x, "gradient", backend, target, "float64", layers=False).attribution
         for backend in ("tensorflow", "torch")
-    ]
-
-
-def directions(gradient: Any) -> list[Any]:
-    """``gradient``, and :data:`SIGNS` times ``|gradient|`` raised by its root mean square with random signs.
-
-    Each is as long as ones are. Along the first the slope is ``|g| |v|``, the most that it can be: a gradient of the
-    wrong size is off by as much. Along the others every entry counts by about its own share of ``|g|^2``, whatever
-    another takes away, and one that is missing by that of an entry of usual size. Along noise an entry ``e`` would
-    count by ``e / |g| sqrt(n)`` alone. All are ones where the gradient is zero.
-    """
-    import numpy as np
-
-    ones = np.ones(gradient.shape)
-    size = float(np.linalg.norm(gradient) / np.sqrt(gradient.size))
-    if not size:
-        return [ones] * (1 + SIGNS)
-    rng = np.random.default_rng(1)
-    raised = [(np.abs(gradient) + size) * rng.choice((-1.0, 1.0), ones.shape) for _ in range(SIGNS)]
-    return [each * (np.linalg.norm(ones) / np.linalg.norm(each)) for each in (gradient, *raised)]
-
-
-def slopes_along(function: Callable[[Any], Any], x: Any, directions: list[Any], scale: float) -> list[float]:
-    """The derivative of a number along each direction, by a central difference; ``scale``: the most that it can be.
-
-    The step is so wide that what rounding moves the number by, as one unit in the last place of the input does, is
-    :data:`OF_ROUNDING` of what the quotient may be off. Of an output that hardly depends on the input, such as that of
-    a network whose weights are all one number, a narrower one would give rounding alone.
-    """
-    import numpy as np
-
-    eps, own = np.finfo(np.float64).eps, float(function(x))
-    signs = np.random.default_rng(2).choice((-1.0, 1.0), x.shape)
-    rounding = max(abs(float(function(x * (1 + eps * signs))) - own), eps * abs(own))
-    step = max(STEP, rounding / (OF_ROUNDING * DIFFERENCE_BOUND * scale))
-    return [
-        (float(function(x + step * each)) - float(function(x - step * each))) / (2 * step)
-        for each in directions
     ]
 
 

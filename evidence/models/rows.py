@@ -45,7 +45,9 @@ class Row:
     ``double``: it loads in double precision only, because rounding moves its output too far in single. ``twins``: the
     larger relative difference of a twin's output from the network's own. ``verdicts``: by method, or the sentence of
     its refusal after ``refused: ``. ``autograd``: the larger relative difference of a side's ``gradient`` from the
-    network's own autograd, all in double precision, and ``bound`` what it may be. ``memory_gb``: the largest resident
+    network's own autograd, all in double precision, and ``bound`` what it may be; ``remark``: why it is not there, or
+    how else it was measured.
+    ``memory_gb``: the largest resident
     set of the process. ``finished``: false where the time was up first; then ``seconds`` is all that is known.
     """
 
@@ -61,6 +63,7 @@ class Row:
     seconds: float = 0.0
     memory_gb: float = 0.0
     finished: bool = True
+    remark: str = ""
 
     @property
     def loads(self) -> bool:
@@ -203,6 +206,7 @@ def page(table: Table, rows: dict[str, Row]) -> str:
                 if not row.finished
             ),
             *(f"- `{row.network}`: {row.refusal}" for row in own if row.refusal),
+            *(f"- `{row.network}`: {row.remark}" for row in own if row.remark),
             *(
                 f"- `{row.network}`, `{method}`: {verdict}"
                 for row in own

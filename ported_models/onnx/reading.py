@@ -14,7 +14,7 @@ import onnxruntime
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from harness.errors import HarnessError, ModelSourceError, UnknownNameError, UnsupportedLayerError
+from harness.errors import HarnessError, ModelSourceError, UnsupportedLayerError
 from harness.graph import Input, Layer, default_axes, in_words
 from harness.graph.inputs import SIDE_BY_SIDE
 from ported_models.build import Builder
@@ -29,6 +29,7 @@ from ported_models.onnx.layout import (
     inverse,
 )
 from ported_models.onnx.naming import LayerNames, first_output
+from ported_models.outputs import place_of
 
 #: Stands for a batch axis of no fixed size while shapes are computed: a number that no layer has.
 DYNAMIC_BATCH = 211
@@ -283,17 +284,7 @@ class Reading:
         )
 
     def _output(self, names: Sequence[str], chosen: str | int | None) -> str:
-        listed = ", ".join(f"{place}: {name}" for place, name in enumerate(names))
-        if chosen is None and len(names) > 1:
-            raise ModelSourceError(
-                f"{self.file}: the graph has {len(names)} outputs ({listed}); say which one is to be explained with "
-                f"output={names[0]!r}, or by its place, output=0"
-            )
-        if isinstance(chosen, str) and chosen not in names:
-            raise UnknownNameError(f"output of {self.file}", chosen, names)
-        if isinstance(chosen, int) and not 0 <= chosen < len(names):
-            raise ModelSourceError(f"{self.file}: output={chosen}, expected one of {listed}")
-        return chosen if isinstance(chosen, str) else names[chosen or 0]
+        return names[place_of(names, chosen, self.file, "the graph has")]
 
     def position(self, axis: int, rank: int) -> int:
         """Where an axis that the file counts stands in the order of a tensor of ``rank``, the free axes included."""

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import ModelSourceError, UnsupportedLayerError
+from harness.errors import HarnessError, ModelSourceError, UnsupportedLayerError
+from ported_models.outputs import place_of
 from ported_models.sources.names import Names
 
 MODEL_CLASSES = ("Sequential", "Functional", "Model")
@@ -63,13 +64,16 @@ class Call:
 class Network:
     """Calls in forward order. ``inputs``: those of the inputs, in the model's order, also of those that nothing reads.
 
-    ``names`` has handed out their names.
+    ``names`` has handed out their names. ``chosen``: the key or place of the output that is read, where the model has
+    several. ``all_calls``: also those that only other outputs depend on.
     """
 
     calls: tuple[Call, ...]
     output: str
     names: Names
     inputs: tuple[Call, ...]
+    chosen: str | int | None
+    all_calls: tuple[Call, ...]
 
 
 def refuse_code(value: Any, origin: str) -> None:
@@ -88,11 +92,18 @@ def refuse_code(value: Any, origin: str) -> None:
             refuse_code(item, origin)
 
 
-def read_network(model: Mapping[str, Any], weights: Weights, origin: str, keras: int = 3) -> Network:
+def read_network(
+    model: Mapping[str, Any],
+    weights: Weights,
+    origin: str,
+    keras: int = 3,
+    chosen: str | int | None = None,
+) -> Network:
     """The calls of a serialised model ``{"class_name": ..., "config": ...}``; ``keras``: the generation that wrote it.
 
-    Raises ModelSourceError for a configuration that is no model, is not built, or has several outputs;
-    UnsupportedLayerError where it holds code.
+    ``chosen``: which of several outputs is read, by name or place. Raises ModelSourceError for a configuration that is
+    no model, is not built, or has several outputs of which none is chosen; UnknownNameError for an output that it has
+    not; UnsupportedLayerError where it holds code.
     """
     refuse_code(model, origin)
     if model.get("class_name") not in MODEL_CLASSES:
@@ -102,15 +113,18 @@ def read_network(model: Mapping[str, Any], weights: Weights, origin: str, keras:
         )
     try:
         names = Names(_layer_name(entry) for entry in _entries(model))
-        flattening = _Flattening(weights, origin, names, keras)
+        flattening = _Flattening(weights, origin, names, keras, chosen)
         output = flattening.expand(model, None, ())
+    except HarnessError:
+        raise
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ModelSourceError(
             f"{origin}: the model configuration cannot be read ({type(error).__name__}: {error}); "
             "open the model in Keras and save it again as .keras"
         ) from None
     order = _input_order(model, flattening.calls)
-    return Network(_needed(flattening.calls, output), output, flattening.names, order)
+    needed, every = _needed(flattening.calls, output), tuple(flattening.calls)
+    return Network(needed, output, flattening.names, order, flattening.chosen, every)
 
 
 def _input_order(model: Mapping[str, Any], calls: list[Call]) -> tuple[Call, ...]:
@@ -150,9 +164,12 @@ def _layer_name(entry: Mapping[str, Any]) -> str:
 class _Flattening:
     """Collects calls while it walks a model and the models nested in it."""
 
-    def __init__(self, weights: Weights, origin: str, names: Names, keras: int) -> None:
+    def __init__(
+        self, weights: Weights, origin: str, names: Names, keras: int, chosen: str | int | None
+    ) -> None:
         self.calls: list[Call] = []
         self.names = names
+        self.chosen = chosen
         self._weights = weights
         self._origin = origin
         self._keras = keras
@@ -169,6 +186,9 @@ class _Flattening:
         ``training``: whether the model is called as in training, which its layers then are too.
         """
         if model["class_name"] == "Sequential":
+            if not path and _entries(model):
+                place_of([_layer_name(_entries(model)[-1])], self.chosen, self._origin, "the model has")
+                self.chosen = None
             if sources is not None and len(sources) != 1:
                 raise ModelSourceError(
                     f"{self._origin}: the nested model {path[-1]!r} is given {len(sources)} tensors, and has one input"
@@ -211,17 +231,8 @@ class _Flattening:
         path: tuple[str, ...],
         training: bool,
     ) -> str:
-        if isinstance(config["output_layers"], Mapping):
-            raise ModelSourceError(
-                f"{self._origin}: the model has its outputs by name, in a dictionary, expected one output; "
-                "make a model of it with keras.Model(inputs, outputs)"
-            )
-        inputs, outputs = _inputs(config["input_layers"]), _tensors(config["output_layers"])
-        if len(outputs) != 1:
-            raise ModelSourceError(
-                f"{self._origin}: the model has {len(outputs)} outputs, expected one; "
-                "make a model of one output with keras.Model(inputs, outputs)"
-            )
+        inputs = _inputs(config["input_layers"])
+        outputs, place = self._outputs(config["output_layers"], path)
         if sources is not None and len(sources) != len(inputs):
             raise ModelSourceError(
                 f"{self._origin}: the nested model {path[-1]!r} is given {len(sources)} tensors, "
@@ -261,8 +272,28 @@ class _Flattening:
                     "save the model again"
                 )
             pending = waiting
-        name, index = outputs[0]
+        name, index = outputs[place]
         return done[name, index - first_as_output.get(name, 0)]
+
+    def _outputs(self, listed: Any, path: tuple[str, ...]) -> tuple[list[tuple[str, int]], int]:
+        """The ``output_layers`` of a model, which may have them by name, and the place of the one that is read.
+
+        Raises ModelSourceError for a nested model of several, and what `place_of` raises.
+        """
+        by_name = isinstance(listed, Mapping)
+        tensors = [_tensors(each)[0] for each in listed.values()] if by_name else _tensors(listed)
+        names = [str(key) for key in listed] if by_name else [name for name, _ in tensors]
+        if path and (by_name or len(tensors) != 1):
+            raise ModelSourceError(
+                f"{self._origin}: the nested model {path[-1]!r} has its outputs ({', '.join(names)}) in a "
+                f"{'dictionary' if by_name else 'list'}, expected one output; make a model of one with "
+                "keras.Model(inputs, outputs)"
+            )
+        if path:
+            return tensors, 0
+        place = place_of(names, self.chosen, self._origin, "the model has")
+        self.chosen = names[place] if by_name else place if len(names) > 1 else None
+        return tensors, place
 
     def _apply(
         self,

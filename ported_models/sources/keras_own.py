@@ -63,7 +63,8 @@ class KerasSource:
         return int(self.model.inputs[0].shape[0] or 2)
 
     def run(self, x: np.ndarray) -> np.ndarray:
-        return _array(self._call(self.model, x))
+        output, chosen = self._call(self.model, x), self.reading.chosen
+        return _array(output if chosen is None else output[chosen])
 
     def layers(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """What every layer of the model gives that it calls once; of a nested model what that gives."""
@@ -77,8 +78,8 @@ class KerasSource:
             layer = next((layer for layer in self.model.layers if layer.name == own), None)
             if layer is None or len(layer._inbound_nodes) != 1:
                 continue
-            if self.removed is not None and layer.output is self.model.outputs[0]:
-                continue  # it includes the activation that the graph lacks
+            if self.removed is not None and any(layer.output is each for each in self.model.outputs):
+                continue  # it may include the activation that the graph lacks
             outputs[name] = layer.output
         if not outputs:
             return {}

@@ -34,21 +34,24 @@ from ported_models.sources.steps import Reading
 HDF5_SUFFIXES = (".h5", ".hdf5")
 
 
-def from_model(keras_model: Any, name: str | None = None, origin: str = "") -> PortedModel:
-    """The model of a built Keras model (Sequential or functional, nested or not, of one output).
+def from_model(
+    keras_model: Any, name: str | None = None, origin: str = "", output: str | int | None = None
+) -> PortedModel:
+    """The model of one output of a built Keras model (Sequential or functional, nested or not).
 
-    ``origin``: where it came from, for messages and the record (default: the model's name). A final
+    ``origin``: where it came from, for messages and the record (default: the model's name). ``output``: which of
+    several outputs, by the name of its layer, by its key in a dictionary, or by its place. A final
     softmax, log-softmax or sigmoid is taken off and recorded. The model's own output is compared with that of
     both twins (`ported_models.proof`). Raises ModelSourceError for a model without a fixed graph, or one that
     computes something else than was read, UnsupportedLayerError for a layer that the neutral graph cannot express.
     """
-    reading = read_model(keras_model, name, origin, constants=_computes_in(keras_model))
+    reading = read_model(keras_model, name, origin, _computes_in(keras_model), output)
     what = origin or _origin(keras_model)
     model = model_of(reading, origin)
     return noted(model, prove(model, KerasSource(keras_model, reading, what)))
 
 
-def from_file(path: str | Path, name: str | None = None) -> PortedModel:
+def from_file(path: str | Path, name: str | None = None, output: str | int | None = None) -> PortedModel:
     """The model of a ``.keras``, ``.h5`` or ``.hdf5`` file of Keras 2 or 3; no code in it is executed.
 
     A file of Keras 2 is run by tf_keras where that is installed, else by Keras 3. One that none of them opens is read
@@ -59,8 +62,8 @@ def from_file(path: str | Path, name: str | None = None) -> PortedModel:
     path = Path(path)
     _check_file(path)
     if path.suffix.lower() not in HDF5_SUFFIXES and archive_generation(path) == 3:
-        return from_model(_open_archive(path), name or canonical(path.stem), str(path))
-    reading = read_file(path, name)
+        return from_model(_open_archive(path, output), name or canonical(path.stem), str(path), output)
+    reading = read_file(path, name, output=output)
     model = model_of(reading, str(path))
     own, why = open_model(path)
     if own is None:
@@ -73,26 +76,36 @@ def _check_file(path: Path) -> None:
         raise ModelSourceError(f"{path}: no such file; give the path of a .keras, .h5 or .hdf5 file")
 
 
-def read_file(path: str | Path, name: str | None = None, constants: str = "float32") -> Reading:
-    """The graph of a Keras file, with the Keras name of every layer; ``constants`` as in `read_model`."""
+def read_file(
+    path: str | Path,
+    name: str | None = None,
+    constants: str = "float32",
+    output: str | int | None = None,
+) -> Reading:
+    """The graph of a Keras file, with the Keras name of every layer; the rest as in `read_model`."""
     path = Path(path)
     _check_file(path)
     name = name or canonical(path.stem)
     if path.suffix.lower() in HDF5_SUFFIXES:
         with open_hdf5(path) as (config, weights, generation):
-            return _read(config, weights, name, str(path), constants, generation)
+            return _read(config, weights, name, str(path), constants, generation, output)
     if archive_generation(path) == 2:
         with open_archive(path) as (config, weights):
-            return _read(config, weights, name, str(path), constants, 2)
-    return read_model(_open_archive(path), name, str(path), constants)
+            return _read(config, weights, name, str(path), constants, 2, output)
+    return read_model(_open_archive(path, output), name, str(path), constants, output)
 
 
 def read_model(
-    keras_model: Any, name: str | None = None, origin: str = "", constants: str = "float32"
+    keras_model: Any,
+    name: str | None = None,
+    origin: str = "",
+    constants: str = "float32",
+    output: str | int | None = None,
 ) -> Reading:
     """The graph of a live Keras model, with the Keras name of every layer.
 
-    ``constants``: the type of numbers that Keras holds in its configuration, as in Rescaling.
+    ``constants``: the type of numbers that Keras holds in its configuration, as in Rescaling. ``output``: as in
+    :func:`from_model`.
     """
     own = str(getattr(keras_model, "name", "model"))
     origin = origin or _origin(keras_model)
@@ -115,6 +128,7 @@ def read_model(
         origin,
         constants,
         generation,
+        output,
     )
 
 
@@ -185,10 +199,10 @@ def open_model(path: Path) -> tuple[Any, str]:
     return None, ", and ".join(reasons)
 
 
-def _open_archive(path: Path) -> Any:
-    """The Keras model in a ``.keras`` file of Keras 3, after a look at its configuration."""
-    network = read_network(archive_config(path), lambda _: {}, str(path))
-    require_all(call for call in network.calls if call.class_name != "InputLayer")
+def _open_archive(path: Path, output: str | int | None = None) -> Any:
+    """The Keras model in a ``.keras`` file of Keras 3, after a look at its configuration; at all layers of it."""
+    network = read_network(archive_config(path), lambda _: {}, str(path), chosen=output)
+    require_all(call for call in network.all_calls if call.class_name != "InputLayer")
     start_keras()
     try:
         import keras
@@ -210,8 +224,9 @@ def _read(
     origin: str,
     constants: str = "float32",
     generation: int = 3,
+    chosen: str | int | None = None,
 ) -> Reading:
-    network = read_network(config, weights, origin, generation)
+    network = read_network(config, weights, origin, generation, chosen)
     graph, origins, log_softmax = _assemble(network, name, origin, constants)
     graph, removed = without_ending(graph, log_softmax)
     inner = next((layer for layer in graph if layer.name in log_softmax), None)
@@ -220,7 +235,7 @@ def _read(
             f"{origin}: layer {origins[inner.name]!r} (log_softmax) stands inside the network; "
             "it is supported at the end only, where it is taken off"
         )
-    return Reading(graph, origins, removed)
+    return Reading(graph, origins, removed, chosen=network.chosen)
 
 
 def _assemble(

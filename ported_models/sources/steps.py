@@ -46,7 +46,8 @@ class Reading:
     (`ported_models.endings`). ``notes``: sentences about what was read otherwise than it
     stands in the source. ``output_order``: which axis of the output layer each axis of the source's own
     output is (a torch module may return its features last), None where they are the same. ``input_order``: the same of
-    the source's own input and the input layer.
+    the source's own input and the input layer. ``chosen``: which of the source's outputs the graph ends
+    in, where it has several.
     """
 
     graph: Graph
@@ -56,3 +57,4 @@ class Reading:
     output_order: tuple[int, ...] | None = None
     uses: tuple[Use, ...] = ()
     input_order: tuple[int, ...] | None = None
+    chosen: str | int | None = None

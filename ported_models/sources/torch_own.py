@@ -13,6 +13,7 @@ from torch import nn
 
 from harness.errors import ModelSourceError
 from harness.graph import Graph, joined, parted
+from ported_models.outputs import picked
 from ported_models.sources.steps import Reading
 from ported_models.sources.torch_given import Given, Tensors
 
@@ -34,10 +35,10 @@ def evaluation(module: nn.Module) -> Iterator[None]:
                     buffer.copy_(value)
 
 
-def run(module: nn.Module, x: Tensors, origin: str) -> torch.Tensor:
+def run(module: nn.Module, x: Tensors, origin: str, chosen: str | int | None = None) -> torch.Tensor:
     """The module's output on ``x``, in evaluation mode; of several inputs a dict by the names of forward.
 
-    Raises ModelSourceError where it fails or is no tensor.
+    ``chosen``: which of several outputs. Raises ModelSourceError where it fails or the output is no tensor.
     """
     try:
         with evaluation(module), torch.no_grad():
@@ -48,12 +49,8 @@ def run(module: nn.Module, x: Tensors, origin: str) -> torch.Tensor:
             f"{origin}: fails on {_shapes(x)} ({type(error).__name__}: {lines[0][:200]}); "
             "pass an example= that it can be run on"
         ) from None
-    if not isinstance(output, torch.Tensor):
-        raise ModelSourceError(
-            f"{origin}: returns a {type(output).__name__}, expected one tensor; "
-            "wrap the module in one that returns the logits only"
-        )
-    return output
+    tensor: torch.Tensor = picked(output, chosen, torch.Tensor, origin)
+    return tensor
 
 
 def _copies(x: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -114,7 +111,8 @@ class TorchSource:
         return (joined(self.graph.inputs, arrays) if self.graph.inputs else arrays[""],)
 
     def run(self, x: np.ndarray) -> np.ndarray:
-        return self._canonical(run(self.module, self._tensors(x), self.what), self.reading.output_order)
+        output = run(self.module, self._tensors(x), self.what, self.reading.chosen)
+        return self._canonical(output, self.reading.output_order)
 
     def layers(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """What every module of torch's that became a layer returns: the last layer that it became."""
@@ -134,7 +132,7 @@ class TorchSource:
 
             handles.append(self.module.get_submodule(path).register_forward_hook(keep))
         try:
-            run(self.module, self._tensors(x), self.what)
+            run(self.module, self._tensors(x), self.what, self.reading.chosen)
         finally:
             for handle in handles:
                 handle.remove()

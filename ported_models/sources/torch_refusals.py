@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -26,13 +26,13 @@ class Refusals:
 
     def __init__(self, builder: Builder, part: Callable[[fx.Node], Any], given: Sequence[Given]) -> None:
         self._builder, self._part, self._given = builder, part, given
-        self._unread: list[str] = []
+        self._unread: list[tuple[fx.Node, str]] = []
         self._stand_ins: set[str] = set()
         self._shapes: Mapping[str, torch.Size] | None = None
 
     def add(self, node: fx.Node, error: UnsupportedLayerError) -> Any:
         """``node`` cannot be read, as ``error`` says; returns what stands in for what it gives."""
-        self._unread.append(str(error))
+        self._unread.append((node, str(error)))
         if self._shapes is None:
             self._shapes = self._run(node.graph)
         shape = self._shapes.get(node.name)
@@ -46,11 +46,12 @@ class Refusals:
         self._stand_ins.add(name)
         return Value(self._builder.stand_in(name, sides[1:]), order, sides)
 
-    def check(self) -> None:
-        """Raise UnsupportedLayerError where something could not be read."""
-        if self._unread:
+    def check(self, aside: Collection[fx.Node]) -> None:
+        """Raise UnsupportedLayerError where a node could not be read that is not one of those ``aside``."""
+        unread = [sentence for node, sentence in self._unread if node not in aside]
+        if unread:
             read = [layer for layer in self._builder.layers if layer.name not in self._stand_ins]
-            raise UnsupportedLayerError.of_all(self._unread, read)
+            raise UnsupportedLayerError.of_all(unread, read)
 
     def _run(self, graph: fx.Graph) -> dict[str, torch.Size]:
         """By operation, the shape of the tensor that it gives, where it gives one; empty where it cannot be run."""

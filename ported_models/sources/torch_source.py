@@ -11,7 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import HarnessError, MissingFrameworkError, ModelSourceError, UnsupportedLayerError
+from harness.errors import (
+    HarnessError,
+    MissingFrameworkError,
+    ModelSourceError,
+    UnknownNameError,
+    UnsupportedLayerError,
+)
 from harness.graph import Input, default_axes
 from harness.graph.inputs import SIDE_BY_SIDE
 from ported_models.build import Builder
@@ -34,14 +40,21 @@ from ported_models.sources.torch_trace import is_torchs_own, traced
 from ported_models.sources.torch_walk import Walk
 
 
-def from_module(module: nn.Module, example: Any, name: str | None = None, axes: Any = None) -> PortedModel:
-    """The model of a torch module of one output, as it is in evaluation mode.
+def from_module(
+    module: nn.Module,
+    example: Any,
+    name: str | None = None,
+    axes: Any = None,
+    output: str | int | None = None,
+) -> PortedModel:
+    """The model of one output of a torch module, as it is in evaluation mode.
 
     ``example``: one batch of inputs; a torch tensor in the module's own layout (batch, channel, ...), or a
     NumPy array in canonical layout (batch, ..., channel); for a module of several inputs a tuple of them in the
     order of forward, or a dict by its parameters' names, which are the names of the inputs. ``axes``: the names of
     the axes of the module's input in its own order, for a module that takes features last, e.g.
-    ``("batch", "time", "feature")``; the example then has that order; of several inputs a dict by name. The module's
+    ``("batch", "time", "feature")``; the example then has that order; of several inputs a dict by name. ``output``:
+    which of the tensors that it returns in a tuple or dictionary, by place or name. The module's
     own output on it, and on noise, is compared with that of both twins (`ported_models.proof`). A layer is named by
     its module path or, for a function, by its name in the trace, dots replaced by underscores. A final
     softmax, log-softmax or sigmoid is taken off and recorded. Where training and evaluation differ and the module
@@ -51,7 +64,7 @@ def from_module(module: nn.Module, example: Any, name: str | None = None, axes: 
     something else than was read, UnsupportedLayerError for an operation that the neutral graph cannot express.
     """
     try:
-        reading = read_module(module, example, name, axes)
+        reading = read_module(module, example, name, axes, output=output)
     except UnsupportedLayerError as error:
         given = given_inputs(module, example, axes, _origin(module))
         raise (with_way_round(error, module, given[0].example) if len(given) == 1 else error) from None
@@ -71,11 +84,17 @@ def _origin(module: nn.Module) -> str:
 
 
 def read_module(
-    module: nn.Module, example: Any, name: str | None = None, axes: Any = None, sort: bool = True
+    module: nn.Module,
+    example: Any,
+    name: str | None = None,
+    axes: Any = None,
+    sort: bool = True,
+    output: str | int | None = None,
 ) -> Reading:
     """The graph of a torch module, with the module path (or traced name) of every layer; not proven yet.
 
     ``sort``: several inputs are put in the order of forward's parameters, else in that of the dict ``example``.
+    ``output``: as in :func:`from_module`.
     """
     if not isinstance(module, nn.Module):
         raise ModelSourceError(f"found a {type(module).__name__}, expected a torch.nn.Module")
@@ -96,28 +115,31 @@ def read_module(
             "write a module that calls it in its forward, whose parameters name the inputs"
         )
     try:
-        return _read(module, given, name, origin)
+        return _read(module, given, name, origin, output)
     except UnsupportedLayerError as error:
         if given[0].sides[0] != 1:
             raise
         # Of one sample it cannot be seen which of two axes a reshape puts the batch into.
         try:
-            return _read(module, tuple(each.repeated(2) for each in given), name, origin)
+            return _read(module, tuple(each.repeated(2) for each in given), name, origin, output)
         except HarnessError:
             raise error from None
 
 
-def _read(module: nn.Module, given: tuple[Given, ...], name: str | None, origin: str) -> Reading:
+def _read(
+    module: nn.Module, given: tuple[Given, ...], name: str | None, origin: str, chosen: str | int | None
+) -> Reading:
     tensor = examples_of(given)
     trace = traced(module, tensor, origin)
     # Before its weights are read: hooks may make them anew in every forward pass.
-    failure = _failure(module, tensor, origin)
+    failure = _failure(module, tensor, origin, chosen)
     reserved = [str(node.target) for node in trace.graph.nodes if node.op == "call_module"]
     names = Names(reserved)
     builder, layers = _begun(name or canonical(type(module).__name__), given, names)
     dtype, notes = _dtype(module, [each.example for each in given]), list(trace.notes)
     inputs = list(zip(given, layers, strict=True))
-    walk = Walk(module, trace.made, builder, names, origin, inputs, given[0].sides[0], dtype, {}, notes)
+    batch = given[0].sides[0]
+    walk = Walk(module, trace.made, builder, names, origin, inputs, batch, dtype, {}, notes, chosen)
     with evaluation(module), torch.no_grad():
         output = walk.run(trace.graph)
     if failure is not None:  # reading it had nothing clearer to say
@@ -146,7 +168,7 @@ def _read(module: nn.Module, given: tuple[Given, ...], name: str | None, origin:
                 f"if its features stand last, pass {option}"
             )
     order = given[0].order if len(given) == 1 else None
-    return Reading(graph, walk.origins, removed, tuple(walk.notes), output.order, uses, order)
+    return Reading(graph, walk.origins, removed, tuple(walk.notes), output.order, uses, order, chosen)
 
 
 def _begun(name: str, given: tuple[Given, ...], names: Names) -> tuple[Builder, list[str]]:
@@ -163,11 +185,13 @@ def _begun(name: str, given: tuple[Given, ...], names: Names) -> tuple[Builder, 
     return Builder.of_several(name, inputs, names.free(SIDE_BY_SIDE)), layers
 
 
-def _failure(module: nn.Module, example: Tensors, origin: str) -> ModelSourceError | None:
+def _failure(
+    module: nn.Module, example: Tensors, origin: str, chosen: str | int | None
+) -> HarnessError | None:
     """Run the module on the example; the error where it cannot be run."""
     try:
-        run(module, example, origin)
-    except ModelSourceError as error:
+        run(module, example, origin, chosen)
+    except (ModelSourceError, UnknownNameError) as error:
         return error
     return None
 

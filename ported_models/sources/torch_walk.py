@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 
 from harness.errors import HarnessError, ModelSourceError, UnsupportedLayerError
 from ported_models.build import Builder
+from ported_models.outputs import picked
 from ported_models.sources import torch_norms as norms
 from ported_models.sources import torch_table as table
 from ported_models.sources.names import Names
@@ -29,7 +30,8 @@ from ported_models.sources.torch_trace import is_torchs_own
 class Walk:
     """Reads the nodes of a trace in order; keeps what each one gives: a Value, an array, or plain Python.
 
-    ``inputs``: what the module is given, each with the layer of the graph that it is.
+    ``inputs``: what the module is given, each with the layer of the graph that it is. ``chosen``: which of its outputs
+    is read, where it has several.
     """
 
     module: nn.Module
@@ -42,6 +44,7 @@ class Walk:
     dtype: np.dtype
     origins: dict[str, str]
     notes: list[str]
+    chosen: str | int | None = None
 
     def __post_init__(self) -> None:
         self.log_softmax: set[str] = set()
@@ -64,13 +67,8 @@ class Walk:
         for place, node in enumerate(nodes):
             self._place = place
             if node.op == "output":
-                self._refusals.check()
-                output = self._plain(node.args[0])
-                if not isinstance(output, Value):
-                    raise ModelSourceError(
-                        f"{self.origin}: returns a {type(output).__name__}, expected one tensor; "
-                        "wrap the module in one that returns the logits only"
-                    )
+                output = picked(self._plain(node.args[0]), self.chosen, (Value, Unknown), self.origin)
+                self._refusals.check(self._for_others(node.args[0]))
                 if output.beside != (0, 0):
                     raise UnsupportedLayerError(
                         f"{self.origin}: returns a tensor of shape {output.shape} whose axis {output.batch_dim} holds "
@@ -86,6 +84,13 @@ class Walk:
             except UnsupportedLayerError as error:
                 self._results[node] = self._refusals.add(node, error)
         raise ModelSourceError(f"{self.origin}: returns nothing, expected one tensor")
+
+    def _for_others(self, returned: Any) -> set[fx.Node]:
+        """The nodes that only outputs come of that are not read; what works in place comes of none, and is read."""
+        chosen = returned
+        if isinstance(returned, Mapping | tuple | list):
+            chosen = picked(returned, self.chosen, object, self.origin)
+        return _behind(returned) - _behind(chosen)
 
     def _spelled_norm(self, node: fx.Node) -> bool:
         """Whether ``node`` begins a norm that is spelled out, which then is read; the longest if there are several."""
@@ -147,6 +152,8 @@ class Walk:
             return args[0][args[1]]
         if node.target is getattr:
             return self._tensor_attribute(node, args[0], args[1])
+        if isinstance(node.target, type) and hasattr(node.target, "_fields"):
+            return node.target(*args, **kwargs)  # a named tuple of what is returned
         operation, site = self._operation(node)
         return self._apply(node, operation, site, node.target, args, kwargs)
 
@@ -339,6 +346,18 @@ class Walk:
     def _plain(self, argument: Any) -> Any:
         """A node's argument with every node replaced by what it gave."""
         return fx.node.map_arg(argument, lambda node: self._results[node])
+
+
+def _behind(returned: Any) -> set[fx.Node]:
+    """The nodes in what is returned, and all that they come of."""
+    behind: set[fx.Node] = set()
+    fx.node.map_arg(returned, behind.add)
+    pending = list(behind)
+    while pending:
+        sources = set(pending.pop().all_input_nodes) - behind
+        behind |= sources
+        pending += sources
+    return behind
 
 
 def _as_arrays(value: Any) -> Any:

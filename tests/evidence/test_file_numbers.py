@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from evidence.models.onnx_table import _evaluator, _in_double
+from evidence.models.onnx_slopes import evaluator, in_double
 
 pytestmark = pytest.mark.torch
 EPSILON = 2.0**-10
@@ -42,7 +42,7 @@ def test_a_folded_batch_norm_is_the_file_s_own_in_double_precision(
     torch.onnx.export(module, (x,), path, dynamo=dynamo)
     proto = onnx.load(path)
     name, made = proto.graph.input[0].name, proto.graph.output[0].name
-    (expected,) = _evaluator(_in_double(proto, made)).run(None, {name: x.double().numpy()})
+    (expected,) = evaluator(in_double(proto, made)).run(None, {name: x.double().numpy()})
 
     def apart() -> float:
         output = module.double()(x.double()).detach().numpy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -97,6 +98,13 @@ def test_what_is_not_finished_is_said_so_and_run_again(table: Table, monkeypatch
     assert "does not load" not in text
     run(table, monkeypatch, lambda table, name, load_only, limit_s: GOOD, "--only", "b")
     assert kept_rows(table) == {"b": GOOD}
+
+
+def test_a_derivative_that_cannot_be_measured_is_said_so(table: Table) -> None:
+    keep(table, replace(GOOD, autograd=None, remark="its own slope cannot be measured"))
+    text = page(table, kept_rows(table))
+    assert "## networks: 1 of 1 load, 0 end to end" in text
+    assert "- `b`: its own slope cannot be measured" in text
 
 
 def test_what_is_done_is_not_run_again_and_not_lost_to_a_lack_of_time(

@@ -483,8 +483,8 @@ KERAS: dict[str, tuple[Callable[[], Any], str | None]] = {
     "a model at the end": (lambda: ending_in_a_model(1), None),
     "a model twice at the end": (lambda: ending_in_a_model(2), None),
     "outputs by name": (
-        lambda: keras.Model(x := keras.Input((6, 6, 3)), {"a": L.Flatten()(x)}),
-        "has its outputs by name, in a dictionary",
+        lambda: keras.Model(x := keras.Input((6, 6, 3)), {"a": L.Flatten()(x), "b": L.Dense(2)(x)}),
+        r"2 outputs \(0: a, 1: b\)",
     ),
     "a function of the user's": (
         lambda: stack(L.Dense(3, activation=lambda x: 2 * x)),

@@ -249,7 +249,7 @@ TORCH: dict[str, tuple[Callable[[], nn.Module], str | None]] = {
     "a cell by itself": (lambda: last(nn.LSTMCell(3, 4), lambda net, x: net.rnn(x[:, 0])[0]), "LSTMCell"),
     "the whole output of a recurrent module": (
         lambda: last(nn.LSTM(3, 4, **FIRST), lambda net, x: net.rnn(x)),
-        "returns a tuple",
+        "returns 2 outputs",
     ),
     "convolutions before an lstm": (
         lambda: Net(
