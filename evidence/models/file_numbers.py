@@ -3,8 +3,9 @@
 Exporters compute what depends on weights alone, in single precision: they fold a batch norm into the convolution
 before it, and standardise a kernel once. In double precision such a module is another network than its file, by that
 rounding. Here each convolution and dense layer of the module takes the kernel and bias that the file holds, where they
-are the module's own up to that rounding; a batch norm that the file holds inside a kernel is left out. A hard sigmoid
-takes the file's slope: that of torch is a sixth, and one rounded to single precision in its derivative.
+are the module's own up to that rounding; a batch norm that the file holds inside a kernel is left out. A product
+with a number, such as ``0.2 * x``, takes the file's number. A hard sigmoid takes the file's slope: that of torch is a
+sixth, and one rounded to single precision in its derivative.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
@@ -30,6 +32,7 @@ KERNELS = (
     functional.linear,
 )
 NORMS = (torch.batch_norm, functional.batch_norm)
+PRODUCTS = ("mul", "mul_", "__mul__", "__rmul__", "__imul__")
 HARD_SIGMOIDS = (functional.hardsigmoid, torch._C._nn.hardsigmoid, torch._C._nn.hardsigmoid_)
 
 
@@ -39,6 +42,7 @@ class FileNumbers(TorchFunctionMode):
     def __init__(self, proto: onnx.ModelProto) -> None:
         super().__init__()
         self._held = list(_kernels(proto))
+        self._scalars = {np.float32(each): float(each) for each in _single_numbers(proto)}
         hard = [node for node in proto.graph.node if node.op_type == "HardSigmoid"]
         self._slope = next((each.f for node in hard for each in node.attribute if each.name == "alpha"), None)
         self._made: dict[int, tuple[torch.Tensor, Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = {}
@@ -51,6 +55,10 @@ class FileNumbers(TorchFunctionMode):
             return self._kernel(func, args, kwargs)
         if func in NORMS and id(args[0]) in self._made:
             return self._folded(func, args, kwargs)
+        if getattr(func, "__name__", "") in PRODUCTS:
+            args = tuple(
+                self._scalars.get(np.float32(each), each) if type(each) is float else each for each in args
+            )
         if func in HARD_SIGMOIDS and self._slope is not None:
             return torch.clamp(args[0] * self._slope + 0.5, 0.0, 1.0)
         return func(*args, **kwargs)
@@ -99,6 +107,14 @@ class FileNumbers(TorchFunctionMode):
         if distance > ROUNDING * float(torch.linalg.norm(kernel)):
             return None
         return held, held_bias
+
+
+def _single_numbers(proto: onnx.ModelProto) -> Iterator[np.float32]:
+    """The constants of one number in single precision."""
+    held = [each.t for node in proto.graph.node if node.op_type == "Constant" for each in node.attribute]
+    for tensor in (*proto.graph.initializer, *held):
+        if tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) == 1:
+            yield numpy_helper.to_array(tensor).reshape(())[()]
 
 
 def _kernels(proto: onnx.ModelProto) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from evidence.models import rows as tables
-from evidence.models.onnx_autograd import NotConvertedError, derivative
+from evidence.models.onnx_autograd import NotConvertedError, derivative, only_weights
 from evidence.models.onnx_files import EXPORTERS, PIXELS, SHIPPED, exported, fetched, with_given
 from evidence.models.onnx_slopes import (
     DIFFERENCE_BOUND,
@@ -214,7 +214,9 @@ def _autograd(model: Any, file: _File) -> float:
 
     from evidence.models.file_numbers import FileNumbers
 
-    return autograd(model, file.module, file.example, FileNumbers(onnx.load(file.path)))
+    proto = onnx.load(file.path)
+    (output,) = proto.graph.output
+    return autograd(model, file.module, file.example, FileNumbers(only_weights(proto, output.name)))
 
 
 def _by_onnx2torch(model: Any, file: _File, x: Any) -> float:

@@ -155,7 +155,8 @@ def _values(
     given = {name: known[name] for name in node.input if name in known}
     if any(name and name not in given for name in node.input):
         return {}
-    if too_large(node, [given.get(name) for name in node.input]):
+    opset = {each.domain: each.version for each in proto.opset_import}.get("", 1)
+    if too_large(node, [given.get(name) for name in node.input], opset):
         return {}
     try:
         arrays = computed(node, given, list(proto.opset_import), proto.ir_version)

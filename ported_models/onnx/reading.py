@@ -461,7 +461,7 @@ class Reading:
     def fold(self, node: onnx.NodeProto) -> None:
         """Compute a node that reads only constants."""
         inputs = {name: self.constants[name] for name in node.input if name}
-        why = too_large(node, [self.constants[name] if name else None for name in node.input])
+        why = too_large(node, [self.constants[name] if name else None for name in node.input], self.opset)
         if why:
             self.unsupported(node, f"it reads only constants, and {why}")
         try:

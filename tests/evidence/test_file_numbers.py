@@ -87,3 +87,17 @@ def test_a_hard_sigmoid_has_the_slope_of_the_file() -> None:
     y.sum().backward()
     assert y.tolist() == [[0.0, 1.5 * slope + 0.5, 1.0]]
     assert x.grad is not None and x.grad.tolist() == [[0.0, slope, 0.0]]
+
+
+def test_a_product_with_a_number_has_the_number_of_the_file() -> None:
+    import torch
+
+    from evidence.models.file_numbers import FileNumbers
+    from tests.models.onnx_runs import exported, node
+
+    held = np.array(0.2, np.float32)
+    proto = exported([node("Mul", "x fifth")], ["n", 2], {"fifth": held}, 13)
+    x = torch.ones(1, 2, dtype=torch.float64)
+    with FileNumbers(proto):
+        assert (x * 0.2).tolist() == (0.2 * x).tolist() == x.mul(0.2).tolist() == [[float(held)] * 2]
+        assert (x * 0.3).tolist() == [[0.3] * 2]  # the file holds no such number

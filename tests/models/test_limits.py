@@ -85,18 +85,18 @@ def test_a_constant_may_be_as_large_as_what_it_is_computed_from(monkeypatch: pyt
     monkeypatch.setattr(folding, "LARGEST", 11)
     large = np.zeros((3, 4), np.float32)
     node = helper.make_node("Transpose", ["w"], ["v"])
-    assert too_large(node, [large]) == ""
+    assert too_large(node, [large], 13) == ""
     expanded = helper.make_node("Expand", ["w", "s"], ["v"])
     sizes = np.array([2, 3, 4])
-    assert "would have 24 numbers, at most 11 are computed" in too_large(expanded, [large, sizes])
-    assert f"set {limits.VARIABLE}=1; else" in too_large(expanded, [large, sizes])
+    assert "would have 24 numbers, at most 11 are computed" in too_large(expanded, [large, sizes], 13)
+    assert f"set {limits.VARIABLE}=1; else" in too_large(expanded, [large, sizes], 13)
     monkeypatch.setenv(limits.VARIABLE, "1")
-    assert too_large(expanded, [large, sizes]) == ""
+    assert too_large(expanded, [large, sizes], 13) == ""
 
 
 def test_what_no_limit_is_for_stays_refused_in_a_trusted_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(limits.VARIABLE, "1")
-    assert "not computed in advance" in too_large(helper.make_node("OneHot", ["i", "n", "v"], ["h"]), [])
+    assert "not computed in advance" in too_large(helper.make_node("OneHot", ["i", "n", "v"], ["h"]), [], 13)
 
 
 def filled(count: int) -> onnx.ModelProto:

@@ -418,3 +418,34 @@ def test_named_axes_are_assumed_no_more() -> None:
     read = read_onnx(exported([node("Relu", "x")], ["n", 4, 5]), "read", axes=("batch", "channel", "time"))
     assert read.notes == ()
     assert (read.graph.input.axes, read.graph.input.shape) == (("batch", "time", "channel"), (5, 4))
+
+
+@pytest.mark.parametrize("training", [0, 1])
+def test_a_kernel_that_a_batch_norm_of_constants_makes_is_computed(training: int) -> None:
+    """Row (1, 3) has mean 2 and variance 1, row (2, 6) mean 4 and variance 4; in training mode those are taken.
+
+    Then the rows are (-1, 1), (-1, 1) for an epsilon of zero; else they are (x - 1) / sqrt(4) with what is stored.
+    """
+    rows = np.array([[[1.0, 3.0], [2.0, 6.0]]], np.float32)
+    stored = {"g": [1, 1], "b": [0, 0], "m": [1, 1], "v": [4, 4]}
+    constants = {name: np.array(each, np.float32) for name, each in stored.items()}
+    nodes = [
+        node("BatchNormalization", "rows g b m v", "made", epsilon=0.0, training_mode=training),
+        node("Squeeze", "made axes", "kernel"),
+        node("Gemm", "x kernel", transB=1),
+    ]
+    weights = {"rows": rows, "axes": np.array([0]), **constants}
+    if training:
+        nodes[0].output.extend(["mean", "variance"])
+    proto = exported(nodes, ["n", 2], weights, 15)
+    model = load_model(proto)
+    expected = [[-1.0, -1.0], [1.0, 1.0]] if training else [[0.0, 0.5], [1.0, 2.5]]
+    assert model.graph[model.graph.output].weights["kernel"].tolist() == expected
+
+
+def test_a_batch_norm_of_constants_before_opset_14_is_not_computed() -> None:
+    """The evaluator of onnx 1.23.2 mixes the statistics of its input in."""
+    constants = {name: np.ones(2, np.float32) for name in "gbmv"} | {"rows": np.ones((1, 2, 2), np.float32)}
+    nodes = [node("BatchNormalization", "rows g b m v", "made"), node("Add", "x made")]
+    with pytest.raises(HarnessError, match="is not computed in advance before opset 14"):
+        load_model(exported(nodes, ["n", 2, 2], constants, 13))
