@@ -1,7 +1,7 @@
 """Whether a derived bound ever decides otherwise than the measured floor: python -m evidence.bounds
 
     python -m evidence.bounds [--model NAME]... [--method GLOB]... [--bugs SHARE] [--share SHARE] [--no-sampled]
-        [--runs N] [--out FILE]
+        [--runs N] [--kept-only] [--out FILE]
 
 Every method of the catalogue on every network of the zoo, in both dtypes, and a fixed sample of the planted bugs: the
 two runs are compared twice, once as `harness.compare` does it, with the least evidence that decides, and once with the
@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from evidence.kept import key_of
@@ -165,8 +167,8 @@ def _by_bound(comparison: Comparison, row: Any) -> bool:
     )
 
 
-def page(rows: dict[Case, Row]) -> str:
-    """The page as Markdown."""
+def page(rows: dict[Case, Row], missing: Mapping[str, int] = MappingProxyType({})) -> str:
+    """The page as Markdown; ``missing``: by network, how many cases were not run."""
     parts = [
         "# Bounds and measured floors",
         "Every case compared twice: with the least evidence that decides, and with floor and equal ground measured "
@@ -177,7 +179,8 @@ def page(rows: dict[Case, Row]) -> str:
     ]
     parted = [f"- {case.label}: {', '.join(row['parted'])}" for case, row in rows.items() if row["parted"]]
     errors = [f"- {case.label}: {row['error']}" for case, row in rows.items() if "error" in row]
-    for title, lines in (("Parted", parted), ("Not compared", errors)):
+    not_run = [f"- {model}: {count} cases" for model, count in missing.items()]
+    for title, lines in (("Parted", parted), ("Not compared", errors), ("Not run", not_run)):
         if lines:
             parts += [f"## {title}", "\n".join(lines)]
     return "\n\n".join([*parts, "Written by `python -m evidence.bounds`.\n"])
@@ -201,6 +204,7 @@ def main() -> int:
     options.add_argument("--bugs", type=float, default=BUGS_SHARE, help="share of the planted bugs")
     options.add_argument("--share", type=float, default=1.0, help="a fixed sample of the healthy cases")
     options.add_argument("--no-sampled", action="store_true", help="leave out methods that draw samples")
+    options.add_argument("--kept-only", action="store_true", help="run nothing; report what was run before")
     options.add_argument(
         "--runs", type=int, default=0, help="of methods that join many, in place of their own number"
     )
@@ -208,6 +212,7 @@ def main() -> int:
     chosen = options.parse_args()
     collection, store = collect(BUGS), Store()
     rows: dict[Case, Row] = {}
+    missing: Counter[str] = Counter()
     todo = [
         *(
             with_runs(case, chosen.runs)
@@ -222,6 +227,9 @@ def main() -> int:
         bug = collection.digests[case.bug] if case.bug else ""
         key = key_of("bounds", case.label, bug, code=CODE)
         row: Row | None = store.get(key)
+        if row is None and chosen.kept_only:
+            missing[case.model] += 1
+            continue
         if row is None:
             try:
                 row = compared_twice(case, collection)
@@ -235,7 +243,7 @@ def main() -> int:
         rows[case] = row
         what = row.get("error") or ("parted: " + ", ".join(row["parted"]) if row["parted"] else "agree")
         print(f"{place}/{len(todo)}  {case.label}: {what}", file=sys.stderr, flush=True)
-    write_text(chosen.out, page(rows))
+    write_text(chosen.out, page(rows, missing))
     print(f"{len(rows)} cases, {sum(bool(row['parted']) for row in rows.values())} part; see {chosen.out}")
     return int(any(row["parted"] or "error" in row for row in rows.values()))
 

@@ -45,7 +45,9 @@ def test_a_bound_above_the_measured_floor_is_reported(much_too_high, collection)
     row = compared_twice(WRONG, collection)
     assert row["verdict"] == "equivalent"
     assert "attribution" in row["parted"]
-    assert "- digits-cnn / lrp.alpha_1_beta_0 / float64 / z-among-alpha-beta: " in page({WRONG: row})
+    written = page({WRONG: row}, {"vgg16-mri": 7})
+    assert "- digits-cnn / lrp.alpha_1_beta_0 / float64 / z-among-alpha-beta: " in written
+    assert "## Not run\n\n- vgg16-mri: 7 cases" in written
 
 
 @pytest.mark.parametrize(
