@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.comparison.metrics import relative_l2
+from harness.comparison.metrics import difference_of
 from harness.comparison.summation import longest_forward_sums, longest_sum
 from harness.graph import Graph
 from harness.trace import Trace
@@ -117,7 +117,7 @@ def movement(
     how: str,
     activation: Mapping[str, float] | None = None,
 ) -> NoiseFloor:
-    """The largest relative L2 distance of any of ``runs`` from ``base``, tensor by tensor.
+    """The largest relative L2 distance of any of ``runs`` from ``base``, tensor by tensor, where both are finite.
 
     ``how``: what the runs differ in, in words. ``activation``: that of the activations, where it is known.
     """
@@ -129,7 +129,7 @@ def movement(
     return NoiseFloor(
         runs[0].dtype,
         how,
-        attribution=max(relative_l2(base.attribution_array, run.attribution_array) for run in runs),
+        attribution=max(_apart(base.attribution_array, run.attribution_array) for run in runs),
         relevance={
             name: max(_apart(layer.relevance, run.layers[name].relevance) for run in runs)
             for name, layer in base.layers.items()
@@ -139,7 +139,7 @@ def movement(
         activation_terms=longest_forward_sums(graph),
         inputs={
             each.name: max(
-                relative_l2(base.attribution_array[:, each.places], run.attribution_array[:, each.places])
+                _apart(base.attribution_array[:, each.places], run.attribution_array[:, each.places])
                 for run in runs
             )
             for each in base.inputs
@@ -148,4 +148,5 @@ def movement(
 
 
 def _apart(base: np.ndarray | None, run: np.ndarray | None) -> float:
-    return 0.0 if base is None or run is None else relative_l2(base, run)
+    """As a verdict has it: where single precision overflows, on both sides alike, the rest has a floor all the same."""
+    return 0.0 if base is None or run is None else difference_of(base, run).rel_l2

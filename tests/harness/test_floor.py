@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from harness.case import Case
 from harness.comparison import RUNS, NoiseFloor
-from harness.comparison.floor import moved_by_units, unit_roundoff
+from harness.comparison.floor import moved_by_units, movement, unit_roundoff
 from harness.engine import engine, floor_of
 from harness.methods import method
 from tests.harness.linear_network import GradientBackend, network
@@ -57,3 +59,27 @@ def test_in_float32_the_floor_is_the_distance_from_the_float64_run() -> None:
 def test_a_floor_survives_json() -> None:
     floor = NoiseFloor("float32", "how", 1e-7, {"a": 2e-7}, {"a": 3e-7})
     assert NoiseFloor.from_json(floor.to_json()) == floor
+
+
+def test_where_single_precision_overflows_the_rest_has_its_own_floor() -> None:
+    """A value of 1e300 is infinite in float32; the floor is that of the values beside it, by hand.
+
+    ``(3, 4)`` stored as ``(3, 4 + 1e-3)`` is 1e-3 / 5 off.
+    """
+    backend = GradientBackend()
+    trace = engine().run(Case(network(), X, method("gradient"), None, "float64"), backend)
+    layers = {
+        name: replace(layer, relevance=np.array([[3.0, 4.0, 1e300]]), activation=np.ones((1, 3)))
+        for name, layer in trace.layers.items()
+    }
+    base = replace(trace, layers=layers, attribution_array=np.array([[3.0, 4.0, 1e300]]))
+    single = np.array([[3.0, 4.0 + 1e-3, np.inf]], np.float32)
+    run = replace(
+        base,
+        attribution_array=single,
+        layers={name: replace(layer, relevance=single) for name, layer in layers.items()},
+    )
+    floor = movement(base, [run], network().graph, "by hand")
+    assert floor.attribution == pytest.approx(2e-4, rel=1e-3)
+    assert floor.relevance["x"] == pytest.approx(2e-4, rel=1e-3)
+    assert floor.activation["x"] == 0

@@ -114,13 +114,13 @@ def test_stretches_are_those_of_the_flattened_array_whatever_its_order_in_memory
 
 
 def test_a_channels_first_array_is_compared_without_a_copy_of_it() -> None:
-    reference = np.random.default_rng(0).standard_normal((1, 256, 256, 32)).astype(np.float32)
+    reference = np.random.default_rng(0).standard_normal((1, 512, 512, 32)).astype(np.float32)
     candidate = np.moveaxis(np.ascontiguousarray(np.moveaxis(reference, -1, 1)), 1, -1)
     assert compare_arrays(reference, candidate) == compare_arrays(reference, reference)
     tracemalloc.start()
     try:
         compare_arrays(reference, candidate)
         assert relative_l2(reference, candidate) == 0
-        assert tracemalloc.get_traced_memory()[1] < reference.nbytes
+        assert tracemalloc.get_traced_memory()[1] < reference.nbytes / 2
     finally:
         tracemalloc.stop()
