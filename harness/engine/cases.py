@@ -198,8 +198,10 @@ class Engine:
         return f"{case.digest} {self._code[backend]}"
 
     def clear(self) -> None:
-        """Let go of all results."""
+        """Let go of all results, and have backends let go of what they keep of their runs."""
         self.memo = Memo(self.memo.limit)
+        for model in self._models.models():
+            self._models.let_go(model)
         self._targets.clear()
         self.floors.clear()
         self.activation_floors.clear()

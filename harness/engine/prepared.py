@@ -89,11 +89,15 @@ class PreparedModels:
         return ready
 
     def forget(self, model: Model) -> None:
+        """As :meth:`let_go`, and the memory goes back to the system."""
+        self.let_go(model)
+        trim()
+
+    def let_go(self, model: Model) -> None:
         """Have all that is prepared for ``model`` let go of what it keeps of its runs."""
         of_model = self._models.get(id(model))
         for ready in () if of_model is None else of_model.made.values():
             ready.forget()
-        trim()
 
     def models(self) -> list[Model]:
         """Those that something is prepared for, the last used last."""

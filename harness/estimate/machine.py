@@ -185,7 +185,7 @@ def networks() -> list[Graph]:
     return [
         convolutions("estimate_small", side=8, channels=(4,)),
         convolutions("estimate_layers", side=8, channels=(4,) * 8),
-        convolutions("estimate_products", side=56, channels=(128, 128)),
+        convolutions("estimate_products", side=28, channels=(512, 512)),
         convolutions("estimate_pixels", side=128, channels=(8, 8)),
         convolutions("estimate_weights", side=8, channels=(64,), hidden=512),
     ]

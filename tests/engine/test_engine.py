@@ -120,3 +120,12 @@ def test_copies_of_a_large_network_are_made_once_where_that_is_asked_for(
         again = [each.model for each in engine.moved(second, installed)]
         assert all(one is other for one, other in zip(before, again, strict=True))
     assert next(engine.moved(first, installed)).model is not before[0]
+
+
+def test_a_cleared_engine_has_backends_let_go_of_their_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is timed after it, as `estimate` times this machine, is computed and not looked up in a backend."""
+    known, calls = Engine(), []
+    prepared = known.prepared(network(), GradientBackend(), "float64")
+    monkeypatch.setattr(prepared, "forget", lambda: calls.append("forget"), raising=False)
+    known.clear()
+    assert calls == ["forget"]
