@@ -244,6 +244,7 @@ FURTHER = (
     ("models-torch.md", "torch networks that people have", "make models"),
     ("models-keras.md", "Keras networks, and networks of sequences", "make models"),
     ("models-onnx.md", "ONNX files that people have", "make models"),
+    ("bounds.md", "derived bounds held against measured floors", "python -m evidence.bounds --runs 4"),
     ("onnx-suite.md", "the cases of `onnx.backend.test`", "make models"),
     ("attack-models.md", "hostile and mutated model files", "make attack-models"),
     ("../docs/case-studies.md", "three case studies of published code", "make scoreboard"),
