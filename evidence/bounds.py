@@ -179,6 +179,9 @@ def page(rows: dict[Case, Row], missing: Mapping[str, int] = MappingProxyType({}
     ]
     parted = [f"- {case.label}: {', '.join(row['parted'])}" for case, row in rows.items() if row["parted"]]
     errors = [f"- {case.label}: {row['error']}" for case, row in rows.items() if "error" in row]
+    if shortened := {case.runs for case in rows if case.runs}:
+        counts = ", ".join(map(str, sorted(shortened)))
+        parts[1] += f" Methods that join more runs made {counts} in place of their own number (`--runs`)."
     not_run = [f"- {model}: {count} cases" for model, count in missing.items()]
     for title, lines in (("Parted", parted), ("Not compared", errors), ("Not run", not_run)):
         if lines:
@@ -237,7 +240,7 @@ def main() -> int:
                 row = {"error": str(error), "parted": []}
             else:
                 store.put(key, f"bounds: {case.label}", row)
-            # Nobody asks for this case again; what both sides keep of it in both dtypes is gigabytes.
+            # Nobody asks for this case again. What both sides keep of it is gigabytes, which go back to the system.
             engine().clear()
             engine().make_room(collection.model(case.model))
         rows[case] = row

@@ -46,9 +46,8 @@ class Row:
     larger relative difference of a twin's output from the network's own. ``verdicts``: by method, or the sentence of
     its refusal after ``refused: ``. ``autograd``: the larger relative difference of a side's ``gradient`` from the
     network's own autograd, all in double precision, and ``bound`` what it may be; ``remark``: why it is not there, or
-    how else it was measured.
-    ``memory_gb``: the largest resident
-    set of the process. ``finished``: false where the time was up first; then ``seconds`` is all that is known.
+    how else it was measured. ``memory_gb``: the largest resident set of the process. ``finished``: false where the time
+    was up first; then ``seconds`` is all that is known.
     """
 
     network: str

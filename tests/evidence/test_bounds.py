@@ -48,6 +48,8 @@ def test_a_bound_above_the_measured_floor_is_reported(much_too_high, collection)
     written = page({WRONG: row}, {"vgg16-mri": 7})
     assert "- digits-cnn / lrp.alpha_1_beta_0 / float64 / z-among-alpha-beta: " in written
     assert "## Not run\n\n- vgg16-mri: 7 cases" in written
+    assert "in place of their own number" not in written
+    assert "join more runs made 2 in place of their own number" in page({replace(WRONG, runs=2): row})
 
 
 @pytest.mark.parametrize(

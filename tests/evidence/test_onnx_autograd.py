@@ -46,7 +46,7 @@ def test_the_derivative_is_that_of_the_formula() -> None:
     assert gradient.tolist() == [[6.0, 6.0]]
 
 
-def test_a_file_that_it_does_not_read_is_said() -> None:
+def test_a_file_that_onnx2torch_does_not_convert_raises() -> None:
     proto = exported([node("Shrink", "x", "y")], ["n", 2], {}, 13)
     with pytest.raises(NotConvertedError):
         derivative(proto, "y", np.ones((1, 2)), lambda output: output.sum())

@@ -126,4 +126,5 @@ def test_a_pooling_is_the_reference_s_own(operator: str, attributes: dict[str, o
     (own,) = ReferenceEvaluator(in_double(proto, "y")).run(None, {"x": x})
     (windows,) = evaluator(in_double(proto, "y")).run(None, {"x": x})
     assert windows.dtype == np.float64
-    np.testing.assert_allclose(windows, own, rtol=1e-14)
+    # Sums of nine numbers of one sign, in another order, and a division.
+    np.testing.assert_allclose(windows, own, rtol=10 * np.finfo(np.float64).eps)

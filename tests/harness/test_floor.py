@@ -64,7 +64,8 @@ def test_a_floor_survives_json() -> None:
 def test_where_single_precision_overflows_the_rest_has_its_own_floor() -> None:
     """A value of 1e300 is infinite in float32; the floor is that of the values beside it, by hand.
 
-    ``(3, 4)`` stored as ``(3, 4 + 1e-3)`` is 1e-3 / 5 off.
+    ``(3, 4)`` stored as ``(3, 4 + 1e-3)`` is 1e-3 / 5 off. Single precision holds 4.001 to 2.4e-7, which is 2.4e-4 of
+    that.
     """
     backend = GradientBackend()
     trace = engine().run(Case(network(), X, method("gradient"), None, "float64"), backend)
@@ -80,6 +81,6 @@ def test_where_single_precision_overflows_the_rest_has_its_own_floor() -> None:
         layers={name: replace(layer, relevance=single) for name, layer in layers.items()},
     )
     floor = movement(base, [run], network().graph, "by hand")
-    assert floor.attribution == pytest.approx(2e-4, rel=1e-3)
-    assert floor.relevance["x"] == pytest.approx(2e-4, rel=1e-3)
+    assert floor.attribution == pytest.approx(2e-4, rel=2.4e-4)
+    assert floor.relevance["x"] == pytest.approx(2e-4, rel=2.4e-4)
     assert floor.activation["x"] == 0
