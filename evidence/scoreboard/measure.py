@@ -101,7 +101,7 @@ def _facts(diagnosis: Diagnosis) -> Json:
     left, left_floor = getattr(diagnosis, "left", None), getattr(diagnosis, "left_floor", None)
     complete = None if left is None or left_floor is None else bool(explained(left, left_floor))
     return {
-        "state": state_of([each.cause for each in findings], complete),
+        "state": state_of([named(each, complete) for each in causes], complete),
         "causes": causes,
         "apart": float(distance) if np.isfinite(distance) else None,
         "left": None if left is None else float(left),
@@ -117,6 +117,13 @@ def _apart(model: Any, x: np.ndarray, row: Row, candidate: Backend) -> float | N
     other = explain(model, x, method, candidate, reference.target, layers=False)
     distance = compare_arrays(np.asarray(reference.attribution), np.asarray(other.attribution))[0].rel_l2
     return float(distance) if np.isfinite(distance) else None
+
+
+def named(cause: Json, complete: bool | None) -> str:
+    """The name of a cause; what has none and closes the gap (``complete``) in words, such as another quadrature."""
+    if complete and cause["cause"] == "unknown" and cause["residual"] is not None:
+        return str(cause["words"])
+    return str(cause["cause"])
 
 
 def state_of(causes: list[str], complete: bool | None = None) -> str:

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from evidence.scoreboard.measure import named
 from evidence.scoreboard.rows import MODELS, libraries, rows
+from harness.diagnosis.causes import CAUSES
 
 Json = dict[str, Any]
 #: The states of a row, in the order of the summary, and what the page calls them.
@@ -79,7 +81,10 @@ def _library(name: str, entry: Json | None) -> Iterator[str]:
 def _cell(facts: Json | None, notes: dict[str, int]) -> str:
     if facts is None:
         return "not run yet"
-    state, named = facts["state"], list(dict.fromkeys(each["cause"] for each in facts["causes"]))
+    state, names = (
+        facts["state"],
+        list(dict.fromkeys(_name(each, facts.get("complete")) for each in facts["causes"])),
+    )
     left = "" if facts["left"] is None else f", left {facts['left']:.1e}"
     apart = "" if facts["apart"] is None else f", {facts['apart']:.1e} apart"
     number = f" ({notes.setdefault(facts['note'], len(notes) + 1)})" if facts["note"] else ""
@@ -90,10 +95,15 @@ def _cell(facts: Json | None, notes: dict[str, int]) -> str:
     if state == "none":
         return f"does not apply{number}"
     if state == "fail":
-        return f"fail{': ' + ', '.join(named) if named else ''}{number}"
-    causes = ", ".join(f"`{cause}`" for cause in named) or "`unknown`"
+        return f"fail{': ' + ', '.join(names) if names else ''}{number}"
+    causes = ", ".join(names) or "`unknown`"
     word = state if state in ("one", "several") else "differ"
     return f"{word}: {causes}{left or apart}{number}"
+
+
+def _name(cause: Json, complete: bool | None) -> str:
+    name = named(cause, complete)
+    return f"`{name}`" if name in CAUSES else _escaped(name)
 
 
 def _escaped(text: str) -> str:

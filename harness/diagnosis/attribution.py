@@ -12,7 +12,7 @@ from harness.comparison.postprocess import TREATMENTS, Treatment, treated
 from harness.diagnosis.case import Case
 from harness.diagnosis.facts import facts
 from harness.diagnosis.findings import Differing, Finding
-from harness.diagnosis.measure import apart, explained, summation_floor
+from harness.diagnosis.measure import apart, explained, factor_words, summation_floor
 from harness.engine import engine, floor_of
 from harness.graph import Input, parted
 from harness.methods import Postprocess, TimesSign
@@ -83,7 +83,7 @@ def postprocess_finding(
     factor = float(np.vdot(expected, observed)) / (float(np.vdot(expected, expected)) or 1.0)
     left = apart((expected * factor,), (observed,))
     if explained(left, floor):
-        words = f"the attribution is multiplied by {factor:.9g}"
+        words = f"the attribution is multiplied by {factor_words(factor, floor)}"
         return differing.finding("scale", words, left, runner_up=runner_up, parameters={"factor": factor})
     words = "the attribution is not what the relevance of the input should give"
     known = facts((expected,), (observed,), case.graph.input.axes)
@@ -258,7 +258,7 @@ def _input_finding(one: Input, expected: np.ndarray, observed: np.ndarray, diffe
     factor = float(np.vdot(expected, observed)) / (float(np.vdot(expected, expected)) or 1.0)
     left = apart((expected * factor,), (observed,))
     if explained(left, differing.floor):
-        words = f"{of} is multiplied by {factor:.9g}"
+        words = f"{of} is multiplied by {factor_words(factor, differing.floor)}"
         return differing.finding("scale", words, left, parameters={"factor": factor})
     return differing.finding("unknown", f"{of} is another")
 

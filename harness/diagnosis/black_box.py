@@ -18,7 +18,7 @@ from harness.diagnosis.case import Case
 from harness.diagnosis.difference import Difference
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.head import SEEDS, head_words, other_heads, seed
-from harness.diagnosis.measure import apart, explained, summation_floor
+from harness.diagnosis.measure import apart, explained, factor_words, summation_floor
 from harness.diagnosis.precision import stored_format
 from harness.diagnosis.reread import ELSEWHERE, another_input, reread
 from harness.engine import compare, engine, floor_of
@@ -137,7 +137,7 @@ def _scaled(case: Case, difference: Difference) -> Finding | None:
             )
     factor = float(factors[nonzero][0])
     if np.allclose(factors[nonzero], factor, rtol=MULTIPLE * floor, atol=0):
-        number = f"{factor:.9g}"
+        number = factor_words(factor, floor)
         words = (
             f"the attribution is {f'1 + {factor - 1:.3g}' if number == '1' else number} times the reference's"
         )

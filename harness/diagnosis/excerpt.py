@@ -20,6 +20,8 @@ from harness.steps import Arrays, Step
 
 #: Multiplications in one application of a layer from which an excerpt is worth its while.
 LARGE = 20_000_000
+#: The same for a dense layer, whose excerpt is the layer itself with fewer outputs.
+LARGE_DENSE = 500_000
 #: Pairs of deviations are tried on the whole of a layer of up to this many.
 PAIRS_UP_TO = 5_000_000
 #: Patches and outputs of an excerpt.
@@ -55,11 +57,11 @@ def excerpts(step: Step, observe: Callable[[Step], Arrays]) -> Iterator[Excerpt]
     that has none.
     """
     layer = step.layer
-    if multiplications(layer, len(step.relevance)) < LARGE:
-        return
+    count = multiplications(layer, len(step.relevance))
     if layer.kind == "dense" and len(layer.shape) == 1:
-        yield from _of_dense(step, observe)
-    elif layer.traits.plain_convolution and layer.attributes["groups"] == 1:
+        if count >= LARGE_DENSE:
+            yield from _of_dense(step, observe)
+    elif count >= LARGE and layer.traits.plain_convolution and layer.attributes["groups"] == 1:
         yield from _of_convolution(step, observe)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from harness.steps import Arrays
 
 #: How often a result is computed again with everything moved by one unit in the last place.
 MOVES = 4
+#: Of a fraction that a factor is taken for, and how likely a factor may meet one by chance.
+LARGEST_DENOMINATOR, CHANCE = 1000, 1e-2
 
 
 def apart(references: Sequence[np.ndarray], candidates: Sequence[np.ndarray | None]) -> float:
@@ -50,6 +53,21 @@ def movement(compute: Callable[[Arrays], Arrays], operands: Arrays, dtype: str) 
 def summation_floor(terms: int, dtype: str) -> float:
     """What the order of a sum of ``terms`` alone may change (harness.comparison.summation)."""
     return unit_roundoff(dtype) * float(np.sqrt(terms))
+
+
+def factor_words(factor: float, floor: float) -> str:
+    """``factor``, known to the floor, with nine digits; beside it the fraction that it is, "1.02040816 (50/49)".
+
+    A factor that a few digits write has no fraction, nor has one that a fraction meets by chance.
+    """
+    number, known_to = f"{factor:.9g}", MULTIPLE * floor
+    fraction = Fraction(factor).limit_denominator(LARGEST_DENOMINATOR)
+    # Fractions with denominators up to q lie about 1 / q^2 apart.
+    by_chance = 2 * known_to * abs(factor) * fraction.denominator**2
+    short = abs(float(f"{factor:.4g}") - factor) <= known_to * abs(factor)
+    if short or by_chance > CHANCE or abs(float(fraction) - factor) > known_to * abs(factor):
+        return number
+    return f"{number} ({fraction})"
 
 
 def explained(residual: float, floor: float) -> bool:

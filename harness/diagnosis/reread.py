@@ -24,7 +24,7 @@ from harness.diagnosis.everywhere import (
 )
 from harness.diagnosis.findings import Finding, Stage
 from harness.diagnosis.head import SEEDS, head_words, wider_starts
-from harness.diagnosis.measure import apart, explained, summation_floor
+from harness.diagnosis.measure import apart, explained, factor_words, summation_floor
 from harness.diagnosis.readings import readings
 from harness.diagnosis.search import LEFT
 from harness.diagnosis.walk import Causes, input_relevance
@@ -314,7 +314,7 @@ def one_factor(result: np.ndarray, difference: Difference) -> Iterator[tuple[Par
         return
     factor = float(factors[0])
     if difference.closed_by(apart((result * factor,), (difference.candidate,))):
-        words = f"the attribution is multiplied by {factor:.9g}"
+        words = f"the attribution is multiplied by {factor_words(factor, difference.floor)}"
         yield Part("postprocess", "scale", words), lambda case: np.full(len(case.x), factor)
 
 

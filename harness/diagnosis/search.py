@@ -16,6 +16,8 @@ from harness.steps import Arrays, Deviation
 #: As many of the best single deviations of each cause are tried with every other, and so many in all.
 OF_A_CAUSE = 5
 FIRSTS = 40
+#: So many of the best pairs with one of them are looked at.
+SECONDS = 8
 #: Fewer digits hide whatever else is there: no part of a pair, and judged by the floor of the exact step.
 _ALONE = ("precision",)
 #: A deviation must leave at most this part of the error, and never more than this, whatever the floor:
@@ -146,9 +148,8 @@ class Search:
         for first in _firsts(self.singles)[:firsts]:
             if met is not None and not np.isclose(first.residual, met, rtol=1e-9, atol=0):
                 continue  # only what comes to the same as the one that was found is still of interest
-            seconds = sorted(_measured(problem, first.deviations, first.alter(problem.step)), key=_residual)[
-                :8
-            ]
+            tried = sorted(_measured(problem, first.deviations, first.alter(problem.step)), key=_residual)
+            seconds = _best(problem, tried)
             doubles += seconds
             fitting = _fitting(problem, seconds, self.error)
             fits += fitting
@@ -248,6 +249,15 @@ def _fitting(problem: Problem, ranked: Sequence[Hypothesis], error: float) -> li
         if explained(each.residual, floor):
             fits.append(each)
     return sorted(fits, key=lambda each: (each.generic, each.place))
+
+
+def _best(problem: Problem, ranked: Sequence[Hypothesis]) -> list[Hypothesis]:
+    """The first :data:`SECONDS` of ``ranked``, and whatever is as good as the first of all but for rounding."""
+    return [
+        each
+        for place, each in enumerate(ranked)
+        if place < SECONDS or _tied(problem, ranked[0].residual, each.residual)
+    ]
 
 
 def _tied(problem: Problem, best: float, residual: float) -> bool:

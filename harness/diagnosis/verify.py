@@ -20,7 +20,7 @@ ELSEWHERE = 0.01
 
 def best_elsewhere(case: Case, introduced: Introduced, fits: Sequence[Hypothesis]) -> Hypothesis:
     """Of several that fit the data of the layer, the one that fits the candidate on other data too."""
-    if len({each.causes for each in fits}) == 1:
+    if len({each.words for each in fits}) == 1:
         return fits[0]
     left = list(fits)
     for probe, observed in _observed_elsewhere(case, introduced.step):
@@ -29,7 +29,7 @@ def best_elsewhere(case: Case, introduced: Introduced, fits: Sequence[Hypothesis
         if np.isfinite(best):
             bound = 10 * max(best, introduced.floor)
             left = [each for each, residual in zip(left, residuals, strict=True) if residual <= bound]
-        if len({each.causes for each in left}) == 1:
+        if len({each.words for each in left}) == 1:
             break
     return left[0]
 

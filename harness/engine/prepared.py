@@ -20,6 +20,8 @@ from harness.backends import Backend, Model, Prepared, capability, checked_prepa
 
 #: As many prepared backends are kept for a model, the last ones used.
 KEPT = 8
+#: Of so many of them, what they keep of their runs: two sides, each in two dtypes.
+KEPT_RUNS = 4
 #: Bytes of all that is prepared, as :func:`bytes_of` counts them, above which other networks than the present one go.
 LIMIT = 2**29
 
@@ -68,6 +70,7 @@ class PreparedModels:
     def copied(self, copy: Model, model: Model, passing: bool) -> None:
         """``copy`` is ``model`` but for its weights; ``passing``: it is used now and not again."""
         self._origin[copy] = weakref.ref(model)
+        self._pass_on(copy)
         if passing:
             self._passing = weakref.ref(copy)
 
@@ -85,6 +88,8 @@ class PreparedModels:
         of_model.made[key] = ready
         while len(of_model.made) > KEPT:
             del of_model.made[next(iter(of_model.made))]
+        for earlier in list(of_model.made.values())[:-KEPT_RUNS]:
+            earlier.forget()
         self._shed(model)
         return ready
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from harness.engine import KEPT, Engine
-from harness.engine.prepared import PreparedModels, bytes_of
+from harness.engine.prepared import KEPT_RUNS, PreparedModels, bytes_of
 
 
 class Model:
@@ -41,6 +41,17 @@ class Counting:
         self.times += 1
         made = Model()
         made.model = model  # type: ignore[attr-defined]  # as every backend does
+        return made
+
+
+class Forgetful(Counting):
+    """Prepares an object that notes whether it was asked to let go of its runs."""
+
+    forgotten = False
+
+    def prepare(self, model: Any, dtype: str, device: str = "cpu") -> Any:
+        made = super().prepare(model, dtype, device)
+        made.forget = lambda: setattr(self, "forgotten", True)
         return made
 
 
@@ -130,3 +141,22 @@ def test_a_passing_copy_goes_once_anything_else_is_asked_for(models) -> None:
     del copy
     gc.collect()
     assert gone() is None
+
+
+def test_of_passing_copies_one_behind_the_other_the_last_stays(models) -> None:
+    """A floor is measured on several copies in a row, and nothing else is asked for between them."""
+    network = Model()
+    prepare(models, network)
+    for _ in range(4):
+        copy = Model()
+        models.copied(copy, network, passing=True)  # type: ignore[arg-type]
+        prepare(models, copy)
+        assert models.models() == [network, copy]
+
+
+def test_who_was_not_asked_for_long_keeps_nothing_of_its_runs(models) -> None:
+    network = Model()
+    backends = [Forgetful() for _ in range(KEPT_RUNS + 1)]
+    for backend in backends:
+        models.ready(network, backend, "float32", "cpu")  # type: ignore[arg-type]
+    assert [backend.forgotten for backend in backends] == [True, *(False,) * KEPT_RUNS]

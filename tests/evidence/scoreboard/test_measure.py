@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from evidence.scoreboard.measure import key, measure, state_of
+from evidence.scoreboard.measure import key, measure, named, state_of
 from evidence.scoreboard.rows import Row
 from harness import backend_from_function
 from harness.errors import HarnessError
@@ -125,6 +125,13 @@ def test_the_state_of_a_row_by_its_causes(causes, state):
 def test_named_causes_that_leave_something_are_not_the_whole_answer():
     assert state_of(["scale"], complete=False) == "unknown"
     assert state_of(["scale"], complete=True) == "one"
+
+
+def test_what_closes_the_gap_counts_as_named_and_nothing_else_does():
+    joined = {"cause": "unknown", "residual": 1e-16, "words": "the path has 20 steps instead of 64"}
+    assert state_of([named(joined, True)], complete=True) == "one"
+    assert state_of([named(joined, False)], complete=False) == "unknown"
+    assert state_of([named({**joined, "residual": None}, True)], complete=True) == "unknown"
 
 
 def test_a_row_is_kept_under_its_input_method_and_library(model):

@@ -52,6 +52,20 @@ def test_a_cell_says_the_state_the_causes_what_is_left_and_why():
     assert "`xai-harness diagnose MODEL METHOD --candidate captum`" in shown
 
 
+def test_what_closes_the_gap_and_has_no_name_is_said_in_words():
+    words = "the path is summed up by riemann_trapezoid instead of mean"
+    joined = {**NAMED, "cause": "unknown", "stage": "postprocess", "residual": 1e-16, "words": words}
+    shown = page(
+        figures(
+            **{
+                "digits-cnn": {**facts("one", [joined], left=1e-16), "complete": True},
+                "ecg-cnn1d": {**facts("unknown", [joined], left=0.1), "complete": False},
+            }
+        )
+    )
+    assert cells(shown)[:2] == [f"one: {words}, left 1.0e-16", "differ: `unknown`, left 1.0e-01"]
+
+
 def test_a_library_that_cannot_be_hosted_says_why():
     shown = page({"captum": {"refused": "captum is not installed", "rows": {}}})
     assert "Cannot be hosted: captum is not installed" in shown
