@@ -5,7 +5,8 @@
 
 Without options every library, which has to be installed (`xai-harness peers install NAME`), on every network. Rows
 that are not asked for stay as `reports/scoreboard.json` has them. ``--missing`` asks for those alone that it has not,
-or not finished, ``--share`` for a sample, drawn by the seed, ``--only-page`` writes the page from that file.
+or not finished, or whose diagnosis ended at a shorter ``--limit``; ``--share`` for a sample, drawn by the seed;
+``--only-page`` writes the page from that file.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds that a row may take")
     parser.add_argument("--force", action="store_true", help="measure again what was measured before")
     parser.add_argument(
-        "--missing", action="store_true", help="rows that the page does not have yet, or not finished"
+        "--missing",
+        action="store_true",
+        help="rows that the page does not have yet, or that were cut off earlier",
     )
     parser.add_argument("--share", type=float, default=1.0, help="of the rows, about this part")
     parser.add_argument("--seed", default="", help="draws that part: another seed, other rows")
@@ -59,7 +62,7 @@ def main() -> int:
         models = tuple(arguments.model or MODELS)
         asked = [row for row in rows(names, models) if fnmatch.fnmatch(row.method, arguments.only)]
         if arguments.missing:
-            asked = [row for row in asked if not _measured(figures, row)]
+            asked = [row for row in asked if not _measured(figures, row, arguments.limit)]
         drawn = f"{arguments.seed} scoreboard"
         asked = [row for row in asked if in_sample(f"{drawn} {row}", arguments.share)]
         store = Store(force=arguments.force)
@@ -71,9 +74,10 @@ def main() -> int:
     return 0
 
 
-def _measured(figures: Json, row: Row) -> bool:
+def _measured(figures: Json, row: Row, limit_s: float = 0.0) -> bool:
+    """Whether ``figures`` have a verdict on ``row`` whose diagnosis was not cut off before ``limit_s``."""
     facts = figures.get(row.library, {}).get("rows", {}).get(row.method, {}).get(row.model)
-    return facts is not None and facts["state"] != "late"
+    return facts is not None and facts["state"] != "late" and facts.get("limit_s", limit_s) >= limit_s
 
 
 def _measure(
