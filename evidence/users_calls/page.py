@@ -9,7 +9,10 @@ from dataclasses import astuple, dataclass, fields
 
 @dataclass(frozen=True)
 class Row:
-    """One call. ``error``: of the library beside the reference, relative L2; ``floor``: float32 beside float64."""
+    """One call. ``error``: of the library beside the reference, relative L2.
+
+    ``floor``: the reference in float32 beside itself in float64, where the two do not agree.
+    """
 
     library: str
     model: str
