@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.diagnosis.case import Case, moved, with_moved_weights
-from harness.diagnosis.excerpt import PAIRS_UP_TO, Excerpt, channels_of, excerpts, multiplications
+from harness.diagnosis.excerpt import LARGE, PAIRS_UP_TO, Excerpt, channels_of, excerpts, multiplications
 from harness.diagnosis.explanation import Explained, named, plain, unknown
 from harness.diagnosis.facts import facts
 from harness.diagnosis.findings import Differing
@@ -64,11 +64,7 @@ def explain_step(
         shown = _shown_by_itself(case, introduced, differing)
         if shown is not None:
             return shown
-        if pairs and (
-            part is not None or multiplications(layer, len(introduced.step.relevance)) <= PAIRS_UP_TO
-        ):
-            firsts = FIRSTS_EVERYWHERE if part is not None and part.everywhere else FIRSTS
-            outcome = _verified(case, introduced, search.paired(firsts), part)
+        outcome = _further(case, introduced, search, part, pairs) or outcome
     if outcome.fits:
         return named(differing, best_elsewhere(case, introduced, outcome.fits), outcome, nan)
     if nan is not None:
@@ -77,6 +73,29 @@ def explain_step(
     if not pairs:
         words += " (pairs of them were not tried, because none fits other layers like it)"
     return unknown(differing, outcome, words, _facts(case, introduced))
+
+
+def _further(
+    case: Case, introduced: Introduced, search: Search, part: Excerpt | None, pairs: bool
+) -> Outcome | None:
+    """Pairs of deviations, and the whole of a layer that is small enough; None where nothing more is tried."""
+    count = multiplications(introduced.layer, len(introduced.step.relevance))
+    tries: list[Callable[[], Outcome]] = []
+    if part is not None and count < LARGE:
+        # Outputs in another order do not show in some of them.
+        tries.append(lambda: _singly(case, introduced, search_of(case, introduced), None))
+    if pairs and (part is not None or count <= PAIRS_UP_TO):
+        firsts = FIRSTS_EVERYWHERE if part is not None and part.everywhere else FIRSTS
+        tries.append(lambda: _verified(case, introduced, search.paired(firsts), part))
+    if pairs and part is not None and count <= PAIRS_UP_TO and explained(search.error, introduced.floor):
+        # None of its excerpts shows the error.
+        tries.append(lambda: _verified(case, introduced, search_of(case, introduced).paired(), None))
+    outcome = None
+    for each in tries:
+        outcome = each()
+        if outcome.fits:
+            break
+    return outcome
 
 
 def explained_as(case: Case, introduced: Introduced, others: Mapping[str, Hypothesis]) -> Explained | None:
