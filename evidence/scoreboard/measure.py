@@ -120,8 +120,11 @@ def _apart(model: Any, x: np.ndarray, row: Row, candidate: Backend) -> float | N
 
 
 def named(cause: Json, complete: bool | None) -> str:
-    """The name of a cause; what has none and closes the gap (``complete``) in words, such as another quadrature."""
-    if complete and cause["cause"] == "unknown" and cause["residual"] is not None:
+    """The name of a cause; what has none in words, where it closes the gap (``complete``), such as another quadrature,
+    or is other noise.
+    """
+    closes = complete and cause["residual"] is not None
+    if cause["cause"] == "unknown" and (closes or "other_noise" in cause.get("parameters", {})):
         return str(cause["words"])
     return str(cause["cause"])
 

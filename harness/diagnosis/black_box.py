@@ -20,6 +20,7 @@ from harness.diagnosis.findings import Finding
 from harness.diagnosis.head import SEEDS, head_words, other_heads, seed
 from harness.diagnosis.measure import apart, explained, factor_words, summation_floor
 from harness.diagnosis.precision import stored_format
+from harness.diagnosis.other_noise import with_other_noise
 from harness.diagnosis.reread import ELSEWHERE, another_input, reread
 from harness.engine import compare, engine, floor_of
 from harness.methods import Method
@@ -56,7 +57,8 @@ def black_box_findings(case: Case) -> tuple[Finding, ...]:
         return inside
     words = "the attribution differs, and the candidate shows no layers"
     unknown = difference.finding("rule", "unknown", words)
-    return (replace(unknown, runner_up=nearest, facts={} if ends is None else ends.facts),)
+    unknown = replace(unknown, runner_up=nearest, facts={} if ends is None else ends.facts)
+    return (with_other_noise(case, unknown),)
 
 
 def _agrees(case: Case) -> bool:

@@ -13,6 +13,7 @@ from harness.comparison.postprocess import treated
 from harness.diagnosis.case import Case
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.measure import apart, explained
+from harness.diagnosis.other_noise import with_other_noise
 from harness.methods import (
     GRADIENT,
     Backward,
@@ -68,7 +69,7 @@ def joined_finding(case: Case) -> Finding | None:
         if explained(residual, max(floor, noise)):
             return Finding("postprocess", None, "unknown", words, error, floor, residual)
     words = f"its runs, each right on its own, are joined in another way than {type(procedure).__name__} says"
-    return Finding("postprocess", None, "unknown", words, error, floor)
+    return with_other_noise(case, Finding("postprocess", None, "unknown", words, error, floor))
 
 
 def _joined(
