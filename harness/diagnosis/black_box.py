@@ -19,8 +19,8 @@ from harness.diagnosis.difference import Difference
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.head import SEEDS, head_words, other_heads, seed
 from harness.diagnosis.measure import apart, explained, factor_words, summation_floor
-from harness.diagnosis.precision import stored_format
 from harness.diagnosis.other_noise import with_other_noise
+from harness.diagnosis.precision import stored_format
 from harness.diagnosis.reread import ELSEWHERE, another_input, reread
 from harness.engine import compare, engine, floor_of
 from harness.methods import Method
