@@ -14,6 +14,7 @@ import numpy as np
 
 from harness.comparison.floor import MULTIPLE
 from harness.diagnosis.attribution import postprocess_finding
+from harness.diagnosis.cams import cam_findings
 from harness.diagnosis.case import Case
 from harness.diagnosis.difference import Difference
 from harness.diagnosis.findings import Finding
@@ -39,6 +40,9 @@ def black_box_findings(case: Case) -> tuple[Finding, ...]:
     difference = Difference(reference, candidate, apart((reference,), (candidate,)), case.attribution_floor)
     if explained(difference.error, difference.floor) or _agrees(case):
         return ()
+    maps = cam_findings(case, difference)
+    if maps:
+        return maps
     for finding in (
         _another_network(case, difference),
         _fewer_digits(case, difference),
