@@ -87,6 +87,8 @@ RESIZES: dict[str, Resize] = {
     ),
     "by cubics with a = -0.5 and edges continued": partial(_weighed, partial(_cubic, -0.5), False, "edge"),
 }
+#: So many of the last layers with a map are tried.
+LAYERS = 12
 #: What the method itself does, in words.
 _OWN = {
     "bicubic_8bit": "by Pillow's bicubic filter on 8-bit values",
@@ -126,18 +128,29 @@ def cam_findings(case: Case, difference: Difference) -> tuple[Finding, ...]:
         if shown is None or shown.activation is None or shown.relevance is None:
             continue
         tensors = np.asarray(shown.activation, np.float64), np.asarray(shown.relevance, np.float64)
-        found = list(_readings(*tensors, case, procedure, part))
+        readings = list(_readings(*tensors, case, procedure, part))
         # One factor that is free fits more than what was meant: it is looked for last.
         for free in (False, True):
-            fits = [_fit(each, difference.candidate, free) for each in found if each.scaled or not free]
-            residual, factor, place = min((*fit, place) for place, fit in enumerate(fits))
-            if difference.closed_by(residual):
-                reading = [each for each in found if each.scaled or not free][place]
-                return tuple(
-                    difference.finding("postprocess", cause, words, residual)
-                    for cause, words in _parts(reading, factor, difference)
-                )
+            found = _best([each for each in readings if each.scaled or not free], difference, free)
+            if found is not None:
+                return found
     return ()
+
+
+def _best(readings: list[_Reading], difference: Difference, free: bool) -> tuple[Finding, ...] | None:
+    """The nearest of ``readings`` that closes the difference; of those as near, the one that differs least."""
+    fits = [(*_fit(each, difference.candidate, free), each) for each in readings]
+    least = min(residual for residual, _, _ in fits)
+    if not difference.closed_by(least):
+        return None
+    near = 10 * max(least, min(difference.floor, 1e-12))
+    residual, factor, reading = min(
+        (each for each in fits if each[0] <= near), key=lambda each: len(each[2].parts)
+    )
+    return tuple(
+        difference.finding("postprocess", cause, words, residual)
+        for cause, words in _parts(reading, factor, difference)
+    )
 
 
 def _parts(reading: _Reading, factor: float, difference: Difference) -> Iterator[tuple[str, str]]:
@@ -152,7 +165,7 @@ def _layers(case: Case, procedure: GradCam) -> Iterator[tuple[Layer, tuple[tuple
     own = cam_layer(case.graph, procedure.layer)
     yield own, ()
     spatial = [layer for layer in case.graph.layers if len(layer.shape) == len(own.shape) and layer.inputs]
-    for layer in reversed(spatial):
+    for layer in spatial[: -LAYERS - 1 : -1]:
         words = f"the map of {layer.name} is taken instead of that of {own.name}"
         before = own.traits.activation and layer.name in own.inputs
         if layer is not own:
