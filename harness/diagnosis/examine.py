@@ -30,7 +30,7 @@ from harness.diagnosis.unseen import with_other_inputs
 from harness.diagnosis.walk import Causes
 from harness.engine import engine
 from harness.graph import Layer
-from harness.methods import Backward, GradCam, IntegratedGradients, Rule, Smoothed
+from harness.methods import Backward, IntegratedGradients, Rule, Smoothed
 from harness.methods import method as method_named
 from harness.trace import Trace
 
@@ -174,7 +174,7 @@ def _whole_run(case: Case) -> Iterator[Finding]:
             joined = joined_finding(case)
             if joined is not None:
                 yield joined
-        elif isinstance(case.method.procedure, GradCam):
+        elif not isinstance(case.method.procedure, Backward):
             yield from black_box_findings(case)
     elif not (case.method.stepwise and isinstance(case.method.procedure, Backward) and _shows_all(case)):
         yield from black_box_findings(case)

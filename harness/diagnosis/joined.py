@@ -10,10 +10,12 @@ import numpy as np
 
 from harness.backends import run_on_copies
 from harness.comparison.postprocess import treated
+from harness.diagnosis.attribution import postprocess_finding
 from harness.diagnosis.case import Case
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.measure import apart, explained
 from harness.diagnosis.other_noise import with_other_noise
+from harness.diagnosis.search import LEFT
 from harness.methods import (
     GRADIENT,
     Backward,
@@ -68,16 +70,24 @@ def joined_finding(case: Case) -> Finding | None:
         residual = apart((value,), (observed,))
         if explained(residual, max(floor, noise)):
             return Finding("postprocess", None, "unknown", words, error, floor, residual)
+    # What is made of the whole, once its runs are joined.
+    relevance, _ = _joined(case, procedure, postprocess="none")
+    made = postprocess_finding(case, relevance, expected, observed, error, floor)
+    if made.cause != "unknown" and made.residual is not None and made.residual <= LEFT * error:
+        return made
     words = f"its runs, each right on its own, are joined in another way than {type(procedure).__name__} says"
     return with_other_noise(case, Finding("postprocess", None, "unknown", words, error, floor))
 
 
 def _joined(
-    case: Case, procedure: IntegratedGradients | Smoothed, layers: bool = True
+    case: Case,
+    procedure: IntegratedGradients | Smoothed,
+    layers: bool = True,
+    postprocess: Postprocess | None = None,
 ) -> tuple[np.ndarray, float]:
     """The attribution from the candidate's own single runs, and the rounding of their sum.
 
-    ``layers``: the runs are looked into, as the whole run was.
+    ``layers``: the runs are looked into, as the whole run was. ``postprocess``: instead of the method's own.
     """
     method = single_run(case.method)
     assert method is not None
@@ -86,7 +96,8 @@ def _joined(
         run_on_copies(prepared, replace(case.asked, x=x, method=method, layers=layers)).attribution
         for x in points_of(case.x, procedure)
     ]
-    return joined_of(runs, case.x, procedure, case.method.postprocess, case.dtype)
+    treatment = case.method.postprocess if postprocess is None else postprocess
+    return joined_of(runs, case.x, procedure, treatment, case.dtype)
 
 
 def joined_of(

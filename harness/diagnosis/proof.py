@@ -139,8 +139,8 @@ def _on_own_activations(case: Case, causes: Causes, x: np.ndarray, layers: bool)
         Walk(inner, causes, False).back(activations_of(inner, causes, point))
         for point in points_of(x, procedure)
     ]
-    joined, _ = joined_of(runs, x, procedure, case.method.postprocess, case.dtype)
-    return joined, False
+    joined, _ = joined_of(runs, x, procedure, "none", case.dtype)
+    return finished(case, causes, joined, x), False
 
 
 def _on_the_candidates(case: Case, causes: Causes, x: np.ndarray, layers: bool) -> tuple[np.ndarray, bool]:

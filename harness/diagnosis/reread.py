@@ -246,10 +246,11 @@ def _finished(case: Case, reading: Reading, difference: Difference) -> Iterator[
         part = Part("postprocess", cause, words)
         with np.errstate(all="ignore"):
             result = treatment(reading.relevance, x)
+        residual = apart((result,), (difference.candidate,))
+        if difference.closed_by(residual):
+            parts = (part,) if reading.part is None else (reading.part, part)
+            yield Answer(parts, _treated(reading, treatment), residual)
         if reading.part is not None:
-            residual = apart((result,), (difference.candidate,))
-            if difference.closed_by(residual):
-                yield Answer((reading.part, part), _treated(reading, treatment), residual)
             continue
         for start, factors in starts(case):
             begun = _times(reading.relevance, factors(case))
@@ -308,7 +309,9 @@ def starts(case: Case) -> Iterator[tuple[Part, Factors]]:
 
 
 def one_factor(result: np.ndarray, difference: Difference) -> Iterator[tuple[Part, Factors]]:
-    """One factor for all samples with which ``result`` is the candidate's."""
+    """One factor for all samples with which ``result`` is the candidate's; none where it is without."""
+    if difference.closed_by(apart((result,), (difference.candidate,))):
+        return
     factors = fitted(result, difference.candidate)
     if factors is None or not np.allclose(factors, factors[0], rtol=10 * difference.floor, atol=0):
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 import torch
 
 import harness
+from harness.backends import backend_named
 from harness.diagnosis.cams import RESIZES
+from harness.methods import GradCam
 
 ROUNDING = float(np.finfo(np.float64).eps)
 
@@ -136,3 +139,42 @@ def test_what_is_no_grad_cam_gets_none_of_these_names(model: Any) -> None:
     candidate = harness.backend_from_function("mine", grad_cam(model, "conv3_relu", treat, np.mean), "numpy")
     diagnosis = harness.diagnose(model, x, "grad_cam", candidate=candidate, dtype="float64")
     assert [each.cause for each in diagnosis.findings] == ["unknown"]
+
+
+class Resizing:
+    """The port, which shows its layers and runs single steps, but for the way in which the map is made large."""
+
+    name = "resizing"
+
+    def version(self) -> dict[str, str]:
+        return {}
+
+    def supports(self, asked: Any, graph: Any) -> str:
+        return ""
+
+    def prepare(self, model: Any, dtype: str, device: str = "cpu") -> Any:
+        return _Resizing(backend_named("torch").prepare(model, dtype, device))
+
+
+class _Resizing:
+    def __init__(self, port: Any) -> None:
+        self.port = port
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "port":
+            raise AttributeError(name)
+        return getattr(self.port, name)
+
+    def run(self, x: np.ndarray, asked: Any, target: np.ndarray, layers: bool) -> Any:
+        arrays = self.port.run(x, asked, target, True)
+        if not isinstance(asked.procedure, GradCam):
+            return arrays
+        activation, gradient = arrays.activations["conv3_relu"], arrays.relevances["conv3_relu"]
+        maps = np.maximum((activation * gradient.mean(axis=(1, 2), keepdims=True)).sum(axis=-1), 0)
+        return replace(arrays, attribution=BICUBIC(maps, 8)[..., None])
+
+
+def test_a_port_that_shows_its_layers_is_told_so_too(model: Any) -> None:
+    diagnosis = harness.diagnose(model, two_inputs(), "grad_cam", candidate=Resizing(), dtype="float64")
+    assert [each.cause for each in diagnosis.findings] == ["sampling", "scale"]
+    assert diagnosis.complete
