@@ -42,6 +42,7 @@ from harness.comparison.floor import RUNS, NoiseFloor, moved_by_units
 from harness.comparison.summation import units_of
 from harness.engine.memo import Memo, bytes_of
 from harness.engine.prepared import PreparedModels, Ready, trim
+from harness.engine.prepared import bytes_of as size_of
 from harness.errors import UnsupportedMethodError
 from harness.files import array_digest, json_digest
 from harness.graph import Layer
@@ -52,8 +53,9 @@ from harness.trace import LayerTrace, Trace
 
 log = logging.getLogger(__name__)
 
-#: The most bytes of a copy with moved weights that is kept for the next case; and where copies are asked for.
-KEPT_MOVED, KEPT_IF_ASKED = 2**26, 2**29
+#: The most that a network takes in float32, weights and tensors, whose copies with moved weights are kept for the next
+#: case; and where copies are asked for. In bytes.
+KEPT_MOVED, KEPT_IF_ASKED = 2**28, 2**29
 #: Bytes of a run above which :meth:`Engine.let_go` lets go of it.
 LARGE = 2**26
 #: Logits do not depend on the method.
@@ -273,9 +275,9 @@ class Engine:
 
             model = case.model.with_weights(move)
             state = generator.bit_generator.state
-            weights = sum(array.nbytes for layer in model.graph for array in layer.weights.values())
-            self._models.copied(model, case.model, passing=weights > self._kept_moved)
-            if weights <= self._kept_moved:
+            small = size_of(model, "float32") <= self._kept_moved
+            self._models.copied(model, case.model, passing=not small)
+            if small:
                 # The model itself is kept as well: while it is there, no other has its identity.
                 self._moved[key] = case.model, model, state
             while len(self._moved) > RUNS:

@@ -122,6 +122,20 @@ def test_copies_of_a_large_network_are_made_once_where_that_is_asked_for(
     assert next(engine.moved(first, installed)).model is not before[0]
 
 
+def test_a_network_of_few_weights_and_large_tensors_is_large(
+    installed: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its copies keep a forward pass each, which is more than all of its weights."""
+    first = case()
+    weights = sum(array.nbytes for layer in first.model.graph for array in layer.weights.values())
+    monkeypatch.setattr(cases, "KEPT_MOVED", weights)
+    engine = Engine()
+    assert next(engine.moved(first, installed)).model is not next(engine.moved(first, installed)).model
+    monkeypatch.setattr(cases, "KEPT_MOVED", 10 * weights + 2**20)
+    engine = Engine()
+    assert next(engine.moved(first, installed)).model is next(engine.moved(first, installed)).model
+
+
 def test_a_cleared_engine_has_backends_let_go_of_their_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is timed after it, as `estimate` times this machine, is computed and not looked up in a backend."""
     known, calls = Engine(), []
