@@ -317,6 +317,19 @@ def _state(reference: Trace, candidate: Trace) -> str | None:
     return "; ".join(changed) or None
 
 
+def out_of_range(comparison: Comparison, dtype: str) -> str | None:
+    """Where the method itself leaves the range of float32, on both sides, as a sentence; None where it does not."""
+    first = next((row for row in comparison.rows if row.verdict == "error"), None)
+    if dtype != "float32" or first is None:
+        return None
+    if not all(side.inf or side.nan for side in (first.reference, first.candidate)):
+        return None
+    return (
+        f"on both sides the relevance of {first.layer} leaves the range of float32, and rounding decides where; "
+        "what is behind it says nothing: compare in float64"
+    )
+
+
 def with_first_divergent(
     comparison: Comparison, reference: Trace, candidate: Trace, steps: BothSteps | None
 ) -> Comparison:
@@ -326,7 +339,8 @@ def with_first_divergent(
         return replace(comparison, first_divergent=received)
     compared = {row.layer for row in comparison.rows}
     first = first_step(received, compared, reference, candidate, comparison.floor, steps)
-    notes = comparison.notes if first.note is None else (*comparison.notes, first.note)
+    found = (first.note, out_of_range(comparison, reference.dtype))
+    notes = (*comparison.notes, *(note for note in found if note is not None))
     comparison = replace(comparison, first_divergent=first.layer, notes=notes)
     sources = () if steps is None else returns_nothing(first.layer, reference, steps)
     if not sources:

@@ -17,6 +17,7 @@ from harness.backends import Backend, backend_named, versions_of
 from harness.case import Case, class_count
 from harness.checks import GivenInput, checked_dtype, checked_input, checked_target
 from harness.comparison import PASSING, Tolerance
+from harness.comparison.verdict import out_of_range
 from harness.engine import Store, engine, in_shared_order, result_key
 from harness.engine.executors import Executor
 from harness.errors import InvalidInputError, UnknownNameError
@@ -317,7 +318,7 @@ def row_of(outcome: Outcome) -> Row:
         "passed": outcome.passed,
         "alone": list(outcome.alone),
         "target": outcome.reference.target.tolist() if outcome.reference else None,
-        "message": outcome.message or (outcome.comparison.state if outcome.comparison else None) or "",
+        "message": outcome.message or _why_no_verdict(outcome) or "",
         **{f"seconds_{side}": outcome.seconds.get(side) for side in ("reference", "candidate", "total")},
     }
     comparison = outcome.comparison
@@ -343,6 +344,14 @@ def row_of(outcome: Outcome) -> Row:
         "largest_floor_layer": loosest.layer,
         "notes": list(comparison.notes),
     }
+
+
+def _why_no_verdict(outcome: Outcome) -> str | None:
+    """What kept two runs from being judged by their numbers, as a sentence; None where nothing did."""
+    comparison, reference = outcome.comparison, outcome.reference
+    if comparison is None or reference is None:
+        return None
+    return comparison.state or out_of_range(comparison, reference.dtype)
 
 
 def environment(backends: Sequence[Backend]) -> dict[str, str]:

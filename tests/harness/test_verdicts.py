@@ -20,6 +20,8 @@ from harness.comparison import (
 from harness.engine import compare
 from harness.errors import InvalidInputError
 from harness.methods import method
+from harness.runner.outcome import Outcome
+from harness.runner.run import row_of
 from tests.harness.linear_network import GradientBackend, network
 from tests.prepared import ready
 
@@ -61,6 +63,33 @@ def test_the_verdict_follows_the_distance_in_floors(factor: float, verdict: str)
     assert comparison.verdict == verdict
     assert comparison.passed == (verdict == "equivalent")
     assert comparison.first_divergent == (None if verdict == "equivalent" else "first")
+
+
+def overflowing(place: int):
+    def fault(name: str, relevance: np.ndarray) -> np.ndarray:
+        entry = np.arange(relevance.shape[-1]) == place
+        return np.where(entry & (name == "x"), np.inf, relevance)
+
+    return fault
+
+
+@pytest.mark.parametrize(("dtype", "said"), [("float32", True), ("float64", False)])
+def test_a_method_that_leaves_the_range_of_float32_on_both_sides_is_told_so(dtype: str, said: bool) -> None:
+    """Rounding decides which entry is the first that overflows: infinite at other places, and nobody's fault."""
+    reference, candidate = (trace(overflowing(place), dtype) for place in (0, 1))
+    found = compare(reference, candidate, floor=flat_floor(1e-7, dtype))
+    assert found.verdict == "error"
+    assert any("leaves the range of float32" in note for note in found.notes) == said
+    row = row_of(Outcome(method("gradient"), dtype, found, reference, candidate))
+    assert ("leaves the range of float32" in row["message"]) == said
+
+
+def test_a_candidate_alone_that_is_not_finite_gets_no_such_excuse() -> None:
+    found = compare(
+        trace(None, "float32"), trace(overflowing(0), "float32"), floor=flat_floor(1e-7, "float32")
+    )
+    assert found.verdict == "error"
+    assert not any("leaves the range" in note for note in found.notes)
 
 
 def test_a_perfect_correlation_does_not_excuse_a_wrong_scale() -> None:
