@@ -59,7 +59,7 @@ def run(library: str, name: str, done: set[tuple[str, ...]]) -> Iterator[Row]:
         if form == "sequential" and not is_chain(model.graph):
             continue
         peer = _peer(library, form)
-        for call in calls(library, name, form):
+        for call in calls(library, form):
             if (library, name, form, call.name) not in done:
                 yield _row(engine, reference, peer, model, x, call, (library, name, form))
         peer.worker.close()  # type: ignore[attr-defined]

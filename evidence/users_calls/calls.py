@@ -24,6 +24,8 @@ _REQUIRED = {
 _WITHOUT_NEURON = ("input", "random", "random_uniform")
 #: Names for networks that have a layer of that name; elsewhere users call the general function with theirs.
 _ELSEWHERE = {f"{guided}grad_cam_MNISTCNN": f"{guided}grad_cam" for guided in ("", "guided_")}
+#: How the names of methods begin that join many runs.
+_OF_MANY_RUNS = ("smoothgrad", "vargrad", "integrated_gradients")
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,9 @@ class Call:
     rounding_alone: bool = False
 
 
-def calls(library: str, model: str, form: str) -> Iterator[Call]:
-    """Every published name of ``library``; on a network of several minutes a run, one of each family."""
-    for entry in DIALECTS[library]:
-        if model == "vgg16-mri" and entry.name not in _ON_LARGE[library]:
-            continue
+def calls(library: str, form: str) -> Iterator[Call]:
+    """Every published name of ``library``; those of many runs, which take minutes on a large network, last."""
+    for entry in sorted(DIALECTS[library], key=lambda entry: entry.name.startswith(_OF_MANY_RUNS)):
         name = _ELSEWHERE.get(entry.name, entry.name)
         parameters = [_REQUIRED[name]] if name in _REQUIRED else []
         parameters.append(f"dialect={library}")
@@ -50,19 +50,6 @@ def calls(library: str, model: str, form: str) -> Iterator[Call]:
         if name.startswith("guided_grad_cam") and form == "sequential":
             parameters.append("model=sequential")
         yield Call(entry.name, f"{name}:{','.join(parameters)}", entry.name.startswith("zblrp"))
-
-
-_ON_LARGE = {
-    "innvestigate": ("gradient", "guided_backprop", "lrp.z", "lrp.alpha_2_beta_1", "deep_taylor"),
-    "signxai": (
-        "gradient_x_sign",
-        "lrp_z",
-        "lrpsign_epsilon_0_1",
-        "lrp_alpha_1_beta_0",
-        "w2lrp_sequential_composite_a",
-        "guided_grad_cam_VGG16ILSVRC",
-    ),
-}
 
 
 def is_chain(graph: Graph) -> bool:

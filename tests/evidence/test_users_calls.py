@@ -14,8 +14,8 @@ from ported_models.build import Builder
 @pytest.mark.parametrize("form", ["functional", "sequential"])
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_every_published_name_is_called_and_leaves_the_class_to_the_library(library: str, form: str) -> None:
-    made = list(calls(library, "digits-cnn", form))
-    assert [call.name for call in made] == [entry.name for entry in DIALECTS[library]]
+    made = list(calls(library, form))
+    assert sorted(call.name for call in made) == sorted(entry.name for entry in DIALECTS[library])
     peer = backend_named(library)
     for call in made:
         meant = method(call.method)
@@ -24,9 +24,7 @@ def test_every_published_name_is_called_and_leaves_the_class_to_the_library(libr
 
 
 def test_a_sequential_model_is_asked_for_as_one() -> None:
-    (guided,) = (
-        c for c in calls("signxai", "digits-cnn", "sequential") if c.name == "guided_grad_cam_MNISTCNN"
-    )
+    (guided,) = (c for c in calls("signxai", "sequential") if c.name == "guided_grad_cam_MNISTCNN")
     assert guided.method == (
         "guided_grad_cam:dialect=signxai,neuron_selection=max_activation,model=sequential"
     )
