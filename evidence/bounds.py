@@ -8,22 +8,23 @@ two runs are compared twice, once as `harness.compare` does it, with the least e
 floor and equal ground measured in any case. Wherever a bound, or what rounding does to single steps, stood for a floor,
 the two must agree, row by row, on what passes. With ``--runs`` the methods that join many runs make so many in place
 of their own number, which takes minutes a case on a large network. What was done is kept; an interrupted run goes on
-where it stopped. Exit status 1 where they part.
+where it stopped. Networks that are not asked for stay on the page as `reports/bounds.json` has them. Exit status 1
+where they part.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-from evidence.kept import key_of
+from evidence.kept import commit, key_of
 from evidence.planted_bugs.collection import Collection, collect
 from evidence.planted_bugs.command import BUGS, CODE
 from evidence.planted_bugs.run import cases, input_of
@@ -35,7 +36,7 @@ from harness.comparison.verdict import by_measured_floor
 from harness.engine import Store, compare, engine
 from harness.engine.evidence import floor_of, raised_floors
 from harness.errors import HarnessError
-from harness.files import in_sample, write_text
+from harness.files import in_sample, write_json, write_text
 from harness.methods import IntegratedGradients, Method, Smoothed, method
 from harness.runner import chosen_input
 from harness.runner.suites import is_sampled, suite_named
@@ -46,6 +47,7 @@ PAGE = Path("reports/bounds.md")
 BUGS_SHARE = 0.2
 
 Row = dict[str, Any]
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -167,36 +169,57 @@ def _by_bound(comparison: Comparison, row: Any) -> bool:
     )
 
 
-def page(rows: dict[Case, Row], missing: Mapping[str, int] = MappingProxyType({})) -> str:
-    """The page as Markdown; ``missing``: by network, how many cases were not run."""
+def figures_of(rows: Mapping[Case, Row], missing: Mapping[str, int], commit: str) -> dict[str, Json]:
+    """By network and candidate, what the page says of it. ``missing``: by network, how many cases were not run."""
+    figures: dict[str, Json] = {}
+    for model, faulty in dict.fromkeys((case.model, bool(case.bug)) for case in rows):
+        those = {case: row for case, row in rows.items() if (case.model, bool(case.bug)) == (model, faulty)}
+        bounded, stepped = (
+            sum(row.get(what, 0) for row in those.values()) for what in ("bounded", "stepped")
+        )
+        figures[f"{model}, {'planted bugs' if faulty else 'the port'}"] = {
+            "dtypes": sorted({case.dtype for case in those}),
+            "cases": len(those),
+            "passed": sum(row.get("verdict") in PASSING for row in those.values()),
+            "bounded": bounded,
+            "stepped": stepped,
+            "parted": {case.label: row["parted"] for case, row in those.items() if row["parted"]},
+            "errors": {case.label: row["error"] for case, row in those.items() if "error" in row},
+            "runs": sorted({case.runs for case in those if case.runs}),
+            "not run": 0 if faulty else missing.get(model, 0),
+            "commit": commit,
+        }
+    return figures
+
+
+def page(figures: Mapping[str, Json]) -> str:
+    """The page as Markdown, of `figures_of`."""
+    lines = [
+        f"| {name} | {', '.join(each['dtypes'])} | {each['cases']} | {each['passed']} | {each['bounded']} | "
+        f"{each['stepped']} | {sum(map(len, each['parted'].values()))} | {each['not run']} | {each['commit']} |"
+        for name, each in figures.items()
+    ]
     parts = [
         "# Bounds and measured floors",
         "Every case compared twice: with the least evidence that decides, and with floor and equal ground measured "
         "in any case. *By a bound*: tensors that a derived bound decided. *By single steps*: those that passed by what "
         "rounding does to single steps on equal ground. *Parted*: tensors of which the measured floor says otherwise.",
-        "| network | candidate | cases | passed | by a bound | by single steps | parted |\n"
-        "| --- | --- | --- | --- | --- | --- | --- |\n" + "\n".join(_lines(rows)),
+        "| network, candidate | dtypes | cases | passed | by a bound | by single steps | parted | not run | commit |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n" + "\n".join(lines),
     ]
-    parted = [f"- {case.label}: {', '.join(row['parted'])}" for case, row in rows.items() if row["parted"]]
-    errors = [f"- {case.label}: {row['error']}" for case, row in rows.items() if "error" in row]
-    if shortened := {case.runs for case in rows if case.runs}:
+    if shortened := {count for each in figures.values() for count in each["runs"]}:
         counts = ", ".join(map(str, sorted(shortened)))
         parts[1] += f" Methods that join more runs made {counts} in place of their own number (`--runs`)."
-    not_run = [f"- {model}: {count} cases" for model, count in missing.items()]
-    for title, lines in (("Parted", parted), ("Not compared", errors), ("Not run", not_run)):
-        if lines:
-            parts += [f"## {title}", "\n".join(lines)]
+    parted = [
+        f"- {label}: {', '.join(layers)}"
+        for each in figures.values()
+        for label, layers in each["parted"].items()
+    ]
+    errors = [f"- {label}: {error}" for each in figures.values() for label, error in each["errors"].items()]
+    for title, texts in (("Parted", parted), ("Not compared", errors)):
+        if texts:
+            parts += [f"## {title}", "\n".join(texts)]
     return "\n\n".join([*parts, "Written by `python -m evidence.bounds`.\n"])
-
-
-def _lines(rows: dict[Case, Row]) -> Iterator[str]:
-    for model, faulty in dict.fromkeys((case.model, bool(case.bug)) for case in rows):
-        those = [row for case, row in rows.items() if (case.model, bool(case.bug)) == (model, faulty)]
-        passed = sum(row.get("verdict") in PASSING for row in those)
-        bounded, stepped = (sum(row.get(what, 0) for row in those) for what in ("bounded", "stepped"))
-        parted = sum(len(row["parted"]) for row in those)
-        what = "planted bugs" if faulty else "the port"
-        yield f"| {model} | {what} | {len(those)} | {passed} | {bounded} | {stepped} | {parted} |"
 
 
 def main() -> int:
@@ -224,8 +247,8 @@ def main() -> int:
         ),
         *planted(collection, chosen.model, chosen.method, chosen.bugs),
     ]
-    # What takes one run of the network first; a network is loaded twice at most.
-    todo.sort(key=lambda case: (joins_many_runs(case.method), case.model))
+    # What takes one run of the network first, and single precision before double.
+    todo.sort(key=lambda case: (joins_many_runs(case.method), case.model, case.dtype))
     for place, case in enumerate(todo, 1):
         bug = collection.digests[case.bug] if case.bug else ""
         key = key_of("bounds", case.label, bug, code=CODE)
@@ -246,7 +269,11 @@ def main() -> int:
         rows[case] = row
         what = row.get("error") or ("parted: " + ", ".join(row["parted"]) if row["parted"] else "agree")
         print(f"{place}/{len(todo)}  {case.label}: {what}", file=sys.stderr, flush=True)
-    write_text(chosen.out, page(rows, missing))
+    kept = PAGE.with_suffix(".json")
+    figures: dict[str, Json] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    figures |= figures_of(rows, missing, commit())
+    write_json(chosen.out.with_suffix(".json"), figures)
+    write_text(chosen.out, page(figures))
     print(f"{len(rows)} cases, {sum(bool(row['parted']) for row in rows.values())} part; see {chosen.out}")
     return int(any(row["parted"] or "error" in row for row in rows.values()))
 

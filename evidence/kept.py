@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import Any
 
 from harness.files import code_digest, json_digest
@@ -37,3 +38,12 @@ WITHOUT = (
 def key_of(*facts: Any, code: tuple[str, ...] = ()) -> str:
     """What a result is kept under: a digest of ``facts``, and of the code of the harness, the models and ``code``."""
     return json_digest([facts, code_digest("harness", "ported_models", *code, without=WITHOUT)])
+
+
+def commit() -> str:
+    """The commit of the working tree, 12 digits; "not known" outside of one."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=60)
+    except OSError:
+        return "not known"
+    return done.stdout.strip()[:12] or "not known"

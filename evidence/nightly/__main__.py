@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evidence.kept import commit
 from evidence.nightly.page import Night, page, verdict
 from evidence.nightly.steps import Step, all_steps, timed
 from harness.backends import backend_named
@@ -96,14 +96,8 @@ def night_of(
 def versions() -> dict[str, str]:
     """Of everything that computes, and the commit."""
     names = environment([backend_named("tensorflow"), backend_named("torch")])
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=60
-        ).stdout
-    except OSError:
-        commit = ""
     short = {name: value for name, value in names.items() if len(value) < 40}
-    return {**short, "commit": commit.strip()[:12] or "not known"}
+    return {**short, "commit": commit()}
 
 
 def _red(rows: Iterable[dict[str, object]], worse: set[tuple[str, ...]]) -> Iterable[tuple[str, ...]]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from evidence.bounds import Case, compared_twice, page, with_runs
+from evidence.bounds import Case, compared_twice, figures_of, page, with_runs
 from evidence.planted_bugs.collection import collect
 from evidence.planted_bugs.command import BUGS
 from harness.comparison.floor import derived
@@ -45,11 +45,17 @@ def test_a_bound_above_the_measured_floor_is_reported(much_too_high, collection)
     row = compared_twice(WRONG, collection)
     assert row["verdict"] == "equivalent"
     assert "attribution" in row["parted"]
-    written = page({WRONG: row}, {"vgg16-mri": 7})
+    written = page(figures_of({WRONG: row}, {"digits-cnn": 7}, "abc"))
     assert "- digits-cnn / lrp.alpha_1_beta_0 / float64 / z-among-alpha-beta: " in written
-    assert "## Not run\n\n- vgg16-mri: 7 cases" in written
+    parted = len(row["parted"])
+    assert (
+        f"| digits-cnn, planted bugs | float64 | 1 | 1 | {row['bounded']} | {row['stepped']} | {parted} | 0 | abc |"
+        in written
+    )
     assert "in place of their own number" not in written
-    assert "join more runs made 2 in place of their own number" in page({replace(WRONG, runs=2): row})
+    shortened = figures_of({replace(WRONG, bug="", runs=2): row}, {"digits-cnn": 7}, "abc")
+    assert "join more runs made 2 in place of their own number" in page(shortened)
+    assert f"| {parted} | 7 | abc |" in page(shortened)
 
 
 @pytest.mark.parametrize(
