@@ -236,6 +236,8 @@ def main() -> int:
     )
     options.add_argument("--out", type=Path, default=PAGE)
     chosen = options.parse_args()
+    if chosen.out == PAGE and (chosen.method or chosen.share < 1 or chosen.no_sampled):
+        options.error("some of the methods are no row of the page: name another file with --out")
     collection, store = collect(BUGS), Store()
     rows: dict[Case, Row] = {}
     missing: Counter[str] = Counter()

@@ -54,7 +54,8 @@ def joined_finding(case: Case) -> Finding | None:
     procedure = case.method.procedure
     if not isinstance(procedure, IntegratedGradients | Smoothed):
         return None
-    expected, floor = _joined(case, procedure)
+    runs = _runs(case, procedure)
+    expected, floor = joined_of(runs, case.x, procedure, case.method.postprocess, case.dtype)
     observed = np.asarray(case.candidate_run.attribution_array, np.float64)
     error = apart((expected,), (observed,))
     floor = max(floor, case.attribution_floor)
@@ -71,7 +72,7 @@ def joined_finding(case: Case) -> Finding | None:
         if explained(residual, max(floor, noise)):
             return Finding("postprocess", None, "unknown", words, error, floor, residual)
     # What is made of the whole, once its runs are joined.
-    relevance, _ = _joined(case, procedure, postprocess="none")
+    relevance, _ = joined_of(runs, case.x, procedure, "none", case.dtype)
     made = postprocess_finding(case, relevance, expected, observed, error, floor)
     if made.cause != "unknown" and made.residual is not None and made.residual <= LEFT * error:
         return made
@@ -80,24 +81,25 @@ def joined_finding(case: Case) -> Finding | None:
 
 
 def _joined(
-    case: Case,
-    procedure: IntegratedGradients | Smoothed,
-    layers: bool = True,
-    postprocess: Postprocess | None = None,
+    case: Case, procedure: IntegratedGradients | Smoothed, layers: bool = True
 ) -> tuple[np.ndarray, float]:
-    """The attribution from the candidate's own single runs, and the rounding of their sum.
+    """The attribution from the candidate's own single runs, and the rounding of their sum."""
+    runs = _runs(case, procedure, layers)
+    return joined_of(runs, case.x, procedure, case.method.postprocess, case.dtype)
 
-    ``layers``: the runs are looked into, as the whole run was. ``postprocess``: instead of the method's own.
+
+def _runs(case: Case, procedure: IntegratedGradients | Smoothed, layers: bool = True) -> list[np.ndarray]:
+    """The attribution of each of the candidate's own single runs.
+
+    ``layers``: the runs are looked into, as the whole run was.
     """
     method = single_run(case.method)
     assert method is not None
     prepared = case.candidate_prepared
-    runs = [
+    return [
         run_on_copies(prepared, replace(case.asked, x=x, method=method, layers=layers)).attribution
         for x in points_of(case.x, procedure)
     ]
-    treatment = case.method.postprocess if postprocess is None else postprocess
-    return joined_of(runs, case.x, procedure, treatment, case.dtype)
 
 
 def joined_of(

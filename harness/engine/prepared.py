@@ -85,11 +85,11 @@ class PreparedModels:
         else:
             prepared = checked_prepared(backend, backend.prepare(model, dtype, device))
             ready = Ready(backend, prepared, versions_of(backend), bytes_of(model, dtype))
+            for earlier in list(of_model.made.values())[: 1 - KEPT_RUNS]:
+                earlier.forget()
         of_model.made[key] = ready
         while len(of_model.made) > KEPT:
             del of_model.made[next(iter(of_model.made))]
-        for earlier in list(of_model.made.values())[:-KEPT_RUNS]:
-            earlier.forget()
         self._shed(model)
         return ready
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from evidence.bounds import Case, compared_twice, figures_of, page, with_runs
+from evidence.bounds import Case, compared_twice, figures_of, main, page, with_runs
 from evidence.planted_bugs.collection import collect
 from evidence.planted_bugs.command import BUGS
 from harness.comparison.floor import derived
@@ -71,3 +71,13 @@ def test_a_bound_above_the_measured_floor_is_reported(much_too_high, collection)
 def test_methods_with_a_target_a_reference_or_runs_of_their_own_are_compared_too(case, collection) -> None:
     assert case.asked.name == method(case.method).name
     assert compared_twice(case, collection)["parted"] == []
+
+
+@pytest.mark.parametrize("some", [["--method", "lrp.*"], ["--share", "0.1"], ["--no-sampled"]])
+def test_some_of_the_methods_do_not_take_the_place_of_all(
+    some: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["bounds", "--model", "digits-cnn", "--kept-only", *some])
+    with pytest.raises(SystemExit):
+        main()
+    assert "name another file with --out" in capsys.readouterr().err
