@@ -19,27 +19,25 @@ from harness.diagnosis.joined import joined_of, points_of, procedure_of, single_
 from harness.diagnosis.measure import MOVES, apart, explained, summation_floor
 from harness.diagnosis.precision import UNIT_OF
 from harness.diagnosis.search import MOST
-from harness.diagnosis.walk import Causes, Walk, activations_of, finished
+from harness.diagnosis.walk import Causes, Walk, activations_of, finished, input_relevance
 from harness.engine import engine
 from harness.errors import HarnessError
 from harness.methods import Backward, IntegratedGradients, Smoothed
 
-#: The attribution of a whole run on an input, and whether a relevance on the way is not the candidate's, where the last
-#: argument asks for that.
-_Run = Callable[[Case, Causes, np.ndarray, bool], tuple[np.ndarray, bool]]
+#: The attribution of a whole run on an input. Where the last argument asks for it, every relevance on the way is
+#: compared with the candidate's, and None is returned at the first that differs.
+_Run = Callable[[Case, Causes, np.ndarray, bool], np.ndarray | None]
 
 
 @dataclass(frozen=True)
 class Proof:
     """``left``: relative L2 distance of the candidate's attribution from the reference's with the causes.
 
-    ``floor``: what rounding explains of it. ``elsewhere``: whether any relevance that the candidate shows differs from
-    that of this run by more than rounding explains; False where that was not asked for.
+    ``floor``: what rounding explains of it.
     """
 
     left: float
     floor: float
-    elsewhere: bool = False
 
     @property
     def closes(self) -> bool:
@@ -51,7 +49,7 @@ def proved(case: Case, causes: Causes, layers: bool = False) -> Proof | None:
     """The whole case with ``causes``; None for a method that is not made of runs backwards, step by step.
 
     ``case``: with the layers as the candidate has them (`Case.with_mended`). ``layers``: whether the relevance of every
-    layer is compared as well (`Proof.elsewhere`); else the attribution alone.
+    layer has to be the candidate's as well, and not the attribution alone; None where that of one is not.
     """
     if not case.method.stepwise and case.candidate_steps is None:
         return None
@@ -61,10 +59,12 @@ def proved(case: Case, causes: Causes, layers: bool = False) -> Proof | None:
     grounds = [_on_own_activations, *([_on_the_candidates] if _shows_activations(case) else [])]
     best: Proof | None = None
     for run in grounds:
-        attribution, elsewhere = run(case, causes, np.asarray(case.x), layers)
+        attribution = run(case, causes, np.asarray(case.x), layers)
+        if attribution is None:
+            continue
         left = apart((attribution,), (observed,))
         floor = _floor(case, causes, attribution, left, run)
-        proof = Proof(left, floor, elsewhere)
+        proof = Proof(left, floor)
         if best is None or proof.left / proof.floor < best.left / best.floor:
             best = proof
         if best.closes:
@@ -97,12 +97,13 @@ def _floor(case: Case, causes: Causes, attribution: np.ndarray, left: float, run
     """What rounding explains of ``left``, measured until it does: a cause may take away what keeps a rule steady.
 
     First the order of summation alone, which costs no run; then runs with the causes on moved inputs, which cost less
-    than the floor of the reference, whose weights are moved as well.
+    than the floor of the reference, whose weights are moved as well. Those runs explain `MOST` at most: for a larger
+    difference they are not made.
     """
     formats = [each.parameters["format"] for each in causes.findings if "format" in each.parameters]
     ratio = max((UNIT_OF[name] / unit_roundoff(case.dtype) for name in formats), default=1.0)
     floor = summation_floor(case.terms, case.dtype) * max(1.0, ratio)
-    movements = _movements(case, causes, attribution, run, ratio)
+    movements = _movements(case, causes, attribution, run, ratio, MOVES if left <= MOST else 0)
     while not explained(left, floor) and (moved := next(movements, None)) is not None:
         if np.isfinite(moved):
             floor = max(floor, moved)
@@ -110,48 +111,48 @@ def _floor(case: Case, causes: Causes, attribution: np.ndarray, left: float, run
 
 
 def _movements(
-    case: Case, causes: Causes, attribution: np.ndarray, run: _Run, ratio: float
+    case: Case, causes: Causes, attribution: np.ndarray, run: _Run, ratio: float, moves: int
 ) -> Iterator[float]:
-    """How far the result moves under rounding, one measurement after the other.
+    """How far the result moves under rounding, one measurement after the other: ``moves`` runs, and the reference.
 
     Where a pool has equal entries, or a cause leaves a denominator without a stabiliser, rounding alone may turn a run
     into another one. Such a movement explains a difference of `MOST` at most.
     """
-    for seed in range(MOVES):
+    for seed in range(moves):
         x = moved_by_units(np.asarray(case.x), np.random.default_rng(seed))
-        other, _ = run(case, causes, x, False)
+        other = run(case, causes, x, False)
+        assert other is not None
         yield min(apart((attribution,), (other,)), MOST / MULTIPLE)
         if seed == 0:
             yield case.attribution_floor * max(1.0, ratio)
+    if not moves:
+        yield case.attribution_floor * max(1.0, ratio)
 
 
-def _on_own_activations(case: Case, causes: Causes, x: np.ndarray, layers: bool) -> tuple[np.ndarray, bool]:
+def _on_own_activations(case: Case, causes: Causes, x: np.ndarray, layers: bool) -> np.ndarray | None:
     procedure = case.method.procedure
     if isinstance(procedure, Backward):
-        walked = Walk(case, causes, layers)
-        return finished(case, causes, walked.back(activations_of(case, causes, x)), x), walked.elsewhere
+        relevance = Walk(case, causes, layers).back(activations_of(case, causes, x))
+        return None if relevance is None else finished(case, causes, relevance, x)
     assert isinstance(procedure, IntegratedGradients | Smoothed)
     method = single_run(case.method)
     assert method is not None
     inner = replace(case, method=method)
     procedure = procedure_of(procedure, causes.of("postprocess"))
-    runs = [
-        Walk(inner, causes, False).back(activations_of(inner, causes, point))
-        for point in points_of(x, procedure)
-    ]
+    runs = [input_relevance(inner, causes, point) for point in points_of(x, procedure)]
     joined, _ = joined_of(runs, x, procedure, "none", case.dtype)
-    return finished(case, causes, joined, x), False
+    return finished(case, causes, joined, x)
 
 
-def _on_the_candidates(case: Case, causes: Causes, x: np.ndarray, layers: bool) -> tuple[np.ndarray, bool]:
+def _on_the_candidates(case: Case, causes: Causes, x: np.ndarray, layers: bool) -> np.ndarray | None:
     """Equal ground. ``x`` is looked at where it is moved alone: so are the activations then."""
     run = case.candidate_run.layers
     shown = {layer.name: np.asarray(run[layer.name].activation) for layer in case.graph}
     if not np.array_equal(x, case.x):
         generator = np.random.default_rng(int(np.count_nonzero(x != case.x)))
         shown = {name: moved_by_units(each.astype(case.dtype), generator) for name, each in shown.items()}
-    walked = Walk(case, causes, layers)
-    return finished(case, causes, walked.back(shown), np.asarray(case.x)), walked.elsewhere
+    relevance = Walk(case, causes, layers).back(shown)
+    return None if relevance is None else finished(case, causes, relevance, np.asarray(case.x))
 
 
 def simplest(case: Case, causes: Causes) -> tuple[tuple[Finding, ...], Proof] | None:
@@ -160,7 +161,7 @@ def simplest(case: Case, causes: Causes) -> tuple[tuple[Finding, ...], Proof] | 
         return None
     for finding in _alone(causes):
         proof = proved(case, causes.only(finding), layers=True)
-        if proof is not None and proof.closes and not proof.elsewhere:
+        if proof is not None and proof.closes:
             return (finding,), proof
     return None
 

@@ -125,7 +125,7 @@ def _stages(case: Case, runs: WholeRuns) -> Iterator[list[tuple[Part | None, Ins
         return lambda runs: _started(_run(runs.case, replace(method, postprocess="none")), runs)
 
     def with_causes(causes: Causes) -> Inside:
-        return lambda runs: _started(input_relevance(runs.case, causes), runs)
+        return lambda runs: _started(input_relevance(runs.case, causes, np.asarray(runs.case.x)), runs)
 
     yield [(None, of_method(case.method))]
     if case.method.stepwise and isinstance(case.method.procedure, Backward):

@@ -46,9 +46,11 @@ class Causes:
         return Causes((finding,))
 
 
-def input_relevance(case: Case, causes: Causes) -> np.ndarray:
-    """The relevance of the input in the one run of ``case`` with ``causes``."""
-    return Walk(case, causes, False).back(activations_of(case, causes, np.asarray(case.x)))
+def input_relevance(case: Case, causes: Causes, x: np.ndarray) -> np.ndarray:
+    """The relevance of the input ``x`` in the one run of ``case`` with ``causes``."""
+    relevance = Walk(case, causes, False).back(activations_of(case, causes, x))
+    assert relevance is not None
+    return relevance
 
 
 def activations_of(case: Case, causes: Causes, x: np.ndarray) -> dict[str, np.ndarray]:
@@ -71,15 +73,14 @@ def activations_of(case: Case, causes: Causes, x: np.ndarray) -> dict[str, np.nd
 
 @dataclass(eq=False)
 class Walk:
-    """One run backwards. ``elsewhere``: whether a relevance on the way is not the candidate's; only if ``compared``."""
+    """One run backwards. ``compared``: whether every relevance on the way has to be the candidate's."""
 
     case: Case
     causes: Causes
     compared: bool
-    elsewhere: bool = False
 
-    def back(self, activations: Activations) -> np.ndarray:
-        """The relevance of the input."""
+    def back(self, activations: Activations) -> np.ndarray | None:
+        """The relevance of the input; None where one on the way is not the candidate's and has to be."""
         case = self.case
         rectified = case.method.composite.rectified_sources(case.graph)
         activations = {name: repeated(each, case.method) for name, each in activations.items()}
@@ -91,8 +92,8 @@ class Walk:
         walked = walk_back(case.graph, start, partial(self._step, activations), rectified)
         for layer, relevances in walked:
             received = shown_of(relevances, case.method)
-            if self.compared and not self.elsewhere:
-                self.elsewhere = self._differs(layer, received)
+            if self.compared and self._differs(layer, received):
+                return None
         return received
 
     def _start(self, logits: np.ndarray) -> np.ndarray:

@@ -190,6 +190,24 @@ def test_where_a_scale_alone_closes_the_gap_nothing_else_is_named(small: Any) ->
     assert simplest(doubled, Causes((other, factor(2.5)))) is None
 
 
+def test_a_start_alone_is_given_up_at_the_first_relevance_that_is_not_the_candidates(
+    digits: Any, x: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What rounding does to a whole run is not measured where a layer on the way shows that it is in vain."""
+
+    def composite(twin: Any, method: Any) -> Any:
+        changes = {"dense1": lambda r: r.clamp(min=0)}
+        return zennit.core.Composite(
+            module_map=lambda context, name, module: After(changes[name]) if name in changes else None
+        )
+
+    candidate = harness.backend_from_composite("mine", composite, head="logit")
+    found = harness.diagnose(digits, x, "gradient", candidate=candidate, dtype="float64")
+    assert [each.cause for each in found.findings] == ["output-seed", "negative-clipped"] and found.complete
+    monkeypatch.setattr("harness.diagnosis.proof._floor", lambda *_: pytest.fail("rounding was measured"))
+    assert simplest(found.case, Causes(found.findings)) is None
+
+
 def test_rounding_to_a_format_is_to_the_nearest_and_ties_to_even() -> None:
     """bfloat16 has 8 bits: between 1 and 1 + 2**-7 lies 1 + 2**-8, a tie, which goes to 1, whose last bit is 0."""
     values = np.array([1 + 2.0**-8, 1 + 3 * 2.0**-8, 1 + 2.0**-8 + 2.0**-20, -3.0])
@@ -202,8 +220,8 @@ def test_a_run_that_rounding_alone_turns_about_proves_nothing() -> None:
     """Of equal entries of a pool rounding chooses another one, and the attribution is another: that explains 1 %."""
     x = np.ones((1, 2))
 
-    def run(case: Case, causes: Causes, at: np.ndarray, layers: bool) -> tuple[np.ndarray, bool]:
-        return (np.array([[1.0, 0.0]]) if np.array_equal(at, x) else np.array([[0.0, 1.0]])), False
+    def run(case: Case, causes: Causes, at: np.ndarray, layers: bool) -> np.ndarray:
+        return np.array([[1.0, 0.0]]) if np.array_equal(at, x) else np.array([[0.0, 1.0]])
 
     case = cast(Case, SimpleNamespace(x=x, dtype="float64", terms=1, attribution_floor=1e-15))
     for left, closes in ((0.5, False), (0.02, False), (0.009, True)):
