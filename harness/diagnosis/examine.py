@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -13,17 +13,19 @@ from harness.diagnosis.attribution import attribution_findings, input_findings, 
 from harness.diagnosis.black_box import black_box_findings
 from harness.diagnosis.case import Case
 from harness.diagnosis.explain_forward import explain_forward, mended_layer
+from harness.diagnosis.explain_readers import explain_readers
 from harness.diagnosis.explain_step import explain_step, explained_as
 from harness.diagnosis.explanation import Explained, grouped
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.forward import ForwardError, forward_errors
 from harness.diagnosis.head import head_findings
 from harness.diagnosis.joined import joined_finding, single_run
-from harness.diagnosis.localise import Introduced, introduced, introduced_by, seen
+from harness.diagnosis.localise import Introduced, introduced, introduced_by
 from harness.diagnosis.measure import apart, explained, summation_floor
 from harness.diagnosis.overwritten import between_steps
 from harness.diagnosis.pairs import pair_errors, structural_rows
 from harness.diagnosis.proof import Proof, proved, proved_by_structure, simplest
+from harness.diagnosis.readers import Readers, seen
 from harness.diagnosis.result import Diagnosis
 from harness.diagnosis.search import Hypothesis
 from harness.diagnosis.unseen import with_other_inputs
@@ -32,12 +34,17 @@ from harness.engine import engine
 from harness.graph import Layer
 from harness.methods import Backward, IntegratedGradients, Rule, Smoothed
 from harness.methods import method as method_named
+from harness.steps import Step
 from harness.trace import Trace
 
 #: Called with what is being done, in words.
 Progress = Callable[[str], None]
 #: After so many layers of one kind and rule for which there is no name, pairs of deviations are not tried any more.
 UNNAMED = 2
+#: A layer's kind and its rule.
+_Kind = tuple[str, Rule]
+#: A step on both sides, with what the run alone explains of it; or the layers that read one tensor.
+_Seen = Introduced | tuple[Introduced, Explained] | Readers
 
 
 def examine(case: Case, report: Progress) -> Diagnosis:
@@ -74,21 +81,19 @@ def examine(case: Case, report: Progress) -> Diagnosis:
     steps: list[tuple[str, str, float, float]] = []
     rules: dict[str, Explained] = {}
     known: dict[str, Hypothesis] = {}
-    unnamed: Counter[tuple[str, Rule]] = Counter()
-    for each_step, overwritten in () if inner is None else _steps(inner, unclear):
-        steps.append((each_step.layer.name, each_step.layer.kind, each_step.error, each_step.floor))
-        report(f"step of {each_step.layer.name}")
-        if not each_step.differs:
-            continue
+    unnamed: Counter[_Kind] = Counter()
+    for seen_there in () if inner is None else _steps(inner, unclear):
         assert inner is not None
-        alike = (each_step.layer.kind, each_step.step.rule)
-        explanation = overwritten or explain_step(inner, each_step, known, pairs=unnamed[alike] < UNNAMED)
-        rules[each_step.layer.name] = explanation
-        unnamed[alike] += any(each.cause == "unknown" for each in explanation.findings)
-        if shown is None and not head:
-            shown = each_step
-        if explanation.hypothesis is not None:
-            known[each_step.layer.name] = explanation.hypothesis
+        for each_step, why in _explained(inner, seen_there, known, unnamed, report):
+            steps.append((each_step.layer.name, each_step.layer.kind, each_step.error, each_step.floor))
+            if why is None:
+                continue
+            rules[each_step.layer.name] = why
+            unnamed[_kind(each_step.step)] += any(each.cause == "unknown" for each in why.findings)
+            if shown is None and not head:
+                shown = each_step
+            if why.hypothesis is not None:
+                known[each_step.layer.name] = why.hypothesis
     if inner is not None and inner.candidate_steps is not None:
         for name, explanation in _shared_by_others(inner, known):
             rules[name] = explanation
@@ -102,6 +107,30 @@ def examine(case: Case, report: Progress) -> Diagnosis:
     report("proof")
     diagnosis = Diagnosis(case, findings, tuple(steps), shown=shown)
     return _proved(diagnosis, case.with_mended(mended), Causes(findings, forwards, known))
+
+
+def _explained(
+    case: Case, seen_there: _Seen, known: Mapping[str, Hypothesis], unnamed: Counter[_Kind], report: Progress
+) -> Iterable[tuple[Introduced, Explained | None]]:
+    """Each step that was seen, and what it does differently, if anything."""
+
+    def pairs(step: Step) -> bool:
+        return unnamed[_kind(step)] < UNNAMED
+
+    if isinstance(seen_there, tuple):
+        report(f"step of {seen_there[0].layer.name}")
+        return [seen_there]
+    if isinstance(seen_there, Readers):
+        report(f"step of {', '.join(step.layer.name for step in seen_there.steps)}")
+        return explain_readers(case, seen_there, known, pairs)
+    report(f"step of {seen_there.layer.name}")
+    if not seen_there.differs:
+        return [(seen_there, None)]
+    return [(seen_there, explain_step(case, seen_there, known, pairs(seen_there.step)))]
+
+
+def _kind(step: Step) -> _Kind:
+    return step.layer.kind, step.rule
 
 
 def _shared_by_others(case: Case, known: Mapping[str, Hypothesis]) -> Iterator[tuple[str, Explained]]:
@@ -234,21 +263,21 @@ def _head(case: Case) -> Iterator[Finding]:
         yield finding
 
 
-def _steps(case: Case, unclear: set[str]) -> Iterator[tuple[Introduced, Explained | None]]:
+def _steps(case: Case, unclear: set[str]) -> Iterator[_Seen]:
     """Every layer's step, with the layer as the candidate has it; those whose forward pass is unclear left out.
 
-    Beside it what the run alone explains: an activation that was overwritten.
+    Of a candidate without steps, what its run shows; and what the run alone explains (an overwritten activation).
     """
     # Where a step takes two relevances the candidate's own run, which shows one, says nothing of its steps.
     shows = case.method.stepwise
     if case.candidate_steps is None:
         if shows:
-            yield from ((each, None) for each in seen(case, case.candidate_run, unclear))
+            yield from seen(case, case.candidate_run, unclear)
         return
     any_introduced = False
     for each in introduced(case, unclear):
         any_introduced = any_introduced or each.differs
-        yield each, None
+        yield each
     if not any_introduced and shows:
         # Between the steps: how shares are summed where several layers read one, and whether activations last.
         yield from between_steps(case, unclear)

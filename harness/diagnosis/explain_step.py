@@ -255,16 +255,10 @@ def _same_as_before(search: Search, before: Mapping[str, Hypothesis]) -> Hypothe
     Of a large layer, its excerpt: the whole was verified where the hypothesis was first made. A change reads nothing
     but its step, so that of a layer like this one is tried as it is first: to list what this one may do takes long.
     """
-    step = search.problem.step
-    for name, earlier in before.items():
-        there = step.graph[name]
-        alike = (
-            there.kind == step.layer.kind and step.method.composite.rule_for(there, step.graph) == step.rule
-        )
-        if alike and not _particular(earlier, step.graph):
-            residual = _left_by(search, earlier)
-            if residual is not None:
-                return replace(earlier, residual=residual)
+    for _, earlier in of_layers_alike(search.problem.step, before):
+        residual = _left_by(search, earlier)
+        if residual is not None:
+            return replace(earlier, residual=residual)
     different = {tuple((each.cause, each.words) for each in one.deviations): one for one in before.values()}
     for earlier in different.values():
         deviations = _here(search.problem, search.listed, earlier)
@@ -274,6 +268,15 @@ def _same_as_before(search: Search, before: Mapping[str, Hypothesis]) -> Hypothe
             if residual is not None:
                 return replace(hypothesis, residual=residual)
     return None
+
+
+def of_layers_alike(step: Step, before: Mapping[str, Hypothesis]) -> Iterator[tuple[str, Hypothesis]]:
+    """What layers of the kind and the rule of ``step`` do, by layer; not what is about those layers alone."""
+    for name, earlier in before.items():
+        there = step.graph[name]
+        kind_and_rule = there.kind, step.method.composite.rule_for(there, step.graph)
+        if kind_and_rule == (step.layer.kind, step.rule) and not _particular(earlier, step.graph):
+            yield name, earlier
 
 
 def _left_by(search: Search, earlier: Hypothesis) -> float | None:

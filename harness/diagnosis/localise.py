@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from harness.diagnosis.case import Case
 from harness.diagnosis.measure import apart, explained
-from harness.graph import Layer, shares_by_source
+from harness.graph import Layer
 from harness.steps import Arrays, Step
-from harness.trace import Trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,88 +105,3 @@ def of_step(case: Case, step: Step, expected: Arrays) -> Introduced:
     error = apart(expected, observed)
     floor = least if explained(error, least) else case.step_floor(step, expected, error)
     return Introduced(step, expected, observed, error, floor)
-
-
-def seen(case: Case, run: Trace, unclear: Collection[str]) -> Iterator[Introduced]:
-    """Every step as far as the candidate's own run shows it: on its own activations and relevance.
-
-    The relevance of a tensor is the sum of its readers' shares, rectified where its rule asks for it. What one
-    reader passed is that sum less what the reference would pass for the others; only tensors whose readers'
-    relevance is known count. A reader that reads the tensor twice shows its share alone: what differs is spread
-    evenly over the two places. Shares may cancel: what differs is measured against all that was added up.
-    """
-    layers = run.layers
-    rectified = case.method.composite.rectified_sources(case.graph)
-    for name in [layer.name for layer in reversed(case.graph.layers)]:
-        relevance = layers[name].relevance if name in layers else None
-        readers = case.graph.consumers(name)
-        if relevance is None or not readers or not all(_known(reader, run) for reader in readers):
-            continue
-        if any(reader.name in unclear for reader in readers):
-            continue
-        steps = [_own_step(case, reader, run) for reader in readers]
-        expected = [case.expected(step) for step in steps]
-        passed = [
-            shares_by_source(step.layer, shares, rectified)[name]
-            for step, shares in zip(steps, expected, strict=True)
-        ]
-        total = np.asarray(sum(passed))
-        parts = [
-            share
-            for step, shares in zip(steps, expected, strict=True)
-            for source, share in zip(step.layer.inputs, shares, strict=True)
-            if source == name
-        ]
-        error = _of_the_parts(apart((total,), (relevance,)), total, relevance, parts)
-        least = max(case.least(step) for step in steps)
-        if explained(error, least):
-            continue
-        floors = (case.step_floor(step, shares, error) for step, shares in zip(steps, expected, strict=True))
-        floor = max([least, *floors])
-        if explained(error, floor):
-            continue
-        if name in rectified:
-            steps = [replace(step, after=(partial(_rectified, name),)) for step in steps]
-            expected = [_rectified(name, step, shares) for step, shares in zip(steps, expected, strict=True)]
-        for step, shares, own in zip(steps, expected, passed, strict=True):
-            rest = relevance - (total - own)
-            places = step.layer.inputs.count(name)
-            observed = tuple(
-                rest / places + (share - own / places) if source == name else None
-                for source, share in zip(step.layer.inputs, shares, strict=True)
-            )
-            yield Introduced(step, shares, observed, apart(shares, observed), floor, in_run=True)
-
-
-def _of_the_parts(
-    error: float, total: np.ndarray, observed: np.ndarray, parts: Sequence[np.ndarray]
-) -> float:
-    """``error``, that of ``observed`` relative to ``total``, relative to all the parts of ``total`` (L2)."""
-    size = sum(float(np.linalg.norm(part)) for part in parts)
-    if not error or not np.isfinite(size) or not size:
-        return error
-    distance = float(np.linalg.norm(np.asarray(observed, np.float64) - total))
-    return distance / size if np.isfinite(distance) else error
-
-
-def _rectified(name: str, step: Step, shares: Arrays) -> Arrays:
-    """``shares`` with those of ``name`` made to sum to their positive part: no more can be seen of them."""
-    share = shares_by_source(step.layer, shares)[name]
-    kept, places = share > 0, step.layer.inputs.count(name)
-    return tuple(
-        np.where(kept, part, part - share / places) if source == name else part
-        for source, part in zip(step.layer.inputs, shares, strict=True)
-    )
-
-
-def _known(layer: Layer, run: Trace) -> bool:
-    return (
-        layer.name in run.layers
-        and run.layers[layer.name].relevance is not None
-        and all(name in run.layers and run.layers[name].activation is not None for name in layer.inputs)
-    )
-
-
-def _own_step(case: Case, layer: Layer, run: Trace) -> Step:
-    inputs = tuple(np.asarray(run.layers[name].activation) for name in layer.inputs)
-    return case.step(layer, inputs, np.asarray(run.layers[layer.name].relevance))

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
 
 import numpy as np
 
@@ -17,33 +16,27 @@ from harness.diagnosis.case import Case
 from harness.diagnosis.explain_step import search_of
 from harness.diagnosis.explanation import Explained, named
 from harness.diagnosis.findings import Differing
-from harness.diagnosis.localise import Introduced, seen
+from harness.diagnosis.localise import Introduced
+from harness.diagnosis.readers import Readers, seen
 from harness.diagnosis.search import Hypothesis, Outcome
 from harness.steps import Deviation, Step
 
 CAUSE = "state"
 
 
-def between_steps(case: Case, unclear: set[str]) -> Iterator[tuple[Introduced, Explained | None]]:
+def between_steps(case: Case, unclear: set[str]) -> Iterator[tuple[Introduced, Explained] | Readers]:
     """What the candidate's run shows where each of its steps is right by itself, with what explains it, if anything.
 
     Where one reader of a tensor has read something else, that explains the tensor: its other readers are left out.
     """
-    shown = seen(case, case.candidate_run, unclear)
-    for _, readers in groupby(shown, key=_tensor):
-        several = list(readers)
+    for readers in seen(case, case.candidate_run, unclear):
+        several = readers.one_by_one()
         found = ((each, overwritten(case, each)) for each in several)
         first = next(((each, why) for each, why in found if why is not None), None)
         if first is not None:
             yield first
         else:
-            yield from ((each, None) for each in several)
-
-
-def _tensor(shown: Introduced) -> str:
-    """The one whose relevance differs."""
-    edges = zip(shown.layer.inputs, shown.observed, strict=True)
-    return next(source for source, observed in edges if observed is not None)
+            yield readers
 
 
 def overwritten(case: Case, shown: Introduced) -> Explained | None:

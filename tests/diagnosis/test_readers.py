@@ -1,0 +1,125 @@
+"""A port that shows its layers but no single steps, on a network where several layers read one: which is it?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import harness
+from harness.backends import Arrays, backend_named
+from harness.graph import Layer, walk_back
+from harness.methods import method
+from ported_models import PortedModel
+from ported_models.build import Builder
+
+METHOD = "lrp.epsilon:epsilon=0.1"
+READERS = ("left", "middle", "right")
+
+
+@pytest.fixture(scope="module")
+def model() -> PortedModel:
+    """x, a dense layer, three dense layers that read it, their sum, and two dense layers more."""
+    random = np.random.default_rng(3)
+
+    def kernel(*shape: int) -> dict[str, np.ndarray]:
+        return {"kernel": random.normal(size=shape), "bias": random.normal(size=shape[-1:])}
+
+    b = Builder("three readers", (6,))
+    b.add("dense", "stem", weights=kernel(6, 8))
+    for name in READERS:
+        b.add("dense", name, "stem", weights=kernel(8, 5))
+    b.add("add", "sum", list(READERS))
+    b.add("dense", "top", weights=kernel(5, 7))
+    b.add("dense", "logits", weights=kernel(7, 3))
+    return PortedModel.from_graph(b.graph())
+
+
+@dataclass(frozen=True)
+class Port:
+    """The oracle, but for the layers of ``changes``, which do as another method asks, or multiply by a number."""
+
+    changes: Mapping[str, str | float]
+    name: str = "port"
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    def version(self) -> dict[str, str]:
+        return {}
+
+    def supports(self, asked: Any, graph: Any) -> str:
+        return ""
+
+    def prepare(self, model: Any, dtype: str, device: str = "cpu") -> Any:
+        return _Run(self.changes, model.graph, backend_named("oracle").prepare(model, dtype))
+
+
+@dataclass(frozen=True)
+class _Run:
+    changes: Mapping[str, str | float]
+    graph: Any
+    oracle: Any
+
+    def run(self, given: Any, asked: Any, target: Any, layers: Any) -> Arrays:
+        found = self.oracle.run(given, asked, target, layers)
+
+        def step(layer: Layer, relevance: np.ndarray) -> tuple[np.ndarray, ...]:
+            change = self.changes.get(layer.name, 1.0)
+            inputs = tuple(found.activations[name] for name in layer.inputs)
+            other = method(change) if isinstance(change, str) else asked
+            shares = self.oracle.step(layer, inputs, relevance, other)
+            return tuple(each * (change if isinstance(change, float) else 1.0) for each in shares)
+
+        start = found.relevances[self.graph.output]
+        relevances = {layer.name: received for layer, received in walk_back(self.graph, start, step)}
+        return replace(found, attribution=relevances[self.graph.input.name], relevances=relevances)
+
+
+def named(model: PortedModel, changes: Mapping[str, str | float]) -> dict[str, str]:
+    """The cause of each layer that is named; the proof must close the gap."""
+    x = np.random.default_rng(5).normal(size=(2, 6))
+    found = harness.diagnose(model, x, METHOD, "oracle", Port(changes), target=1, dtype="float64")
+    assert found.complete
+    return {layer: each.cause for each in found.findings for layer in (str(each.layer), *each.also)}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [(3.0, "scale"), ("lrp.epsilon:epsilon=0.25", "epsilon-value"), ("gradient", "rule-mapping")],
+)
+def test_one_reader_is_named_and_the_others_are_not(
+    model: PortedModel, reader: str, change: str | float, cause: str
+) -> None:
+    assert named(model, {reader: change}) == {reader: cause}
+
+
+@pytest.mark.parametrize("readers", [("left", "right"), ("middle", "right"), READERS])
+def test_several_readers_that_do_what_another_layer_does_are_named(
+    model: PortedModel, readers: tuple[str, ...]
+) -> None:
+    changed = dict.fromkeys(("logits", *readers), "lrp.epsilon:epsilon=0.25")
+    assert named(model, changed) == dict.fromkeys(changed, "epsilon-value")
+
+
+@pytest.mark.parametrize(("new", "known"), [("left", "right"), ("right", "left")])
+def test_a_reader_that_does_something_new_is_named_beside_one_that_is_explained(
+    model: PortedModel, new: str, known: str
+) -> None:
+    changed: dict[str, str | float] = {
+        "top": "lrp.epsilon:epsilon=0.25",
+        known: "lrp.epsilon:epsilon=0.25",
+        new: -2.0,
+    }
+    assert named(model, changed) == {"top": "epsilon-value", known: "epsilon-value", new: "scale"}
+
+
+def test_where_no_reader_alone_explains_the_sum_all_are_listed_and_it_says_so(model: PortedModel) -> None:
+    x = np.random.default_rng(5).normal(size=(2, 6))
+    changes = {"left": 3.0, "right": "lrp.epsilon:epsilon=0.25"}
+    found = harness.diagnose(model, x, METHOD, "oracle", Port(changes), target=1, dtype="float64")
+    assert {each.layer for each in found.findings} == set(READERS)
+    assert all(each.cause == "unknown" and "left, middle, right" in each.words for each in found.findings)
+    assert not found.complete
