@@ -66,9 +66,15 @@ class Readers:
         return Introduced(step, shares, observed, apart(shares, observed), self.floor, in_run=True)
 
     def left(self, passed: Sequence[np.ndarray]) -> float:
-        """How far the relevance is from the sum of ``passed``, measured against all that is added up (relative L2)."""
+        """How far the relevance is from the sum of ``passed``: relative L2, of all that the reference adds up there."""
         total = np.asarray(sum(passed))
-        return _of_the_parts(apart((total,), (self.relevance,)), total, self.relevance, passed)
+        parts = [
+            share
+            for step, shares in zip(self.steps, self.shares, strict=True)
+            for source, share in zip(step.layer.inputs, shares, strict=True)
+            if source == self.source
+        ]
+        return _of_the_parts(apart((total,), (self.relevance,)), total, self.relevance, parts)
 
 
 def seen(case: Case, run: Trace, unclear: Collection[str]) -> Iterator[Readers]:
