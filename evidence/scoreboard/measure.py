@@ -88,10 +88,12 @@ def _facts(diagnosis: Diagnosis) -> Json:
             "cause": each.cause,
             "stage": each.stage,
             "layers": [layer for layer in (each.layer, *each.also) if layer],
-            "residual": each.residual,
+            "residual": _finite(each.residual),
             "words": each.words,
             "parameters": {
-                name: value for name, value in each.parameters.items() if isinstance(value, int | float)
+                name: value
+                for name, value in each.parameters.items()
+                if isinstance(value, int | float) and np.isfinite(value)
             },
         }
         for each in findings
@@ -103,8 +105,8 @@ def _facts(diagnosis: Diagnosis) -> Json:
     return {
         "state": state_of([named(each, complete) for each in causes], complete),
         "causes": causes,
-        "apart": float(distance) if np.isfinite(distance) else None,
-        "left": None if left is None else float(left),
+        "apart": _finite(distance),
+        "left": _finite(left),
         "complete": complete,
         "note": " ".join(diagnosis.notes),
     }
@@ -116,7 +118,12 @@ def _apart(model: Any, x: np.ndarray, row: Row, candidate: Backend) -> float | N
     reference = explain(model, x, method, layers=False)
     other = explain(model, x, method, candidate, reference.target, layers=False)
     distance = compare_arrays(np.asarray(reference.attribution), np.asarray(other.attribution))[0].rel_l2
-    return float(distance) if np.isfinite(distance) else None
+    return _finite(distance)
+
+
+def _finite(value: float | None) -> float | None:
+    """``value`` as JSON has it: None for what is not finite."""
+    return None if value is None or not np.isfinite(value) else float(value)
 
 
 def named(cause: Json, complete: bool | None) -> str:

@@ -194,8 +194,9 @@ def _search(
         step, observed = part.step, part.observed
         error = apart(case.oracle.carry_out(step), observed)
     listed = listing or case.oracle.deviations
+    # An edge that was not seen says nothing of the values that are estimated.
     shown = tuple(
-        np.zeros_like(x) if each is None else np.asarray(each, np.float64)
+        np.full(x.shape, np.nan) if each is None else np.asarray(each, np.float64)
         for x, each in zip(step.inputs, observed, strict=True)
     )
     problem = Problem(

@@ -38,3 +38,9 @@ def everywhere(computed: Arrays, observed: Arrays) -> float:
         if one.shape != other.shape or not np.array_equal(one[missing], other[missing], equal_nan=True):
             return math.inf
     return where_finite(computed, observed)
+
+
+def shows_nan(observed: Arrays) -> bool:
+    """Whether NaN or infinity is among what was seen. Of several edges one that is NaN throughout was not seen."""
+    seen = [part for part in observed if not np.isnan(part).all()] or observed
+    return any(not np.isfinite(part).all() for part in seen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,8 @@ from ported_models import PortedModel
 from ported_models.build import Builder
 
 METHOD = "lrp.epsilon:epsilon=0.1"
+#: What a layer does: the step of another method, a multiple of its own, or its inputs and relevance to its shares.
+Change = str | float | Callable[[tuple[np.ndarray, ...], np.ndarray], tuple[np.ndarray, ...]]
 READERS = ("left", "middle", "right")
 
 
@@ -40,9 +42,9 @@ def model() -> PortedModel:
 
 @dataclass(frozen=True)
 class Port:
-    """The oracle, but for the layers of ``changes``, which do as another method asks, or multiply by a number."""
+    """The oracle, but for the layers of ``changes``, which do as `Change` says."""
 
-    changes: Mapping[str, str | float]
+    changes: Mapping[str, Change]
     name: str = "port"
     facts: Mapping[str, str] = field(default_factory=dict)
 
@@ -58,7 +60,7 @@ class Port:
 
 @dataclass(frozen=True)
 class _Run:
-    changes: Mapping[str, str | float]
+    changes: Mapping[str, Change]
     graph: Any
     oracle: Any
 
@@ -68,6 +70,8 @@ class _Run:
         def step(layer: Layer, relevance: np.ndarray) -> tuple[np.ndarray, ...]:
             change = self.changes.get(layer.name, 1.0)
             inputs = tuple(found.activations[name] for name in layer.inputs)
+            if callable(change):
+                return change(inputs, relevance)
             other = method(change) if isinstance(change, str) else asked
             shares = self.oracle.step(layer, inputs, relevance, other)
             return tuple(each * (change if isinstance(change, float) else 1.0) for each in shares)
@@ -77,10 +81,10 @@ class _Run:
         return replace(found, attribution=relevances[self.graph.input.name], relevances=relevances)
 
 
-def named(model: PortedModel, changes: Mapping[str, str | float]) -> dict[str, str]:
+def named(model: PortedModel, changes: Mapping[str, Change], asked: str = METHOD) -> dict[str, str]:
     """The cause of each layer that is named; the proof must close the gap."""
     x = np.random.default_rng(5).normal(size=(2, 6))
-    found = harness.diagnose(model, x, METHOD, "oracle", Port(changes), target=1, dtype="float64")
+    found = harness.diagnose(model, x, asked, "oracle", Port(changes), target=1, dtype="float64")
     assert found.complete
     return {layer: each.cause for each in found.findings for layer in (str(each.layer), *each.also)}
 
@@ -91,9 +95,21 @@ def named(model: PortedModel, changes: Mapping[str, str | float]) -> dict[str, s
     [(3.0, "scale"), ("lrp.epsilon:epsilon=0.25", "epsilon-value"), ("gradient", "rule-mapping")],
 )
 def test_one_reader_is_named_and_the_others_are_not(
-    model: PortedModel, reader: str, change: str | float, cause: str
+    model: PortedModel, reader: str, change: Change, cause: str
 ) -> None:
     assert named(model, {reader: change}) == {reader: cause}
+
+
+def test_a_join_is_not_said_to_leave_out_the_branch_that_is_not_seen_beside_the_other(
+    model: PortedModel,
+) -> None:
+    """Each branch is seen by itself; of the others nothing is known then, and nothing may be said of them."""
+
+    def shares(inputs: tuple[np.ndarray, ...], relevance: np.ndarray) -> tuple[np.ndarray, ...]:
+        quotient = relevance / (sum(inputs) + 1e-8)
+        return tuple(x * quotient for x in inputs)
+
+    assert named(model, {"sum": shares}, "lrp.z") == {"sum": "stabilizer-form"}
 
 
 @pytest.mark.parametrize("readers", [("left", "right"), ("middle", "right"), READERS])
@@ -108,7 +124,7 @@ def test_several_readers_that_do_what_another_layer_does_are_named(
 def test_a_reader_that_does_something_new_is_named_beside_one_that_is_explained(
     model: PortedModel, new: str, known: str
 ) -> None:
-    changed: dict[str, str | float] = {
+    changed: dict[str, Change] = {
         "top": "lrp.epsilon:epsilon=0.25",
         known: "lrp.epsilon:epsilon=0.25",
         new: -2.0,

@@ -50,6 +50,18 @@ def test_other_ways_to_share_out_a_window_of_max_pooling_are_found(result: list[
     assert (cause, phrase in words) == ("pooling", True), words
 
 
+def test_the_epsilon_rule_at_a_maximum_is_found() -> None:
+    """Of the windows (1, -2) and (-3, -1), with 4 and 6: 4 * 1 / (1 + e) and 6 * -1 / (-1 + e) or 6 * -1 / (-1 - e)."""
+    x = np.array([1.0, -2.0, -3.0, -1.0]).reshape(1, 4, 1)
+    relevance = np.array([4.0, 6.0]).reshape(1, 2, 1)
+    of = step(pooling(length=4), Gradient(), x, relevance)
+    for epsilon in (1e-8, 1e-6, 1e-4):
+        for below, form in ((-1 + epsilon, "whatever the sign"), (-1 - epsilon, "on the side of the sign")):
+            observed = np.array([4 / (1 + epsilon), 0.0, 0.0, -6 / below]).reshape(1, 4, 1)
+            cause, words = cause_of(of, observed, EPS)
+            assert (cause, f"z + {epsilon:g}" in words, form in words) == ("pooling", True, True), words
+
+
 def test_relevance_overwritten_where_windows_overlap_is_found() -> None:
     # Windows (1, 5), (5, 2), (2, 3) of 5 - 2 + 1: the 5 wins twice and keeps the second.
     x = np.array([1.0, 5.0, 2.0, 3.0]).reshape(1, 4, 1)

@@ -23,11 +23,14 @@ from reference_impls.deviations.backward.carrying import by_rule
 from reference_impls.deviations.backward.mapping import gradient_times_input
 from reference_impls.oracle import forward
 from reference_impls.oracle.linear import Arrays
+from reference_impls.oracle.parts import away_from_zero
 from reference_impls.oracle.windows import Windows, pooling_windows
 
 #: From the entries that the windows meet at each offset, (offsets, batch, *windows, channel), to their shares,
 #: which a window's relevance is multiplied by. Padded places are -inf.
 Shares = Callable[[np.ndarray], np.ndarray]
+#: What keeps a division from failing in libraries: `stabilizers.COMMON` up to 1e-4.
+STABILIZING_EPSILONS = (1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
 
 
 def poolings(step: Step, observed: Arrays) -> Iterator[Deviation]:
@@ -84,6 +87,21 @@ def _of_max(step: Step) -> Iterator[Deviation]:
         yield _deviation(f"it has the gradient instead of {named(step.rule)}", with_rule(Gradient()))
     if step.layer.input_shapes == (step.layer.shape,) and not isinstance(step.rule, Pass):
         yield _deviation("relevance is handed on as it is", with_rule(Pass()))
+    for epsilon in STABILIZING_EPSILONS:
+        for form, stabilized in (
+            ("on the side of the sign of z", away_from_zero),
+            ("whatever the sign of z", np.add),
+        ):
+            words = f"relevance is multiplied by z and divided by z + {epsilon:g}, {form}, where z is the largest entry"
+            yield _deviation(words, with_formula(partial(_divided, stabilized, epsilon)), epsilon=epsilon)
+
+
+def _divided(stabilized: Callable[[np.ndarray, float], np.ndarray], epsilon: float, step: Step) -> Arrays:
+    """The epsilon rule, read as input times gradient over the output, at a maximum."""
+    z = np.asarray(forward.apply(step.layer, step.inputs), np.float64)
+    with np.errstate(all="ignore"):
+        quotient = z / stabilized(z, epsilon)
+    return by_rule(replace(step, relevance=step.relevance * quotient))
 
 
 def _met(windows: Windows, x: np.ndarray, value: float) -> np.ndarray:

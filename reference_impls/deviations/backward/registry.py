@@ -76,7 +76,8 @@ OF_PLACES = (ones_and_inputs, flattenings, layouts, transposes)
 def deviations(step: Step, observed: Arrays) -> Iterator[Deviation]:
     """What might be done differently at this step, subject after subject.
 
-    ``observed``: the candidate's result, (batch, *input shape) for each input; NaN and infinity may be among it.
+    ``observed``: the candidate's result, (batch, *input shape) for each input; NaN and infinity may be among it. Of
+    several edges one that was not seen is NaN throughout.
     """
     return _of(SUBJECTS, step, observed)
 

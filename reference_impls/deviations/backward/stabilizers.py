@@ -33,6 +33,7 @@ from reference_impls.deviations.backward.estimating import (
     solved,
 )
 from reference_impls.deviations.backward.wholes import of_rows, spread, spread_of_z
+from reference_impls.deviations.distance import shows_nan
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.parts import TimesDeviation, away_from_zero
 from reference_impls.oracle.rules import stabilizer_of
@@ -241,7 +242,7 @@ def _dividing_by(form: Form, epsilon: float) -> Change:
 def _without(step: Step, observed: Arrays, specified: str) -> Iterator[Deviation]:
     """No stabilizer, the quotient taken as 0 where there would be none, and something added to the rule's own."""
     if not isinstance(getattr(step.rule, "stabilizer", None), Unprotected):
-        if any(not np.isfinite(part).all() for part in observed):
+        if shows_nan(observed):
             words = f"the denominator is unprotected (0/0 gives NaN, R/0 infinity) instead of {specified}"
             yield deviation("nan", words, dividing_by(_as_it_is))
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import numpy as np
@@ -56,6 +57,12 @@ def test_a_function_that_raises_fails_with_its_words(model):
     facts = measure(ROW, model, X, candidate(raising))
     assert facts["state"] == "fail"
     assert "no rule for Linear" in facts["note"]
+
+
+def test_what_is_infinite_can_be_kept(model):
+    """Figures are JSON, which has no infinity."""
+    facts = measure(ROW, model, X, candidate(lambda *a: gradient(*a) / 0))
+    assert json.loads(json.dumps(facts, allow_nan=False))["apart"] is None
 
 
 def test_a_fault_of_the_harness_is_not_called_one_of_the_library(model, monkeypatch):
