@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
@@ -29,6 +29,13 @@ from harness.methods import (
 )
 from harness.methods.paths import places_on_path
 from harness.methods.procedures import Quadrature
+
+
+@dataclass(frozen=True)
+class _OneWithoutNoise(Smoothed):
+    """One of the samples, by its ``place``, is the input itself: the last in `SmoothGrad` of Zennit 1.0.0."""
+
+    place: int = -1
 
 
 def single_run(method: Method) -> Method | None:
@@ -139,8 +146,9 @@ def procedure_of(
 def points_of(x: np.ndarray, procedure: IntegratedGradients | Smoothed) -> Iterator[np.ndarray]:
     """The inputs of the runs."""
     if isinstance(procedure, Smoothed):
-        for noise in gaussian_noise(procedure, x.shape):
-            yield x + noise.astype(x.dtype)
+        without = procedure.place % procedure.samples if isinstance(procedure, _OneWithoutNoise) else None
+        for place, noise in enumerate(gaussian_noise(procedure, x.shape)):
+            yield x if place == without else x + noise.astype(x.dtype)
         return
     for place, _ in places_on_path(procedure):
         yield procedure.baseline + place * (x - procedure.baseline)
@@ -180,6 +188,9 @@ def other_procedures(
     else:
         other = "variance" if procedure.statistic == "mean" else "mean"
         yield f"the {other} of the runs is taken", replace(procedure, statistic=other)  # type: ignore[arg-type]
+        for ordinal, place in (("last", -1), ("first", 0)):
+            words = f"the {ordinal} of the {procedure.samples} samples is the input without noise"
+            yield words, _OneWithoutNoise(**vars(procedure), place=place)
     for each in ("none", "abs", "square"):
         if each != procedure.each:
             form = {"none": "as they are", "abs": "as absolute values", "square": "squared"}[each]

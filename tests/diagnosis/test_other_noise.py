@@ -1,14 +1,16 @@
-"""SmoothGrad with noise of its own: the diagnosis has no name for it, and says that it is what other noise gives."""
+"""SmoothGrad with noise of its own, or without: there is no name for it, and the diagnosis says in words what it is."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
 import harness
-from harness.methods import method
+from harness.methods import gaussian_noise, method
 
 SAMPLES, SCALE = 16, 0.02
 METHOD = f"smoothgrad:dialect=signxai,augment_by_n={SAMPLES},noise_scale={SCALE}"
@@ -53,3 +55,20 @@ def test_other_noise_is_told_from_other_faults(
     assert finding.cause == "unknown"
     assert ("other_noise" in finding.parameters) == is_noise
     assert ("what other noise of the same size would give" in finding.words) == is_noise
+
+
+@pytest.mark.parametrize(("place", "ordinal"), [(0, "first"), (-1, "last")])
+def test_a_sample_without_noise_is_said(model: Any, place: int, ordinal: str) -> None:
+    """Zennit's `SmoothGrad` takes the input itself for its last sample."""
+
+    def samples(procedure: Any, shape: Any) -> Iterator[np.ndarray]:
+        for number, noise in enumerate(gaussian_noise(procedure, shape)):
+            yield np.zeros_like(noise) if number == place % SAMPLES else noise
+
+    x = np.random.default_rng(0).random((1, 8, 8, 1))
+    with mock.patch("ported_impls.procedures.gaussian_noise", samples):
+        found = harness.diagnose(model, x, METHOD, dtype="float64")
+    assert [each.words for each in found.findings] == [
+        f"the {ordinal} of the {SAMPLES} samples is the input without noise"
+    ]
+    assert found.complete
