@@ -13,6 +13,7 @@ from harness.diagnosis.case import Case
 from harness.diagnosis.facts import facts
 from harness.diagnosis.findings import Differing, Finding
 from harness.diagnosis.measure import apart, explained, factor_words, summation_floor
+from harness.diagnosis.signs import other_signs
 from harness.engine import engine, floor_of
 from harness.graph import Input, parted
 from harness.methods import Postprocess, TimesSign
@@ -134,7 +135,7 @@ def treatments(expected: np.ndarray, case: Case) -> Iterator[tuple[str, str, Tre
     else:
         yield "input-layer-rule", "the result is multiplied by the input twice", lambda r, x: r * x * x
     if isinstance(own, TimesSign):
-        yield from _other_signs(own, case)
+        yield from other_signs(own, case)
     yield "absolute-contributions", "absolute values are taken of the attribution", then(np.abs)
     yield (
         "negative-clipped",
@@ -288,39 +289,6 @@ def _zero_to_one(axes: tuple[int, ...] | None, attribution: np.ndarray) -> np.nd
 
 def _of_the_channels(of: Callable[..., np.ndarray], attribution: np.ndarray) -> np.ndarray:
     return np.broadcast_to(of(attribution, axis=-1, keepdims=True), attribution.shape)
-
-
-def _other_signs(own: TimesSign, case: Case) -> Iterator[tuple[str, str, Treatment]]:
-    """The sign of the input, with another threshold or read otherwise at the threshold itself."""
-    mu = own.threshold
-
-    def above(relevance: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return relevance * np.where(x > mu, 1.0, -1.0)
-
-    def with_zero(relevance: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return relevance * np.sign(x - mu)
-
-    yield (
-        "sign-threshold",
-        f"an input equal to the threshold {mu:g} counts as below it (> instead of >=)",
-        above,
-    )
-    yield "sign-threshold", f"the sign of an input equal to the threshold {mu:g} is 0 instead of 1", with_zero
-    attribution = np.asarray(case.candidate_run.attribution_array, np.float64)
-    run = case.candidate_run.layers.get(case.graph.input.name)
-    known = {-1.0, -0.5, 0.0, 0.5, 1.0}
-    if run is not None and run.relevance is not None:
-        sign = np.sign(attribution * np.asarray(run.relevance, np.float64))
-        x = np.asarray(case.x, np.float64)
-        if (sign > 0).any():
-            known.add(float(x[sign > 0].min()))
-    for other in sorted(known - {mu}):
-        yield "sign-threshold", f"the threshold is {other:g} instead of {mu:g}", partial(_with_sign, other)
-    yield "sign-threshold", "the sign of the input is left out", TREATMENTS["none"]
-
-
-def _with_sign(threshold: float, relevance: np.ndarray, x: np.ndarray) -> np.ndarray:
-    return treated(relevance, x, TimesSign(threshold))
 
 
 def _to_front(axis: int, array: np.ndarray) -> np.ndarray:

@@ -13,8 +13,11 @@ from harness.diagnosis.explain_step import explain_step, explained_as, of_layers
 from harness.diagnosis.explanation import Explained, named
 from harness.diagnosis.findings import Differing
 from harness.diagnosis.localise import Introduced
+from harness.diagnosis.measure import explained
 from harness.diagnosis.readers import Readers, passed_if
 from harness.diagnosis.search import LEFT, MOST, Hypothesis, Outcome
+from harness.diagnosis.walk import SUMMED
+from harness.methods import Deconvolution, GuidedReLU
 from harness.steps import Step
 
 #: Of what other layers do, so much is tried at each reader together with the others.
@@ -43,8 +46,12 @@ def explain_readers(
 
     First one reader does what ``known`` has of other layers, then several; then one does something new, beside others
     that do as the reference does, or what ``known`` has. ``pairs``: whether pairs of deviations are tried at a step.
+    Where the tensor should get the positive part of each share, the sum of the shares as they are is looked at first.
     """
     alone = readers.one_by_one()
+    summed = _summed(case, readers)
+    if summed is not None:
+        return [(alone[0], summed)]
     if len(alone) == 1:
         return [(alone[0], explain_step(case, alone[0], known, pairs(alone[0].step)))]
     for each in alone:
@@ -72,6 +79,23 @@ def explain_readers(
             return [(alone[place], explanation)]
         tried[place] = (alone[place], explanation)
     return [(each, _of_the_sum(explanation, readers)) for each, explanation in tried]
+
+
+def _summed(case: Case, readers: Readers) -> Explained | None:
+    """The shares summed as they are, where the positive part of each should be; None where that does not explain it."""
+    rule = case.method.composite.rule_for(case.graph[readers.source], case.graph)
+    if readers.source not in readers.rectified or not isinstance(rule, GuidedReLU | Deconvolution):
+        return None
+    as_they_are = replace(readers, rectified=())
+    residual = as_they_are.left(as_they_are.passed_by_the_reference())
+    if not explained(residual, readers.floor):
+        return None
+    error = readers.left(readers.passed_by_the_reference())
+    words = (
+        f"it has the rule {replace(rule, per_edge=False)} instead of {rule}: shares are summed as they are"
+    )
+    differing = Differing("rule", readers.source, error, readers.floor, True)
+    return Explained((differing.finding("rule-mapping", words, residual, parameters={SUMMED: True}),))
 
 
 def _options(case: Case, readers: Readers, step: Step, known: Mapping[str, Hypothesis]) -> list[_Option]:

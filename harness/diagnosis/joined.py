@@ -146,9 +146,9 @@ def procedure_of(
 def points_of(x: np.ndarray, procedure: IntegratedGradients | Smoothed) -> Iterator[np.ndarray]:
     """The inputs of the runs."""
     if isinstance(procedure, Smoothed):
-        without = procedure.place % procedure.samples if isinstance(procedure, _OneWithoutNoise) else None
-        for place, noise in enumerate(gaussian_noise(procedure, x.shape)):
-            yield x if place == without else x + noise.astype(x.dtype)
+        clean = procedure.place % procedure.samples if isinstance(procedure, _OneWithoutNoise) else None
+        for number, noise in enumerate(gaussian_noise(procedure, x.shape)):
+            yield x if number == clean else x + noise.astype(x.dtype)
         return
     for place, _ in places_on_path(procedure):
         yield procedure.baseline + place * (x - procedure.baseline)

@@ -24,6 +24,8 @@ from harness.steps import Arrays, ForwardStep
 Activations = Mapping[str, np.ndarray]
 #: How far an input is moved for the slope of what is done to it: what is done is linear, or in pieces.
 _NUDGE = 2.0**-10
+#: The parameter of a finding that a layer gets the sum of its readers' shares instead of that of their positive parts.
+SUMMED = "shares_summed"
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +84,10 @@ class Walk:
     def back(self, activations: Activations) -> np.ndarray | None:
         """The relevance of the input; None where one on the way is not the candidate's and has to be."""
         case = self.case
-        rectified = case.method.composite.rectified_sources(case.graph)
+        summed = (each for each in self.causes.of("rule") if each.parameters.get(SUMMED))
+        rectified = case.method.composite.rectified_sources(case.graph).difference(
+            *((str(each.layer), *each.also) for each in summed)
+        )
         activations = {name: repeated(each, case.method) for name, each in activations.items()}
         received = np.zeros(0)
         start = self._start(shown_of(activations[case.graph.output], case.method))

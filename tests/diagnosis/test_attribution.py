@@ -81,3 +81,20 @@ def test_probabilities_for_logits_are_a_softmax_that_was_kept() -> None:
     (finding,) = result_findings(case)
     assert (finding.stage, finding.layer, finding.cause) == ("forward", "logits", "softmax-kept")
     assert not list(result_findings(case_of(R)))
+
+
+@pytest.mark.parametrize(
+    ("threshold", "words"),
+    [
+        (0.7, "is 1 from a threshold of 0.7 on"),  # between 0.5 and 1 of R
+        (
+            -1.0,
+            "is 1 from a threshold of 0.2 times its largest absolute value on",
+        ),  # 0.8, as signxai2 0.13.0 has it
+    ],
+)
+def test_the_sign_of_the_relevance_itself_is_named(threshold: float, words: str) -> None:
+    """R times its own sign, which is 1 for 1, 3 and 4 and -1 for 0.5 and what is below it."""
+    attribution = R * np.where(R >= 0.8, 1, -1)
+    cause, said = cause_of(attribution, TimesSign(threshold))
+    assert (cause, words in said) == ("sign-threshold", True), said

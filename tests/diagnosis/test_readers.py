@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import harness
 from harness.backends import Arrays, backend_named
 from harness.graph import Layer, walk_back
-from harness.methods import method
+from harness.methods import GuidedReLU, method
 from ported_models import PortedModel
 from ported_models.build import Builder
 
@@ -139,3 +140,39 @@ def test_where_no_reader_alone_explains_the_sum_all_are_listed_and_it_says_so(mo
     assert {each.layer for each in found.findings} == set(READERS)
     assert all(each.cause == "unknown" and "left, middle, right" in each.words for each in found.findings)
     assert not found.complete
+
+
+def test_shares_that_are_summed_before_they_are_rectified_are_named() -> None:
+    """signxai takes the positive part of each reader's share, other libraries that of their sum."""
+    random = np.random.default_rng(3)
+    b = Builder("two readers of a ReLU", (6,))
+    b.add("dense", "stem", weights={"kernel": random.normal(size=(6, 8)), "bias": np.zeros(8)})
+    b.add("relu", "joint")
+    for name in ("left", "right"):
+        b.add("dense", name, "joint", weights={"kernel": random.normal(size=(8, 5)), "bias": np.zeros(5)})
+    b.add("add", "logits", ["left", "right"])
+
+    @dataclass(frozen=True)
+    class Summing(Port):
+        def prepare(self, model: Any, dtype: str, device: str = "cpu") -> Any:
+            oracle = backend_named("oracle").prepare(model, dtype)
+
+            def run(given: Any, asked: Any, target: Any, layers: Any) -> Arrays:
+                rules = tuple(
+                    replace(each, rule=replace(each.rule, per_edge=False))
+                    if isinstance(each.rule, GuidedReLU)
+                    else each
+                    for each in asked.composite.assignments
+                )
+                other = replace(asked, composite=replace(asked.composite, assignments=rules))
+                return oracle.run(given, other, target, layers)
+
+            return SimpleNamespace(run=run)
+
+    x = random.normal(size=(2, 6))
+    asked = "guided_backprop:dialect=signxai"
+    model = PortedModel.from_graph(b.graph())
+    found = harness.diagnose(model, x, asked, "oracle", Summing({}), target=1, dtype="float64")
+    assert [(each.layer, each.cause) for each in found.findings] == [("joint", "rule-mapping")]
+    assert "shares are summed as they are" in found.findings[0].words
+    assert found.complete
