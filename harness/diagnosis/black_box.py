@@ -60,6 +60,12 @@ def black_box_findings(case: Case) -> tuple[Finding, ...]:
     if inside:
         return inside
     words = "the attribution differs, and the candidate shows no layers"
+    factor = _factor(difference)
+    if factor is not None:
+        number = factor_words(factor, difference.floor)
+        words = (
+            f"on this input the attribution is {number} times the reference's, and on another input it is not"
+        )
     unknown = difference.finding("rule", "unknown", words)
     unknown = replace(unknown, runner_up=nearest, facts={} if ends is None else ends.facts)
     return (with_other_noise(case, unknown),)
@@ -151,6 +157,14 @@ def _scaled(case: Case, difference: Difference) -> Finding | None:
         finding = replace(finding, parameters={"factor": factor})
         return finding if _holds_elsewhere(case, finding) else None
     return None
+
+
+def _factor(difference: Difference) -> float | None:
+    """The one number that the reference is multiplied by on this input; None where none closes the gap."""
+    size = float(np.vdot(difference.reference, difference.reference))
+    factor = float(np.vdot(difference.reference, difference.candidate)) / size if size else 0.0
+    left = apart((difference.reference * factor,), (difference.candidate,))
+    return factor if difference.closed_by(left) else None
 
 
 def _holds_elsewhere(case: Case, finding: Finding) -> bool:

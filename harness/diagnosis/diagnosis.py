@@ -27,6 +27,9 @@ from harness.pairs import unverified
 from harness.state import STATE
 from harness.trace import Trace
 
+#: The note on a candidate that computes in float32 whatever it is asked for.
+_SINGLE = "asked for float64, the candidate returns numbers of float32; judged in float32"
+
 
 def diagnose(
     model: Any,
@@ -48,7 +51,8 @@ def diagnose(
     reproducer, else one in the system's temporary folder. ``progress`` is called with what is being done.
     ``device``: what the candidate computes on, as for `harness.explain`; the reference computes on the CPU.
 
-    A candidate that does not run in float64 is judged in float32, and a note says so.
+    A candidate that does not run in float64, or differs and returns numbers of float32 there, is judged in float32, and
+    a note says so.
 
     Raises what `harness.explain` raises, and CandidateError for what the candidate raises in every dtype.
     """
@@ -114,20 +118,39 @@ def _where_it_shows(case: Case, report: Progress) -> tuple[Case | None, tuple[st
     if joins_many(case.asked) and compare(case.reference_run, case.candidate_run).settled:
         return None, ()
     if case.dtype == "float64":
-        return (case if far_apart(case) or not agree(case) else None), ()
+        if not far_apart(case) and agree(case):
+            return None, ()
+        single = replace(case, x=case.x.astype(np.float32), dtype="float32")
+        return (single, (_SINGLE,)) if _is_single(case) and not agree(single) else (case, ())
     if not doubtful(case):
         return None, ()
     report("running both sides in float64")
     case.forget()
     finer = replace(case, x=case.x.astype(np.float64), dtype="float64")
     raised = _raised(finer)
-    if raised is None and far_apart(finer):
+    apart_there = raised is None and far_apart(finer)
+    if apart_there and not _is_single(finer):
         return finer, ()
     if compare(case.reference_run, case.candidate_run).passed:
-        return None, ()
+        return (finer if apart_there else None), ()
+    if apart_there:
+        return case, (_SINGLE,)
     if raised is None:
         return case, ("in float64 the two agree",)
     return case, (f"the candidate does not run in float64 ({described(raised)}); judged in float32",)
+
+
+def _is_single(case: Case) -> bool:
+    """Whether the candidate, asked for float64, returns numbers of float32 where the reference does not."""
+    reference, candidate = (
+        np.asarray(run.attribution_array, np.float64) for run in (case.reference_run, case.candidate_run)
+    )
+    return bool(candidate.any()) and _of_float32(candidate) and not _of_float32(reference)
+
+
+def _of_float32(values: np.ndarray) -> bool:
+    with np.errstate(over="ignore"):
+        return np.array_equal(values.astype(np.float32).astype(np.float64), values, equal_nan=True)
 
 
 def _noted(case: Case, diagnosis: Diagnosis, notes: tuple[str, ...]) -> tuple[str, ...]:

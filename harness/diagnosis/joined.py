@@ -159,6 +159,11 @@ def _other_quadratures(procedure: IntegratedGradients) -> Iterator[tuple[str, In
         if other != procedure.quadrature:
             words = f"the path is summed up by {other} instead of {procedure.quadrature}"
             yield words, replace(procedure, quadrature=other, endpoint=False)
+    # n intervals have n + 1 places; written as a mean of neighbours, their weights sum to 1, not to n / (n + 1).
+    steps = procedure.steps + 1
+    words = f"the path is summed up by riemann_trapezoid of {steps} places instead of {procedure.quadrature}"
+    trapezoid = replace(procedure, quadrature="riemann_trapezoid", endpoint=False, steps=steps)
+    yield f"{words} of {procedure.steps}", trapezoid
     if procedure.quadrature != "mean":
         form = "not rounded" if procedure.float32_weights else "rounded to float32"
         words = f"the places and weights of the path are {form}"

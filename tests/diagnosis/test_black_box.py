@@ -358,3 +358,26 @@ def test_another_start_under_absolute_values_is_named(model: Any, x: np.ndarray)
 
     findings = diagnosed(model, x, "lrp.epsilon:epsilon=0.25", of_one).findings
     assert {each.cause for each in findings} == {"output-seed", "absolute-contributions"}
+
+
+def test_integrated_gradients_by_the_means_of_neighbours_is_said(model: Any, x: np.ndarray) -> None:
+    """As TensorFlow's tutorial has it: 6 intervals have 7 places, and the mean is taken of each interval's two ends."""
+
+    def tutorial(twin: Any, x: Any, target: Any, method: Any) -> Any:
+        runs = torch.stack([gradient(twin, x * place / 6, target, method) for place in range(7)])
+        return x * ((runs[:-1] + runs[1:]) / 2).mean(dim=0)
+
+    found = diagnosed(model, x, "integrated_gradients:steps=6", tutorial)
+    said = " ".join(each.words for each in found.findings)
+    assert "riemann_trapezoid of 7 places instead of mean of 6" in said
+    assert "(7/6)" in said and found.complete
+
+
+def test_a_factor_that_holds_on_one_input_alone_is_no_cause_and_is_said(model: Any, x: np.ndarray) -> None:
+    def by_the_range(twin: Any, x: Any, target: Any, method: Any) -> Any:
+        return 7 * (x.max() - x.min()) ** 2 * gradient(twin, x, target, method)
+
+    assert x.max() - x.min() == 1
+    finding = one_finding(diagnosed(model, x, "gradient", by_the_range))
+    assert finding.cause == "unknown" and finding.residual is None
+    assert "on this input the attribution is 7 times the reference's" in finding.words

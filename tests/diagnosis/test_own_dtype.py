@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -86,3 +87,28 @@ def test_one_that_runs_in_no_dtype_fails_with_a_sentence(model: Any, x: np.ndarr
     candidate = harness.backend_from_function("mine", function, "torch")
     with pytest.raises(CandidateError, match=r"^mine raised RuntimeError: needs a GPU$"):
         harness.diagnose(model, x, "gradient", candidate=candidate, dtype="float64")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_that_rounds_to_float32_without_a_word_is_judged_in_it(
+    model: Any, x: np.ndarray, dtype: str
+) -> None:
+    """Seven times the gradient of float32, whatever it is asked for: the factor is named all the same."""
+
+    def rounding(twin: Any, x: Any, target: Any, method: Any) -> Any:
+        return single_only(7.0)(copy.deepcopy(twin).float(), x.float(), target, method).to(x.dtype)
+
+    candidate = harness.backend_from_function("rounding", rounding, "torch")
+    found = harness.diagnose(model, x, "gradient", candidate=candidate, dtype=dtype)
+    (finding,) = found.findings
+    assert (finding.cause, finding.parameters["factor"]) == ("scale", pytest.approx(7, rel=1e-6))
+    assert found.complete and "returns numbers of float32" in " ".join(found.notes)
+
+
+def test_one_that_is_right_but_for_its_rounding_is_named_for_that(model: Any, x: np.ndarray) -> None:
+    def rounding(twin: Any, x: Any, target: Any, method: Any) -> Any:
+        return single_only(1.0)(copy.deepcopy(twin).float(), x.float(), target, method).to(x.dtype)
+
+    candidate = harness.backend_from_function("rounding", rounding, "torch")
+    (finding,) = harness.diagnose(model, x, "gradient", candidate=candidate, dtype="float64").findings
+    assert finding.cause == "precision"
