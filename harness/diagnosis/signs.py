@@ -51,7 +51,8 @@ def _signs_of_the_relevance(own: TimesSign, case: Case) -> Iterator[tuple[str, s
         return
     relevance = np.asarray(run.relevance, np.float64)
     sign = np.sign(relevance * np.asarray(case.candidate_run.attribution_array, np.float64))
-    part = relevance / (_largest(relevance) or 1.0)
+    with np.errstate(all="ignore"):
+        part = np.nan_to_num(relevance / _largest(relevance))
     below, above = part[sign < 0].max(initial=-np.inf), part[sign > 0].min(initial=np.inf)
     for digits in (1, 2, 3):
         share = float(np.ceil(below * 10**digits) / 10**digits) if np.isfinite(below) else 0.0
@@ -65,8 +66,9 @@ def _with_own_sign(threshold: float, share: float, relevance: np.ndarray, x: np.
     return relevance * np.where(relevance >= threshold + share * _largest(relevance), 1.0, -1.0)
 
 
-def _largest(relevance: np.ndarray) -> float:
-    return float(np.abs(relevance).max(initial=0.0))
+def _largest(relevance: np.ndarray) -> np.ndarray:
+    """The largest absolute value of each sample."""
+    return np.abs(relevance).max(axis=tuple(range(1, relevance.ndim)), keepdims=True, initial=0.0)
 
 
 def _with_sign(threshold: float, relevance: np.ndarray, x: np.ndarray) -> np.ndarray:
