@@ -167,7 +167,9 @@ def simplest(case: Case, causes: Causes) -> tuple[tuple[Finding, ...], Proof] | 
 
 
 def _alone(causes: Causes) -> Iterator[Finding]:
+    """What may explain all: not the start, where the result is not what the candidate's own relevance should give."""
+    ends = bool(causes.of("postprocess"))
     for finding in causes.findings:
-        head = finding.stage == "head" and finding.cause != "unknown"
+        head = finding.stage == "head" and finding.cause != "unknown" and not ends
         if head or (finding.stage == "postprocess" and finding.cause == "scale"):
             yield finding

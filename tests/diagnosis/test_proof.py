@@ -20,6 +20,7 @@ from harness.diagnosis.walk import Causes
 from harness.engine import engine
 from harness.graph import Graph
 from harness.methods import method
+from ported_impls.capture import capture_layers
 from ported_impls.torchvision_shim import zennit
 from ported_models.build import Builder
 from ported_models.model import PortedModel
@@ -206,6 +207,22 @@ def test_a_start_alone_is_given_up_at_the_first_relevance_that_is_not_the_candid
     assert [each.cause for each in found.findings] == ["output-seed", "negative-clipped"] and found.complete
     monkeypatch.setattr("harness.diagnosis.proof._floor", lambda *_: pytest.fail("rounding was measured"))
     assert simplest(found.case, Causes(found.findings)) is None
+
+
+def test_a_start_does_not_stand_for_what_is_done_to_the_result(digits: Any) -> None:
+    """At inputs on the threshold of a sign, rounding explains any result: what is done to it is named all the same."""
+
+    def of_its_own_sign(twin: Any, x: Any, target: Any, method: Any) -> Any:
+        with capture_layers(twin, twin.graph) as captured:
+            x = x.requires_grad_()
+            (slope,) = torch.autograd.grad(twin(x).gather(1, target[:, None]).square().sum() / 2, x)
+        sign = torch.where(slope >= 0.5, 1.0, -1.0)
+        return slope * sign, captured.relevances
+
+    x = np.full((1, *digits.input_shape), 0.5)
+    candidate = harness.backend_from_function("mine", of_its_own_sign, "torch")
+    found = harness.diagnose(digits, x, "gradient_x_sign_mu_0_5", candidate=candidate, dtype="float64")
+    assert [each.cause for each in found.findings] == ["output-seed", "sign-threshold"]
 
 
 def test_rounding_to_a_format_is_to_the_nearest_and_ties_to_even() -> None:
