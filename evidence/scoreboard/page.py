@@ -27,7 +27,8 @@ _INTRODUCTION = """\
 Written by `make scoreboard` (`python -m evidence.scoreboard`). Each library runs in an interpreter of its own, as a
 candidate, on the torch or Keras twin; the reference is this project's TensorFlow one. A row is one method of the
 library that has a counterpart here, called as its users call it. *Left* is how far the reference with all causes
-applied is from the library, *apart* how far it is without (relative L2 of the attribution)."""
+applied is from the library, *apart* how far it is without (relative L2 of the attribution). A row stays as it was
+measured until it is asked for again, so that rows may be of different commits."""
 
 
 def page(figures: Mapping[str, Json]) -> str:

@@ -360,7 +360,7 @@ def test_another_start_under_absolute_values_is_named(model: Any, x: np.ndarray)
     assert {each.cause for each in findings} == {"output-seed", "absolute-contributions"}
 
 
-def test_integrated_gradients_by_the_means_of_neighbours_is_said(model: Any, x: np.ndarray) -> None:
+def test_integrated_gradients_by_the_trapezoidal_rule_are_described(model: Any, x: np.ndarray) -> None:
     """As TensorFlow's tutorial has it: 6 intervals have 7 places, and the mean is taken of each interval's two ends."""
 
     def tutorial(twin: Any, x: Any, target: Any, method: Any) -> Any:
@@ -373,7 +373,7 @@ def test_integrated_gradients_by_the_means_of_neighbours_is_said(model: Any, x: 
     assert "(7/6)" in said and found.complete
 
 
-def test_a_factor_that_holds_on_one_input_alone_is_no_cause_and_is_said(model: Any, x: np.ndarray) -> None:
+def test_a_factor_that_holds_on_one_input_alone_is_not_named_as_a_cause(model: Any, x: np.ndarray) -> None:
     def by_the_range(twin: Any, x: Any, target: Any, method: Any) -> Any:
         return 7 * (x.max() - x.min()) ** 2 * gradient(twin, x, target, method)
 

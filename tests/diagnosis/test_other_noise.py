@@ -58,7 +58,7 @@ def test_other_noise_is_told_from_other_faults(
 
 
 @pytest.mark.parametrize(("place", "ordinal"), [(0, "first"), (-1, "last")])
-def test_a_sample_without_noise_is_said(model: Any, place: int, ordinal: str) -> None:
+def test_smoothgrad_with_one_sample_without_noise_is_described(model: Any, place: int, ordinal: str) -> None:
     """Zennit's `SmoothGrad` takes the input itself for its last sample."""
 
     def samples(procedure: Any, shape: Any) -> Iterator[np.ndarray]:

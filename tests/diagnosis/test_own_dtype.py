@@ -12,6 +12,7 @@ import torch
 
 import harness
 from evidence.functions import numpy_gradient
+from harness.comparison.floor import MULTIPLE
 from harness.errors import CandidateError
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
@@ -101,7 +102,9 @@ def test_one_that_rounds_to_float32_without_a_word_is_judged_in_it(
     candidate = harness.backend_from_function("rounding", rounding, "torch")
     found = harness.diagnose(model, x, "gradient", candidate=candidate, dtype=dtype)
     (finding,) = found.findings
-    assert (finding.cause, finding.parameters["factor"]) == ("scale", pytest.approx(7, rel=1e-6))
+    # The factor is a mean over values that rounding moves by no more than it explains.
+    rounding_explains = MULTIPLE * finding.floor
+    assert (finding.cause, finding.parameters["factor"]) == ("scale", pytest.approx(7, rel=rounding_explains))
     assert found.complete and "returns numbers of float32" in " ".join(found.notes)
 
 

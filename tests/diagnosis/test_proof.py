@@ -237,10 +237,14 @@ def test_a_run_that_rounding_alone_turns_about_proves_nothing() -> None:
     """Of equal entries of a pool rounding chooses another one, and the attribution is another: that explains 1 %."""
     x = np.ones((1, 2))
 
+    moved: list[np.ndarray] = []
+
     def run(case: Case, causes: Causes, at: np.ndarray, layers: bool) -> np.ndarray:
+        moved.append(at)
         return np.array([[1.0, 0.0]]) if np.array_equal(at, x) else np.array([[0.0, 1.0]])
 
     case = cast(Case, SimpleNamespace(x=x, dtype="float64", terms=1, attribution_floor=1e-15))
     for left, closes in ((0.5, False), (0.02, False), (0.009, True)):
         floor = _floor(case, Causes(()), np.array([[1.0, 0.0]]), left, run)
         assert Proof(left, floor).closes is closes
+        assert bool(moved) is closes  # no run is made that could not explain what is left

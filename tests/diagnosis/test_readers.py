@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -47,7 +47,6 @@ class Port:
 
     changes: Mapping[str, Change]
     name: str = "port"
-    facts: Mapping[str, str] = field(default_factory=dict)
 
     def version(self) -> dict[str, str]:
         return {}

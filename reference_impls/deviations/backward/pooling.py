@@ -21,6 +21,7 @@ from reference_impls.deviations.backward.altering import (
 )
 from reference_impls.deviations.backward.carrying import by_rule
 from reference_impls.deviations.backward.mapping import gradient_times_input
+from reference_impls.deviations.backward.stabilizers import COMMON, STABILIZING
 from reference_impls.oracle import forward
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.parts import away_from_zero
@@ -29,8 +30,6 @@ from reference_impls.oracle.windows import Windows, pooling_windows
 #: From the entries that the windows meet at each offset, (offsets, batch, *windows, channel), to their shares,
 #: which a window's relevance is multiplied by. Padded places are -inf.
 Shares = Callable[[np.ndarray], np.ndarray]
-#: What keeps a division from failing in libraries: `stabilizers.COMMON` up to 1e-4.
-STABILIZING_EPSILONS = (1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
 
 
 def poolings(step: Step, observed: Arrays) -> Iterator[Deviation]:
@@ -87,7 +86,7 @@ def _of_max(step: Step) -> Iterator[Deviation]:
         yield _deviation(f"it has the gradient instead of {named(step.rule)}", with_rule(Gradient()))
     if step.layer.input_shapes == (step.layer.shape,) and not isinstance(step.rule, Pass):
         yield _deviation("relevance is handed on as it is", with_rule(Pass()))
-    for epsilon in STABILIZING_EPSILONS:
+    for epsilon in (each for each in COMMON if each <= STABILIZING):
         for form, stabilized in (
             ("on the side of the sign of z", away_from_zero),
             ("whatever the sign of z", np.add),
