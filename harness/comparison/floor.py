@@ -77,6 +77,12 @@ def unit_roundoff(dtype: str) -> float:
     return float(np.finfo(dtype).eps) / 2
 
 
+def of_float32(values: np.ndarray) -> bool:
+    """Whether every one of ``values``, float64, is a number of float32."""
+    with np.errstate(over="ignore"):
+        return np.array_equal(values.astype(np.float32).astype(np.float64), values, equal_nan=True)
+
+
 def derived(dtype: str, graph: Graph) -> NoiseFloor:
     """What every measured floor of a run is at least: the order of summation alone, and no run for it.
 

@@ -12,6 +12,7 @@ from harness.api import as_model
 from harness.backends import Backend, backend_named, defaults_of
 from harness.case import Case as AskedCase
 from harness.checks import checked_device
+from harness.comparison.floor import of_float32
 from harness.diagnosis.agreement import agree, doubtful, far_apart
 from harness.diagnosis.case import Case
 from harness.diagnosis.examine import Progress, examine
@@ -132,7 +133,7 @@ def _where_it_shows(case: Case, report: Progress) -> tuple[Case | None, tuple[st
     if apart_there and not _is_single(finer):
         return finer, ()
     if compare(case.reference_run, case.candidate_run).passed:
-        return (finer if apart_there else None), ()
+        return None, ()
     if apart_there:
         return case, (_SINGLE,)
     if raised is None:
@@ -145,12 +146,7 @@ def _is_single(case: Case) -> bool:
     reference, candidate = (
         np.asarray(run.attribution_array, np.float64) for run in (case.reference_run, case.candidate_run)
     )
-    return bool(candidate.any()) and _of_float32(candidate) and not _of_float32(reference)
-
-
-def _of_float32(values: np.ndarray) -> bool:
-    with np.errstate(over="ignore"):
-        return np.array_equal(values.astype(np.float32).astype(np.float64), values, equal_nan=True)
+    return bool(candidate.any()) and of_float32(candidate) and not of_float32(reference)
 
 
 def _noted(case: Case, diagnosis: Diagnosis, notes: tuple[str, ...]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.comparison.arrays import GivenAxes, judge_arrays
 from harness.comparison.first_step import BothSteps
-from harness.comparison.floor import MULTIPLE, NoiseFloor, derived, unit_roundoff
+from harness.comparison.floor import MULTIPLE, NoiseFloor, derived, of_float32, unit_roundoff
 from harness.comparison.metrics import relative_l2
 from harness.comparison.postprocess import treated
 from harness.comparison.verdict import (
@@ -26,10 +26,14 @@ from harness.comparison.verdict import (
 from harness.engine.cases import Engine, engine
 from harness.engine.evidence import floor_of, ground_of, ground_of_result, layers_of_results, raised_floors
 from harness.engine.many_runs import on_ground_of_runs
+from harness.engine.moved_sums import floors_of_moved_sums
 from harness.engine.single_steps import ground_of_steps
 from harness.errors import HarnessError, InvalidInputError
 from harness.trace import Trace
 
+#: What raises the floor of a method that joins many runs, and that of one run backwards.
+_KINKS = "rounding puts units on the other side of a kink in single runs of this method and"
+_SUMS = "in this network sums nearly cancel and are divided by; rounding"
 #: Of rounding on equal ground: the bound that no floor is below, what it moves single steps by, two whole runs.
 Evidence = Literal["bound", "single steps", "runs"]
 
@@ -93,6 +97,7 @@ def _compared(
         if not comparison.settled and comparison.verdict != "error":
             comparison = on_ground_of_runs(known, comparison, reference, candidate)
         comparison = _with_ground(known, comparison, reference, candidate)
+        comparison = _with_moved_sums(known, comparison, reference, candidate)
     else:
         comparison = _measured_where_needed(known, reference, candidate, tolerance)
     if comparison.first_different_relevance is None:
@@ -127,23 +132,47 @@ def _measured_where_needed(
     for raised in raised_floors(known, reference, floor):
         if comparison.settled or comparison.verdict == "error":
             break
-        comparison = _noted(by_measured_floor(comparison, raised))
-    return comparison
+        comparison = _noted(by_measured_floor(comparison, raised), _KINKS)
+    return _with_moved_sums(known, comparison, reference, candidate)
 
 
-def _noted(comparison: Comparison) -> Comparison:
-    """``comparison`` with a sentence on how much a floor that units within rounding of a kink have raised hides."""
+def _noted(comparison: Comparison, rounding: str) -> Comparison:
+    """``comparison`` with a sentence on how much a floor that ``rounding`` has raised hides."""
     high = max(row.floor for row in comparison.relevances)
     if high <= HIGH_FLOOR:
         return comparison
     sentence = (
-        "rounding puts units on the other side of a kink in single runs of this method and moves it by up to "
-        f"{high:.1e}; what is within ten times that passes: compare in float64 to see less"
+        f"{rounding} moves it by up to {high:.1e}; what is within ten times that passes: "
+        "compare in float64 to see less"
     )
-    notes = tuple(
-        each for each in comparison.notes if not each.startswith("rounding puts units on the other side")
-    )
+    notes = tuple(each for each in comparison.notes if not each.startswith(rounding))
     return replace(comparison, notes=(*notes, sentence))
+
+
+def _with_moved_sums(known: Engine, comparison: Comparison, reference: Trace, candidate: Trace) -> Comparison:
+    """``comparison`` with the attribution of a candidate without layers held against the reference with moved sums.
+
+    See `harness.engine.moved_sums`.
+    """
+    if comparison.settled or comparison.verdict == "error" or candidate.case is None:
+        return comparison
+    for count, floor in enumerate(floors_of_moved_sums(known, reference, candidate, comparison.floor)):
+        if count == 0 and not _agree_in_float64(known, reference, candidate):
+            break
+        comparison = _noted(by_measured_floor(comparison, floor), _SUMS)
+        if comparison.settled:
+            break
+    return comparison
+
+
+def _agree_in_float64(known: Engine, reference: Trace, candidate: Trace) -> bool:
+    """Whether the two agree in float64 as well, or the candidate knows float32 alone."""
+    exact = known.run(replace(reference.case.in_dtype("float64"), layers=False), reference.executed_by)
+    try:
+        other = known.run(replace(candidate.case.in_dtype("float64"), layers=False), candidate.executed_by)
+    except Exception:  # other people's code
+        return True
+    return of_float32(other.attribution_array) or _compared(exact, other, None, None).passed
 
 
 def _with_ground(
