@@ -117,11 +117,18 @@ class Case:
         """The reference's single steps; None where it has none."""
         return self._reference_steps_in(self.dtype)
 
-    def expected(self, step: Step) -> Arrays:
-        """The reference's result of a step, or the oracle's where the reference runs none."""
-        if self.reference_steps is None or step.layer.name in self.mended:
+    def expected(self, step: Step, moved_case: AskedCase | None = None) -> Arrays:
+        """The reference's result of a step, or the oracle's where the reference runs none.
+
+        ``moved_case``: the network whose weights the layer has instead, but where it is not the graph's own.
+        """
+        name, steps = step.layer.name, self.reference_steps
+        if moved_case is not None and name not in self.mended:
+            steps = engine().steps(moved_case, self.reference)
+            step = replace(step, layer=moved_case.model.graph[name])
+        if steps is None or name in self.mended:
             return self.oracle.carry_out(step)
-        return _propagated(self.reference_steps, step, self.dtype)
+        return _propagated(steps, step, self.dtype)
 
     def shown(self, step: Step) -> Arrays | None:
         """The reference's result of a step on the operands of its own run, where that run shows it.
@@ -173,11 +180,12 @@ class Case:
         name = step.layer.name
         if self.reference_steps is None or name in self.mended or step.layer.traits.linear == "no":
             return
-        for moved_case in engine().moved(self.asked, self.reference, sums=True):
-            steps = engine().steps(moved_case, self.reference)
-            if steps is not None:
-                other = replace(step, layer=moved_case.model.graph[name])
-                yield apart(expected, _propagated(steps, other, self.dtype))
+        for moved_case in self.other_orders():
+            yield apart(expected, self.expected(step, moved_case))
+
+    def other_orders(self) -> Iterator[AskedCase]:
+        """The case with its kernels moved as another order of their sums would move them, again and again."""
+        return engine().moved(self.asked, self.reference, sums=True)
 
     def _roundings(self, step: Step, expected: Arrays, error: float) -> Iterator[float]:
         other = "float64" if self.dtype == "float32" else "float32"

@@ -30,6 +30,7 @@ from harness.diagnosis.result import Diagnosis
 from harness.diagnosis.search import Hypothesis
 from harness.diagnosis.unseen import with_other_inputs
 from harness.diagnosis.walk import Causes
+from harness.diagnosis.within_rounding import like_the_others
 from harness.engine import engine
 from harness.graph import Layer
 from harness.methods import Backward, IntegratedGradients, Rule, Smoothed
@@ -82,8 +83,11 @@ def examine(case: Case, report: Progress) -> Diagnosis:
     rules: dict[str, Explained] = {}
     known: dict[str, Hypothesis] = {}
     unnamed: Counter[_Kind] = Counter()
+    within_rounding: list[str] = []
     for seen_there in () if inner is None else _steps(inner, unclear):
         assert inner is not None
+        if not isinstance(seen_there, tuple) and not seen_there.differs:
+            within_rounding += _in_doubt(inner, seen_there)
         for each_step, why in _explained(inner, seen_there, known, unnamed, report):
             steps.append((each_step.layer.name, each_step.layer.kind, each_step.error, each_step.floor))
             if why is None:
@@ -96,6 +100,10 @@ def examine(case: Case, report: Progress) -> Diagnosis:
                 known[each_step.layer.name] = why.hypothesis
     if inner is not None and inner.candidate_steps is not None:
         for name, explanation in _shared_by_others(inner, known):
+            rules[name] = explanation
+            known[name] = explanation.hypothesis or known[name]
+    if inner is not None:
+        for name, explanation in like_the_others(inner, within_rounding, known):
             rules[name] = explanation
             known[name] = explanation.hypothesis or known[name]
     rule = grouped(rules.values())
@@ -121,12 +129,22 @@ def _explained(
         report(f"step of {seen_there[0].layer.name}")
         return [seen_there]
     if isinstance(seen_there, Readers):
+        if not seen_there.differs:
+            return []
         report(f"step of {', '.join(step.layer.name for step in seen_there.steps)}")
         return explain_readers(case, seen_there, known, pairs)
     report(f"step of {seen_there.layer.name}")
     if not seen_there.differs:
         return [(seen_there, None)]
     return [(seen_there, explain_step(case, seen_there, known, pairs(seen_there.step)))]
+
+
+def _in_doubt(case: Case, seen_there: Introduced | Readers) -> Iterator[str]:
+    """The layers whose step rounding explains, but not the order of a sum alone."""
+    steps = seen_there.steps if isinstance(seen_there, Readers) else (seen_there.step,)
+    for step in steps:
+        if not explained(seen_there.error, case.least(step)):
+            yield step.layer.name
 
 
 def _kind(step: Step) -> _Kind:

@@ -30,6 +30,8 @@ def between_steps(case: Case, unclear: set[str]) -> Iterator[tuple[Introduced, E
     Where one reader of a tensor has read something else, that explains the tensor: its other readers are left out.
     """
     for readers in seen(case, case.candidate_run, unclear):
+        if not readers.differs:
+            continue
         several = readers.one_by_one()
         found = ((each, overwritten(case, each)) for each in several)
         first = next(((each, why) for each, why in found if why is not None), None)

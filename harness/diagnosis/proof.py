@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
+from harness.case import Case as AskedCase
 from harness.comparison.floor import MULTIPLE, moved_by_units, unit_roundoff
 from harness.diagnosis.case import Case
 from harness.diagnosis.findings import Finding
@@ -24,9 +26,9 @@ from harness.engine import engine
 from harness.errors import HarnessError
 from harness.methods import Backward, IntegratedGradients, Smoothed
 
-#: The attribution of a whole run on an input. Where the last argument asks for it, every relevance on the way is
-#: compared with the candidate's, and None is returned at the first that differs.
-_Run = Callable[[Case, Causes, np.ndarray, bool], np.ndarray | None]
+#: The attribution of a whole run on an input. Where the flag asks for it, every relevance on the way is compared with
+#: the candidate's, and None is returned at the first that differs. The last argument is that of `Walk.moved`.
+_Run = Callable[[Case, Causes, np.ndarray, bool, AskedCase | None], np.ndarray | None]
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def proved(case: Case, causes: Causes, layers: bool = False) -> Proof | None:
     grounds = [_on_own_activations, *([_on_the_candidates] if _shows_activations(case) else [])]
     best: Proof | None = None
     for run in grounds:
-        attribution = run(case, causes, np.asarray(case.x), layers)
+        attribution = run(case, causes, np.asarray(case.x), layers, None)
         if attribution is None:
             continue
         left = apart((attribution,), (observed,))
@@ -115,24 +117,33 @@ def _movements(
 ) -> Iterator[float]:
     """How far the result moves under rounding, one measurement after the other: ``moves`` runs, and the reference.
 
-    Where a pool has equal entries, or a cause leaves a denominator without a stabiliser, rounding alone may turn a run
-    into another one. Such a movement explains a difference of `MOST` at most.
+    In one run backwards sums are moved first: where one nearly cancels and is divided by, that shows the most, and no
+    run forward is needed for it. Where a pool has equal entries, or a cause leaves a denominator without a stabiliser,
+    rounding alone may turn a run into another one. Such a movement explains a difference of `MOST` at most.
     """
-    for seed in range(moves):
-        x = moved_by_units(np.asarray(case.x), np.random.default_rng(seed))
-        other = run(case, causes, x, False)
-        assert other is not None
-        yield min(apart((attribution,), (other,)), MOST / MULTIPLE)
-        if seed == 0:
-            yield case.attribution_floor * max(1.0, ratio)
+    x = np.asarray(case.x)
     if not moves:
         yield case.attribution_floor * max(1.0, ratio)
 
+    def by(x: np.ndarray, moved: AskedCase | None) -> float:
+        other = run(case, causes, x, False, moved)
+        assert other is not None
+        return min(apart((attribution,), (other,)), MOST / MULTIPLE)
 
-def _on_own_activations(case: Case, causes: Causes, x: np.ndarray, layers: bool) -> np.ndarray | None:
+    if isinstance(case.method.procedure, Backward):
+        yield from (by(x, moved) for moved in islice(case.other_orders(), moves))
+    for seed in range(moves):
+        yield by(moved_by_units(x, np.random.default_rng(seed)), None)
+        if seed == 0:
+            yield case.attribution_floor * max(1.0, ratio)
+
+
+def _on_own_activations(
+    case: Case, causes: Causes, x: np.ndarray, layers: bool, moved: AskedCase | None
+) -> np.ndarray | None:
     procedure = case.method.procedure
     if isinstance(procedure, Backward):
-        relevance = Walk(case, causes, layers).back(activations_of(case, causes, x))
+        relevance = Walk(case, causes, layers, moved).back(activations_of(case, causes, x))
         return None if relevance is None else finished(case, causes, relevance, x)
     assert isinstance(procedure, IntegratedGradients | Smoothed)
     method = single_run(case.method)
@@ -144,14 +155,16 @@ def _on_own_activations(case: Case, causes: Causes, x: np.ndarray, layers: bool)
     return finished(case, causes, joined, x)
 
 
-def _on_the_candidates(case: Case, causes: Causes, x: np.ndarray, layers: bool) -> np.ndarray | None:
+def _on_the_candidates(
+    case: Case, causes: Causes, x: np.ndarray, layers: bool, moved: AskedCase | None
+) -> np.ndarray | None:
     """Equal ground. ``x`` is looked at where it is moved alone: so are the activations then."""
     run = case.candidate_run.layers
     shown = {layer.name: np.asarray(run[layer.name].activation) for layer in case.graph}
     if not np.array_equal(x, case.x):
         generator = np.random.default_rng(int(np.count_nonzero(x != case.x)))
         shown = {name: moved_by_units(each.astype(case.dtype), generator) for name, each in shown.items()}
-    relevance = Walk(case, causes, layers).back(shown)
+    relevance = Walk(case, causes, layers, moved).back(shown)
     return None if relevance is None else finished(case, causes, relevance, np.asarray(case.x))
 
 

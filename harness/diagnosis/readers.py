@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -40,6 +40,16 @@ class Readers:
     def passed(self, step: Step, shares: Arrays) -> np.ndarray:
         """What a reader passes to the tensor: it may read it more than once."""
         return shares_by_source(step.layer, shares, self.rectified)[self.source]
+
+    @cached_property
+    def error(self) -> float:
+        """How far what the tensor receives is from what the reference passes to it, as `left` has it."""
+        return self.left(self.passed_by_the_reference())
+
+    @property
+    def differs(self) -> bool:
+        """Whether rounding does not explain the error."""
+        return not explained(self.error, self.floor)
 
     def one_by_one(self) -> list[Introduced]:
         """The step of each reader, where the others do as the reference does."""
@@ -80,31 +90,36 @@ class Readers:
 def seen(case: Case, run: Trace, unclear: Collection[str]) -> Iterator[Readers]:
     """Every tensor that receives something else than the reference's steps pass to it, as far as the run shows it.
 
-    Only tensors whose readers' relevance is known count. A reader that reads the tensor twice shows its share alone:
-    what differs is spread evenly over the two places. Shares may cancel: what differs is measured against all that was
-    added up. Layers of ``unclear`` are left out: their forward pass is wrong in a way that cannot be said as another
-    layer.
+    Also those where rounding explains it, but not the order of a sum alone: `Readers.differs` tells the two apart.
+    Layers of ``unclear`` are left out: their forward pass is wrong in a way that cannot be said as another layer.
     """
-    layers = run.layers
-    rectified = case.method.composite.rectified_sources(case.graph)
     for name in [layer.name for layer in reversed(case.graph.layers)]:
-        relevance = layers[name].relevance if name in layers else None
-        layers_that_read = case.graph.consumers(name)
-        if relevance is None or not layers_that_read:
+        readers = readers_of(case, run, name, unclear)
+        if readers is None or not readers.differs:
             continue
-        if any(reader.name in unclear or not _known(reader, run) for reader in layers_that_read):
-            continue
-        steps = tuple(_own_step(case, reader, run) for reader in layers_that_read)
-        shares = tuple(case.expected(step) for step in steps)
-        least = max(case.least(step) for step in steps)
-        readers = Readers(name, steps, shares, np.asarray(relevance), least, rectified)
-        error = readers.left(readers.passed_by_the_reference())
-        if explained(error, least):
-            continue
-        floors = (case.step_floor(step, each, error) for step, each in zip(steps, shares, strict=True))
-        floor = max([least, *floors])
-        if not explained(error, floor):
-            yield replace(readers, floor=floor)
+        each = zip(readers.steps, readers.shares, strict=True)
+        floors = (case.step_floor(step, shares, readers.error) for step, shares in each)
+        yield replace(readers, floor=max([readers.floor, *floors]))
+
+
+def readers_of(case: Case, run: Trace, name: str, unclear: Collection[str] = ()) -> Readers | None:
+    """The layers that read the output of layer ``name``, and what it receives; the floor is that of one sum.
+
+    None where nothing reads it or the run does not show enough: its own relevance, and that and the inputs of all of
+    its readers. A reader that reads the tensor twice shows its share alone: what differs is spread evenly over the two
+    places. Shares may cancel: what differs is measured against all that was added up.
+    """
+    relevance = run.layers[name].relevance if name in run.layers else None
+    layers_that_read = case.graph.consumers(name)
+    if relevance is None or not layers_that_read:
+        return None
+    if any(reader.name in unclear or not _known(reader, run) for reader in layers_that_read):
+        return None
+    steps = tuple(_own_step(case, reader, run) for reader in layers_that_read)
+    shares = tuple(case.expected(step) for step in steps)
+    least = max(case.least(step) for step in steps)
+    rectified = case.method.composite.rectified_sources(case.graph)
+    return Readers(name, steps, shares, np.asarray(relevance), least, rectified)
 
 
 def passed_if(case: Case, readers: Readers, step: Step, hypothesis: Hypothesis) -> np.ndarray | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
 from harness.backends import repeated, shown_of
+from harness.case import Case as AskedCase
 from harness.comparison.postprocess import treated
 from harness.diagnosis.attribution import treatment_of
 from harness.diagnosis.case import Case
@@ -75,11 +76,15 @@ def activations_of(case: Case, causes: Causes, x: np.ndarray) -> dict[str, np.nd
 
 @dataclass(eq=False)
 class Walk:
-    """One run backwards. ``compared``: whether every relevance on the way has to be the candidate's."""
+    """One run backwards. ``compared``: whether every relevance on the way has to be the candidate's.
+
+    ``moved``: the case whose weights the layers have on the way back (`Case.other_orders`); None for their own.
+    """
 
     case: Case
     causes: Causes
     compared: bool
+    moved: AskedCase | None = None
 
     def back(self, activations: Activations) -> np.ndarray | None:
         """The relevance of the input; None where one on the way is not the candidate's and has to be."""
@@ -134,8 +139,10 @@ class Walk:
         step = self.case.step(layer, inputs, relevance)
         hypothesis = self.causes.rule.get(layer.name)
         if hypothesis is None:
-            as_before = self._is_the_references(layer, inputs, relevance)
-            return (self.case.shown(step) if as_before else None) or self.case.expected(step)
+            as_before = self.moved is None and self._is_the_references(layer, inputs, relevance)
+            return (self.case.shown(step) if as_before else None) or self.case.expected(step, self.moved)
+        if self.moved is not None and layer.name not in self.case.mended:
+            step = replace(step, layer=self.moved.model.graph[layer.name])
         with np.errstate(all="ignore"):
             return self.case.oracle.carry_out(hypothesis.alter(step))
 

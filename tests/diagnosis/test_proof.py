@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,10 +17,11 @@ from harness.diagnosis.findings import Finding
 from harness.diagnosis.precision import rounded_to
 from harness.diagnosis.proof import Proof, _floor, proved, simplest
 from harness.diagnosis.search import Hypothesis
-from harness.diagnosis.walk import Causes
+from harness.diagnosis.walk import Causes, Walk
 from harness.engine import engine
 from harness.graph import Graph
 from harness.methods import method
+from harness.steps import Deviation
 from ported_impls.capture import capture_layers
 from ported_impls.torchvision_shim import zennit
 from ported_models.build import Builder
@@ -137,10 +139,10 @@ def test_a_proof_within_the_order_of_summation_costs_no_floor(
     carried: list[str] = []
     plain = Case.expected
 
-    def expected(case: Case, step: Any) -> Any:
+    def expected(case: Case, step: Any, moved_case: Any = None) -> Any:
         if stages[-1] == "proof":
             carried.append(step.layer.name)
-        return plain(case, step)
+        return plain(case, step, moved_case)
 
     monkeypatch.setattr(Case, "expected", expected)
     found = harness.diagnose(digits, x, "gradient", candidate=candidate, progress=stages.append)
@@ -239,12 +241,29 @@ def test_a_run_that_rounding_alone_turns_about_proves_nothing() -> None:
 
     moved: list[np.ndarray] = []
 
-    def run(case: Case, causes: Causes, at: np.ndarray, layers: bool) -> np.ndarray:
+    def run(case: Case, causes: Causes, at: np.ndarray, layers: bool, sums: Any) -> np.ndarray:
         moved.append(at)
         return np.array([[1.0, 0.0]]) if np.array_equal(at, x) else np.array([[0.0, 1.0]])
 
-    case = cast(Case, SimpleNamespace(x=x, dtype="float64", terms=1, attribution_floor=1e-15))
+    of_many_runs = method("integrated_gradients")
+    case = cast(
+        Case, SimpleNamespace(x=x, dtype="float64", terms=1, attribution_floor=1e-15, method=of_many_runs)
+    )
     for left, closes in ((0.5, False), (0.02, False), (0.009, True)):
         floor = _floor(case, Causes(()), np.array([[1.0, 0.0]]), left, run)
         assert Proof(left, floor).closes is closes
         assert bool(moved) is closes  # no run is made that could not explain what is left
+
+
+@pytest.mark.parametrize("doubled", [False, True])
+def test_a_way_back_with_moved_sums_has_the_moved_weights(small: Any, doubled: bool) -> None:
+    """The gradient of logit 0 is the first column of the kernel, which is moved; a cause makes it twice that."""
+    case = case_of(small, X)
+    twice = Deviation("scale", "twice", lambda step: replace(step, relevance=2 * step.relevance))
+    causes = Causes((), {}, {"logits": Hypothesis((twice,), 0.0)} if doubled else {})
+    moved = next(case.other_orders())
+    activations = {name: np.asarray(layer.activation) for name, layer in case.reference_run.layers.items()}
+    relevance = Walk(case, causes, False, moved).back(activations)
+    column = moved.model.graph["logits"].weights["kernel"][:, 0].astype(np.float64)
+    assert not np.array_equal(column, KERNEL[:, 0])
+    np.testing.assert_array_equal(relevance, [column * (2 if doubled else 1)])
