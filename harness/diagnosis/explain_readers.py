@@ -15,7 +15,7 @@ from harness.diagnosis.findings import Differing
 from harness.diagnosis.localise import Introduced
 from harness.diagnosis.measure import explained
 from harness.diagnosis.readers import Readers, passed_if
-from harness.diagnosis.search import LEFT, MOST, Hypothesis, Outcome
+from harness.diagnosis.search import Hypothesis, Outcome
 from harness.diagnosis.walk import SUMMED
 from harness.methods import Deconvolution, GuidedReLU
 from harness.steps import Step
@@ -44,9 +44,10 @@ def explain_readers(
 ) -> list[Blamed]:
     """The readers that do something else, and what; all of them, as unknown, where nothing explains the sum.
 
-    First one reader does what ``known`` has of other layers, then several; then one does something new, beside others
-    that do as the reference does, or what ``known`` has. ``pairs``: whether pairs of deviations are tried at a step.
-    Where the tensor should get the positive part of each share, the sum of the shares as they are is looked at first.
+    First one reader does what ``known`` has of other layers, or as few as may be; then one does something new, beside
+    others that do as the reference does, or what ``known`` has. ``pairs``: whether pairs of deviations are tried at a
+    step. Where the tensor should get the positive part of each share, the sum of the shares as they are is looked at
+    first.
     """
     alone = readers.one_by_one()
     summed = _summed(case, readers)
@@ -59,9 +60,9 @@ def explain_readers(
         if explanation is not None:
             return [(each, explanation)]
     options = [_options(case, readers, step, known) for step in readers.steps]
-    several = _several(case, readers, options)
-    if several is not None:
-        return several
+    others = _as_others(readers, options)
+    if others is not None:
+        return others
     tried: list[Blamed] = []
     for each in alone:
         explanation = explain_step(case, each, known, pairs=False)
@@ -108,27 +109,22 @@ def _options(case: Case, readers: Readers, step: Step, known: Mapping[str, Hypot
     return list(islice(options.values(), OPTIONS))
 
 
-def _several(case: Case, readers: Readers, options: Sequence[Sequence[_Option]]) -> list[Blamed] | None:
-    """Two readers or more that do what other layers do; None where that does not explain the sum."""
+def _as_others(readers: Readers, options: Sequence[Sequence[_Option]]) -> list[Blamed] | None:
+    """The readers that do what other layers do, as few as explain the sum; None where that does not explain it."""
     as_the_reference = readers.passed_by_the_reference()
-    error = readers.left(as_the_reference)
     for chosen in islice(_ways(options), WAYS):
         places = [place for place, option in enumerate(chosen) if option is not None]
         passed = _passed(as_the_reference, chosen)
-        if len(places) < 2 or readers.left(passed) > min(LEFT * error, MOST):
-            continue
-        last = chosen[places[-1]]
-        assert last is not None
-        introduced = readers.beside(places[-1], passed)
-        explanation = explained_as(case, introduced, {last.name: last.hypothesis})
-        if explanation is not None:
-            return [*_named(readers, chosen, passed, places[:-1]), (introduced, explanation)]
+        if places and explained(readers.left(passed), readers.floor):
+            return list(_named(readers, chosen, passed, places))
     return None
 
 
-def _ways(options: Sequence[Sequence[_Option]]) -> Iterator[tuple[_Option | None, ...]]:
-    """What the readers may do together, None as the reference: all of them something first."""
-    return product(*((*each, None) for each in options))
+def _ways(options: Sequence[Sequence[_Option]]) -> list[tuple[_Option | None, ...]]:
+    """What the readers may do together, None as the reference: as few of them as may be do something else."""
+    return sorted(
+        product(*((*each, None) for each in options)), key=lambda chosen: len(chosen) - chosen.count(None)
+    )
 
 
 def _passed(as_the_reference: Sequence[np.ndarray], chosen: Sequence[_Option | None]) -> list[np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -205,18 +205,29 @@ def _search(
         carry_out=case.oracle.carry_out,
         deviations=lambda step: listed(step, shown),
         floor=introduced.floor,
-        noise=lambda step, residual: _noise(case, step, residual),
+        noise=lambda step, residual: _noise(case, step, residual, _rounding(introduced, observed)),
     )
     return Search(problem, error)
 
 
-def _noise(case: Case, step: Step, residual: float) -> float:
+def _rounding(introduced: Introduced, observed: Sequence[np.ndarray | None]) -> float:
+    """The rounding of ``observed``, L2: all that was seen of ``introduced``, or an excerpt of it."""
+    whole, part = (
+        sum(each.size for each in arrays if each is not None) for arrays in (introduced.observed, observed)
+    )
+    return introduced.rounding * float(np.sqrt(part / whole)) if whole else 0.0
+
+
+def _noise(case: Case, step: Step, residual: float, rounding: float = 0.0) -> float:
     """How far a result moves when its operands do, by one unit in the last place, until that explains ``residual``.
 
+    ``rounding``: that of what it is held against, L2, by which it moves as well.
     The layer's weights are moved as well where the inputs and the relevance do not explain it: a bias that is taken off
     a sum is rounded with it, and so are the products. Moved so, the sum is one that is rounded in another order.
     """
-    base, floor = case.oracle.carry_out(step), 0.0
+    base = case.oracle.carry_out(step)
+    size = float(np.sqrt(sum(np.linalg.norm(each) ** 2 for each in base)))
+    floor = rounding / size if size else 0.0
     for seed in range(2 * MOVES):
         other = moved(step, case.dtype, seed)
         if seed >= MOVES:

@@ -19,7 +19,8 @@ class Introduced:
 
     ``error``: largest relative L2 distance over the edges to its inputs. ``floor``: what rounding explains.
     ``observed``: the candidate's result, None for edges that were not seen. ``expected``: the reference's. ``in_run``:
-    the result is what the candidate's whole run shows; its step by itself may give another.
+    the result is what the candidate's whole run shows; its step by itself may give another. ``rounding``: that of
+    ``observed`` itself, L2, where it is what is left of a larger sum; 0 where it has none but the step's own.
     """
 
     step: Step
@@ -29,6 +30,7 @@ class Introduced:
     floor: float
     message: str | None = None
     in_run: bool = False
+    rounding: float = 0.0
 
     @property
     def layer(self) -> Layer:

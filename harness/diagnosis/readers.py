@@ -73,7 +73,12 @@ class Readers:
             rest / places + (share - own / places) if source == self.source else None
             for source, share in zip(step.layer.inputs, shares, strict=True)
         )
-        return Introduced(step, shares, observed, apart(shares, observed), self.floor, in_run=True)
+        # What is left of the sum has the rounding of all that was added.
+        rounding = self.floor * float(np.linalg.norm(self.relevance))
+        size = float(np.linalg.norm(own))
+        floor = max(self.floor, rounding / size) if size and np.isfinite(rounding) else self.floor
+        error = apart(shares, observed)
+        return Introduced(step, shares, observed, error, floor, in_run=True, rounding=rounding)
 
     def left(self, passed: Sequence[np.ndarray]) -> float:
         """How far the relevance is from the sum of ``passed``: relative L2, of all that the reference adds up there."""

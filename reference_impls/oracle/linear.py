@@ -18,6 +18,8 @@ from harness.errors import UnsupportedLayerError
 from harness.graph import Layer
 from reference_impls.oracle.windows import Shape, Windows, convolution_windows, pooling_windows
 
+#: Entries of a window up to which they are laid side by side.
+NARROW = 64
 Arrays = tuple[np.ndarray, ...]
 Weights = Mapping[str, np.ndarray]
 
@@ -97,6 +99,9 @@ def _gather(x: np.ndarray, kernel: np.ndarray, windows: Windows, groups: int) ->
     * kernel[k, i, o]``, the channels of each group on their own; kernel (*space, in/groups, out)."""
     padded = windows.pad(x)
     counts = windows.counts(x.shape[1:-1])
+    if _is_narrow(kernel, groups):
+        met = [windows.met(padded, offset, counts) for offset in windows.offsets()]
+        return np.concatenate(met, axis=-1) @ _rows(kernel)
     y = np.zeros((x.shape[0], *counts, kernel.shape[-1]))
     for offset in windows.offsets():
         y += _mix(windows.met(padded, offset, counts), _by_group(kernel[offset], groups))
@@ -108,10 +113,25 @@ def _scatter(s: np.ndarray, kernel: np.ndarray, windows: Windows, groups: int, s
     came from; kernel (*space, in/groups, out), ``s`` (batch, *windows, out), result (batch, *space, in)."""
     padded = np.zeros((s.shape[0], *windows.padded_space(space), kernel.shape[-2] * groups))
     counts = s.shape[1:-1]
+    if _is_narrow(kernel, groups):
+        shares = np.split(s @ _rows(kernel).T, kernel[..., 0, 0].size, axis=-1)
+        for offset, share in zip(windows.offsets(), shares, strict=True):
+            windows.met(padded, offset, counts)[...] += share
+        return windows.unpad(padded)
     for offset in windows.offsets():
         back = _by_group(kernel[offset], groups).swapaxes(1, 2)
         windows.met(padded, offset, counts)[...] += _mix(s, back)
     return windows.unpad(padded)
+
+
+def _is_narrow(kernel: np.ndarray, groups: int) -> bool:
+    """Whether a window has so few entries that one product with all of them is faster than one an offset."""
+    return groups == 1 and len(_rows(kernel)) <= NARROW
+
+
+def _rows(kernel: np.ndarray) -> np.ndarray:
+    """(*space, in, out) as one matrix: a row an entry of the window."""
+    return kernel.reshape(-1, kernel.shape[-1])
 
 
 def _by_group(matrix: np.ndarray, groups: int) -> np.ndarray:
@@ -121,7 +141,9 @@ def _by_group(matrix: np.ndarray, groups: int) -> np.ndarray:
 
 def _mix(x: np.ndarray, matrices: np.ndarray) -> np.ndarray:
     """``x`` (batch, *space, groups*in) times ``matrices`` (groups, in, out), group by group."""
-    groups, channels, _ = matrices.shape
+    groups, channels, outputs = matrices.shape
+    if channels == outputs == 1:  # a depthwise convolution: matrices of one entry
+        return x * matrices.reshape(-1)
     rows = x.reshape(-1, groups, channels).swapaxes(0, 1)
     return (rows @ matrices).swapaxes(0, 1).reshape(*x.shape[:-1], -1)
 

@@ -25,7 +25,14 @@ READERS = ("left", "middle", "right")
 
 @pytest.fixture(scope="module")
 def model() -> PortedModel:
-    """x, a dense layer, three dense layers that read it, their sum, and two dense layers more."""
+    return three_readers({})
+
+
+def three_readers(sizes: Mapping[str, float]) -> PortedModel:
+    """x, a dense layer, three dense layers that read it, their sum, and two dense layers more.
+
+    ``sizes``: what the weights of a reader are multiplied by.
+    """
     random = np.random.default_rng(3)
 
     def kernel(*shape: int) -> dict[str, np.ndarray]:
@@ -34,7 +41,8 @@ def model() -> PortedModel:
     b = Builder("three readers", (6,))
     b.add("dense", "stem", weights=kernel(6, 8))
     for name in READERS:
-        b.add("dense", name, "stem", weights=kernel(8, 5))
+        weights = {part: each * sizes.get(name, 1.0) for part, each in kernel(8, 5).items()}
+        b.add("dense", name, "stem", weights=weights)
     b.add("add", "sum", list(READERS))
     b.add("dense", "top", weights=kernel(5, 7))
     b.add("dense", "logits", weights=kernel(7, 3))
@@ -130,6 +138,19 @@ def test_a_reader_that_does_something_new_is_named_beside_one_that_is_explained(
         new: -2.0,
     }
     assert named(model, changed) == {"top": "epsilon-value", known: "epsilon-value", new: "scale"}
+
+
+@pytest.mark.parametrize("others", [(), ("top",)])
+@pytest.mark.parametrize("change", ["gradient", "lrp.epsilon:epsilon=0.25"])
+@pytest.mark.parametrize("small", READERS)
+def test_a_reader_with_a_small_share_is_named_and_not_one_with_a_large_one(
+    small: str, change: Change, others: tuple[str, ...]
+) -> None:
+    """What is left of the sum for it has the rounding of the whole sum, a thousand times its own."""
+    changed = dict.fromkeys((small, *others), change)
+    found = named(three_readers({small: 1e-3}), changed, "lrp.z")
+    assert found.keys() == changed.keys()
+    assert "unknown" not in found.values()
 
 
 def test_where_no_reader_alone_explains_the_sum_all_are_listed_and_it_says_so(model: PortedModel) -> None:
