@@ -15,7 +15,7 @@ from harness.diagnosis.findings import Differing
 from harness.diagnosis.localise import Introduced
 from harness.diagnosis.measure import explained
 from harness.diagnosis.readers import Readers, passed_if
-from harness.diagnosis.search import Hypothesis, Outcome
+from harness.diagnosis.search import LEFT, MOST, Hypothesis, Outcome
 from harness.diagnosis.walk import SUMMED
 from harness.methods import Deconvolution, GuidedReLU
 from harness.steps import Step
@@ -115,7 +115,8 @@ def _as_others(readers: Readers, options: Sequence[Sequence[_Option]]) -> list[B
     for chosen in islice(_ways(options), WAYS):
         places = [place for place, option in enumerate(chosen) if option is not None]
         passed = _passed(as_the_reference, chosen)
-        if places and explained(readers.left(passed), readers.floor):
+        left = readers.left(passed)
+        if places and left <= min(LEFT * readers.error, MOST) and explained(left, readers.floor):
             return list(_named(readers, chosen, passed, places))
     return None
 

@@ -73,8 +73,8 @@ class Readers:
             rest / places + (share - own / places) if source == self.source else None
             for source, share in zip(step.layer.inputs, shares, strict=True)
         )
-        # What is left of the sum has the rounding of all that was added.
-        rounding = self.floor * float(np.linalg.norm(self.relevance))
+        # What is left of a sum has the rounding of all that was added.
+        rounding = self.floor * float(np.linalg.norm(self.relevance)) if len(self.steps) > 1 else 0.0
         size = float(np.linalg.norm(own))
         floor = max(self.floor, rounding / size) if size and np.isfinite(rounding) else self.floor
         error = apart(shares, observed)
