@@ -228,21 +228,25 @@ class Right:
 
 
 _GRADIENTS = METHODS[:6]
-_HOOKED = (METHODS[6], METHODS[8])
+#: Guided backpropagation rectifies at a ReLU6 as well, where hooks on every `nn.ReLU` do nothing.
+_GUIDED, _DECONVOLVED = METHODS[6:7], METHODS[8:9]
 #: signxai rectifies what each reader of a ReLU hands back before it is summed, hooks do after: alike without branches.
 _HOOKED_BY_EDGE = (METHODS[7], METHODS[9])
 _PATHS = METHODS[10:12]
 _NOISY = METHODS[12:15]
 SMALL = ("digits-cnn", "ecg-cnn1d")
 LARGE = ("fer-xception", "efficientnet-lite0")
+WITHOUT_RELU6 = (*SMALL, LARGE[0])
 
 FUNCTIONS = (
     Right("batch", method_as_it_says, "torch", METHODS),
     Right(
         "loop over samples", sample_by_sample, "torch", tuple(m for m in METHODS if m not in _NOISY), SMALL
     ),
-    Right("autograd", by_autograd, "torch", (*_GRADIENTS, *_HOOKED, *_PATHS, *_NOISY)),
-    Right("Captum", by_captum, "torch", (*_GRADIENTS, *_HOOKED, _PATHS[0]), needs="captum"),
+    Right("autograd", by_autograd, "torch", (*_GRADIENTS, *_DECONVOLVED, *_PATHS, *_NOISY)),
+    Right("Captum", by_captum, "torch", (*_GRADIENTS, *_DECONVOLVED, _PATHS[0]), needs="captum"),
+    Right("autograd", by_autograd, "torch", _GUIDED, WITHOUT_RELU6),
+    Right("Captum", by_captum, "torch", _GUIDED, WITHOUT_RELU6, needs="captum"),
     Right("autograd", by_autograd, "torch", _HOOKED_BY_EDGE, SMALL),
     Right("Captum", by_captum, "torch", _HOOKED_BY_EDGE, SMALL, needs="captum"),
     Right("Keras", by_keras, "tensorflow", (*_GRADIENTS, *_PATHS), (*SMALL, LARGE[0])),

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     import pandas
 
 #: What a verdict rests on: a bound that every floor is at least (`harness.comparison.floor.derived`), the measured
-#: floor, the reference on the candidate's activations, or there what rounding does to single steps.
-Ruling = Literal["bound", "floor", "equal ground", "single steps"]
+#: floor, the reference on the candidate's activations, or there what rounding does to single steps; for a candidate
+#: that shows the attribution alone, the port, which is right and gives the same.
+Ruling = Literal["bound", "floor", "equal ground", "single steps", "port"]
 #: Worst first.
 VERDICTS = ("error", "divergent", "close", "equivalent", "identical")
 #: Those that pass where nothing else was asked for.

@@ -12,6 +12,7 @@ from harness.comparison.first_step import BothSteps
 from harness.comparison.floor import MULTIPLE, NoiseFloor, derived, of_float32, unit_roundoff
 from harness.comparison.metrics import relative_l2
 from harness.comparison.postprocess import treated
+from harness.comparison.rows import PASSING, Row
 from harness.comparison.verdict import (
     HIGH_FLOOR,
     Comparison,
@@ -21,6 +22,7 @@ from harness.comparison.verdict import (
     doubtful,
     judge,
     on_equal_ground,
+    results,
     with_first_divergent,
 )
 from harness.engine.cases import Engine, engine
@@ -28,6 +30,7 @@ from harness.engine.evidence import floor_of, ground_of, ground_of_result, layer
 from harness.engine.many_runs import on_ground_of_runs
 from harness.engine.moved_sums import floors_of_moved_sums
 from harness.engine.single_steps import ground_of_steps
+from harness.engine.witness import port_beside
 from harness.errors import HarnessError, InvalidInputError
 from harness.trace import Trace
 
@@ -97,6 +100,7 @@ def _compared(
         if not comparison.settled and comparison.verdict != "error":
             comparison = on_ground_of_runs(known, comparison, reference, candidate)
         comparison = _with_ground(known, comparison, reference, candidate)
+        comparison = _with_witness(known, comparison, reference, candidate)
         comparison = _with_moved_sums(known, comparison, reference, candidate)
     else:
         comparison = _measured_where_needed(known, reference, candidate, tolerance)
@@ -133,6 +137,7 @@ def _measured_where_needed(
         if comparison.settled or comparison.verdict == "error":
             break
         comparison = _noted(by_measured_floor(comparison, raised), _KINKS)
+    comparison = _with_witness(known, comparison, reference, candidate)
     return _with_moved_sums(known, comparison, reference, candidate)
 
 
@@ -147,6 +152,37 @@ def _noted(comparison: Comparison, rounding: str) -> Comparison:
     )
     notes = tuple(each for each in comparison.notes if not each.startswith(rounding))
     return replace(comparison, notes=(*notes, sentence))
+
+
+def _with_witness(known: Engine, comparison: Comparison, reference: Trace, candidate: Trace) -> Comparison:
+    """``comparison`` with the attribution of a candidate without layers passed where it is the port's, which passes.
+
+    See `harness.engine.witness`.
+    """
+    if comparison.settled or comparison.verdict == "error" or candidate.layers or candidate.case is None:
+        return comparison
+    beside = port_beside(known, reference, candidate)
+    if beside is None or not _compared(*beside, None, None).passed:
+        return comparison
+    whole, port = (results(reference.inputs, each.attribution_array) for each in beside)
+
+    def judged(row: Row) -> Row:
+        if row.verdict in PASSING or row.layer not in whole:
+            return row
+        moved = relative_l2(whole[row.layer], port[row.layer])
+        return replace(row, floor=max(row.floor, moved), verdict="equivalent", decided_by="port")
+
+    note = (
+        f"the attribution is that of {beside[1].backend!r}, which shows its layers and is right on equal ground: "
+        "rounding decides where the reference's differs"
+    )
+    return replace(
+        comparison,
+        rows=tuple(judged(row) for row in comparison.rows),
+        attribution=judged(comparison.attribution),
+        inputs=tuple(judged(row) for row in comparison.inputs),
+        notes=(*comparison.notes, note),
+    )
 
 
 def _with_moved_sums(known: Engine, comparison: Comparison, reference: Trace, candidate: Trace) -> Comparison:
