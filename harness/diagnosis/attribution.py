@@ -12,7 +12,7 @@ from harness.comparison.postprocess import TREATMENTS, Treatment, treated
 from harness.diagnosis.case import Case
 from harness.diagnosis.facts import facts
 from harness.diagnosis.findings import Differing, Finding
-from harness.diagnosis.measure import apart, explained, factor_words, summation_floor
+from harness.diagnosis.measure import apart, explained, factor_of, factor_words, summation_floor
 from harness.diagnosis.signs import other_signs
 from harness.engine import engine, floor_of
 from harness.graph import Input, parted
@@ -81,7 +81,7 @@ def postprocess_finding(
     runner_up = (second[2], second[0])
     if explained(residual, floor):
         return differing.finding(cause, words, residual, runner_up=runner_up)
-    factor = float(np.vdot(expected, observed)) / (float(np.vdot(expected, expected)) or 1.0)
+    factor = factor_of(expected, observed)
     left = apart((expected * factor,), (observed,))
     if explained(left, floor):
         words = f"the attribution is multiplied by {factor_words(factor, floor)}"
@@ -256,7 +256,7 @@ def _input_finding(one: Input, expected: np.ndarray, observed: np.ndarray, diffe
     best = int(np.argmin(residuals))
     if explained(residuals[best], differing.floor):
         return differing.finding(*tried[best][:2], residuals[best])
-    factor = float(np.vdot(expected, observed)) / (float(np.vdot(expected, expected)) or 1.0)
+    factor = factor_of(expected, observed)
     left = apart((expected * factor,), (observed,))
     if explained(left, differing.floor):
         words = f"{of} is multiplied by {factor_words(factor, differing.floor)}"

@@ -19,7 +19,7 @@ from harness.diagnosis.case import Case
 from harness.diagnosis.difference import Difference
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.head import SEEDS, head_words, other_heads, seed
-from harness.diagnosis.measure import apart, explained, factor_words, summation_floor
+from harness.diagnosis.measure import apart, explained, factor_of, factor_words, summation_floor
 from harness.diagnosis.other_noise import with_other_noise
 from harness.diagnosis.precision import stored_format
 from harness.diagnosis.reread import ELSEWHERE, another_input, reread
@@ -161,8 +161,7 @@ def _scaled(case: Case, difference: Difference) -> Finding | None:
 
 def _factor(difference: Difference) -> float | None:
     """The one number that the reference is multiplied by on this input; None where none closes the gap."""
-    size = float(np.vdot(difference.reference, difference.reference))
-    factor = float(np.vdot(difference.reference, difference.candidate)) / size if size else 0.0
+    factor = factor_of(difference.reference, difference.candidate)
     left = apart((difference.reference * factor,), (difference.candidate,))
     return factor if difference.closed_by(left) else None
 

@@ -16,7 +16,7 @@ from harness.diagnosis.case import Case
 from harness.diagnosis.difference import Difference
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.joined import single_run
-from harness.diagnosis.measure import apart, factor_words
+from harness.diagnosis.measure import apart, factor_of, factor_words
 from harness.engine import engine
 from harness.graph import Layer
 from harness.methods import GradCam, cam_layer
@@ -178,9 +178,8 @@ def _fit(reading: _Reading, candidate: np.ndarray, free: bool) -> tuple[float, f
     ``free``: the factor that fits best; else 1.
     """
     values, factor = np.broadcast_to(reading.values[..., None], candidate.shape), 1.0
-    size = float(np.vdot(values, values))
-    if free and size > 0:
-        factor = float(np.vdot(values, candidate)) / size
+    if free and values.any():
+        factor = factor_of(values, candidate)
     return apart((factor * values,), (candidate,)), factor
 
 

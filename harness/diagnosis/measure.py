@@ -70,6 +70,17 @@ def factor_words(factor: float, floor: float) -> str:
     return f"{number} ({fraction})"
 
 
+def factor_of(reference: np.ndarray, candidate: np.ndarray) -> float:
+    """The multiple of ``reference`` that is nearest to ``candidate`` (L2); 0.0 where ``reference`` is all zero.
+
+    Summed in extended precision: over the pixels of a picture, sums in float64 are further off than a result that is
+    exactly a multiple.
+    """
+    one, other = (np.asarray(each).astype(np.longdouble) for each in (reference, candidate))
+    size = (one * one).sum()
+    return float((one * other).sum() / size) if size else 0.0
+
+
 def explained(residual: float, floor: float) -> bool:
     """Whether rounding explains ``residual``."""
     return residual <= MULTIPLE * floor

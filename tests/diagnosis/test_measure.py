@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.diagnosis.measure import factor_words
+from harness.diagnosis.measure import factor_of, factor_words
 
 DOUBLE, SINGLE = float(np.finfo(np.float64).eps), float(np.finfo(np.float32).eps)
 
@@ -25,3 +25,16 @@ DOUBLE, SINGLE = float(np.finfo(np.float64).eps), float(np.finfo(np.float32).eps
 )
 def test_a_factor_is_said_as_the_fraction_that_it_is(factor: float, floor: float, words: str) -> None:
     assert factor_words(factor, floor) == words
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3, 0.7])
+def test_the_factor_of_a_picture_is_exact_where_sums_in_float64_are_not(value: float) -> None:
+    """Every value is 20 times the other, but for rounding; sums of 172,800 in float64 are further off."""
+    picture = np.full((1, 240, 240, 3), value)
+    in_float64 = np.vdot(picture, 20 * picture) / np.vdot(picture, picture)
+    assert abs(in_float64 / 20 - 1) > 10 * DOUBLE
+    assert factor_of(picture, 20 * picture) == pytest.approx(20, rel=DOUBLE)
+
+
+def test_nothing_is_no_multiple() -> None:
+    assert factor_of(np.zeros(3), np.ones(3)) == 0.0
