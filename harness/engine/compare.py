@@ -173,7 +173,7 @@ def _with_witness(known: Engine, comparison: Comparison, reference: Trace, candi
         return replace(row, floor=max(row.floor, moved), verdict="equivalent", decided_by="port")
 
     note = (
-        f"the attribution is that of {beside[1].backend!r}, which shows its layers and is right on equal ground: "
+        f"the attribution is that of {beside[1].backend!r}, which shows its layers and passes with them: "
         "rounding decides where the reference's differs"
     )
     return replace(
@@ -206,6 +206,8 @@ def _agree_in_float64(known: Engine, reference: Trace, candidate: Trace) -> bool
     exact = known.run(replace(reference.case.in_dtype("float64"), layers=False), reference.executed_by)
     try:
         other = known.run(replace(candidate.case.in_dtype("float64"), layers=False), candidate.executed_by)
+    except MemoryError:
+        raise  # the memory at hand decides no verdict
     except Exception:  # other people's code
         return True
     return of_float32(other.attribution_array) or _compared(exact, other, None, None).passed

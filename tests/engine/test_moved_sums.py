@@ -117,3 +117,15 @@ def test_one_that_rounds_to_float32_without_a_word_passes_where_it_was_asked_for
     candidate = harness.backend_from_function("single", single, "numpy")
     for seed in (*SEEDS, 7, 13):
         assert harness.diagnose(model, drawn(model, seed), METHOD, candidate=candidate).findings == ()
+
+
+def test_too_little_memory_in_float64_is_not_taken_for_a_candidate_of_float32_alone(model: Any) -> None:
+    def change(values: np.ndarray) -> np.ndarray:
+        if values.dtype == np.float64:
+            raise MemoryError("no room")
+        return values
+
+    x, candidate = drawn(model, SEEDS[0]), port(change)
+    run = harness.explain(model, x, METHOD, candidate, layers=False)
+    with pytest.raises(MemoryError):
+        harness.compare(harness.explain(model, x, METHOD), run)

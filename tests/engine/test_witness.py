@@ -57,7 +57,7 @@ def test_a_right_function_passes_by_the_port_and_nothing_is_named(model: Any, x:
     assert comparison.attribution.rel_l2 > 1e6 * floor_of(engine(), reference).of_attribution()
     assert comparison.passed
     assert comparison.attribution.decided_by == "port"
-    assert "right on equal ground" in " ".join(comparison.notes)
+    assert "passes with them" in " ".join(comparison.notes)
     assert harness.diagnose(model, x, METHOD, candidate=function(same), dtype="float64").findings == ()
 
 
