@@ -15,9 +15,9 @@ from reference_impls.deviations.backward.estimating import (
     rounded,
     rounded_alike,
     solved,
-    telling,
 )
 from reference_impls.deviations.backward.kinds import cause_of_rule, has_weights
+from reference_impls.deviations.backward.narrowing import telling
 from reference_impls.deviations.backward.signed_shares import is_taken_apart, with_factors
 from reference_impls.deviations.distance import where_finite
 from reference_impls.oracle.linear import Arrays

@@ -64,7 +64,7 @@ def counted(step: Step) -> Denominator:
     """:func:`divide_by` for one run of the rule; ``notes["division"]`` then says which of its divisions it is.
 
     Where the step already has its ``z`` (``notes["z"]``, one for each division), that is taken: only some of
-    the inputs are then there to compute it from, see `estimating.narrowed`.
+    the inputs are then there to compute it from, see `narrowing.narrowed`.
     """
     count = 0
 

@@ -7,107 +7,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from harness.steps import Step
 from reference_impls.deviations.backward.altering import Change
 from reference_impls.deviations.backward.carrying import carry_out
+from reference_impls.deviations.backward.narrowing import as_it_stands
 from reference_impls.deviations.distance import where_finite
-from reference_impls.oracle.linear import Arrays, weights_of
-from reference_impls.oracle.terms import has_terms, terms_of
+from reference_impls.oracle.linear import Arrays
 
-#: Rows that a value is looked for on: it is one number, and each row has as many as the layer has inputs.
-ROWS = 16
-#: Inputs that it is looked for on: of a dense layer, and (channels) of a convolution.
-COLUMNS, CHANNELS = 64, 8
 #: A value that leaves more than this of the error is none: the search would only be slowed down by it.
 HELPS = 0.9
 _STEPS = 20
 #: Denominators that cross zero make valleys: a start that does not get this much nearer is followed by the next best.
 _STARTS, _CLOSE = 3, 1e-3
-_CARRIED: WeakKeyDictionary[Step, Arrays] = WeakKeyDictionary()
 _ROUNDING = float(np.finfo(np.float64).eps)
-
-
-def as_it_stands(step: Step) -> Arrays:
-    """`carry_out` of ``step``, computed once."""
-    if step not in _CARRIED:
-        _CARRIED[step] = carry_out(step)
-    return _CARRIED[step]
 
 
 def is_as_specified(step: Step, observed: Arrays) -> bool:
     """Whether there is nothing to estimate: the step as it stands is the observation, but for a few roundings."""
     return where_finite(as_it_stands(step), observed) <= 16 * _ROUNDING
-
-
-def telling(step: Step, observed: Arrays) -> tuple[Step, Arrays]:
-    """The step and the observation, cut down to the rows that differ most: they say most about a value."""
-    rows = len(step.relevance)
-    if rows <= ROWS or any(len(part) != rows for part in observed):
-        return step, observed
-    differences = np.zeros(rows)
-    for result, seen in zip(as_it_stands(step), observed, strict=True):
-        difference = np.nan_to_num((result - seen).reshape(rows, -1), nan=0.0, posinf=0.0, neginf=0.0)
-        differences += (difference**2).sum(axis=1)
-    chosen = np.sort(np.argsort(differences)[-ROWS:])
-    of = np.arange(rows) if step.rows is None else step.rows
-    part = replace(
-        step,
-        inputs=tuple(x[chosen] for x in step.inputs),
-        relevance=step.relevance[chosen],
-        whole=step if step.whole is None else step.whole,
-        rows=of[chosen],
-    )
-    return part, tuple(each[chosen] for each in observed)
-
-
-def narrowed(step: Step, observed: Arrays) -> tuple[Step, Arrays]:
-    """The step and the observation for some of the inputs alone, ``z`` being kept as it is with all of them.
-
-    For what changes what is divided by and nothing that ``z`` is made of. The step itself where it is no
-    dense layer or convolution under a rule that divides.
-    """
-    step, observed = telling(step, observed)
-    layer = step.layer
-    kept = COLUMNS if layer.kind == "dense" else CHANNELS
-    convolution = layer.traits.plain_convolution and layer.attributes["groups"] == 1
-    if not (convolution or layer.kind == "dense") or step.inputs[0].shape[-1] <= kept or "z" in step.notes:
-        return step, observed
-    if has_terms(step.rule) and any(term.only for term in terms_of(step.rule).terms):
-        # It looks at its input twice: which of its divisions counts is no matter of what it divides by.
-        return step, observed
-    every = divisions(step)
-    if not every:
-        return step, observed
-    chosen = np.linspace(0, step.inputs[0].shape[-1] - 1, kept).astype(int)
-    weights = weights_of(layer)
-    weights["kernel"] = weights["kernel"][..., chosen, :]
-    shape = (*layer.input_shapes[0][:-1], kept)
-    part = replace(
-        step,
-        layer=replace(layer, weights=weights, input_shapes=(shape,)),
-        inputs=(step.inputs[0][..., chosen],),
-        whole=step if step.whole is None else step.whole,
-        rows=np.arange(len(step.relevance)) if step.rows is None else step.rows,
-        notes={**step.notes, "z": every},
-    )
-    return part, (observed[0][..., chosen],)
-
-
-def divisions(step: Step) -> tuple[np.ndarray, ...]:
-    """Every ``z`` that the step stabilises, in order."""
-    seen: list[np.ndarray] = []
-
-    def record(_: Step, z: np.ndarray) -> np.ndarray:
-        seen.append(z)
-        return np.ones(z.shape)
-
-    carry_out(replace(step, denominator=record))
-    return tuple(seen)
 
 
 def solved(

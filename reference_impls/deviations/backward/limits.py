@@ -9,7 +9,8 @@ import numpy as np
 
 from harness.steps import Deviation, Step
 from reference_impls.deviations.backward.altering import Change, deviation, then, with_relevance
-from reference_impls.deviations.backward.estimating import as_it_stands, rounded_alike
+from reference_impls.deviations.backward.estimating import rounded_alike
+from reference_impls.deviations.backward.narrowing import as_it_stands
 from reference_impls.deviations.backward.wholes import samples_of
 from reference_impls.oracle.linear import Arrays
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from harness.steps import Deviation, Step
 from reference_impls.deviations.backward.altering import deviation, then, then_all
-from reference_impls.deviations.backward.estimating import as_it_stands, factors, rounded
+from reference_impls.deviations.backward.estimating import factors, rounded
 from reference_impls.deviations.backward.kinds import seen_by_an_output
+from reference_impls.deviations.backward.narrowing import as_it_stands
 from reference_impls.deviations.backward.wholes import samples_of, whole_of
 from reference_impls.deviations.distance import where_finite
 from reference_impls.oracle.linear import Arrays

@@ -31,8 +31,9 @@ from harness.methods import (
 )
 from harness.steps import Deviation, Step
 from reference_impls.deviations.backward.altering import Change, deviation, named, with_formula, with_rule
-from reference_impls.deviations.backward.estimating import is_as_specified, narrowed, solved
+from reference_impls.deviations.backward.estimating import is_as_specified, solved
 from reference_impls.deviations.backward.kinds import cause_of_rule, has_weights, neighbours
+from reference_impls.deviations.backward.narrowing import narrowed
 from reference_impls.deviations.backward.stabilizers import GRID, STABILIZING
 from reference_impls.oracle import derivative
 from reference_impls.oracle.activations import ELEMENTWISE

@@ -20,7 +20,7 @@ from reference_impls.deviations.backward.altering import (
     with_weights,
     with_z,
 )
-from reference_impls.deviations.backward.estimating import as_it_stands
+from reference_impls.deviations.backward.narrowing import as_it_stands
 from reference_impls.deviations.backward.stabilizers import has_denominator
 from reference_impls.deviations.backward.terms import has_terms
 from reference_impls.deviations.distance import shows_nan

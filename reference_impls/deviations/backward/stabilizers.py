@@ -24,14 +24,8 @@ from harness.methods import (
 from harness.steps import Deviation, Step
 from reference_impls.deviations.backward.altering import Change, deviation, dividing_by, with_divisor
 from reference_impls.deviations.backward.carrying import carry_out
-from reference_impls.deviations.backward.estimating import (
-    divisions,
-    is_as_specified,
-    is_round,
-    narrowed,
-    rounded_alike,
-    solved,
-)
+from reference_impls.deviations.backward.estimating import is_as_specified, is_round, rounded_alike, solved
+from reference_impls.deviations.backward.narrowing import divisions, narrowed
 from reference_impls.deviations.backward.wholes import of_rows, spread, spread_of_z
 from reference_impls.deviations.distance import shows_nan
 from reference_impls.oracle.linear import Arrays

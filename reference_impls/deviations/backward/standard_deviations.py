@@ -11,13 +11,8 @@ from harness.methods import ReplaceZero, StdEpsilon
 from harness.steps import Deviation, Step
 from reference_impls.deviations.backward.altering import Change, deviation, dividing_by
 from reference_impls.deviations.backward.carrying import carry_out
-from reference_impls.deviations.backward.estimating import (
-    is_as_specified,
-    is_round,
-    narrowed,
-    rounded_alike,
-    solved,
-)
+from reference_impls.deviations.backward.estimating import is_as_specified, is_round, rounded_alike, solved
+from reference_impls.deviations.backward.narrowing import narrowed
 from reference_impls.deviations.backward.wholes import of_rows, samples_of, spread, spread_of_z
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.parts import away_from_zero, stabilize
