@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from harness.graph import Box, Layer, in_box, windows, with_box
 from harness.steps import Step
 from reference_impls.deviations.backward.carrying import carry_out
 from reference_impls.oracle.linear import Arrays, weights_of
@@ -16,6 +19,8 @@ from reference_impls.oracle.terms import has_terms, terms_of
 ROWS = 16
 #: Inputs that it is looked for on: of a dense layer, and (channels) of a convolution.
 COLUMNS, CHANNELS = 64, 8
+#: Outputs of a convolution, of one channel, that it is looked for on.
+PLACES = 1024
 _CARRIED: WeakKeyDictionary[Step, Arrays] = WeakKeyDictionary()
 
 
@@ -48,36 +53,109 @@ def telling(step: Step, observed: Arrays) -> tuple[Step, Arrays]:
 
 
 def narrowed(step: Step, observed: Arrays) -> tuple[Step, Arrays]:
-    """The step and the observation for some of the inputs alone, ``z`` being kept as it is with all of them.
+    """The step and the observation for some of the inputs and places alone, ``z`` being kept as the whole has it.
 
     For what changes what is divided by and nothing that ``z`` is made of. The step itself where it is no
     dense layer or convolution under a rule that divides.
     """
     step, observed = telling(step, observed)
     layer = step.layer
-    kept = COLUMNS if layer.kind == "dense" else CHANNELS
     convolution = layer.traits.plain_convolution and layer.attributes["groups"] == 1
-    if not (convolution or layer.kind == "dense") or step.inputs[0].shape[-1] <= kept or "z" in step.notes:
+    if not (convolution or layer.kind == "dense") or "z" in step.notes:
         return step, observed
     if has_terms(step.rule) and any(term.only for term in terms_of(step.rule).terms):
         # It looks at its input twice: which of its divisions counts is no matter of what it divides by.
         return step, observed
+    kept = CHANNELS if convolution else COLUMNS
+    box = _box(step, observed) if convolution else None
+    if step.inputs[0].shape[-1] <= kept and box is None:
+        return step, observed
     every = divisions(step)
     if not every:
         return step, observed
-    chosen = np.linspace(0, step.inputs[0].shape[-1] - 1, kept).astype(int)
-    weights = weights_of(layer)
-    weights["kernel"] = weights["kernel"][..., chosen, :]
-    shape = (*layer.input_shapes[0][:-1], kept)
     part = replace(
         step,
-        layer=replace(layer, weights=weights, input_shapes=(shape,)),
-        inputs=(step.inputs[0][..., chosen],),
         whole=step if step.whole is None else step.whole,
         rows=np.arange(len(step.relevance)) if step.rows is None else step.rows,
         notes={**step.notes, "z": every},
     )
+    if step.inputs[0].shape[-1] > kept:
+        part, observed = _with_inputs(part, observed, kept)
+    return (part, observed) if box is None else _in_box(part, observed, box)
+
+
+def _with_inputs(step: Step, observed: Arrays, count: int) -> tuple[Step, Arrays]:
+    """``count`` of the inputs of a dense layer, or of the channels of a convolution."""
+    layer = step.layer
+    chosen = np.linspace(0, step.inputs[0].shape[-1] - 1, count).astype(int)
+    weights = weights_of(layer)
+    weights["kernel"] = weights["kernel"][..., chosen, :]
+    shape = (*layer.input_shapes[0][:-1], count)
+    part = replace(
+        step,
+        layer=replace(layer, weights=weights, input_shapes=(shape,)),
+        inputs=(step.inputs[0][..., chosen],),
+    )
     return part, (observed[0][..., chosen],)
+
+
+def _box(step: Step, observed: Arrays) -> Box | None:
+    """About :data:`PLACES` of the outputs of a convolution, side by side, where the inputs differ most.
+
+    None for a convolution that is hardly larger, where something is done to all of the result afterwards, and where the
+    observation has another shape.
+    """
+    space, axes = step.layer.shape[:-1], windows(step.layer)
+    side = round(PLACES ** (1 / len(space)))
+    # Most of what a few windows read is read by others as well.
+    sides = [
+        min(count, max(side, 4 * -(-window.extent // window.stride)))
+        for count, window in zip(space, axes, strict=True)
+    ]
+    if math.prod(space) < 4 * math.prod(sides) or step.after or observed[0].shape != step.inputs[0].shape:
+        return None
+    difference = np.nan_to_num(as_it_stands(step)[0] - observed[0], nan=0.0, posinf=0.0, neginf=0.0)
+    of_places = np.square(difference).sum(axis=(0, -1))
+    # The last one ends where the outputs end, and may lie over another.
+    starts = (
+        sorted({*range(0, count - length + 1, length), count - length})
+        for count, length in zip(space, sides, strict=True)
+    )
+    boxes = [
+        tuple((start, start + length) for start, length in zip(at, sides, strict=True))
+        for at in itertools.product(*starts)
+    ]
+    return max(boxes, key=lambda box: float(of_places[_read_by_no_other(step.layer, box)].sum()))
+
+
+def _read_by_no_other(layer: Layer, box: Box) -> tuple[slice, ...]:
+    """The places of the input that no output outside of ``box`` reads."""
+    return tuple(
+        slice(
+            max(0, window.covers(0, start)[1]) if start else 0,
+            max(0, window.covers(stop, stop + 1)[0]) if stop < count else length,
+        )
+        for window, (start, stop), count, length in zip(
+            windows(layer), box, layer.shape[:-1], layer.input_shapes[0][:-1], strict=True
+        )
+    )
+
+
+def _in_box(step: Step, observed: Arrays, box: Box) -> tuple[Step, Arrays]:
+    """The outputs of ``box`` alone; where others read an input as well, what was observed of it is NaN."""
+    layer, (index,) = with_box(step.layer, box)
+    seen = np.full_like(observed[0], np.nan)
+    inside = (slice(None), *_read_by_no_other(step.layer, box))
+    seen[inside] = observed[0][inside]
+    cut = in_box(box)
+    part = replace(
+        step,
+        layer=layer,
+        inputs=(step.inputs[0][index],),
+        relevance=step.relevance[cut],
+        notes={**step.notes, "z": tuple(z[cut] for z in step.notes["z"])},
+    )
+    return part, (seen[index],)
 
 
 def divisions(step: Step) -> tuple[np.ndarray, ...]:
