@@ -13,7 +13,7 @@ from harness.backends import Backend, backend_named, defaults_of
 from harness.case import Case as AskedCase
 from harness.checks import checked_device
 from harness.comparison.floor import of_float32
-from harness.diagnosis.agreement import agree, doubtful, far_apart
+from harness.diagnosis.agreement import agree, doubtful, far_apart, same_numbers
 from harness.diagnosis.case import Case
 from harness.diagnosis.examine import Progress, examine
 from harness.diagnosis.findings import Finding
@@ -73,15 +73,29 @@ def diagnose(
     folder = None if reproduce_in is None else Path(reproduce_in)
     case, own = _in_its_own_dtype(case)
     notes = (*own, *_left_out(case.candidate_run))
-    first = _state_finding(case) or repeat_finding(case)
-    if first is not None:
+    left_behind, repeated = _state_finding(case), repeat_finding(case)
+    if repeated is not None:
         # Nothing can be applied: what is left is what this run shows.
-        left = apart((case.reference_run.attribution_array,), (case.candidate_run.attribution_array,))
-        alone = Diagnosis(case, (first,), notes=notes, reproduce_in=folder)
-        return replace(alone, left=left, left_floor=case.attribution_floor)
+        alone = Diagnosis(case, (left_behind or repeated,), notes=notes, reproduce_in=folder)
+        return _with_what_this_run_leaves(alone)
     differing, more = _where_it_shows(case, report)
     diagnosis = Diagnosis(case, ()) if differing is None else examine(differing, report)
+    if left_behind is not None:
+        diagnosis = _after(left_behind, diagnosis)
     return replace(diagnosis, notes=_noted(case, diagnosis, (*more, *notes)), reproduce_in=folder)
+
+
+def _after(first: Finding, diagnosis: Diagnosis) -> Diagnosis:
+    """``diagnosis`` with a finding before all others that changes no number of the run itself."""
+    if not diagnosis.findings:
+        return _with_what_this_run_leaves(replace(diagnosis, findings=(first,)))
+    return replace(diagnosis, findings=(first, *diagnosis.findings), shown=None)
+
+
+def _with_what_this_run_leaves(diagnosis: Diagnosis) -> Diagnosis:
+    case = diagnosis.case
+    left = apart((case.reference_run.attribution_array,), (case.candidate_run.attribution_array,))
+    return replace(diagnosis, left=left, left_floor=case.attribution_floor)
 
 
 def _in_its_own_dtype(case: Case) -> tuple[Case, tuple[str, ...]]:
@@ -132,7 +146,7 @@ def _where_it_shows(case: Case, report: Progress) -> tuple[Case | None, tuple[st
     apart_there = raised is None and far_apart(finer) and not _as_the_port(finer)
     if apart_there and not _is_single(finer):
         return finer, ()
-    if compare(case.reference_run, case.candidate_run).passed:
+    if same_numbers(case):
         return None, ()
     if apart_there:
         return case, (_SINGLE,)
@@ -146,7 +160,7 @@ def _as_the_port(case: Case) -> bool:
     if case.candidate_run.layers:
         return False
     comparison = compare(case.reference_run, case.candidate_run)
-    return comparison.passed and comparison.attribution.decided_by == "port"
+    return comparison.attribution.decided_by == "port" and same_numbers(case)
 
 
 def _is_single(case: Case) -> bool:
@@ -179,7 +193,10 @@ def _case(asked: AskedCase, sides: tuple[Backend, Backend], device: str) -> Case
 
 
 def _state_finding(case: Case) -> Finding | None:
-    """What the candidate's run leaves changed: the next run is of another model, input or arithmetic."""
+    """What the candidate's run leaves changed: the next run would be of another model, input or arithmetic.
+
+    It has been put back, so that what differs besides can be looked for as ever.
+    """
     left = case.candidate_run.provenance.get(STATE)
     if left is None:
         return None

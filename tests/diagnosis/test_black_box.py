@@ -345,6 +345,25 @@ def test_a_function_that_writes_into_its_input_is_named(model: Any, x: np.ndarra
     assert np.array_equal(x, before)
 
 
+@pytest.mark.parametrize("factor", [1.0, 3.0])
+def test_what_differs_besides_what_is_left_behind_is_named_too(
+    model: Any, x: np.ndarray, factor: float
+) -> None:
+    """What is left behind has been put back, and explains no number of the run."""
+
+    def function(twin: Any, x: Any, target: Any, method: Any) -> Any:
+        result = factor * gradient(twin, x.clone(), target, method)
+        with torch.no_grad():
+            next(twin.parameters()).mul_(2.0)
+        return result
+
+    diagnosis = diagnosed(model, x, "gradient", function)
+    causes = [(each.stage, each.cause) for each in diagnosis.findings]
+    assert causes[0] == ("run", "state")
+    assert [cause for _, cause in causes[1:]] == ([] if factor == 1.0 else ["scale"])
+    assert diagnosis.complete
+
+
 @pytest.mark.nightly
 def test_another_start_under_absolute_values_is_named(model: Any, x: np.ndarray) -> None:
     """On the input that the answer is tried on again, the logit is negative: |start * g| is not start * |g|."""
