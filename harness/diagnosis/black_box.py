@@ -19,7 +19,7 @@ from harness.diagnosis.case import Case
 from harness.diagnosis.difference import Difference
 from harness.diagnosis.findings import Finding
 from harness.diagnosis.head import SEEDS, head_words, other_heads, seed
-from harness.diagnosis.measure import apart, explained, factor_of, factor_words, summation_floor
+from harness.diagnosis.measure import apart, explained, factor_of, factor_words, factors_of, summation_floor
 from harness.diagnosis.other_noise import with_other_noise
 from harness.diagnosis.precision import stored_format
 from harness.diagnosis.reread import ELSEWHERE, another_input, reread
@@ -117,13 +117,11 @@ def _fewer_digits(case: Case, difference: Difference) -> Finding | None:
 def _scaled(case: Case, difference: Difference) -> Finding | None:
     """One factor a sample: the start of the backward pass, if it is one; else one factor for all, a bare scale."""
     reference, candidate, floor = difference.reference, difference.candidate, difference.floor
-    rows = reference.reshape(len(reference), -1), candidate.reshape(len(candidate), -1)
-    size = np.square(rows[0]).sum(axis=1)
-    nonzero = size > 0  # zero is zero times any factor
+    nonzero = reference.reshape(len(reference), -1).any(axis=1)  # zero is zero times any factor
     if not nonzero.any():
         return None
     with np.errstate(all="ignore"):
-        factors = np.where(nonzero, (rows[0] * rows[1]).sum(axis=1) / size, 1.0)
+        factors = np.where(nonzero, factors_of(reference, candidate), 1.0)
 
     def left(each: np.ndarray) -> float:
         return apart((reference * each.reshape(-1, *(1,) * (reference.ndim - 1)),), (candidate,))

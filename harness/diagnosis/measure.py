@@ -81,6 +81,11 @@ def factor_of(reference: np.ndarray, candidate: np.ndarray) -> float:
     return float((one * other).sum() / size) if size else 0.0
 
 
+def factors_of(reference: np.ndarray, candidate: np.ndarray) -> np.ndarray:
+    """:func:`factor_of` for each sample, (samples,)."""
+    return np.array([factor_of(*pair) for pair in zip(reference, candidate, strict=True)])
+
+
 def explained(residual: float, floor: float) -> bool:
     """Whether rounding explains ``residual``."""
     return residual <= MULTIPLE * floor

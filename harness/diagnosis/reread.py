@@ -24,7 +24,7 @@ from harness.diagnosis.everywhere import (
 )
 from harness.diagnosis.findings import Finding, Stage
 from harness.diagnosis.head import SEEDS, head_words, wider_starts
-from harness.diagnosis.measure import apart, explained, factor_words, summation_floor
+from harness.diagnosis.measure import apart, explained, factor_words, factors_of, summation_floor
 from harness.diagnosis.readings import readings
 from harness.diagnosis.search import LEFT
 from harness.diagnosis.walk import Causes, input_relevance
@@ -336,9 +336,8 @@ class _Start:
 
 def fitted(result: np.ndarray, observed: np.ndarray) -> np.ndarray | None:
     """One factor a sample (least squares); None where a sample has none."""
-    one, other = (each.reshape(len(each), -1) for each in (result, observed))
     with np.errstate(all="ignore"):
-        factors = (one * other).sum(axis=1) / np.square(one).sum(axis=1)
+        factors = factors_of(result, observed)
     return factors if np.isfinite(factors).all() and factors.all() else None
 
 

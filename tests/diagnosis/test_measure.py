@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from harness.diagnosis.measure import factor_of, factor_words
+from harness.diagnosis.reread import fitted
 
 DOUBLE, SINGLE = float(np.finfo(np.float64).eps), float(np.finfo(np.float32).eps)
 
@@ -34,6 +35,8 @@ def test_the_factor_of_a_picture_is_exact_where_sums_in_float64_are_not(value: f
     in_float64 = np.vdot(picture, 20 * picture) / np.vdot(picture, picture)
     assert abs(in_float64 / 20 - 1) > 10 * DOUBLE
     assert factor_of(picture, 20 * picture) == pytest.approx(20, rel=DOUBLE)
+    (of_the_sample,) = fitted(picture, 20 * picture)
+    assert of_the_sample == pytest.approx(20, rel=DOUBLE)
 
 
 def test_nothing_is_no_multiple() -> None:
