@@ -5,6 +5,9 @@ relevance sits at places so far apart that their patches do not meet, the releva
 own: the step is that of a dense layer with one row a patch. The candidate is run on the whole layer, with
 relevance at these places only; the oracle needs the rows alone. Where a step takes two relevances, which lie one behind
 the other along the batch (`harness.backends.pairs`), both have the same patches, and the rows are two halves as well.
+
+Of a candidate whose whole run alone is seen, an excerpt is a box of outputs side by side (:func:`box_in_run`): inputs
+that no output outside of it reads have all of their relevance from it.
 """
 
 from __future__ import annotations
@@ -15,7 +18,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.graph import Layer, Window, windows, with_channels
+from harness.graph import (
+    Layer,
+    Window,
+    box_of_most,
+    in_box,
+    read_by_no_other,
+    windows,
+    with_box,
+    with_channels,
+)
 from harness.steps import Arrays, Step
 
 #: Multiplications in one application of a layer from which an excerpt is worth its while.
@@ -29,6 +41,8 @@ PATCHES = 48
 UNITS = 16
 #: Output channels of a convolution that is looked at in all places.
 CHANNELS = 2
+#: Multiplications in one application of a box, and the least outputs of one channel that it has.
+OF_A_BOX, LEAST_PLACES = 2_000_000, 144
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +51,14 @@ class Excerpt:
 
     ``stray``: the part of the candidate's result (in L2) that lies outside the patches; 0 for every rule that
     looks at nothing but its own outputs. ``everywhere``: it is a convolution in all places, not rows of patches.
+    ``box``: it is a convolution in a box, and what others read as well is 0 in ``observed`` and in the step's result.
     """
 
     step: Step
     observed: Arrays
     stray: float
     everywhere: bool = False
+    box: bool = False
 
 
 def multiplications(layer: Layer, batch: int) -> int:
@@ -63,6 +79,40 @@ def excerpts(step: Step, observe: Callable[[Step], Arrays]) -> Iterator[Excerpt]
             yield from _of_dense(step, observe)
     elif count >= LARGE and layer.traits.plain_convolution and layer.attributes["groups"] == 1:
         yield from _of_convolution(step, observe)
+
+
+def box_in_run(step: Step, expected: Arrays, observed: tuple[np.ndarray | None, ...]) -> Excerpt | None:
+    """A box of a large convolution, where ``expected`` and ``observed``, of the whole, differ most.
+
+    Nothing is run. None where the layer is small, of another kind or hardly larger than a box, and where the step's
+    result is changed afterwards.
+    """
+    layer = step.layer
+    if multiplications(layer, len(step.relevance)) < LARGE or step.after or observed[0] is None:
+        return None
+    if not layer.traits.plain_convolution or layer.attributes["groups"] != 1:
+        return None
+    places = max(LEAST_PLACES, OF_A_BOX // layer.weights["kernel"].size)
+    difference = np.nan_to_num(expected[0] - observed[0], nan=0.0, posinf=0.0, neginf=0.0)
+    box = box_of_most(layer, np.square(difference).sum(axis=(0, -1)), places)
+    if box is None:
+        return None
+    cut, (index,) = with_box(layer, box)
+    its_own = np.zeros((1, *layer.input_shapes[0][:-1], 1), bool)
+    its_own[(slice(None), *read_by_no_other(layer, box))] = True
+    own = its_own[index]
+    small = replace(
+        step,
+        layer=cut,
+        inputs=(step.inputs[0][index],),
+        relevance=step.relevance[in_box(box)],
+        whole=step,
+        rows=np.arange(len(step.relevance)),
+        units=np.arange(layer.shape[-1]),
+        after=(lambda _, shares: tuple(np.where(own, each, 0.0) for each in shares),),
+    )
+    seen = np.where(own, np.asarray(observed[0], np.float64)[index], 0.0)
+    return Excerpt(small, (seen,), 0.0, box=True)
 
 
 def channels_of(step: Step, observe: Callable[[Step], Arrays]) -> Iterator[Excerpt]:

@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from harness.diagnosis.case import Case, moved, with_moved_weights
-from harness.diagnosis.excerpt import LARGE, PAIRS_UP_TO, Excerpt, channels_of, excerpts, multiplications
+from harness.diagnosis.excerpt import (
+    LARGE,
+    PAIRS_UP_TO,
+    Excerpt,
+    box_in_run,
+    channels_of,
+    excerpts,
+    multiplications,
+)
 from harness.diagnosis.explanation import Explained, named, plain, unknown
 from harness.diagnosis.facts import facts
 from harness.diagnosis.findings import Differing
@@ -55,7 +63,7 @@ def explain_step(
     nan = _nan_words(introduced)
     part = _excerpt(case, introduced)
     search = _search(case, introduced, part)
-    known = _same_as_before(search, before or {})
+    known = _known(case, introduced, search, part, before or {})
     if known is not None:
         return named(differing, known, Outcome((known,)), nan)
     outcome = _singly(case, introduced, search, part)
@@ -85,7 +93,7 @@ def _further(
         # Outputs in another order do not show in some of them.
         tries.append(lambda: _singly(case, introduced, search_of(case, introduced), None))
     if pairs and (part is not None or count <= PAIRS_UP_TO):
-        firsts = FIRSTS_EVERYWHERE if part is not None and part.everywhere else FIRSTS
+        firsts = FIRSTS if part is None or not _takes_long(part) else FIRSTS_EVERYWHERE
         tries.append(lambda: _verified(case, introduced, search.paired(firsts), part))
     if pairs and part is not None and count <= PAIRS_UP_TO and explained(search.error, introduced.floor):
         # None of its excerpts shows the error.
@@ -98,10 +106,16 @@ def _further(
     return outcome
 
 
+def _takes_long(part: Excerpt) -> bool:
+    """Whether to carry out the step of ``part`` thousands of times takes long."""
+    count = multiplications(part.step.layer, len(part.step.relevance))
+    return part.everywhere or (part.box and count > PAIRS_UP_TO)
+
+
 def explained_as(case: Case, introduced: Introduced, others: Mapping[str, Hypothesis]) -> Explained | None:
     """The step by what other layers do, by name in ``others``; None where none of it explains this one."""
-    search = _search(case, introduced, _excerpt(case, introduced))
-    same = _same_as_before(search, others)
+    part = _excerpt(case, introduced)
+    same = _known(case, introduced, _search(case, introduced, part), part, others)
     if same is None:
         return None
     differing = Differing(
@@ -156,10 +170,10 @@ def _facts(case: Case, introduced: Introduced) -> dict[str, Any]:
 def _excerpt(case: Case, introduced: Introduced) -> Excerpt | None:
     """The excerpt that a large layer is searched on; None for the whole.
 
-    What the whole run shows, the candidate's step on an excerpt need not.
+    What the whole run shows, the candidate's step on an excerpt need not: of that, a part is taken as it is.
     """
     if case.candidate_steps is None or introduced.in_run:
-        return None
+        return box_in_run(introduced.step, introduced.expected, introduced.observed)
     part = _showing(case, introduced, excerpts)
     # What spreads beyond the patches is looked at in all places.
     return _showing(case, introduced, channels_of) if part is not None and part.stray else part
@@ -243,6 +257,9 @@ def _singly(case: Case, introduced: Introduced, search: Search, part: Excerpt | 
     outcome = _verified(case, introduced, search.alone(), part)
     if outcome.fits or part is None or part.everywhere:
         return outcome
+    if part.box:
+        # What concerns all of the result or of the input does not show in a box.
+        return _verified(case, introduced, search_of(case, introduced).alone(), None)
     channels = _showing(case, introduced, channels_of)
     if channels is None:
         return outcome
@@ -259,6 +276,17 @@ def _verified(case: Case, introduced: Introduced, outcome: Outcome, part: Excerp
         residuals = [(each, whole.left_by(each)) for each in fits[:ON_THE_WHOLE]]
         fits = tuple(replace(each, residual=left) for each, left in residuals if left is not None)
     return replace(outcome, fits=standing(case, introduced, fits))
+
+
+def _known(
+    case: Case, introduced: Introduced, search: Search, part: Excerpt | None, before: Mapping[str, Hypothesis]
+) -> Hypothesis | None:
+    """:func:`_same_as_before`; of a box, it has to explain the whole as well, which is there."""
+    same = _same_as_before(search, before)
+    if same is None or part is None or not part.box:
+        return same
+    left = search_of(case, introduced).left_by(same)
+    return None if left is None else replace(same, residual=left)
 
 
 def _same_as_before(search: Search, before: Mapping[str, Hypothesis]) -> Hypothesis | None:

@@ -65,7 +65,8 @@ def factor_words(factor: float, floor: float) -> str:
     # Fractions with denominators up to q lie about 1 / q^2 apart.
     by_chance = 2 * known_to * abs(factor) * fraction.denominator**2
     short = abs(float(f"{factor:.4g}") - factor) <= known_to * abs(factor)
-    if short or by_chance > CHANCE or abs(float(fraction) - factor) > known_to * abs(factor):
+    decimal = Fraction(number) == fraction
+    if short or decimal or by_chance > CHANCE or abs(float(fraction) - factor) > known_to * abs(factor):
         return number
     return f"{number} ({fraction})"
 

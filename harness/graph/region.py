@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -105,6 +107,48 @@ def with_box(layer: Layer, box: Box) -> tuple[Layer, tuple[tuple[slice, ...], ..
     )
     shape = (*(stop - start for start, stop in box), layer.shape[-1])
     return replace(layer, attributes=attributes, input_shapes=shapes, shape=shape), index
+
+
+def read_by_no_other(layer: Layer, box: Box) -> tuple[slice, ...]:
+    """The index, by spatial axis, of the places of a layer's input that no output outside of ``box`` reads.
+
+    Of a layer whose kind has ``places == "window"``.
+    """
+    return tuple(
+        slice(
+            max(0, window.covers(0, start)[1]) if start else 0,
+            max(0, window.covers(stop, stop + 1)[0]) if stop < count else length,
+        )
+        for window, (start, stop), count, length in zip(
+            windows(layer), box, layer.shape[:-1], layer.input_shapes[0][:-1], strict=True
+        )
+    )
+
+
+def box_of_most(layer: Layer, amounts: np.ndarray, places: int) -> Box | None:
+    """A box of about ``places`` of the outputs of ``layer``, where the ``amounts`` of what it alone reads are largest.
+
+    ``amounts``: of each place of the input, (*space). None for a layer that has not four times as many outputs.
+    """
+    space, axes = layer.shape[:-1], windows(layer)
+    side = round(places ** (1 / len(space)))
+    # Most of what a few windows read is read by others as well.
+    sides = [
+        min(count, max(side, 4 * -(-window.extent // window.stride)))
+        for count, window in zip(space, axes, strict=True)
+    ]
+    if math.prod(space) < 4 * math.prod(sides):
+        return None
+    # The last one ends where the outputs end, and may lie over another.
+    starts = (
+        sorted({*range(0, count - length + 1, length), count - length})
+        for count, length in zip(space, sides, strict=True)
+    )
+    boxes = [
+        tuple((start, start + length) for start, length in zip(at, sides, strict=True))
+        for at in itertools.product(*starts)
+    ]
+    return max(boxes, key=lambda box: float(amounts[read_by_no_other(layer, box)].sum()))
 
 
 def has_channels(layer: Layer) -> bool:

@@ -9,7 +9,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.diagnosis.excerpt import LARGE, PATCHES, UNITS, Excerpt, channels_of, excerpts, multiplications
+from harness.diagnosis.excerpt import (
+    LARGE,
+    PATCHES,
+    UNITS,
+    Excerpt,
+    box_in_run,
+    channels_of,
+    excerpts,
+    multiplications,
+)
 from harness.graph import Graph, Layer
 from harness.methods import (
     AlphaBeta,
@@ -76,6 +85,12 @@ def oracle(step: Step) -> Arrays:
     return rules.propagate(step.layer, step.inputs, step.relevance, step.rule)
 
 
+def boxes(step: Step, observe: Callable[[Step], Arrays]) -> Iterator[Excerpt]:
+    """What `box_in_run` makes of a whole run, as one excerpt or none."""
+    part = box_in_run(step, oracle(step), observe(step))
+    return iter([] if part is None else [part])
+
+
 @pytest.mark.parametrize("rule", [Epsilon(0.25), Flat()], ids=str)
 @pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
 def test_the_rows_of_an_excerpt_are_what_the_whole_layer_gives_there(
@@ -90,6 +105,58 @@ def test_the_rows_of_an_excerpt_are_what_the_whole_layer_gives_there(
     bound = 216 * np.finfo(np.float64).eps * np.abs(part.observed[0]).max()
     np.testing.assert_allclose(oracle(part.step)[0], part.observed[0], rtol=0, atol=bound)
     assert part.stray == 0
+
+
+@pytest.mark.parametrize(
+    "rule", [Epsilon(0.25), StdEpsilon(0.25), AlphaBeta(2, 1), Flat(), Bounded()], ids=str
+)
+@pytest.mark.parametrize(("strides", "padding"), [((1, 1), 1), ((2, 2), 1), ((1, 1), 0), ((1, 1), 5)])
+def test_a_box_gives_what_the_whole_layer_gives_to_what_it_alone_reads(
+    rule: Rule, strides: tuple[int, int], padding: int
+) -> None:
+    """And it is cut where the candidate differs: here at 20 places of one corner."""
+    step = step_of(convolution(strides, padding), rule)
+    expected = carry_out(step)
+    changed = expected[0].copy()
+    changed[:, -4:, -5:] *= 1.5
+    part = box_in_run(step, expected, (changed,))
+    assert part is not None
+    assert part.step.relevance[0, ..., 0].size == 144
+    (found,), (seen,) = carry_out(part.step), part.observed
+    # Sums of 64 x 9 products in another order; outside of what the box alone reads both are 0.
+    own = seen[0].any(axis=-1)
+    assert own.mean() > 0.5
+    differing = np.abs(found - seen).max(axis=(0, -1)) > 1e-9 * np.abs(seen).max()
+    assert differing.sum() == 20
+    np.testing.assert_allclose(
+        found[:, ~differing], seen[:, ~differing], rtol=0, atol=1e-11 * np.abs(seen).max()
+    )
+
+
+def test_a_box_has_what_is_taken_over_the_whole_from_the_whole() -> None:
+    """The standard deviation is that of all of the input; the counts are those of the layer."""
+    step = step_of(convolution(), StdEpsilon(0.25))
+    part = next(boxes(step, lambda each: oracle(replace(each, rule=StdEpsilon(0.5)))))
+    assert part.step.whole is step
+    (named,) = (
+        each
+        for each in deviations(part.step, part.observed)
+        if each.cause == "epsilon-value" and each.parameters["epsilon"] == 0.5
+    )
+    (found,), (seen,) = carry_out(named.alter(part.step)), part.observed
+    assert np.linalg.norm(found - seen) < 1e-12 * np.linalg.norm(seen)
+
+
+def test_small_layers_and_changed_results_have_no_box() -> None:
+    for step in (
+        step_of(convolution(size=6), Epsilon(0.25)),
+        step_of(large_dense(), Epsilon(0.25)),
+        replace(step_of(convolution(), Epsilon(0.25)), after=(lambda _, shares: shares,)),
+    ):
+        expected = carry_out(step)
+        assert box_in_run(step, expected, (2 * expected[0],)) is None
+    step = step_of(convolution(), Epsilon(0.25))
+    assert box_in_run(step, carry_out(step), (None,)) is None
 
 
 def test_a_candidate_that_spreads_relevance_beyond_the_patches_is_noticed() -> None:
@@ -160,7 +227,7 @@ RULES = (
 )
 
 
-@pytest.mark.parametrize("cut", [excerpts, channels_of], ids=["patches", "channels"])
+@pytest.mark.parametrize("cut", [excerpts, channels_of, boxes], ids=["patches", "channels", "box"])
 @pytest.mark.parametrize("rule", [*RULES, Gradient()], ids=str)
 def test_every_reading_can_be_tried_on_an_excerpt(rule: Rule, cut: Callable[..., Iterator[Excerpt]]) -> None:
     """A batch norm reads the convolution: merging it in takes the weights of the channels that are kept."""
@@ -218,6 +285,8 @@ def test_all_that_patches_cannot_show_is_of_places(rule: Rule, strides: tuple[in
     assert len(of_places) > 20
     assert of_places <= everything
     assert everything - of_places <= readings(deviations(rows.step, rows.observed))
+    box = next(boxes(step, slightly_other))
+    assert everything - of_places <= readings(deviations(box.step, box.observed))
 
 
 def test_a_merged_batch_norm_is_found_on_an_excerpt() -> None:

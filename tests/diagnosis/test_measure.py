@@ -19,6 +19,7 @@ DOUBLE, SINGLE = float(np.finfo(np.float64).eps), float(np.finfo(np.float32).eps
         (-2 / 3, DOUBLE, "-0.666666667 (-2/3)"),
         (1.001, DOUBLE, "1.001"),
         (20.0, DOUBLE, "20"),
+        (24.793, DOUBLE, "24.793"),
         (26.197906, DOUBLE, "26.197906"),
         (np.pi, DOUBLE, "3.14159265"),
         (355 / 113 + 1e-6, 1e-5, "3.14159392"),

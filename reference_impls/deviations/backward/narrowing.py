@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from harness.graph import Box, Layer, in_box, windows, with_box
+from harness.graph import Box, box_of_most, in_box, read_by_no_other, with_box
 from harness.steps import Step
 from reference_impls.deviations.backward.carrying import carry_out
 from reference_impls.oracle.linear import Arrays, weights_of
@@ -105,47 +103,17 @@ def _box(step: Step, observed: Arrays) -> Box | None:
     None for a convolution that is hardly larger, where something is done to all of the result afterwards, and where the
     observation has another shape.
     """
-    space, axes = step.layer.shape[:-1], windows(step.layer)
-    side = round(PLACES ** (1 / len(space)))
-    # Most of what a few windows read is read by others as well.
-    sides = [
-        min(count, max(side, 4 * -(-window.extent // window.stride)))
-        for count, window in zip(space, axes, strict=True)
-    ]
-    if math.prod(space) < 4 * math.prod(sides) or step.after or observed[0].shape != step.inputs[0].shape:
+    if step.after or observed[0].shape != step.inputs[0].shape:
         return None
     difference = np.nan_to_num(as_it_stands(step)[0] - observed[0], nan=0.0, posinf=0.0, neginf=0.0)
-    of_places = np.square(difference).sum(axis=(0, -1))
-    # The last one ends where the outputs end, and may lie over another.
-    starts = (
-        sorted({*range(0, count - length + 1, length), count - length})
-        for count, length in zip(space, sides, strict=True)
-    )
-    boxes = [
-        tuple((start, start + length) for start, length in zip(at, sides, strict=True))
-        for at in itertools.product(*starts)
-    ]
-    return max(boxes, key=lambda box: float(of_places[_read_by_no_other(step.layer, box)].sum()))
-
-
-def _read_by_no_other(layer: Layer, box: Box) -> tuple[slice, ...]:
-    """The places of the input that no output outside of ``box`` reads."""
-    return tuple(
-        slice(
-            max(0, window.covers(0, start)[1]) if start else 0,
-            max(0, window.covers(stop, stop + 1)[0]) if stop < count else length,
-        )
-        for window, (start, stop), count, length in zip(
-            windows(layer), box, layer.shape[:-1], layer.input_shapes[0][:-1], strict=True
-        )
-    )
+    return box_of_most(step.layer, np.square(difference).sum(axis=(0, -1)), PLACES)
 
 
 def _in_box(step: Step, observed: Arrays, box: Box) -> tuple[Step, Arrays]:
     """The outputs of ``box`` alone; where others read an input as well, what was observed of it is NaN."""
     layer, (index,) = with_box(step.layer, box)
     seen = np.full_like(observed[0], np.nan)
-    inside = (slice(None), *_read_by_no_other(step.layer, box))
+    inside = (slice(None), *read_by_no_other(step.layer, box))
     seen[inside] = observed[0][inside]
     cut = in_box(box)
     part = replace(
