@@ -89,7 +89,7 @@ def _further(
     """Pairs of deviations, and the whole of a layer that is small enough; None where nothing more is tried."""
     count = multiplications(introduced.layer, len(introduced.step.relevance))
     tries: list[Callable[[], Outcome]] = []
-    if part is not None and count < LARGE:
+    if part is not None and not part.box and count < LARGE:
         # Outputs in another order do not show in some of them.
         tries.append(lambda: _singly(case, introduced, search_of(case, introduced), None))
     if pairs and (part is not None or count <= PAIRS_UP_TO):

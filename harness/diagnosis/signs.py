@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -43,32 +43,44 @@ def other_signs(own: TimesSign, case: Case) -> Iterator[tuple[str, str, Treatmen
 
 
 def _signs_of_the_relevance(own: TimesSign, case: Case) -> Iterator[tuple[str, str, Treatment]]:
-    """The sign of the relevance instead of that of the input, by the threshold or by a part of its largest value."""
+    """The sign of the relevance instead of that of the input, by the threshold or by a part of the largest value."""
     words = "the sign is that of the relevance and not of the input, and is 1 from a threshold of {} on"
-    yield "sign-threshold", words.format(f"{own.threshold:g}"), partial(_with_own_sign, own.threshold, 0.0)
+    yield "sign-threshold", words.format(f"{own.threshold:g}"), partial(_with_own_sign, own.threshold)
     run = case.candidate_run.layers.get(case.graph.input.name)
     if run is None or run.relevance is None:
         return
     relevance = np.asarray(run.relevance, np.float64)
     sign = np.sign(relevance * np.asarray(case.candidate_run.attribution_array, np.float64))
-    with np.errstate(all="ignore"):
-        part = np.nan_to_num(relevance / _largest(relevance))
-    below, above = part[sign < 0].max(initial=-np.inf), part[sign > 0].min(initial=np.inf)
-    for digits in (1, 2, 3):
-        share = float(np.ceil(below * 10**digits) / 10**digits) if np.isfinite(below) else 0.0
-        if below < share <= above and share > 0:
-            of_largest = f"{share:g} times its largest absolute value"
-            yield "sign-threshold", words.format(of_largest), partial(_with_own_sign, 0.0, share)
-            return
+    for whose, over in (("its", _of_samples), ("the batch's", _of_batch))[: len(relevance)]:
+        with np.errstate(all="ignore"):
+            part = np.nan_to_num(relevance / over(relevance))
+        below, above = part[sign < 0].max(initial=-np.inf), part[sign > 0].min(initial=np.inf)
+        for digits in (1, 2, 3):
+            share = float(np.ceil(below * 10**digits) / 10**digits) if np.isfinite(below) else 0.0
+            if below < share <= above and share > 0:
+                of_largest = f"{share:g} times {whose} largest absolute value"
+                yield "sign-threshold", words.format(of_largest), partial(_with_part, share, over)
+                return
 
 
-def _with_own_sign(threshold: float, share: float, relevance: np.ndarray, x: np.ndarray) -> np.ndarray:
-    return relevance * np.where(relevance >= threshold + share * _largest(relevance), 1.0, -1.0)
+def _with_own_sign(threshold: float, relevance: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return relevance * np.where(relevance >= threshold, 1.0, -1.0)
 
 
-def _largest(relevance: np.ndarray) -> np.ndarray:
+def _with_part(
+    share: float, over: Callable[[np.ndarray], np.ndarray], relevance: np.ndarray, x: np.ndarray
+) -> np.ndarray:
+    return relevance * np.where(relevance >= share * over(relevance), 1.0, -1.0)
+
+
+def _of_samples(relevance: np.ndarray) -> np.ndarray:
     """The largest absolute value of each sample."""
     return np.abs(relevance).max(axis=tuple(range(1, relevance.ndim)), keepdims=True, initial=0.0)
+
+
+def _of_batch(relevance: np.ndarray) -> np.ndarray:
+    """That of all of them."""
+    return np.abs(relevance).max(initial=0.0, keepdims=True)
 
 
 def _with_sign(threshold: float, relevance: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -98,3 +98,16 @@ def test_the_sign_of_the_relevance_itself_is_named(threshold: float, words: str)
     attribution = R * np.where(R >= 0.8, 1, -1)
     cause, said = cause_of(attribution, TimesSign(threshold))
     assert (cause, words in said) == ("sign-threshold", True), said
+
+
+def test_the_sign_by_a_part_of_the_largest_value_of_the_batch_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One sample is ten times as large as the other: a part of its own largest value says something else of the other."""
+    relevance = np.concatenate([R, 10 * R])
+    monkeypatch.setattr("tests.diagnosis.test_attribution.R", relevance)
+    monkeypatch.setattr("tests.diagnosis.test_attribution.X", np.concatenate([X, X]))
+    largest = np.abs(relevance).max()
+    cause, said = cause_of(relevance * np.where(relevance >= 0.2 * largest, 1, -1), TimesSign(-1.0))
+    assert cause == "sign-threshold"
+    assert "is 1 from a threshold of 0.2 times the batch's largest absolute value on" in said
