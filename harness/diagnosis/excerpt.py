@@ -84,8 +84,8 @@ def excerpts(step: Step, observe: Callable[[Step], Arrays]) -> Iterator[Excerpt]
 def box_in_run(step: Step, expected: Arrays, observed: tuple[np.ndarray | None, ...]) -> Excerpt | None:
     """A box of a large convolution, where ``expected`` and ``observed``, of the whole, differ most.
 
-    Nothing is run. None where pairs can be tried on the whole, where the layer is of another kind or hardly larger than a box, and where the step's
-    result is changed afterwards.
+    Nothing is run. None where pairs can be tried on the whole, where the layer is of another kind or hardly larger than
+    a box, and where the step's result is changed afterwards.
     """
     layer = step.layer
     if multiplications(layer, len(step.relevance)) <= PAIRS_UP_TO or step.after or observed[0] is None:

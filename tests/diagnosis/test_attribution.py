@@ -103,7 +103,7 @@ def test_the_sign_of_the_relevance_itself_is_named(threshold: float, words: str)
 def test_the_sign_by_a_part_of_the_largest_value_of_the_batch_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One sample is ten times as large as the other: a part of its own largest value says something else of the other."""
+    """One sample is ten times as large as the other: a part of its own largest value is another threshold."""
     relevance = np.concatenate([R, 10 * R])
     monkeypatch.setattr("tests.diagnosis.test_attribution.R", relevance)
     monkeypatch.setattr("tests.diagnosis.test_attribution.X", np.concatenate([X, X]))
