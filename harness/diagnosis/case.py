@@ -13,8 +13,8 @@ import numpy as np
 from harness.backends import Backend, Prepared, Steps, step_on_copies, steps_of
 from harness.case import Case as AskedCase
 from harness.comparison.deviations import moved_deviations
-from harness.comparison.floor import MULTIPLE, moved_by_units, unit_roundoff
-from harness.comparison.summation import forward_terms, longest_sum
+from harness.comparison.floor import MULTIPLE, RUNS, moved_by_units, unit_roundoff
+from harness.comparison.summation import forward_terms, longest_sum, units_of
 from harness.diagnosis.measure import MOVES, apart, explained, summation_floor
 from harness.engine import engine, floor_of, operands_of
 from harness.errors import HarnessError
@@ -168,20 +168,21 @@ class Case:
                 return floor
         # Where a sum nearly cancels and is divided by, another order of it changes more than moved operands do.
         if error <= MULTIPLE * floor * 4 * np.sqrt(forward_terms(step.layer)):
-            for distance in self._orders_of_sums(step, expected):
+            for distance in self._orders_of_sums(step):
                 if np.isfinite(distance):
                     floor = max(floor, distance)
                 if explained(error, floor):
                     break
         return floor
 
-    def _orders_of_sums(self, step: Step, expected: Arrays) -> Iterator[float]:
-        """How far the reference's step moves when its sums do as another order of their terms would move them."""
-        name = step.layer.name
-        if self.reference_steps is None or name in self.mended or step.layer.traits.linear == "no":
+    def _orders_of_sums(self, step: Step) -> Iterator[float]:
+        """How far the oracle's step moves when its sums do as another order of their terms would move them."""
+        if step.layer.traits.linear == "no":
             return
-        for moved_case in self.other_orders():
-            yield apart(expected, self.expected(step, moved_case))
+        base = self.oracle.carry_out(step)
+        for seed in range(RUNS):
+            layer = with_moved_weights(step.layer, self.dtype, seed, sums=True)
+            yield apart(base, self.oracle.carry_out(replace(step, layer=layer)))
 
     def other_orders(self) -> Iterator[AskedCase]:
         """The case with its kernels moved as another order of their sums would move them, again and again."""
@@ -279,10 +280,16 @@ def moved(step: Step, dtype: str, seed: int, inputs: bool = True) -> Step:
     return replace(step, inputs=operands, relevance=move(step.relevance))
 
 
-def with_moved_weights(layer: Layer, dtype: str, seed: int) -> Layer:
-    """``layer`` with its weights moved by one unit in the last place of ``dtype``, at random."""
+def with_moved_weights(layer: Layer, dtype: str, seed: int, sums: bool = False) -> Layer:
+    """``layer`` with its weights moved by one unit in the last place of ``dtype``, at random.
+
+    With ``sums`` kernels are moved as far as another order of their sums moves these, see `Engine.moved`.
+    """
     generator = np.random.default_rng(seed)
-    weights = {name: moved_by_units(each.astype(dtype), generator) for name, each in layer.weights.items()}
+    weights = {
+        name: moved_by_units(each.astype(dtype), generator, units_of(layer, name) if sums else 1)
+        for name, each in layer.weights.items()
+    }
     return replace(layer, weights=weights)
 
 

@@ -79,10 +79,7 @@ def diagnose(
         alone = Diagnosis(case, (left_behind or repeated,), notes=notes, reproduce_in=folder)
         return _with_what_this_run_leaves(alone)
     differing, more = _where_it_shows(case, report)
-    diagnosis = Diagnosis(case, ())
-    if differing is not None:
-        with engine().copies_kept():  # many layers may ask for the same
-            diagnosis = examine(differing, report)
+    diagnosis = Diagnosis(case, ()) if differing is None else examine(differing, report)
     if left_behind is not None:
         diagnosis = _after(left_behind, diagnosis)
     return replace(diagnosis, notes=_noted(case, diagnosis, (*more, *notes)), reproduce_in=folder)
