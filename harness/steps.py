@@ -32,6 +32,9 @@ class Step:
     square) is then taken from ``whole``, ``rows`` has the sample that each row comes from, and ``units`` the
     output channels of ``whole`` that the excerpt keeps.
 
+    ``network_input``: (batch, *its shape), where it is known; what is taken over it (a standard deviation) is no matter
+    of the layer's own input.
+
     ``after``: what is done to the result, in this order: by deviations, and before them where only the positive part
     of a reader's share can be seen.
 
@@ -49,6 +52,7 @@ class Step:
     whole: Step | None = None
     rows: np.ndarray | None = None
     units: np.ndarray | None = None
+    network_input: np.ndarray | None = None
     denominator: Callable[[Step, np.ndarray], np.ndarray] | None = None
     formula: Callable[[Step], Arrays] | None = None
     after: tuple[Callable[[Step, Arrays], Arrays], ...] = ()

@@ -266,6 +266,7 @@ class Case:
             relevance=np.asarray(relevance, np.float64),
             graph=self.graph,
             method=self.method,
+            network_input=self.x,
         )
 
 

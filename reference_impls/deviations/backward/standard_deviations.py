@@ -13,7 +13,15 @@ from reference_impls.deviations.backward.altering import Change, deviation, divi
 from reference_impls.deviations.backward.carrying import carry_out
 from reference_impls.deviations.backward.estimating import is_as_specified, is_round, rounded_alike, solved
 from reference_impls.deviations.backward.narrowing import narrowed
-from reference_impls.deviations.backward.wholes import of_rows, samples_of, spread, spread_of_z
+from reference_impls.deviations.backward.stabilizers import FACTORS
+from reference_impls.deviations.backward.wholes import (
+    of_rows,
+    samples_of,
+    spread,
+    spread_of_z,
+    statistic_of,
+    whole_of,
+)
 from reference_impls.oracle.linear import Arrays
 from reference_impls.oracle.parts import away_from_zero, stabilize
 
@@ -43,6 +51,7 @@ def standard_deviations(step: Step, observed: Arrays) -> Iterator[Deviation]:
             words = f"the standard deviation is taken over the channels of each place{ending}"
             yield deviation("stabilizer-form", words, dividing_by(partial(_std_of_places, ddof)))
     yield from _of_something_else(step, step.rule.factor)
+    yield from _of_the_networks_input(step, step.rule.factor)
     words = f"epsilon is {step.rule.factor:g} itself instead of {step.rule.factor:g} * std(x)"
     yield deviation("stabilizer-form", words, _by_spread(lambda each: np.ones(1)))
 
@@ -82,6 +91,31 @@ def _of_something_else(step: Step, factor: float) -> Iterator[Deviation]:
         yield deviation("stabilizer-form", sentence, change)
 
 
+def _of_the_networks_input(step: Step, own: float) -> Iterator[Deviation]:
+    """One standard deviation at all layers, that of what the network is given: `flatlrp_*_std_x` of signxai2 0.13."""
+    x = step.network_input
+    if x is None or np.array_equal(x, whole_of(step).inputs[0]):
+        return
+    values = np.asarray(x, np.float64)
+    overs = ("sample", "batch") if samples_of(step) > 1 else ("sample",)
+    for factor in dict.fromkeys((own, *FACTORS)):
+        for over in overs:
+            for ddof in (0, 1):
+                ending = " over the whole batch" if over == "batch" else ""
+                ending += " (ddof 1)" if ddof else ""
+                words = (
+                    f"epsilon is {factor:g} times the standard deviation of the network's input{ending} instead of "
+                    f"{own:g} times that of the layer's"
+                )
+                size = factor / own * statistic_of(values, "std", over, ddof)
+                change = _by_spread(partial(_given, size))
+                yield deviation("stabilizer-form", words, change, {"factor": factor, "ddof": ddof})
+
+
+def _given(size: np.ndarray, step: Step) -> np.ndarray:
+    return size
+
+
 def _std_of_z(over: str, ddof: int, step: Step, z: np.ndarray) -> np.ndarray:
     return _stabilized(step, z, of_rows(step, spread_of_z(step, z, "std", over, carry_out, ddof), z))
 
@@ -97,4 +131,5 @@ def _by_spread(size: Callable[[Step], np.ndarray]) -> Change:
 
 
 def _std_of_places(ddof: int, step: Step, z: np.ndarray) -> np.ndarray:
-    return _stabilized(step, z, step.inputs[0].std(axis=-1, ddof=ddof, keepdims=True))
+    x = step.inputs[0]
+    return _stabilized(step, z, x.std(axis=-1, ddof=min(ddof, x.shape[-1] - 1), keepdims=True))

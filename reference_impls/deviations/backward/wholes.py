@@ -60,11 +60,12 @@ def spread(step: Step, ddof: int = 0, statistic: str = "std", over: str = "sampl
     """
     whole = whole_of(step)
     return _kept(
-        whole, ("spread", ddof, statistic, over), lambda: _of_values(whole.inputs[0], statistic, over, ddof)
+        whole, ("spread", ddof, statistic, over), lambda: statistic_of(whole.inputs[0], statistic, over, ddof)
     )
 
 
-def _of_values(values: np.ndarray, statistic: str, over: str, ddof: int) -> np.ndarray:
+def statistic_of(values: np.ndarray, statistic: str, over: str, ddof: int) -> np.ndarray:
+    """One of :data:`STATISTICS` of each sample of ``values``, (samples,), or of the whole batch, (1,)."""
     return STATISTICS[statistic](values.reshape(1 if over == "batch" else len(values), -1), ddof)
 
 
@@ -89,7 +90,7 @@ def spread_of_z(
     for it; ``notes["division"]`` says which ``z`` is meant where the rule has two.
     """
     if step.whole is None:
-        return _of_values(z, statistic, over, ddof)
+        return statistic_of(z, statistic, over, ddof)
     whole = step.whole
     key = ("spread_of_z", step.rule)
     every = _kept(whole, key, lambda: _spreads_of_z(replace(whole, rule=step.rule), carry_out))
@@ -109,7 +110,7 @@ def _spreads_of_z(
     seen: list[dict[tuple[str, str, int], np.ndarray]] = []
 
     def record(step: Step, z: np.ndarray) -> np.ndarray:
-        seen.append({each: _of_values(z, *each) for each in OF_Z})
+        seen.append({each: statistic_of(z, *each) for each in OF_Z})
         return np.ones(z.shape)
 
     carry_out(replace(whole, denominator=record))
