@@ -32,8 +32,8 @@ class Step:
     square) is then taken from ``whole``, ``rows`` has the sample that each row comes from, and ``units`` the
     output channels of ``whole`` that the excerpt keeps.
 
-    ``network_input``: (batch, *its shape), where it is known; what is taken over it (a standard deviation) is no matter
-    of the layer's own input.
+    ``network_input``: what the network is given, (batch, *its shape), where it is known: some implementations take a
+    standard deviation of it instead of that of the layer's own input.
 
     ``after``: what is done to the result, in this order: by deviations, and before them where only the positive part
     of a reader's share can be seen.

@@ -93,7 +93,9 @@ def box_in_run(step: Step, expected: Arrays, observed: tuple[np.ndarray | None, 
     if not layer.traits.plain_convolution or layer.attributes["groups"] != 1:
         return None
     places = max(LEAST_PLACES, OF_A_BOX // layer.weights["kernel"].size)
-    difference = np.nan_to_num(expected[0] - observed[0], nan=0.0, posinf=0.0, neginf=0.0)
+    # NaN and infinity on one side count as much as the largest value.
+    largest = float(np.abs(expected[0]).max(initial=0.0, where=np.isfinite(expected[0])))
+    difference = np.nan_to_num(expected[0] - observed[0], nan=largest, posinf=largest, neginf=-largest)
     box = box_of_most(layer, np.square(difference).sum(axis=(0, -1)), places)
     if box is None:
         return None

@@ -147,6 +147,17 @@ def test_a_box_has_what_is_taken_over_the_whole_from_the_whole() -> None:
     assert np.linalg.norm(found - seen) < 1e-12 * np.linalg.norm(seen)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_box_is_cut_where_a_value_is_missing(value: float) -> None:
+    step = step_of(convolution(), Epsilon(0.25))
+    expected = carry_out(step)
+    observed = expected[0] * (1 + 1e-9)
+    observed[0, 40, 33, 7] = value
+    part = box_in_run(step, expected, (observed,))
+    assert part is not None
+    assert np.count_nonzero(~np.isfinite(part.observed[0])) == 1
+
+
 def test_small_layers_and_changed_results_have_no_box() -> None:
     for step in (
         step_of(convolution(size=6), Epsilon(0.25)),
