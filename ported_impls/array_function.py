@@ -41,16 +41,18 @@ class ArrayFunction:
 
         What the function changes in the arrays that it is given is changed in ``x`` and ``target``.
         """
+        # Before the function runs: what it may leave changed is none of these.
+        shown = self.forward.activations(x) if layers else {}
+        logits = shown[self.model.graph.output] if layers else self.logits(x)
         given_input, given_target = x.copy(), target.copy()
         result = self.function(self.twin, *self._handed(given_input, given_target), method)
         value, given = parted(self.backend, result)
         attribution = checked_attribution(self.backend, value, x, inputs=self.model.graph.inputs)
         if given is None:
-            arrays = Arrays(self.logits(x), attribution)
+            arrays = Arrays(logits, attribution)
         else:
             relevances = checked_layers(self.backend, given, np.asarray)
-            shown = self.forward.activations(x) if layers else {}
-            arrays = Arrays(self.logits(x), attribution, shown, relevances, facts={"activations": TWINS_OWN})
+            arrays = Arrays(logits, attribution, shown, relevances, facts={"activations": TWINS_OWN})
         # The function had these in its hands: what it wrote into them shows.
         show_changes(x, given_input)
         show_changes(target, given_target)

@@ -47,7 +47,9 @@ class TorchFunction:
 
         What the function changes in the tensors that it is given is changed in ``x`` and ``target``.
         """
-        logits = self.logits(x)
+        # Before the function runs: what it may leave changed is none of these.
+        shown = self.activations(x) if layers else {}
+        logits = shown[self.graph.output] if layers else self.logits(x)
         recorded = self.graph if layers and self.layers is not None else ()
         with watched(self.twin, to_twin(x), recorded) as seen:
             given_input, given_target = self._given(x), torch.from_numpy(target.copy())
@@ -66,7 +68,8 @@ class TorchFunction:
             objection = seen.objection or self._unaccounted(relevances, x, method, attribution)
             if objection:
                 relevances, facts["layers"] = {}, f"layers={self.layers!r} not used: {objection}"
-        shown = self.activations(x) if layers and (relevances or given is not None) else {}
+        if not relevances and given is None:
+            shown = {}
         # The tensors stood for these: what the function wrote into them shows.
         if isinstance(given_input, dict):
             show_changes(x, _after(self.graph.inputs, given_input))

@@ -179,7 +179,7 @@ def _holds_elsewhere(case: Case, finding: Finding) -> bool:
     )
     left = apart((reference * factor,), (candidate,))
     error = apart((reference,), (candidate,))
-    return explained(left, other.attribution_floor) or left <= ELSEWHERE * error
+    return explained(left, other.attribution_floor) or left <= ELSEWHERE * min(1.0, error)
 
 
 def _another_head(case: Case, difference: Difference) -> Finding | None:

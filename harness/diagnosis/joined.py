@@ -81,7 +81,7 @@ def joined_finding(case: Case) -> Finding | None:
     # What is made of the whole, once its runs are joined.
     relevance, _ = joined_of(runs, case.x, procedure, "none", case.dtype)
     made = postprocess_finding(case, relevance, expected, observed, error, floor)
-    if made.cause != "unknown" and made.residual is not None and made.residual <= LEFT * error:
+    if made.cause != "unknown" and made.residual is not None and made.residual <= LEFT * min(1.0, error):
         return made
     words = f"its runs, each right on its own, are joined in another way than {type(procedure).__name__} says"
     return with_other_noise(case, Finding("postprocess", None, "unknown", words, error, floor))

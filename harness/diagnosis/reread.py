@@ -400,7 +400,7 @@ def _elsewhere(case: Case, fits: Sequence[Answer]) -> list[Answer]:
         except Exception:
             continue
         residual = float("inf") if given is None else apart((given,), (observed,))
-        if explained(residual, floor) or residual <= ELSEWHERE * error:
+        if explained(residual, floor) or residual <= ELSEWHERE * min(1.0, error):
             left.append((residual, each))
     if not left:
         return []

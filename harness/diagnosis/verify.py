@@ -68,7 +68,11 @@ def _holds(case: Case, introduced: Introduced, hypothesis: Hypothesis) -> bool:
     for probe, observed in _observed_elsewhere(case, introduced.step):
         error = _residual(case, probe, observed)
         residual = _residual(case, probe, observed, hypothesis)
-        if np.isfinite(error) and not explained(error, introduced.floor) and residual > ELSEWHERE * error:
+        if (
+            np.isfinite(error)
+            and not explained(error, introduced.floor)
+            and residual > ELSEWHERE * min(1.0, error)
+        ):
             return False
     return True
 

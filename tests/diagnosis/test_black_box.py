@@ -70,6 +70,21 @@ def test_one_factor_is_a_scale(model: Any, x: np.ndarray) -> None:
     )
 
 
+@pytest.mark.parametrize("times", [1.0, 1e6])
+def test_a_factor_of_this_input_alone_is_no_factor_however_large(
+    model: Any, x: np.ndarray, times: float
+) -> None:
+    """A large factor makes a large error, of which another large factor leaves little."""
+
+    def function(*given: Any) -> Any:
+        result = gradient(*given)
+        return times * result / result.abs().sum()
+
+    finding = one_finding(diagnosed(model, x, "gradient", function))
+    assert finding.cause != "scale"
+    assert "on another input it is not" in finding.words
+
+
 def test_what_divides_by_the_largest_value_is_no_factor(model: Any, x: np.ndarray) -> None:
     def divided(twin: Any, x: Any, target: Any, method: Any) -> Any:
         result = gradient(twin, x, target, method)
