@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.comparison.deviations import moved_deviations
 from harness.diagnosis.case import Case, moved, with_moved_weights
 from harness.diagnosis.excerpt import (
     LARGE,
@@ -242,6 +243,12 @@ def _noise(case: Case, step: Step, residual: float, rounding: float = 0.0) -> fl
     base = case.oracle.carry_out(step)
     size = float(np.sqrt(sum(np.linalg.norm(each) ** 2 for each in base)))
     floor = rounding / size if size else 0.0
+    if case.dtype == "float64":
+        # A standard deviation that the rule takes has a rounding of its own, as in `Case.step_floor`.
+        for rule in moved_deviations(step.rule, step.layer):
+            floor = max(floor, apart(base, case.oracle.carry_out(replace(step, rule=rule))))
+        if explained(residual, floor):
+            return floor
     for seed in range(2 * MOVES):
         other = moved(step, case.dtype, seed)
         if seed >= MOVES:

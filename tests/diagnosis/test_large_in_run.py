@@ -34,12 +34,12 @@ def model() -> PortedModel:
     return PortedModel.from_graph(b.graph())
 
 
-def findings(model: PortedModel, change: Change) -> set[tuple[str, str]]:
+def findings(model: PortedModel, change: Change, method: str = METHOD) -> set[tuple[str, str]]:
     """Layer and cause of each finding; the proof must close the gap."""
     assert multiplications(model.graph["conv"], 1) > LARGE
     x = np.random.default_rng(5).normal(size=(1, SIDE, SIDE, 4))
     port = Port({"conv": change})
-    found = harness.diagnose(model, x, METHOD, "oracle", port, target=1, dtype="float64")
+    found = harness.diagnose(model, x, method, "oracle", port, target=1, dtype="float64")
     assert found.complete
     return {(str(each.layer), each.cause) for each in found.findings}
 
@@ -91,3 +91,17 @@ def test_what_concerns_all_of_the_result_is_named(model: PortedModel, boxes: lis
 
     assert findings(model, upside_down) == {("conv", "layout")}
     assert boxes
+
+
+def test_a_standard_deviation_has_a_rounding_of_its_own(model: PortedModel) -> None:
+    """Over 40,000 values it is another number in another order; no factor is fitted to that."""
+    layer = model.graph["conv"]
+    weights = {name: np.asarray(each, np.float64) for name, each in layer.weights.items()}
+
+    def shares(inputs: tuple[np.ndarray, ...], relevance: np.ndarray) -> tuple[np.ndarray, ...]:
+        z = linear.apply(layer, inputs, weights)
+        epsilon = 0.25 * inputs[0].std(ddof=1) * (1 + 5e-13)
+        (passed,) = linear.transpose(layer, relevance / (z + np.where(z >= 0, epsilon, -epsilon)), weights)
+        return (inputs[0] * passed,)
+
+    assert findings(model, shares, "lrp_epsilon_0_25_std_x") == {("conv", "std-ddof")}
