@@ -244,8 +244,9 @@ def _noise(case: Case, step: Step, residual: float, rounding: float = 0.0) -> fl
     size = float(np.sqrt(sum(np.linalg.norm(each) ** 2 for each in base)))
     floor = rounding / size if size else 0.0
     if case.dtype == "float64":
-        # A standard deviation that the rule takes has a rounding of its own, as in `Case.step_floor`.
-        for rule in moved_deviations(step.rule, step.layer):
+        # A standard deviation that the rule takes, over all of an input, has a rounding of its own: `Case.step_floor`.
+        whole = step if step.whole is None else step.whole
+        for rule in moved_deviations(step.rule, whole.layer):
             floor = max(floor, apart(base, case.oracle.carry_out(replace(step, rule=rule))))
         if explained(residual, floor):
             return floor

@@ -236,13 +236,12 @@ class Engine:
         For many cases on one large network that each measure a floor: four networks are in memory, and each computes
         its forward pass once.
         """
-        before, self._kept_moved = self._kept_moved, KEPT_IF_ASKED
+        self._kept_moved = KEPT_IF_ASKED
         try:
             yield
         finally:
-            self._kept_moved = before
-            if before != KEPT_IF_ASKED:
-                self._moved.clear()
+            self._kept_moved = KEPT_MOVED
+            self._moved.clear()
 
     def moved(self, case: Case, backend: Backend, sums: bool = False) -> Iterator[Case]:
         """``case`` with all weights and the input moved by one unit in the last place of its dtype, at random.
