@@ -8,9 +8,11 @@ from itertools import pairwise
 
 from harness.graph import Graph
 from harness.methods import DIALECTS
+from ported_models.zoo.catalogue import ENTRIES
 
 LIBRARIES = ("innvestigate", "signxai")
-MODELS = ("digits-cnn", "ecg-cnn1d", "fer-xception", "efficientnet-lite0", "vgg16-mri")
+#: Every network of the zoo. Networks that the libraries have no layers for have one row, with the reason.
+MODELS = tuple(entry.name for entry in ENTRIES)
 #: How users write a model, and what the adapters call that (`reference_impls.peers.backend.FORMS`).
 FORMS = {"functional": "fused", "sequential": "sequential"}
 #: Arguments without a default, with values.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from evidence.users_calls.__main__ import status
 from evidence.users_calls.calls import LIBRARIES, calls, is_chain
-from evidence.users_calls.page import FIELDS, Row, page
+from evidence.users_calls.page import EVERY_NAME, FIELDS, Row, page
 from harness.backends import backend_named
 from harness.methods import DIALECTS, method
 from ported_models.build import Builder
@@ -41,12 +42,42 @@ def test_a_network_that_branches_is_no_chain() -> None:
 def test_the_page_counts_and_lists_with_the_reason() -> None:
     where = ("signxai", "digits-cnn", "functional")
     rows = [
-        Row(*where, "gradient", "gradient:a", "agrees", 1e-7, 1e-8, ""),
-        Row(*where, "lrp_z", "lrp_z:a", "ill-conditioned", 2e-4, 1e-4, "the reference ..."),
-        Row(*where, "deconvnet", "deconvnet:a", "the library fails", None, 1e-8, "TypeError in deconvnet:a"),
+        Row(*where, "gradient", "gradient:a", "agrees", 1e-7),
+        Row(*where, "lrp_z", "lrp_z:a", "ill-conditioned", 2e-4, 1e-4, None, "the reference ..."),
+        Row(*where, "lrp_w", "lrp_w:a", "agrees in float64", 2e-4, 1e-4, 3e-9, "the reference ..."),
+        Row(
+            *where,
+            "deconvnet",
+            "deconvnet:a",
+            "the library fails",
+            reason="TypeError in deconvnet:a at <Scale object at 0x7f9d>",
+        ),
+        Row(
+            "signxai", "vit-digits", "functional", EVERY_NAME, "", "cannot be hosted", reason="no such layer"
+        ),
     ]
     assert [Row.of(dict(zip(FIELDS, row.fields(), strict=True))) for row in rows] == rows
     text = page(rows, 1e-5)
-    assert "| signxai | digits-cnn | functional | 1 | 1 ill-conditioned, 1 the library fails |" in text
-    assert "`lrp_z` | ill-conditioned (2.0e-04 to 2.0e-04)" in text
-    assert "`deconvnet` | the library fails: TypeError in NAME |" in text
+    assert "| signxai | digits-cnn | functional | 1 | 1 | 1 ill-conditioned, 1 the library fails |" in text
+    assert "`lrp_z` | ill-conditioned (2.0e-04 to 2.0e-04 in float32)" in text
+    assert (
+        "`lrp_w` | agrees in float64 (2.0e-04 to 2.0e-04 in float32, 3.0e-09 to 3.0e-09 in float64)" in text
+    )
+    assert "`deconvnet` | the library fails: TypeError in NAME at <Scale> |" in text
+    assert "| signxai vit-digits functional | every name | cannot be hosted: no such layer |" in text
+
+
+@pytest.mark.parametrize(
+    "distance, floor, distance64, said",
+    [
+        (1e-3, 1e-3, 1e-9, "agrees in float64"),
+        (1e-3, 1e-3, None, "ill-conditioned"),
+        (1e-3, 1e-3, 1e-3, "ill-conditioned"),
+        (1e-3, 1e-6, 1e-9, "differs"),
+        (1e-3, 0.0, 1e-3, "differs"),
+    ],
+)
+def test_a_call_agrees_in_float64_where_rounding_alone_keeps_float32_apart(
+    distance: float, floor: float, distance64: float | None, said: str
+) -> None:
+    assert status(distance, floor, distance64) == said
