@@ -105,5 +105,8 @@ def _without_name(row: Row) -> str:
     reason = row.reason.replace(row.method, "NAME") if row.method else row.reason
     text = re.sub(r" object at 0x[0-9a-f]+", "", " ".join(reason.split()).replace("|", "/"))
     if row.status in ("ill-conditioned", "agrees in float64"):
-        return "the reference in float32 is as far from itself in float64"
+        fails = row.status == "ill-conditioned" and row.error64 is None
+        return "the reference in float32 is as far from itself in float64" + (
+            "; the library fails in float64" if fails else ""
+        )
     return text if len(text) <= 300 else f"{text[:297]}..."

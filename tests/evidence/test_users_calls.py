@@ -59,7 +59,8 @@ def test_the_page_counts_and_lists_with_the_reason() -> None:
     assert [Row.of(dict(zip(FIELDS, row.fields(), strict=True))) for row in rows] == rows
     text = page(rows, 1e-5)
     assert "| signxai | digits-cnn | functional | 1 | 1 | 1 ill-conditioned, 1 the library fails |" in text
-    assert "`lrp_z` | ill-conditioned (2.0e-04 to 2.0e-04 in float32)" in text
+    assert "`lrp_z` | ill-conditioned (2.0e-04 to 2.0e-04 in float32): the reference" in text
+    assert "as far from itself in float64; the library fails in float64 |" in text
     assert (
         "`lrp_w` | agrees in float64 (2.0e-04 to 2.0e-04 in float32, 3.0e-09 to 3.0e-09 in float64)" in text
     )
