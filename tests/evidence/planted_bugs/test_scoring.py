@@ -240,7 +240,8 @@ def test_a_mutant_has_no_case_where_it_has_no_place() -> None:
 
 
 def test_the_report_counts_and_names_what_is_wrong() -> None:
-    good, bad = result(finding("rule", "bias-handling", "conv2")), result(finding("rule", "scale", "conv2"))
+    good = result(finding("rule", "bias-handling", "conv2"))
+    bad = replace(result(finding("rule", "scale", "conv2")), left=0.5, complete=False)
     case = Case("bias-lost", "digits-cnn", "lrp.epsilon", OWED)
     rows = [Scored(case, each, score(OWED, each)) for each in (good, bad)]
     alarm = Case("healthy port", "digits-cnn", "lrp.z", ())
@@ -257,7 +258,8 @@ def test_the_report_counts_and_names_what_is_wrong() -> None:
     )
     assert "| cause right | 1 (50.0 %) | 0 |" in text
     assert "| false alarms | 1 of 2 |  |" in text
-    assert "bias-handling at conv2 (rule) | scale at conv2 (rule) | yes | **no** | 1.0 |" in text
+    assert "| gap closed | 1 (50.0 %) | 0 |" in text
+    assert "bias-handling at conv2 (rule) | scale at conv2 (rule) | yes | **no** | **no** | 1.0 |" in text
     assert "Missing: 2 planted bugs on digits-cnn, 1 healthy ports on digits-cnn." in text
     # What is kept as JSON makes the same page.
     assert markdown(Figures.from_json(json.loads(json.dumps(figures.as_json())))) == text
