@@ -127,9 +127,9 @@ def status(distance: float, floor: float, distance64: float | None) -> str:
     ``floor``: the reference in float32 from itself in float64. ``distance64``: the sides in float64, None where
     the library fails there.
     """
-    if distance > 10 * floor:
+    if distance > 10 * floor or (distance64 is not None and distance64 > BOUND):
         return "differs"
-    return "agrees in float64" if distance64 is not None and distance64 <= BOUND else "ill-conditioned"
+    return "ill-conditioned" if distance64 is None else "agrees in float64"
 
 
 def _apart(one: np.ndarray, other: np.ndarray) -> float:

@@ -62,8 +62,8 @@ def page(rows: Sequence[Row], bound: float) -> str:
         "dialect has for that call.",
         f"Agreement is a relative L2 of at most {bound:g}. Where it is more, both sides run in float64 as well.",
         "`agrees in float64`: there it is at most that, and in float32 at most 10 times what the reference in float32",
-        "is from itself in float64, so that rounding alone keeps the two apart. `ill-conditioned`: only the second of",
-        "the two holds.",
+        "is from itself in float64, so that rounding alone keeps the two apart. `ill-conditioned`: the second of the",
+        "two holds, and the library fails in float64. `differs`: one of the two does not hold.",
         "",
         "| library | network | model | agree | agree in float64 | others |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -105,8 +105,6 @@ def _without_name(row: Row) -> str:
     reason = row.reason.replace(row.method, "NAME") if row.method else row.reason
     text = re.sub(r" object at 0x[0-9a-f]+", "", " ".join(reason.split()).replace("|", "/"))
     if row.status in ("ill-conditioned", "agrees in float64"):
-        fails = row.status == "ill-conditioned" and row.error64 is None
-        return "the reference in float32 is as far from itself in float64" + (
-            "; the library fails in float64" if fails else ""
-        )
+        fails = "; the library fails in float64" if row.error64 is None else ""
+        return f"the reference in float32 is as far from itself in float64{fails}"
     return text if len(text) <= 300 else f"{text[:297]}..."
